@@ -1,0 +1,53 @@
+"""The choice model: P(k) ∝ exp(score_k) over the candidates shown (Bradley-Terry is K = 2).
+
+References:
+  Bradley and Terry 1952 (Biometrika 39); Luce 1959, Individual Choice Behavior; Plackett 1975.
+"""
+
+import jax.numpy as jnp
+
+from metapers.core import masked
+from metapers.core.task import Choices
+from metapers.core.types import Array, Bool, Float, Scalar
+
+
+def log_probs(
+  scores: Float[Array, '*T N K'], mask: Bool[Array, '*T N K']
+) -> Float[Array, '*T N K']:
+  """Returns log P(k) = score_k - log sum_j exp(score_j) over real candidates.
+
+  Args:
+    scores: expected utilities [..., N, K], in units of logits.
+    mask: [..., N, K], True where the candidate is real.
+
+  Returns:
+    Log-probabilities [..., N, K] in nats; masked candidates get the dtype's minimum (exp is 0).
+  """
+  return masked.log_softmax(scores, mask)
+
+
+def chosen_log_probs(log_p: Float[Array, '*T N K'], choices: Choices) -> Float[Array, '*T N']:
+  """Picks the log-probability of each real choice, in nats: [..., N]; 0 where masked."""
+  picked = jnp.take_along_axis(log_p, choices.choice[..., None], -1)[..., 0]
+  return masked.fill(picked, choices.mask)
+
+
+def nll(log_p: Float[Array, 'N K'], choices: Choices) -> Scalar:
+  """Returns the mean negative log-likelihood of the real comparisons, in nats."""
+  return -masked.mean(chosen_log_probs(log_p, choices), choices.mask)
+
+
+def correct(log_p: Float[Array, '*T N K'], choices: Choices) -> Float[Array, '*T N']:
+  """Returns the chance that the argmax, with ties broken at random, is the choice: [..., N].
+
+  1/(number tied) where the choice is among the tied best, so a constant score is worth 1/K.
+  """
+  mask = choices.candidates.mask
+  best = mask & (log_p >= masked.largest(log_p, mask)[..., None])
+  hit = jnp.take_along_axis(best, choices.choice[..., None], -1)[..., 0]
+  return masked.fill(hit / jnp.maximum(best.sum(-1), 1), choices.mask)
+
+
+def accuracy(log_p: Float[Array, 'N K'], choices: Choices) -> Scalar:
+  """Returns the mean of `correct` over the real comparisons, in [0, 1]."""
+  return masked.mean(correct(log_p, choices), choices.mask)

@@ -1,0 +1,57 @@
+"""Reductions that see only real entries; every reduction in metapers comes from here.
+
+A masked entry may hold anything, NaN included: it is replaced before any arithmetic, so that it
+reaches neither the value nor the gradient (`where` after the arithmetic would leak NaN backwards).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from metapers.core.types import Array, Bool, Float, Int
+
+
+def fill(
+  x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], value: float = 0.0
+) -> Float[Array, '*batch']:
+  """Replaces masked entries by `value`."""
+  return jnp.where(mask, x, value)
+
+
+def fill_features(x: Float[Array, '*batch D'], mask: Bool[Array, '*batch']) -> Array:
+  """Replaces the feature vectors of masked candidates by zeros: `[*batch, D]`."""
+  return jnp.where(mask[..., None], x, 0.0)
+
+
+def total(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis=None) -> Array:
+  """Returns the sum over real entries along `axis`; 0 where there are none."""
+  return jnp.sum(fill(x, mask), axis)
+
+
+def mean(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis=None) -> Array:
+  """Returns the mean over real entries along `axis`; 0 where there are none."""
+  return total(x, mask, axis) / jnp.maximum(jnp.sum(mask, axis), 1)
+
+
+def largest(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis: int = -1) -> Array:
+  """Returns the maximum over real entries along `axis`; the dtype's minimum where there are none."""
+  return jnp.max(fill(x, mask, jnp.finfo(x.dtype).min), axis)
+
+
+def argmax(
+  x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis: int = -1
+) -> Int[Array, '...']:
+  """Returns the index of the largest real entry along `axis`; 0 where there are none."""
+  return jnp.argmax(fill(x, mask, -jnp.inf), axis)
+
+
+def log_softmax(
+  x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis: int = -1
+) -> Float[Array, '*batch']:
+  """Returns log-probabilities over real entries; masked ones get the dtype's minimum.
+
+  The minimum rather than -inf: exp of it is exactly 0, and sums and gradients stay finite. Rows
+  without any real entry are all at the minimum.
+  """
+  smallest = jnp.finfo(x.dtype).min
+  logits = jax.nn.log_softmax(fill(x, mask, smallest), axis)
+  return fill(logits, mask, smallest)

@@ -1,0 +1,45 @@
+"""The protocol of a population: pure functions that turn device arrays into tasks."""
+
+from typing import NamedTuple
+
+from metapers.core.task import Choices, Task, Truth
+from metapers.core.types import Array, Callable, Int, PRNGKey, PyTree
+
+SPLITS = ('train', 'validation', 'test')
+
+
+class Spec(NamedTuple):
+  """Static sizes that learners and judges are built from.
+
+  num_features: D. num_candidates: K. num_support, num_query: N of either part of an episode.
+  num_users: U, known users of the train split; 0 for an endless stream.
+  num_context: C. num_held_out: distinct users of each held-out split ('validation', 'test').
+  """
+
+  num_features: int
+  num_candidates: int
+  num_support: int
+  num_query: int
+  num_users: int
+  num_context: int
+  num_held_out: dict[str, int]
+
+
+class Population(NamedTuple):
+  """Users as data.
+
+  arrays: what lives on the device; pass it to jit as an ARGUMENT, never close over it (a closed
+    over array becomes a constant of the program).
+  sample_episode: `(arrays, key, split) -> (Task, Truth | None)`; pure and vmappable; `split` is
+    static and one of SPLITS. Draws a user of that split and an episode of theirs.
+  episode_of: `(arrays, user, split) -> (Task, Truth | None)`: the fixed episode of user number
+    `user` of that split; the same arguments give the same bits, on any device.
+  histories: `(arrays) -> Choices [U, N, ...]` of the known users, for `MetaLearner.prepare`.
+  spec: the static sizes.
+  """
+
+  arrays: PyTree
+  sample_episode: Callable[[PyTree, PRNGKey, str], tuple[Task, Truth | None]]
+  episode_of: Callable[[PyTree, Int[Array, ''], str], tuple[Task, Truth | None]]
+  histories: Callable[[PyTree], Choices]
+  spec: Spec

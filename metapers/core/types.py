@@ -1,0 +1,29 @@
+"""Type aliases, and THE glossary of dimension letters used in every docstring.
+
+| letter | counts | letter | counts |
+|---|---|---|---|
+| T | tasks: users in one batch | M | slates: prompts with all their responses |
+| N | comparisons of one user | H | hidden width of a network |
+| K | candidates in one comparison | Z | width of a user state |
+| D | features of one candidate | S | posterior samples or particles |
+| B | reward models | U | known users |
+| P | prompts | C | width of the context a learner is told |
+| R | responses per prompt | I | items in a table of things people rated |
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+Params = PyTree
+UserState = PyTree
+Metrics = dict[str, jax.Array]
+PRNGKey = Key[Array, '']
+Scalar = Float[Array, '']
+
+__all__ = [
+  'Any', 'Array', 'Bool', 'Callable', 'Float', 'Int', 'Key', 'Metrics', 'Params', 'PRNGKey',
+  'PyTree', 'Scalar', 'UserState',
+]  # fmt: skip

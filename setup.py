@@ -1,0 +1,57 @@
+"""metapers: JAX meta-learning of personal preferences across users."""
+
+import pathlib
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+
+REQUIRED = [
+  'absl-py>=2.3',
+  'datasets>=5.2,<6',
+  'flax>=0.12.8,<0.13',
+  'jax>=0.10.2,<0.13',
+  'jaxtyping>=0.3.9',
+  'matplotlib>=3.10',
+  'ml_collections>=1.1',
+  'numpy>=2.1',
+  'optax>=0.2.8,<0.3',
+  'orbax-checkpoint>=0.12.8,<0.13',
+  'pandas>=2.2',
+  'pyarrow>=21',
+  'tensorboardX>=2.6.4',
+  'tqdm>=4.67',
+  'transformers>=5.23,<6',
+]
+
+NOTEBOOKS = ['ipykernel>=7', 'jupytext>=1.18', 'nbclient>=0.10']
+
+EXTRAS = {
+  'extract': ['safetensors>=0.6', 'torch>=2.9'],
+  'notebooks': [*NOTEBOOKS, 'jupyterlab>=4.5'],
+  'slurm': ['submitit>=1.5.3'],
+  'dev': [
+    *NOTEBOOKS,
+    'beartype>=0.22.6',
+    'build>=1.3',
+    'hypothesis>=6.140',
+    'pre-commit>=4.3',
+    'pyright>=1.1.407',
+    'pytest>=9',
+    'ruff>=0.14.6',
+  ],
+}
+
+setuptools.setup(
+  name='metapers',
+  version='0.1.0',
+  description='Meta-learn across users to infer one user\'s preferences from a few comparisons.',
+  long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  license_files=['LICENSE'],
+  python_requires='>=3.11',
+  packages=setuptools.find_namespace_packages(include=['metapers', 'metapers.*']),
+  install_requires=REQUIRED,
+  extras_require=EXTRAS,
+)
