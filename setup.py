@@ -45,7 +45,7 @@ EXTRAS = {
 setuptools.setup(
   name='metapers',
   version='0.1.0',
-  description='Meta-learn across users to infer one user\'s preferences from a few comparisons.',
+  description="Meta-learn across users to infer one user's preferences from a few comparisons.",
   long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
   long_description_content_type='text/markdown',
   license='Apache-2.0',

@@ -33,7 +33,7 @@ def mean(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis=None) -> A
 
 
 def largest(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis: int = -1) -> Array:
-  """Returns the maximum over real entries along `axis`; the dtype's minimum where there are none."""
+  """Returns the maximum over real entries along `axis`; the dtype's minimum without any."""
   return jnp.max(fill(x, mask, jnp.finfo(x.dtype).min), axis)
 
 

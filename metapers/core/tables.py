@@ -27,3 +27,29 @@ class Histories(NamedTuple):
   context: Int[np.ndarray, 'I']
   identity: bool
   num_dropped: int
+
+
+class RewardTable(NamedTuple):
+  """Scores, and optionally features, of P prompts with R responses each, as host arrays.
+
+  rewards: [P, R, B] RAW scores; NaN where missing. features: [P, R, D], or None.
+  mask: [P, R], False for a response that must never be shown: a missing score or a repeated text.
+  reward_models: the B names, in order; weights are carried by name, never by bare position.
+  response_models: the names that `response_model` [P, R] indexes.
+  mean, std: [B] of the raw scores over the train and validation prompts (PersonalLLM's train split).
+  prompt_split: [P], index into `population.SPLITS`.
+  source: one line on where this comes from, shown with every result ('synthetic ...').
+  manifest_hash: sha256 of the manifest: what a resumed run compares.
+  """
+
+  rewards: Float[np.ndarray, 'P R B']
+  features: Float[np.ndarray, 'P R D'] | None
+  mask: Bool[np.ndarray, 'P R']
+  reward_models: tuple[str, ...]
+  response_model: Int[np.ndarray, 'P R']
+  response_models: tuple[str, ...]
+  mean: Float[np.ndarray, 'B']
+  std: Float[np.ndarray, 'B']
+  prompt_split: Int[np.ndarray, 'P']
+  source: str
+  manifest_hash: str

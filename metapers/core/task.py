@@ -45,18 +45,24 @@ class Task(NamedTuple):
 class Truth(NamedTuple):
   """What only judges and ceilings see of a simulated user.
 
-  `rewards` are z-scored (or raw) scores of the B reward models; `items` are (prompt, response)
-  ids of every candidate. `slate` holds M whole slates for best-of-R picks.
+  Rewards are z-scored (or raw) scores of the B reward models. E counts the candidates that bear on
+  what was shown: the K shown ones FIRST, followed, under a rule that picks the pair by the user's
+  own taste (`extreme`), by the rest of the prompt's responses, which are evidence too; else E = K.
+  `prompts` are ids; `slate` holds M whole slates of R responses for best-of-R picks, and
+  `slate_models` the index of the model that wrote each response.
   """
 
   weights: Float[Array, '*T B']
-  support_rewards: Float[Array, '*T N K B']
-  query_rewards: Float[Array, '*T N K B']
-  support_items: Int[Array, '*T N K 2']
-  query_items: Int[Array, '*T N K 2']
+  support_rewards: Float[Array, '*T N E B']
+  support_mask: Bool[Array, '*T N E']
+  support_prompts: Int[Array, '*T N']
+  query_rewards: Float[Array, '*T N E B']
+  query_mask: Bool[Array, '*T N E']
+  query_prompts: Int[Array, '*T N']
   slate: Candidates
   slate_rewards: Float[Array, '*T M R B']
   slate_prompts: Int[Array, '*T M']
+  slate_models: Int[Array, '*T M R']
 
 
 def with_shots(support: Choices, shots: int | Int[Array, '']) -> Choices:

@@ -9,6 +9,7 @@
 | B | reward models | U | known users |
 | P | prompts | C | width of the context a learner is told |
 | R | responses per prompt | I | items in a table of things people rated |
+| E | candidates that bear on what was shown | L | numbers of shots evaluated |
 """
 
 from collections.abc import Callable
