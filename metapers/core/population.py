@@ -36,6 +36,7 @@ class Population(NamedTuple):
     `user` of that split; the same arguments give the same bits, on any device.
   histories: `(arrays) -> Choices [U, N, ...]` of the known users, for `MetaLearner.prepare`.
   spec: the static sizes.
+  record: what every result must say of this population: source, conventions, noise.
   """
 
   arrays: PyTree
@@ -43,3 +44,4 @@ class Population(NamedTuple):
   episode_of: Callable[[PyTree, Int[Array, ''], str], tuple[Task, Truth | None]]
   histories: Callable[[PyTree], Choices]
   spec: Spec
+  record: dict[str, str | float]

@@ -1,0 +1,141 @@
+"""Which candidates a simulated user is shown, which one they choose, and how likely both were.
+
+The drawing and its likelihood stand side by side, since a Bayesian ceiling is exact only if it
+inverts the very rule that made the data. `E` candidates bear on a comparison: the K shown first,
+then, under `extreme`, the rest of the slate (the user's own taste picked the pair).
+"""
+
+import jax
+import jax.numpy as jnp
+
+from metapers.core import masked
+from metapers.core.types import Array, Bool, Float, Int, PRNGKey
+
+PAIR_RULES = ('random', 'extreme', 'controversial', 'best_of_k')
+
+
+def num_evidence(pair_rule: str, num_candidates: int, num_responses: int) -> int:
+  """Returns E: the whole slate under `extreme`, else the K shown."""
+  return num_responses if pair_rule == 'extreme' else num_candidates
+
+
+def is_controversial(rewards: Float[Array, 'R B']) -> Bool[Array, 'R R']:
+  """Marks the pairs of responses on which the reward models do not all agree."""
+  above = rewards[:, None] > rewards[None]  # [R, R, B]
+  return jnp.any(above, -1) & jnp.any(jnp.swapaxes(above, 0, 1), -1)
+
+
+def draw_shown(
+  key: PRNGKey,
+  rewards: Float[Array, 'R B'],
+  utilities: Float[Array, 'R'],
+  mask: Bool[Array, 'R'],
+  *,
+  pair_rule: str,
+  num_candidates: int,
+) -> tuple[Int[Array, 'E'], Bool[Array, '']]:
+  """Draws what one user is shown of one slate, in random order.
+
+  Args:
+    key: PRNG key.
+    rewards: [R, B] scores of the slate by the reward models.
+    utilities: [R] the user's own rewards.
+    mask: [R] which responses may be shown.
+    pair_rule: one of PAIR_RULES. `random` and `best_of_k` draw K responses uniformly;
+      `controversial` a pair uniformly among those the reward models disagree on; `extreme` shows
+      the user's argmax against their argmin.
+    num_candidates: K.
+
+  Returns:
+    Slate positions [E], the K shown first, and whether the slate has such candidates at all.
+  """
+  key_draw, key_order = jax.random.split(key)
+  priority = jax.random.gumbel(key_draw, mask.shape)
+  allowed = mask
+  if pair_rule == 'extreme':
+    best, worst = masked.argmax(utilities, mask), masked.argmax(-utilities, mask)
+    shown = (jnp.arange(mask.size) == best) | (jnp.arange(mask.size) == worst)
+    priority = jnp.where(shown, 1e6, 0.0) + jax.random.uniform(key_order, mask.shape)
+  elif pair_rule == 'controversial':
+    pairs = is_controversial(masked.fill_features(rewards, mask)) & mask & mask[:, None]
+    pair_priority = jax.random.gumbel(key_draw, pairs.shape)
+    flat = masked.argmax(pair_priority.ravel(), pairs.ravel())
+    shown = jnp.zeros_like(mask).at[jnp.stack(jnp.divmod(flat, mask.size))].set(True)
+    allowed = mask & shown & jnp.any(pairs)
+    priority = jax.random.uniform(key_order, mask.shape)
+  order = jnp.argsort(-masked.fill(priority, allowed, -jnp.inf))
+  size = num_evidence(pair_rule, num_candidates, mask.size)
+  return order[:size], jnp.sum(allowed) >= 2
+
+
+def log_choice(
+  utilities: Float[Array, '*batch K'],
+  mask: Bool[Array, '*batch K'],
+  *,
+  temperature: Float[Array, '...'],
+  flip_rate: Float[Array, '...'],
+) -> Float[Array, '*batch K']:
+  """Returns log P(choice = k), exactly -inf where impossible.
+
+  P(k) ∝ exp(utility_k / temperature), or all on the maximum at temperature 0; then, with
+  probability `flip_rate`, a uniform other candidate instead.
+
+  Args:
+    utilities: [..., K] rewards of the shown candidates.
+    mask: [..., K].
+    temperature: >= 0, broadcastable to the batch [...].
+    flip_rate: in [0, 1], likewise.
+  """
+  noisy = masked.log_softmax(utilities / jnp.where(temperature > 0, temperature, 1)[..., None], mask)
+  best = mask & (utilities >= masked.largest(utilities, mask)[..., None])
+  sharp = jnp.where(best, -jnp.log(jnp.maximum(best.sum(-1, keepdims=True), 1)), -jnp.inf)
+  log_p = jnp.where((temperature > 0)[..., None], noisy, sharp)
+  others = jnp.maximum(mask.sum(-1, keepdims=True) - 1, 1)
+  log_other = jnp.log1p(-jnp.minimum(jnp.exp(log_p), 1)) - jnp.log(others)
+  flip = flip_rate[..., None]
+  flipped = jnp.logaddexp(jnp.log1p(-flip) + log_p, jnp.log(flip) + log_other)
+  return jnp.where(mask, flipped, -jnp.inf)
+
+
+def log_joint(
+  utilities: Float[Array, '*batch E'],
+  mask: Bool[Array, '*batch E'],
+  *,
+  pair_rule: str,
+  num_candidates: int,
+  temperature: Float[Array, '...'],
+  flip_rate: Float[Array, '...'],
+) -> Float[Array, '*batch K']:
+  """Returns log P(shown, choice = k | user), up to a constant that no user changes.
+
+  Under `extreme` a pair is shown only if it is the user's argmax and argmin: a user for whom it is
+  not has likelihood 0. Under the other rules what is shown says nothing about the user.
+
+  Args:
+    utilities: [..., E] the user's rewards; the K shown come first.
+    mask: [..., E].
+    pair_rule: one of PAIR_RULES.
+    num_candidates: K.
+    temperature: broadcastable to [...].
+    flip_rate: broadcastable to [...].
+  """
+  shown, shown_mask = utilities[..., :num_candidates], mask[..., :num_candidates]
+  log_p = log_choice(shown, shown_mask, temperature=temperature, flip_rate=flip_rate)
+  if pair_rule != 'extreme':
+    return log_p
+  is_top = shown.max(-1) >= masked.largest(utilities, mask)
+  is_bottom = -shown.min(-1) >= masked.largest(-utilities, mask)
+  return jnp.where((is_top & is_bottom)[..., None], log_p, -jnp.inf)
+
+
+def draw_choice(
+  key: PRNGKey,
+  utilities: Float[Array, 'K'],
+  mask: Bool[Array, 'K'],
+  *,
+  temperature: Float[Array, ''],
+  flip_rate: Float[Array, ''],
+) -> Int[Array, '']:
+  """Draws one user's choice from `log_choice`."""
+  log_p = log_choice(utilities, mask, temperature=temperature, flip_rate=flip_rate)
+  return jax.random.categorical(key, log_p)
