@@ -34,7 +34,7 @@ def mean(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis=None) -> A
 
 def largest(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis: int = -1) -> Array:
   """Returns the maximum over real entries along `axis`; the dtype's minimum without any."""
-  return jnp.max(fill(x, mask, jnp.finfo(x.dtype).min), axis)
+  return jnp.max(fill(x, mask, float(jnp.finfo(x.dtype).min)), axis)
 
 
 def argmax(
@@ -52,6 +52,6 @@ def log_softmax(
   The minimum rather than -inf: exp of it is exactly 0, and sums and gradients stay finite. Rows
   without any real entry are all at the minimum.
   """
-  smallest = jnp.finfo(x.dtype).min
+  smallest = float(jnp.finfo(x.dtype).min)
   logits = jax.nn.log_softmax(fill(x, mask, smallest), axis)
   return fill(logits, mask, smallest)

@@ -57,7 +57,7 @@ def draw_shown(
     shown = (jnp.arange(mask.size) == best) | (jnp.arange(mask.size) == worst)
     priority = jnp.where(shown, 1e6, 0.0) + jax.random.uniform(key_order, mask.shape)
   elif pair_rule == 'controversial':
-    pairs = is_controversial(masked.fill_features(rewards, mask)) & mask & mask[:, None]
+    pairs = is_controversial(masked.fill_features(rewards, mask)) & mask[None] & mask[:, None]
     pair_priority = jax.random.gumbel(key_draw, pairs.shape)
     flat = masked.argmax(pair_priority.ravel(), pairs.ravel())
     shown = jnp.zeros_like(mask).at[jnp.stack(jnp.divmod(flat, mask.size))].set(True)
@@ -86,13 +86,15 @@ def log_choice(
     temperature: >= 0, broadcastable to the batch [...].
     flip_rate: in [0, 1], likewise.
   """
-  noisy = masked.log_softmax(utilities / jnp.where(temperature > 0, temperature, 1)[..., None], mask)
+  batch = utilities.shape[:-1]
+  temperature = jnp.broadcast_to(temperature, batch)[..., None]
+  flip = jnp.broadcast_to(flip_rate, batch)[..., None]
+  noisy = masked.log_softmax(utilities / jnp.where(temperature > 0, temperature, 1), mask)
   best = mask & (utilities >= masked.largest(utilities, mask)[..., None])
   sharp = jnp.where(best, -jnp.log(jnp.maximum(best.sum(-1, keepdims=True), 1)), -jnp.inf)
-  log_p = jnp.where((temperature > 0)[..., None], noisy, sharp)
+  log_p = jnp.where(temperature > 0, noisy, sharp)
   others = jnp.maximum(mask.sum(-1, keepdims=True) - 1, 1)
   log_other = jnp.log1p(-jnp.minimum(jnp.exp(log_p), 1)) - jnp.log(others)
-  flip = flip_rate[..., None]
   flipped = jnp.logaddexp(jnp.log1p(-flip) + log_p, jnp.log(flip) + log_other)
   return jnp.where(mask, flipped, -jnp.inf)
 

@@ -1,0 +1,164 @@
+"""Episodes of simulated users: which prompts, which comparisons, what learners and judges see.
+
+Pure functions of device arrays and a key, drawn inside the compiled training step.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metapers.core import masked, task
+from metapers.core.task import Candidates, Choices, Task, Truth
+from metapers.core.types import Array, Bool, Float, Int, PRNGKey
+from metapers.populations import choice_rules
+from metapers.populations.simulated_users import Users
+
+
+class Arrays(NamedTuple):
+  """What lives on the device.
+
+  rewards: [P, R, B] normalised scores. features: [P, R, D] of the learner's track. mask: [P, R].
+  models: [P, R] index of each response's model. prompts: split -> [P_split] prompt ids.
+  users: split -> Users.
+  """
+
+  rewards: Float[Array, 'P R B']
+  features: Float[Array, 'P R D']
+  mask: Bool[Array, 'P R']
+  models: Int[Array, 'P R']
+  prompts: dict[str, Int[Array, 'P_']]
+  users: dict[str, Users]
+
+
+class Comparisons(NamedTuple):
+  """N comparisons of one user, with all that bears on them."""
+
+  choices: Choices
+  rewards: Float[Array, 'N E B']
+  mask: Bool[Array, 'N E']
+  prompts: Int[Array, 'N']
+
+
+class Layout(NamedTuple):
+  """Static shape of an episode; see `reward_ensemble` for the meaning of each."""
+
+  pair_rule: str
+  num_candidates: int
+  num_support: int
+  num_query: int
+  num_slates: int
+  support_prompts: str
+  num_users: int
+
+
+def draw_distinct(key: PRNGKey, num_available: int, num_draws: int) -> Int[Array, 'N']:
+  """Draws distinct indices below `num_available`: one from each of N equal cells, in random order.
+
+  Costs O(N log N), where a permutation of everything there is would sort all prompts per user.
+  """
+  key_cells, key_within = jax.random.split(key)
+  cells = jax.random.permutation(key_cells, num_draws)
+  low = cells * num_available // num_draws
+  high = (cells + 1) * num_available // num_draws
+  return jax.random.randint(key_within, (num_draws,), low, high)
+
+
+def compare(
+  arrays: Arrays, user: Users, prompts: Int[Array, 'N'], key: PRNGKey, layout: Layout
+) -> Comparisons:
+  """Shows one user candidates of each prompt by the pair rule and records what they choose."""
+
+  def one(prompt, key):
+    key_shown, key_choice = jax.random.split(key)
+    rewards, mask = arrays.rewards[prompt], arrays.mask[prompt]
+    utilities = rewards @ user.weights
+    order, possible = choice_rules.draw_shown(
+      key_shown,
+      rewards,
+      utilities,
+      mask,
+      pair_rule=layout.pair_rule,
+      num_candidates=layout.num_candidates,
+    )
+    shown = order[: layout.num_candidates]
+    choice = choice_rules.draw_choice(
+      key_choice,
+      utilities[shown],
+      mask[shown],
+      temperature=user.temperature,
+      flip_rate=user.flip_rate,
+    )
+    best = masked.largest(utilities[shown], mask[shown])
+    is_tie = jnp.sum(mask[shown] & (utilities[shown] == best)) != 1
+    real = possible & ~is_tie  # a tie never becomes a label
+    candidates = Candidates(arrays.features[prompt, shown], mask[shown] & real)
+    return Comparisons(Choices(candidates, choice, real), rewards[order], mask[order], prompt)
+
+  return jax.vmap(one)(prompts, jax.random.split(key, prompts.size))
+
+
+def draw_prompts(
+  arrays: Arrays, split: str, key: PRNGKey, layout: Layout
+) -> tuple[Int[Array, 'N_support'], Int[Array, 'N_query'], Int[Array, 'M']]:
+  """Draws the distinct prompts of one episode: for the support, the query and the whole slates."""
+  key_support, key_rest = jax.random.split(key)
+  held_out = arrays.prompts[split]
+  num_rest = layout.num_query + layout.num_slates
+  if split == 'train' or layout.support_prompts == 'held_out':
+    drawn = draw_distinct(key_rest, held_out.size, layout.num_support + num_rest)
+    rest, support = held_out[drawn[:num_rest]], held_out[drawn[num_rest:]]
+  else:
+    train = arrays.prompts['train']
+    support = train[draw_distinct(key_support, train.size, layout.num_support)]
+    rest = held_out[draw_distinct(key_rest, held_out.size, num_rest)]
+  return support, rest[: layout.num_query], rest[layout.num_query :]
+
+
+def episode(
+  arrays: Arrays, user: Int[Array, ''], key: PRNGKey, split: str, layout: Layout
+) -> tuple[Task, Truth]:
+  """Draws an episode of one user of a split: what the learner sees, and what judges see."""
+  key_prompts, key_support, key_query = jax.random.split(key, 3)
+  person = task.take(arrays.users[split], user)
+  support_prompts, query_prompts, slates = draw_prompts(arrays, split, key_prompts, layout)
+  support = compare(arrays, person, support_prompts, key_support, layout)
+  query = compare(arrays, person, query_prompts, key_query, layout)
+  known = user if split == 'train' and layout.num_users else layout.num_users
+  truth = Truth(
+    person.weights,
+    *(support.rewards, support.mask, support.prompts),
+    *(query.rewards, query.mask, query.prompts),
+    Candidates(arrays.features[slates], arrays.mask[slates]),
+    arrays.rewards[slates],
+    slates,
+    arrays.models[slates],
+  )
+  context = jnp.zeros((0,))
+  return Task(support.choices, query.choices, jnp.asarray(known, jnp.int32), context), truth
+
+
+def reshuffle(pair: tuple[Task, Truth], key: PRNGKey, num_support: int) -> tuple[Task, Truth]:
+  """Divides a fixed history anew into support and query."""
+  seen, truth = pair
+  together = task.concat(seen.support, seen.query)
+  order = jax.random.permutation(key, together.choice.size)
+  first, last = order[:num_support], order[num_support:]
+
+  def divide(support, query):
+    joined = jnp.concatenate([support, query])
+    return joined[first], joined[last]
+
+  rewards = divide(truth.support_rewards, truth.query_rewards)
+  mask = divide(truth.support_mask, truth.query_mask)
+  prompts = divide(truth.support_prompts, truth.query_prompts)
+  truth = truth._replace(
+    support_rewards=rewards[0],
+    query_rewards=rewards[1],
+    support_mask=mask[0],
+    query_mask=mask[1],
+    support_prompts=prompts[0],
+    query_prompts=prompts[1],
+  )
+  seen = seen._replace(support=task.take(together, first), query=task.take(together, last))
+  return seen, truth
