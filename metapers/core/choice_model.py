@@ -4,6 +4,7 @@ References:
   Bradley and Terry 1952 (Biometrika 39); Luce 1959, Individual Choice Behavior; Plackett 1975.
 """
 
+import jax
 import jax.numpy as jnp
 
 from metapers.core import masked
@@ -51,3 +52,12 @@ def correct(log_p: Float[Array, '*T N K'], choices: Choices) -> Float[Array, '*T
 def accuracy(log_p: Float[Array, 'N K'], choices: Choices) -> Scalar:
   """Returns the mean of `correct` over the real comparisons, in [0, 1]."""
   return masked.mean(correct(log_p, choices), choices.mask)
+
+
+def mean_probability(
+  scores: Float[Array, 'S N K'], mask: Bool[Array, 'N K']
+) -> Float[Array, 'N K']:
+  """Averages the choice probabilities of S posterior samples: log 1/S Σ_s P_s(k), in nats."""
+  log_p = jax.vmap(log_probs, (0, None))(scores, mask)
+  averaged = jax.nn.logsumexp(log_p, 0) - jnp.log(scores.shape[0])
+  return masked.fill(averaged, mask, float(jnp.finfo(scores.dtype).min))

@@ -36,7 +36,7 @@ class RewardTable(NamedTuple):
   mask: [P, R], False for a response that must never be shown: a missing score or a repeated text.
   reward_models: the B names, in order; weights are carried by name, never by bare position.
   response_models: the names that `response_model` [P, R] indexes.
-  mean, std: [B] of the raw scores over the train and validation prompts (PersonalLLM's train split).
+  mean, std: [B] of the raw scores over the train and validation prompts (its train split).
   prompt_split: [P], index into `population.SPLITS`.
   source: one line on where this comes from, shown with every result ('synthetic ...').
   manifest_hash: sha256 of the manifest: what a resumed run compares.

@@ -1,0 +1,232 @@
+"""Gradient-based meta-learners: a start from which few steps on few comparisons go far.
+
+θ_u = θ - Σ_steps rate · ∇NLL(support; θ), and the start θ (and the rates) are trained so that θ_u
+predicts the query. The five differ in what is adapted, what is learned and which derivatives count.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metapers.core import meta_learner, task
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.types import Callable, Params
+from metapers.learners import inner_loop
+from metapers.learners.utility import embed, negative_log_likelihood, utilities, utility_network
+from metapers.networks.linear_mlp import linear_mlp
+
+Sizes = Sequence[int]
+
+
+class Model(NamedTuple):
+  """init: `(key) -> {'shared', 'adapted'}`; utility: `(shared, adapted, candidates) -> [N, K]`."""
+
+  init: Callable[..., dict[str, Params]]
+  utility: Callable[..., jax.Array]
+
+
+def maml(
+  num_features: int,
+  *,
+  hidden: Sizes = (64, 64),
+  inner_steps: int = 3,
+  inner_learning_rate: float = 0.05,
+  learn_rate: bool = True,
+) -> MetaLearner:
+  """Model-agnostic meta-learning: differentiates through the inner loop to second order.
+
+  The user state is the adapted parameters θ_u.
+
+  Args:
+    num_features: D.
+    hidden: widths of the utility's hidden layers.
+    inner_steps: gradient steps on the support.
+    inner_learning_rate: their size, per summed nat; the start value if learned.
+    learn_rate: whether the step size is meta-learned along with θ.
+
+  Reference:
+    Finn, Abbeel and Levine 2017, arXiv:1703.03400. Unlike the paper, the support loss is a sum.
+  """
+  model = _adapt_all(num_features, hidden)
+  adapt = _adapter(model, inner_steps, learn_rate=learn_rate)
+  return _learner(model, adapt, _single_rate(inner_learning_rate))
+
+
+def fomaml(
+  num_features: int,
+  *,
+  hidden: Sizes = (64, 64),
+  inner_steps: int = 3,
+  inner_learning_rate: float = 0.05,
+  learn_rate: bool = True,
+) -> MetaLearner:
+  """First-order MAML: as `maml`, but the inner gradients count as constants.
+
+  Args:
+    num_features: D.
+    hidden: widths of the utility's hidden layers.
+    inner_steps: gradient steps on the support.
+    inner_learning_rate: their size, per summed nat; the start value if learned.
+    learn_rate: whether the step size is meta-learned along with θ.
+
+  Reference:
+    Finn, Abbeel and Levine 2017, arXiv:1703.03400, section 5.2.
+  """
+  model = _adapt_all(num_features, hidden)
+  adapt = _adapter(model, inner_steps, learn_rate=learn_rate, first_order=True)
+  return _learner(model, adapt, _single_rate(inner_learning_rate))
+
+
+def anil(
+  num_features: int,
+  *,
+  hidden: Sizes = (64,),
+  width: int = 32,
+  inner_steps: int = 5,
+  inner_learning_rate: float = 0.05,
+  learn_rate: bool = True,
+) -> MetaLearner:
+  """Almost no inner loop: only the head v of u(x) = v·φ(x) adapts; φ(x) = W x + MLP(x) is shared.
+
+  The user state is the head [H].
+
+  Args:
+    num_features: D.
+    hidden: widths of φ's hidden layers.
+    width: H, the width of φ.
+    inner_steps: gradient steps on the support.
+    inner_learning_rate: their size, per summed nat; the start value if learned.
+    learn_rate: whether the step size is meta-learned.
+
+  Reference:
+    Raghu et al. 2019, arXiv:1909.09157.
+  """
+  network = linear_mlp(num_features, hidden, width)
+
+  def init(key):
+    key_network, key_head = jax.random.split(key)
+    head = jax.random.normal(key_head, (width,)) / jnp.sqrt(width)
+    return {'shared': network.init(key_network), 'adapted': {'head': head}}
+
+  def utility(shared, adapted, candidates):
+    return embed(network, shared, candidates) @ adapted['head']
+
+  model = Model(init, utility)
+  adapt = _adapter(model, inner_steps, learn_rate=learn_rate)
+  return _learner(model, adapt, _single_rate(inner_learning_rate))
+
+
+def meta_sgd(
+  num_features: int,
+  *,
+  hidden: Sizes = (64, 64),
+  inner_steps: int = 3,
+  inner_learning_rate: float = 0.05,
+) -> MetaLearner:
+  """Meta-SGD: a learned step size for every parameter.
+
+  Args:
+    num_features: D.
+    hidden: widths of the utility's hidden layers.
+    inner_steps: gradient steps on the support.
+    inner_learning_rate: start value of every step size, per summed nat.
+
+  Reference:
+    Li et al. 2017, arXiv:1707.09835. Unlike the paper, rates stay positive: their log is learned.
+  """
+  model = _adapt_all(num_features, hidden)
+
+  def init_rates(adapted):
+    return jax.tree.map(lambda x: jnp.full_like(x, jnp.log(inner_learning_rate)), adapted)
+
+  return _learner(model, _adapter(model, inner_steps, learn_rate=True), init_rates)
+
+
+def reptile(
+  num_features: int,
+  *,
+  hidden: Sizes = (64, 64),
+  inner_steps: int = 5,
+  inner_learning_rate: float = 0.05,
+) -> MetaLearner:
+  """Reptile: moves the start towards where descent on all of a user's comparisons ends.
+
+  The loss is ½‖θ - θ_u‖² with θ_u constant, so that its gradient is Reptile's θ - θ_u.
+
+  Args:
+    num_features: D.
+    hidden: widths of the utility's hidden layers.
+    inner_steps: gradient steps on a user's comparisons.
+    inner_learning_rate: their size, per summed nat.
+
+  Reference:
+    Nichol, Achiam and Schulman 2018, arXiv:1803.02999.
+  """
+  model = _adapt_all(num_features, hidden)
+  adapt = _adapter(model, inner_steps, learn_rate=False, first_order=True)
+  learner = _learner(model, adapt, _single_rate(inner_learning_rate))
+
+  def loss(params, seen, key):
+    everything = task.concat(seen.support, seen.query)
+    goal = jax.lax.stop_gradient(adapt(params, everything, seen.context, key))
+    moves = jax.tree.map(jnp.subtract, params['adapted'], goal)
+    _, metrics = learner.loss(params, seen, key)
+    return 0.5 * optax.tree.norm(moves, squared=True), jax.lax.stop_gradient(metrics)
+
+  return learner._replace(loss=loss)
+
+
+def _adapt_all(num_features: int, hidden: Sizes) -> Model:
+  network = utility_network(num_features, hidden)
+
+  def utility(shared, adapted, candidates):
+    del shared
+    return utilities(network, adapted, candidates)
+
+  return Model(lambda key: {'shared': {}, 'adapted': network.init(key)}, utility)
+
+
+def _single_rate(inner_learning_rate: float) -> Callable[[Params], Params]:
+  if not inner_learning_rate > 0:
+    raise ValueError(f'inner_learning_rate must be positive, got {inner_learning_rate}')
+  return lambda adapted: jnp.log(jnp.float32(inner_learning_rate))
+
+
+def _adapter(model: Model, num_steps: int, *, learn_rate: bool, first_order: bool = False):
+  if num_steps < 1:
+    raise ValueError(f'inner_steps must be at least 1, got {num_steps}')
+
+  def adapt(params, support, context, key):
+    del context, key
+    support = task.drop_masked(support)
+    log_rates = params['log_rates']
+    if not learn_rate:
+      log_rates = jax.lax.stop_gradient(log_rates)
+
+    def support_loss(adapted):
+      scores = model.utility(params['shared'], adapted, support.candidates)
+      return negative_log_likelihood(scores, support)
+
+    return inner_loop.descend(
+      support_loss,
+      params['adapted'],
+      jax.tree.map(jnp.exp, log_rates),
+      num_steps=num_steps,
+      first_order=first_order,
+    )
+
+  return adapt
+
+
+def _learner(model: Model, adapt, init_rates: Callable[[Params], Params]) -> MetaLearner:
+  def init(key):
+    params = model.init(key)
+    return params | {'log_rates': init_rates(params['adapted'])}
+
+  def score(params, user_state, candidates):
+    return model.utility(params['shared'], user_state, candidates)
+
+  return meta_learner.from_adapt_score(init, adapt, score)

@@ -1,0 +1,92 @@
+"""A low-rank basis of rewards shared by all users, and simplex weights of each."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from metapers.core import meta_learner, task
+from metapers.core.meta_learner import MetaLearner
+from metapers.learners.utility import embed, negative_log_likelihood
+from metapers.networks.linear_mlp import linear_mlp
+
+
+def low_rank(
+  num_features: int,
+  num_users: int,
+  *,
+  hidden: Sequence[int] = (),
+  rank: int = 10,
+  num_steps: int = 50,
+  step_size: float = 0.5,
+  prior_strength: float = 1.0,
+) -> MetaLearner:
+  """LoRe: u(x) = w_u · φ(x) with w_u on the simplex and φ(x) = V x (+ MLP(x)) of `rank` outputs.
+
+  φ and a table of the seen users' weights are fitted jointly. A new user starts from the seen
+  mean w̄ and solves the convex problem min_w NLL(w) + λ KL(w ‖ w̄) by exponentiated gradient:
+  w ← w^(1-ηλ) w̄^(ηλ) exp(-η ∇NLL), normalised. The user state is w_u [rank].
+
+  Args:
+    num_features: D.
+    num_users: U, the seen users; a finite population is needed.
+    hidden: widths of φ's hidden layers; none is LoRe's linear basis.
+    rank: number of basis rewards.
+    num_steps: steps of the refit.
+    step_size: η / (1 + n) for n comparisons, so that more evidence does not overshoot.
+    prior_strength: λ, in comparisons.
+
+  Raises:
+    ValueError: if there are no known users.
+
+  Reference:
+    Bose et al. 2025, arXiv:2504.14439. Unlike the paper, the refit starts at the seen mean and is
+    held to it by λ.
+  """
+  if num_users < 1:
+    raise ValueError(
+      'low_rank fits a table of known users, and this population has none: set its num_users '
+      '(a finite pool) to at least 1'
+    )
+  network = linear_mlp(num_features, hidden, rank)
+
+  def init(key):
+    key_basis, key_table = jax.random.split(key)
+    table = jax.random.normal(key_table, (num_users, rank))
+    return {'basis': network.init(key_basis), 'table': table, 'log_scale': jnp.zeros(())}
+
+  def basis_scores(params, weights, candidates):
+    scores = embed(network, params['basis'], candidates) @ weights
+    return jnp.exp(params['log_scale']) * scores
+
+  def adapt(params, support, context, key):
+    del context, key
+    support = task.drop_masked(support)
+    log_mean = jnp.log(jax.nn.softmax(params['table']).mean(0))
+    rate = step_size / (prior_strength + task.num_comparisons(support))
+
+    def support_loss(weights):
+      return negative_log_likelihood(basis_scores(params, weights, support.candidates), support)
+
+    def step(log_weights, _):
+      gradient = jax.grad(support_loss)(jnp.exp(log_weights))
+      pull = prior_strength * (log_weights - log_mean)
+      return jax.nn.log_softmax(log_weights - rate * (gradient + pull)), None
+
+    log_weights, _ = jax.lax.scan(step, log_mean, length=num_steps)
+    return jnp.exp(log_weights)
+
+  def score(params, user_state, candidates):
+    return basis_scores(params, user_state, candidates)
+
+  predict = meta_learner.predict_from_score(score)
+
+  def loss(params, seen, key):
+    del key
+    everything = task.concat(seen.support, seen.query)
+    row = params['table'].at[seen.user].get(mode='fill', fill_value=0)
+    log_p = predict(params, jax.nn.softmax(row), everything.candidates)
+    metrics = meta_learner.query_metrics(log_p, everything)
+    return metrics['nll'], metrics
+
+  return meta_learner.from_adapt_score(init, adapt, score)._replace(loss=loss)

@@ -1,0 +1,73 @@
+"""No personalisation, and personalisation without meta-learning: the two baselines."""
+
+from collections.abc import Sequence
+
+from metapers.core import meta_learner, task
+from metapers.core.meta_learner import MetaLearner
+from metapers.learners import inner_loop
+from metapers.learners.utility import negative_log_likelihood, utilities, utility_network
+
+
+def pooled(num_features: int, *, hidden: Sequence[int] = (64, 64)) -> MetaLearner:
+  """One utility for everyone: u(x) = w·x + MLP(x), fitted to all users' comparisons.
+
+  The user state is empty.
+
+  Args:
+    num_features: D.
+    hidden: widths of the perceptron's hidden layers.
+
+  Reference:
+    Bradley and Terry 1952; the reward model of RLHF (Ouyang et al. 2022, arXiv:2203.02155).
+  """
+  network = utility_network(num_features, hidden)
+
+  def adapt(params, support, context, key):
+    del params, support, context, key
+    return ()
+
+  def score(params, user_state, candidates):
+    del user_state
+    return utilities(network, params, candidates)
+
+  return meta_learner.from_adapt_score(network.init, adapt, score)
+
+
+def per_user(
+  num_features: int,
+  *,
+  hidden: Sequence[int] = (64, 64),
+  num_steps: int = 20,
+  learning_rate: float = 0.03,
+) -> MetaLearner:
+  """A model of their own for each user, fitted to the support alone from the pooled start.
+
+  θ_u = θ - learning_rate · Σ_steps ∇ NLL(support), with θ trained as `pooled`: the
+  individual-reward-model row that every comparison of methods should show.
+
+  Args:
+    num_features: D.
+    hidden: widths of the perceptron's hidden layers.
+    num_steps: gradient steps on the support.
+    learning_rate: their size, per summed nat.
+
+  Reference:
+    Dong et al. 2025, "When Personalization Meets Reality"; there called individual reward models.
+  """
+  network = utility_network(num_features, hidden)
+  start = pooled(num_features, hidden=hidden)
+
+  def adapt(params, support, context, key):
+    del context, key
+    support = task.drop_masked(support)
+
+    def support_loss(theta):
+      return negative_log_likelihood(utilities(network, theta, support.candidates), support)
+
+    return inner_loop.descend(support_loss, params, learning_rate, num_steps=num_steps)
+
+  def score(params, user_state, candidates):
+    del params
+    return utilities(network, user_state, candidates)
+
+  return meta_learner.from_adapt_score(network.init, adapt, score)._replace(loss=start.loss)

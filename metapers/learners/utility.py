@@ -1,0 +1,33 @@
+"""What the learners share: a utility network over candidates, and the likelihood of a support."""
+
+from collections.abc import Sequence
+
+from metapers.core import choice_model, masked
+from metapers.core.task import Candidates, Choices
+from metapers.core.types import Array, Float, Params, Scalar
+from metapers.networks.linear_mlp import linear_mlp
+from metapers.networks.network import Network
+
+
+def utility_network(num_features: int, hidden: Sequence[int]) -> Network:
+  """Builds u(x) = w·x + MLP(x), `[..., D] -> [..., 1]`, in logits."""
+  return linear_mlp(num_features, hidden, 1)
+
+
+def utilities(network: Network, params: Params, candidates: Candidates) -> Float[Array, 'N K']:
+  """Returns the utility [N, K] of each candidate; masked ones are computed from zeros."""
+  return embed(network, params, candidates)[..., 0]
+
+
+def embed(network: Network, params: Params, candidates: Candidates) -> Float[Array, 'N K H']:
+  """Applies a network to every candidate, [N, K, H]; masked features count as zeros."""
+  return network.apply(params, masked.fill_features(candidates.features, candidates.mask))
+
+
+def negative_log_likelihood(scores: Float[Array, 'N K'], choices: Choices) -> Scalar:
+  """Returns -Σ_n log P(choice_n), in nats, over the real comparisons.
+
+  The sum and not the mean: every further comparison is further evidence.
+  """
+  log_p = choice_model.log_probs(scores, choices.candidates.mask)
+  return -masked.total(choice_model.chosen_log_probs(log_p, choices), choices.mask)

@@ -1,0 +1,36 @@
+"""Multilayer perceptrons."""
+
+import itertools
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+
+from metapers.core.types import Array, Float
+from metapers.networks.network import Network, from_module
+
+
+class MLP(nnx.Module):
+  """Dense layers with GELU between them (smooth: second-order inner loops need curvature)."""
+
+  def __init__(self, sizes: Sequence[int], *, rngs: nnx.Rngs):
+    pairs = itertools.pairwise(sizes)
+    self.layers = nnx.List([nnx.Linear(width, out, rngs=rngs) for width, out in pairs])
+
+  def __call__(self, x: Float[Array, '*batch D']) -> Float[Array, '*batch H']:
+    """Maps `[..., sizes[0]]` to `[..., sizes[-1]]`."""
+    for layer in self.layers[:-1]:
+      x = jax.nn.gelu(layer(x))
+    return self.layers[-1](x)
+
+
+def mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Network:
+  """Builds a perceptron `[..., num_inputs] -> [..., num_outputs]` with GELU between the layers.
+
+  Raises:
+    ValueError: for a width below 1.
+  """
+  sizes = (num_inputs, *hidden, num_outputs)
+  if min(sizes) < 1:
+    raise ValueError(f'layer widths must be at least 1, got {sizes}')
+  return from_module(lambda rngs: MLP(sizes, rngs=rngs))

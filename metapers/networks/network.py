@@ -1,0 +1,44 @@
+"""Networks as two pure functions on plain nested dicts; flax.nnx stays behind this door."""
+
+from typing import NamedTuple
+
+from flax import nnx
+
+from metapers.core.types import Any, Callable, Params, PRNGKey
+
+
+class Network(NamedTuple):
+  """init: `(key) -> params`, a nested dict of arrays. apply: `(params, *inputs) -> outputs`.
+
+  Meta-learning edits parameters as data (adapts a subtree, subtracts two, maps one and broadcasts
+  another), hence plain dicts.
+  """
+
+  init: Callable[[PRNGKey], Params]
+  apply: Callable[..., Any]
+
+
+def from_module(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
+  """Wraps a stateless flax.nnx module.
+
+  Args:
+    build: makes the module from random streams; called once abstractly, and once per `init`.
+  """
+  graph, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+
+  def init(key):
+    return _string_keys(nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param)))
+
+  def apply(params, *inputs):
+    state = nnx.clone(abstract)
+    nnx.replace_by_pure_dict(state, params)
+    return nnx.merge(graph, state)(*inputs)
+
+  return Network(init, apply)
+
+
+def _string_keys(tree):
+  # Checkpoints store keys as strings; integers (positions in nnx.List) would not come back.
+  if not isinstance(tree, dict):
+    return tree
+  return {str(name): _string_keys(child) for name, child in tree.items()}

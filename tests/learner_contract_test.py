@@ -1,0 +1,45 @@
+"""Every learner passes the contract; a row names its excuses."""
+
+import functools
+
+import pytest
+
+from metapers import learners
+from metapers.testing import contract
+
+SMALL = {'hidden': (16,)}
+EXCUSED = {
+  'pooled': contract.Exceptions(adapts=False),
+  'per_user': contract.Exceptions(),
+  'maml': contract.Exceptions(),
+  'fomaml': contract.Exceptions(exact_gradient=False),
+  'anil': contract.Exceptions(),
+  'meta_sgd': contract.Exceptions(),
+  'reptile': contract.Exceptions(exact_gradient=False, constant=('log_rates',)),
+  'cnp': contract.Exceptions(),
+  'latent_np': contract.Exceptions(),
+  'low_rank': contract.Exceptions(),
+  'bayes_head': contract.Exceptions(),
+}
+SIZES = {
+  'cnp': {'hidden': 16, 'width': 8},
+  'latent_np': {'hidden': 16, 'width': 8},
+  'low_rank': {'num_users': 64, 'rank': 4},
+  'per_user': SMALL,
+}
+
+
+@functools.cache
+def subject(name):
+  learner = learners.make(name, num_features=4, **SIZES.get(name, SMALL))
+  return contract.subject(learner, EXCUSED[name])
+
+
+@pytest.mark.parametrize('claim', contract.CHECKS, ids=lambda claim: claim.__name__[6:])
+@pytest.mark.parametrize('name', learners.LEARNERS)
+def test_contract(name, claim):
+  claim(subject(name))
+
+
+def test_every_learner_has_a_row():
+  assert set(EXCUSED) == set(learners.LEARNERS)
