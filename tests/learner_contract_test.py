@@ -35,7 +35,7 @@ def subject(name):
   return contract.subject(learner, EXCUSED[name])
 
 
-@pytest.mark.parametrize('claim', contract.CHECKS, ids=lambda claim: claim.__name__[6:])
+@pytest.mark.parametrize('claim', contract.CHECKS, ids=lambda claim: claim.__name__)
 @pytest.mark.parametrize('name', learners.LEARNERS)
 def test_contract(name, claim):
   claim(subject(name))

@@ -29,8 +29,7 @@ def log_probs(
 
 def chosen_log_probs(log_p: Float[Array, '*T N K'], choices: Choices) -> Float[Array, '*T N']:
   """Picks the log-probability of each real choice, in nats: [..., N]; 0 where masked."""
-  picked = jnp.take_along_axis(log_p, choices.choice[..., None], -1)[..., 0]
-  return masked.fill(picked, choices.mask)
+  return masked.fill(_at_choice(log_p, choices), choices.mask)
 
 
 def nll(log_p: Float[Array, 'N K'], choices: Choices) -> Scalar:
@@ -45,7 +44,7 @@ def correct(log_p: Float[Array, '*T N K'], choices: Choices) -> Float[Array, '*T
   """
   mask = choices.candidates.mask
   best = mask & (log_p >= masked.largest(log_p, mask)[..., None])
-  hit = jnp.take_along_axis(best, choices.choice[..., None], -1)[..., 0]
+  hit = _at_choice(best, choices)
   return masked.fill(hit / jnp.maximum(best.sum(-1), 1), choices.mask)
 
 
@@ -61,3 +60,8 @@ def mean_probability(
   log_p = jax.vmap(log_probs, (0, None))(scores, mask)
   averaged = jax.nn.logsumexp(log_p, 0) - jnp.log(scores.shape[0])
   return masked.fill(averaged, mask, float(jnp.finfo(scores.dtype).min))
+
+
+def _at_choice(values: Array, choices: Choices) -> Array:
+  index = jnp.where(choices.mask, choices.choice, 0)  # a masked choice may be out of range
+  return jnp.take_along_axis(values, index[..., None], -1)[..., 0]

@@ -6,7 +6,7 @@ states are pytrees of arrays: parameters are nested dicts, states are whatever o
 
 from typing import NamedTuple
 
-from metapers.core import choice_model
+from metapers.core import choice_model, task
 from metapers.core.task import Candidates, Choices, Task
 from metapers.core.types import Array, Callable, Float, Metrics, Params, PRNGKey, Scalar, UserState
 
@@ -50,32 +50,51 @@ def query_metrics(log_p: Float[Array, 'N K'], query: Choices) -> Metrics:
   return {'nll': choice_model.nll(log_p, query), 'accuracy': choice_model.accuracy(log_p, query)}
 
 
-def predict_from_score(score: Score) -> Predict:
-  """Derives `predict` from `score` by the choice model: log softmax over real candidates."""
-
-  def predict(params, user_state, candidates):
-    return choice_model.log_probs(score(params, user_state, candidates), candidates.mask)
-
-  return predict
-
-
-def loss_from_predict(adapt: Adapt, predict: Predict) -> Loss:
-  """Derives the usual meta-training loss: NLL of the query after adapting to the support."""
-
-  def loss(params, task, key):
-    user_state = adapt(params, task.support, task.context, key)
-    metrics = query_metrics(predict(params, user_state, task.query.candidates), task.query)
-    return metrics['nll'], metrics
-
-  return loss
-
-
 def from_adapt_score(
-  init: Init, adapt: Adapt, score: Score, *, prepare: Prepare = keep_params
+  init: Init,
+  adapt: Adapt,
+  score: Score,
+  *,
+  predict: Predict | None = None,
+  loss: Loss | None = None,
+  prepare: Prepare = keep_params,
 ) -> MetaLearner:
   """Builds a learner from three functions; most need no more.
 
-  `predict` is the choice model on `score`; `loss` is the query NLL after adapting to the support.
+  None of the functions given ever sees what stands in masked entries: it is zeroed before.
+
+  Args:
+    init: `(key) -> params`.
+    adapt: `(params, support, context, key) -> user_state`.
+    score: `(params, user_state, candidates) -> [N, K]`.
+    predict: log-probabilities [N, K]; by default the choice model on `score`.
+    loss: `(params, task, key) -> (scalar, metrics)`; by default the query NLL after adapting.
+    prepare: what happens once after training; by default nothing.
   """
-  predict = predict_from_score(score)
-  return MetaLearner(init, adapt, score, predict, loss_from_predict(adapt, predict), prepare)
+
+  def default_predict(params, user_state, candidates):
+    return choice_model.log_probs(score(params, user_state, candidates), candidates.mask)
+
+  predict = predict or default_predict
+
+  def default_loss(params, seen, key):
+    user_state = adapt(params, seen.support, seen.context, key)
+    metrics = query_metrics(predict(params, user_state, seen.query.candidates), seen.query)
+    return metrics['nll'], metrics
+
+  loss = loss or default_loss
+
+  def clean_adapt(params, support, context, key):
+    return adapt(params, task.drop_masked(support), context, key)
+
+  def clean_score(params, user_state, candidates):
+    return score(params, user_state, task.fill_masked(candidates))
+
+  def clean_predict(params, user_state, candidates):
+    return predict(params, user_state, task.fill_masked(candidates))
+
+  def clean_loss(params, seen, key):
+    support, query = task.drop_masked(seen.support), task.drop_masked(seen.query)
+    return loss(params, seen._replace(support=support, query=query), key)
+
+  return MetaLearner(init, clean_adapt, clean_score, clean_predict, clean_loss, prepare)

@@ -12,10 +12,12 @@ class Histories(NamedTuple):
 
   features: [I, D] of the items. item_ids: [I] as in the source.
   user_ids: [U] as in the source. chosen, rejected: [U, N] rows of `features`, in the person's own
-    order. mask: [U, N], True where the comparison is real.
+    order, or in random order where none is known. mask: [U, N], True where the comparison is real.
   context: [I] the group (prompt, topic) of an item; two items of a comparison share it.
   identity: True where the features are one-hot item ids: then unseen items cannot be judged.
   num_dropped: people left out for having fewer than the asked minimum of comparisons.
+  source: one line on where this comes from, shown with every result.
+  content_hash: sha256 of features and comparisons: what a resumed run compares.
   """
 
   features: Float[np.ndarray, 'I D']
@@ -27,6 +29,8 @@ class Histories(NamedTuple):
   context: Int[np.ndarray, 'I']
   identity: bool
   num_dropped: int
+  source: str
+  content_hash: str
 
 
 class RewardTable(NamedTuple):

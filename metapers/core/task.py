@@ -78,13 +78,16 @@ def with_shots(support: Choices, shots: int | Int[Array, '']) -> Choices:
   return support._replace(mask=support.mask & (rank <= shots))
 
 
+def fill_masked(candidates: Candidates) -> Candidates:
+  """Zeroes the features of masked candidates, whatever stands there."""
+  return candidates._replace(features=masked.fill_features(candidates.features, candidates.mask))
+
+
 def drop_masked(choices: Choices) -> Choices:
   """Zeroes whatever stands in masked entries: features, and the choice of masked comparisons."""
   mask = choices.candidates.mask & choices.mask[..., None]
-  features = masked.fill_features(choices.candidates.features, mask)
-  return Choices(
-    Candidates(features, mask), jnp.where(choices.mask, choices.choice, 0), choices.mask
-  )
+  candidates = fill_masked(Candidates(choices.candidates.features, mask))
+  return Choices(candidates, jnp.where(choices.mask, choices.choice, 0), choices.mask)
 
 
 def chosen_mask(choices: Choices) -> Bool[Array, '*T N K']:

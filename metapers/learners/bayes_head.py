@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metapers.core import choice_model, masked, meta_learner, task
+from metapers.core import choice_model, masked, meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices
 from metapers.core.types import Array, Float, PRNGKey, Scalar
@@ -63,7 +63,6 @@ def bayes_head(
 
   def adapt(params, support, context, key):
     del context
-    support = task.drop_masked(support)
     offset, factors = parts(params, support.candidates)
     return laplace(offset, factors, support, key, num_steps=newton_steps, num_samples=num_samples)
 
@@ -75,9 +74,7 @@ def bayes_head(
     offset, factors = parts(params, candidates)
     return predictive(offset, factors, user_state, candidates)
 
-  return meta_learner.from_adapt_score(init, adapt, score)._replace(
-    predict=predict, loss=meta_learner.loss_from_predict(adapt, predict)
-  )
+  return meta_learner.from_adapt_score(init, adapt, score, predict=predict)
 
 
 def objective(
@@ -103,11 +100,15 @@ def curvature(
   return jnp.eye(v.size) + jnp.einsum('nk,nkh,nkg->hg', p, centred, centred)
 
 
-def newton_step(v, offset, factors, support):
-  """Takes one full Newton step; returns its direction [H] and the Hessian it used [H, H]."""
+def newton_direction(
+  v: Float[Array, 'H'],
+  offset: Float[Array, 'N K'],
+  factors: Float[Array, 'N K H'],
+  support: Choices,
+) -> Float[Array, 'H']:
+  """Returns the direction [H] of a full Newton step from v."""
   gradient = jax.grad(objective)(v, offset, factors, support)
-  hessian = curvature(v, offset, factors, support)
-  return -jnp.linalg.solve(hessian, gradient), hessian
+  return -jnp.linalg.solve(curvature(v, offset, factors, support), gradient)
 
 
 def laplace(
@@ -136,17 +137,17 @@ def laplace(
   constant = jax.lax.stop_gradient((offset, factors))
 
   def step(v, _):
-    direction, _ = newton_step(v, *constant, support)
-    proposals = v + sizes[:, None] * direction
+    direction = newton_direction(v, *constant, support)
+    proposals = v[None] + sizes[:, None] * direction[None]
     values = jax.vmap(lambda proposal: objective(proposal, *constant, support))(proposals)
     return proposals[jnp.argmin(values)], None
 
   mode, _ = jax.lax.scan(step, jnp.zeros(factors.shape[-1]), length=num_steps)
-  direction, hessian = newton_step(jax.lax.stop_gradient(mode), offset, factors, support)
-  mean = jax.lax.stop_gradient(mode) + direction
-  factor = jnp.linalg.cholesky(jnp.linalg.inv(hessian))
+  mode = jax.lax.stop_gradient(mode)
+  mean = mode + newton_direction(mode, offset, factors, support)
+  factor = jnp.linalg.cholesky(jnp.linalg.inv(curvature(mean, offset, factors, support)))
   noise = jax.random.normal(key, (num_samples, mean.size))
-  return Posterior(mean, factor @ factor.T, mean + noise @ factor.T)
+  return Posterior(mean, factor @ factor.T, mean[None] + noise @ factor.T)
 
 
 def predictive(
@@ -157,7 +158,7 @@ def predictive(
 ) -> Float[Array, 'N K']:
   """Returns log-probabilities [N, K]: probit for K = 2, mean softmax of the draws beyond."""
   if candidates.mask.shape[-1] > 2:
-    draws = offset + jnp.einsum('nkh,sh->snk', factors, posterior.samples)
+    draws = offset[None] + jnp.einsum('nkh,sh->snk', factors, posterior.samples)
     return choice_model.mean_probability(draws, candidates.mask)
   scores = offset + factors @ posterior.mean
   contrast = factors[:, 0] - factors[:, 1]

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metapers.core import meta_learner, task
-from metapers.core.meta_learner import MetaLearner
+from metapers.core import choice_model, meta_learner, task
+from metapers.core.meta_learner import Adapt, Loss, MetaLearner
 from metapers.core.types import Callable, Params
 from metapers.learners import inner_loop
 from metapers.learners.utility import embed, negative_log_likelihood, utilities, utility_network
@@ -167,16 +167,18 @@ def reptile(
   """
   model = _adapt_all(num_features, hidden)
   adapt = _adapter(model, inner_steps, learn_rate=False, first_order=True)
-  learner = _learner(model, adapt, _single_rate(inner_learning_rate))
 
   def loss(params, seen, key):
     everything = task.concat(seen.support, seen.query)
     goal = jax.lax.stop_gradient(adapt(params, everything, seen.context, key))
     moves = jax.tree.map(jnp.subtract, params['adapted'], goal)
-    _, metrics = learner.loss(params, seen, key)
-    return 0.5 * optax.tree.norm(moves, squared=True), jax.lax.stop_gradient(metrics)
+    adapted = adapt(params, seen.support, seen.context, key)
+    scores = model.utility(params['shared'], adapted, seen.query.candidates)
+    log_p = choice_model.log_probs(scores, seen.query.candidates.mask)
+    metrics = jax.lax.stop_gradient(meta_learner.query_metrics(log_p, seen.query))
+    return 0.5 * optax.tree.norm(moves, squared=True), metrics
 
-  return learner._replace(loss=loss)
+  return _learner(model, adapt, _single_rate(inner_learning_rate), loss=loss)
 
 
 def _adapt_all(num_features: int, hidden: Sizes) -> Model:
@@ -201,7 +203,6 @@ def _adapter(model: Model, num_steps: int, *, learn_rate: bool, first_order: boo
 
   def adapt(params, support, context, key):
     del context, key
-    support = task.drop_masked(support)
     log_rates = params['log_rates']
     if not learn_rate:
       log_rates = jax.lax.stop_gradient(log_rates)
@@ -221,7 +222,9 @@ def _adapter(model: Model, num_steps: int, *, learn_rate: bool, first_order: boo
   return adapt
 
 
-def _learner(model: Model, adapt, init_rates: Callable[[Params], Params]) -> MetaLearner:
+def _learner(
+  model: Model, adapt: Adapt, init_rates: Callable[[Params], Params], *, loss: Loss | None = None
+) -> MetaLearner:
   def init(key):
     params = model.init(key)
     return params | {'log_rates': init_rates(params['adapted'])}
@@ -229,4 +232,4 @@ def _learner(model: Model, adapt, init_rates: Callable[[Params], Params]) -> Met
   def score(params, user_state, candidates):
     return model.utility(params['shared'], user_state, candidates)
 
-  return meta_learner.from_adapt_score(init, adapt, score)
+  return meta_learner.from_adapt_score(init, adapt, score, loss=loss)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from metapers.core import meta_learner, task
+from metapers.core import choice_model, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.learners.utility import embed, negative_log_likelihood
 from metapers.networks.linear_mlp import linear_mlp
@@ -61,7 +61,6 @@ def low_rank(
 
   def adapt(params, support, context, key):
     del context, key
-    support = task.drop_masked(support)
     log_mean = jnp.log(jax.nn.softmax(params['table']).mean(0))
     rate = step_size / (prior_strength + task.num_comparisons(support))
 
@@ -76,17 +75,13 @@ def low_rank(
     log_weights, _ = jax.lax.scan(step, log_mean, length=num_steps)
     return jnp.exp(log_weights)
 
-  def score(params, user_state, candidates):
-    return basis_scores(params, user_state, candidates)
-
-  predict = meta_learner.predict_from_score(score)
-
   def loss(params, seen, key):
     del key
     everything = task.concat(seen.support, seen.query)
     row = params['table'].at[seen.user].get(mode='fill', fill_value=0)
-    log_p = predict(params, jax.nn.softmax(row), everything.candidates)
+    scores = basis_scores(params, jax.nn.softmax(row), everything.candidates)
+    log_p = choice_model.log_probs(scores, everything.candidates.mask)
     metrics = meta_learner.query_metrics(log_p, everything)
     return metrics['nll'], metrics
 
-  return meta_learner.from_adapt_score(init, adapt, score)._replace(loss=loss)
+  return meta_learner.from_adapt_score(init, adapt, basis_scores, loss=loss)

@@ -30,9 +30,9 @@ def tokens(embedding: Float[Array, 'N K H'], support: Choices) -> Float[Array, '
   return masked.total(embedding, chosen, 1) - masked.mean(embedding, others, 1)
 
 
-def pooled_code(
+def summed_code(
   encoder: Network, params: Params, token: Float[Array, 'N H'], support: Choices
-) -> Float[Array, 'H']:
+) -> Float[Array, 'width']:
   """Sums the codes of the tokens, scaled by 1/√(1 + n), and appends log(1 + n): `[H + 1]`.
 
   The scale keeps the input of what follows in range; n restores what it takes away.
@@ -67,10 +67,9 @@ def set_encoder(num_features: int, hidden: int, width: int, num_outputs: int) ->
     return {name: network.init(k) for name, network, k in zip(names, networks, keys, strict=True)}
 
   def apply(params, support):
-    support = task.drop_masked(support)
     embedded = embed(embedding, params['embedding'], support.candidates)
     token = tokens(embedded, support)
-    code = pooled_code(encoder, params['encoder'], token, support)
+    code = summed_code(encoder, params['encoder'], token, support)
     return readout.apply(params['readout'], code)
 
   return Network(init, apply)
@@ -157,7 +156,7 @@ def latent_np(
     del context
     mean, spread = jnp.split(encoder.apply(params['encoder'], support), 2)
     noise = jax.random.normal(key, (num_samples, width))
-    return mean + jax.nn.softplus(spread) * noise
+    return mean[None] + jax.nn.softplus(spread)[None] * noise
 
   def sampled_scores(params, user_state, candidates):
     return jax.vmap(lambda z: decode.apply(params['decoder'], z, candidates))(user_state)
@@ -178,4 +177,4 @@ def latent_np(
     marginal = choice_model.mean_probability(scores, seen.query.candidates.mask)
     return -joint, meta_learner.query_metrics(marginal, seen.query)
 
-  return MetaLearner(init, adapt, score, predict, loss, meta_learner.keep_params)
+  return meta_learner.from_adapt_score(init, adapt, score, predict=predict, loss=loss)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metapers.core import meta_learner, task
+from metapers.core import meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.learners import inner_loop
 from metapers.learners.utility import negative_log_likelihood, utilities, utility_network
@@ -59,7 +59,6 @@ def per_user(
 
   def adapt(params, support, context, key):
     del context, key
-    support = task.drop_masked(support)
 
     def support_loss(theta):
       return negative_log_likelihood(utilities(network, theta, support.candidates), support)
@@ -70,4 +69,4 @@ def per_user(
     del params
     return utilities(network, user_state, candidates)
 
-  return meta_learner.from_adapt_score(network.init, adapt, score)._replace(loss=start.loss)
+  return meta_learner.from_adapt_score(network.init, adapt, score, loss=start.loss)

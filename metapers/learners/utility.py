@@ -15,13 +15,13 @@ def utility_network(num_features: int, hidden: Sequence[int]) -> Network:
 
 
 def utilities(network: Network, params: Params, candidates: Candidates) -> Float[Array, 'N K']:
-  """Returns the utility [N, K] of each candidate; masked ones are computed from zeros."""
+  """Returns the utility [N, K] of each candidate."""
   return embed(network, params, candidates)[..., 0]
 
 
 def embed(network: Network, params: Params, candidates: Candidates) -> Float[Array, 'N K H']:
-  """Applies a network to every candidate, [N, K, H]; masked features count as zeros."""
-  return network.apply(params, masked.fill_features(candidates.features, candidates.mask))
+  """Applies a network to every candidate: [N, K, H]."""
+  return network.apply(params, candidates.features)
 
 
 def negative_log_likelihood(scores: Float[Array, 'N K'], choices: Choices) -> Scalar:
