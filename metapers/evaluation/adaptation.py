@@ -1,0 +1,119 @@
+"""The adaptation curve: what a learner predicts for new users after 0, 1, 2, ... comparisons."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from metapers.core import task
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.population import Population
+from metapers.core.task import Candidates, Task, Truth
+from metapers.core.types import Array, Int, Params, PRNGKey
+from metapers.evaluation.predictions import Predictions
+
+
+def episodes(
+  population: Population, *, split: str, num_users: int, chunk_size: int = 256
+) -> tuple[Task, Truth | None]:
+  """Collects the fixed episodes of users 0..num_users-1 of a split.
+
+  Args:
+    population: its `episode_of` gives the same bits for the same user and split.
+    split: one of `core.population.SPLITS`.
+    num_users: T.
+    chunk_size: users drawn at once; bounds the memory.
+
+  Returns:
+    Task and Truth (None for real people) with a leading T.
+
+  Raises:
+    ValueError: for fewer than one user, or more than the split holds.
+  """
+  sizes = {'train': population.spec.num_users, **population.spec.num_held_out}
+  if not 1 <= num_users <= sizes.get(split, 0):
+    held = ', '.join(f'{name} {size}' for name, size in sizes.items())
+    raise ValueError(
+      f'{num_users} users of split {split!r} asked for; there are: {held}. Ask for 1 to as many'
+    )
+  return _collect(population.episode_of, population.arrays, split, num_users, chunk_size)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 3, 4))
+def _collect(episode_of, arrays, split, num_users, chunk_size):
+  users = jnp.arange(num_users)
+  return jax.lax.map(lambda user: episode_of(arrays, user, split), users, batch_size=chunk_size)
+
+
+def evaluate(
+  learner: MetaLearner,
+  params: Params,
+  tasks: Task,
+  truth: Truth | None = None,
+  *,
+  shots: Sequence[int],
+  chunk_size: int = 64,
+  key: PRNGKey,
+) -> Predictions:
+  """Adapts to the first k comparisons of every user, for every k, and predicts, in one call.
+
+  A user with fewer than k real comparisons in the support uses all there are. Of `truth` only the
+  slates' features are shown to the learner.
+
+  Args:
+    learner: compiled once for its functions and the shapes; neither params nor the numbers of
+      shots compile it anew.
+    params: of the learner.
+    tasks: T users, [T, ...].
+    truth: gives the slates to score; None (real people) gives slate scores of shape [L, T, 0, 0].
+    shots: L numbers of support comparisons; 0 is zero-shot.
+    chunk_size: adaptations done at once, of the L * T; bounds the memory.
+    key: user t adapts with `fold_in(key, t)`, the same at every number of shots.
+
+  Returns:
+    Predictions for the query and the slates, [L, T, ...].
+
+  Raises:
+    ValueError: without shots, or for shots below 0 or beyond the support's size.
+  """
+  size = tasks.support.choice.shape[-1]
+  if not shots or min(shots) < 0 or max(shots) > size:
+    raise ValueError(
+      f'shots must lie in 0..{size}, what the support of an episode holds; got {list(shots)}. '
+      'Lower the shots or raise num_support of the population'
+    )
+  slate = no_slates(tasks) if truth is None else truth.slate
+  return _evaluate(learner, params, tasks, slate, jnp.asarray(shots, jnp.int32), chunk_size, key)
+
+
+def no_slates(tasks: Task) -> Candidates:
+  """Returns slates of no responses, for users whose utilities nobody knows: [T, 0, 0, D]."""
+  features = tasks.query.candidates.features
+  empty = (features.shape[0], 0, 0)
+  return Candidates(jnp.zeros((*empty, features.shape[-1]), features.dtype), jnp.zeros(empty, bool))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def _evaluate(
+  learner: MetaLearner,
+  params: Params,
+  tasks: Task,
+  slate: Candidates,
+  shots: Int[Array, 'L'],
+  chunk_size: int,
+  key: PRNGKey,
+) -> Predictions:
+  num_users = tasks.user.shape[0]
+
+  def predict(index: Int[Array, '']) -> Predictions:
+    user = index % num_users
+    person, shown = task.take((tasks, slate), user)
+    support = task.with_shots(person.support, shots[index // num_users])
+    state = learner.adapt(params, support, person.context, jax.random.fold_in(key, user))
+    log_probs = learner.predict(params, state, person.query.candidates)
+    return Predictions(log_probs, learner.score(params, state, shown))
+
+  # One flat axis of (shots, user) pairs, so that chunk_size bounds all that is alive at once.
+  flat = jax.lax.map(predict, jnp.arange(shots.size * num_users), batch_size=chunk_size)
+  return jax.tree.map(lambda x: x.reshape(shots.size, num_users, *x.shape[1:]), flat)

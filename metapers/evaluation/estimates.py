@@ -1,0 +1,148 @@
+"""Every metric of a learner with its resamples, so that seeds, differences and intervals follow."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from metapers.core.task import Task, Truth
+from metapers.core.types import Float
+from metapers.evaluation import bootstrap, calibration, metrics
+from metapers.evaluation.bootstrap import Draws
+from metapers.evaluation.predictions import Predictions
+
+Estimates = dict[str, Float[np.ndarray, 'J L']]
+WORST_SHARE = 0.1
+
+
+class Judge(NamedTuple):
+  """An evaluation set, ready to judge any number of learners alike.
+
+  weights: group of metrics -> [J, T*N]; row 0 weighs the sample itself, the others resamples.
+  rival: index of the response model to win against, or None.
+  num_users: users with at least one real query comparison.
+  """
+
+  tasks: Task
+  truth: Truth | None
+  draws: Draws
+  weights: dict[str, np.ndarray]
+  rival: int | None
+  num_users: int
+
+
+def judge(
+  tasks: Task,
+  truth: Truth | None = None,
+  *,
+  rival: int | None = None,
+  num_resamples: int = 1000,
+  seed: int = 0,
+) -> Judge:
+  """Prepares an evaluation set: draws the resamples that all learners share.
+
+  Args:
+    tasks: T episodes.
+    truth: of simulated users. Without it (real people) only users are resampled.
+    rival: index into `truth.slate_models` of the response model to win against.
+    num_resamples: of the bootstrap.
+    seed: of the bootstrap.
+
+  Raises:
+    ValueError: for a rival of real people or one that wrote no response, fewer than two users, or
+      a set in which no comparison is real.
+  """
+  if rival is not None and truth is None:
+    raise ValueError('a rival needs slates, which real people do not have; use rival=None')
+  divided = jax.device_get(metrics.denominators(tasks, truth, rival=rival))
+  empty = [
+    group for group in ('query', 'rival') if group in divided and not divided[group][0].any()
+  ]
+  if empty:
+    raise ValueError(
+      f'nothing to judge in {empty[0]!r}: give users with real query comparisons, and a rival '
+      f'among the response models of the slates (rival={rival})'
+    )
+  divided = {group: value for group, value in divided.items() if value.value.any()}
+  ids = None if truth is None else np.concatenate([d.prompts.ravel() for d in divided.values()])
+  draws = bootstrap.draw(len(tasks.user), ids, num_resamples=num_resamples, seed=seed)
+  weights = {name: bootstrap.weights(draws, *value) for name, value in divided.items()}
+  num_users = int((divided['query'].value.sum(-1) > 0).sum())
+  return Judge(tasks, truth, draws, weights, rival, num_users)
+
+
+def estimate(judge: Judge, predictions: Predictions) -> Estimates:
+  """Returns every metric of one learner: [J, L], row 0 the value, the others resamples.
+
+  Raises:
+    ValueError: where the chosen candidate's log-probability, or a score, is not finite.
+  """
+  observed = jax.device_get(
+    metrics.numerators(predictions, judge.tasks, judge.truth, rival=judge.rival)
+  )
+  estimates = {}
+  for group, weights in judge.weights.items():
+    names = list(observed[group])
+    estimates |= dict(zip(names, weigh(weights, np.stack(list(observed[group].values())), names)))
+  query = observed['query']
+  gaps = calibration.bin_gaps(
+    query['confidence'], query['accuracy'], predictions.log_probs.shape[-1]
+  )
+  estimates['ece'] = calibration.calibration_error(
+    np.moveaxis(weigh(judge.weights['query'], gaps, ['ece']), 0, 1)
+  )
+  estimates['accuracy_worst_decile'] = worst_users(judge, query['accuracy'])
+  return estimates
+
+
+def weigh(
+  weights: Float[np.ndarray, 'J O'], values: Float[np.ndarray, 'C L T N'], names: Sequence[str]
+) -> Float[np.ndarray, 'C J L']:
+  """Applies the weights of O = T*N observations to all columns in one matrix product.
+
+  Raises:
+    ValueError: for a value that is not finite, naming the metric.
+  """
+  flat = values.reshape(*values.shape[:2], -1)
+  if not np.isfinite(flat).all():
+    bad = [name for name, value in zip(names, flat) if not np.isfinite(value).all()]
+    raise ValueError(
+      f'{", ".join(bad)} not finite: the predictions hold NaN or give a real choice probability 0; '
+      'the parameters may have diverged'
+    )
+  product = flat.reshape(-1, flat.shape[-1]) @ weights.T  # [C L, J]
+  return np.swapaxes(product.reshape(*flat.shape[:2], -1), 1, 2)
+
+
+def worst_users(judge: Judge, accuracy: Float[np.ndarray, 'L T N']) -> Float[np.ndarray, 'J L']:
+  """Returns the mean accuracy of the worst tenth of the users: [J, L].
+
+  Only users are resampled: each keeps the accuracy measured on their comparisons, for resampling
+  those too would add noise, and more noise makes the worst look worse.
+  """
+  real = np.asarray(judge.tasks.query.mask)
+  there = real.any(-1)
+  counts = judge.draws.users[:, there]
+  measured = accuracy.sum(-1)[:, there] / real.sum(-1)[there]
+  tails = [bootstrap.lower_tail_mean(row, counts, WORST_SHARE) for row in measured]
+  return np.stack(tails, 1)
+
+
+def average(seeds: Sequence[Estimates]) -> Estimates:
+  """Averages the seeds of a learner within every resample.
+
+  The interval of the average is for these trained seeds on new users and prompts.
+  """
+  return {name: np.mean([one[name] for one in seeds], 0) for name in seeds[0]}
+
+
+def differences(
+  estimates: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], name: str
+) -> Estimates:
+  """Returns `{metric}_minus_{name}`, paired: both were judged by the same judge."""
+  return {
+    f'{metric}_minus_{name}': value - reference[metric]
+    for metric, value in estimates.items()
+    if metric in reference
+  }

@@ -1,0 +1,176 @@
+"""Curves of accuracy against the number of comparisons, readable in print, light and dark."""
+
+import io
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib import axes, figure, ticker
+
+from metapers.core.types import Float, Int
+from metapers.io import files
+
+# Okabe and Ito's colours, without the two that vanish on white or on black; then other dashes.
+COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
+DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)))
+MARKERS = ('o', 's', '^')
+INK = '#24292e'  # the text; an SVG inside a page takes the page's own colour instead
+GREY = '#808890'
+STYLE: dict[Any, Any] = {
+  'font.family': 'sans-serif',
+  'font.size': 9,
+  'svg.fonttype': 'none',
+  'svg.hashsalt': 'metapers',
+  'axes.spines.top': False,
+  'axes.spines.right': False,
+  'text.color': INK,
+  'axes.labelcolor': INK,
+  'axes.edgecolor': INK,
+  'xtick.color': INK,
+  'ytick.color': INK,
+}
+
+
+class Curve(NamedTuple):
+  """One line of a figure.
+
+  role: 'learner'; 'reference' (drawn in ink: oracle, bayes); 'baseline' (in grey: pooled).
+  low, high: [L] of the interval; NaN where there is none. points: [S, L] of single seeds.
+  """
+
+  name: str
+  role: str
+  shots: Int[np.ndarray, 'L']
+  value: Float[np.ndarray, 'L']
+  low: Float[np.ndarray, 'L']
+  high: Float[np.ndarray, 'L']
+  points: Float[np.ndarray, 'S L']
+
+
+def position(shots: np.ndarray) -> np.ndarray:
+  """Places shots on the axis: log2(1 + shots), so that 0 has a place and doubling is one step."""
+  return np.log2(1 + np.asarray(shots))
+
+
+def line_styles(curves: Sequence[Curve]) -> list[dict]:
+  """Chooses colour, dash and marker of every curve."""
+  styles, num_learners, num_references = [], 0, 0
+  for curve in curves:
+    if curve.role == 'learner':
+      turn, color = divmod(num_learners, len(COLORS))
+      kind = turn % len(DASHES)
+      styles.append({'color': COLORS[color], 'ls': DASHES[kind], 'marker': MARKERS[kind]})
+      num_learners += 1
+    elif curve.role == 'reference':
+      styles.append({'color': INK, 'ls': DASHES[num_references % len(DASHES)], 'marker': ''})
+      num_references += 1
+    else:
+      styles.append({'color': GREY, 'ls': '-', 'marker': ''})
+  return styles
+
+
+def spread(wanted: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
+  """Moves label positions apart by at least `gap`, within [low, high] where they fit, in order."""
+  order = np.argsort(wanted, kind='stable')
+  placed = wanted[order].astype(float)
+  steps = gap * np.arange(len(placed))
+  # Blocks of touching labels, each centred on its members: isotonic regression by pooling.
+  blocks: list[tuple[float, int]] = []
+  for target in placed - steps:
+    mean, count = target, 1
+    while blocks and blocks[-1][0] > mean:
+      before, size = blocks.pop()
+      mean, count = (before * size + mean * count) / (size + count), size + count
+    blocks.append((mean, count))
+  level = np.repeat([mean for mean, _ in blocks], [count for _, count in blocks])
+  level = np.clip(level, low, max(low, high - (steps[-1] if len(steps) else 0)))
+  result = np.empty_like(placed)
+  result[order] = level + steps
+  return result
+
+
+def draw_curve(axis: axes.Axes, curve: Curve, style: dict) -> None:
+  """Draws one line, its interval as a band and its seeds as points."""
+  at = position(curve.shots)
+  width = 1.6 if curve.role == 'learner' else 1.3
+  axis.plot(at, curve.value, lw=width, ms=3.5, **style)
+  axis.fill_between(at, curve.low, curve.high, color=style['color'], alpha=0.13, lw=0)
+  for seed in curve.points:
+    axis.plot(at, seed, ls='', marker='.', ms=2.5, color=style['color'], alpha=0.45)
+
+
+def label_curves(axis: axes.Axes, curves: Sequence[Curve], styles: Sequence[dict]) -> None:
+  """Writes each curve's name beside its right end, moved apart, with a thin line back to it."""
+  low, high = axis.get_ylim()
+  end = max(position(curve.shots)[-1] for curve in curves)
+  right = axis.get_xlim()[0] + (end - axis.get_xlim()[0]) * 1.06
+  ends = np.array([curve.value[-1] for curve in curves])
+  heights = spread(ends, 0.047 * (high - low), low, high)
+  for curve, style, value, height in zip(curves, styles, ends, heights):
+    start = position(curve.shots)[-1]
+    axis.plot([start, right], [value, height], color=style['color'], lw=0.5, alpha=0.6)
+    weight = 'normal' if curve.role == 'learner' else 'bold'
+    axis.text(
+      right, height, ' ' + curve.name, color=style['color'], va='center', fontsize=8, weight=weight
+    )
+  axis.set_xlim(right=right)
+
+
+def adaptation(
+  curves: Sequence[Curve],
+  *,
+  title: str,
+  value_label: str = 'accuracy',
+  in_percent: bool = True,
+) -> figure.Figure:
+  """Draws an adaptation figure: one line a learner over the number of comparisons.
+
+  Args:
+    curves: in the order in which learners take colours.
+    title: what is shown, and of which users.
+    value_label: of the vertical axis.
+    in_percent: write values as percentages.
+
+  Raises:
+    ValueError: without any curve.
+  """
+  if not curves:
+    raise ValueError('no curves to draw; give at least one learner or reference')
+  with matplotlib.rc_context(STYLE):
+    made = figure.Figure(figsize=(7, 4.5), dpi=160, layout='constrained')
+    axis = made.subplots()
+    styles = line_styles(curves)
+    for curve, style in zip(curves, styles):
+      draw_curve(axis, curve, style)
+    axis.margins(x=0.02, y=0.04)
+    label_curves(axis, curves, styles)
+    shots = np.unique(np.concatenate([curve.shots for curve in curves]))
+    axis.set_xticks(position(shots), [str(count) for count in shots])
+    axis.spines['bottom'].set_bounds(*position(shots[[0, -1]]).tolist())
+    axis.set_xlabel('comparisons seen of a new user', loc='left')
+    axis.set_ylabel(value_label)
+    if in_percent:
+      axis.yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=' %'))
+    axis.grid(axis='y', color=GREY, alpha=0.25, lw=0.6)
+    axis.set_title(title, loc='left', fontsize=10, weight='bold')
+  return made
+
+
+def save(made: figure.Figure, path: str | os.PathLike) -> pathlib.Path:
+  """Writes a figure as .png, .svg or .pdf by its suffix, whole or not at all."""
+  buffer = io.BytesIO()
+  with matplotlib.rc_context(STYLE):
+    made.savefig(buffer, format=pathlib.Path(path).suffix[1:], facecolor='white')
+  return files.write_atomically(path, buffer.getvalue())
+
+
+def inline_svg(made: figure.Figure) -> str:
+  """Returns the figure as an SVG element for a page, its ink in the page's text colour."""
+  buffer = io.StringIO()
+  with matplotlib.rc_context(STYLE):
+    made.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
+  svg = buffer.getvalue()
+  return svg[svg.index('<svg') :].replace(INK, 'currentColor')
