@@ -1,0 +1,202 @@
+"""Tables of real people's judgements (parquet or csv), read and checked.
+
+A folder holds `items` (item_id [, context, text] and feature columns) and either `comparisons`
+(user_id, chosen, rejected [, context, order]) or `ratings` (user_id, item_id, rating [, context,
+order]). `context` is the group (a prompt, a topic) that the items of a comparison share; `order` is
+the person's own sequence.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from metapers.core.types import Float, Int
+
+ITEM_COLUMNS = ('item_id', 'context', 'text')  # every other column of `items` is a feature
+JUDGED_IDS = {'comparisons': ('chosen', 'rejected'), 'ratings': ('item_id',)}
+JUDGED_COLUMNS = {
+  'comparisons': ('user_id', *JUDGED_IDS['comparisons']),
+  'ratings': ('user_id', *JUDGED_IDS['ratings'], 'rating'),
+}
+
+
+class Pairs(NamedTuple):
+  """M comparisons, person by person and each person's in order.
+
+  user: [M] number of the person. chosen, rejected: [M] rows of the table of items.
+  """
+
+  user: Int[np.ndarray, 'M']
+  chosen: Int[np.ndarray, 'M']
+  rejected: Int[np.ndarray, 'M']
+
+
+def read_table(folder: pathlib.Path, name: str) -> pd.DataFrame:
+  """Reads `name`.parquet or `name`.csv.
+
+  Raises:
+    ValueError: if there is neither or both, or if it cannot be read or has no rows.
+  """
+  paths = _found(folder, name)
+  if len(paths) != 1:
+    found = 'both' if paths else 'neither'
+    raise ValueError(f'{folder} must hold {name}.parquet or {name}.csv; found {found}')
+  read = pd.read_parquet if paths[0].suffix == '.parquet' else pd.read_csv
+  try:
+    table = read(paths[0])
+  except (ValueError, OSError) as error:  # parsers' own errors derive from these
+    raise ValueError(f'cannot read {paths[0]}: {error}') from error
+  if table.empty:
+    raise ValueError(f'{paths[0]} has no rows; give at least one')
+  return table
+
+
+def _found(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
+  paths = [folder / f'{name}{suffix}' for suffix in ('.parquet', '.csv')]
+  return [path for path in paths if path.is_file()]
+
+
+def read_items(folder: pathlib.Path) -> pd.DataFrame:
+  """Reads the table of items.
+
+  Raises:
+    ValueError: if it lacks item_id, or names an item twice.
+  """
+  items = read_table(folder, 'items')
+  check_columns(items, 'items', ['item_id'])
+  twice = items['item_id'].to_numpy()[items['item_id'].duplicated()]
+  if len(twice):
+    raise ValueError(f'item_id must be unique in items; {twice[:3].tolist()} stand there again')
+  return items
+
+
+def read_judgements(folder: pathlib.Path) -> tuple[str, pd.DataFrame]:
+  """Reads the one table of judgements there is, and names it.
+
+  Raises:
+    ValueError: unless the folder holds either comparisons or ratings, with their columns.
+  """
+  names = [name for name in JUDGED_COLUMNS if _found(folder, name)]
+  if len(names) != 1:
+    raise ValueError(
+      f'{folder} must hold either comparisons or ratings (.parquet or .csv); found {names}'
+    )
+  judged = read_table(folder, names[0])
+  check_columns(judged, names[0], JUDGED_COLUMNS[names[0]])
+  return names[0], judged
+
+
+def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> None:
+  """Refuses a table without its columns, or with missing values in those that are used.
+
+  Raises:
+    ValueError: naming the columns.
+  """
+  absent = [column for column in required if column not in table]
+  if absent:
+    raise ValueError(f'table {name} lacks the columns {absent}; it has {list(table.columns)}')
+  used = [column for column in (*required, 'context', 'order') if column in table]
+  holes = table[used].isna().sum()
+  if holes.any():
+    column = holes.idxmax()
+    raise ValueError(f'{holes[column]} missing values in {column!r} of {name}; drop those rows')
+
+
+def read_features(
+  features: str | Sequence[str] | None, items: pd.DataFrame, folder: pathlib.Path
+) -> tuple[Float[np.ndarray, 'I D'], bool]:
+  """Returns the features of the items, and whether they are mere one-hot ids.
+
+  Raises:
+    ValueError: for unknown, non-numeric or non-finite features, or a wrong number of rows.
+  """
+  if isinstance(features, str):
+    values = _load_npy(folder / features)
+  else:
+    given = [column for column in items if column not in ITEM_COLUMNS]
+    columns = given if features is None else list(features)
+    if not columns:
+      return np.eye(len(items), dtype=np.float32), True
+    values = numbers(items, 'items', columns).astype(np.float32)
+  if values.ndim != 2 or len(values) != len(items):
+    raise ValueError(f'features must have shape [{len(items)}, D], one row an item: {values.shape}')
+  bad = ~np.isfinite(values).all(1)
+  if bad.any():
+    named = items['item_id'][bad].tolist()[:3]
+    raise ValueError(f'{bad.sum()} items have non-finite features, such as {named}; drop or fill')
+  return values, False
+
+
+def _load_npy(path: pathlib.Path) -> np.ndarray:
+  if path.suffix != '.npy':
+    raise ValueError(f'features={path.name!r} is no .npy file; a sequence names columns of items')
+  try:
+    return np.load(path).astype(np.float32)
+  except (ValueError, OSError) as error:
+    raise ValueError(f'cannot read features from {path}: {error}') from error
+
+
+def numbers(table: pd.DataFrame, name: str, columns: Sequence[str]) -> Float[np.ndarray, 'M W']:
+  """Returns columns of a table as numbers.
+
+  Raises:
+    ValueError: for a column that is absent, has missing values, or holds something else.
+  """
+  check_columns(table, name, columns)
+  other = [column for column in columns if not pd.api.types.is_numeric_dtype(table[column])]
+  if other:
+    raise ValueError(
+      f'columns {other} of {name} must be numbers; drop, convert or do not name them'
+    )
+  return table[list(columns)].to_numpy(np.float64)
+
+
+def locate(items: pd.DataFrame, ids: np.ndarray, name: str) -> Int[np.ndarray, 'M W']:
+  """Returns the row in `items` of every id [M, W] that the table `name` holds.
+
+  Raises:
+    ValueError: for an id that is not among the items.
+  """
+  rows = pd.Index(items['item_id']).get_indexer(ids.ravel()).reshape(ids.shape)
+  unknown = pd.unique(ids[rows < 0])
+  if len(unknown):
+    raise ValueError(
+      f'{name} names {len(unknown)} unknown items, such as {unknown[:3].tolist()}; '
+      'add them to items, or drop those rows'
+    )
+  return rows
+
+
+def item_contexts(
+  items: pd.DataFrame, judged: pd.DataFrame, rows: Int[np.ndarray, 'M W']
+) -> Int[np.ndarray, 'I']:
+  """Numbers the group of each item: as `items` tells, else as the judgements do, else all 0.
+
+  An item that is never judged, and of which `items` tells no group, gets -1.
+
+  Raises:
+    ValueError: if an item is judged in a context that is not its own.
+  """
+  if 'context' not in judged:
+    names = items['context'] if 'context' in items else np.zeros(len(items), int)
+    return pd.factorize(names)[0]
+  told = pd.Series(np.repeat(judged['context'].to_numpy(), rows.shape[1]))
+  names = items['context'] if 'context' in items else told.groupby(rows.ravel()).first()
+  names = names.reindex(range(len(items)))
+  own = names.to_numpy()[rows.ravel()]
+  wrong = np.flatnonzero(own != told.to_numpy())
+  if len(wrong):
+    item = items['item_id'].iloc[rows.ravel()[wrong[0]]]
+    raise ValueError(
+      f'item {item!r} of context {own[wrong[0]]!r} is judged in context {told[wrong[0]]!r}; '
+      'an item belongs to one context: give it another item_id there'
+    )
+  return pd.factorize(names)[0]
+
+
+def own_order(judged: pd.DataFrame) -> Int[np.ndarray, 'M'] | None:
+  """Ranks the judgements in the order they were made; None where it is not known."""
+  return pd.factorize(judged['order'], sort=True)[0] if 'order' in judged else None

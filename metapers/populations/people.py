@@ -1,0 +1,215 @@
+"""Real people: histories of comparisons, and people nobody has seen before.
+
+People are split by fold into train, validation and test, so that everyone is unseen in one fold.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metapers.core import task
+from metapers.core.population import SPLITS, Population, Spec
+from metapers.core.tables import Histories
+from metapers.core.types import Bool, Int
+from metapers.populations import people_episodes
+from metapers.populations.people_episodes import Arrays, Layout, People
+
+
+def split_users(
+  num_users: int, *, fold: int, num_folds: int, validation_share: float, seed: int
+) -> dict[str, Int[np.ndarray, 'U_']]:
+  """Splits users into train, validation and test: disjoint, covering; fold f's test is unseen.
+
+  Raises:
+    ValueError: for a fold or share out of range.
+  """
+  if not (num_folds >= 2 and 0 <= fold < num_folds):
+    raise ValueError(f'need 0 <= fold < num_folds and 2 <= num_folds, got {fold} and {num_folds}')
+  if not 0 < validation_share < 1:
+    raise ValueError(f'validation_share must lie in (0, 1), got {validation_share}')
+  parts = np.array_split(np.random.default_rng([seed, 0]).permutation(num_users), num_folds)
+  test = parts.pop(fold)
+  rest = np.concatenate(parts)
+  # Drawn anew: a prefix would be nearly the same people in every fold.
+  rest = np.random.default_rng([seed, 1, fold]).permutation(rest)
+  num_validation = round(validation_share * rest.size)
+  splits = {
+    'train': rest[num_validation:],
+    'validation': rest[:num_validation],
+    'test': test,
+  }
+  return {name: np.sort(users) for name, users in splits.items()}
+
+
+def hold_out_items(histories: Histories, share: float, seed: int) -> Bool[np.ndarray, 'I']:
+  """Marks the held-out items: whole contexts where there are several, else single items.
+
+  Raises:
+    ValueError: for one-hot features, or a share that leaves no items on one side.
+  """
+  if histories.identity:
+    raise ValueError(
+      'item_holdout=True needs features of the items: one-hot ids say nothing of an unseen item; '
+      'give features to load_comparisons, or set item_holdout=False'
+    )
+  several = np.unique(histories.context).size > 1
+  group = histories.context if several else np.arange(len(histories.features))
+  names = np.random.default_rng([seed, 2]).permutation(np.unique(group))
+  held_out = names[: round(share * names.size)]
+  if not 0 < held_out.size < names.size:
+    raise ValueError(
+      f'item_holdout_share={share} holds out {held_out.size} of {names.size} '
+      f'{"contexts" if several else "items"}; choose a share that leaves some on either side'
+    )
+  return np.isin(group, held_out)
+
+
+def select(
+  histories: Histories, users: Int[np.ndarray, 'U_'], unseen: Bool[np.ndarray, 'I'], *, train: bool
+) -> People:
+  """Gathers some users' comparisons, without those that their split must not use.
+
+  Of the `unseen` items [I], train users show none, and held-out users' queries nothing else: a
+  comparison of a held-out item with another one is dropped, and people left without are, too.
+  """
+  chosen, rejected = histories.chosen[users], histories.rejected[users]
+  num_unseen = unseen[chosen].astype(int) + unseen[rejected]
+  mask = histories.mask[users] & (num_unseen != 1)
+  query_only = mask & (num_unseen == 2)
+  if train:
+    mask, query_only = mask & ~query_only, np.zeros_like(mask)
+  kept = (query_only if unseen.any() and not train else mask).any(1)
+  return People(*(jnp.asarray(table[kept]) for table in (chosen, rejected, mask, query_only)))
+
+
+def check_support(histories: Histories, num_support: int, num_query: int) -> None:
+  """Refuses an episode that nobody can fill.
+
+  Raises:
+    ValueError: naming what was asked and what there is.
+  """
+  if num_support < 1 or num_query < 1:
+    raise ValueError(f'num_support and num_query must be at least 1: {num_support}, {num_query}')
+  longest = int(histories.mask.sum(1).max())
+  if num_support > longest // 2:
+    raise ValueError(
+      f'num_support={num_support} is more than half of the longest history, of {longest} '
+      f'comparisons, the other half being judged; ask for at most {longest // 2}'
+    )
+
+
+def place(histories: Histories, splits: dict[str, np.ndarray], unseen: np.ndarray) -> Arrays:
+  """Puts features and people on the device.
+
+  Raises:
+    ValueError: for a split without people.
+  """
+  people = {
+    name: select(histories, users, unseen, train=name == 'train') for name, users in splits.items()
+  }
+  empty = [name for name, table in people.items() if len(table.mask) == 0]
+  if empty:
+    raise ValueError(
+      f'split {empty[0]!r} of {len(histories.mask)} people is empty; give more people, or change '
+      'num_folds, validation_share or item_holdout_share'
+    )
+  return Arrays(jnp.asarray(histories.features), people)
+
+
+def people(
+  histories: Histories,
+  *,
+  num_support: int = 20,
+  num_query: int = 40,
+  fold: int = 0,
+  num_folds: int = 5,
+  validation_share: float = 0.2,
+  item_holdout: bool = False,
+  item_holdout_share: float = 0.2,
+  seed: int = 0,
+) -> Population:
+  """Makes a population of real people's histories.
+
+  A drawn episode divides a person's comparisons at random; the fixed one of `episode_of` in the
+  person's own order, the first ones in and later ones judged (at random where no order is known).
+  The support takes at most half of what a person has; no pair of it is judged.
+
+  Args:
+    histories: comparisons of U people among I items.
+    num_support: comparisons to adapt to, at most.
+    num_query: comparisons to be judged on, at most.
+    fold: which of num_folds parts of the people is unseen: the test split.
+    num_folds: parts of the people.
+    validation_share: of the other people.
+    item_holdout: judge held-out people on items that training never showed, after a support of
+      items that it did. Needs features.
+    item_holdout_share: of the items; of their contexts, where there are several.
+    seed: of the splits.
+
+  Returns:
+    Population without `Truth`. Its `histories` are the fixed episodes of the train people.
+
+  Raises:
+    ValueError: naming the option, what was given and what would do.
+  """
+  check_support(histories, num_support, num_query)
+  splits = split_users(
+    len(histories.mask),
+    fold=fold,
+    num_folds=num_folds,
+    validation_share=validation_share,
+    seed=seed,
+  )
+  unseen = np.zeros(len(histories.features), bool)
+  if item_holdout:
+    unseen = hold_out_items(histories, item_holdout_share, seed)
+  arrays = place(histories, splits, unseen)
+  layout = Layout(num_support, num_query, len(arrays.people['train'].mask), item_holdout)
+  record = {
+    'source': histories.source,
+    'judged_on': f'unseen people, {"unseen" if item_holdout else "seen"} items',
+    'features': 'one-hot items' if histories.identity else 'given',
+    'fold': fold,
+    'num_folds': num_folds,
+    'num_people': len(histories.mask),
+    'num_dropped': histories.num_dropped,
+    'num_comparisons': int(histories.mask.sum()),
+  }
+  return assemble(arrays, layout, record)
+
+
+def assemble(arrays: Arrays, layout: Layout, record: dict[str, str | float]) -> Population:
+  """Ties arrays and an episode's layout into the functions of a `Population`."""
+  width = arrays.people['train'].mask.shape[1]
+  fixed = {split: jax.random.key(i) for i, split in enumerate(SPLITS)}
+
+  def episode_of(arrays, user, split):
+    key = jax.random.fold_in(fixed[split], user)
+    in_order = jnp.arange(width) / width
+    return people_episodes.episode(arrays, user, split, layout, priority=in_order, key=key), None
+
+  def sample_episode(arrays, key, split):
+    key_user, key_priority, key_episode = jax.random.split(key, 3)
+    user = jax.random.randint(key_user, (), 0, len(arrays.people[split].mask))
+    priority = jax.random.uniform(key_priority, (width,))
+    return people_episodes.episode(
+      arrays, user, split, layout, priority=priority, key=key_episode
+    ), None
+
+  def histories(arrays):
+    def history(user):
+      seen, _ = episode_of(arrays, user, 'train')
+      return task.concat(seen.support, seen.query)
+
+    return jax.lax.map(history, jnp.arange(layout.num_users), batch_size=256)
+
+  spec = Spec(
+    num_features=arrays.features.shape[1],
+    num_candidates=2,
+    num_support=layout.num_support,
+    num_query=layout.num_query,
+    num_users=layout.num_users,
+    num_context=0,
+    num_held_out={name: len(arrays.people[name].mask) for name in SPLITS[1:]},
+  )
+  return Population(arrays, sample_episode, episode_of, histories, spec, record)

@@ -1,0 +1,111 @@
+"""Episodes of real people: a history divided into what is adapted to and what is judged.
+
+Pure functions of device arrays, drawn inside the compiled training step; features are gathered from
+one table of items, so that no [U, N, K, D] array exists.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metapers.core import task
+from metapers.core.task import Candidates, Choices, Task
+from metapers.core.types import Array, Bool, Float, Int, PRNGKey
+
+
+class People(NamedTuple):
+  """Comparisons of U people, or of one: rows of the items, in order, real ones first.
+
+  chosen, rejected, mask: [U, N]. query_only: [U, N], True for items held out of training.
+  """
+
+  chosen: Int[Array, '*U N']
+  rejected: Int[Array, '*U N']
+  mask: Bool[Array, '*U N']
+  query_only: Bool[Array, '*U N']
+
+
+class Arrays(NamedTuple):
+  """What lives on the device: features [I, D] of the items, and split -> People."""
+
+  features: Float[Array, 'I D']
+  people: dict[str, People]
+
+
+class Layout(NamedTuple):
+  """Static shape of an episode; see `people` for the meaning of each."""
+
+  num_support: int
+  num_query: int
+  num_users: int
+  item_holdout: bool
+
+
+def part(person: People, slots: Int[Array, 'N'], end: Int[Array, '']) -> People:
+  """Returns one person's comparisons at `slots`; those from `end` on are masked."""
+  taken = task.take(person, jnp.minimum(slots, person.mask.size - 1))
+  return taken._replace(mask=taken.mask & (slots < end))
+
+
+def repeats(query: People, support: People) -> Bool[Array, 'N']:
+  """Marks the query's comparisons of two items that the support compares, in whatever order."""
+  pairs = [jnp.sort(jnp.stack([x.chosen, x.rejected], -1)) for x in (query, support)]  # [N, 2]
+  same = jnp.all(pairs[0][:, None] == pairs[1][None], -1)
+  return jnp.any(same & support.mask[None], -1)
+
+
+def offer(features: Float[Array, 'I D'], shown: People, key: PRNGKey) -> Choices:
+  """Shows comparisons as K = 2 candidates in random order, for position must not tell the choice.
+
+  What stands behind the mask is zeroed: there are comparisons of the other part among it.
+  """
+  swapped = jax.random.bernoulli(key, 0.5, shown.mask.shape)
+  pair = jnp.stack([shown.chosen, shown.rejected], -1)  # [N, K]
+  pair = jnp.where(swapped[:, None], pair[:, ::-1], pair)
+  mask = jnp.broadcast_to(shown.mask[:, None], pair.shape)
+  choices = Choices(Candidates(features[pair], mask), swapped.astype(jnp.int32), shown.mask)
+  return task.drop_masked(choices)
+
+
+def episode(
+  arrays: Arrays,
+  user: Int[Array, ''],
+  split: str,
+  layout: Layout,
+  *,
+  priority: Float[Array, 'N'],
+  key: PRNGKey,
+) -> Task:
+  """Divides a person's comparisons, by rising `priority`, into support and query.
+
+  The support takes up to num_support and at most half of them; the query what follows, but no pair
+  of the support again. With held-out items, held-out people are judged on those alone.
+
+  Args:
+    arrays: of the population.
+    user: number among the people of `split`.
+    split: one of `population.SPLITS`.
+    layout: sizes.
+    priority: [N] in [0, 1), which comparisons come first.
+    key: of the order of the candidates.
+  """
+  person = task.take(arrays.people[split], user)
+  order = jnp.argsort(jnp.where(person.mask, priority + person.query_only, jnp.inf))
+  person = task.take(person, order)
+  num_real = jnp.sum(person.mask)
+  num_early = jnp.sum(person.mask & ~person.query_only)
+  by_items = layout.item_holdout and split != 'train'
+  size = jnp.minimum(layout.num_support, num_early if by_items else num_real // 2)
+  start = num_early if by_items else size
+  support = part(person, jnp.arange(layout.num_support), size)
+  query = part(person, start + jnp.arange(layout.num_query), num_real)
+  query = query._replace(mask=query.mask & ~repeats(query, support))
+  key_support, key_query = jax.random.split(key)
+  known = user if split == 'train' else layout.num_users
+  return Task(
+    offer(arrays.features, support, key_support),
+    offer(arrays.features, query, key_query),
+    jnp.asarray(known, jnp.int32),
+    jnp.zeros((0,)),
+  )
