@@ -1,0 +1,148 @@
+"""Turns names in a config into objects: the only place that knows every concrete thing by name."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optax
+from ml_collections import config_dict
+
+from metapers import learners
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.population import Population, Spec
+from metapers.data import comparisons, feature_store, synthetic
+from metapers.populations import people as people_population
+from metapers.populations import reward_ensemble as ensemble
+from metapers.populations import toy
+
+
+def reward_ensemble(*, store: str = 'synthetic', feature_r2: float = 0.5, **kwargs: Any) -> Population:
+  """Builds PersonalLLM's users on the synthetic store, or on a feature store's folder.
+
+  Args:
+    store: 'synthetic', or the folder of a store.
+    feature_r2: of the synthetic store's features.
+    **kwargs: of `populations.reward_ensemble`.
+  """
+  if store == 'synthetic':
+    table = synthetic.synthetic_store(feature_r2=feature_r2)
+  else:
+    table = feature_store.open_store(store)
+  return ensemble.reward_ensemble(table, **kwargs)
+
+
+def people(*, path: str = '', **kwargs: Any) -> Population:
+  """Builds a population of real people from a folder of tables.
+
+  Args:
+    path: the folder; there is no default data.
+    **kwargs: of `data.load_comparisons` and of `populations.people`.
+  """
+  if not path:
+    raise ValueError('real people need a folder: give --config.population.kwargs.path=FOLDER')
+  reads = inspect.signature(comparisons.load_comparisons).parameters
+  loading = {name: value for name, value in kwargs.items() if name in reads}
+  rest = {name: value for name, value in kwargs.items() if name not in reads}
+  return people_population.people(comparisons.load_comparisons(path, **loading), **rest)
+
+
+# Each name: what builds it, and the factories whose keyword arguments it passes on.
+POPULATIONS: dict[str, tuple[Callable[..., Population], tuple[Callable, ...]]] = {
+  'reward_ensemble': (reward_ensemble, (ensemble.reward_ensemble,)),
+  'people': (people, (comparisons.load_comparisons, people_population.people)),
+  'two_tastes': (toy.two_tastes, ()),
+}
+
+# Filled in from the population, never from a config.
+FROM_SPEC = ('num_features', 'num_users')
+NOT_CONFIGURABLE = ('weights', 'features')  # arrays
+
+
+def defaults(*factories: Callable) -> dict[str, Any]:
+  """Returns the keyword arguments of factories that a config may set, with their defaults."""
+  found: dict[str, Any] = {}
+  for factory in factories:
+    for name, parameter in inspect.signature(factory).parameters.items():
+      if parameter.default is not inspect.Parameter.empty and name not in NOT_CONFIGURABLE:
+        found[name] = parameter.default
+  return found
+
+
+def known(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+  """Looks a name up.
+
+  Raises:
+    ValueError: for an unknown name; lists the known ones.
+  """
+  if name not in table:
+    raise ValueError(f'unknown {kind} {name!r}; known: {", ".join(table)}')
+  return table[name]
+
+
+def section(kind: str, name: str, default: Mapping[str, Any], changes: Mapping[str, Any]):
+  """Makes `{name, kwargs}` of a config: defaults of the factories, with changes.
+
+  Raises:
+    ValueError: for a change of something that the factories do not take.
+  """
+  unknown = sorted(set(changes) - set(default))
+  if unknown:
+    raise ValueError(
+      f'{kind} {name!r} takes no {", ".join(unknown)}; it takes {", ".join(default)}'
+    )
+  kwargs = {key: placeholder(value) for key, value in default.items()}
+  return config_dict.ConfigDict({'name': name, 'kwargs': kwargs | dict(changes)})
+
+
+def placeholder(value: Any) -> Any:
+  """Lets a flag give a number where the default is None."""
+  return config_dict.placeholder(float) if value is None else value
+
+
+def population_config(name: str, **changes: Any) -> config_dict.ConfigDict:
+  """Makes the `population` part of a config.
+
+  Raises:
+    ValueError: for an unknown population or option.
+  """
+  build, factories = known('population', name, POPULATIONS)
+  return section('population', name, defaults(build, *factories), changes)
+
+
+def learner_config(name: str, **changes: Any) -> config_dict.ConfigDict:
+  """Makes the `learner` part of a config.
+
+  Raises:
+    ValueError: for an unknown learner or option.
+  """
+  factory = known('learner', name, learners.LEARNERS)
+  return section('learner', name, defaults(factory), changes)
+
+
+def population(config: config_dict.ConfigDict) -> Population:
+  """Builds `config.population`."""
+  build, _ = known('population', config.population.name, POPULATIONS)
+  return build(**config.population.kwargs.to_dict())
+
+
+def learner(config: config_dict.ConfigDict, spec: Spec) -> MetaLearner:
+  """Builds `config.learner` for a population's sizes."""
+  factory = known('learner', config.learner.name, learners.LEARNERS)
+  wanted = inspect.signature(factory).parameters
+  sizes = {name: value for name, value in spec._asdict().items() if name in FROM_SPEC}
+  sizes = {name: value for name, value in sizes.items() if name in wanted}
+  return learners.make(config.learner.name, **sizes, **config.learner.kwargs.to_dict())
+
+
+def optimizer(training: config_dict.ConfigDict) -> optax.GradientTransformation:
+  """Builds AdamW with a warm-up, cosine decay to 0 and clipping by the global norm."""
+  schedule = optax.warmup_cosine_decay_schedule(
+    init_value=0.0,
+    peak_value=training.learning_rate,
+    warmup_steps=max(1, training.num_steps // 20),
+    decay_steps=max(2, training.num_steps),
+  )
+  return optax.chain(
+    optax.clip_by_global_norm(training.clip_norm),
+    optax.adamw(schedule, weight_decay=training.weight_decay),
+  )

@@ -1,0 +1,75 @@
+"""The layers of the README's architecture section: imports point down only."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+# A package may import those of lower rank, and itself; siblings of one rank never meet.
+RANKS = {
+  'metapers.core': 0,
+  'metapers.networks': 1,
+  'metapers.learners': 2,
+  'metapers.populations': 2,
+  'metapers.data': 2,
+  'metapers.io': 2,
+  'metapers.training': 3,
+  'metapers.evaluation': 3,
+  'metapers.analysis': 3,
+  'metapers.llm': 3,
+  'metapers.testing': 4,
+  'metapers.personalizer': 4,
+  'experiments': 5,
+}
+# Third-party packages that only these may import.
+CONFINED = {
+  'flax': ('metapers.networks', 'metapers.llm'),
+  'ml_collections': ('experiments',),
+  'orbax': ('metapers.io',),
+  'matplotlib': ('metapers.io',),
+}
+
+
+def modules():
+  for folder in ('metapers', 'experiments'):
+    for path in sorted((ROOT / folder).rglob('*.py')):
+      yield '.'.join(path.relative_to(ROOT).with_suffix('').parts), path
+
+
+def imported(path):
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      yield node.module
+      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def package(name):
+  return next((known for known in RANKS if name == known or name.startswith(known + '.')), None)
+
+
+@pytest.mark.parametrize(('name', 'path'), list(modules()), ids=str)
+def test_imports_point_down(name, path):
+  own = package(name)
+  for other in filter(None, map(package, imported(path))):
+    allowed = other == own or RANKS[other] < RANKS[own]
+    assert allowed, f'{name} ({own}) imports {other}, which does not lie below it'
+
+
+@pytest.mark.parametrize(('name', 'path'), list(modules()), ids=str)
+def test_third_parties_stay_where_they_belong(name, path):
+  for other in imported(path):
+    owners = CONFINED.get(other.split('.')[0])
+    assert owners is None or name.startswith(owners), f'{name} imports {other}'
+
+
+def test_top_level_is_fixed():
+  allowed = {
+    'setup.py', 'metapers', 'experiments', 'launchers', 'tests', 'notebooks', 'docs', 'README.md',
+    'CHANGELOG.md', 'LICENSE', 'Makefile', 'constraints.txt', 'constraints-3.12.txt',
+    'pyproject.toml', 'build', 'dist', 'metapers.egg-info', 'runs',
+  }  # fmt: skip
+  found = {path.name for path in ROOT.iterdir() if not path.name.startswith('.')}
+  assert found <= allowed

@@ -1,0 +1,209 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metapers.core import task
+from metapers.core.tables import RewardTable
+from metapers.populations import reward_episodes
+from metapers.populations.reward_ensemble import reward_ensemble
+
+NAMES = ('first', 'second', 'third')
+
+
+def table(num_prompts=120, num_responses=6, num_features=5):
+  rng = np.random.default_rng(0)
+  rewards = (3 + 2 * rng.standard_normal((num_prompts, num_responses, 3))).astype(np.float32)
+  split = np.repeat([0, 1, 2], [num_prompts - 60, 30, 30])
+  features = rng.standard_normal((num_prompts, num_responses, num_features)).astype(np.float32)
+  mask = np.ones((num_prompts, num_responses), bool)
+  mask[:, -1] = False
+  rewards[:, -1] = np.nan
+  models = np.tile(np.arange(num_responses), (num_prompts, 1))
+  statistics = np.full(3, 3, np.float32), np.full(3, 2, np.float32)
+  names = tuple(f'model {i}' for i in range(num_responses))
+  return RewardTable(
+    rewards, features, mask, NAMES, models, names, *statistics, split, 'synthetic', 'hash'
+  )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def draw(sample_episode, arrays, split, keys):
+  return jax.vmap(lambda key: sample_episode(arrays, key, split))(keys)
+
+
+def episodes(population, split, count=64):
+  keys = jax.random.split(jax.random.key(0), count)
+  return draw(population.sample_episode, population.arrays, split, keys)
+
+
+@functools.cache
+def plain():
+  return small()
+
+
+def small(**changes):
+  return reward_ensemble(
+    table(), **{'num_support': 8, 'num_query': 8, 'num_slates': 4, 'num_held_out': 50, **changes}
+  )
+
+
+@pytest.mark.parametrize('pair_rule', ['random', 'extreme', 'controversial'])
+def test_noiseless_choices_maximise_the_users_reward(pair_rule):
+  tasks, truth = episodes(small(pair_rule=pair_rule), 'train')
+  utilities = jnp.einsum('tneb,tb->tne', truth.query_rewards, truth.weights)[..., :2]
+  assert tasks.query.mask.all()
+  np.testing.assert_array_equal(utilities.argmax(-1), tasks.query.choice)
+
+
+def test_masked_responses_are_never_shown():
+  tasks, _ = episodes(small(track='features'), 'train')
+  assert np.all(np.isfinite(tasks.query.candidates.features))
+  assert tasks.query.candidates.mask.all()
+
+
+def test_prompts_of_an_episode_are_distinct_and_of_the_right_split():
+  splits = table().prompt_split
+  for split, support_split in (('train', 0), ('validation', 0), ('test', 0)):
+    _, truth = episodes(plain(), split)
+    everything = np.concatenate(
+      [truth.support_prompts, truth.query_prompts, truth.slate_prompts], axis=-1
+    )
+    assert all(len(set(row)) == 20 for row in everything.tolist())
+    assert np.all(splits[truth.support_prompts] == support_split)
+    expected = ('train', 'validation', 'test').index(split)
+    assert np.all(splits[truth.query_prompts] == expected)
+    assert np.all(splits[truth.slate_prompts] == expected)
+
+
+def test_support_can_come_from_held_out_prompts():
+  _, truth = episodes(small(support_prompts='held_out'), 'test')
+  assert np.all(table().prompt_split[truth.support_prompts] == 2)
+
+
+def test_every_real_response_takes_part():
+  tasks, truth = episodes(plain(), 'train')
+  rewards = np.nan_to_num((table().rewards - 3) / 2)
+  shown = np.asarray(truth.query_rewards).reshape(-1, 1, 3)
+  prompts = np.asarray(truth.query_prompts).repeat(2)
+  matches = np.isclose(rewards[prompts], shown, atol=1e-6).all(-1)
+  assert matches[:, :5].any(0).all()
+  assert not matches[:, 5].any()
+  assert tasks.query.mask.all()
+
+
+def test_the_three_streams_of_users_are_disjoint():
+  users = plain().arrays.users
+  rows = np.concatenate([np.asarray(users[split].weights)[:50] for split in users])
+  assert len(np.unique(rows, axis=0)) == 150
+
+
+def test_ties_never_become_labels():
+  tied = table()._replace(rewards=np.zeros((120, 6, 3), np.float32), mask=np.ones((120, 6), bool))
+  population = reward_ensemble(tied, num_support=4, num_query=4, num_slates=2, num_held_out=5)
+  tasks, _ = episodes(population, 'train', 8)
+  assert not tasks.support.mask.any()
+  assert not tasks.query.mask.any()
+
+
+@pytest.mark.parametrize('label_accuracy', [0.9, 0.75])
+def test_label_accuracy_is_met(label_accuracy):
+  population = small(label_accuracy=label_accuracy)
+  tasks, truth = episodes(population, 'train', 2000)
+  utilities = jnp.einsum('tneb,tb->tne', truth.query_rewards, truth.weights)
+  agreement = float(jnp.mean(utilities.argmax(-1) == tasks.query.choice))
+  assert abs(agreement - label_accuracy) < 0.015
+  assert abs(population.record['label_accuracy'] - label_accuracy) < 1e-3
+  assert population.record['temperature'] > 0
+
+
+def test_features_track_hides_the_scores():
+  population = small(track='features')
+  assert population.spec.num_features == 5
+  tasks, truth = episodes(population, 'train')
+  assert tasks.support.candidates.features.shape[-1] == 5
+  assert truth.support_rewards.shape[-1] == 3
+
+
+def test_a_finite_pool_has_fixed_histories():
+  population = small(num_users=7)
+  arrays = population.arrays
+  histories = jax.jit(population.histories)(arrays)
+  assert histories.choice.shape == (7, 16)
+  tasks, _ = episodes(population, 'train', 100)
+  assert set(np.asarray(tasks.user)) == set(range(7))
+  for t in range(20):
+    seen = task.concat(*(task.take(part, t) for part in (tasks.support, tasks.query)))
+    drawn = np.asarray(seen.candidates.features).sum(-1).ravel()
+    stored = np.asarray(histories.candidates.features[tasks.user[t]]).sum(-1).ravel()
+    np.testing.assert_allclose(np.sort(drawn), np.sort(stored))
+  held_out, _ = episodes(population, 'test', 5)
+  assert np.all(held_out.user == 7)
+
+
+def test_reshuffling_keeps_support_and_truth_together():
+  population = small(num_users=7)
+  tasks, truth = episodes(population, 'train', 20)
+  for part, rewards in ((tasks.support, truth.support_rewards), (tasks.query, truth.query_rewards)):
+    np.testing.assert_allclose(part.candidates.features, rewards)
+
+
+def test_fixed_episodes_do_not_change():
+  population = plain()
+  draw = jax.jit(lambda arrays, user: population.episode_of(arrays, user, 'test')[0])
+  first, again = draw(population.arrays, 3), draw(population.arrays, 3)
+  other = draw(population.arrays, 4)
+  assert jnp.array_equal(first.query.candidates.features, again.query.candidates.features)
+  assert not jnp.array_equal(first.query.candidates.features, other.query.candidates.features)
+
+
+def test_weights_are_matched_by_name():
+  weights = {'third': np.zeros(4), 'first': np.ones(4), 'second': np.zeros(4)}
+  population = small(weights={'test': weights})
+  np.testing.assert_array_equal(population.arrays.users['test'].weights, [[1, 0, 0]] * 4)
+  with pytest.raises(ValueError, match=r"missing \['first'\], unknown \['fourth'\]"):
+    small(weights={'test': {'fourth': np.ones(1), 'second': np.zeros(1), 'third': np.zeros(1)}})
+
+
+def test_several_concentrations_take_equal_shares():
+  weights = np.asarray(small(concentration=(0.001, 1000.0)).arrays.users['test'].weights)
+  assert np.all(weights[::2].max(-1) > 0.9)
+  assert np.all(weights[1::2].max(-1) < 0.5)
+
+
+def test_distinct_draws_are_distinct_and_nearly_uniform():
+  keys = jax.random.split(jax.random.key(0), 5000)
+  drawn = jax.vmap(lambda key: reward_episodes.draw_distinct(key, 11, 4))(keys)
+  assert all(len(set(row)) == 4 for row in drawn.tolist())
+  share = np.bincount(np.asarray(drawn).ravel(), minlength=11) / drawn.size
+  np.testing.assert_allclose(share, 1 / 11, atol=0.04)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'concentration': 0.0}, 'concentration must be positive'),
+    ({'temperature': -1.0}, 'temperature must be >= 0'),
+    ({'flip_rate': 1.0}, 'flip_rate must lie in'),
+    ({'num_held_out': 0}, 'num_users must be at least 1'),
+    ({'num_support': 0}, 'num_support and num_query must be at least 1'),
+    ({'num_support': 40}, r"'validation' has 30|'test' has 30"),
+    ({'pair_rule': 'nearest'}, 'unknown pair_rule'),
+    ({'num_candidates': 3}, 'num_candidates must lie in 2..2'),
+    ({'track': 'pixels'}, 'unknown track'),
+    ({'normalization': 'l2'}, 'unknown normalization'),
+    ({'support_prompts': 'any'}, 'support_prompts must be'),
+    ({'label_accuracy': 0.4}, 'label_accuracy must lie in'),
+    ({'label_accuracy': 0.9, 'temperature': 1.0}, 'not both'),
+  ],
+)
+def test_bad_options_are_named(changes, message):
+  with pytest.raises(ValueError, match=message):
+    small(**changes)
+
+
+def test_an_empty_split_is_named():
+  with pytest.raises(ValueError, match="no prompts in split 'test'"):
+    reward_ensemble(table()._replace(prompt_split=np.repeat([0, 1], 60)))
