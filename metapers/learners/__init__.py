@@ -4,24 +4,20 @@ import inspect
 
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Any
-from metapers.learners.bayes_head import bayes_head
-from metapers.learners.gradient import anil, fomaml, maml, meta_sgd, reptile
-from metapers.learners.low_rank import low_rank
-from metapers.learners.neural_process import cnp, latent_np
-from metapers.learners.pooled import per_user, pooled
+from metapers.learners import bayes_head, gradient, low_rank, neural_process, pooled
 
 LEARNERS = {
-  'pooled': pooled,
-  'per_user': per_user,
-  'maml': maml,
-  'fomaml': fomaml,
-  'anil': anil,
-  'meta_sgd': meta_sgd,
-  'reptile': reptile,
-  'cnp': cnp,
-  'latent_np': latent_np,
-  'low_rank': low_rank,
-  'bayes_head': bayes_head,
+  'pooled': pooled.pooled,
+  'per_user': pooled.per_user,
+  'maml': gradient.maml,
+  'fomaml': gradient.fomaml,
+  'anil': gradient.anil,
+  'meta_sgd': gradient.meta_sgd,
+  'reptile': gradient.reptile,
+  'cnp': neural_process.cnp,
+  'latent_np': neural_process.latent_np,
+  'low_rank': low_rank.low_rank,
+  'bayes_head': bayes_head.bayes_head,
 }
 
 

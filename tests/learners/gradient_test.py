@@ -1,0 +1,105 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metapers import learners
+from metapers.core import task
+from metapers.learners import inner_loop
+from metapers.populations import toy
+
+LINEAR = {'num_features': 3, 'hidden': ()}
+
+
+def seen(user=0):
+  population = toy.two_tastes(num_features=3, num_support=5, num_query=6)
+  return population.episode_of((), jnp.asarray(user), 'train')[0]
+
+
+def test_descent_on_a_quadratic_is_the_closed_form():
+  curvature, start = jnp.array([1.0, 3.0]), jnp.array([2.0, -1.0])
+  end = inner_loop.descend(lambda x: 0.5 * jnp.sum(curvature * x**2), start, 0.1, num_steps=7)
+  np.testing.assert_allclose(end, start * (1 - 0.1 * curvature) ** 7, rtol=1e-6)
+
+
+def test_rates_may_differ_by_parameter():
+  start = {'a': jnp.array(1.0), 'b': jnp.array(1.0)}
+  rates = {'a': jnp.array(0.5), 'b': jnp.array(0.0)}
+  end = inner_loop.descend(lambda x: 0.5 * (x['a'] ** 2 + x['b'] ** 2), start, rates, num_steps=1)
+  assert end == {'a': 0.5, 'b': 1.0}
+
+
+def test_first_order_gradient_is_that_of_the_query_at_the_adapted_parameters():
+  learner = learners.make('fomaml', **LINEAR, learn_rate=False)
+  params, given = learner.init(jax.random.key(0)), seen()
+  gradient = jax.grad(lambda p: learner.loss(p, given, jax.random.key(1))[0])(params)
+
+  pooled = learners.make('pooled', **LINEAR)
+  adapted = learner.adapt(params, given.support, given.context, jax.random.key(1))
+  expected = jax.grad(lambda p: pooled.loss(p, given, jax.random.key(1))[0])(adapted)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), gradient['adapted'], expected
+  )
+
+
+def test_second_order_gradient_differs_from_first_order():
+  given = seen()
+  gradients = []
+  for name in ('maml', 'fomaml'):
+    learner = learners.make(name, **LINEAR)
+    params = learner.init(jax.random.key(0))
+    gradients.append(jax.grad(lambda p, f=learner: f.loss(p, given, jax.random.key(1))[0])(params))
+  first, second = (jax.tree.leaves(g['adapted'])[0] for g in gradients)
+  assert not np.allclose(first, second, rtol=1e-3)
+
+
+def test_reptile_gradient_is_start_minus_end():
+  learner = learners.make('reptile', **LINEAR)
+  params, given = learner.init(jax.random.key(0)), seen()
+  everything = task.concat(given.support, given.query)
+  end = learner.adapt(params, everything, given.context, jax.random.key(1))
+  gradient = jax.grad(lambda p: learner.loss(p, given, jax.random.key(1))[0])(params)
+  jax.tree.map(
+    lambda g, start, stop: np.testing.assert_allclose(g, start - stop, rtol=1e-5),
+    gradient['adapted'], params['adapted'], end,
+  )  # fmt: skip
+
+
+def test_anil_adapts_only_the_head():
+  learner = learners.make('anil', num_features=3, hidden=(4,), width=2)
+  params, given = learner.init(jax.random.key(0)), seen()
+  state = learner.adapt(params, given.support, given.context, jax.random.key(1))
+  assert jax.tree.map(jnp.shape, state) == {'head': (2,)}
+
+
+def test_meta_sgd_has_a_rate_for_every_parameter():
+  learner = learners.make('meta_sgd', num_features=3, hidden=(4,))
+  params = learner.init(jax.random.key(0))
+  shapes = [jax.tree.map(jnp.shape, params[name]) for name in ('log_rates', 'adapted')]
+  assert shapes[0] == shapes[1]
+
+
+def test_a_rate_that_is_not_learned_stays():
+  learner = learners.make('maml', **LINEAR, learn_rate=False)
+  params = learner.init(jax.random.key(0))
+  gradient = jax.grad(lambda p: learner.loss(p, seen(), jax.random.key(1))[0])(params)
+  assert gradient['log_rates'] == 0
+
+
+@pytest.mark.parametrize(
+  ('kwargs', 'message'),
+  [
+    ({'inner_steps': 0}, 'inner_steps must be at least 1'),
+    ({'inner_learning_rate': 0.0}, 'inner_learning_rate must be positive'),
+    ({'hidden': (0,)}, 'widths must be at least 1'),
+    ({'depth': 3}, 'maml takes no depth; it takes num_features'),
+  ],
+)
+def test_bad_options_are_named(kwargs, message):
+  with pytest.raises(ValueError, match=message):
+    learners.make('maml', num_features=3, **kwargs)
+
+
+def test_an_unknown_learner_lists_the_known():
+  with pytest.raises(ValueError, match="unknown learner 'maaml'; known: pooled, per_user, maml"):
+    learners.make('maaml', num_features=3)
