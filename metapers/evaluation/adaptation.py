@@ -10,7 +10,7 @@ from metapers.core import task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.core.task import Candidates, Task, Truth
-from metapers.core.types import Array, Int, Params, PRNGKey
+from metapers.core.types import Array, Callable, Int, Params, PRNGKey, PyTree
 from metapers.evaluation.predictions import Predictions
 
 
@@ -42,8 +42,20 @@ def episodes(
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 3, 4))
 def _collect(episode_of, arrays, split, num_users, chunk_size):
-  users = jnp.arange(num_users)
-  return jax.lax.map(lambda user: episode_of(arrays, user, split), users, batch_size=chunk_size)
+  return map_chunks(lambda user: episode_of(arrays, user, split), num_users, chunk_size)
+
+
+def map_chunks(function: Callable[[Int[Array, '']], PyTree], count: int, chunk_size: int) -> PyTree:
+  """Maps a function over 0..count-1, at most `chunk_size` at once, in chunks of one size.
+
+  `lax.map(batch_size=)` cannot return arrays without elements (a context of width 0), and compiles
+  the function a second time for what is left over.
+  """
+  num_chunks = -(-count // chunk_size)
+  size = -(-count // num_chunks)
+  index = jnp.minimum(jnp.arange(num_chunks * size), count - 1)
+  mapped = jax.lax.map(jax.vmap(function), index.reshape(num_chunks, size))
+  return jax.tree.map(lambda x: x.reshape(index.size, *x.shape[2:])[:count], mapped)
 
 
 def evaluate(
@@ -115,5 +127,5 @@ def _evaluate(
     return Predictions(log_probs, learner.score(params, state, shown))
 
   # One flat axis of (shots, user) pairs, so that chunk_size bounds all that is alive at once.
-  flat = jax.lax.map(predict, jnp.arange(shots.size * num_users), batch_size=chunk_size)
+  flat = map_chunks(predict, shots.size * num_users, chunk_size)
   return jax.tree.map(lambda x: x.reshape(shots.size, num_users, *x.shape[1:]), flat)

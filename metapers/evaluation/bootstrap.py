@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metapers.core.types import Array, Float, Int
+from metapers.core.types import Float, Int
 
 
 class Draws(NamedTuple):
@@ -60,26 +60,32 @@ def draw(num_users: int, ids: np.ndarray | None, *, num_resamples: int, seed: in
   return Draws(users, multiplicities(rng, distinct.size, num_resamples), distinct)
 
 
+def nan_if_none(count: np.ndarray) -> np.ndarray:
+  """Replaces 0 by NaN: the mean of nothing is not a number."""
+  return np.where(count > 0, count, np.nan)
+
+
 def weights(
-  draws: Draws, denominator: Float[Array, 'T N'], prompts: Int[Array, 'T N'] | None
+  draws: Draws, denominator: Float[np.ndarray, 'T N'], prompts: Int[np.ndarray, 'T N'] | None
 ) -> Float[np.ndarray, 'J T*N']:
   """Returns W such that W @ numerators is the mean over users of each user's own ratio.
 
   W_jun = c_ju g_jn / (sum_n g_jn d_un) / (sum_u c_ju), c and g the times the user and the prompt
   were drawn and d the denominator. A user none of whose prompts were drawn says nothing of that
-  resample and is left out of it.
+  resample and is left out of it. A resample in which nobody is left (a handful of users, some with
+  nothing to judge) is NaN throughout, and `interval` passes it over.
 
   Args:
     draws: resamples of users and prompts.
     denominator: d, [T, N].
     prompts: [T, N] ids among `draws.ids`; None weighs users only.
   """
-  ids = np.full(denominator.shape, draws.ids[0]) if prompts is None else np.asarray(prompts)
+  ids = np.full(denominator.shape, draws.ids[0]) if prompts is None else prompts
   drawn = np.take(draws.prompts, np.searchsorted(draws.ids, ids), axis=1)  # [J, T, N]
-  totals = np.einsum('jtn,tn->jt', drawn, np.asarray(denominator, np.float32))
+  totals = np.einsum('jtn,tn->jt', drawn, denominator.astype(np.float32))
   counts = np.where(totals > 0, draws.users, 0)
   scale = counts / np.where(totals > 0, totals, 1)
-  drawn *= (scale / counts.sum(-1, keepdims=True))[..., None]
+  drawn *= (scale / nan_if_none(counts.sum(-1, keepdims=True)))[..., None]
   return drawn.reshape(len(drawn), -1)
 
 
@@ -92,7 +98,7 @@ def lower_tail_mean(
   before = np.cumsum(present, -1) - present
   quota = share * present.sum(-1, keepdims=True)
   taken = np.clip(quota - before, 0, present)
-  return taken @ values[order] / quota[:, 0]
+  return taken @ values[order] / nan_if_none(quota[:, 0])
 
 
 def interval(samples: Float[np.ndarray, 'J L'], *, level: float = 0.95) -> np.ndarray:
@@ -103,4 +109,4 @@ def interval(samples: Float[np.ndarray, 'J L'], *, level: float = 0.95) -> np.nd
     level: of the interval.
   """
   tails = [(1 - level) / 2, (1 + level) / 2]
-  return np.concatenate([samples[:1], np.quantile(samples[1:], tails, axis=0)])
+  return np.concatenate([samples[:1], np.nanquantile(samples[1:], tails, axis=0)])

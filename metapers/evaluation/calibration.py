@@ -40,5 +40,5 @@ def calibration_error(gaps: Float[np.ndarray, 'J C L']) -> Float[np.ndarray, 'J 
     of K probabilities can lie.
   """
   error = np.abs(gaps).sum(1)
-  centred = error[1:] + (error[0] - error[1:].mean(0))
+  centred = error[1:] + (error[0] - np.nanmean(error[1:], 0))
   return np.concatenate([error[:1], np.maximum(centred, 0)])

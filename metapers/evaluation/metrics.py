@@ -192,7 +192,7 @@ def denominators(
 
 def per_user(numerator: Float[Array, 'L T N'], denominator: Float[Array, 'T N']) -> Array:
   """Returns each user's own ratio [L, T]; NaN for a user with nothing to count."""
-  total = denominator.sum(-1)
+  total = denominator.sum(-1)[None]
   return jnp.where(total > 0, numerator.sum(-1) / total, jnp.nan)
 
 

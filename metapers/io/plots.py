@@ -13,8 +13,8 @@ from matplotlib import axes, figure, ticker
 from metapers.core.types import Float, Int
 from metapers.io import files
 
-# Okabe and Ito's colours, without the two that vanish on white or on black; then other dashes.
-COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
+# Okabe and Ito's colours that show on white and on black alike; after six, other dashes.
+COLORS = ('#1F83C6', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
 DASHES = ('-', (0, (4, 1.5)), (0, (1, 1.2)))
 MARKERS = ('o', 's', '^')
 INK = '#24292e'  # the text; an SVG inside a page takes the page's own colour instead
@@ -153,7 +153,7 @@ def adaptation(
     axis.set_xlabel('comparisons seen of a new user', loc='left')
     axis.set_ylabel(value_label)
     if in_percent:
-      axis.yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=' %'))
+      axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f'{100 * share:g} %'))
     axis.grid(axis='y', color=GREY, alpha=0.25, lw=0.6)
     axis.set_title(title, loc='left', fontsize=10, weight='bold')
   return made

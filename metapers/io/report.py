@@ -16,7 +16,7 @@ h1 { font-size: 1.6rem; margin-bottom: .3rem; } h2 { font-size: 1.2rem; margin-t
   padding: .1rem .8rem; font-size: .85rem; }
 nav ul { columns: 2; padding-left: 1.2rem; font-size: .9rem; }
 figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; max-width: 48rem; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin: 1.2rem 0; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: .3rem .6rem; color: var(--dim); }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; }
