@@ -1,0 +1,149 @@
+"""Finds the constants of the synthetic store, and prints them for synthetic_constants.py.
+
+python -m experiments.calibrate_synthetic  (about half an hour on 2 cores)
+
+1. Loadings and habits, by least squares on the published table of diversity, with common random
+   numbers for prompts and users, shrunk towards a random start: the table alone has far fewer cells
+   than there are parameters.
+2. The noise of the features, by bisection on the held-out R² of a ridge regression.
+"""
+
+import typing
+
+import numpy as np
+from absl import app, flags, logging
+from scipy import optimize
+
+from metapers.analysis import diversity
+from metapers.data import reward_table, ridge, synthetic, synthetic_constants
+from metapers.data.synthetic import Parameters
+from metapers.populations import dirichlet
+
+NUM_PROMPTS = flags.DEFINE_integer('num_prompts', 4000, 'Prompts that the table is computed on.')
+STEPS = flags.DEFINE_integer('steps', 12, 'Most steps of the least squares.')
+SEED = flags.DEFINE_integer('seed', 1, 'Of prompts, users and start; not the seed of any store.')
+
+NUM_FACTORS = 7
+SHRINKAGE = 0.5  # points of the table that one unit of distance to the start costs
+FEATURE_R2 = (0.3, 0.5, 0.8)
+DIFFERENCE = 0.1  # of finite differences: far above the steps in which shares move
+
+
+def random_start(rng: np.random.Generator) -> Parameters:
+  """Draws a start where the first factor is quality: liked by all, and had by frequent winners."""
+  loadings = 0.5 * rng.standard_normal((len(synthetic_constants.REWARD_MODELS), NUM_FACTORS))
+  habits = 0.2 * rng.standard_normal((synthetic.NUM_RESPONSES, NUM_FACTORS))
+  wins = diversity.PAPER[0.05].wins
+  loadings[:, 0] = 0.7
+  habits[:, 0] = 0.8 * np.log(wins / wins.mean())
+  return Parameters(loadings, habits)
+
+
+def pack(parameters: Parameters) -> np.ndarray:
+  """Flattens parameters into one vector."""
+  return np.concatenate([x.ravel() for x in parameters])
+
+
+def unpack(vector: np.ndarray) -> Parameters:
+  """Undoes `pack`."""
+  rows = vector.reshape(-1, NUM_FACTORS).astype(np.float32)
+  return Parameters(rows[: -synthetic.NUM_RESPONSES], rows[-synthetic.NUM_RESPONSES :])
+
+
+def draw_weights(seed: int) -> list[np.ndarray]:
+  """Draws the users of each concentration of the published table."""
+  size = len(synthetic_constants.REWARD_MODELS)
+  return [
+    np.exp(
+      dirichlet.sample_log_weights(
+        np.random.default_rng([seed, i]), diversity.NUM_USERS, concentration, size
+      )
+    )
+    for i, concentration in enumerate(diversity.PAPER)
+  ]
+
+
+def table_error(
+  parameters: Parameters, weights: list[np.ndarray], num_prompts: int, seed: int
+) -> np.ndarray:
+  """Returns ours minus the published table, flat, in points."""
+  rng = np.random.default_rng(seed)
+  factors = synthetic.sample_factors(rng, num_prompts, parameters.habits)
+  scores = synthetic.sample_scores(rng, factors, parameters.loadings)
+  scores_z = (scores - scores.mean((0, 1))) / scores.std((0, 1))
+  mask = np.ones((num_prompts, synthetic.NUM_RESPONSES), bool)
+  models = np.tile(np.arange(synthetic.NUM_RESPONSES), (num_prompts, 1))
+  differences = [
+    np.concatenate(
+      diversity.diversity(
+        scores_z, mask, users, models, num_response_models=synthetic.NUM_RESPONSES
+      )
+    )
+    - np.concatenate(paper)
+    for users, paper in zip(weights, diversity.PAPER.values(), strict=True)
+  ]
+  return np.concatenate(differences)
+
+
+def calibrate(num_prompts: int, steps: int, seed: int) -> Parameters:
+  """Fits loadings and habits to the published table."""
+  start = pack(random_start(np.random.default_rng(seed)))
+  weights = draw_weights(seed)
+
+  def residuals(vector):
+    error = table_error(unpack(vector), weights, num_prompts, seed)
+    return np.concatenate([error, SHRINKAGE * (vector - start)])
+
+  def jacobian(vector):
+    centre = residuals(vector)
+    size = np.abs(centre[: -len(vector)])
+    logging.info('mean difference %.2f points, largest %.2f', size.mean(), size.max())
+    moved = [residuals(vector + DIFFERENCE * axis) for axis in np.eye(len(vector))]
+    return (np.stack(moved, 1) - centre[:, None]) / DIFFERENCE
+
+  fit = optimize.least_squares(residuals, start, jacobian, max_nfev=steps)  # pyright: ignore
+  return unpack(fit.x)
+
+
+def held_out_r2(factors: np.ndarray, scores_z: np.ndarray, noise: float, seed: int) -> float:
+  """Returns R² of ridge on features of that noise, on the last tenth of the prompts."""
+  features = synthetic.sample_features(np.random.default_rng(seed), factors, noise)
+  mask = np.ones(features.shape[:2], bool)
+  test = np.arange(len(mask)) >= 0.9 * len(mask)
+  fit = ridge.within_prompt_ridge(features, scores_z, mask, ~test)
+  predicted = ridge.predict(features[test], mask[test], fit)
+  return float(ridge.within_prompt_r2(predicted, scores_z[test], mask[test]).mean())
+
+
+def calibrate_noise(parameters: Parameters, feature_r2: float, seed: int) -> float:
+  """Finds the sd of feature noise at which ridge regression explains `feature_r2`."""
+  rng = np.random.default_rng(seed)
+  factors = synthetic.sample_factors(rng, reward_table.NUM_PROMPTS, parameters.habits)
+  scores = synthetic.sample_scores(rng, factors, parameters.loadings)
+  scores_z = (scores - scores.mean((0, 1))) / scores.std((0, 1))
+
+  def excess(noise: float) -> float:
+    return held_out_r2(factors, scores_z, noise, seed) - feature_r2
+
+  return typing.cast(float, optimize.bisect(excess, 0, 5, xtol=0.005))
+
+
+def literal(name: str, rows: np.ndarray) -> str:
+  """Writes a matrix as the source text of a constant."""
+  lines = ['  (' + ', '.join(f'{x:.3f}' for x in row) + '),' for row in rows]
+  return '\n'.join([f'{name} = (', *lines, ')'])
+
+
+def main(argv: list[str]) -> None:
+  """Prints the constants."""
+  del argv
+  found = calibrate(NUM_PROMPTS.value, STEPS.value, SEED.value)
+  found = Parameters(*(np.round(x, 3) for x in found))
+  noise = {r2: round(calibrate_noise(found, r2, SEED.value), 3) for r2 in FEATURE_R2}
+  print(literal('LOADINGS', found.loadings))
+  print(literal('HABITS', found.habits))
+  print(f'FEATURE_NOISE = {noise}')
+
+
+if __name__ == '__main__':
+  app.run(main)

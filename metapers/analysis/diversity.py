@@ -1,0 +1,129 @@
+"""How much a population disagrees on which of a prompt's responses is best.
+
+Every user votes for the response of largest reward, z-scored scores weighted by the user's w_u.
+
+Reference: Zollo et al. 2024, arXiv:2409.20296, section 2 ("persona diversity").
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from metapers.core.types import Bool, Float, Int
+
+TOP_SHARES = (50, 75, 95)  # percent of the vote
+WINNERS = ('<=2', '3', '4', '5', '>=6')
+NUM_USERS = 1000  # in the published table
+BLOCK = 64  # prompts at once: their rewards for 1,000 users stay in the cache
+
+
+class Diversity(NamedTuple):
+  """The three rows of the table, all in percent.
+
+  top_share: [3] of prompts whose most popular response gets at most TOP_SHARES of the vote.
+  winners: [5] of prompts by the number of responses with at least one vote, binned as WINNERS.
+  wins: share of all votes that goes to each response model.
+  """
+
+  top_share: Float[np.ndarray, '3']
+  winners: Float[np.ndarray, '5']
+  wins: Float[np.ndarray, 'G']
+
+
+# The published table, by concentration α: test prompts, NUM_USERS users each. Read off figures, to
+# about ±0.2 points; `wins` in the order of `PAPER_MODELS`.
+PAPER = {
+  0.01: Diversity(
+    np.array([49.5, 93.6, 99.7]),
+    np.array([5.8, 18.6, 28.3, 28.9, 18.2]),
+    np.array([10.9, 16.5, 24.9, 10.1, 10.0, 11.7, 12.5, 3.6]),
+  ),
+  0.05: Diversity(
+    np.array([42.6, 89.5, 99.7]),
+    np.array([5.3, 16.7, 27.7, 28.7, 21.4]),
+    np.array([10.8, 16.6, 26.2, 9.7, 9.9, 11.5, 12.3, 3.0]),
+  ),
+  0.1: Diversity(
+    np.array([33.9, 82.9, 99.6]),
+    np.array([6.6, 17.3, 27.5, 29.2, 19.2]),
+    np.array([10.6, 17.1, 27.8, 9.4, 9.7, 10.7, 12.2, 2.6]),
+  ),
+}
+PAPER_MODELS = (
+  'cohere/command-r-plus',
+  'openai/gpt-4-turbo',
+  'openai/gpt-4o',
+  'anthropic/claude-3-opus:beta',
+  'anthropic/claude-3-sonnet:beta',
+  'meta-llama/llama-3-70b-instruct:nitro',
+  'google/gemini-pro-1.5',
+  'mistralai/mixtral-8x22b-instruct',
+)
+
+
+def votes(
+  rewards_z: Float[np.ndarray, 'P R B'],
+  mask: Bool[np.ndarray, 'P R'],
+  weights: Float[np.ndarray, 'U B'],
+) -> Int[np.ndarray, 'P R']:
+  """Counts the users whose favourite each response is; the first of tied ones gets the vote.
+
+  Args:
+    rewards_z: z-scores [P, R, B]; anything where masked.
+    mask: [P, R], True where the response is real; every prompt needs one.
+    weights: [U, B] of the users.
+
+  Returns:
+    Counts [P, R] that sum to U over R.
+  """
+  scores = np.where(mask[..., None], rewards_z, 0).astype(np.float32)
+  never = np.where(mask, 0, -np.inf).astype(np.float32)
+  by_model = np.ascontiguousarray(weights.T, np.float32)
+  blocks = range(0, len(mask), BLOCK)
+  return np.concatenate(
+    [_count(scores[i : i + BLOCK], never[i : i + BLOCK], by_model) for i in blocks]
+  )
+
+
+def _count(scores: np.ndarray, never: np.ndarray, by_model: np.ndarray) -> np.ndarray:
+  best = np.full((len(scores), by_model.shape[1]), -np.inf, np.float32)
+  winner = np.zeros(best.shape, np.int8)
+  for response in range(scores.shape[1]):
+    reward = scores[:, response] @ by_model + never[:, response, None]
+    np.copyto(winner, response, where=reward > best)
+    np.maximum(best, reward, out=best)
+  return np.stack([(winner == response).sum(1) for response in range(scores.shape[1])], 1)
+
+
+def diversity(
+  rewards_z: Float[np.ndarray, 'P R B'],
+  mask: Bool[np.ndarray, 'P R'],
+  weights: Float[np.ndarray, 'U B'],
+  response_model: Int[np.ndarray, 'P R'],
+  *,
+  num_response_models: int,
+) -> Diversity:
+  """Returns the table of a population's disagreement.
+
+  Args:
+    rewards_z: z-scores [P, R, B]; anything where masked.
+    mask: [P, R], True where the response is real; prompts without any are left out.
+    weights: [U, B] of the users.
+    response_model: [P, R], index of the model that wrote each response.
+    num_response_models: G, how many there are.
+
+  Raises:
+    ValueError: without users, or without a prompt that has a real response.
+  """
+  kept = mask.any(1)
+  if not (kept.any() and len(weights)):
+    raise ValueError(f'need users and prompts, got {len(weights)} and {kept.sum()} with responses')
+  counts = votes(rewards_z[kept], mask[kept], weights)  # [P, R]
+  top = 100 * counts.max(1) / len(weights)
+  distinct = np.clip((counts > 0).sum(1), 2, 6)
+  wins = np.bincount(response_model[kept].ravel(), counts.ravel(), num_response_models)
+  return Diversity(
+    top_share=np.array([100 * np.mean(top <= share) for share in TOP_SHARES]),
+    winners=100 * np.bincount(distinct, minlength=7)[2:] / len(distinct),
+    wins=100 * wins / counts.sum(),
+  )

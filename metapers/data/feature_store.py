@@ -1,0 +1,228 @@
+"""A feature store: a folder of a manifest and .npy files, opened memory-mapped.
+
+`rewards.npy` float32 [P, R, B] raw scores, NaN where missing · `response_model.npy` int [P, R] ·
+optional: `features.npy` float16 or float32 [P, R, D], `prompt_features.npy` [P, Dp], texts.parquet
+with a row per prompt and the columns `prompt`, `subset`, `responses` and `response_models` ·
+`manifest.json` with what each file must be, names, statistics, splits and provenance.
+"""
+
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from absl import logging
+from pyarrow import parquet
+
+from metapers.core.population import SPLITS
+from metapers.core.tables import RewardTable
+from metapers.core.types import Float
+from metapers.data import manifest as manifests
+from metapers.data import reward_table, store_checks
+from metapers.data.manifest import TEXTS, Provenance
+
+
+class MaskedCounts(NamedTuple):
+  """How many responses are never shown, and why; of `total` in all."""
+
+  missing: int
+  repeated: int
+  total: int
+
+
+def count_masked(table: RewardTable) -> MaskedCounts:
+  """Counts the responses with a missing score and, among the others, those masked as repeats."""
+  missing = reward_table.missing_responses(table.rewards)
+  return MaskedCounts(int(missing.sum()), int((~table.mask & ~missing).sum()), table.mask.size)
+
+
+def write_store(
+  path: str | os.PathLike,
+  table: RewardTable,
+  provenance: Provenance,
+  *,
+  prompt_features: Float[np.ndarray, 'P Dp'] | None = None,
+  texts: pa.Table | None = None,
+  overwrite: bool = False,
+) -> pathlib.Path:
+  """Writes a store to a temporary folder beside `path` and renames it.
+
+  A kill at any moment leaves the old store or none. `table.mean`, `table.std` and `table.source`
+  are not written: the statistics are computed anew, and the provenance names the source.
+
+  Args:
+    path: folder to make.
+    table: raw scores, and features or None.
+    provenance: source, licence, extractor and how it was made.
+    prompt_features: [P, Dp] or None.
+    texts: a row per prompt, with the columns of `texts.parquet`, or None.
+    overwrite: replaces a store that is there.
+
+  Returns:
+    The path.
+
+  Raises:
+    ValueError: if the folder exists, arrays do not fit the format or each other, or the table
+      masks a response that has all scores and repeats none (opening could not know).
+  """
+  path = pathlib.Path(path)
+  if path.exists() and not overwrite:
+    raise ValueError(f'{path} exists; choose another path, or pass overwrite=True')
+  arrays = {
+    'rewards': table.rewards,
+    'response_model': table.response_model,
+    'features': table.features,
+    'prompt_features': prompt_features,
+  }
+  arrays = {name: array for name, array in arrays.items() if array is not None}
+  for name, array in arrays.items():
+    manifests.check_kind(name, name, array)
+  responses = None if texts is None else _responses_of(texts)
+  content = _describe(table, arrays, responses, provenance)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))
+  try:
+    content['files'] = _write_files(temporary, arrays, texts)
+    (temporary / manifests.MANIFEST).write_text(manifests.dumps(content), encoding='utf-8')
+    temporary.chmod(0o755)  # mkdtemp makes folders that only the owner enters
+    _replace(temporary, path)
+  finally:
+    shutil.rmtree(temporary, ignore_errors=True)
+  return path
+
+
+def open_store(path: str | os.PathLike, *, verify: bool = True) -> RewardTable:
+  """Opens a store; its arrays stay on disk until they are read.
+
+  Args:
+    path: the folder.
+    verify: compares the sha256 of every file with the manifest, which reads them whole.
+
+  Returns:
+    The table. Responses with a missing score, or that repeat an earlier one of their prompt, are
+    masked, and a warning counts them.
+
+  Raises:
+    ValueError: for a file, shape, dtype, hash, name or statistic that does not fit the manifest;
+      names the file and both values.
+  """
+  folder = pathlib.Path(path)
+  content, manifest_hash = manifests.read(folder)
+  files = content['files']
+  if verify:
+    for name, entry in files.items():
+      manifests.check_sha256(folder, name, entry)
+  arrays = {
+    name: manifests.load_array(folder, name, files[name])
+    for name in manifests.ARRAYS
+    if name in files
+  }
+  texts = None
+  if TEXTS in files:
+    texts = _responses_of(_read_texts(manifests.locate(folder, TEXTS)))
+  table = _to_table(folder, content, arrays, texts)._replace(manifest_hash=manifest_hash)
+  counts = count_masked(table)
+  if counts.missing or counts.repeated:
+    logging.warning('%s: %s; never shown', folder, counts)
+  return table
+
+
+def _describe(
+  table: RewardTable,
+  arrays: Mapping[str, np.ndarray],
+  responses: np.ndarray | None,
+  provenance: Provenance,
+) -> dict[str, Any]:
+  mask = reward_table.usable_responses(table.rewards, responses)
+  if not np.array_equal(mask, table.mask):
+    raise ValueError(
+      f'the table masks {int((~table.mask).sum())} responses, its scores and texts '
+      f'{int((~mask).sum())}; set the scores of a response to NaN to mask it'
+    )
+  mean, std = reward_table.statistics(table.rewards, mask, table.prompt_split)
+  content = {
+    'format': manifests.FORMAT,
+    'version': manifests.VERSION,
+    **provenance._asdict(),
+    'reward_models': list(table.reward_models),
+    'response_models': list(table.response_models),
+    'train_mean': dict(zip(table.reward_models, mean.tolist())),
+    'train_std': dict(zip(table.reward_models, std.tolist())),
+    'splits': list(SPLITS),
+    'prompt_split': table.prompt_split.tolist(),
+  }
+  store_checks.check_shapes('the table', content, arrays, responses)
+  return content
+
+
+def _write_files(
+  folder: pathlib.Path, arrays: Mapping[str, np.ndarray], texts: pa.Table | None
+) -> dict[str, Any]:
+  entries = {}
+  for name, array in arrays.items():
+    path = manifests.file_of(folder, name)
+    np.save(path, array, allow_pickle=False)
+    entries[name] = manifests.describe(path, array)
+  if texts is not None:
+    path = manifests.file_of(folder, TEXTS)
+    parquet.write_table(texts, path)
+    entries[TEXTS] = manifests.describe(path, None)
+  return entries
+
+
+def _replace(temporary: pathlib.Path, path: pathlib.Path) -> None:
+  if not path.exists():
+    temporary.rename(path)
+    return
+  retired = temporary.with_name(f'{temporary.name}.old')  # a folder cannot be renamed onto another
+  path.rename(retired)
+  temporary.rename(path)
+  shutil.rmtree(retired)
+
+
+def _read_texts(path: pathlib.Path) -> pa.Table:
+  try:
+    return parquet.read_table(path)
+  except (pa.ArrowException, OSError) as error:
+    raise ValueError(f'{path} is not a readable parquet file: {error}') from error
+
+
+def _responses_of(texts: pa.Table) -> np.ndarray:
+  if 'responses' not in texts.column_names:
+    raise ValueError(f'texts must have a column responses, got {texts.column_names}')
+  rows: list[list[str]] = texts['responses'].to_pylist()
+  widths = sorted({len(row) for row in rows})
+  if len(widths) != 1:
+    raise ValueError(f'texts must have as many responses for every prompt, got {widths}')
+  return np.array(rows, object)  # [P, R]
+
+
+def _to_table(
+  folder: pathlib.Path,
+  content: Mapping[str, Any],
+  arrays: Mapping[str, np.ndarray],
+  texts: np.ndarray | None,
+) -> RewardTable:
+  store_checks.check_shapes(str(folder), content, arrays, texts)
+  rewards = arrays['rewards']
+  mask = reward_table.usable_responses(rewards, texts)
+  prompt_split = np.array(content['prompt_split'], np.int8)
+  mean, std = reward_table.statistics(rewards, mask, prompt_split)
+  store_checks.check_statistics(folder / manifests.MANIFEST, content, mean, std)
+  return RewardTable(
+    rewards=rewards,
+    features=arrays.get('features'),
+    mask=mask,
+    reward_models=tuple(content['reward_models']),
+    response_model=arrays['response_model'],
+    response_models=tuple(content['response_models']),
+    mean=mean,
+    std=std,
+    prompt_split=prompt_split,
+    source=content['source'],
+    manifest_hash='',
+  )

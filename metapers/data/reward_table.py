@@ -1,0 +1,105 @@
+"""What follows from the raw scores of a `RewardTable`: splits, usable responses, statistics."""
+
+import numpy as np
+
+from metapers.core.population import SPLITS
+from metapers.core.types import Bool, Float, Int
+
+# PersonalLLM's prompts; the validation prompts are carved from its train split by a fixed seed.
+NUM_PROMPTS, NUM_VALIDATION, NUM_TEST = 10402, 1000, 1000
+VALIDATION_SEED = 8402
+
+
+def assign_splits(num_prompts: int, *, num_validation: int, num_test: int) -> Int[np.ndarray, 'P']:
+  """Assigns prompts to splits: the last are test, validation is drawn from the rest.
+
+  Args:
+    num_prompts: P.
+    num_validation: how many of the first P - num_test prompts, by a fixed seed.
+    num_test: how many at the end.
+
+  Returns:
+    [P], index into `population.SPLITS`.
+
+  Raises:
+    ValueError: if a split stays empty.
+  """
+  num_train = num_prompts - num_validation - num_test
+  if min(num_train, num_validation, num_test) < 1:
+    raise ValueError(
+      f'{num_prompts} prompts cannot be split into {num_train} train, {num_validation} validation '
+      f'and {num_test} test; each needs at least one'
+    )
+  split = np.full(num_prompts, SPLITS.index('train'), np.int8)
+  split[-num_test:] = SPLITS.index('test')
+  order = np.random.default_rng(VALIDATION_SEED).permutation(num_prompts - num_test)
+  split[order[:num_validation]] = SPLITS.index('validation')
+  return split
+
+
+def is_train(prompt_split: Int[np.ndarray, 'P']) -> Bool[np.ndarray, 'P']:
+  """Marks the prompts that statistics may use: train and validation, PersonalLLM's own train."""
+  return prompt_split != SPLITS.index('test')
+
+
+def missing_responses(rewards: Float[np.ndarray, 'P R B']) -> Bool[np.ndarray, 'P R']:
+  """Marks the responses with a score that is missing: NaN, or infinite."""
+  return np.any(~np.isfinite(rewards), -1)
+
+
+def repeated_responses(
+  rewards: Float[np.ndarray, 'P R B'], texts: np.ndarray | None = None
+) -> Bool[np.ndarray, 'P R']:
+  """Marks the responses that repeat an earlier one of their prompt.
+
+  A repeat has the same B raw scores, or, where texts are known, the same text.
+
+  Args:
+    rewards: raw scores [P, R, B].
+    texts: [P, R] of strings, or None.
+  """
+  same = (rewards[:, :, None] == rewards[:, None]).all(-1)  # [P, R, R]
+  if texts is not None:
+    same |= (texts[:, :, None] == texts[:, None]).astype(bool)
+  earlier = np.tri(rewards.shape[1], k=-1, dtype=bool)
+  return np.any(same & earlier, -1)
+
+
+def usable_responses(
+  rewards: Float[np.ndarray, 'P R B'], texts: np.ndarray | None = None
+) -> Bool[np.ndarray, 'P R']:
+  """Marks the responses that may be shown: neither missing a score nor a repeat, [P, R]."""
+  return ~(missing_responses(rewards) | repeated_responses(rewards, texts))
+
+
+def statistics(
+  rewards: Float[np.ndarray, 'P R B'],
+  mask: Bool[np.ndarray, 'P R'],
+  prompt_split: Int[np.ndarray, 'P'],
+) -> tuple[Float[np.ndarray, 'B'], Float[np.ndarray, 'B']]:
+  """Returns mean and sd [B] of the raw scores of usable responses to non-test prompts.
+
+  Raises:
+    ValueError: without any such response, or for a reward model that is constant on them.
+  """
+  train = is_train(prompt_split)
+  scores = rewards[train][mask[train]].astype(np.float64)  # [usable, B]
+  if not len(scores):
+    raise ValueError('no usable response to a train prompt; all scores are missing or repeated')
+  std = scores.std(0)
+  if not np.all(std > 0):
+    raise ValueError(
+      f'reward model number {int(np.argmin(std > 0))} gives every train response the same score; '
+      'leave it out'
+    )
+  return scores.mean(0).astype(np.float32), std.astype(np.float32)
+
+
+def z_scores(
+  rewards: Float[np.ndarray, 'P R B'],
+  mask: Bool[np.ndarray, 'P R'],
+  mean: Float[np.ndarray, 'B'],
+  std: Float[np.ndarray, 'B'],
+) -> Float[np.ndarray, 'P R B']:
+  """Returns (score - mean) / sd, float32 [P, R, B]; 0 where masked."""
+  return np.where(mask[..., None], (rewards - mean) / std, 0).astype(np.float32)

@@ -1,0 +1,136 @@
+"""A synthetic PersonalLLM: prompts, responses, ten reward models and features, from a seed.
+
+Response r of prompt p has style factors f, the sum of what its prompt asks for, of the habits of
+the response model that wrote it and of a deviation of its own. A reward model scores
+z = Λ f + noise; features are a fixed nonlinear map of f, plus noise. Λ and the habits are chosen so
+that simulated users disagree as PersonalLLM's do (`experiments/calibrate_synthetic.py`).
+
+Reference: Zollo et al. 2024, arXiv:2409.20296, for what is imitated.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from metapers.core.tables import RewardTable
+from metapers.core.types import Float, Int
+from metapers.data import reward_table, synthetic_constants
+
+VERSION = 1  # to be raised with any change of a drawn number: runs compare it on resuming
+NUM_FEATURES = 64
+NUM_RESPONSES = len(synthetic_constants.RESPONSE_MODELS)
+PROMPT_SCALE = 0.7  # sd of what a prompt's responses share: a third of the variance of scores
+NOISE_SCALE = 0.3  # sd of what no factor explains, relative to what the factors do: 8 % of variance
+MAP_WIDTH, MAP_GAIN, MAP_SEED = 256, 0.5, 64
+
+
+class Parameters(NamedTuple):
+  """What calibration finds, F factors.
+
+  loadings: [B, F] Λ, how much each reward model likes each factor.
+  habits: [R, F] mean factors of each response model.
+  """
+
+  loadings: Float[np.ndarray, 'B F']
+  habits: Float[np.ndarray, 'R F']
+
+
+CALIBRATED = Parameters(
+  np.array(synthetic_constants.LOADINGS, np.float32),
+  np.array(synthetic_constants.HABITS, np.float32),
+)
+
+
+def sample_factors(
+  rng: np.random.Generator, num_prompts: int, habits: Float[np.ndarray, 'R F']
+) -> Float[np.ndarray, 'P R F']:
+  """Draws the style factors of every response, [P, R, F]."""
+  responses, factors = habits.shape
+  prompt = PROMPT_SCALE * rng.standard_normal((num_prompts, 1, factors), np.float32)
+  return prompt + habits + rng.standard_normal((num_prompts, responses, factors), np.float32)
+
+
+def sample_scores(
+  rng: np.random.Generator,
+  factors: Float[np.ndarray, 'P R F'],
+  loadings: Float[np.ndarray, 'B F'],
+) -> Float[np.ndarray, 'P R B']:
+  """Draws the reward models' scores, Λ f plus noise, in units of their own, [P, R, B]."""
+  noise = rng.standard_normal((*factors.shape[:2], len(loadings)), np.float32)
+  return factors @ loadings.T + NOISE_SCALE * np.linalg.norm(loadings, axis=1) * noise
+
+
+def feature_map(factors: Float[np.ndarray, 'P R F']) -> Float[np.ndarray, 'P R D']:
+  """Maps factors to noiseless features [P, R, D] by a fixed random network with one tanh layer."""
+  rng = np.random.default_rng(MAP_SEED)
+  inner = MAP_GAIN * rng.standard_normal((factors.shape[-1], MAP_WIDTH), np.float32)
+  bias = rng.standard_normal(MAP_WIDTH, np.float32)
+  outer = rng.standard_normal((MAP_WIDTH, NUM_FEATURES), np.float32) / np.float32(MAP_WIDTH**0.5)
+  return np.tanh(factors @ inner + bias) @ outer
+
+
+def sample_features(
+  rng: np.random.Generator, factors: Float[np.ndarray, 'P R F'], noise: float
+) -> Float[np.ndarray, 'P R D']:
+  """Draws features: `feature_map` plus white noise of sd `noise`, [P, R, D]."""
+  features = feature_map(factors)
+  return features + np.float32(noise) * rng.standard_normal(features.shape, np.float32)
+
+
+def to_raw(
+  scores: Float[np.ndarray, 'P R B'], prompt_split: Int[np.ndarray, 'P']
+) -> Float[np.ndarray, 'P R B']:
+  """Rescales scores so that train mean and sd are the published ones, float32 [P, R, B]."""
+  mask = np.ones(scores.shape[:2], bool)
+  scores_z = reward_table.z_scores(
+    scores, mask, *reward_table.statistics(scores, mask, prompt_split)
+  )
+  mean, std = np.array(list(synthetic_constants.REWARD_MODELS.values()), np.float32).T
+  return mean + std * scores_z
+
+
+def synthetic_store(
+  *, feature_r2: float = 0.5, num_prompts: int = reward_table.NUM_PROMPTS, seed: int = 0
+) -> RewardTable:
+  """Makes a store in memory that stands in for PersonalLLM where it cannot be downloaded.
+
+  The scores depend on `num_prompts` and `seed` only, not on `feature_r2`.
+
+  Args:
+    feature_r2: share of the variance of scores inside a prompt that ridge regression on the 64
+      features explains on held-out prompts, averaged over reward models: 0.3, 0.5 or 0.8.
+    num_prompts: P; splits keep PersonalLLM's proportions (8,402 : 1,000 : 1,000).
+    seed: of prompts and responses; reward models, habits and the map of features are fixed.
+
+  Returns:
+    Table of P prompts, 8 responses and ten reward models.
+
+  Raises:
+    ValueError: for another `feature_r2`, or too few prompts for three splits.
+  """
+  noise = synthetic_constants.FEATURE_NOISE
+  if feature_r2 not in noise:
+    known = ', '.join(map(str, noise))
+    raise ValueError(f'feature_r2 must be one of {known} (calibrated), got {feature_r2}')
+  held_out = round(num_prompts * reward_table.NUM_TEST / reward_table.NUM_PROMPTS)
+  split = reward_table.assign_splits(num_prompts, num_validation=held_out, num_test=held_out)
+  factors = sample_factors(np.random.default_rng([seed, 0]), num_prompts, CALIBRATED.habits)
+  scores = sample_scores(np.random.default_rng([seed, 1]), factors, CALIBRATED.loadings)
+  rewards = to_raw(scores, split)
+  mask = np.ones(rewards.shape[:2], bool)
+  mean, std = reward_table.statistics(rewards, mask, split)
+  source = f'synthetic (feature_r2={feature_r2}, num_prompts={num_prompts}, seed={seed})'
+  return RewardTable(
+    rewards=rewards,
+    features=sample_features(np.random.default_rng([seed, 2]), factors, noise[feature_r2]),
+    mask=mask,
+    reward_models=tuple(synthetic_constants.REWARD_MODELS),
+    response_model=np.tile(np.arange(NUM_RESPONSES), (num_prompts, 1)),
+    response_models=synthetic_constants.RESPONSE_MODELS,
+    mean=mean,
+    std=std,
+    prompt_split=split,
+    source=source,
+    manifest_hash=hashlib.sha256(f'{VERSION} {source}'.encode()).hexdigest(),
+  )
