@@ -1,0 +1,94 @@
+"""A workdir belongs to one config: going on with another would mix two runs."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from metapers.io import files
+
+# Where a run is kept, where its data lie, how it is shown: none of these changes its results.
+UNCOMPARED = ('workdir', 'path', 'store', 'progress', 'logging', 'devices')
+EXTENDABLE = 'num_steps'
+
+
+def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
+  """Takes a new folder for a config, or makes sure that an old one belongs to it.
+
+  Configs are compared without fields named in UNCOMPARED; `num_steps` may grow.
+
+  Args:
+    workdir: made if missing; `config.json` in it says whose it is.
+    config: nested dicts of plain values.
+
+  Returns:
+    The config as JSON gives it back (tuples are lists).
+
+  Raises:
+    ValueError: if the folder belongs to another config, showing the differences, or holds
+      something else.
+  """
+  folder = pathlib.Path(workdir)
+  path = folder / 'config.json'
+  wanted = json.loads(json.dumps(config))
+  if path.exists():
+    compare(folder, read(folder), wanted)
+  elif folder.exists() and any(folder.iterdir()):
+    raise ValueError(f'{folder} is not empty and holds no config.json; give an empty workdir')
+  files.write_atomically(path, json.dumps(wanted, indent=2) + '\n')
+  return wanted
+
+
+def read(workdir: str | os.PathLike) -> dict[str, Any]:
+  """Reads the config of a workdir.
+
+  Raises:
+    ValueError: where there is none, or it is not JSON.
+  """
+  path = pathlib.Path(workdir) / 'config.json'
+  if not path.exists():
+    raise ValueError(f'{path} does not exist; give the workdir of a run')
+  try:
+    return json.loads(path.read_text(encoding='utf-8'))
+  except json.JSONDecodeError as error:
+    raise ValueError(
+      f'{path} is not JSON ({error}); restore it or start in another workdir'
+    ) from error
+
+
+def compare(workdir: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+  """Refuses a config that differs in what matters.
+
+  Raises:
+    ValueError: listing every field that differs, with both values.
+  """
+  before, after = _flat(old), _flat(new)
+  different = []
+  for name in sorted(set(before) | set(after)):
+    was, now = before.get(name, 'absent'), after.get(name, 'absent')
+    if was == now:
+      continue
+    if name.split('.')[-1] == EXTENDABLE and isinstance(was, int) and isinstance(now, int):
+      if now > was:
+        continue
+      different.append(f'{name}: {was} there, {now} now (a run can be extended, not shortened)')
+    else:
+      different.append(f'{name}: {was} there, {now} now')
+  if different:
+    raise ValueError(
+      f'{workdir} holds a run of another config ({"; ".join(different)}); '
+      'give another workdir, or the same config'
+    )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  flat: dict[str, Any] = {}
+  for name, value in tree.items():
+    if name in UNCOMPARED:
+      continue
+    if isinstance(value, Mapping):
+      flat |= _flat(value, f'{prefix}{name}.')
+    else:
+      flat[prefix + name] = value
+  return flat

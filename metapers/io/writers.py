@@ -1,0 +1,55 @@
+"""Where a run's numbers go: metrics.jsonl, and TensorBoard."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+import tensorboardX
+
+from metapers.io import files
+
+
+class MetricsWriter:
+  """Writes scalars by step to `metrics.jsonl` (one object a line) and to TensorBoard events.
+
+  Args:
+    workdir: the folder; made if missing.
+    from_step: what an earlier process wrote of later steps is dropped: it will be written again.
+  """
+
+  def __init__(self, workdir: str | os.PathLike, *, from_step: int = 0):
+    path = pathlib.Path(workdir)
+    path.mkdir(parents=True, exist_ok=True)
+    _keep_until(path / 'metrics.jsonl', from_step)
+    self._lines = (path / 'metrics.jsonl').open('a', encoding='utf-8')
+    self._board = tensorboardX.SummaryWriter(
+      str(path / 'tensorboard'), purge_step=from_step + 1, write_to_disk=True
+    )
+
+  def write(self, step: int, scalars: Mapping[str, float]) -> None:
+    """Writes numbers reached after `step` updates."""
+    self._lines.write(json.dumps({'step': step, **scalars}) + '\n')
+    self._lines.flush()
+    for name, value in scalars.items():
+      self._board.add_scalar(name, value, step)
+
+  def close(self) -> None:
+    """Flushes and closes both."""
+    self._lines.close()
+    self._board.close()
+
+
+def read_metrics(workdir: str | os.PathLike) -> list[dict[str, float]]:
+  """Reads metrics.jsonl; a last line that a crash cut short is left out."""
+  path = pathlib.Path(workdir) / 'metrics.jsonl'
+  if not path.exists():
+    return []
+  *whole, rest = path.read_text(encoding='utf-8').split('\n')
+  del rest
+  return [json.loads(line) for line in whole]
+
+
+def _keep_until(path: pathlib.Path, step: int) -> None:
+  kept = [record for record in read_metrics(path.parent) if record['step'] <= step]
+  files.write_atomically(path, ''.join(json.dumps(record) + '\n' for record in kept))

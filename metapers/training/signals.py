@@ -1,0 +1,36 @@
+"""SIGTERM asks a run to stop: it saves at the next call boundary and exits with 143."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+EXIT_CODE = 128 + signal.SIGTERM
+
+
+class Interruption:
+  """A context in which SIGTERM is noted instead of ending the process.
+
+  Handlers can be set in the main thread only; elsewhere nothing is noted.
+  """
+
+  def __init__(self):
+    self.asked = False
+    self._previous = None
+
+  def __enter__(self) -> 'Interruption':
+    if threading.current_thread() is threading.main_thread():
+      self._previous = signal.signal(signal.SIGTERM, self._note)
+    return self
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+  ) -> None:
+    if self._previous is not None:
+      signal.signal(signal.SIGTERM, self._previous)
+
+  def _note(self, number: int, frame: FrameType | None) -> None:
+    del number, frame
+    self.asked = True
