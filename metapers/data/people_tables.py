@@ -184,15 +184,17 @@ def item_contexts(
     names = items['context'] if 'context' in items else np.zeros(len(items), int)
     return pd.factorize(names)[0]
   told = pd.Series(np.repeat(judged['context'].to_numpy(), rows.shape[1]))
-  names = items['context'] if 'context' in items else told.groupby(rows.ravel()).first()
+  judged_items = rows.ravel()
+  names = items['context'] if 'context' in items else told.groupby(judged_items).first()
   names = names.reindex(range(len(items)))
-  own = names.to_numpy()[rows.ravel()]
+  own = names.to_numpy()[judged_items]
   wrong = np.flatnonzero(own != told.to_numpy())
-  if len(wrong):
-    item = items['item_id'].iloc[rows.ravel()[wrong[0]]]
+  if wrong.size:
+    row = wrong[0]
+    item = items['item_id'].to_numpy()[judged_items[row]]
     raise ValueError(
-      f'item {item!r} of context {own[wrong[0]]!r} is judged in context {told[wrong[0]]!r}; '
-      'an item belongs to one context: give it another item_id there'
+      f'item {item} of context {own[row]} is judged in context {told[row]}; an item belongs to one '
+      'context: give it another item_id in the other'
     )
   return pd.factorize(names)[0]
 

@@ -23,7 +23,7 @@ def draw_pairs(
   context. It stands where the later of the two was rated, or at random without `order`.
   """
   first, second = np.triu_indices(len(ratings), 1)
-  gaps = np.round(ratings[first] - ratings[second], 5)  # in float32, 1.60 - 0.60 is above 1
+  gaps = np.round(ratings[first] - ratings[second], 5)  # in float32, 1.07 - 0.07 is above 1
   clear = (np.abs(gaps) > min_rating_gap) & (contexts[first] == contexts[second])
   drawn = rng.permutation(np.flatnonzero(clear))[:max_comparisons]
   first, second, gaps = first[drawn], second[drawn], gaps[drawn]
@@ -44,8 +44,8 @@ def draw(
   max_comparisons: int,
 ) -> Pairs:
   """Draws every person's pairs of rated items, `items` [M] being their rows; see `draw_pairs`."""
-  check_ratings(judged)
   ratings = people_tables.numbers(judged, 'ratings', ['rating'])[:, 0]
+  check_ratings(judged, ratings)
   order = people_tables.own_order(judged)
   by_person = np.split(np.argsort(user, kind='stable'), np.cumsum(np.bincount(user))[:-1])
   drawn = []
@@ -62,12 +62,15 @@ def draw(
   return Pairs(*(np.concatenate(parts) for parts in zip(*drawn)))
 
 
-def check_ratings(judged: pd.DataFrame) -> None:
-  """Refuses a person's second rating of an item.
+def check_ratings(judged: pd.DataFrame, ratings: Float[np.ndarray, 'M']) -> None:
+  """Refuses infinite ratings, and a person's second rating of an item.
 
   Raises:
     ValueError: naming the first such person and item.
   """
+  infinite = ~np.isfinite(ratings)
+  if infinite.any():
+    raise ValueError(f'{infinite.sum()} ratings are not finite; drop those rows')
   again = judged.duplicated(['user_id', 'item_id']).to_numpy()
   if again.any():
     user, item = (judged[column].to_numpy()[again][0] for column in ('user_id', 'item_id'))

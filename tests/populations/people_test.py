@@ -1,17 +1,16 @@
 """Episodes of real people: nothing leaks between people, between parts, or between items."""
 
+import functools
 import os
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metapers.core import task
-from metapers.core.population import SPLITS
 from metapers.core.tables import Histories
 from metapers.data import comparisons
 from metapers.populations import people, people_episodes
@@ -43,6 +42,18 @@ def made_up(*, num_users=30, num_items=12, longest=16, contexts=1, identity=True
   )
 
 
+@functools.cache
+def plain():
+  """Thirty people with 16 comparisons each, no pair twice."""
+  histories = made_up(lengths=[16] * 30, num_items=300)
+  return histories, people.people(histories, num_support=5, num_query=8)
+
+
+@functools.cache
+def plain_episodes(split):
+  return all_episodes(plain()[1], split)
+
+
 def all_episodes(population, split):
   size = len(population.arrays.people[split].mask)
 
@@ -71,129 +82,118 @@ def test_splits_are_disjoint_and_cover_and_folds_test_everyone_once(num_folds):
 
 
 def test_support_and_query_share_no_pair():
-  histories = made_up(num_items=5)  # ten pairs, so that people repeat themselves
+  histories = made_up(num_items=5, num_users=60)  # ten pairs, so that people repeat themselves
   population = people.people(histories, num_support=6, num_query=10)
-  for split in SPLITS:
-    seen = all_episodes(population, split)
-    for support, query in zip(items_of(seen.support), items_of(seen.query)):
-      shown = {frozenset(pair) for pair in support.tolist() if pair[0] >= 0}
-      assert not shown & {frozenset(pair) for pair in query.tolist() if pair[0] >= 0}
-    assert seen.query.mask.any()
+  seen = all_episodes(population, 'test')
+  for support, query in zip(items_of(seen.support), items_of(seen.query)):
+    shown = {frozenset(pair) for pair in support.tolist() if pair[0] >= 0}
+    assert not shown & {frozenset(pair) for pair in query.tolist() if pair[0] >= 0}
+  assert seen.query.mask.any()
 
 
-def test_choices_are_the_persons_own_and_position_does_not_tell_them():
-  population = people.people(made_up(num_users=200), num_support=6, num_query=10)
-  seen = all_episodes(population, 'train')
-  for part in (seen.support, seen.query):
-    items, real = items_of(part), np.asarray(part.mask)
-    np.testing.assert_array_equal(items.argmax(-1)[real], np.asarray(part.choice)[real])
-    share = float(part.choice[real].mean())
-    assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(real.sum())
-
-
-@settings(deadline=None, max_examples=40)
-@given(
-  length=st.integers(0, 9),
-  num_support=st.integers(1, 4),
-  num_query=st.integers(1, 12),
-  seed=st.integers(0, 5),
-)
-def test_parts_fit_a_person_of_any_length(length, num_support, num_query, seed):
-  chosen = jnp.arange(9)[None]
-  mask = chosen < length
-  person = people_episodes.People(chosen, chosen + 9, mask, jnp.zeros_like(mask))
-  arrays = people_episodes.Arrays(jnp.eye(18), {'test': person})
-  layout = people_episodes.Layout(num_support, num_query, num_users=3, item_holdout=False)
-  key = jax.random.key(seed)
-  priority = jax.random.uniform(key, (9,))
-  seen = people_episodes.episode(arrays, jnp.array(0), 'test', layout, priority=priority, key=key)
-  size = min(num_support, length // 2)
-  assert seen.support.mask.sum() == size
-  assert seen.query.mask.sum() == min(num_query, length - size)
-  task.validate(seen.support)
-  task.validate(seen.query)
-  used = np.concatenate([items_of(seen.support).max(-1), items_of(seen.query).max(-1)])
-  used = used[used >= 0]
-  assert len(set(used.tolist())) == used.size
-  assert np.all(used < 9 + length)
-  hidden = ~np.concatenate([seen.support.mask, seen.query.mask])
-  shown = np.concatenate([seen.support.candidates.features, seen.query.candidates.features])
-  assert np.all(shown[hidden] == 0)
+@pytest.mark.parametrize('part', ['support', 'query'])
+def test_choices_are_the_persons_own_and_position_does_not_tell_them(part):
+  choices = plain_episodes('train')._asdict()[part]
+  np.testing.assert_array_equal(items_of(choices).argmax(-1), choices.choice)
+  assert abs(choices.choice.mean() - 0.5) < 4 * 0.5 / np.sqrt(choices.choice.size)
 
 
 def test_fixed_episodes_follow_the_persons_order():
-  histories = made_up(lengths=[16] * 30, num_items=60)
-  population = people.people(histories, num_support=5, num_query=4)
+  histories, _ = plain()
   splits = people.split_users(30, fold=0, num_folds=5, validation_share=0.2, seed=0)
   for split, users in splits.items():
-    seen = all_episodes(population, split)
+    seen = plain_episodes(split)
     np.testing.assert_array_equal(items_of(seen.support).max(-1), histories.chosen[users, :5])
-    np.testing.assert_array_equal(items_of(seen.query).max(-1), histories.chosen[users, 5:9])
+    np.testing.assert_array_equal(items_of(seen.query).max(-1), histories.chosen[users, 5:13])
 
 
 def test_the_same_user_gives_the_same_bits_alone_or_in_a_batch():
-  population = people.people(made_up(), num_support=5, num_query=4)
-  batch = all_episodes(population, 'test')
+  _, population = plain()
   alone, truth = population.episode_of(population.arrays, jnp.array(2), 'test')
   assert truth is None
-  for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(task.take(batch, 2))):
+  for one, other in zip(
+    jax.tree.leaves(alone), jax.tree.leaves(task.take(plain_episodes('test'), 2))
+  ):
     np.testing.assert_array_equal(one, other)
 
 
-def test_drawn_episodes_vary_and_come_from_their_split():
-  histories = made_up(num_users=20, num_items=40)
-  population = people.people(histories, num_support=4, num_query=4)
-  splits = people.split_users(20, fold=0, num_folds=5, validation_share=0.2, seed=0)
-  keys = jax.random.split(jax.random.key(0), 64)
-  for split, users in splits.items():
-    draw = jax.jit(
-      jax.vmap(lambda arrays, key, split=split: population.sample_episode(arrays, key, split)[0],
-               (None, 0))
-    )  # fmt: skip
-    seen = draw(population.arrays, keys)
-    own = {(pair.max(), pair.min()) for user in users for pair in history_of(histories, user)}
-    items = items_of(seen.query)[np.asarray(seen.query.mask)]
-    assert {(pair.max(), pair.min()) for pair in items} <= own
-    assert np.unique(items_of(seen.support), axis=0).shape[0] > users.size
-    known = np.unique(seen.user)
-    assert np.array_equal(known, np.arange(users.size) if split == 'train' else [13])
-
-
-def history_of(histories, user):
-  real = histories.mask[user]
-  return np.stack([histories.chosen[user, real], histories.rejected[user, real]], -1)
-
-
 def test_known_users_are_numbered_as_in_histories():
-  histories = made_up(num_items=40)
-  population = people.people(histories, num_support=4, num_query=12)
-  seen = all_episodes(population, 'train')
-  np.testing.assert_array_equal(seen.user, np.arange(population.spec.num_users))
+  _, population = plain()
+  num_users = population.spec.num_users
+  np.testing.assert_array_equal(plain_episodes('train').user, np.arange(num_users))
+  np.testing.assert_array_equal(plain_episodes('test').user, num_users)
   known = jax.jit(population.histories)(population.arrays)
-  assert known.candidates.features.shape == (population.spec.num_users, 16, 2, 40)
-  np.testing.assert_array_equal(
-    known.mask.sum(-1), seen.support.mask.sum(-1) + seen.query.mask.sum(-1)
-  )
-  np.testing.assert_array_equal(items_of(known)[:, :4], items_of(seen.support))
+  assert known.candidates.features.shape == (num_users, 13, 2, 300)
+  np.testing.assert_array_equal(items_of(known)[:, :5], items_of(plain_episodes('train').support))
+
+
+def test_drawn_episodes_vary_and_come_from_their_split():
+  histories, population = plain()
+  users = people.split_users(30, fold=0, num_folds=5, validation_share=0.2, seed=0)['train']
+  keys = jax.random.split(jax.random.key(0), 64)
+  draw = jax.jit(jax.vmap(lambda a, key: population.sample_episode(a, key, 'train')[0], (None, 0)))
+  seen = draw(population.arrays, keys)
+  assert np.unique(seen.user).size > users.size // 2
+  assert np.unique(items_of(seen.support), axis=0).shape[0] == 64
+  for part in (seen.support, seen.query):
+    own = histories.chosen[users[np.asarray(seen.user)]]
+    assert np.all(np.any(items_of(part).max(-1)[:, :, None] == own[:, None], -1))
+
+
+@functools.cache
+def episode_of_nine():
+  layout = people_episodes.Layout(num_support=4, num_query=12, num_users=3, item_holdout=False)
+
+  @jax.jit
+  def episode(length, key):
+    chosen = jnp.arange(9)[None]
+    mask = chosen < length
+    person = people_episodes.People(chosen, chosen + 9, mask, jnp.zeros_like(mask))
+    arrays = people_episodes.Arrays(jnp.eye(18), {'test': person})
+    priority = jax.random.uniform(key, (9,))
+    user = jnp.array(0)
+    return people_episodes.episode(arrays, user, 'test', layout, priority=priority, key=key)
+
+  return episode
+
+
+@settings(deadline=None, max_examples=60)
+@given(length=st.integers(0, 9), seed=st.integers(0, 20))
+def test_parts_fit_a_person_of_any_length(length, seed):
+  seen = episode_of_nine()(length, jax.random.key(seed))
+  size = min(4, length // 2)
+  assert seen.support.mask.sum() == size
+  assert seen.query.mask.sum() == length - size
+  task.validate(seen.support)
+  task.validate(seen.query)
+  used = np.concatenate([items_of(seen.support).min(-1), items_of(seen.query).min(-1)])
+  assert sorted(used[used >= 0]) == list(range(length))
+  for part in (seen.support, seen.query):
+    assert np.all(np.asarray(part.candidates.features)[~np.asarray(part.mask)] == 0)
 
 
 @pytest.mark.parametrize('contexts', [1, 6])
-def test_held_out_items_are_never_trained_on_and_alone_are_judged(contexts):
-  histories = made_up(num_users=80, num_items=18, contexts=contexts, identity=False)
-  population = people.people(
-    histories, num_support=6, num_query=10, item_holdout=True, item_holdout_share=0.34
-  )
+def test_items_are_held_out_by_contexts_where_there_are_several(contexts):
+  histories = made_up(num_users=1, num_items=18, contexts=contexts, identity=False)
   unseen = people.hold_out_items(histories, 0.34, seed=0)
-  if contexts > 1:
-    assert all(np.unique(unseen[histories.context == c]).size == 1 for c in range(contexts))
-  for split in SPLITS:
+  assert unseen.sum() == 6
+  split_contexts = [np.unique(unseen[histories.context == c]).size for c in range(contexts)]
+  assert split_contexts == [2 if contexts == 1 else 1] * contexts
+
+
+def test_held_out_items_are_never_trained_on_and_alone_are_judged():
+  histories = made_up(num_users=80, num_items=18, identity=False)
+  options = {'num_support': 6, 'num_query': 10, 'item_holdout_share': 0.34}
+  population = people.people(histories, item_holdout=True, **options)
+  unseen = people.hold_out_items(histories, 0.34, seed=0)
+  for split in ('train', 'test'):
     seen = all_episodes(population, split)
     support, query = (items_of(part)[np.asarray(part.mask)] for part in (seen.support, seen.query))
     assert support.size
     assert not unseen[support].any()
-    assert np.all(unseen[query] == (split != 'train'))
-    assert np.all(seen.query.mask.any(-1)) or split == 'train'
-  assert not unseen[items_of(jax.jit(population.histories)(population.arrays))].any()
+    assert query.size
+    assert np.all(unseen[query] == (split == 'test'))
+  assert np.all(seen.query.mask.any(-1))
 
 
 BAD_OPTIONS = {
@@ -224,7 +224,7 @@ def test_a_holdout_of_nothing_is_refused():
 def test_the_record_says_which_items_are_judged():
   plain = people.people(made_up(), num_support=4)
   assert plain.record['judged_on'] == 'unseen people, seen items'
-  held_out = people.people(made_up(identity=False), num_support=4, item_holdout=True)
+  held_out = people.people(made_up(num_users=60, identity=False), num_support=4, item_holdout=True)
   assert held_out.record['judged_on'] == 'unseen people, unseen items'
 
 
