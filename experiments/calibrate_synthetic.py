@@ -1,6 +1,6 @@
 """Finds the constants of the synthetic store, and prints them for synthetic_constants.py.
 
-python -m experiments.calibrate_synthetic  (about half an hour on 2 cores)
+python -m experiments.calibrate_synthetic  (about a quarter of an hour on one core)
 
 1. Loadings and habits, by least squares on the published table of diversity, with common random
    numbers for prompts and users, shrunk towards a random start: the table alone has far fewer cells
@@ -19,13 +19,14 @@ from metapers.data import reward_table, ridge, synthetic, synthetic_constants
 from metapers.data.synthetic import Parameters
 from metapers.populations import dirichlet
 
-NUM_PROMPTS = flags.DEFINE_integer('num_prompts', 4000, 'Prompts that the table is computed on.')
+NUM_PROMPTS = flags.DEFINE_integer('num_prompts', 5000, 'Prompts that the table is computed on.')
 STEPS = flags.DEFINE_integer('steps', 12, 'Most steps of the least squares.')
 SEED = flags.DEFINE_integer('seed', 1, 'Of prompts, users and start; not the seed of any store.')
 
 NUM_FACTORS = 7
 SHRINKAGE = 0.5  # points of the table that one unit of distance to the start costs
 FEATURE_R2 = (0.3, 0.5, 0.8)
+DRAWS = 5
 DIFFERENCE = 0.1  # of finite differences: far above the steps in which shares move
 
 
@@ -50,48 +51,51 @@ def unpack(vector: np.ndarray) -> Parameters:
   return Parameters(rows[: -synthetic.NUM_RESPONSES], rows[-synthetic.NUM_RESPONSES :])
 
 
-def draw_weights(seed: int) -> list[np.ndarray]:
-  """Draws the users of each concentration of the published table."""
-  size = len(synthetic_constants.REWARD_MODELS)
-  return [
-    np.exp(
-      dirichlet.sample_log_weights(
-        np.random.default_rng([seed, i]), diversity.NUM_USERS, concentration, size
-      )
-    )
-    for i, concentration in enumerate(diversity.PAPER)
-  ]
-
-
-def table_error(
-  parameters: Parameters, weights: list[np.ndarray], num_prompts: int, seed: int
+def draw_diversity(
+  rng: np.random.Generator, scores_z: np.ndarray, concentration: float
 ) -> np.ndarray:
-  """Returns ours minus the published table, flat, in points."""
-  rng = np.random.default_rng(seed)
+  """Draws as many users as were published and returns the table of their diversity, flat."""
+  size = scores_z.shape[-1]
+  log_weights = dirichlet.sample_log_weights(rng, diversity.NUM_USERS, concentration, size)
+  models = np.tile(np.arange(synthetic.NUM_RESPONSES), (len(scores_z), 1))
+  mask = np.ones(models.shape, bool)
+  table = diversity.diversity(
+    scores_z, mask, np.exp(log_weights), models, num_response_models=synthetic.NUM_RESPONSES
+  )
+  return np.concatenate(table)
+
+
+def draw_scores(
+  rng: np.random.Generator, parameters: Parameters, num_prompts: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Draws factors [P, R, F] and z-scores [P, R, B]."""
   factors = synthetic.sample_factors(rng, num_prompts, parameters.habits)
   scores = synthetic.sample_scores(rng, factors, parameters.loadings)
-  scores_z = (scores - scores.mean((0, 1))) / scores.std((0, 1))
-  mask = np.ones((num_prompts, synthetic.NUM_RESPONSES), bool)
-  models = np.tile(np.arange(synthetic.NUM_RESPONSES), (num_prompts, 1))
-  differences = [
-    np.concatenate(
-      diversity.diversity(
-        scores_z, mask, users, models, num_response_models=synthetic.NUM_RESPONSES
-      )
+  return factors, (scores - scores.mean((0, 1))) / scores.std((0, 1))
+
+
+def table_error(parameters: Parameters, num_prompts: int, seed: int) -> np.ndarray:
+  """Returns ours minus the published table, flat, in points: the mean of DRAWS independent draws.
+
+  Each has its own prompts and users: a handful of users' weights moves a cell by a point.
+  """
+  tables = []
+  for draw in range(DRAWS):
+    rng = np.random.default_rng([seed, draw])
+    _, scores_z = draw_scores(rng, parameters, num_prompts // DRAWS)
+    tables.append(
+      [draw_diversity(rng, scores_z, concentration) for concentration in diversity.PAPER]
     )
-    - np.concatenate(paper)
-    for users, paper in zip(weights, diversity.PAPER.values(), strict=True)
-  ]
-  return np.concatenate(differences)
+  paper = [np.concatenate(table) for table in diversity.PAPER.values()]
+  return np.ravel(np.mean(tables, 0) - paper)
 
 
 def calibrate(num_prompts: int, steps: int, seed: int) -> Parameters:
   """Fits loadings and habits to the published table."""
   start = pack(random_start(np.random.default_rng(seed)))
-  weights = draw_weights(seed)
 
   def residuals(vector):
-    error = table_error(unpack(vector), weights, num_prompts, seed)
+    error = table_error(unpack(vector), num_prompts, seed)
     return np.concatenate([error, SHRINKAGE * (vector - start)])
 
   def jacobian(vector):
@@ -118,9 +122,7 @@ def held_out_r2(factors: np.ndarray, scores_z: np.ndarray, noise: float, seed: i
 def calibrate_noise(parameters: Parameters, feature_r2: float, seed: int) -> float:
   """Finds the sd of feature noise at which ridge regression explains `feature_r2`."""
   rng = np.random.default_rng(seed)
-  factors = synthetic.sample_factors(rng, reward_table.NUM_PROMPTS, parameters.habits)
-  scores = synthetic.sample_scores(rng, factors, parameters.loadings)
-  scores_z = (scores - scores.mean((0, 1))) / scores.std((0, 1))
+  factors, scores_z = draw_scores(rng, parameters, reward_table.NUM_PROMPTS)
 
   def excess(noise: float) -> float:
     return held_out_r2(factors, scores_z, noise, seed) - feature_r2

@@ -159,6 +159,6 @@ def num_comparisons(choices: Choices) -> Int[Array, '*T']:
   return jnp.sum(choices.mask, -1)
 
 
-def take(tree: PyTree, index: Int[Array, '...']) -> PyTree:
+def take(tree: PyTree, index: int | Int[Array, '...']) -> PyTree:
   """Indexes the leading axis of every leaf: users of a batch, rows of a table."""
   return jax.tree.map(lambda x: x[index], tree)

@@ -36,7 +36,7 @@ class Denominator(NamedTuple):
 class Slates(NamedTuple):
   """Slates as the judge sees them.
 
-  utilities: [T, M, R] true rewards. mask: [T, M, R] of real responses. best: [T, M] the largest
+  utilities: [T, M, R] true rewards, anything where masked. mask: [T, M, R] of real responses. best: [T, M] the largest
   utility. real: [T, M] slates with a choice: at least two real responses.
   """
 
@@ -91,7 +91,7 @@ def query_numerators(
 def judged_slates(truth: Truth) -> Slates:
   """Returns the true utilities of every slate, and which slates count."""
   mask = truth.slate.mask
-  reward = masked.fill(utilities(truth.slate_rewards, truth.weights), mask)
+  reward = utilities(truth.slate_rewards, truth.weights)
   real = mask.sum(-1) >= 2
   return Slates(reward, mask, masked.fill(masked.largest(reward, mask), real), real)
 

@@ -30,15 +30,20 @@ def ordered(learners: Iterable[str]) -> list[str]:
 
 
 def unit_of(metric: str) -> str:
-  """Returns the unit of a metric, or of a difference in it: '%', 'nats' or 'reward'."""
-  return UNITS.get(metric.split('_minus_')[0], '%')
+  """Returns the unit of a metric: '%', 'nats' or 'reward'; 'points' of a difference in percent."""
+  base, *reference = metric.split('_minus_')
+  return UNITS.get(base, 'points' if reference else '%')
 
 
 def cell(row: Row) -> str:
-  """Writes value ± half the width of its interval: percent with one digit, else three."""
-  scale, digits = (100, 1) if unit_of(row.metric) == '%' else (1, 3)
+  """Writes value ± half the width of its interval: percent with one digit, else three.
+
+  Differences carry their sign.
+  """
+  scale, digits = (100, 1) if unit_of(row.metric) in ('%', 'points') else (1, 3)
   half = (row.ci_high - row.ci_low) / 2
-  value = f'{scale * row.value:.{digits}f}'
+  sign = '+' if '_minus_' in row.metric else ''
+  value = f'{scale * row.value:{sign}.{digits}f}'
   return value if np.isnan(half) else f'{value} ± {scale * half:.{digits}f}'
 
 

@@ -52,6 +52,7 @@ class Checkpoints:
       get_metric_fn=lambda m: m['score'], n=1, keep_checkpoints_without_metrics=False
     )
     self._options = ocp.CheckpointManagerOptions(
+      best_fn=lambda metrics: metrics['score'],  # else orbax forgets scores on a restart
       preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
       cleanup_tmp_directories=True,
       enable_async_checkpointing=True,

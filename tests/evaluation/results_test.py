@@ -13,7 +13,7 @@ def estimates(value, metric='accuracy', width=0.02):
   return {metric: np.concatenate([np.full((1, 2), value), resamples]).astype(np.float64)}
 
 
-def rows_of(learner, value=0.7, *, seed='all', metric='accuracy', **labels):
+def rows_of(learner, value=0.7, *, seed: int | str = 'all', metric='accuracy', **labels):
   labels = {**LABELS, 'learner': learner, 'seed': seed, **labels}
   return results.rows(estimates(value, metric), SHOTS, labels, num_users=50)
 
@@ -99,6 +99,13 @@ def test_nats_are_not_percent():
   made = rows_of('maml', 0.51234, metric='nll') + rows_of('maml', metric='nll_minus_bayes')
   assert tables.table(made, metric='nll').body == [['maml', '0.512 ± 0.019', '0.512 ± 0.019']]
   assert 'nats' in tables.table(made, metric='nll_minus_bayes').caption
+
+
+def test_differences_carry_their_sign_and_are_in_points():
+  made = rows_of('maml', 0.03, metric='accuracy_minus_pooled')
+  table = tables.table(made, metric='accuracy_minus_pooled')
+  assert table.body == [['maml', '+3.0 ± 1.9', '+3.0 ± 1.9']]
+  assert 'points' in table.caption
 
 
 def test_a_table_shows_the_average_of_seeds_where_there_is_one():
