@@ -36,8 +36,8 @@ class Denominator(NamedTuple):
 class Slates(NamedTuple):
   """Slates as the judge sees them.
 
-  utilities: [T, M, R] true rewards, anything where masked. mask: [T, M, R] of real responses. best: [T, M] the largest
-  utility. real: [T, M] slates with a choice: at least two real responses.
+  utilities: [T, M, R] true rewards, anything where masked. mask: [T, M, R] of real responses.
+  best: [T, M] the largest utility. real: [T, M] slates with a choice: two or more responses.
   """
 
   utilities: Float[Array, 'T M R']

@@ -30,6 +30,9 @@ def mean_difference(noise=0.0, count=None):
   return meta_learner.from_adapt_score(lambda key: jnp.zeros(NUM_FEATURES), adapt, score)
 
 
+LEARNER = mean_difference()  # one object, so that it is compiled once
+
+
 def draw_users(num_users):
   """Episodes of users as a stored table: exact to index, cheap to compile."""
   rng = np.random.default_rng(0)
@@ -74,9 +77,9 @@ def test_users():
   return adaptation.episodes(toy_population(), split='test', num_users=11, chunk_size=4)
 
 
-def predict(test_users, learner=None, **kwargs):
+def predict(test_users, learner=LEARNER, **kwargs):
   kwargs = {'shots': SHOTS, 'key': jax.random.key(1), 'chunk_size': 8} | kwargs
-  return adaptation.evaluate(learner or mean_difference(), jnp.ones(5) / 9, *test_users, **kwargs)
+  return adaptation.evaluate(learner, jnp.ones(5) / 9, *test_users, **kwargs)
 
 
 def test_episodes_are_those_of_each_user_in_turn(test_users):
