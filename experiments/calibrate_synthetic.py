@@ -11,7 +11,7 @@ python -m experiments.calibrate_synthetic  (about a quarter of an hour on one co
 import typing
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, logging
 from scipy import optimize
 
 from metapers.analysis import diversity
@@ -19,14 +19,13 @@ from metapers.data import reward_table, ridge, synthetic, synthetic_constants
 from metapers.data.synthetic import Parameters
 from metapers.populations import dirichlet
 
-NUM_PROMPTS = flags.DEFINE_integer('num_prompts', 5000, 'Prompts that the table is computed on.')
-STEPS = flags.DEFINE_integer('steps', 12, 'Most steps of the least squares.')
-SEED = flags.DEFINE_integer('seed', 1, 'Of prompts, users and start; not the seed of any store.')
-
+NUM_PROMPTS = 5000  # that the table is computed on
+DRAWS = 5  # independent sets of users and prompts that share them
+STEPS = 12  # of least squares, at most
+SEED = 1  # of prompts, users and the start
 NUM_FACTORS = 7
 SHRINKAGE = 0.5  # points of the table that one unit of distance to the start costs
 FEATURE_R2 = (0.3, 0.5, 0.8)
-DRAWS = 5
 DIFFERENCE = 0.1  # of finite differences: far above the steps in which shares move
 
 
@@ -139,9 +138,9 @@ def literal(name: str, rows: np.ndarray) -> str:
 def main(argv: list[str]) -> None:
   """Prints the constants."""
   del argv
-  found = calibrate(NUM_PROMPTS.value, STEPS.value, SEED.value)
+  found = calibrate(NUM_PROMPTS, STEPS, SEED)
   found = Parameters(*(np.round(x, 3) for x in found))
-  noise = {r2: round(calibrate_noise(found, r2, SEED.value), 3) for r2 in FEATURE_R2}
+  noise = {r2: round(calibrate_noise(found, r2, SEED), 3) for r2 in FEATURE_R2}
   print(literal('LOADINGS', found.loadings))
   print(literal('HABITS', found.habits))
   print(f'FEATURE_NOISE = {noise}')

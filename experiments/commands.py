@@ -1,9 +1,20 @@
 """What the commands share: how a mistake in their input is told."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from absl import app
+from absl import app, flags
+
+MISTAKES = (ValueError, FloatingPointError)
+# What a config file or an override of an unknown field raises while flags are parsed.
+FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError)
+
+
+def say(text: str) -> None:
+  """Prints a line of the command's result."""
+  sys.stdout.write(text + '\n')
+  sys.stdout.flush()
 
 
 def one_line(error: Exception) -> str:
@@ -11,8 +22,43 @@ def one_line(error: Exception) -> str:
   return ' '.join(str(error).split())
 
 
+def fail(error: Exception) -> None:
+  """Tells a mistake in one line on stderr and exits with 2."""
+  sys.stderr.write(f'error: {one_line(error)}\n')
+  sys.exit(2)
+
+
+def required(**values: Any) -> None:
+  """Refuses flags that were not given.
+
+  Raises:
+    ValueError: naming the first one.
+  """
+  for name, value in values.items():
+    if value is None:
+      raise ValueError(f'--{name} is needed; see --help')
+
+
+def no_arguments(argv: Sequence[str]) -> None:
+  """Refuses words that are no flags.
+
+  Raises:
+    ValueError: naming them.
+  """
+  if len(argv) > 1:
+    raise ValueError(f'unknown arguments {" ".join(argv[1:])}; options are given as --name=value')
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses flags; a mistake, an unknown config field among them, is one line and exit code 2."""
+  try:
+    return flags.FLAGS(argv)
+  except FLAG_MISTAKES as error:
+    return fail(error)
+
+
 def run(main: Callable[[list[str]], None]) -> None:
-  """Runs a command; a ValueError is one line on stderr and exit code 2, any other is a traceback.
+  """Runs a command; a mistake in its input is one line on stderr and exit code 2.
 
   Args:
     main: takes what is left of the command line after the flags, the program's name first.
@@ -21,8 +67,7 @@ def run(main: Callable[[list[str]], None]) -> None:
   def guarded(argv: list[str]) -> None:
     try:
       main(argv)
-    except ValueError as error:
-      sys.stderr.write(f'error: {one_line(error)}\n')
-      sys.exit(2)
+    except MISTAKES as error:
+      fail(error)
 
-  app.run(guarded)
+  app.run(guarded, flags_parser=parse_flags)

@@ -19,7 +19,7 @@ from metapers.populations import dirichlet
 
 STORE = flags.DEFINE_string('store', 'synthetic', 'Folder of a store, or `synthetic`.')
 FEATURE_R2 = flags.DEFINE_float('feature_r2', 0.5, "Of the synthetic store's features.")
-SEED = flags.DEFINE_integer('seed', 0, 'Of the users that `diversity` draws.')
+USERS_SEED = 0
 
 
 class Comparison(NamedTuple):
@@ -81,25 +81,28 @@ def stats() -> None:
   table = open_table()
   masked = feature_store.count_masked(table)
   scores_z = reward_table.z_scores(table.rewards, table.mask, table.mean, table.std)
-  centred = ridge.center(scores_z, table.mask)[table.mask]
-  correlation = np.corrcoef(centred.T)
-  others = ~np.eye(len(correlation), dtype=bool)
-  r2 = explained(table, scores_z)
-  shown = np.full(len(table.mean), np.nan) if r2 is None else r2
   print(f'source: {table.source}')
   print(f'{masked.missing} missing and {masked.repeated} repeated of {masked.total} responses')
-  print(f'{"reward model":20}{"train mean":>12}{"train sd":>12}{"within-prompt R2":>20}')
-  for name, mean, std, value in zip(table.reward_models, table.mean, table.std, shown, strict=True):
-    print(f'{name:20}{mean:12.4f}{std:12.4f}{value:20.3f}')
-  print(f'within-prompt R2 of ridge on test prompts, mean: {shown.mean():.3f}')
-  print(f'within-prompt correlation of reward models, mean: {correlation[others].mean():.3f}')
+  print(f'{"reward model":20}{"train mean":>12}{"train sd":>12}')
+  for name, mean, std in zip(table.reward_models, table.mean, table.std, strict=True):
+    print(f'{name:20}{mean:12.4f}{std:12.4f}')
+  centred = ridge.center(scores_z, table.mask)[table.mask]
+  correlation = np.corrcoef(centred.T)[~np.eye(len(table.mean), dtype=bool)]
+  print(f'correlation of reward models within prompts, mean: {correlation.mean():.3f}')
+  r2 = explained(table, scores_z)
+  if r2 is None:
+    print('no features')
+    return
+  for name, value in zip(table.reward_models, r2, strict=True):
+    print(f'within-prompt R2 of ridge on test prompts, {name}: {value:.3f}')
+  print(f'within-prompt R2 of ridge on test prompts, mean: {r2.mean():.3f}')
 
 
-def compare(table: RewardTable, concentration: float, seed: int) -> Comparison:
+def compare(table: RewardTable, concentration: float) -> Comparison:
   """Returns the diversity of simulated users of that α on test prompts, beside the paper's."""
   test = table.prompt_split == SPLITS.index('test')
   scores_z = reward_table.z_scores(table.rewards, table.mask, table.mean, table.std)
-  rng = np.random.default_rng([seed, round(1000 * concentration)])
+  rng = np.random.default_rng([USERS_SEED, round(1000 * concentration)])
   size = len(table.reward_models)
   log_weights = dirichlet.sample_log_weights(rng, diversities.NUM_USERS, concentration, size)
   ours = diversities.diversity(
@@ -126,7 +129,7 @@ def diversity() -> None:
   print(f'source: {table.source}; {diversities.NUM_USERS} users for each concentration')
   differences = []
   for concentration in diversities.PAPER:
-    labels, ours, paper = compare(table, concentration, SEED.value)
+    labels, ours, paper = compare(table, concentration)
     shown = np.full(len(ours), np.nan) if paper is None else paper
     differences.append(np.abs(ours - shown))
     print(f'concentration {concentration:<31}{"ours":>8}{"paper":>8}{"minus":>8}')

@@ -24,9 +24,8 @@ def within_prompt_ridge(
 ) -> Float[np.ndarray, 'D B']:
   """Regresses scores on features, both centred inside each prompt.
 
-  A = (XᵀX + λ·n·V)⁻¹ XᵀY with X, Y the centred features and scores of the train prompts, n their
-  number of real responses, V the diagonal of feature variances and λ = `penalty`/n: rescaling a
-  feature changes no prediction.
+  A = (XᵀX + λV)⁻¹ XᵀY with X, Y the centred features and scores of the train prompts, V the
+  diagonal of feature variances and λ = `penalty`: rescaling a feature changes no prediction.
 
   Args:
     features: [P, R, D].

@@ -1,0 +1,78 @@
+"""Splits, usable responses and statistics of raw scores."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from metapers.data import reward_table
+
+
+def test_splits_have_the_published_sizes_and_test_comes_last():
+  split = reward_table.assign_splits(10402, num_validation=1000, num_test=1000)
+  assert np.bincount(split).tolist() == [8402, 1000, 1000]
+  assert np.all(split[-1000:] == 2)
+
+
+def test_validation_prompts_are_always_the_same_and_spread_out():
+  split = reward_table.assign_splits(1040, num_validation=100, num_test=100)
+  again = reward_table.assign_splits(1040, num_validation=100, num_test=100)
+  np.testing.assert_array_equal(split, again)
+  assert np.ptp(np.flatnonzero(split == 1)) > 800
+
+
+@pytest.mark.parametrize('sizes', [(10, 0, 5), (10, 5, 0), (10, 5, 5), (10, 20, 5)])
+def test_an_empty_split_is_refused(sizes):
+  with pytest.raises(ValueError, match='each needs at least one'):
+    reward_table.assign_splits(sizes[0], num_validation=sizes[1], num_test=sizes[2])
+
+
+SCORES = arrays.arrays(
+  np.float32, (3, 5, 2), elements=st.sampled_from([0.0, 1.0, np.nan, np.inf]), fill=st.nothing()
+)
+
+
+@given(SCORES)
+def test_usable_responses_agree_with_a_loop(rewards):
+  usable = reward_table.usable_responses(rewards)
+  for prompt, response in np.ndindex(3, 5):
+    own = rewards[prompt, response]
+    repeats = any(np.array_equal(own, rewards[prompt, other]) for other in range(response))
+    assert usable[prompt, response] == (np.isfinite(own).all() and not repeats)
+
+
+def test_a_repeated_text_is_not_usable():
+  rewards = np.arange(8, dtype=np.float32).reshape(1, 4, 2)
+  texts = np.array([['a', 'b', 'a', 'b ']], object)
+  assert reward_table.usable_responses(rewards, texts).tolist() == [[True, True, False, True]]
+
+
+def test_statistics_see_neither_test_prompts_nor_masked_responses():
+  rng = np.random.default_rng(0)
+  rewards = rng.normal(3, 2, (6, 4, 2)).astype(np.float32)
+  split = np.array([0, 1, 0, 0, 2, 2])
+  mask = rng.random((6, 4)) < 0.7
+  mean, std = reward_table.statistics(rewards, mask, split)
+  kept = rewards[:4][mask[:4]]
+  np.testing.assert_allclose(mean, kept.mean(0), rtol=1e-5)
+  np.testing.assert_allclose(std, kept.std(0), rtol=1e-5)
+  dirty = np.where(mask[..., None] & (split != 2)[:, None, None], rewards, np.nan)
+  np.testing.assert_array_equal(reward_table.statistics(dirty, mask, split)[0], mean)
+
+
+def test_z_scores_have_mean_0_and_sd_1_and_are_0_where_masked():
+  rewards = np.random.default_rng(0).normal(3, 2, (6, 4, 2)).astype(np.float32)
+  rewards[0, 0] = np.nan
+  mask, split = np.isfinite(rewards).all(-1), np.zeros(6, int)
+  scores = reward_table.z_scores(rewards, mask, *reward_table.statistics(rewards, mask, split))
+  np.testing.assert_allclose(scores[mask].mean(0), 0, atol=1e-6)
+  np.testing.assert_allclose(scores[mask].std(0), 1, atol=1e-6)
+  assert np.all(scores[0, 0] == 0)
+
+
+def test_a_constant_reward_model_is_refused():
+  rewards = np.random.default_rng(0).normal(size=(6, 4, 2)).astype(np.float32)
+  rewards[..., 1] = 1
+  with pytest.raises(ValueError, match='reward model number 1'):
+    reward_table.statistics(rewards, np.ones((6, 4), bool), np.zeros(6, int))

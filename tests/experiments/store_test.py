@@ -1,0 +1,123 @@
+"""The store command: what it prints, and how it ends."""
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import commands, store
+from metapers.analysis import diversity
+from metapers.data import feature_store, synthetic
+from metapers.data.manifest import Provenance
+
+PROVENANCE = Provenance('synthetic, for a test', 'by hand', 'Apache-2.0')
+
+
+@pytest.fixture(autouse=True)
+def parsed_flags():
+  flags.FLAGS.mark_as_parsed()
+  yield
+  flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  table = synthetic.synthetic_store(num_prompts=100)
+  rewards = table.rewards.copy()
+  rewards[0, 0, 0] = np.nan
+  rewards[1, 7] = rewards[1, 1]
+  mask = table.mask.copy()
+  mask[0, 0] = mask[1, 7] = False
+  path = tmp_path_factory.mktemp('stores') / 'store'
+  return feature_store.write_store(path, table._replace(rewards=rewards, mask=mask), PROVENANCE)
+
+
+def call(command, capsys, **values):
+  with flagsaver.flagsaver(**values):
+    store.main(['store', command])
+  return capsys.readouterr().out
+
+
+def test_the_synthetic_population_disagrees_as_the_published_one(capsys):
+  shown = call('diversity', capsys)
+  assert 'source: synthetic' in shown
+  table = synthetic.synthetic_store()
+  compared = [store.compare(table, concentration) for concentration in diversity.PAPER]
+  difference = np.abs(np.concatenate([rows.ours - rows.paper for rows in compared]))
+  assert difference.mean() <= 1.5
+  assert difference.max() <= 4
+  last = f'mean absolute difference {difference.mean():.2f} points, largest {difference.max():.2f}'
+  assert shown.strip().endswith(last)
+
+
+def test_published_wins_follow_the_names_of_response_models():
+  table = synthetic.synthetic_store(num_prompts=300)
+  flipped = table._replace(
+    response_model=7 - table.response_model, response_models=table.response_models[::-1]
+  )
+  straight, turned = store.compare(table, 0.05), store.compare(flipped, 0.05)
+  np.testing.assert_allclose(turned.ours[-8:], straight.ours[:-9:-1])
+  np.testing.assert_allclose(turned.paper[-8:], straight.paper[:-9:-1])
+
+
+def test_other_response_models_have_nothing_to_be_compared_with():
+  table = synthetic.synthetic_store(num_prompts=300)
+  renamed = table._replace(response_models=tuple('abcdefgh'))
+  assert store.compare(renamed, 0.05).paper is None
+
+
+def test_info_tells_where_a_store_comes_from(folder, capsys):
+  shown = call('info', capsys, store=str(folder))
+  for text in ('synthetic, for a test', '100 prompts x 8 responses x 10', 'licence: Apache-2.0'):
+    assert text in shown
+  assert 'synthetic (feature_r2=0.5' in call('info', capsys)
+
+
+def test_stats_count_masked_responses_and_print_the_explained_share(folder, capsys):
+  shown = call('stats', capsys, store=str(folder))
+  assert '1 missing and 1 repeated of 800 responses' in shown
+  shown = call('stats', capsys, feature_r2=0.8)
+  mean = float(shown.split('test prompts, mean: ')[1].split()[0])
+  assert abs(mean - 0.8) <= 0.02
+
+
+def test_stats_say_when_there_are_no_features(tmp_path, capsys):
+  table = synthetic.synthetic_store(num_prompts=50)._replace(features=None)
+  path = feature_store.write_store(tmp_path / 's', table, PROVENANCE)
+  assert 'no features' in call('stats', capsys, store=str(path))
+
+
+def test_verify_passes_a_good_store_and_exits_with_1_on_a_bad_one(folder, tmp_path, capsys):
+  assert call('verify', capsys, store=str(folder)).startswith('good: synthetic, for a test')
+  with pytest.raises(SystemExit) as exited:
+    call('verify', capsys, store=str(tmp_path))
+  assert exited.value.code == 1
+  told = capsys.readouterr().err
+  assert told.startswith('bad store: ') and told.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+  ('argv', 'message'),
+  [
+    (['store'], 'expected one of info, verify, stats, diversity, got nothing'),
+    (['store', 'inof'], 'got inof'),
+    (['store', 'info', '--store=/nowhere'], 'not a feature store'),
+    (['store', 'info', '--feature_r2=0.4'], 'one of 0.3, 0.5, 0.8'),
+  ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(argv, message, capsys, monkeypatch):
+  monkeypatch.setattr('sys.argv', argv)
+  with flagsaver.flagsaver(), pytest.raises(SystemExit) as exited:
+    commands.run(store.main)
+  assert exited.value.code == 2
+  told = capsys.readouterr().err
+  assert message in told and told.startswith('error: ') and told.count('\n') == 1
+
+
+def test_any_other_error_keeps_its_traceback(monkeypatch):
+  def broken(argv):
+    raise RuntimeError('a bug')
+
+  monkeypatch.setattr('sys.argv', ['store'])
+  with flagsaver.flagsaver(), pytest.raises(RuntimeError, match='a bug'):
+    commands.run(broken)
