@@ -1,0 +1,173 @@
+"""Sequential Monte Carlo over one simulated user's weights: the exact posterior, by particles.
+
+The target after n comparisons is Dirichlet(w; α) Π_i P(shown_i, choice_i | w). Particles are
+reweighted by one comparison at a time and, when few of them carry the weight, resampled and moved.
+Weights stay in log space: at α = 0.001 most of them are below float32's smallest number.
+
+References:
+  Chopin 2002 (Biometrika 89), sequential particles for a fixed parameter; Del Moral, Doucet and
+  Jasra 2006 (JRSS B 68), tempering and moves.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metapers.core.types import Array, Float, Int, PRNGKey
+from metapers.evaluation import evidence, slice_sampling
+from metapers.evaluation.evidence import TINY, Evidence, Rule, Setting
+
+# A new comparison enters as (1 - ε) P + ε, with ε falling down this ladder as fast as enough
+# particles survive: a choice that one particle in 10^5 foresaw still has a path to its posterior.
+LADDER = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 0.0)
+LAST = len(LADDER) - 1
+LEAP_ESS = 0.2  # share of the particles that a step must leave effective, to skip rungs
+LEAST_ESS = 0.5  # below this share, particles are resampled and moved
+
+
+class Particles(NamedTuple):
+  """A weighted sample of one user's posterior.
+
+  log_weights: [B, S] of the reward models; exp of each column sums to 1.
+  log_importance: [S] of each particle, up to a constant.
+  setting: [S] each particle's own, which a mixture of conditions is inferred by.
+  rung: [N] how far down LADDER each comparison has come; 0 is not yet seen.
+  """
+
+  log_weights: Float[Array, 'B S']
+  log_importance: Float[Array, 'S']
+  setting: Setting
+  rung: Int[Array, 'N']
+
+
+def shares(log_importance: Float[Array, '*R S']) -> Float[Array, '*R S']:
+  """Returns importances that sum to 1; all 0 where no particle is left."""
+  largest = log_importance.max(-1, keepdims=True)
+  unnormalised = jnp.exp(log_importance - jnp.where(jnp.isfinite(largest), largest, 0))
+  return unnormalised / jnp.maximum(unnormalised.sum(-1, keepdims=True), TINY)
+
+
+def effective_size(log_importance: Float[Array, '*R S']) -> Float[Array, '*R']:
+  """Returns the effective sample size 1 / Σ share²; 0 where no particle is left."""
+  share = shares(log_importance)
+  return share.sum(-1) / jnp.maximum(jnp.sum(share**2, -1), TINY)
+
+
+def mean(values: Float[Array, '*N S'], particles: Particles) -> Float[Array, '*N']:
+  """Averages what each particle says, by importance."""
+  return values @ shares(particles.log_importance)
+
+
+def resample(key: PRNGKey, particles: Particles) -> Particles:
+  """Draws particles by importance, systematically: one random number for all of them."""
+  size = particles.log_importance.size
+  edges = jnp.cumsum(shares(particles.log_importance))
+  points = (jnp.arange(size) + jax.random.uniform(key)) / size
+  index = jnp.minimum(jnp.searchsorted(edges / edges[-1], points), size - 1)
+  return Particles(
+    particles.log_weights[:, index],
+    jnp.zeros(size),
+    jax.tree.map(lambda x: x[index], particles.setting),
+    particles.rung,
+  )
+
+
+def rejuvenate(key: PRNGKey, particles: Particles, seen: Evidence, *, rule: Rule) -> Particles:
+  """Moves mass between each reward model and all others, in turn; leaves the target invariant.
+
+  With t = w_b, and the proportions among the others held fixed, the prior makes
+  t ~ Beta(α, (B - 1) α), and every gap of utility is linear in t.
+
+  Args:
+    key: PRNG key.
+    particles: whose rungs say how far each comparison counts.
+    seen: N comparisons.
+    rule: what is shown.
+  """
+  num_models = particles.log_weights.shape[0]
+  epsilon = jnp.asarray(LADDER)[particles.rung][:, None]
+  first = particles.setting.concentration
+  second = (num_models - 1) * first
+  line = slice_sampling.beta_line(first, second)
+
+  def move(log_weights, inputs):
+    model, key = inputs
+    is_moved = (jnp.arange(num_models) == model)[:, None]
+    others = jnp.where(is_moved, -jnp.inf, log_weights)
+    log_rest = jax.nn.logsumexp(others, 0)
+    own_gaps = seen.contrasts[..., model, None]
+    rest_gaps = seen.contrasts @ jnp.exp(others - log_rest[None])  # [E-1, N, S]
+
+    def log_target(x):
+      own, rest = jax.nn.sigmoid(x), jax.nn.sigmoid(-x)
+      gaps = own_gaps * own[None, None] + rest_gaps * rest[None, None]
+      p = evidence.probability(gaps, seen.mask, particles.setting, rule=rule)
+      log_prior = first * jax.nn.log_sigmoid(x) + second * jax.nn.log_sigmoid(-x)
+      return log_prior + jnp.log(epsilon + (1 - epsilon) * p).sum(0)
+
+    x = slice_sampling.move(key, log_weights[model] - log_rest, line, log_target)
+    others += (jax.nn.log_sigmoid(-x) - log_rest)[None]
+    return jnp.where(is_moved, jax.nn.log_sigmoid(x)[None], others), None
+
+  inputs = (jnp.arange(num_models), jax.random.split(key, num_models))
+  moved, _ = jax.lax.scan(move, particles.log_weights, inputs)
+  return particles._replace(log_weights=jax.nn.log_softmax(moved, 0))
+
+
+def descend(
+  key: PRNGKey, particles: Particles, seen: Evidence, n: Int[Array, ''], *, rule: Rule
+) -> tuple[Particles, Array]:
+  """Takes comparison `n` down LADDER by one step, and says whether it is stuck.
+
+  The step leaps as far as enough particles stay effective, one rung at least.
+  """
+  key_resample, key_move = jax.random.split(key)
+  gaps = seen.contrasts[:, n][:, None] @ jnp.exp(particles.log_weights)
+  p = evidence.probability(gaps, seen.mask[:, n][:, None], particles.setting, rule=rule)
+  epsilon = jnp.asarray(LADDER)[:, None]
+  now = particles.rung[n]
+  log_p = jnp.log(epsilon + (1 - epsilon) * p)  # [rungs, S]
+  importance = particles.log_importance[None] + log_p - log_p[now][None]
+  share_left = effective_size(importance) / particles.log_importance.size
+  furthest = jnp.max(jnp.where(share_left >= LEAP_ESS, jnp.arange(LAST + 1), 0))
+  rung = jnp.maximum(furthest, now + 1)
+
+  def refresh(particles):
+    return rejuvenate(key_move, resample(key_resample, particles), seen, rule=rule)
+
+  is_stuck = share_left[rung] == 0
+  reached = Particles(
+    particles.log_weights, importance[rung], particles.setting, particles.rung.at[n].set(rung)
+  )
+  kept = jax.tree.map(lambda old, new: jnp.where(is_stuck, old, new), particles, reached)
+  is_low = (share_left[rung] < LEAST_ESS) & ~is_stuck
+  return jax.lax.cond(is_low, refresh, lambda same: same, kept), is_stuck
+
+
+def absorb(
+  key: PRNGKey, particles: Particles, seen: Evidence, n: Int[Array, ''], *, rule: Rule
+) -> Particles:
+  """Conditions the particles on comparison `n`.
+
+  One that no particle explains, not even in steps, stays on the rung it reached, short of LAST: it
+  counts as if a label had been flipped with that rung's ε, and the caller can count such.
+
+  Args:
+    key: PRNG key.
+    particles: conditioned on other comparisons.
+    seen: N comparisons.
+    n: which of them is new.
+    rule: what is shown.
+  """
+
+  def is_unfinished(carry):
+    _, particles, is_stuck = carry
+    return (particles.rung[n] < LAST) & ~is_stuck
+
+  def step(carry):
+    key, particles, _ = carry
+    key, key_step = jax.random.split(key)
+    return key, *descend(key_step, particles, seen, n, rule=rule)
+
+  return jax.lax.while_loop(is_unfinished, step, (key, particles, jnp.array(False)))[1]
