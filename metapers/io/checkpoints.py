@@ -1,10 +1,12 @@
 """Checkpoints that are verified before they are believed: orbax, with checksums of every leaf.
 
 Orbax restores an altered file in silence and never falls back to an older step, so each checkpoint
-carries the sha256 of its leaves, and the newest one that verifies is used.
+carries the sha256 of its leaves and of what it says about them, and the newest one that verifies is
+used.
 """
 
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -22,6 +24,7 @@ from metapers.core.types import PyTree
 from metapers.io import workdirs
 
 SET_ASIDE = 'set_aside'
+BEGUN = 'checkpoints_begun'  # an empty file: something was saved here once
 
 
 class Restored(NamedTuple):
@@ -47,6 +50,7 @@ class Checkpoints:
   def __init__(self, workdir: str | os.PathLike, config: Mapping[str, Any], *, keep: int = 2):
     self.config = workdirs.claim(workdir, config)
     self._folder = pathlib.Path(workdir).absolute() / 'checkpoints'
+    self._begun = self._folder.parent / BEGUN
     policies = checkpoint_managers
     best = policies.BestN(
       get_metric_fn=lambda m: m['score'], n=1, keep_checkpoints_without_metrics=False
@@ -68,11 +72,12 @@ class Checkpoints:
       score: of this state's evaluation, higher is better; the best is kept.
     """
     leaves = _leaves(state)
-    about = {'checksums': _checksums(leaves), 'config': self.config, 'score': score}
+    about = _sealed({'checksums': _checksums(leaves), 'config': self.config, 'score': score})
     items = ocp.args.Composite(state=ocp.args.StandardSave(leaves), about=ocp.args.JsonSave(about))
     metrics = None if score is None else {'score': score}
     if not self._manager.save(step, args=items, metrics=metrics, force=True):
       raise RuntimeError(f'orbax did not save step {step} in {self._folder}')
+    self._note_begun()
 
   def restore(self, like: PyTree) -> Restored | None:
     """Restores the newest checkpoint that verifies; None if nothing was ever saved.
@@ -89,37 +94,35 @@ class Checkpoints:
     for step in steps:
       found = self._verified(step, like)
       if found is not None:
+        self._note_begun()
         self._set_aside([later for later in steps if later > step])
         return found
-    if steps:
+    if steps or self._begun.exists():
       raise ValueError(
-        f'none of the checkpoints {steps} in {self._folder} is whole; restore them from a copy, '
-        'or start again in another workdir'
+        f'of the checkpoints in {self._folder} none is whole (found: {steps}); restore them from a '
+        'copy, or start again in another workdir'
       )
     return None
 
   def best(self, like: PyTree) -> Restored | None:
     """Restores the checkpoint with the highest score among those that verify; None without any."""
     self.wait()
-    scored = [(self._score(step), step) for step in self._manager.all_steps()]
-    for _, step in sorted((pair for pair in scored if pair[0] is not None), reverse=True):
-      found = self._verified(step, like)
-      if found is not None:
-        return found
-    return None
+    found = [self._verified(step, like) for step in self._manager.all_steps()]
+    return max((each for each in found if each and each.score is not None), key=_rank, default=None)
 
   def wait(self) -> None:
     """Waits until everything saved is on disk."""
     self._manager.wait_until_finished()
+    self._note_begun()
 
   def close(self) -> None:
     """Waits, and releases the manager's threads."""
     self.wait()
     self._manager.close()
 
-  def _score(self, step: int) -> float | None:
-    metrics = self._manager.metrics(step)
-    return None if metrics is None else metrics['score']
+  def _note_begun(self) -> None:
+    if self._manager.all_steps():
+      self._begun.touch()
 
   def _verified(self, step: int, like: PyTree) -> Restored | None:
     wanted = _leaves(like)
@@ -129,16 +132,18 @@ class Checkpoints:
     )
     try:
       found = self._manager.restore(step, args=items)
-    except Exception as error:
+    except Exception as error:  # what a damaged file raises depends on which byte is wrong
       logging.warning('checkpoint %d of %s cannot be read: %s', step, self._folder, _line(error))
       return None
-    wrong = _differences(_checksums(found['state']), found['about']['checksums'])
+    about = found['about']
+    wrong = [] if about == _sealed(about) else ['its description']
+    wrong += _differences(_checksums(found['state']), about['checksums'])
     if wrong:
       logging.warning(
         'checkpoint %d of %s was altered: checksum of %s', step, self._folder, ', '.join(wrong)
       )
       return None
-    return Restored(step, _like(like, found['state']), found['about']['score'])
+    return Restored(step, _like(like, found['state']), about['score'])
 
   def _set_aside(self, steps: list[int]) -> None:
     if not steps:
@@ -151,6 +156,41 @@ class Checkpoints:
       target.parent.mkdir(exist_ok=True)
       (self._folder / str(step)).rename(target)
     self._manager = ocp.CheckpointManager(self._folder, options=self._options)
+
+
+class InMemory:
+  """Stands in for `Checkpoints` where nothing is to be saved: holds the best state only."""
+
+  def __init__(self):
+    self._best: Restored | None = None
+
+  def save(self, step: int, state: PyTree, *, score: float | None = None) -> None:
+    """Keeps a copy of the state if no earlier one scored higher."""
+    new = Restored(step, state, score)
+    if score is not None and (self._best is None or _rank(new) > _rank(self._best)):
+      # A copy: the state's buffers are given to the next step to write to.
+      self._best = new._replace(state=jax.tree.map(jnp.copy, state))
+
+  def restore(self, like: PyTree) -> None:
+    """There is never anything to go on from."""
+
+  def best(self, like: PyTree) -> Restored | None:
+    """Returns the state with the highest score; None without any."""
+    del like
+    return self._best
+
+  def wait(self) -> None:
+    """Nothing is ever under way."""
+
+
+def _rank(restored: Restored) -> tuple[float | None, int]:
+  return restored.score, restored.step  # of equals the latest, which orbax keeps too
+
+
+def _sealed(about: Mapping[str, Any]) -> dict[str, Any]:
+  content = {name: value for name, value in about.items() if name != 'seal'}
+  described = json.dumps(content, sort_keys=True).encode()
+  return {**content, 'seal': hashlib.sha256(described).hexdigest()}
 
 
 def _leaves(state: PyTree) -> dict[str, np.ndarray]:
@@ -169,7 +209,9 @@ def _is_key(leaf: Any) -> bool:
 
 def _like(like: PyTree, leaves: Mapping[str, np.ndarray]) -> PyTree:
   def revive(old, new):
-    return jax.random.wrap_key_data(jnp.asarray(new)) if _is_key(old) else jnp.asarray(new)
+    if not _is_key(old):
+      return jnp.asarray(new)
+    return jax.random.wrap_key_data(jnp.asarray(new), impl=jax.random.key_impl(old))
 
   named = _leaves(like)
   ordered = [leaves[name] for name in named]

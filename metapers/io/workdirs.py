@@ -10,13 +10,13 @@ from metapers.io import files
 
 # Where a run is kept, where its data lie, how it is shown: none of these changes its results.
 UNCOMPARED = ('workdir', 'path', 'store', 'progress', 'logging', 'devices')
-EXTENDABLE = 'num_steps'
+EXTENDABLE = 'training.num_steps'
 
 
 def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
   """Takes a new folder for a config, or makes sure that an old one belongs to it.
 
-  Configs are compared without fields named in UNCOMPARED; `num_steps` may grow.
+  Configs are compared without fields named in UNCOMPARED; EXTENDABLE may grow.
 
   Args:
     workdir: made if missing; `config.json` in it says whose it is.
@@ -34,7 +34,7 @@ def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, An
   wanted = json.loads(json.dumps(config))
   if path.exists():
     compare(folder, read(folder), wanted)
-  elif folder.exists() and any(folder.iterdir()):
+  elif folder.exists() and not all(_is_leftover(entry) for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no config.json; give an empty workdir')
   files.write_atomically(path, json.dumps(wanted, indent=2) + '\n')
   return wanted
@@ -69,7 +69,7 @@ def compare(workdir: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any
     was, now = before.get(name, 'absent'), after.get(name, 'absent')
     if was == now:
       continue
-    if name.split('.')[-1] == EXTENDABLE and isinstance(was, int) and isinstance(now, int):
+    if name == EXTENDABLE and isinstance(was, int) and isinstance(now, int):
       if now > was:
         continue
       different.append(f'{name}: {was} there, {now} now (a run can be extended, not shortened)')
@@ -80,6 +80,11 @@ def compare(workdir: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any
       f'{workdir} holds a run of another config ({"; ".join(different)}); '
       'give another workdir, or the same config'
     )
+
+
+def _is_leftover(entry: pathlib.Path) -> bool:
+  # Of a process killed before its config.json had its name.
+  return entry.name.startswith('.config.json.')
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -33,43 +33,45 @@ class Log:
   ):
     self.name, self.step = name, step
     self._pending: Metrics | None = None
-    self._pending_step = step
+    self._size = 0
     self._writer = writer(step) if writer else None
     self._bar = tqdm.tqdm(
       total=num_steps, initial=step, desc=name, unit='step', disable=not progress, leave=False
     )
 
-  def push(self, step: int, metrics: Metrics) -> None:
-    """Notes that `step` updates are under way, and looks at the call before."""
+  def push(self, size: int, metrics: Metrics) -> None:
+    """Looks at the call before, now that one of `size` more steps is under way."""
     self.flush()
-    self.step, self._pending_step, self._pending = step, step, metrics
+    self.step, self._size, self._pending = self.step + size, size, metrics
 
   def flush(self) -> None:
     """Waits for the call under way, checks its losses and writes its mean metrics.
 
     Raises:
-      FloatingPointError: for a loss that is not finite, naming the learner and the step.
+      FloatingPointError: for a loss or a gradient that is not finite, naming learner and step.
     """
     if self._pending is None:
       return
     fetched, self._pending = jax.device_get(self._pending), None
-    bad = np.flatnonzero(~np.isfinite(fetched['loss']))
-    if bad.size:
-      first = self._pending_step - len(fetched['loss']) + int(bad[0])
+    fetched = {name: values[: self._size] for name, values in fetched.items()}
+    finite = np.isfinite(fetched['loss']) & np.isfinite(fetched['gradient_norm'])
+    if not finite.all():
+      bad = int(np.argmin(finite))  # the first
       raise FloatingPointError(
-        f'{self.name}: the loss of step {first} is {fetched["loss"][bad[0]]}; the last checkpoint '
-        'is from before. Lower the learning rate, or look for extreme features'
+        f'{self.name}: the loss of step {self.step - self._size + bad} is {fetched["loss"][bad]}, '
+        f'its gradient norm {fetched["gradient_norm"][bad]}; the last checkpoint is from before. '
+        'Lower the learning rate, or look for extreme features'
       )
     means = {name: float(np.mean(values)) for name, values in fetched.items()}
-    self.write(self._pending_step, means)
-    self._bar.update(self._pending_step - self._bar.n)
+    self.write(means)
+    self._bar.update(self._size)
     self._bar.set_postfix(loss=f'{means["loss"]:.3f}')
 
-  def write(self, step: int, numbers: Mapping[str, float]) -> None:
-    """Writes the finite ones of the numbers of a step; JSON knows no others."""
+  def write(self, numbers: Mapping[str, float]) -> None:
+    """Writes the finite ones of the numbers reached after `step`; JSON knows no others."""
     if self._writer:
       finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
-      self._writer.write(step, finite)
+      self._writer.write(self.step, finite)
 
   def close(self) -> None:
     """Ends the bar and closes the writer."""

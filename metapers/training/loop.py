@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from metapers.core.types import Metrics, Params, PyTree
-from metapers.io.checkpoints import Checkpoints
+from metapers.io.checkpoints import Checkpoints, InMemory
 from metapers.io.writers import MetricsWriter
 from metapers.training import devices, signals
 from metapers.training.log import Log
@@ -84,38 +83,48 @@ def fit(
     progress: show a bar.
 
   Raises:
-    FloatingPointError: for a loss that is not finite; the last good checkpoint stays.
+    FloatingPointError: for a loss, gradient or score that is not finite; the last good checkpoint
+      stays.
     SystemExit: 143 after SIGTERM, with the state saved at the next call boundary.
-    ValueError: for a plan without steps.
+    ValueError: for a plan without steps, or numbers of `evaluate` without a score.
   """
   check_plan(plan)
   mesh = devices.task_mesh()
-  state = TrainState(
-    jnp.asarray(0, jnp.int32), jax.random.key(seed), params, optimizer.init(params), objective_state
-  )
-  restored = checkpoints.restore(state) if checkpoints else None
+  kept = checkpoints or InMemory()
+  state = initial_state(params, optimizer, objective_state, seed)
+  restored = kept.restore(state)
   state = devices.replicate(state if restored is None else restored.state, mesh)
-  log = Log(name, plan.num_steps, int(state.step), writer, progress=progress)
-  run = compile_steps(make_step(batch_loss, sampler, optimizer))
   arrays = devices.replicate(arrays, mesh)
-  best = Best()
-  with contextlib.closing(log), signals.Interruption() as interruption:
-    while (step := log.step) < plan.num_steps:
-      stop = plan.next_stop(step)
-      size = min(plan.steps_per_call, stop - step)
+  run = compile_steps(make_step(batch_loss, sampler, optimizer), plan.steps_per_call)
+  log = Log(name, plan.num_steps, int(state.step), writer, progress=progress)
+  with contextlib.ExitStack() as stack:
+    stack.callback(kept.wait)  # whatever ends the run, a save under way is finished
+    stack.enter_context(contextlib.closing(log))
+    interruption = stack.enter_context(signals.Interruption())
+    while log.step < plan.num_steps:
+      stop = plan.next_stop(log.step)
+      size = min(plan.steps_per_call, stop - log.step)
       state, metrics = run(state, arrays, size)
-      log.push(step + size, metrics)
-      if step + size == stop or interruption.asked:
+      log.push(size, metrics)
+      asked = interruption.asked  # read once: a signal may come between two looks
+      if asked or log.step == stop:
         log.flush()  # raises before a diverged state is saved
-        score = look(evaluate, state.params, stop, log) if step + size == stop else None
-        best.offer(score, step + size, state.params)
-        if checkpoints:
-          checkpoints.save(step + size, state, score=score)
-      if interruption.asked:
-        if checkpoints:
-          checkpoints.wait()
+        score = look(evaluate, state.params, log) if log.step == stop else None
+        kept.save(log.step, state, score=score)
+      if asked:
         raise SystemExit(signals.EXIT_CODE)
-  return finish(state, best, checkpoints)
+    return finish(state, kept)
+
+
+def initial_state(
+  params: Params, optimizer: optax.GradientTransformation, objective_state: PyTree, seed: int
+) -> TrainState:
+  """Makes the state before the first update; also the form in which checkpoints are restored."""
+  step = jnp.asarray(0, jnp.int32)
+  key = jax.random.key(seed)
+  state = TrainState(step, key, params, optimizer.init(params), objective_state)
+  # A copy: the first compiled call is given the state's buffers to write to.
+  return jax.tree.map(jnp.copy, state)
 
 
 def check_plan(plan: Plan) -> None:
@@ -124,51 +133,58 @@ def check_plan(plan: Plan) -> None:
     raise ValueError(f'a plan needs at least one step, and one step a call; got {plan}')
 
 
-def compile_steps(step: Step) -> Callable[[TrainState, PyTree, int], tuple[TrainState, Metrics]]:
-  """Compiles `(state, arrays, num_steps) -> (state, metrics [num_steps])`; donates the state."""
+def compile_steps(
+  step: Step, most: int
+) -> Callable[[TrainState, PyTree, int], tuple[TrainState, Metrics]]:
+  """Compiles `(state, arrays, num_steps) -> (state, metrics [most])`; donates the state.
 
-  @functools.partial(jax.jit, static_argnums=2, donate_argnums=0)
+  The number of steps is data. A loop of constant length is compiled to other code for another
+  length (one of length 1 is no loop at all), and the bits would depend on where a run was cut.
+
+  Args:
+    step: one step.
+    most: the largest number of steps; the metrics of steps beyond `num_steps` are zero.
+  """
+
+  @functools.partial(jax.jit, donate_argnums=0)
   def run(state, arrays, num_steps):
-    return jax.lax.scan(lambda carry, _: step(carry, arrays), state, length=num_steps)
+    def body(i, carry):
+      state, history = carry
+      state, metrics = step(state, arrays)
+      return state, jax.tree.map(lambda rows, row: rows.at[i].set(row), history, metrics)
+
+    _, shapes = jax.eval_shape(step, state, arrays)
+    empty = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
+    return jax.lax.fori_loop(0, num_steps, body, (state, empty))
 
   return run
 
 
-def look(evaluate: Evaluate | None, params: Params, step: int, log: Log) -> float | None:
+def look(evaluate: Evaluate | None, params: Params, log: Log) -> float | None:
   """Evaluates, writes the numbers down and returns the score, if there is one.
 
   Raises:
     FloatingPointError: for a score that is not finite.
+    ValueError: for numbers without a score.
   """
   if evaluate is None:
     return None
-  numbers = dict(evaluate(params, step))
-  log.write(step, {f'evaluation/{name}': float(value) for name, value in numbers.items()})
-  score = float(numbers['score'])
-  if not math.isfinite(score):
-    raise FloatingPointError(f'{log.name}: the score of step {step} is {score}')
-  return score
+  numbers = {name: float(value) for name, value in evaluate(params, log.step).items()}
+  if 'score' not in numbers:
+    raise ValueError(f"evaluate must return a 'score' among its numbers, got {sorted(numbers)}")
+  log.write({f'evaluation/{name}': value for name, value in numbers.items()})
+  if not math.isfinite(numbers['score']):
+    raise FloatingPointError(
+      f'{log.name}: the score of step {log.step} is {numbers["score"]}; the last checkpoint is '
+      'from before'
+    )
+  return numbers['score']
 
 
-class Best:
-  """The best parameters so far, on the host, for runs without checkpoints."""
-
-  def __init__(self):
-    self.score, self.step, self.params = -math.inf, 0, None
-
-  def offer(self, score: float | None, step: int, params: Params) -> None:
-    """Keeps a copy of the parameters if no earlier ones scored higher."""
-    if score is not None and score >= self.score:
-      self.score, self.step, self.params = score, step, jax.tree.map(np.array, params)
-
-
-def finish(state: TrainState, best: Best, checkpoints: Checkpoints | None) -> Result:
+def finish(state: TrainState, kept: Checkpoints | InMemory) -> Result:
   """Collects the last and the best parameters."""
-  step, params = int(state.step), jax.device_get(state.params)
-  if checkpoints:
-    found = checkpoints.best(state)
-    if found is not None:
-      return Result(params, jax.device_get(found.state.params), found.step)
-  if best.params is not None:
-    return Result(params, best.params, best.step)
-  return Result(params, params, step)
+  params = jax.device_get(state.params)
+  best = kept.best(state)
+  if best is None:
+    return Result(params, params, int(state.step))
+  return Result(params, jax.device_get(best.state.params), best.step)
