@@ -1,6 +1,8 @@
 """Turns names in a config into objects: the only place that knows every concrete thing by name."""
 
+import functools
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +18,9 @@ from metapers.populations import reward_ensemble as ensemble
 from metapers.populations import toy
 
 
-def reward_ensemble(*, store: str = 'synthetic', feature_r2: float = 0.5, **kwargs: Any) -> Population:
+def reward_ensemble(
+  *, store: str = 'synthetic', feature_r2: float = 0.5, **kwargs: Any
+) -> Population:
   """Builds PersonalLLM's users on the synthetic store, or on a feature store's folder.
 
   Args:
@@ -55,16 +59,21 @@ POPULATIONS: dict[str, tuple[Callable[..., Population], tuple[Callable, ...]]] =
 
 # Filled in from the population, never from a config.
 FROM_SPEC = ('num_features', 'num_users')
-NOT_CONFIGURABLE = ('weights', 'features')  # arrays
 
 
 def defaults(*factories: Callable) -> dict[str, Any]:
-  """Returns the keyword arguments of factories that a config may set, with their defaults."""
+  """Returns the keyword arguments of factories that a config may set, with their defaults.
+
+  A default of None becomes a placeholder that a flag can fill; arrays cannot be configured.
+  """
   found: dict[str, Any] = {}
   for factory in factories:
     for name, parameter in inspect.signature(factory).parameters.items():
-      if parameter.default is not inspect.Parameter.empty and name not in NOT_CONFIGURABLE:
-        found[name] = parameter.default
+      kinds = str(parameter.annotation)
+      if parameter.default is inspect.Parameter.empty or 'Mapping' in kinds:
+        continue
+      empty = config_dict.placeholder(str if 'str' in kinds else float)
+      found[name] = empty if parameter.default is None else parameter.default
   return found
 
 
@@ -90,13 +99,7 @@ def section(kind: str, name: str, default: Mapping[str, Any], changes: Mapping[s
     raise ValueError(
       f'{kind} {name!r} takes no {", ".join(unknown)}; it takes {", ".join(default)}'
     )
-  kwargs = {key: placeholder(value) for key, value in default.items()}
-  return config_dict.ConfigDict({'name': name, 'kwargs': kwargs | dict(changes)})
-
-
-def placeholder(value: Any) -> Any:
-  """Lets a flag give a number where the default is None."""
-  return config_dict.placeholder(float) if value is None else value
+  return config_dict.ConfigDict({'name': name, 'kwargs': dict(default) | dict(changes)})
 
 
 def population_config(name: str, **changes: Any) -> config_dict.ConfigDict:
@@ -120,9 +123,15 @@ def learner_config(name: str, **changes: Any) -> config_dict.ConfigDict:
 
 
 def population(config: config_dict.ConfigDict) -> Population:
-  """Builds `config.population`."""
-  build, _ = known('population', config.population.name, POPULATIONS)
-  return build(**config.population.kwargs.to_dict())
+  """Builds `config.population`; the same config gives the same object, arrays and all."""
+  return _population(config.population.to_json(sort_keys=True))
+
+
+@functools.lru_cache(maxsize=8)
+def _population(described: str) -> Population:
+  part = json.loads(described)
+  build, _ = known('population', part['name'], POPULATIONS)
+  return build(**part['kwargs'])
 
 
 def learner(config: config_dict.ConfigDict, spec: Spec) -> MetaLearner:

@@ -78,7 +78,9 @@ def table(
     folds: of people; every person is unseen in one of them. Empty: the population has no folds.
     conditions: changes of the population's options under which all learners are evaluated.
   """
-  config.learners = {name: config_dict.ConfigDict(dict(changes)) for name, changes in learners.items()}
+  config.learners = {
+    name: config_dict.ConfigDict(dict(changes)) for name, changes in learners.items()
+  }
   config.benchmark = {
     'learners': tuple(learners),
     'seeds': seeds,
@@ -109,3 +111,11 @@ def single(config: config_dict.ConfigDict, learner: str, *, seed: int, fold: int
   if fold is not None:
     run.population.kwargs.fold = fold
   return run
+
+
+def as_single(config: config_dict.ConfigDict):
+  """Makes the config of a single run out of any config: a table's gives its chosen learner's."""
+  if 'benchmark' not in config:
+    return config
+  folds = config.benchmark.folds
+  return single(config, config.learner.name, seed=config.seed, fold=folds[0] if folds else None)

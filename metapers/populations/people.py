@@ -167,6 +167,7 @@ def people(
   layout = Layout(num_support, num_query, len(arrays.people['train'].mask), item_holdout)
   record = {
     'source': histories.source,
+    'data': histories.content_hash,
     'judged_on': f'unseen people, {"unseen" if item_holdout else "seen"} items',
     'features': 'one-hot items' if histories.identity else 'given',
     'fold': fold,

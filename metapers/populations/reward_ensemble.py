@@ -24,6 +24,7 @@ from metapers.populations.simulated_users import Users
 
 TRACKS = ('scores', 'features')
 NORMALIZATIONS = ('z', 'raw')
+SAMPLE_OF_STREAM = 1024  # histories shown to `prepare` where the stream of users has no end
 
 
 def normalise(table: RewardTable, normalization: str) -> Float[np.ndarray, 'P R B']:
@@ -185,6 +186,7 @@ def reward_ensemble(
   arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy)
   record = {
     'source': table.source,
+    'data': table.manifest_hash,
     'track': track,
     'pair_rule': pair_rule,
     'normalization': normalization,
@@ -215,7 +217,7 @@ def assemble(arrays: Arrays, layout: Layout, record: dict[str, str | float]) -> 
       seen, _ = episode_of(arrays, user, 'train')
       return task.concat(seen.support, seen.query)
 
-    return jax.lax.map(history, jnp.arange(layout.num_users), batch_size=256)
+    return jax.lax.map(history, jnp.arange(layout.num_users or SAMPLE_OF_STREAM), batch_size=256)
 
   spec = Spec(
     num_features=arrays.features.shape[-1],

@@ -1,0 +1,100 @@
+"""From predictions to numbers that people read: rows, table, picture, page."""
+
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+
+from ml_collections import config_dict
+
+from experiments.settings import Setting
+from metapers.evaluation import estimates, results, tables
+from metapers.evaluation.predictions import Predictions
+from metapers.evaluation.results import Row
+from metapers.io import plots, report
+
+COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
+SHOWN = ('accuracy', 'nll', 'ece', 'regret', 'top1', 'win_rate', 'accuracy_worst_decile')
+SHOWN_DIFFERENCES = tuple(f'accuracy_minus_{name}' for name in COMPARED_WITH)
+
+
+def rows_of(setting: Setting, predictions: Mapping[str, Mapping[str, Predictions]]) -> list[Row]:
+  """Judges every learner and reference of a setting.
+
+  Args:
+    setting: the users, and how they are judged.
+    predictions: learner -> seed -> its predictions; the seed of a reference is ''.
+  """
+  judged = {
+    name: {seed: estimates.estimate(setting.judge, made) for seed, made in by_seed.items()}
+    for name, by_seed in predictions.items()
+  }
+  overall = {name: estimates.average(list(by_seed.values())) for name, by_seed in judged.items()}
+  made: list[Row] = []
+  for name, by_seed in judged.items():
+    if len(by_seed) > 1:
+      for seed, found in by_seed.items():
+        made += rows(setting, name, seed, found)
+    seed = results.ALL_SEEDS if len(by_seed) > 1 else next(iter(by_seed))
+    made += rows(setting, name, seed, overall[name])
+    for other in COMPARED_WITH:
+      if other in overall and other != name:
+        made += rows(
+          setting, name, seed, estimates.differences(overall[name], overall[other], other)
+        )
+  return made
+
+
+def rows(setting: Setting, learner: str, seed: str, found: estimates.Estimates) -> list[Row]:
+  """Labels one learner's estimates."""
+  labels = {**setting.labels, 'learner': learner, 'seed': seed}
+  if learner in tables.REFERENCES:
+    labels['train_shots'] = ''
+  return results.rows(found, setting.shots, labels, num_users=setting.judge.num_users)
+
+
+def of_setting(made: Iterable[Row], setting: Setting) -> list[Row]:
+  """Selects the rows of one setting."""
+  fixed = {name: value for name, value in setting.labels.items() if name != 'train_shots'}
+  return results.select(made, **fixed)
+
+
+def picture(made: Sequence[Row], setting: Setting, path: pathlib.Path) -> pathlib.Path:
+  """Draws the adaptation curves of a setting."""
+  figure = plots.adaptation(tables.curves(of_setting(made, setting)), title=setting.title)
+  return plots.save(figure, path)
+
+
+def page(
+  made: Sequence[Row],
+  settings: Sequence[Setting],
+  config: config_dict.ConfigDict,
+  path: pathlib.Path,
+) -> pathlib.Path:
+  """Writes report.html: for each setting its curves and its tables, with intervals."""
+  sections = []
+  for setting in settings:
+    own = of_setting(made, setting)
+    measured = {row.metric for row in own}
+    shown = [metric for metric in (*SHOWN, *SHOWN_DIFFERENCES) if metric in measured]
+    figure = plots.adaptation(tables.curves(own), title=setting.title)
+    sections.append(
+      report.Section(
+        setting.title,
+        text=[f'{name}: {value}' for name, value in setting.populations[0].record.items()],
+        figures=[plots.inline_svg(figure)],
+        tables=[tables.table(own, metric=metric) for metric in shown],
+      )
+    )
+  source = str(settings[0].populations[0].record['source'])
+  summary = flat(config.to_dict())
+  return report.save(path, report.render('metapers', sections, source=source, summary=summary))
+
+
+def flat(tree: Mapping, prefix: str = '') -> dict[str, object]:
+  """Joins nested names with dots."""
+  found: dict[str, object] = {}
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      found |= flat(value, f'{prefix}{name}.')
+    else:
+      found[f'{prefix}{name}'] = value
+  return found

@@ -1,0 +1,157 @@
+"""A setting: the unseen users on whom every learner of a table is judged alike."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import config_dict
+
+from experiments import build, runs
+from metapers.core.population import Population
+from metapers.core.task import Task, Truth
+from metapers.evaluation import adaptation, estimates
+from metapers.evaluation.predictions import Predictions
+
+SPLIT = 'test'
+
+
+class Setting(NamedTuple):
+  """One condition, ready to judge.
+
+  name: short, for file names. title: for people. labels: columns of results.csv.
+  populations: one for each fold of people, else one; sizes: test users of each.
+  tasks, truth, judge: of all of them, joined along T.
+  """
+
+  name: str
+  title: str
+  labels: Mapping[str, Any]
+  shots: tuple[int, ...]
+  populations: tuple[Population, ...]
+  sizes: tuple[int, ...]
+  tasks: Task
+  truth: Truth | None
+  judge: estimates.Judge
+
+
+def make(config: config_dict.ConfigDict, changes: Mapping[str, Any]) -> Setting:
+  """Draws the test users of `config.population` with some of its options changed.
+
+  Raises:
+    ValueError: for an unknown option, or more shots than histories hold.
+  """
+  populations = tuple(changed_population(config, changes, fold) for fold in folds(config))
+  most = config.evaluation.num_users
+  sizes = tuple(min(most, population.spec.num_held_out[SPLIT]) for population in populations)
+  episodes = [
+    adaptation.episodes(population, split=SPLIT, num_users=size)
+    for population, size in zip(populations, sizes)
+  ]
+  tasks, truth = jax.tree.map(lambda *parts: jnp.concatenate(parts), *episodes)
+  record = populations[0].record
+  return Setting(
+    name='-'.join(f'{key}={value}' for key, value in changes.items()) or 'default',
+    title=title(record, sum(sizes)),
+    labels=labels(config, record),
+    shots=runs.evaluated_shots(config, populations[0]),
+    populations=populations,
+    sizes=sizes,
+    tasks=tasks,
+    truth=truth,
+    judge=estimates.judge(
+      tasks, truth, rival=rival(config, record), num_resamples=config.evaluation.num_resamples
+    ),
+  )
+
+
+def folds(config: config_dict.ConfigDict) -> tuple[int | None, ...]:
+  """Returns the folds of people that a table runs over; (None,) where there are none."""
+  return tuple(config.get('benchmark', {}).get('folds', ())) or (None,)
+
+
+def changed_population(
+  config: config_dict.ConfigDict, changes: Mapping[str, Any], fold: int | None
+) -> Population:
+  """Builds the population with options changed, and a fold where there are folds."""
+  changed = config.copy_and_resolve_references()
+  options = dict(changes) if fold is None else {**changes, 'fold': fold}
+  unknown = sorted(set(options) - set(changed.population.kwargs))
+  if unknown:
+    known = ', '.join(changed.population.kwargs)
+    raise ValueError(f'{changed.population.name} takes no {", ".join(unknown)}; it takes {known}')
+  changed.population.kwargs.update(options)
+  return build.population(changed)
+
+
+def rival(config: config_dict.ConfigDict, record: Mapping[str, Any]) -> int | None:
+  """Finds the response model that picks are compared with.
+
+  Raises:
+    ValueError: for a model that wrote none of the responses.
+  """
+  names = [name for name in str(record.get('response_models', '')).split(', ') if name]
+  wanted = config.evaluation.rival
+  if not names or not wanted:
+    return None
+  if wanted not in names:
+    raise ValueError(f'evaluation.rival {wanted!r} wrote no response; known: {", ".join(names)}')
+  return names.index(wanted)
+
+
+def labels(config: config_dict.ConfigDict, record: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the columns of results.csv that a setting fixes."""
+  shots, most = config.training.shots, config.population.kwargs.get('num_support', '')
+  wanted = ('track', 'pair_rule', 'concentration', 'temperature')
+  return {
+    'protocol': config.protocol,
+    'population': record['source'],
+    'split': SPLIT,
+    'train_shots': f'0-{most}' if shots == 'uniform' else shots,
+    **{name: record[name] for name in wanted if name in record},
+  }
+
+
+def title(record: Mapping[str, Any], num_users: int) -> str:
+  """Describes a setting in one line."""
+  if 'pair_rule' not in record:
+    return f'{record["source"]}, {num_users} {record.get("judged_on", "users")}'
+  noise = float(record['label_accuracy'])
+  labelled = 'noiseless' if noise == 1 else f'{noise:.0%} of labels right'
+  return (
+    f'{num_users} unseen users (α = {record["concentration"]}), unseen prompts, '
+    f'{record["pair_rule"]} pairs, {labelled}, {record["track"]} track'
+  )
+
+
+def predict(
+  config: config_dict.ConfigDict, setting: Setting, trained: list[runs.Run]
+) -> Predictions:
+  """Predicts for all users of a setting, each fold's by the run that never saw them.
+
+  Args:
+    config: for the chunk size.
+    setting: whose users are predicted.
+    trained: a run for each fold, or a single one.
+  """
+  parts = []
+  for run, start, size in zip(trained, starts(setting.sizes), setting.sizes, strict=True):
+    mine = slice(start, start + size)
+    tasks, truth = jax.tree.map(lambda x, mine=mine: x[mine], (setting.tasks, setting.truth))
+    parts.append(
+      adaptation.evaluate(
+        run.learner,
+        run.params,
+        tasks,
+        truth,
+        shots=setting.shots,
+        chunk_size=config.evaluation.chunk_size,
+        key=jax.random.key(1),
+      )
+    )
+  return jax.device_get(jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts))
+
+
+def starts(sizes: tuple[int, ...]) -> list[int]:
+  """Returns where each part begins in the whole."""
+  return [sum(sizes[:index]) for index in range(len(sizes))]

@@ -1,0 +1,32 @@
+"""Trains one learner, resumes it where it stood, and evaluates it at the end.
+
+    python -m experiments.train --config=experiments/configs/maml.py:quick --workdir=DIR
+
+Any field is overridden by a flag: --config.training.num_steps=5000, and the learner is chosen by
+--config=experiments/configs/maml.py:learner=cnp. Killed at any moment, the same command goes on.
+"""
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import commands, evaluate, runs
+from experiments.configs import base
+
+CONFIG = config_flags.DEFINE_config_file('config', None, 'The run.', lock_config=True)
+WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command."""
+  commands.no_arguments(argv)
+  commands.required(config=CONFIG.value, workdir=WORKDIR.value)
+  config, workdir = base.as_single(CONFIG.value), pathlib.Path(WORKDIR.value)
+  run = runs.train(config, workdir)
+  commands.say(f'best of {config.training.num_steps} steps on validation users: {run.best_step}')
+  evaluate.report(config, run, workdir)
+
+
+if __name__ == '__main__':
+  commands.run(main)
