@@ -66,7 +66,7 @@ def check_statistics(
     given = content[field]
     if set(given) != set(names):
       raise ValueError(f'{path}: {field} names {sorted(given)}, reward_models {sorted(names)}')
-    for name, value, scale in zip(names, values, std, strict=True):
+    for name, value, scale in zip(names, values.tolist(), std.tolist(), strict=True):
       number = isinstance(given[name], int | float)
       if not (number and abs(given[name] - value) <= TOLERANCE * scale):
         raise ValueError(

@@ -25,6 +25,12 @@ def test_votes_agree_with_an_argmax_for_every_user(seed):
   np.testing.assert_array_equal(counts, brute)
 
 
+def test_the_first_of_tied_responses_gets_the_vote():
+  rewards = np.array([[0.0, 1.0, 1.0, 1.0]], np.float32)[..., None]
+  counts = diversity.votes(rewards, np.array([[True, False, True, True]]), np.ones((5, 1)))
+  assert counts.tolist() == [[0, 0, 5, 0]]
+
+
 def test_the_table_agrees_with_a_count_by_hand():
   # Four users, one for each reward model; three prompts.
   best = np.array([[0, 0, 0, 0], [0, 0, 1, 2], [3, 2, 1, 0]])  # [P, U]
