@@ -60,18 +60,18 @@ def write_store(
     provenance: source, licence, extractor and how it was made.
     prompt_features: [P, Dp] or None.
     texts: a row per prompt, with the columns of `texts.parquet`, or None.
-    overwrite: replaces a store that is there.
+    overwrite: replaces a store that is there; anything else is never replaced.
 
   Returns:
     The path.
 
   Raises:
-    ValueError: if the folder exists, arrays do not fit the format or each other, or the table
-      masks a response that has all scores and repeats none (opening could not know).
+    ValueError: if the folder exists, arrays do not fit the format or each other, features of a
+      response that may be shown are not finite, or the table masks a response that has all scores
+      and repeats none (opening could not know).
   """
   path = pathlib.Path(path)
-  if path.exists() and not overwrite:
-    raise ValueError(f'{path} exists; choose another path, or pass overwrite=True')
+  _check_target(path, overwrite)
   arrays = {
     'rewards': table.rewards,
     'response_model': table.response_model,
@@ -124,11 +124,20 @@ def open_store(path: str | os.PathLike, *, verify: bool = True) -> RewardTable:
   texts = None
   if TEXTS in files:
     texts = _responses_of(_read_texts(manifests.locate(folder, TEXTS)))
-  table = _to_table(folder, content, arrays, texts)._replace(manifest_hash=manifest_hash)
+  table = _to_table(folder, content, arrays, texts, manifest_hash)
   counts = count_masked(table)
   if counts.missing or counts.repeated:
     logging.warning('%s: %s; never shown', folder, counts)
   return table
+
+
+def _check_target(path: pathlib.Path, overwrite: bool) -> None:
+  if not path.exists():
+    return
+  if not (path / manifests.MANIFEST).is_file():
+    raise ValueError(f'{path} exists and is not a feature store; choose another path')
+  if not overwrite:
+    raise ValueError(f'{path} exists; choose another path, or pass overwrite=True')
 
 
 def _describe(
@@ -137,25 +146,27 @@ def _describe(
   responses: np.ndarray | None,
   provenance: Provenance,
 ) -> dict[str, Any]:
-  mask = reward_table.usable_responses(table.rewards, responses)
-  if not np.array_equal(mask, table.mask):
-    raise ValueError(
-      f'the table masks {int((~table.mask).sum())} responses, its scores and texts '
-      f'{int((~mask).sum())}; set the scores of a response to NaN to mask it'
-    )
-  mean, std = reward_table.statistics(table.rewards, mask, table.prompt_split)
   content = {
     'format': manifests.FORMAT,
     'version': manifests.VERSION,
     **provenance._asdict(),
     'reward_models': list(table.reward_models),
     'response_models': list(table.response_models),
-    'train_mean': dict(zip(table.reward_models, mean.tolist())),
-    'train_std': dict(zip(table.reward_models, std.tolist())),
     'splits': list(SPLITS),
     'prompt_split': table.prompt_split.tolist(),
   }
   store_checks.check_shapes('the table', content, arrays, responses)
+  mask = reward_table.usable_responses(table.rewards, responses)
+  if not np.array_equal(mask, table.mask):
+    raise ValueError(
+      f'the table masks {int((~table.mask).sum())} responses, its scores and texts '
+      f'{int((~mask).sum())}; set the scores of a response to NaN to mask it'
+    )
+  if table.features is not None:
+    store_checks.check_finite(table.features, mask)
+  mean, std = reward_table.statistics(table.rewards, mask, table.prompt_split)
+  content['train_mean'] = dict(zip(table.reward_models, mean.tolist()))
+  content['train_std'] = dict(zip(table.reward_models, std.tolist()))
   return content
 
 
@@ -192,9 +203,10 @@ def _read_texts(path: pathlib.Path) -> pa.Table:
 
 
 def _responses_of(texts: pa.Table) -> np.ndarray:
-  if 'responses' not in texts.column_names:
-    raise ValueError(f'texts must have a column responses, got {texts.column_names}')
-  rows: list[list[str]] = texts['responses'].to_pylist()
+  fields = {field.name: field.type for field in texts.schema}
+  if not pa.types.is_list(fields.get('responses')):
+    raise ValueError(f'texts must have a column responses of lists, got {fields}')
+  rows = [row or [] for row in texts['responses'].to_pylist()]
   widths = sorted({len(row) for row in rows})
   if len(widths) != 1:
     raise ValueError(f'texts must have as many responses for every prompt, got {widths}')
@@ -206,6 +218,7 @@ def _to_table(
   content: Mapping[str, Any],
   arrays: Mapping[str, np.ndarray],
   texts: np.ndarray | None,
+  manifest_hash: str,
 ) -> RewardTable:
   store_checks.check_shapes(str(folder), content, arrays, texts)
   rewards = arrays['rewards']
@@ -224,5 +237,5 @@ def _to_table(
     std=std,
     prompt_split=prompt_split,
     source=content['source'],
-    manifest_hash='',
+    manifest_hash=manifest_hash,
   )

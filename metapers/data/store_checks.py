@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from metapers.core.population import SPLITS
-from metapers.core.types import Float
+from metapers.core.types import Bool, Float
 
 TOLERANCE = 1e-3  # of a reward model's sd, for the mean and the sd
 
@@ -30,6 +30,8 @@ def check_shapes(
     ValueError: naming both values.
   """
   num_prompts, num_responses, num_models = arrays['rewards'].shape
+  if not arrays['rewards'].size:
+    raise ValueError(f'{label}: rewards are empty, of shape {arrays["rewards"].shape}')
   shapes = {name: array.shape for name, array in arrays.items()}
   if texts is not None:
     shapes['texts'] = texts.shape
@@ -46,6 +48,21 @@ def check_shapes(
       f'{len(content["response_models"])} response_models are named'
     )
   _check_splits(label, content, num_prompts)
+
+
+def check_finite(features: Float[np.ndarray, 'P R D'], mask: Bool[np.ndarray, 'P R']) -> None:
+  """Checks that the features of the responses that may be shown are finite.
+
+  Raises:
+    ValueError: naming the first prompt and response that are not.
+  """
+  for prompt, (row, real) in enumerate(zip(features, mask, strict=True)):  # may not fit in memory
+    bad = np.flatnonzero(real & ~np.isfinite(row).all(-1))
+    if bad.size:
+      raise ValueError(
+        f'features of response {bad[0]} of prompt {prompt} are not finite; set its scores to NaN '
+        'to mask it'
+      )
 
 
 def check_statistics(

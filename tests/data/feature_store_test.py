@@ -86,6 +86,13 @@ def test_a_store_is_replaced_only_on_request(store):
   assert [path.name for path in store.parent.iterdir()] == ['store']
 
 
+def test_a_folder_that_is_no_store_is_never_replaced(tmp_path):
+  (tmp_path / 'thesis.tex').touch()
+  with pytest.raises(ValueError, match='is not a feature store'):
+    feature_store.write_store(tmp_path, TABLE, PROVENANCE, overwrite=True)
+  assert (tmp_path / 'thesis.tex').exists()
+
+
 def test_a_failed_write_leaves_the_old_store_and_nothing_else(store, monkeypatch):
   def fail(*args, **kwargs):
     raise OSError('disk full')
@@ -221,12 +228,35 @@ def test_unreadable_texts_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+  'responses', [['one text'] * 30, [None] * 30, [['a'] * 7] * 30, [['a']] * 29 + [['a', 'b']]]
+)
+def test_texts_of_another_form_are_refused(tmp_path, responses):
+  with pytest.raises(ValueError, match='texts'):
+    feature_store.write_store(
+      tmp_path / 's', TABLE, PROVENANCE, texts=pa.table({'responses': responses})
+    )
+
+
+def test_features_that_are_not_finite_are_refused_unless_masked(tmp_path):
+  features, rewards, mask = TABLE.features.copy(), TABLE.rewards.copy(), TABLE.mask.copy()
+  features[3, 2, 1] = np.inf
+  with pytest.raises(ValueError, match='response 2 of prompt 3 are not finite'):
+    feature_store.write_store(tmp_path / 's', TABLE._replace(features=features), PROVENANCE)
+  rewards[3, 2], mask[3, 2] = np.nan, False
+  table = TABLE._replace(features=features, rewards=rewards, mask=mask)
+  assert not feature_store.open_store(
+    feature_store.write_store(tmp_path / 's', table, PROVENANCE)
+  ).mask[3, 2]
+
+
+@pytest.mark.parametrize(
   ('change', 'message'),
   [
     ({'features': TABLE.features[:-1]}, 'features has shape'),
     ({'features': TABLE.features.astype(float)}, 'features must have 3 dimensions'),
     ({'rewards': TABLE.rewards.astype(float)}, 'rewards must have 3 dimensions and be float32'),
     ({'reward_models': TABLE.reward_models[:-1]}, 'reward_models names 9'),
+    ({'rewards': TABLE.rewards[..., :0]}, 'rewards are empty'),
     ({'prompt_split': np.full(30, 2)}, 'no usable response to a train prompt'),
   ],
 )
