@@ -11,9 +11,10 @@ import pathlib
 
 import numpy as np
 from absl import flags
-from ml_collections import config_dict, config_flags
+from ml_collections import config_flags
 
 from experiments import commands, publish, references, runs, settings
+from experiments.build import Config
 from experiments.configs import base
 from experiments.settings import Setting
 from metapers.evaluation import results, tables
@@ -27,11 +28,10 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and resu
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
-  commands.required(config=CONFIG.value, workdir=WORKDIR.value)
-  benchmark(CONFIG.value, pathlib.Path(WORKDIR.value))
+  benchmark(commands.required(CONFIG), pathlib.Path(commands.required(WORKDIR)))
 
 
-def benchmark(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
+def benchmark(config: Config, workdir: pathlib.Path) -> None:
   """Trains what is missing, judges everything and prints the tables."""
   if 'benchmark' not in config:
     raise ValueError('this config describes a single run; give it to experiments.train')
@@ -54,9 +54,7 @@ def benchmark(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
 class Trained:
   """One learner and seed of a table; trains on first use, so that finished cells cost nothing."""
 
-  def __init__(
-    self, config: config_dict.ConfigDict, learner: str, seed: int, workdir: pathlib.Path
-  ):
+  def __init__(self, config: Config, learner: str, seed: int, workdir: pathlib.Path):
     self._config, self._learner, self._seed, self._workdir = config, learner, seed, workdir
     self._runs: list[runs.Run] | None = None
     self.num_steps = base.single(config, learner, seed=seed).training.num_steps
@@ -80,14 +78,14 @@ def cell(workdir: pathlib.Path, setting: Setting, name: str, make) -> Prediction
   if not path.exists():
     made = make(setting)
     buffer = io.BytesIO()
-    np.savez(buffer, **{key: np.asarray(value) for key, value in made._asdict().items()})
+    np.savez(buffer, log_probs=made.log_probs, slate_scores=made.slate_scores)
     files.write_atomically(path, buffer.getvalue())
   with np.load(path, allow_pickle=False) as stored:
     return Predictions(stored['log_probs'], stored['slate_scores'])
 
 
 def announce(
-  config: config_dict.ConfigDict,
+  config: Config,
   workdir: pathlib.Path,
   judged: list[Setting],
   rows: list[results.Row],

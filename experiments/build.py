@@ -50,6 +50,9 @@ def people(*, path: str = '', **kwargs: Any) -> Population:
   return people_population.people(comparisons.load_comparisons(path, **loading), **rest)
 
 
+# A ConfigDict: what fields it has is not known to a type checker.
+Config = Any
+
 # Each name: what builds it, and the factories whose keyword arguments it passes on.
 POPULATIONS: dict[str, tuple[Callable[..., Population], tuple[Callable, ...]]] = {
   'reward_ensemble': (reward_ensemble, (ensemble.reward_ensemble,)),
@@ -88,7 +91,7 @@ def known(kind: str, name: str, table: Mapping[str, Any]) -> Any:
   return table[name]
 
 
-def section(kind: str, name: str, default: Mapping[str, Any], changes: Mapping[str, Any]):
+def section(kind: str, name: str, default: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
   """Makes `{name, kwargs}` of a config: defaults of the factories, with changes.
 
   Raises:
@@ -102,7 +105,7 @@ def section(kind: str, name: str, default: Mapping[str, Any], changes: Mapping[s
   return config_dict.ConfigDict({'name': name, 'kwargs': dict(default) | dict(changes)})
 
 
-def population_config(name: str, **changes: Any) -> config_dict.ConfigDict:
+def population_config(name: str, **changes: Any) -> Config:
   """Makes the `population` part of a config.
 
   Raises:
@@ -112,7 +115,7 @@ def population_config(name: str, **changes: Any) -> config_dict.ConfigDict:
   return section('population', name, defaults(build, *factories), changes)
 
 
-def learner_config(name: str, **changes: Any) -> config_dict.ConfigDict:
+def learner_config(name: str, **changes: Any) -> Config:
   """Makes the `learner` part of a config.
 
   Raises:
@@ -122,7 +125,7 @@ def learner_config(name: str, **changes: Any) -> config_dict.ConfigDict:
   return section('learner', name, defaults(factory), changes)
 
 
-def population(config: config_dict.ConfigDict) -> Population:
+def population(config: Config) -> Population:
   """Builds `config.population`; the same config gives the same object, arrays and all."""
   return _population(config.population.to_json(sort_keys=True))
 
@@ -134,7 +137,7 @@ def _population(described: str) -> Population:
   return build(**part['kwargs'])
 
 
-def learner(config: config_dict.ConfigDict, spec: Spec) -> MetaLearner:
+def learner(config: Config, spec: Spec) -> MetaLearner:
   """Builds `config.learner` for a population's sizes."""
   factory = known('learner', config.learner.name, learners.LEARNERS)
   wanted = inspect.signature(factory).parameters
@@ -143,7 +146,7 @@ def learner(config: config_dict.ConfigDict, spec: Spec) -> MetaLearner:
   return learners.make(config.learner.name, **sizes, **config.learner.kwargs.to_dict())
 
 
-def optimizer(training: config_dict.ConfigDict) -> optax.GradientTransformation:
+def optimizer(training: Config) -> optax.GradientTransformation:
   """Builds AdamW with a warm-up, cosine decay to 0 and clipping by the global norm."""
   schedule = optax.warmup_cosine_decay_schedule(
     init_value=0.0,

@@ -2,9 +2,9 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 MISTAKES = (ValueError, FloatingPointError)
 # What a config file or an override of an unknown field raises while flags are parsed.
@@ -22,21 +22,21 @@ def one_line(error: Exception) -> str:
   return ' '.join(str(error).split())
 
 
-def fail(error: Exception) -> None:
+def fail(error: Exception) -> NoReturn:
   """Tells a mistake in one line on stderr and exits with 2."""
   sys.stderr.write(f'error: {one_line(error)}\n')
   sys.exit(2)
 
 
-def required(**values: Any) -> None:
-  """Refuses flags that were not given.
+def required(flag: flags.FlagHolder) -> Any:
+  """Returns the value of a flag.
 
   Raises:
-    ValueError: naming the first one.
+    ValueError: if it was not given.
   """
-  for name, value in values.items():
-    if value is None:
-      raise ValueError(f'--{name} is needed; see --help')
+  if flag.value is None:
+    raise ValueError(f'--{flag.name} is needed; see --help')
+  return flag.value
 
 
 def no_arguments(argv: Sequence[str]) -> None:
@@ -54,7 +54,7 @@ def parse_flags(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except FLAG_MISTAKES as error:
-    return fail(error)
+    fail(error)
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -63,6 +63,8 @@ def run(main: Callable[[list[str]], None]) -> None:
   Args:
     main: takes what is left of the command line after the flags, the program's name first.
   """
+
+  logging.set_verbosity(logging.WARNING)  # orbax tells of every file at INFO
 
   def guarded(argv: list[str]) -> None:
     try:

@@ -7,14 +7,12 @@ Prints the table, and adds its rows to results.csv in the workdir.
 
 import ast
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import config_dict
 
-from experiments import commands, publish, references, runs, settings
-from metapers.evaluation import results, tables
+from experiments import commands, publish, runs
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'A run of experiments.train.')
 SHOTS = flags.DEFINE_list('shots', None, 'Numbers of comparisons, such as 0,4,16.')
@@ -24,12 +22,11 @@ SET = flags.DEFINE_multi_string('set', [], 'Option of the test population: name=
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
-  commands.required(workdir=WORKDIR.value)
-  workdir = pathlib.Path(WORKDIR.value)
+  workdir = pathlib.Path(commands.required(WORKDIR))
   config, run = runs.restored(workdir)
   if SHOTS.value:
     config.evaluation.shots = numbers(SHOTS.value)
-  report(config, run, workdir, dict(map(change, SET.value)))
+  publish.run(config, run, workdir, dict(map(change, SET.value)))
 
 
 def numbers(texts: Sequence[str]) -> tuple[int, ...]:
@@ -57,27 +54,6 @@ def change(text: str) -> tuple[str, Any]:
     return name, ast.literal_eval(value)
   except (ValueError, SyntaxError):
     return name, value
-
-
-def report(
-  config: config_dict.ConfigDict,
-  run: runs.Run,
-  workdir: pathlib.Path,
-  changes: Mapping[str, Any] | None = None,
-) -> list[results.Row]:
-  """Evaluates a run beside the references, prints the table and adds to results.csv."""
-  setting = settings.make(config, changes or {})
-  predictions = {
-    name: {'': make(setting)} for name, make in references.table(config, setting).items()
-  }
-  made = settings.predict(config, setting, [run])
-  predictions[config.learner.name] = {str(config.seed): made}
-  rows = publish.rows_of(setting, predictions)
-  path = results.append(workdir / 'results.csv', rows)
-  commands.say(f'{setting.title}\ndata: {setting.populations[0].record["source"]}')
-  commands.say(tables.as_text(tables.table(rows)))
-  commands.say(f'\n{path}')
-  return rows
 
 
 if __name__ == '__main__':

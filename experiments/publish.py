@@ -2,9 +2,10 @@
 
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from ml_collections import config_dict
-
+from experiments import commands, references, runs, settings
+from experiments.build import Config
 from experiments.settings import Setting
 from metapers.evaluation import estimates, results, tables
 from metapers.evaluation.predictions import Predictions
@@ -66,7 +67,7 @@ def picture(made: Sequence[Row], setting: Setting, path: pathlib.Path) -> pathli
 def page(
   made: Sequence[Row],
   settings: Sequence[Setting],
-  config: config_dict.ConfigDict,
+  config: Config,
   path: pathlib.Path,
 ) -> pathlib.Path:
   """Writes report.html: for each setting its curves and its tables, with intervals."""
@@ -98,3 +99,24 @@ def flat(tree: Mapping, prefix: str = '') -> dict[str, object]:
     else:
       found[f'{prefix}{name}'] = value
   return found
+
+
+def run(
+  config: Config,
+  trained: runs.Run,
+  workdir: pathlib.Path,
+  changes: Mapping[str, Any] | None = None,
+) -> list[results.Row]:
+  """Evaluates a run beside the references, prints the table and adds to results.csv."""
+  setting = settings.make(config, changes or {})
+  predictions = {
+    name: {'': make(setting)} for name, make in references.table(config, setting).items()
+  }
+  predicted = settings.predict(config, setting, [trained])
+  predictions[config.learner.name] = {str(config.seed): predicted}
+  made = rows_of(setting, predictions)
+  path = results.append(workdir / 'results.csv', made)
+  commands.say(f'{setting.title}\ndata: {setting.populations[0].record["source"]}')
+  commands.say(tables.as_text(tables.table(made)))
+  commands.say(f'\n{path}')
+  return made

@@ -4,20 +4,20 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import config_dict
 
-from experiments import build, commands
+from experiments import commands
+from experiments.build import Config
 from experiments.settings import Setting
+from metapers.core.task import Truth
 from metapers.data import ridge
 from metapers.evaluation import ceiling
 from metapers.evaluation.posterior import Condition
 from metapers.evaluation.predictions import Predictions
 
 Make = Callable[[Setting], Predictions]
-RIDGE_PENALTY = 10.0
 
 
-def table(config: config_dict.ConfigDict, setting: Setting) -> dict[str, Make]:
+def table(config: Config, setting: Setting) -> dict[str, Make]:
   """Returns what makes each reference of a setting; real people have none.
 
   `oracle` is the true reward; `bayes` the exact posterior predictive under the setting's own
@@ -30,7 +30,7 @@ def table(config: config_dict.ConfigDict, setting: Setting) -> dict[str, Make]:
   known = condition(setting)
   made: dict[str, Make] = {'oracle': lambda setting: oracle(setting, known)}
   if setting.populations[0].record['track'] == 'features':
-    made['oracle_features'] = lambda setting: oracle_features(config, setting, known)
+    made['oracle_features'] = lambda setting: oracle_features(setting, known)
     made['bayes_scores'] = lambda setting: bayes(config, setting, [known])
     return made
   made['bayes'] = lambda setting: bayes(config, setting, [known])
@@ -38,6 +38,17 @@ def table(config: config_dict.ConfigDict, setting: Setting) -> dict[str, Make]:
     several = [known._replace(concentration=alpha) for alpha in config.evaluation.mixture]
     made['bayes_mixture'] = lambda setting: bayes(config, setting, several)
   return made
+
+
+def simulated(setting: Setting) -> Truth:
+  """Returns the truth of simulated users.
+
+  Raises:
+    ValueError: for real people, of whom nobody knows it.
+  """
+  if setting.truth is None:
+    raise ValueError('references need simulated users; of real people nobody knows the truth')
+  return setting.truth
 
 
 def condition(setting: Setting) -> Condition:
@@ -51,21 +62,19 @@ def oracle(setting: Setting, known: Condition) -> Predictions:
   """Predicts with the true rewards and choice model."""
   return ceiling.oracle(
     setting.tasks,
-    setting.truth,
+    simulated(setting),
     num_rows=len(setting.shots),
     temperature=known.temperature,
     flip_rate=known.flip_rate,
   )
 
 
-def bayes(
-  config: config_dict.ConfigDict, setting: Setting, conditions: list[Condition]
-) -> Predictions:
+def bayes(config: Config, setting: Setting, conditions: list[Condition]) -> Predictions:
   """Predicts with the exact posterior, and prints how exact it is."""
   commands.say(f'bayes: {len(conditions)} conditions, {config.evaluation.num_particles} particles')
   made, diagnostics = ceiling.bayes(
     setting.tasks,
-    setting.truth,
+    simulated(setting),
     conditions,
     pair_rule=str(setting.populations[0].record['pair_rule']),
     shots=setting.shots,
@@ -77,22 +86,16 @@ def bayes(
   return made
 
 
-def oracle_features(
-  config: config_dict.ConfigDict, setting: Setting, known: Condition
-) -> Predictions:
+def oracle_features(setting: Setting, known: Condition) -> Predictions:
   """Predicts with the true weights on scores that a ridge on train prompts reads from features."""
   arrays = setting.populations[0].arrays
-  train = np.asarray(arrays.prompts['train'])
-  fitted = ridge.within_prompt_ridge(
-    np.asarray(arrays.features),
-    np.asarray(arrays.rewards),
-    np.asarray(arrays.mask),
-    train,
-    penalty=RIDGE_PENALTY,
-  )
-  coefficients = jnp.asarray(fitted.coefficients)
-  truth = setting.truth._replace(
+  features, rewards, mask = map(np.asarray, (arrays.features, arrays.rewards, arrays.mask))
+  is_train = np.isin(np.arange(len(mask)), np.asarray(arrays.prompts['train']))
+  fitted = ridge.within_prompt_ridge(features, rewards, mask, is_train)
+  coefficients = jnp.asarray(fitted)
+  truth = simulated(setting)
+  truth = truth._replace(
     query_rewards=setting.tasks.query.candidates.features @ coefficients,
-    slate_rewards=setting.truth.slate.features @ coefficients,
+    slate_rewards=truth.slate.features @ coefficients,
   )
   return oracle(setting._replace(truth=truth), known)

@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from experiments import build
+from experiments.build import Config
 from metapers.core import meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
@@ -29,13 +30,13 @@ class Run(NamedTuple):
   best_step: int
 
 
-def identity(config: config_dict.ConfigDict, population: Population) -> dict[str, Any]:
+def identity(config: Config, population: Population) -> dict[str, Any]:
   """Returns what makes two runs the same: the config, and the data by their hash."""
   return {**config.to_dict(), 'data': population.record.get('data', '')}
 
 
 def validation(
-  config: config_dict.ConfigDict, learner: MetaLearner, population: Population
+  config: Config, learner: MetaLearner, population: Population
 ) -> Callable[[Params, int], Mapping[str, float]]:
   """Makes the callback that scores parameters: minus the mean NLL over the validation users.
 
@@ -59,7 +60,7 @@ def validation(
   return evaluate
 
 
-def evaluated_shots(config: config_dict.ConfigDict, population: Population) -> tuple[int, ...]:
+def evaluated_shots(config: Config, population: Population) -> tuple[int, ...]:
   """Returns the config's numbers of shots.
 
   Raises:
@@ -74,7 +75,7 @@ def evaluated_shots(config: config_dict.ConfigDict, population: Population) -> t
 
 
 def train(
-  config: config_dict.ConfigDict, workdir: str | os.PathLike | None = None, *, progress: bool = True
+  config: Config, workdir: str | os.PathLike | None = None, *, progress: bool = True
 ) -> Run:
   """Trains `config.learner` on `config.population`, or goes on where the workdir stands.
 
@@ -123,7 +124,7 @@ def prepared(learner: MetaLearner, population: Population, params: Params, seed:
   return learner.prepare(params, histories, jax.random.key(seed))
 
 
-def restored(workdir: str | os.PathLike) -> tuple[config_dict.ConfigDict, Run]:
+def restored(workdir: str | os.PathLike) -> tuple[Config, Run]:
   """Loads the best parameters of a finished or interrupted run, without training.
 
   Raises:
@@ -131,7 +132,7 @@ def restored(workdir: str | os.PathLike) -> tuple[config_dict.ConfigDict, Run]:
   """
   stored = workdirs.read(workdir)
   stored.pop('data', None)
-  config = config_dict.ConfigDict(stored)
+  config: Config = config_dict.ConfigDict(stored)
   population = build.population(config)
   learner = build.learner(config, population.spec)
   optimizer = build.optimizer(config.training)

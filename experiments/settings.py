@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from ml_collections import config_dict
 
 from experiments import build, runs
+from experiments.build import Config
 from metapers.core.population import Population
 from metapers.core.task import Task, Truth
 from metapers.evaluation import adaptation, estimates
@@ -35,7 +35,7 @@ class Setting(NamedTuple):
   judge: estimates.Judge
 
 
-def make(config: config_dict.ConfigDict, changes: Mapping[str, Any]) -> Setting:
+def make(config: Config, changes: Mapping[str, Any]) -> Setting:
   """Draws the test users of `config.population` with some of its options changed.
 
   Raises:
@@ -65,14 +65,12 @@ def make(config: config_dict.ConfigDict, changes: Mapping[str, Any]) -> Setting:
   )
 
 
-def folds(config: config_dict.ConfigDict) -> tuple[int | None, ...]:
+def folds(config: Config) -> tuple[int | None, ...]:
   """Returns the folds of people that a table runs over; (None,) where there are none."""
   return tuple(config.get('benchmark', {}).get('folds', ())) or (None,)
 
 
-def changed_population(
-  config: config_dict.ConfigDict, changes: Mapping[str, Any], fold: int | None
-) -> Population:
+def changed_population(config: Config, changes: Mapping[str, Any], fold: int | None) -> Population:
   """Builds the population with options changed, and a fold where there are folds."""
   changed = config.copy_and_resolve_references()
   options = dict(changes) if fold is None else {**changes, 'fold': fold}
@@ -84,7 +82,7 @@ def changed_population(
   return build.population(changed)
 
 
-def rival(config: config_dict.ConfigDict, record: Mapping[str, Any]) -> int | None:
+def rival(config: Config, record: Mapping[str, Any]) -> int | None:
   """Finds the response model that picks are compared with.
 
   Raises:
@@ -99,7 +97,7 @@ def rival(config: config_dict.ConfigDict, record: Mapping[str, Any]) -> int | No
   return names.index(wanted)
 
 
-def labels(config: config_dict.ConfigDict, record: Mapping[str, Any]) -> dict[str, Any]:
+def labels(config: Config, record: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the columns of results.csv that a setting fixes."""
   shots, most = config.training.shots, config.population.kwargs.get('num_support', '')
   wanted = ('track', 'pair_rule', 'concentration', 'temperature')
@@ -124,9 +122,7 @@ def title(record: Mapping[str, Any], num_users: int) -> str:
   )
 
 
-def predict(
-  config: config_dict.ConfigDict, setting: Setting, trained: list[runs.Run]
-) -> Predictions:
+def predict(config: Config, setting: Setting, trained: list[runs.Run]) -> Predictions:
   """Predicts for all users of a setting, each fold's by the run that never saw them.
 
   Args:

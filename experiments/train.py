@@ -11,7 +11,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import commands, evaluate, runs
+from experiments import commands, publish, runs
 from experiments.configs import base
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The run.', lock_config=True)
@@ -21,11 +21,11 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and r
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
-  commands.required(config=CONFIG.value, workdir=WORKDIR.value)
-  config, workdir = base.as_single(CONFIG.value), pathlib.Path(WORKDIR.value)
+  config = base.as_single(commands.required(CONFIG))
+  workdir = pathlib.Path(commands.required(WORKDIR))
   run = runs.train(config, workdir)
   commands.say(f'best of {config.training.num_steps} steps on validation users: {run.best_step}')
-  evaluate.report(config, run, workdir)
+  publish.run(config, run, workdir)
 
 
 if __name__ == '__main__':

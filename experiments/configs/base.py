@@ -6,6 +6,7 @@ from typing import Any
 from ml_collections import config_dict
 
 from experiments import build
+from experiments.build import Config
 
 
 def parse(argument: str | None, **known: Any) -> dict[str, Any]:
@@ -28,9 +29,9 @@ def parse(argument: str | None, **known: Any) -> dict[str, Any]:
   return chosen
 
 
-def base(population: config_dict.ConfigDict, learner: config_dict.ConfigDict):
+def base(population: Config, learner: Config) -> Config:
   """Makes the config of one training run."""
-  config = config_dict.ConfigDict()
+  config: Config = config_dict.ConfigDict()
   config.protocol = 'metapers'
   config.seed = 0
   config.population = population
@@ -62,13 +63,13 @@ def base(population: config_dict.ConfigDict, learner: config_dict.ConfigDict):
 
 
 def table(
-  config: config_dict.ConfigDict,
+  config: Config,
   learners: Mapping[str, Mapping[str, Any]],
   *,
   seeds: tuple[int, ...] = (0,),
   folds: tuple[int, ...] = (),
   conditions: tuple[Mapping[str, Any], ...] = ({},),
-):
+) -> Config:
   """Adds what `experiments.benchmark` runs over, and applies the chosen learner's own changes.
 
   Args:
@@ -78,9 +79,7 @@ def table(
     folds: of people; every person is unseen in one of them. Empty: the population has no folds.
     conditions: changes of the population's options under which all learners are evaluated.
   """
-  config.learners = {
-    name: config_dict.ConfigDict(dict(changes)) for name, changes in learners.items()
-  }
+  config.learners = {name: dict(changes) for name, changes in learners.items()}
   config.benchmark = {
     'learners': tuple(learners),
     'seeds': seeds,
@@ -90,7 +89,7 @@ def table(
   return config
 
 
-def single(config: config_dict.ConfigDict, learner: str, *, seed: int, fold: int | None = None):
+def single(config: Config, learner: str, *, seed: int, fold: int | None = None) -> Config:
   """Makes the config of one training run out of a table's: one learner, one seed, one fold.
 
   Raises:
@@ -113,9 +112,22 @@ def single(config: config_dict.ConfigDict, learner: str, *, seed: int, fold: int
   return run
 
 
-def as_single(config: config_dict.ConfigDict):
+def as_single(config: Config) -> Config:
   """Makes the config of a single run out of any config: a table's gives its chosen learner's."""
   if 'benchmark' not in config:
     return config
   folds = config.benchmark.folds
   return single(config, config.learner.name, seed=config.seed, fold=folds[0] if folds else None)
+
+
+def quick(config: Config) -> Config:
+  """Shortens a table to minutes: fewer steps, users and particles, and the first fold only."""
+  config.training.num_steps = 300
+  config.training.evaluate_every = 150
+  for name in config.learners:
+    config.learners[name].pop('training', None)
+  config.benchmark.folds = config.benchmark.folds[:1]
+  config.evaluation.num_users = 100
+  config.evaluation.num_validation_users = 50
+  config.evaluation.num_particles = 200
+  return config

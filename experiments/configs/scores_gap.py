@@ -1,0 +1,34 @@
+"""How far meta-learners are from the Bayes-optimal ceiling: scores track, noiseless random pairs.
+
+Expected: one meta-learner within 2.5 accuracy points of `bayes` at every k in 1, 2, 4, 8, 16.
+Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
+Time: about 12 minutes on 2 cores; `:quick` about 2.
+Command: python -m experiments.benchmark --config=experiments/configs/scores_gap.py --workdir=DIR
+Arguments: quick; learner=NAME picks the one that experiments.train takes.
+"""
+
+from experiments import build
+from experiments.build import Config
+from experiments.configs import base
+
+LEARNERS = {
+  'cnp': {'training': {'num_steps': 6000}},
+  'latent_np': {},
+  'bayes_head': {},
+  'maml': {},
+  'meta_sgd': {},
+  'low_rank': {'population': {'num_users': 2000}},
+  'per_user': {},
+  'pooled': {'training': {'num_steps': 1000}},
+}
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  chosen = base.parse(argument, quick=False, learner='cnp')
+  population = build.population_config('reward_ensemble', concentration=0.05)
+  config = base.base(population, build.learner_config(chosen['learner']))
+  config.evaluation.mixture = (0.01, 0.05, 0.1)
+  config.evaluation.num_users = 500
+  config = base.table(config, LEARNERS)
+  return base.quick(config) if chosen['quick'] else config

@@ -1,0 +1,36 @@
+"""Real people, a negative control: who finds which argument more convincing; unseen people.
+
+Data: UKPConvArg1 (Habernal and Gurevych 2016, ACL), CC BY 4.0. People agree (a pooled score does
+best) and half of them made four comparisons or fewer: a good learner shrinks to the pool.
+Expected: no shrinking learner's paired interval to `pooled` lies wholly below -0.5 point.
+Time: about 15 minutes on 2 cores; `:quick` (one fold, short training) about 3.
+Command: python -m experiments.benchmark --config=experiments/configs/ukpconvarg.py --workdir=DIR
+  --config.population.kwargs.path=FOLDER
+Arguments: quick; learner=NAME picks the one that experiments.train takes.
+"""
+
+from experiments import build
+from experiments.build import Config
+from experiments.configs import base
+
+LINEAR = {'kwargs': {'hidden': ()}}
+LEARNERS = {
+  'bayes_head': {'kwargs': {'hidden': (), 'width': 16}},
+  'cnp': {},
+  'maml': LINEAR,
+  'low_rank': {},
+  'per_user': LINEAR,
+  'pooled': LINEAR,
+}
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  chosen = base.parse(argument, quick=False, learner='bayes_head')
+  population = build.population_config('people', num_support=8, num_query=16)
+  config = base.base(population, build.learner_config(chosen['learner']))
+  config.protocol = 'ukpconvarg'
+  config.evaluation.shots = (0, 1, 2, 4, 8)
+  config.evaluation.rival = ''
+  config = base.table(config, LEARNERS, folds=(0, 1, 2, 3, 4))
+  return base.quick(config) if chosen['quick'] else config
