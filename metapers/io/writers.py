@@ -40,7 +40,7 @@ class MetricsWriter:
     self._board.close()
 
 
-def read_metrics(workdir: str | os.PathLike) -> list[dict[str, float]]:
+def read_metrics(workdir: str | os.PathLike) -> list[dict[str, int | float]]:
   """Reads metrics.jsonl; a last line that a crash cut short is left out."""
   path = pathlib.Path(workdir) / 'metrics.jsonl'
   if not path.exists():
