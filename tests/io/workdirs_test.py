@@ -1,0 +1,82 @@
+import json
+
+import pytest
+
+from metapers.io import workdirs
+
+CONFIG = {
+  'learner': {'name': 'maml', 'kwargs': {'num_steps': 5, 'hidden': (8, 8)}},
+  'training': {'num_steps': 100, 'seed': 0},
+  'data': 'sha256 of the manifest',
+  'population': {'path': '/here', 'alpha': 0.05},
+}
+
+
+def changed(**parts):
+  return {**CONFIG, **{name: {**CONFIG[name], **part} for name, part in parts.items()}}
+
+
+def test_a_new_workdir_is_made_and_keeps_its_config(tmp_path):
+  returned = workdirs.claim(tmp_path / 'a' / 'b', CONFIG)
+  assert returned == workdirs.read(tmp_path / 'a' / 'b') == json.loads(json.dumps(CONFIG))
+
+
+def test_the_same_config_may_claim_again(tmp_path):
+  workdirs.claim(tmp_path, CONFIG)
+  workdirs.claim(tmp_path, CONFIG)
+
+
+def test_every_difference_is_shown_with_both_values(tmp_path):
+  workdirs.claim(tmp_path, CONFIG)
+  other = {**changed(learner={'name': 'cnp'}, population={'alpha': 0.1}), 'data': 'another', 'new': 1}
+  with pytest.raises(ValueError) as error:
+    workdirs.claim(tmp_path, other)
+  for part in (
+    str(tmp_path),
+    'learner.name: maml there, cnp now',
+    'population.alpha: 0.05 there, 0.1 now',
+    'data: sha256 of the manifest there, another now',
+    'new: absent there, 1 now',
+    'give another workdir',
+  ):
+    assert part in str(error.value)
+  assert 'seed' not in str(error.value)
+  assert workdirs.read(tmp_path)['learner']['name'] == 'maml'
+
+
+@pytest.mark.parametrize('name', workdirs.UNCOMPARED)
+def test_where_and_how_it_runs_is_not_compared(tmp_path, name):
+  workdirs.claim(tmp_path, changed(population={name: 'here'}))
+  workdirs.claim(tmp_path, changed(population={name: 'there'}))
+  workdirs.claim(tmp_path, {**CONFIG, name: {'any': 'thing'}})
+
+
+def test_only_the_steps_of_training_may_grow(tmp_path):
+  workdirs.claim(tmp_path, CONFIG)
+  workdirs.claim(tmp_path, changed(training={'num_steps': 200}))
+  with pytest.raises(ValueError, match=r'num_steps: 200 there, 100 now \(a run can be extended'):
+    workdirs.claim(tmp_path, CONFIG)
+  longer = changed(learner={'kwargs': {'num_steps': 9, 'hidden': (8, 8)}}, training={'num_steps': 200})
+  with pytest.raises(ValueError, match=r'learner.kwargs.num_steps: 5 there, 9 now\)'):
+    workdirs.claim(tmp_path, longer)
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
+  (tmp_path / 'thesis.tex').write_text('precious')
+  with pytest.raises(ValueError, match='is not empty and holds no config.json'):
+    workdirs.claim(tmp_path, CONFIG)
+  assert [path.name for path in tmp_path.iterdir()] == ['thesis.tex']
+
+
+def test_a_claim_that_was_killed_half_way_can_be_made_again(tmp_path):
+  (tmp_path / '.config.json.x1y2').write_text('{"lear')
+  workdirs.claim(tmp_path, CONFIG)
+  assert workdirs.read(tmp_path)['learner']['name'] == 'maml'
+
+
+def test_reading_says_what_is_wrong(tmp_path):
+  with pytest.raises(ValueError, match='config.json does not exist; give the workdir of a run'):
+    workdirs.read(tmp_path)
+  (tmp_path / 'config.json').write_text('{"lear')
+  with pytest.raises(ValueError, match='is not JSON'):
+    workdirs.read(tmp_path)

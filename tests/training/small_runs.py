@@ -1,0 +1,105 @@
+"""Runs so small that dozens of checkpoints take seconds; also a program, to be killed by tests."""
+
+import pathlib
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metapers import learners
+from metapers.io.checkpoints import Checkpoints
+from metapers.io.writers import MetricsWriter
+from metapers.populations import toy
+from metapers.training import devices, loop, objectives, step
+
+POPULATION = toy.two_tastes(num_support=2, num_query=4)
+PLAN = loop.Plan(num_steps=150, steps_per_call=2, evaluate_every=3)  # 50 checkpoints
+BEST_STEP = 60
+
+
+def config(plan):
+  return {'learner': 'pooled', 'training': {'num_steps': plan.num_steps}}
+
+
+def pooled(workdir, plan=PLAN, **changes):
+  """Trains the linear pooled learner in a workdir (None keeps nothing)."""
+  learner = learners.make('pooled', num_features=4, hidden=())
+  loss = step.meta_loss(learner, objectives.mean(), mesh=devices.task_mesh(), chunk_size=4)
+  options = dict(
+    evaluate=lambda params, step: {'score': -abs(step - BEST_STEP), 'odd': step % 2},
+    writer=workdir and (lambda start: MetricsWriter(workdir, from_step=start)),
+    checkpoints=workdir and Checkpoints(workdir, config(plan)),
+    progress=False,
+    name='pooled',
+  )
+  options |= changes
+  try:
+    return loop.fit(
+      learner.init(jax.random.key(0)),
+      loss,
+      step.task_sampler(POPULATION, batch_size=8),
+      POPULATION.arrays,
+      optax.adam(1e-2),
+      plan=plan,
+      **options,
+    )
+  finally:
+    if options['checkpoints']:
+      options['checkpoints'].close()
+
+
+def noise_sampler(arrays, key):
+  """Draws a batch [4, 3] around the arrays [3]."""
+  return arrays[None] + jax.random.normal(key, (4, 3))
+
+
+def squared(params, objective_state, batch):
+  """A batch loss without users: the squared distance to the batch; the state counts batches."""
+  loss = jnp.mean((params['w'][None] - batch) ** 2)
+  return loss, (objective_state + 1, {'first': batch[0, 0]})
+
+
+def point(plan, *, start=None, batch_loss=squared, sampler=noise_sampler, **options):
+  """Fits one point [3] to noise: compiles in no time."""
+  start = {'w': jnp.zeros(3)} if start is None else start
+  options = {'optimizer': optax.sgd(0.1), 'progress': False, 'name': 'point'} | options
+  optimizer = options.pop('optimizer')
+  return loop.fit(
+    start, batch_loss, sampler, jnp.arange(3.0), optimizer,
+    plan=plan, objective_state=jnp.zeros((), jnp.int32), **options,
+  )  # fmt: skip
+
+
+def same_bits(tree, other):
+  """Tells whether two pytrees of arrays are the same, bit for bit."""
+  equal = jax.tree.map(lambda a, b: np.asarray(a).tobytes() == np.asarray(b).tobytes(), tree, other)
+  return all(jax.tree.leaves(equal))
+
+
+def start(workdir):
+  """Starts the pooled run in a process of its own; returns once a first save has begun."""
+  process = subprocess.Popen([sys.executable, __file__, workdir], stderr=subprocess.PIPE, text=True)
+  before, limit = saves(workdir), time.monotonic() + 90
+  while saves(workdir) == before and process.poll() is None and time.monotonic() < limit:
+    time.sleep(0.01)
+  return process
+
+
+def saves(workdir):
+  """Lists what stands in the folder of checkpoints, unfinished ones included."""
+  return {path.name for path in workdir.glob('checkpoints/*')}
+
+
+def end(process, number):
+  """Sends a signal, waits, and returns the exit code."""
+  process.send_signal(number)
+  process.communicate(timeout=60)
+  return process.returncode
+
+
+if __name__ == '__main__':
+  pooled(pathlib.Path(sys.argv[1]))
