@@ -24,6 +24,8 @@ LADDER = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 0.0)
 LAST = len(LADDER) - 1
 LEAP_ESS = 0.2  # share of the particles that a step must leave effective, to skip rungs
 LEAST_ESS = 0.5  # below this share, particles are resampled and moved
+WAIT_ESS = 0.02  # below this share, particles first move on where they are,
+PATIENCE = 10  # this often at most
 
 
 class Particles(NamedTuple):
@@ -115,34 +117,25 @@ def rejuvenate(key: PRNGKey, particles: Particles, seen: Evidence, *, rule: Rule
   return particles._replace(log_weights=jax.nn.log_softmax(moved, 0))
 
 
-def descend(
-  key: PRNGKey, particles: Particles, seen: Evidence, n: Int[Array, ''], *, rule: Rule
-) -> tuple[Particles, Array]:
-  """Takes comparison `n` down LADDER by one step, and says whether it is stuck.
+def weigh(
+  particles: Particles, seen: Evidence, n: Int[Array, ''], *, rule: Rule
+) -> tuple[Int[Array, ''], Float[Array, 'S'], Float[Array, '']]:
+  """Looks how far down LADDER comparison `n` can go: as far as enough particles stay effective.
 
-  The step leaps as far as enough particles stay effective, one rung at least.
+  Returns:
+    The rung to go to, one further at least; the particles' importance there; and their effective
+    share.
   """
-  key_resample, key_move = jax.random.split(key)
   gaps = seen.contrasts[:, n][:, None] @ jnp.exp(particles.log_weights)
   p = evidence.probability(gaps, seen.mask[:, n][:, None], particles.setting, rule=rule)
   epsilon = jnp.asarray(LADDER)[:, None]
   now = particles.rung[n]
   log_p = jnp.log(epsilon + (1 - epsilon) * p)  # [rungs, S]
   importance = particles.log_importance[None] + log_p - log_p[now][None]
-  share_left = effective_size(importance) / particles.log_importance.size
-  furthest = jnp.max(jnp.where(share_left >= LEAP_ESS, jnp.arange(LAST + 1), 0))
+  share = effective_size(importance) / particles.log_importance.size
+  furthest = jnp.max(jnp.where(share >= LEAP_ESS, jnp.arange(LAST + 1), 0))
   rung = jnp.maximum(furthest, now + 1)
-
-  def refresh(particles):
-    return rejuvenate(key_move, resample(key_resample, particles), seen, rule=rule)
-
-  is_stuck = share_left[rung] == 0
-  reached = Particles(
-    particles.log_weights, importance[rung], particles.setting, particles.rung.at[n].set(rung)
-  )
-  kept = jax.tree.map(lambda old, new: jnp.where(is_stuck, old, new), particles, reached)
-  is_low = (share_left[rung] < LEAST_ESS) & ~is_stuck
-  return jax.lax.cond(is_low, refresh, lambda same: same, kept), is_stuck
+  return rung, importance[rung], share[rung]
 
 
 def absorb(
@@ -150,8 +143,8 @@ def absorb(
 ) -> Particles:
   """Conditions the particles on comparison `n`.
 
-  One that no particle explains, not even in steps, stays on the rung it reached, short of LAST: it
-  counts as if a label had been flipped with that rung's ε, and the caller can count such.
+  One that no particle explains, not even in steps and after waiting, stays on the rung it reached,
+  short of LAST: it counts as if its label could be any with that rung's ε, and callers count such.
 
   Args:
     key: PRNG key.
@@ -162,12 +155,24 @@ def absorb(
   """
 
   def is_unfinished(carry):
-    _, particles, is_stuck = carry
-    return (particles.rung[n] < LAST) & ~is_stuck
+    _, particles, waited = carry
+    return (particles.rung[n] < LAST) & (waited <= PATIENCE)
+
+  def refresh(keys, particles):
+    return rejuvenate(keys[1], resample(keys[0], particles), seen, rule=rule)
 
   def step(carry):
-    key, particles, _ = carry
-    key, key_step = jax.random.split(key)
-    return key, *descend(key_step, particles, seen, n, rule=rule)
+    key, particles, waited = carry
+    key, *keys = jax.random.split(key, 3)
+    rung, importance, share = weigh(particles, seen, n, rule=rule)
+    is_waiting = (share == 0) | (share < WAIT_ESS) & (waited < PATIENCE)
+    rung = jnp.where(is_waiting, particles.rung[n], rung)
+    importance = jnp.where(is_waiting, particles.log_importance, importance)
+    reached = Particles(
+      particles.log_weights, importance, particles.setting, particles.rung.at[n].set(rung)
+    )
+    is_low = is_waiting | (share < LEAST_ESS)
+    moved = jax.lax.cond(is_low, refresh, lambda _, same: same, keys, reached)
+    return key, moved, waited + is_waiting
 
-  return jax.lax.while_loop(is_unfinished, step, (key, particles, jnp.array(False)))[1]
+  return jax.lax.while_loop(is_unfinished, step, (key, particles, jnp.array(0)))[1]
