@@ -135,15 +135,15 @@ class Checkpoints:
     except Exception as error:  # what a damaged file raises depends on which byte is wrong
       logging.warning('checkpoint %d of %s cannot be read: %s', step, self._folder, _line(error))
       return None
-    about = found['about']
+    about, leaves = found['about'], found['state']
     wrong = [] if about == _sealed(about) else ['its description']
-    wrong += _differences(_checksums(found['state']), about['checksums'])
+    wrong += [f'checksum of {x}' for x in _differences(_checksums(leaves), about['checksums'])]
+    # Orbax does not mind asking for one shape and getting another.
+    wrong += [f'shape of {x}' for x in abstract if leaves[x].shape != abstract[x].shape]
     if wrong:
-      logging.warning(
-        'checkpoint %d of %s was altered: checksum of %s', step, self._folder, ', '.join(wrong)
-      )
+      logging.warning('checkpoint %d of %s is not right: %s', step, self._folder, ', '.join(wrong))
       return None
-    return Restored(step, _like(like, found['state']), about['score'])
+    return Restored(step, _like(like, leaves), about['score'])
 
   def _set_aside(self, steps: list[int]) -> None:
     if not steps:
@@ -194,8 +194,13 @@ def _sealed(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _leaves(state: PyTree) -> dict[str, np.ndarray]:
+  # Orbax refuses arrays without entries, such as weights of a context of width 0.
   named, _ = jax.tree_util.tree_flatten_with_path(state)
-  return {jax.tree_util.keystr(path, simple=True, separator='.'): _plain(x) for path, x in named}
+  return {_name(path): _plain(leaf) for path, leaf in named if leaf.size}
+
+
+def _name(path: tuple[Any, ...]) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator='.')
 
 
 def _plain(leaf: Any) -> np.ndarray:
@@ -208,14 +213,13 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _like(like: PyTree, leaves: Mapping[str, np.ndarray]) -> PyTree:
-  def revive(old, new):
-    if not _is_key(old):
-      return jnp.asarray(new)
-    return jax.random.wrap_key_data(jnp.asarray(new), impl=jax.random.key_impl(old))
+  def revive(path, old):
+    if not old.size:
+      return old
+    new = jnp.asarray(leaves[_name(path)])
+    return jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if _is_key(old) else new
 
-  named = _leaves(like)
-  ordered = [leaves[name] for name in named]
-  return jax.tree.map(revive, like, jax.tree.unflatten(jax.tree.structure(like), ordered))
+  return jax.tree_util.tree_map_with_path(revive, like)
 
 
 def _checksums(leaves: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -127,16 +127,6 @@ def initial_state(
   return jax.tree.map(jnp.copy, state)
 
 
-def initial_state(
-  params: Params, optimizer: optax.GradientTransformation, objective_state: PyTree, seed: int
-) -> TrainState:
-  """Makes the state before the first update; also the form in which checkpoints are restored."""
-  step = jnp.asarray(0, jnp.int32)
-  # A copy of params: the first compiled call is given the state's buffers to write to.
-  params = jax.tree.map(jnp.array, params)
-  return TrainState(step, jax.random.key(seed), params, optimizer.init(params), objective_state)
-
-
 def check_plan(plan: Plan) -> None:
   """Refuses a plan that would not do anything."""
   if plan.num_steps < 1 or plan.steps_per_call < 1 or plan.evaluate_every < 0:

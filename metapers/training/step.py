@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from metapers.core import task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.population import Population
+from metapers.core.population import SPLITS, Population
 from metapers.core.task import Task
 from metapers.core.types import (
   Array,
@@ -70,11 +70,13 @@ def task_sampler(
     split: static.
 
   Raises:
-    ValueError: for a batch size below 1 or more shots than the support holds.
+    ValueError: for a batch size below 1, an unknown split, or more shots than the support holds.
   """
   most = population.spec.num_support
   if batch_size < 1:
     raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+  if split not in SPLITS:
+    raise ValueError(f'split must be one of {", ".join(SPLITS)}, got {split!r}')
   if shots != 'uniform' and not (isinstance(shots, int) and 0 <= shots <= most):
     raise ValueError(f"shots must be 'uniform' or a number in 0..{most}, got {shots!r}")
 
@@ -107,8 +109,10 @@ def meta_loss(
       smaller than that.
 
   Raises:
-    ValueError: when traced, for a batch that does not divide.
+    ValueError: for a chunk size below 1; when traced, for a batch that does not divide.
   """
+  if chunk_size < 1:
+    raise ValueError(f'chunk_size must be at least 1, got {chunk_size}')
 
   def batch_loss(params, objective_state, batch):
     num_tasks = batch.keys.shape[0]

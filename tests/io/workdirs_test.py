@@ -28,7 +28,11 @@ def test_the_same_config_may_claim_again(tmp_path):
 
 def test_every_difference_is_shown_with_both_values(tmp_path):
   workdirs.claim(tmp_path, CONFIG)
-  other = {**changed(learner={'name': 'cnp'}, population={'alpha': 0.1}), 'data': 'another', 'new': 1}
+  other = {
+    **changed(learner={'name': 'cnp'}, population={'alpha': 0.1}),
+    'data': 'another',
+    'new': 1,
+  }
   with pytest.raises(ValueError) as error:
     workdirs.claim(tmp_path, other)
   for part in (
@@ -56,14 +60,16 @@ def test_only_the_steps_of_training_may_grow(tmp_path):
   workdirs.claim(tmp_path, changed(training={'num_steps': 200}))
   with pytest.raises(ValueError, match=r'num_steps: 200 there, 100 now \(a run can be extended'):
     workdirs.claim(tmp_path, CONFIG)
-  longer = changed(learner={'kwargs': {'num_steps': 9, 'hidden': (8, 8)}}, training={'num_steps': 200})
+  longer = changed(
+    learner={'kwargs': {'num_steps': 9, 'hidden': (8, 8)}}, training={'num_steps': 200}
+  )
   with pytest.raises(ValueError, match=r'learner.kwargs.num_steps: 5 there, 9 now\)'):
     workdirs.claim(tmp_path, longer)
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
   (tmp_path / 'thesis.tex').write_text('precious')
-  with pytest.raises(ValueError, match='is not empty and holds no config.json'):
+  with pytest.raises(ValueError, match=r'is not empty and holds no config\.json'):
     workdirs.claim(tmp_path, CONFIG)
   assert [path.name for path in tmp_path.iterdir()] == ['thesis.tex']
 
@@ -75,7 +81,7 @@ def test_a_claim_that_was_killed_half_way_can_be_made_again(tmp_path):
 
 
 def test_reading_says_what_is_wrong(tmp_path):
-  with pytest.raises(ValueError, match='config.json does not exist; give the workdir of a run'):
+  with pytest.raises(ValueError, match=r'config\.json does not exist; give the workdir of a run'):
     workdirs.read(tmp_path)
   (tmp_path / 'config.json').write_text('{"lear')
   with pytest.raises(ValueError, match='is not JSON'):

@@ -123,7 +123,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(
   checkpoints = Checkpoints(tmp_path, {})
   with pytest.raises(FloatingPointError, match=r'^point: the loss of step 10 is (nan|inf)'):
     small_runs.point(loop.Plan(12, 4, 4), optimizer=exploding(at=9), checkpoints=checkpoints)
-  found = checkpoints.restore(loop.initial_state({'w': jnp.zeros(3)}, exploding(9), jnp.array(0), 0))
+  found = checkpoints.restore(
+    loop.initial_state({'w': jnp.zeros(3)}, exploding(9), jnp.array(0), 0)
+  )
   checkpoints.close()
   assert found.step == 8
   expected = small_runs.point(loop.Plan(8, 4), optimizer=exploding(at=9))

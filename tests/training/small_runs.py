@@ -25,31 +25,25 @@ def config(plan):
   return {'learner': 'pooled', 'training': {'num_steps': plan.num_steps}}
 
 
-def pooled(workdir, plan=PLAN, **changes):
-  """Trains the linear pooled learner in a workdir (None keeps nothing)."""
+def pooled(workdir):
+  """Trains the linear pooled learner in a workdir."""
   learner = learners.make('pooled', num_features=4, hidden=())
-  loss = step.meta_loss(learner, objectives.mean(), mesh=devices.task_mesh(), chunk_size=4)
-  options = dict(
-    evaluate=lambda params, step: {'score': -abs(step - BEST_STEP), 'odd': step % 2},
-    writer=workdir and (lambda start: MetricsWriter(workdir, from_step=start)),
-    checkpoints=workdir and Checkpoints(workdir, config(plan)),
-    progress=False,
-    name='pooled',
-  )
-  options |= changes
+  checkpoints = Checkpoints(workdir, config(PLAN))
   try:
     return loop.fit(
       learner.init(jax.random.key(0)),
-      loss,
+      step.meta_loss(learner, objectives.mean(), mesh=devices.task_mesh(), chunk_size=4),
       step.task_sampler(POPULATION, batch_size=8),
       POPULATION.arrays,
       optax.adam(1e-2),
-      plan=plan,
-      **options,
+      plan=PLAN,
+      evaluate=lambda params, step: {'score': -abs(step - BEST_STEP), 'odd': step % 2},
+      writer=lambda start: MetricsWriter(workdir, from_step=start),
+      checkpoints=checkpoints,
+      progress=False,
     )
   finally:
-    if options['checkpoints']:
-      options['checkpoints'].close()
+    checkpoints.close()
 
 
 def noise_sampler(arrays, key):

@@ -1,0 +1,149 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import small_runs
+
+from metapers import learners
+from metapers.core import task
+from metapers.populations import toy
+from metapers.training import devices, objectives, step
+
+POPULATION = toy.two_tastes()
+KEY = jax.random.key(5)
+
+
+@functools.cache
+def draw(**options):
+  options = {'batch_size': 64} | options
+  return jax.jit(step.task_sampler(POPULATION, **options))(POPULATION.arrays, KEY)
+
+
+def loss_of(learner, chunk_size, objective=None):
+  objective = objective or objectives.mean()
+  mesh = devices.task_mesh()
+  return jax.jit(step.meta_loss(learner, objective, mesh=mesh, chunk_size=chunk_size))
+
+
+def maml():
+  return learners.make('maml', num_features=4, hidden=(3,))
+
+
+def pooled():
+  return learners.make('pooled', num_features=4, hidden=())
+
+
+def test_the_first_users_of_a_batch_do_not_depend_on_its_size():
+  small, large = draw(batch_size=6), draw()
+  first = task.take(large, jnp.arange(6))
+  assert small_runs.same_bits(small.tasks, first.tasks)
+  assert jnp.array_equal(small.keys, first.keys)
+
+
+def test_users_and_keys_of_a_batch_differ():
+  batch = draw()
+  assert len(np.unique(batch.tasks.user)) > 20
+  assert len(np.unique(jax.random.key_data(batch.keys), axis=0)) == 64
+
+
+def test_uniform_shots_reach_from_none_to_all():
+  kept = np.bincount(task.num_comparisons(draw(batch_size=900).tasks.support), minlength=9)
+  assert kept.sum() == 900 and len(kept) == 9
+  # 100 expected of each; the standard deviation is below 10.
+  assert kept.min() > 55 and kept.max() < 145
+
+
+def test_fixed_shots_are_kept_and_change_nothing_else():
+  fixed, free = draw(shots=3), draw()
+  assert (task.num_comparisons(fixed.tasks.support) == 3).all()
+  assert small_runs.same_bits(fixed.tasks.query, free.tasks.query)
+
+
+def test_the_split_decides_on_the_users():
+  assert (draw().tasks.user < POPULATION.spec.num_users).all()
+  assert (draw(split='validation').tasks.user == POPULATION.spec.num_users).all()
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'batch_size': 0}, 'batch_size must be at least 1, got 0'),
+    ({'shots': 9}, r"'uniform' or a number in 0\.\.8, got 9"),
+    ({'shots': -1}, 'got -1'),
+    ({'shots': 'all'}, "got 'all'"),
+    ({'split': 'dev'}, "split must be one of train, validation, test, got 'dev'"),
+  ],
+)
+def test_bad_options_are_refused(options, message):
+  with pytest.raises(ValueError, match=message):
+    step.task_sampler(POPULATION, **({'batch_size': 2} | options))
+
+
+def test_the_loss_of_a_batch_is_that_of_a_loop_over_its_users():
+  learner, batch = maml(), draw(batch_size=6)
+  params = learner.init(KEY)
+  value, (state, metrics) = loss_of(learner, 3)(params, (), batch)
+  each = jax.jit(learner.loss)
+  single = [
+    each(params, task.take(batch.tasks, index), batch.keys[index]) for index in range(6)
+  ]  # fmt: skip
+  np.testing.assert_allclose(value, np.mean([loss for loss, _ in single]), rtol=1e-5)
+  accuracy = np.mean([metrics['accuracy'] for _, metrics in single])
+  np.testing.assert_allclose(metrics['accuracy'], accuracy, rtol=1e-5)
+  assert state == ()
+
+
+def test_the_objective_gets_losses_and_users_in_order_and_carries_its_state():
+  learner, batch = pooled(), draw(batch_size=6)
+  params = learner.init(KEY)
+
+  def apply(losses, groups, state):
+    return losses @ groups, {'losses': losses, 'groups': groups, 'count': state['count'] + 1}
+
+  objective = objectives.Objective(lambda: {'count': 0}, apply)
+  _, (whole, _) = loss_of(learner, 6, objective)(params, {'count': 4}, batch)
+  _, (chunked, _) = loss_of(learner, 2, objective)(params, {'count': 4}, batch)
+  assert whole['count'] == 5
+  np.testing.assert_array_equal(chunked['groups'], batch.tasks.user)
+  np.testing.assert_allclose(chunked['losses'], whole['losses'], rtol=1e-5)
+
+
+def test_the_size_of_chunks_changes_neither_loss_nor_gradient():
+  learner, batch = pooled(), draw(batch_size=6)
+  params = learner.init(KEY)
+
+  def gradient(size):
+    return jax.jit(jax.value_and_grad(loss_of(learner, size), has_aux=True))(params, (), batch)
+
+  (expected, _), expected_grads = gradient(100)
+  for size in (1, 3):
+    (value, _), grads = gradient(size)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), grads, expected_grads)
+
+
+def test_a_batch_that_leaves_a_rest_is_refused():
+  learner = pooled()
+  with pytest.raises(ValueError, match=r'6 users does not divide into chunks of 4 .*multiple of 4'):
+    loss_of(learner, 4)(learner.init(KEY), (), draw(batch_size=6))
+
+
+@pytest.mark.parametrize('chunk_size', [0, -2])
+def test_chunks_without_users_are_refused(chunk_size):
+  with pytest.raises(ValueError, match=f'chunk_size must be at least 1, got {chunk_size}'):
+    loss_of(maml(), chunk_size)
+
+
+def test_a_step_draws_from_its_own_key_and_counts():
+  advance = step.make_step(small_runs.squared, small_runs.noise_sampler, optax.sgd(0.1))
+  params, seed_key = {'w': jnp.zeros(3)}, jax.random.key(1)
+  state = step.TrainState(jnp.asarray(7), seed_key, params, optax.sgd(0.1).init(params), 0)
+  after, metrics = advance(state, jnp.arange(3.0))
+  batch = small_runs.noise_sampler(jnp.arange(3.0), jax.random.fold_in(seed_key, 7))
+  gradient = jax.grad(lambda p: small_runs.squared(p, 0, batch)[0])(params)['w']
+  np.testing.assert_allclose(after.params['w'], -0.1 * gradient, rtol=1e-6)
+  np.testing.assert_allclose(metrics['gradient_norm'], jnp.linalg.norm(gradient), rtol=1e-6)
+  assert (after.step, after.objective_state, after.seed_key) == (8, 1, seed_key)
