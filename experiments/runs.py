@@ -18,7 +18,7 @@ from metapers.evaluation import adaptation, metrics
 from metapers.io import workdirs
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
-from metapers.training import devices, loop, objectives, step
+from metapers.training import loop, meta_training, objectives
 
 
 class Run(NamedTuple):
@@ -90,19 +90,17 @@ def train(
   population = build.population(config)
   learner = build.learner(config, population.spec)
   part = config.training
-  mesh = devices.task_mesh()
-  objective = objectives.mean()
   checkpoints = None
   if workdir is not None:
     checkpoints = Checkpoints(workdir, identity(config, population), keep=part.keep_checkpoints)
-  result = loop.fit(
-    learner.init(jax.random.key(config.seed)),
-    step.meta_loss(learner, objective, mesh=mesh, chunk_size=part.chunk_size),
-    step.task_sampler(population, batch_size=part.batch_size, shots=part.shots),
-    population.arrays,
+  result = meta_training.meta_train(
+    learner,
+    population,
     build.optimizer(part),
     plan=loop.Plan(part.num_steps, part.steps_per_call, part.evaluate_every),
-    objective_state=objective.init(),
+    batch_size=part.batch_size,
+    chunk_size=part.chunk_size,
+    shots=part.shots,
     seed=config.seed,
     name=config.learner.name,
     evaluate=validation(config, learner, population),

@@ -46,7 +46,6 @@ def base(population: Config, learner: Config) -> Config:
     'clip_norm': 1.0,
     'steps_per_call': 100,
     'evaluate_every': 500,
-    'checkpoint_every': 500,
     'keep_checkpoints': 2,
   }
   config.evaluation = {
