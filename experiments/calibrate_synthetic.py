@@ -1,6 +1,6 @@
 """Finds the constants of the synthetic store, and prints them for synthetic_constants.py.
 
-python -m experiments.calibrate_synthetic [--restart]  (ten minutes or so on one core)
+python -m experiments.calibrate_synthetic [--restart]  (two minutes a step on one core)
 
 1. Loadings and habits, by least squares on the published table of diversity, over fresh prompts and
    over the test prompts of the default store, with common random numbers. They are shrunk towards a
