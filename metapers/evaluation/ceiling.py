@@ -145,7 +145,7 @@ def check(
       )
 
 
-def smooth(counts: Float[Array, 'L T N K'], mask: Bool[Array, 'T N K']) -> Float[Array, 'L T N K']:
+def smooth(counts: Float[Array, 'T N K'], mask: Bool[Array, 'T N K']) -> Float[Array, 'T N K']:
   """Turns expected numbers of particles into log-probabilities, with one uniform particle more."""
   uniform = mask / jnp.maximum(mask.sum(-1, keepdims=True), 1)
   smoothed = masked.fill(counts, mask) + uniform
@@ -168,8 +168,8 @@ def standard_error(gap: Float[Array, 'L T']) -> Float[Array, 'L']:
 def summarise(tasks: Task, beliefs: Belief) -> tuple[Predictions, Diagnostics]:
   """Puts the two halves together, and tells by their difference how far they can be trusted."""
   mask = tasks.query.candidates.mask
-  log_p = smooth(beliefs.counts.sum(0), mask)
-  halves = jax.vmap(smooth, (0, None))(beliefs.counts, mask)
+  log_p = jax.vmap(smooth, (0, None))(beliefs.counts.sum(0), mask)
+  halves = jax.vmap(jax.vmap(smooth, (0, None)), (0, None))(beliefs.counts, mask)
   judged = jax.vmap(jax.vmap(judge, (0, None)), (0, None))(halves, tasks.query)
   accuracy, nll = (first - second for first, second in judged)  # [L, T]
   diagnostics = Diagnostics(
