@@ -134,7 +134,7 @@ def restored(workdir: str | os.PathLike) -> tuple[Config, Run]:
   population = build.population(config)
   learner = build.learner(config, population.spec)
   optimizer = build.optimizer(config.training)
-  checkpoints = Checkpoints(workdir, identity(config, population))
+  checkpoints = Checkpoints(workdir, identity(config, population), read_only=True)
   like = loop.initial_state(learner.init(jax.random.key(0)), optimizer, objectives.mean().init(), 0)
   found = checkpoints.best(like) or checkpoints.restore(like)
   checkpoints.close()

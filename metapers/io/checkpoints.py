@@ -10,18 +10,16 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
-from orbax.checkpoint import checkpoint_managers
 
 from metapers.core.types import PyTree
-from metapers.io import workdirs
+from metapers.io import leaves, workdirs
 
 SET_ASIDE = 'set_aside'
 BEGUN = 'checkpoints_begun'  # an empty file: something was saved here once
@@ -42,26 +40,34 @@ class Checkpoints:
     workdir: of the run; made if missing. Its config must be this one, see `workdirs.claim`.
     config: the resolved config as plain nested dicts; what must agree for a run to go on.
     keep: how many of the last to keep, besides the best.
+    read_only: change nothing on disk, so that a run may go on saving there meanwhile.
 
   Raises:
-    ValueError: if the folder holds a run of another config, or something else.
+    ValueError: if the folder holds a run of another config, or something else; if `keep` is 0.
   """
 
-  def __init__(self, workdir: str | os.PathLike, config: Mapping[str, Any], *, keep: int = 2):
-    self.config = workdirs.claim(workdir, config)
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    config: Mapping[str, Any],
+    *,
+    keep: int = 2,
+    read_only: bool = False,
+  ):
+    if keep < 1:
+      raise ValueError(f'keep must be at least 1, to go on from, got {keep}')
+    self.config = (workdirs.verify if read_only else workdirs.claim)(workdir, config)
+    self._read_only = read_only
     self._folder = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._begun = self._folder.parent / BEGUN
-    policies = checkpoint_managers
-    best = policies.BestN(
-      get_metric_fn=lambda m: m['score'], n=1, keep_checkpoints_without_metrics=False
-    )
+    self._scores: dict[int, float | None] = {}
     self._options = ocp.CheckpointManagerOptions(
-      best_fn=lambda metrics: metrics['score'],  # else orbax forgets scores on a restart
-      preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
-      cleanup_tmp_directories=True,
+      preservation_policy=_LastAndBest(keep, self._scores),
+      create=not read_only,
+      cleanup_tmp_directories=not read_only,  # one of them may be a save under way
       enable_async_checkpointing=True,
     )
-    self._manager = ocp.CheckpointManager(self._folder, options=self._options)
+    self._open()
 
   def save(self, step: int, state: PyTree, *, score: float | None = None) -> None:
     """Starts saving a state; returns when its arrays are copied, not when they are on disk.
@@ -71,18 +77,21 @@ class Checkpoints:
       state: pytree of arrays; PRNG keys may be among them.
       score: of this state's evaluation, higher is better; the best is kept.
     """
-    leaves = _leaves(state)
-    about = _sealed({'checksums': _checksums(leaves), 'config': self.config, 'score': score})
-    items = ocp.args.Composite(state=ocp.args.StandardSave(leaves), about=ocp.args.JsonSave(about))
-    metrics = None if score is None else {'score': score}
-    if not self._manager.save(step, args=items, metrics=metrics, force=True):
+    if self._read_only:
+      raise ValueError(f'{self._folder} was opened with read_only=True; nothing is saved there')
+    arrays = leaves.named(state)
+    checksums = leaves.checksums(arrays)
+    about = _sealed({'checksums': checksums, 'config': self.config, 'score': score})
+    items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about))
+    self._scores[step] = score
+    if not self._manager.save(step, args=items, force=True):
       raise RuntimeError(f'orbax did not save step {step} in {self._folder}')
     self._note_begun()
 
   def restore(self, like: PyTree) -> Restored | None:
     """Restores the newest checkpoint that verifies; None if nothing was ever saved.
 
-    Newer ones that do not verify are named in a warning and set aside.
+    Those that do not verify are named in a warning and set aside, lest one be kept as the best.
 
     Args:
       like: a state of the same structure, shapes and dtypes.
@@ -90,19 +99,21 @@ class Checkpoints:
     Raises:
       ValueError: if there are checkpoints and none verifies.
     """
+    self.wait()
+    newest, damaged = None, []
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
       found = self._verified(step, like)
-      if found is not None:
-        self._note_begun()
-        self._set_aside([later for later in steps if later > step])
-        return found
-    if steps or self._begun.exists():
+      newest = newest or found
+      damaged += [] if found else [step]
+    if newest is None and (steps or self._begun.exists()):
       raise ValueError(
         f'of the checkpoints in {self._folder} none is whole (found: {steps}); restore them from a '
         'copy, or start again in another workdir'
       )
-    return None
+    if newest and damaged and not self._read_only:
+      self._set_aside(damaged)
+    return newest
 
   def best(self, like: PyTree) -> Restored | None:
     """Restores the checkpoint with the highest score among those that verify; None without any."""
@@ -120,34 +131,51 @@ class Checkpoints:
     self.wait()
     self._manager.close()
 
+  def _open(self) -> None:
+    self._manager = ocp.CheckpointManager(self._folder, options=self._options)
+    self._scores.clear()
+    for step in self._manager.all_steps():
+      about = self._about(step)
+      self._scores[step] = about['score'] if about else None
+
   def _note_begun(self) -> None:
-    if self._manager.all_steps():
+    # Looks at the disk: orbax lists a step before it is there, and a kill may come between.
+    if not self._read_only and any(x.name.isdecimal() for x in self._folder.iterdir()):
       self._begun.touch()
 
-  def _verified(self, step: int, like: PyTree) -> Restored | None:
-    wanted = _leaves(like)
-    abstract = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in wanted.items()}
-    items = ocp.args.Composite(
-      state=ocp.args.StandardRestore(abstract), about=ocp.args.JsonRestore()
-    )
+  def _about(self, step: int) -> dict[str, Any] | None:
+    items = ocp.args.Composite(about=ocp.args.JsonRestore())
     try:
-      found = self._manager.restore(step, args=items)
+      about = self._manager.restore(step, args=items)['about']
     except Exception as error:  # what a damaged file raises depends on which byte is wrong
       logging.warning('checkpoint %d of %s cannot be read: %s', step, self._folder, _line(error))
       return None
-    about, leaves = found['about'], found['state']
-    wrong = [] if about == _sealed(about) else ['its description']
-    wrong += [f'checksum of {x}' for x in _differences(_checksums(leaves), about['checksums'])]
+    if not isinstance(about, dict) or about != _sealed(about):
+      logging.warning('checkpoint %d of %s: its description is altered', step, self._folder)
+      return None
+    return about
+
+  def _verified(self, step: int, like: PyTree) -> Restored | None:
+    about = self._about(step)
+    if about is None:
+      return None
+    wanted = {x: jax.ShapeDtypeStruct(y.shape, y.dtype) for x, y in leaves.named(like).items()}
+    items = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
+    try:
+      found = self._manager.restore(step, args=items)['state']
+    except Exception as error:  # as above
+      logging.warning('checkpoint %d of %s cannot be read: %s', step, self._folder, _line(error))
+      return None
+    altered = leaves.differences(leaves.checksums(found), about['checksums'])
+    wrong = [f'checksum of {name}' for name in altered]
     # Orbax does not mind asking for one shape and getting another.
-    wrong += [f'shape of {x}' for x in abstract if leaves[x].shape != abstract[x].shape]
+    wrong += [f'shape of {name}' for name in wanted if found[name].shape != wanted[name].shape]
     if wrong:
       logging.warning('checkpoint %d of %s is not right: %s', step, self._folder, ', '.join(wrong))
       return None
-    return Restored(step, _like(like, leaves), about['score'])
+    return Restored(step, leaves.like(like, found), about['score'])
 
   def _set_aside(self, steps: list[int]) -> None:
-    if not steps:
-      return
     self._manager.close()
     for step in steps:
       target = self._folder.parent / SET_ASIDE / str(step)
@@ -155,7 +183,21 @@ class Checkpoints:
       shutil.rmtree(target, ignore_errors=True)
       target.parent.mkdir(exist_ok=True)
       (self._folder / str(step)).rename(target)
-    self._manager = ocp.CheckpointManager(self._folder, options=self._options)
+    self._open()
+
+
+class _LastAndBest(NamedTuple):
+  """What orbax shall preserve; its own BestN believes a file of scores without a checksum."""
+
+  keep: int
+  scores: Mapping[int, float | None]
+
+  def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+    del context
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    ranked = [(self.scores[step], step) for step in steps if self.scores[step] is not None]
+    kept = {*steps[-self.keep :], max(ranked, default=(None, None))[1]}
+    return [step in kept for step in steps]
 
 
 class InMemory:
@@ -184,56 +226,13 @@ class InMemory:
 
 
 def _rank(restored: Restored) -> tuple[float | None, int]:
-  return restored.score, restored.step  # of equals the latest, which orbax keeps too
+  return restored.score, restored.step  # of equals the latest
 
 
 def _sealed(about: Mapping[str, Any]) -> dict[str, Any]:
   content = {name: value for name, value in about.items() if name != 'seal'}
   described = json.dumps(content, sort_keys=True).encode()
   return {**content, 'seal': hashlib.sha256(described).hexdigest()}
-
-
-def _leaves(state: PyTree) -> dict[str, np.ndarray]:
-  # Orbax refuses arrays without entries, such as weights of a context of width 0.
-  named, _ = jax.tree_util.tree_flatten_with_path(state)
-  return {_name(path): _plain(leaf) for path, leaf in named if leaf.size}
-
-
-def _name(path: tuple[Any, ...]) -> str:
-  return jax.tree_util.keystr(path, simple=True, separator='.')
-
-
-def _plain(leaf: Any) -> np.ndarray:
-  # A copy: on a CPU the view would be of a buffer that the next step is given to write to.
-  return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-
-
-def _is_key(leaf: Any) -> bool:
-  return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _like(like: PyTree, leaves: Mapping[str, np.ndarray]) -> PyTree:
-  def revive(path, old):
-    if not old.size:
-      return old
-    new = jnp.asarray(leaves[_name(path)])
-    return jax.random.wrap_key_data(new, impl=jax.random.key_impl(old)) if _is_key(old) else new
-
-  return jax.tree_util.tree_map_with_path(revive, like)
-
-
-def _checksums(leaves: Mapping[str, np.ndarray]) -> dict[str, str]:
-  def checksum(array):
-    array = np.ascontiguousarray(array)
-    described = f'{array.dtype} {array.shape} '.encode()
-    return hashlib.sha256(described + array.tobytes()).hexdigest()
-
-  return {name: checksum(np.asarray(leaf)) for name, leaf in leaves.items()}
-
-
-def _differences(actual: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
-  names = sorted(set(actual) | set(expected))
-  return [name for name in names if actual.get(name) != expected.get(name)]
 
 
 def _line(error: Exception) -> str:

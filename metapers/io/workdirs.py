@@ -33,10 +33,21 @@ def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, An
   path = folder / 'config.json'
   wanted = json.loads(json.dumps(config))
   if path.exists():
-    compare(folder, read(folder), wanted)
+    verify(folder, config)
   elif folder.exists() and not all(_is_leftover(entry) for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no config.json; give an empty workdir')
   files.write_atomically(path, json.dumps(wanted, indent=2) + '\n')
+  return wanted
+
+
+def verify(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
+  """Makes sure, as `claim` does, that a folder belongs to a config; takes and writes nothing.
+
+  Raises:
+    ValueError: if it belongs to another config, or to none.
+  """
+  wanted = json.loads(json.dumps(config))
+  compare(pathlib.Path(workdir), read(workdir), wanted)
   return wanted
 
 

@@ -1,5 +1,8 @@
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from typing import NamedTuple
 
 import jax
@@ -7,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metapers.io.checkpoints import BEGUN, SET_ASIDE, Checkpoints, InMemory
+from metapers.io.checkpoints import SET_ASIDE, Checkpoints, InMemory
 
 CONFIG = {'learner': 'any'}
+KILLED = 9
 # Reads of damaged files that tensorstore gives up come back to an event loop that orbax closed.
 pytestmark = pytest.mark.filterwarnings(
   'ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning'
@@ -221,16 +225,81 @@ def test_lost_checkpoints_are_no_fresh_start(workdir):
   checkpoints.close()
 
 
-def test_a_first_save_that_was_killed_is_a_fresh_start(workdir):
-  step = workdir / 'checkpoints' / '3'
-  shutil.move(step, step.with_name('3.orbax-checkpoint-tmp'))
-  for other in ('1', '2'):
-    shutil.rmtree(workdir / 'checkpoints' / other)
-  (workdir / BEGUN).unlink()
-  checkpoints = Checkpoints(workdir, CONFIG)
+def test_a_first_save_that_was_killed_is_a_fresh_start(tmp_path):
+  died = subprocess.run([sys.executable, __file__, tmp_path], timeout=60, check=False)
+  assert died.returncode == KILLED
+  checkpoints = Checkpoints(tmp_path, CONFIG)
   assert checkpoints.restore(state(0)) is None
-  checkpoints.save(3, state(3))
+  checkpoints.save(1, state(1))
+  checkpoints.wait()
+  assert_same(checkpoints.restore(state(0)).state, state(1))
   checkpoints.close()
+
+
+def test_of_whatever_file_is_cut_short_the_state_is_right_or_refused(workdir):
+  folder = workdir / 'checkpoints' / '3'
+  checkpoints = Checkpoints(workdir, CONFIG, read_only=True)
+  files = [path for path in folder.rglob('*') if path.is_file() and path.stat().st_size]
+  steps = set()
+  for path in files:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    found = checkpoints.restore(state(0))
+    assert_same(found.state, state(found.step))
+    steps.add(found.step)
+    path.write_bytes(whole)
+  assert steps == {2, 3}
+  checkpoints.close()
+
+
+def test_a_damaged_best_is_set_aside_and_the_next_best_kept(workdir):
+  flip_middle(workdir / 'checkpoints' / '1')
+  checkpoints = Checkpoints(workdir, CONFIG)
+  assert checkpoints.restore(state(0)).step == 3
+  for step in (4, 5, 6):
+    checkpoints.save(step, state(step), score=-9.0)
+  assert checkpoints.best(state(0)).step == 2
+  checkpoints.close()
+  assert (workdir / SET_ASIDE / '1').is_dir()
+
+
+def listing(folder):
+  return {path: path.stat().st_mtime_ns for path in folder.rglob('*')}
+
+
+def test_read_only_changes_nothing_on_disk(workdir):
+  truncate(workdir / 'checkpoints' / '3')
+  under_way = workdir / 'checkpoints' / '4.orbax-checkpoint-tmp'
+  shutil.copytree(workdir / 'checkpoints' / '2', under_way)
+  before = listing(workdir)
+  checkpoints = Checkpoints(workdir, CONFIG, read_only=True)
+  assert checkpoints.restore(state(0)).step == 2
+  assert checkpoints.best(state(0)).step == 1
+  with pytest.raises(ValueError, match='opened with read_only=True'):
+    checkpoints.save(5, state(5))
+  checkpoints.close()
+  assert listing(workdir) == before
+
+
+def test_read_only_finds_nothing_before_the_first_save(tmp_path):
+  Checkpoints(tmp_path, CONFIG).close()
+  checkpoints = Checkpoints(tmp_path, CONFIG, read_only=True)
+  assert checkpoints.best(state(0)) is None
+  assert checkpoints.restore(state(0)) is None
+  checkpoints.close()
+
+
+@pytest.mark.parametrize('config', [None, {'learner': 'other'}])
+def test_read_only_refuses_a_workdir_of_another_config_or_none(tmp_path, config):
+  if config:
+    Checkpoints(tmp_path, config).close()
+  with pytest.raises(ValueError, match=r'does not exist|another config'):
+    Checkpoints(tmp_path, CONFIG, read_only=True)
+
+
+def test_to_keep_none_is_refused(tmp_path):
+  with pytest.raises(ValueError, match='keep must be at least 1'):
+    Checkpoints(tmp_path, CONFIG, keep=0)
 
 
 def test_a_state_of_another_form_is_refused(opened):
@@ -251,3 +320,9 @@ def test_in_memory_keeps_a_copy_of_the_best():
     kept.save(step, params + step, score=score)
   assert (kept.best(params).step, kept.best(params).score) == (3, 5.0)
   np.testing.assert_array_equal(kept.best(params).state, np.full(3, 3.0))
+
+
+if __name__ == '__main__':
+  # So large that the save, which has only begun, cannot end before the process does.
+  Checkpoints(sys.argv[1], CONFIG).save(1, jnp.zeros((4096, 4096)))
+  os._exit(KILLED)
