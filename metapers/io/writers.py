@@ -1,9 +1,11 @@
 """Where a run's numbers go: metrics.jsonl, and TensorBoard."""
 
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import tensorboardX
 
@@ -28,10 +30,15 @@ class MetricsWriter:
     )
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Writes numbers reached after `step` updates."""
-    self._lines.write(json.dumps({'step': step, **scalars}) + '\n')
+    """Writes numbers reached after `step` updates.
+
+    JSON has no word for NaN and infinities: they become null, and TensorBoard leaves them out.
+    """
+    finite = {name: value for name, value in scalars.items() if math.isfinite(value)}
+    record = {'step': step, **dict.fromkeys(scalars), **finite}
+    self._lines.write(json.dumps(record, allow_nan=False) + '\n')
     self._lines.flush()
-    for name, value in scalars.items():
+    for name, value in finite.items():
       self._board.add_scalar(name, value, step)
 
   def close(self) -> None:
@@ -40,8 +47,11 @@ class MetricsWriter:
     self._board.close()
 
 
-def read_metrics(workdir: str | os.PathLike) -> list[dict[str, int | float]]:
-  """Reads metrics.jsonl; a last line that a crash cut short is left out."""
+def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+  """Reads metrics.jsonl, where None is a number that was not finite.
+
+  A last line that a crash cut short is left out.
+  """
   path = pathlib.Path(workdir) / 'metrics.jsonl'
   if not path.exists():
     return []

@@ -1,6 +1,5 @@
 """What a run says of itself while it runs: a progress bar, and metrics written one call late."""
 
-import math
 from collections.abc import Callable, Mapping
 
 import jax
@@ -9,6 +8,8 @@ import tqdm
 
 from metapers.core.types import Metrics
 from metapers.io.writers import MetricsWriter
+
+WATCHED = ('loss', 'gradient_norm', 'parameter_norm')
 
 
 class Log:
@@ -48,19 +49,21 @@ class Log:
     """Waits for the call under way, checks its losses and writes its mean metrics.
 
     Raises:
-      FloatingPointError: for a loss or a gradient that is not finite, naming learner and step.
+      FloatingPointError: for a loss, a gradient or parameters that are not finite, naming learner
+        and step.
     """
     if self._pending is None:
       return
     fetched, self._pending = jax.device_get(self._pending), None
     fetched = {name: values[: self._size] for name, values in fetched.items()}
-    finite = np.isfinite(fetched['loss']) & np.isfinite(fetched['gradient_norm'])
+    watched = {name: fetched[name] for name in WATCHED}
+    finite = np.all([np.isfinite(values) for values in watched.values()], 0)
     if not finite.all():
       bad = int(np.argmin(finite))  # the first
+      values = ', '.join(f'{name} {values[bad]}' for name, values in watched.items())
       raise FloatingPointError(
-        f'{self.name}: the loss of step {self.step - self._size + bad} is {fetched["loss"][bad]}, '
-        f'its gradient norm {fetched["gradient_norm"][bad]}; the last checkpoint is from before. '
-        'Lower the learning rate, or look for extreme features'
+        f'{self.name}: step {self.step - self._size + bad} is not finite ({values}); the last '
+        'checkpoint is from before. Lower the learning rate, or look for extreme features'
       )
     means = {name: float(np.mean(values)) for name, values in fetched.items()}
     self.write(means)
@@ -68,10 +71,9 @@ class Log:
     self._bar.set_postfix(loss=f'{means["loss"]:.3f}')
 
   def write(self, numbers: Mapping[str, float]) -> None:
-    """Writes the finite ones of the numbers reached after `step`; JSON knows no others."""
+    """Writes the numbers reached after `step`."""
     if self._writer:
-      finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
-      self._writer.write(self.step, finite)
+      self._writer.write(self.step, numbers)
 
   def close(self) -> None:
     """Ends the bar and closes the writer."""

@@ -122,17 +122,29 @@ def meta_loss(
         f'a batch of {num_tasks} users does not divide into chunks of {chunk_size} on '
         f'{mesh.size} devices: make batch_size a multiple of {chunk_size * mesh.size}'
       )
-    chunks = jax.tree.map(lambda x: x.reshape(num_tasks // at_once, at_once, *x.shape[1:]), batch)
-    chunks = devices.shard(chunks, mesh, axis=1)
+    batch = devices.shard(batch, mesh, axis=0)
+    chunks = devices.shard(in_chunks(batch, num_tasks // at_once), mesh, axis=1)
 
     def chunk_loss(chunk):
       return jax.vmap(learner.loss, (None, 0, 0))(params, chunk.tasks, chunk.keys)
 
     losses, metrics = jax.lax.map(chunk_loss, chunks)  # [chunks, at_once]
-    value, objective_state = objective.apply(losses.ravel(), batch.tasks.user, objective_state)
+    value, objective_state = objective.apply(losses.T.ravel(), batch.tasks.user, objective_state)
     return value, (objective_state, jax.tree.map(jnp.mean, metrics))
 
   return batch_loss
+
+
+def in_chunks(batch: PyTree, num_chunks: int) -> PyTree:
+  """Divides the leading axis T: chunk i of C takes the users i, i + C, i + 2 C, ...
+
+  Each device holds a block of users and keeps it: every chunk takes a share of every block.
+  """
+
+  def split(x):
+    return jnp.swapaxes(x.reshape(len(x) // num_chunks, num_chunks, *x.shape[1:]), 0, 1)
+
+  return jax.tree.map(split, batch)
 
 
 def make_step(
@@ -140,7 +152,8 @@ def make_step(
 ) -> Step:
   """Makes `(state, arrays) -> (state, metrics)`: draw a batch, take its gradient, update.
 
-  Metrics are those of the batch loss, with 'loss' and 'gradient_norm'.
+  Metrics are those of the batch loss, with 'loss', 'gradient_norm' (before the update) and
+  'parameter_norm' (after it); a norm is finite only where all entries are.
   """
 
   def step(state, arrays):
@@ -150,8 +163,8 @@ def make_step(
     )
     updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    norm = optax.tree.norm(gradient)
+    norms = {'gradient_norm': optax.tree.norm(gradient), 'parameter_norm': optax.tree.norm(params)}
     state = TrainState(state.step + 1, state.seed_key, params, optimizer_state, objective_state)
-    return state, {**metrics, 'loss': loss, 'gradient_norm': norm}
+    return state, {**metrics, 'loss': loss, **norms}
 
   return step

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -46,6 +47,17 @@ def test_a_last_line_that_was_cut_short_is_dropped(tmp_path, torn):
   assert steps(tmp_path) == [2, 4]
   write(tmp_path, [6], from_step=4)
   assert steps(tmp_path) == [2, 4, 6]
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_not_finite_are_null(tmp_path, value):
+  writer = writers.MetricsWriter(tmp_path)
+  writer.write(1, {'loss': value, 'accuracy': 0.5})
+  writer.close()
+  assert writers.read_metrics(tmp_path) == [{'step': 1, 'loss': None, 'accuracy': 0.5}]
+  before = (tmp_path / 'metrics.jsonl').read_bytes()
+  write(tmp_path, [], from_step=1)
+  assert (tmp_path / 'metrics.jsonl').read_bytes() == before
 
 
 def test_a_workdir_without_metrics_has_none(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,19 @@ from metapers.populations import toy
 from metapers.training import devices, loop, objectives, step
 
 NUM_DEVICES = 8
+
+
+def collectives():
+  """Compiles a step of two chunks and returns the collective operations of its program."""
+  learner = learners.make('pooled', num_features=4, hidden=())
+  population = toy.two_tastes(num_support=1, num_query=1)
+  loss = step.meta_loss(learner, objectives.mean(), mesh=devices.task_mesh(), chunk_size=1)
+  sampler = step.task_sampler(population, batch_size=2 * jax.device_count(), shots=1)
+  optimizer = optax.sgd(0.1)
+  state = loop.initial_state(learner.init(jax.random.key(0)), optimizer, (), 0)
+  state, arrays = devices.replicate((state, population.arrays), devices.task_mesh())
+  program = jax.jit(step.make_step(loss, sampler, optimizer)).lower(state, arrays).compile()
+  return sorted(set(re.findall(r'(?:all|collective|reduce)-[a-z-]+(?=\()', program.as_text())))
 
 
 def trained():
@@ -65,6 +79,12 @@ def test_the_number_of_devices_changes_parameters_by_rounding_only(both):
     np.testing.assert_allclose(one[name], eight[name], rtol=0, atol=1e-5)
 
 
+def test_no_user_travels_between_devices(both):
+  """Each device draws its own users; only losses and gradients are summed."""
+  _, eight = both
+  assert eight['collectives'].tolist() == ['all-reduce']
+
+
 if __name__ == '__main__':
   assert jax.device_count() == NUM_DEVICES
-  np.savez(pathlib.Path(sys.argv[1]), **trained())
+  np.savez(pathlib.Path(sys.argv[1]), **trained(), collectives=collectives())

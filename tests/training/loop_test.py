@@ -79,7 +79,7 @@ def test_metrics_are_written_once_a_call_and_are_means_of_its_steps(tmp_path):
   _, single = recorded(tmp_path / 'single', loop.Plan(10, 1))
   means = [np.mean([row['loss'] for row in single[a:b]]) for a, b in ((0, 4), (4, 7), (7, 10))]
   np.testing.assert_allclose([row['loss'] for row in rows], means, rtol=1e-6)
-  assert set(rows[0]) == {'step', 'first', 'loss', 'gradient_norm'}
+  assert set(rows[0]) == {'step', 'first', 'loss', 'gradient_norm', 'parameter_norm'}
 
 
 def test_evaluations_come_at_their_steps_and_at_the_end(tmp_path):
@@ -121,7 +121,7 @@ def test_without_evaluations_the_last_is_the_best():
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(tmp_path):
   checkpoints = Checkpoints(tmp_path, {})
-  with pytest.raises(FloatingPointError, match=r'^point: the loss of step 10 is (nan|inf)'):
+  with pytest.raises(FloatingPointError, match=r'^point: step 9 is not finite'):
     small_runs.point(loop.Plan(12, 4, 4), optimizer=exploding(at=9), checkpoints=checkpoints)
   found = checkpoints.restore(
     loop.initial_state({'w': jnp.zeros(3)}, exploding(9), jnp.array(0), 0)
@@ -132,12 +132,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(
   np.testing.assert_array_equal(found.state.params['w'], expected.params['w'])
 
 
+@pytest.mark.parametrize('every', [0, 10])
+def test_an_update_that_overflows_is_not_saved_even_at_the_last_step(tmp_path, every):
+  checkpoints = Checkpoints(tmp_path, {})
+  optimizer = exploding(at=9)
+  with pytest.raises(FloatingPointError, match=r'step 9 .*gradient_norm \d.*parameter_norm inf'):
+    small_runs.point(loop.Plan(10, 5, every), optimizer=optimizer, checkpoints=checkpoints)
+  checkpoints.close()
+  assert not small_runs.saves(tmp_path)
+
+
 def test_a_gradient_that_is_not_finite_stops_the_run_before_it_is_saved():
   def cliff(params, objective_state, batch):
     # sqrt has an infinite slope at 0, where its value is fine.
     return jnp.sqrt(jnp.sum(params['w'])) + 0.0 * batch.sum(), (objective_state, {})
 
-  with pytest.raises(FloatingPointError, match=r'step 0 is 0.0, its gradient norm (nan|inf)'):
+  with pytest.raises(FloatingPointError, match=r'loss 0.0, gradient_norm (nan|inf)'):
     small_runs.point(loop.Plan(1), batch_loss=cliff)
 
 
