@@ -17,12 +17,15 @@ from metapers.core.tables import RewardTable
 from metapers.core.types import Float, Int
 from metapers.data import reward_table, synthetic_constants
 
-VERSION = 1  # to be raised with any change of a drawn number: runs compare it on resuming
+VERSION = 2  # to be raised with any change of a drawn number: runs compare it on resuming
 NUM_FEATURES = 64
 NUM_RESPONSES = len(synthetic_constants.RESPONSE_MODELS)
 PROMPT_SCALE = 0.7  # sd of what a prompt's responses share: a third of the variance of scores
 NOISE_SCALE = 0.3  # sd of what no factor explains, relative to what the factors do: 8 % of variance
 MAP_WIDTH, MAP_GAIN, MAP_SEED = 256, 0.5, 64
+# Factor 0 is quality, which all reward models like. Features show style, and of quality only this
+# share: else most of what they tell is what everyone agrees on, and little is left to personalise.
+QUALITY_GAIN = 0.2
 
 
 class Parameters(NamedTuple):
@@ -65,6 +68,7 @@ def feature_map(factors: Float[np.ndarray, 'P R F']) -> Float[np.ndarray, 'P R D
   """Maps factors to noiseless features [P, R, D] by a fixed random network with one tanh layer."""
   rng = np.random.default_rng(MAP_SEED)
   inner = MAP_GAIN * rng.standard_normal((factors.shape[-1], MAP_WIDTH), np.float32)
+  inner[0] *= QUALITY_GAIN
   bias = rng.standard_normal(MAP_WIDTH, np.float32)
   outer = rng.standard_normal((MAP_WIDTH, NUM_FEATURES), np.float32) / np.float32(MAP_WIDTH**0.5)
   return np.tanh(factors @ inner + bias) @ outer

@@ -14,14 +14,15 @@ from metapers.learners.utility import embed, negative_log_likelihood, utilities,
 from metapers.networks.linear_mlp import linear_mlp
 
 STEP_SIZES = (1.0, 0.5, 0.25, 0.0625)  # of the line search: Newton alone can overshoot
+TINY = 1e-12
 
 
 class Posterior(NamedTuple):
-  """Gaussian posterior of a user's head: mean [H], covariance [H, H], S draws [S, H]."""
+  """Gaussian posterior of a head: mean [H], covariance [H, H]; noise for its draws [S, H]."""
 
   mean: Float[Array, 'H']
   covariance: Float[Array, 'H H']
-  samples: Float[Array, 'S H']
+  noise: Float[Array, 'S H']
 
 
 def bayes_head(
@@ -87,17 +88,29 @@ def objective(
   return negative_log_likelihood(offset + factors @ v, support) + 0.5 * v @ v
 
 
-def curvature(
+def weighted_contrasts(
   v: Float[Array, 'H'],
   offset: Float[Array, 'N K'],
   factors: Float[Array, 'N K H'],
   support: Choices,
-) -> Float[Array, 'H H']:
-  """Returns the Hessian I + Σ_n Φ_nᵀ (diag(p_n) - p_n p_nᵀ) Φ_n of `objective`."""
+) -> Float[Array, 'NK H']:
+  """Returns A with Hessian I + AᵀA of `objective`: rows √p_nk (φ_nk - Σ_j p_nj φ_nj)."""
   mask = support.candidates.mask & support.mask[:, None]
-  p = masked.fill(jnp.exp(choice_model.log_probs(offset + factors @ v, mask)), mask)
+  p = jnp.exp(choice_model.log_probs(offset + factors @ v, mask))
   centred = factors - jnp.einsum('nk,nkh->nh', p, factors)[:, None]
-  return jnp.eye(v.size) + jnp.einsum('nk,nkh,nkg->hg', p, centred, centred)
+  root = masked.fill(jnp.sqrt(jnp.maximum(p, TINY)), mask)  # √ has no derivative at 0
+  return (root[..., None] * centred).reshape(-1, v.size)
+
+
+def solve(contrasts: Float[Array, 'NK H'], b: Float[Array, 'H *batch']) -> Float[Array, 'H *batch']:
+  """Returns (I + AᵀA)⁻¹ b, by whichever of the two Gram matrices is smaller (Woodbury)."""
+  rows, width = contrasts.shape
+  if rows < width:
+    gram = jnp.eye(rows) + contrasts @ contrasts.T
+    inner = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(gram), contrasts @ b)
+    return b - contrasts.T @ inner
+  gram = jnp.eye(width) + contrasts.T @ contrasts
+  return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(gram), b)
 
 
 def newton_direction(
@@ -108,7 +121,7 @@ def newton_direction(
 ) -> Float[Array, 'H']:
   """Returns the direction [H] of a full Newton step from v."""
   gradient = jax.grad(objective)(v, offset, factors, support)
-  return -jnp.linalg.solve(curvature(v, offset, factors, support), gradient)
+  return -solve(weighted_contrasts(v, offset, factors, support), gradient)
 
 
 def laplace(
@@ -129,12 +142,13 @@ def laplace(
     offset: m(x) of each candidate, [N, K].
     factors: φ(x), [N, K, H].
     support: the user's comparisons; nothing non-finite may stand in masked entries.
-    key: for the draws.
+    key: for the noise of draws.
     num_steps: Newton steps with line search.
     num_samples: S.
   """
   sizes = jnp.asarray(STEP_SIZES)
   constant = jax.lax.stop_gradient((offset, factors))
+  width = factors.shape[-1]
 
   def step(v, _):
     direction = newton_direction(v, *constant, support)
@@ -142,12 +156,11 @@ def laplace(
     values = jax.vmap(lambda proposal: objective(proposal, *constant, support))(proposals)
     return proposals[jnp.argmin(values)], None
 
-  mode, _ = jax.lax.scan(step, jnp.zeros(factors.shape[-1]), length=num_steps)
+  mode, _ = jax.lax.scan(step, jnp.zeros(width), length=num_steps)
   mode = jax.lax.stop_gradient(mode)
   mean = mode + newton_direction(mode, offset, factors, support)
-  factor = jnp.linalg.cholesky(jnp.linalg.inv(curvature(mean, offset, factors, support)))
-  noise = jax.random.normal(key, (num_samples, mean.size))
-  return Posterior(mean, factor @ factor.T, mean[None] + noise @ factor.T)
+  covariance = solve(weighted_contrasts(mean, offset, factors, support), jnp.eye(width))
+  return Posterior(mean, covariance, jax.random.normal(key, (num_samples, width)))
 
 
 def predictive(
@@ -158,7 +171,9 @@ def predictive(
 ) -> Float[Array, 'N K']:
   """Returns log-probabilities [N, K]: probit for K = 2, mean softmax of the draws beyond."""
   if candidates.mask.shape[-1] > 2:
-    draws = offset[None] + jnp.einsum('nkh,sh->snk', factors, posterior.samples)
+    root = jnp.linalg.cholesky(posterior.covariance)
+    samples = posterior.mean[None] + posterior.noise @ root.T
+    draws = offset[None] + jnp.einsum('nkh,sh->snk', factors, samples)
     return choice_model.mean_probability(draws, candidates.mask)
   scores = offset + factors @ posterior.mean
   contrast = factors[:, 0] - factors[:, 1]

@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from metapers.core import task
 from metapers.core.task import Candidates, Choices
@@ -40,14 +41,22 @@ def test_mode_has_no_gradient_left():
     np.testing.assert_allclose(gradient, 0, atol=1e-4)
 
 
-def test_curvature_is_the_hessian():
+def test_weighted_contrasts_give_the_hessian():
   offset, factors, seen = support(num_candidates=3)
   seen = task.with_shots(seen, 4)
   v = jnp.array([0.3, -0.7])
   expected = jax.hessian(bayes_head.objective)(v, offset, factors, seen)
-  np.testing.assert_allclose(
-    bayes_head.curvature(v, offset, factors, seen), expected, rtol=1e-4, atol=1e-5
-  )
+  contrasts = bayes_head.weighted_contrasts(v, offset, factors, seen)
+  made = np.eye(WIDTH) + contrasts.T @ contrasts
+  np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('shape', [(3, 7), (7, 3)])
+def test_both_gram_matrices_give_the_same_solution(shape):
+  contrasts = jax.random.normal(jax.random.key(0), shape)
+  b = jax.random.normal(jax.random.key(1), (shape[1], 2))
+  expected = np.linalg.solve(np.eye(shape[1]) + contrasts.T @ contrasts, b)
+  np.testing.assert_allclose(bayes_head.solve(contrasts, b), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_comparisons_leave_the_prior():
@@ -55,7 +64,7 @@ def test_no_comparisons_leave_the_prior():
   posterior = posterior_of(offset, factors, task.with_shots(seen, 0), num_samples=20_000)
   np.testing.assert_allclose(posterior.mean, 0, atol=1e-6)
   np.testing.assert_allclose(posterior.covariance, np.eye(WIDTH), atol=1e-5)
-  np.testing.assert_allclose(np.cov(posterior.samples.T), np.eye(WIDTH), atol=0.05)
+  np.testing.assert_allclose(np.cov(posterior.noise.T), np.eye(WIDTH), atol=0.05)
 
 
 def test_predictive_is_close_to_exact_integration():
