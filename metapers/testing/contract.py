@@ -24,6 +24,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
   learning_checks.finite_differences_agree,
   learning_checks.training_learns,
   learning_checks.same_key_gives_same_bits,
+  learning_checks.checkpoint_keeps_predictions,
   checks.candidates_permute,
   learning_checks.flipped_labels_move_predictions_the_other_way,
 )

@@ -1,4 +1,6 @@
-"""The claims of the contract about gradients, learning and adaptation; see `contract`."""
+"""The claims of the contract about gradients, learning, adaptation and storage; see `contract`."""
+
+import tempfile
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +8,7 @@ import numpy as np
 
 from metapers.core import choice_model, task
 from metapers.core.types import Params
+from metapers.io.checkpoints import Checkpoints
 from metapers.testing.subject import Subject, all_finite, first
 
 
@@ -77,6 +80,22 @@ def same_key_gives_same_bits(it: Subject) -> None:
   ]
   for a, b in zip(*map(jax.tree.leaves, states), strict=True):
     assert jnp.array_equal(a, b), 'adapt gives another user state for the same key'
+
+
+def checkpoint_keeps_predictions(it: Subject) -> None:
+  """12: parameters and a user state that come back from a checkpoint predict the same bits."""
+  seen = first(it.tasks)
+  user_state = it.learner.adapt(it.trained, seen.support, seen.context, jax.random.key(0))
+  saved = (it.trained, user_state)
+  with tempfile.TemporaryDirectory() as workdir:
+    checkpoints = Checkpoints(workdir, {})
+    checkpoints.save(1, saved)
+    found = checkpoints.restore(saved)
+    checkpoints.close()
+  assert found is not None, 'nothing came back'
+  predict = jax.jit(it.learner.predict)
+  before, after = (predict(*each, seen.query.candidates) for each in (saved, found.state))
+  assert jnp.array_equal(before, after), 'what comes back from a checkpoint predicts otherwise'
 
 
 def flipped_labels_move_predictions_the_other_way(it: Subject) -> None:
