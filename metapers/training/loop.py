@@ -83,8 +83,8 @@ def fit(
     progress: show a bar.
 
   Raises:
-    FloatingPointError: for a loss, gradient or score that is not finite; the last good checkpoint
-      stays.
+    FloatingPointError: for a loss, gradient, parameters or score that are not finite; the last good
+      checkpoint stays.
     SystemExit: 143 after SIGTERM, with the state saved at the next call boundary.
     ValueError: for a plan without steps, or numbers of `evaluate` without a score.
   """
