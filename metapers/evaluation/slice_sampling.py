@@ -74,11 +74,11 @@ def move(
     line: of each particle.
     log_target: [S] -> [S] log-density of all particles at once, up to a constant; may be -inf.
   """
-  key_height, key_width, key_place, key_propose = jax.random.split(key, 4)
-  height = log_target(x) - log_density(line, x) - jax.random.exponential(key_height, x.shape)
+  uniforms = jax.random.uniform(key, (3 + NUM_PROPOSALS, *x.shape), minval=TINY)
+  height = log_target(x) - log_density(line, x) + jnp.log(uniforms[0])
   v = distribution(line, x)
-  width = jnp.exp2(jax.random.uniform(key_width, x.shape, minval=-10, maxval=2))
-  start = v - width * jax.random.uniform(key_place, x.shape)
+  width = jnp.exp2(12 * uniforms[1] - 10)
+  start = v - width * uniforms[2]
   low = jnp.where(width > 1, 0, jnp.maximum(start, 0))
   high = jnp.where(width > 1, 1, jnp.minimum(start + width, 1))
 
@@ -91,6 +91,6 @@ def move(
     low, high = jnp.where(proposal < v, proposal, low), jnp.where(proposal < v, high, proposal)
     return (low, high, moved, is_done | is_inside), None
 
-  uniforms = jax.random.uniform(key_propose, (NUM_PROPOSALS, *x.shape))
-  (_, _, moved, _), _ = jax.lax.scan(propose, (low, high, x, jnp.zeros(x.shape, bool)), uniforms)
+  carry = low, high, x, jnp.zeros(x.shape, bool)
+  (_, _, moved, _), _ = jax.lax.scan(propose, carry, uniforms[3:])
   return moved

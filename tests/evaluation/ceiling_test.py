@@ -17,59 +17,46 @@ RULES = [('random', 2), ('controversial', 2), ('extreme', 2), ('best_of_k', 3)]
 NOISELESS, NOISY, FLIPPED = Condition(0.3), Condition(0.3, 0.4), Condition(0.3, 0.0, 0.15)
 
 
-@functools.partial(jax.jit, static_argnames=('num', 'pair_rule', 'num_candidates'))
-def compare(key, weights, temperature, flip_rate, *, num, pair_rule, num_candidates):
-  """Lets one user compare candidates of `num` slates of independent Gaussian scores."""
-
-  def one(key):
-    key_rewards, key_shown, key_choice = jax.random.split(key, 3)
-    rewards = jax.random.normal(key_rewards, (RESPONSES, weights.size))
-    utilities, mask = rewards @ weights, jnp.ones(RESPONSES, bool)
-    order, _ = choice_rules.draw_shown(
-      key_shown, rewards, utilities, mask, pair_rule=pair_rule, num_candidates=num_candidates
-    )
-    shown = order[:num_candidates]
-    noise = {'temperature': temperature, 'flip_rate': flip_rate}
-    return rewards[order], choice_rules.draw_choice(
-      key_choice, utilities[shown], mask[shown], **noise
-    )
-
-  rewards, choice = jax.vmap(one)(jax.random.split(key, num))
-  mask = jnp.ones((num, num_candidates), bool)
-  seen = Choices(Candidates(rewards[:, :num_candidates], mask), choice, jnp.ones(num, bool))
-  return seen, rewards
+@functools.partial(jax.jit, static_argnames='rule')
+def compare(key, rewards, weights, noise, *, rule):
+  """Lets one user compare candidates of one slate [R, B]."""
+  key_shown, key_choice = jax.random.split(key)
+  utilities, mask = rewards @ weights, jnp.ones(RESPONSES, bool)
+  options = {'pair_rule': rule[0], 'num_candidates': rule[1]}
+  order, _ = choice_rules.draw_shown(key_shown, rewards, utilities, mask, **options)
+  shown = order[: rule[1]]
+  options = {'temperature': noise[0], 'flip_rate': noise[1]}
+  return order, choice_rules.draw_choice(key_choice, utilities[shown], mask[shown], **options)
 
 
-def simulate(
-  condition, rule=('random', 2), *, num_users, num_support, num_query, num_models, seed=0
-):
-  """Draws users from the prior, and their episodes."""
-  rng = np.random.default_rng(seed)
+def simulate(condition, rule=('random', 2), *, num_users, num_support, num_query, num_models):
+  """Draws users from the prior, and their episodes on independent Gaussian scores."""
+  rng = np.random.default_rng(0)
   drawn = dirichlet.sample_log_weights(rng, num_users, condition.concentration, num_models)
-  weights = jnp.exp(drawn)
-  kind = {'pair_rule': rule[0], 'num_candidates': rule[1]}
-  noise = (jnp.float32(condition.temperature), jnp.float32(condition.flip_rate))
-  keys = jax.random.split(jax.random.key(seed), (3, num_users))
-
-  def part(keys, num):
-    draw = functools.partial(compare, num=num, **kind)
-    return jax.vmap(draw, (0, 0, None, None))(keys, weights, *noise)
-
-  support, support_rewards = part(keys[0], num_support)
-  query, query_rewards = part(keys[1], num_query)
-  slate = jax.random.normal(keys[2, 0], (num_users, SLATES, RESPONSES, num_models))
+  weights, num = jnp.exp(drawn), num_support + num_query
+  scores = rng.normal(size=(num_users, num, RESPONSES, num_models)).astype(np.float32)
+  each = jax.vmap(functools.partial(compare, rule=rule), (0, 0, None, None))
+  noise = jnp.array([condition.temperature, condition.flip_rate])
+  keys = jax.random.split(jax.random.key(0), (num_users, num))
+  order, choice = jax.vmap(each, (0, 0, 0, None))(keys, scores, weights, noise)
+  rewards = jnp.take_along_axis(scores, order[..., None], 2)
+  shown = Candidates(rewards[:, :, : rule[1]], jnp.ones((num_users, num, rule[1]), bool))
+  choices = Choices(shown, choice, jnp.ones((num_users, num), bool))
+  support = jax.tree.map(lambda x: x[:, :num_support], (choices, rewards))
+  query = jax.tree.map(lambda x: x[:, num_support:], (choices, rewards))
+  slate = jnp.asarray(rng.normal(size=(num_users, SLATES, RESPONSES, num_models)), jnp.float32)
   everything = jnp.ones(slate.shape[:-1], bool)
   truth = Truth(
     weights,
-    *(support_rewards, jnp.ones(support_rewards.shape[:-1], bool), support.choice),
-    *(query_rewards, jnp.ones(query_rewards.shape[:-1], bool), query.choice),
+    *(support[1], jnp.ones(support[1].shape[:-1], bool), support[0].choice),
+    *(query[1], jnp.ones(query[1].shape[:-1], bool), query[0].choice),
     *(Candidates(slate, everything), slate),
     *(jnp.zeros((num_users, SLATES), int), jnp.zeros(slate.shape[:-1], int)),
   )
-  return Task(support, query, jnp.zeros(num_users, int), jnp.zeros((num_users, 0))), truth
+  return Task(support[0], query[0], jnp.zeros(num_users, int), jnp.zeros((num_users, 0))), truth
 
 
-def grid(concentration, size=250):
+def grid(concentration, size=200):
   """Equally likely points of a Dirichlet over three models: quantiles of stick-breaking Betas."""
   v = (np.arange(size) + 0.5) / size
   first = stats.beta.ppf(v, concentration, 2 * concentration)[:, None]
@@ -78,55 +65,45 @@ def grid(concentration, size=250):
   return jnp.asarray(np.stack(points, -1).reshape(-1, 3), jnp.float32)
 
 
-@functools.partial(jax.jit, static_argnames=('rule', 'shots'))
-def grid_likelihoods(weights, rewards, choice, query_rewards, noise, *, rule, shots):
-  """Returns the likelihood of a user's choices [G], and of each possible answer [G, N, K]."""
+@functools.partial(jax.jit, static_argnames='rule')
+def evidence_of_grid(points, tasks, truth, noise, *, rule):
+  """Returns, at every number of shots of every user, Σ_w P(choices, answer | w) and Σ_w w P."""
 
   def joint(rewards):
-    utilities = jnp.einsum('neb,gb->gne', rewards, weights)
-    mask = jnp.ones(utilities.shape, bool)
+    utilities = jnp.einsum('neb,gb->gne', rewards, points)
     options = {'pair_rule': rule[0], 'num_candidates': rule[1]}
-    return choice_rules.log_joint(
-      utilities, mask, **options, temperature=noise[0], flip_rate=noise[1]
-    )
+    options |= {'temperature': noise[0], 'flip_rate': noise[1]}
+    return choice_rules.log_joint(utilities, jnp.ones(utilities.shape, bool), **options)
 
-  log_p = jnp.take_along_axis(joint(rewards[:shots]), choice[None, :shots, None], -1)[..., 0]
-  return jnp.exp(log_p.sum(-1)), jnp.exp(joint(query_rewards))
+  def one(user):
+    choice, rewards, query_rewards = user
+    log_p = jnp.take_along_axis(joint(rewards), choice[None, :, None], -1)[..., 0]
+    log_p = jnp.pad(jnp.cumsum(log_p, 1), ((0, 0), (1, 0)))
+    likelihood = jnp.exp(log_p).T  # [L, G]
+    return jnp.einsum('lg,gnk->lnk', likelihood, jnp.exp(joint(query_rewards))), likelihood @ points
 
-
-def exact(tasks, truth, conditions, *, rule, shots, user):
-  """Returns probabilities [N, K] and mean weights [3] of one user on the grid."""
-  answers, weights = 0, 0
-  for one in conditions:
-    points, noise = grid(one.concentration), (one.temperature, one.flip_rate)
-    likelihood, asked = grid_likelihoods(
-      points,
-      truth.support_rewards[user],
-      tasks.support.choice[user],
-      truth.query_rewards[user],
-      jnp.array(noise, jnp.float32),
-      rule=rule,
-      shots=shots,
-    )
-    answers += jnp.einsum('g,gnk->nk', likelihood, asked)
-    weights += likelihood @ jnp.concatenate([points, jnp.ones((points.shape[0], 1))], 1)
-  return answers / answers.sum(-1, keepdims=True), weights[:3] / weights[3]
+  return jax.lax.map(one, (tasks.support.choice, truth.support_rewards, truth.query_rewards))
 
 
 def check_against_grid(tasks, truth, conditions, rule):
-  shots = (0, 2, 5)
-  predictions, diagnostics = ceiling.bayes(
-    tasks, truth, conditions, pair_rule=rule[0], shots=shots, num_particles=3000
-  )
+  settings = {'pair_rule': rule[0], **SETTINGS}
+  predictions, diagnostics = ceiling.bayes(tasks, truth, conditions, **settings)
   assert np.all(diagnostics.num_unexplained == 0)
-  for row, count in enumerate(shots):
-    for user in range(tasks.user.size):
-      p, weights = exact(tasks, truth, conditions, rule=rule, shots=count, user=user)
-      np.testing.assert_allclose(jnp.exp(predictions.log_probs[row, user]), p, atol=0.03)
-      scores = truth.slate_rewards[user] @ weights
-      np.testing.assert_allclose(predictions.slate_scores[row, user], scores, atol=0.05)
+  answers, weights = jnp.zeros(()), jnp.zeros(())
+  for one in conditions:
+    noise = jnp.array([one.temperature, one.flip_rate])
+    added = evidence_of_grid(grid(one.concentration), tasks, truth, noise, rule=rule)
+    answers, weights = answers + added[0], weights + added[1]
+  p = jnp.swapaxes(answers / answers.sum(-1, keepdims=True), 0, 1)
+  scores = jnp.einsum(
+    'tmrb,tlb->ltmr', truth.slate_rewards, weights / weights.sum(-1, keepdims=True)
+  )
+  shots = jnp.array(SETTINGS['shots'])
+  np.testing.assert_allclose(jnp.exp(predictions.log_probs), p[shots], atol=0.03)
+  np.testing.assert_allclose(predictions.slate_scores, scores[shots], atol=0.05)
 
 
+SETTINGS = {'shots': (0, 2, 5), 'num_particles': 3000}
 SMALL = {'num_users': 3, 'num_support': 5, 'num_query': 6, 'num_models': 3}
 
 
@@ -170,8 +147,7 @@ def test_bayes_knows_how_often_it_is_right(condition):
 
 def test_sharp_priors_and_many_noiseless_choices_kill_no_user():
   condition = Condition(0.01)
-  sizes = {'num_users': 12, 'num_support': 64, 'num_query': 32, 'num_models': 10}
-  tasks, truth = simulate(condition, **sizes)
+  tasks, truth = simulate(condition, **{**LARGE, 'num_users': 12, 'num_support': 64})
   predictions, diagnostics = ceiling.bayes(
     tasks, truth, [condition], pair_rule='random', shots=(16, 64), num_particles=500
   )
@@ -185,35 +161,29 @@ def test_sharp_priors_and_many_noiseless_choices_kill_no_user():
 
 def test_masked_comparisons_are_skipped():
   tasks, truth = simulate(NOISELESS, **SMALL)
-  mask = tasks.support.mask.at[:, 1].set(False).at[0, 0].set(False)
+  mask = tasks.support.mask.at[:, 1].set(False).at[0, 2:].set(False)
   rewards = jnp.where(mask[..., None, None], truth.support_rewards, jnp.nan)
   choice = jnp.where(mask, tasks.support.choice, -7)
   holed = tasks._replace(support=tasks.support._replace(mask=mask, choice=choice))
-  options = {'pair_rule': 'random', 'num_particles': 300}
-  got, _ = ceiling.bayes(
-    holed, truth._replace(support_rewards=rewards), [NOISELESS], shots=(0, 3, 5), **options
-  )
+  holed_truth = truth._replace(support_rewards=rewards)
 
   def close(x):
     return jnp.stack([row[order] for row, order in zip(x, jnp.argsort(~mask, -1, stable=True))])
 
   dense = holed._replace(support=jax.tree.map(close, tasks.support)._replace(mask=close(mask)))
-  want, _ = ceiling.bayes(
-    dense,
-    truth._replace(support_rewards=close(truth.support_rewards)),
-    [NOISELESS],
-    shots=(0, 3, 5),
-    **options,
-  )
+  dense_truth = truth._replace(support_rewards=close(truth.support_rewards))
+  options = {'pair_rule': 'random', **SETTINGS}
+  got, _ = ceiling.bayes(holed, holed_truth, [NOISELESS], **options)
+  want, _ = ceiling.bayes(dense, dense_truth, [NOISELESS], **options)
   assert np.array_equal(got.log_probs, want.log_probs)
-  np.testing.assert_array_equal(got.log_probs[1, 0], got.log_probs[2, 0])  # has only three
+  assert np.array_equal(got.log_probs[1, 0], got.log_probs[2, 0])  # there is only one
 
 
 def test_shots_come_back_in_the_order_asked():
   tasks, truth = simulate(NOISELESS, **SMALL)
-  options = {'pair_rule': 'random', 'num_particles': 300}
-  straight, _ = ceiling.bayes(tasks, truth, [NOISELESS], shots=(0, 3, 5), **options)
-  turned, _ = ceiling.bayes(tasks, truth, [NOISELESS], shots=(5, 0, 3), **options)
+  options = {'pair_rule': 'random', **SETTINGS}
+  straight, _ = ceiling.bayes(tasks, truth, [NOISELESS], **options)
+  turned, _ = ceiling.bayes(tasks, truth, [NOISELESS], **{**options, 'shots': (5, 0, 2)})
   assert np.array_equal(turned.log_probs, straight.log_probs[jnp.array([2, 0, 1])])
 
 

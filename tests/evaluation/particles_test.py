@@ -43,7 +43,7 @@ def distances(log_weights, expected):
   """Kolmogorov-Smirnov distance of each log w_b and of the largest, where they are not rounded."""
   both = [np.minimum(np.asarray(x), -1e-5) for x in (log_weights, expected)]
   both = [np.concatenate([x, x.max(0)[None]]) for x in both]
-  return [stats.ks_2samp(*pair).statistic for pair in zip(*both)]
+  return [np.asarray(stats.ks_2samp(*pair))[0] for pair in zip(*both)]
 
 
 @pytest.mark.parametrize('concentration', [0.01, 0.05, 1.0, 10.0])
@@ -79,14 +79,14 @@ def test_conditioning_agrees_with_rejection():
 
 
 def test_a_rare_choice_is_reached_down_the_ladder():
-  # Only users with w_0 > 0.999 prefer this candidate: no particle of this prior comes near.
-  contrast = jnp.full((1, NUM, MODELS), -1.0).at[..., 0].set(1e-3)
+  # Only users with w_0 > 0.98 choose so: 8 in a million of this prior, and none of its particles.
+  contrast = jnp.full((1, NUM, MODELS), -1.0).at[..., 0].set(1 / 49)
   seen = Evidence(contrast, jnp.ones((1, NUM), bool))
   state = start(draws(1.0, 0), 1.0)
-  assert jnp.exp(state.log_weights[0]).max() < 0.998
+  assert jnp.exp(state.log_weights[0]).max() < 0.97
   state = absorb(jax.random.key(0), state, seen, jnp.asarray(0), rule=RULE)
   assert state.rung[0] == particles.LAST
-  assert jnp.exp(state.log_weights[0]).min() > 0.998
+  assert jnp.exp(state.log_weights[0]).min() > 0.98 - 1e-4
   assert jnp.unique(state.log_weights[0]).size > SIZE / 4
 
 
