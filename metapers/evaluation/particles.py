@@ -25,7 +25,7 @@ LAST = len(LADDER) - 1
 LEAP_ESS = 0.2  # share of the particles that a step must leave effective, to skip rungs
 LEAST_ESS = 0.5  # below this share, particles are resampled and moved
 WAIT_ESS = 0.02  # below this share, particles first move on where they are,
-PATIENCE = 10  # this often at most
+PATIENCE = 40  # this often at most
 
 
 class Particles(NamedTuple):

@@ -65,19 +65,11 @@ def draw_bank(
     [2, C, G, rotation, B].
   """
   rng = np.random.default_rng(seed)
-  drawn = np.stack(
-    [
-      np.stack(
-        [
-          dirichlet.sample_log_weights(rng, BANK_SIZE, one.concentration, num_models)
-          for one in conditions
-        ]
-      )
-      for _ in range(NUM_HALVES)
-    ]
-  )
+  alphas = [one.concentration for one in conditions] * NUM_HALVES
+  drawn = [dirichlet.sample_log_weights(rng, BANK_SIZE, alpha, num_models) for alpha in alphas]
   turns = (np.arange(num_models)[:, None] + np.arange(num_models)) % num_models
-  return jnp.asarray(drawn[..., turns])
+  turned = np.stack(drawn)[..., turns]
+  return jnp.asarray(turned.reshape(NUM_HALVES, len(conditions), *turned.shape[1:]))
 
 
 def people_of(tasks: Task, truth: Truth, most: int) -> Person:
