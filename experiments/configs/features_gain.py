@@ -12,13 +12,15 @@ from experiments import build
 from experiments.build import Config
 from experiments.configs import base
 
+SLOW = {'learning_rate': 1e-3}
 LEARNERS = {
-  'cnp': {'training': {'num_steps': 6000}},
-  'bayes_head': {},
-  'maml': {},
-  'low_rank': {'population': {'num_users': 2000}},
-  'per_user': {},
-  'pooled': {},
+  'cnp': {'kwargs': {'hidden': 64, 'width': 16}, 'training': {'num_steps': 4000, **SLOW}},
+  'bayes_head': {'kwargs': {'hidden': ()}},
+  'maml': {'training': {'num_steps': 1500, **SLOW}},
+  'anil': {'training': SLOW},
+  'low_rank': {'kwargs': {'prior_strength': 5.0}, 'population': {'num_users': 2000}},
+  'per_user': {'training': {'num_steps': 1000, **SLOW}},
+  'pooled': {'training': {'num_steps': 1000, **SLOW}},
 }
 
 

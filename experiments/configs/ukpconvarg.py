@@ -16,9 +16,10 @@ from experiments.configs import base
 LINEAR = {'kwargs': {'hidden': ()}}
 LEARNERS = {
   'bayes_head': {'kwargs': {'hidden': (), 'width': 16}},
-  'cnp': {},
+  'cnp': {'training': {'learning_rate': 1e-3}},
   'maml': LINEAR,
-  'low_rank': {},
+  'anil': {'kwargs': {'hidden': (), 'width': 16}},
+  'low_rank': {'kwargs': {'prior_strength': 8.0}},
   'per_user': LINEAR,
   'pooled': LINEAR,
 }
@@ -32,5 +33,9 @@ def get_config(argument: str | None = None) -> Config:
   config.protocol = 'ukpconvarg'
   config.evaluation.shots = (0, 1, 2, 4, 8)
   config.evaluation.rival = ''
+  config.training.num_steps = 750
+  config.training.evaluate_every = 150
+  config.training.steps_per_call = 50
+  config.training.learning_rate = 1e-2
   config = base.table(config, LEARNERS, folds=(0, 1, 2, 3, 4))
   return base.quick(config) if chosen['quick'] else config

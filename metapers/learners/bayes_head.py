@@ -104,13 +104,13 @@ def weighted_contrasts(
 
 def solve(contrasts: Float[Array, 'NK H'], b: Float[Array, 'H *batch']) -> Float[Array, 'H *batch']:
   """Returns (I + AᵀA)⁻¹ b, by whichever of the two Gram matrices is smaller (Woodbury)."""
+  # The inverse of a small, well-conditioned matrix: its gradient is two products, where that of a
+  # Cholesky solve with many right-hand sides takes a hundred times as long on a CPU (measured).
   rows, width = contrasts.shape
   if rows < width:
-    gram = jnp.eye(rows) + contrasts @ contrasts.T
-    inner = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(gram), contrasts @ b)
-    return b - contrasts.T @ inner
-  gram = jnp.eye(width) + contrasts.T @ contrasts
-  return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(gram), b)
+    inverse = jnp.linalg.inv(jnp.eye(rows) + contrasts @ contrasts.T)
+    return b - contrasts.T @ (inverse @ (contrasts @ b))
+  return jnp.linalg.inv(jnp.eye(width) + contrasts.T @ contrasts) @ b
 
 
 def newton_direction(

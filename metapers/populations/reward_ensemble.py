@@ -187,6 +187,7 @@ def reward_ensemble(
   record = {
     'source': table.source,
     'data': table.manifest_hash,
+    'response_models': ', '.join(table.response_models),
     'track': track,
     'pair_rule': pair_rule,
     'normalization': normalization,
