@@ -39,6 +39,7 @@ EXTRAS = {
     'pyright>=1.1.407',
     'pytest>=9',
     'ruff>=0.14.6',
+    'setuptools>=77',
     'uv>=0.9',
   ],
 }

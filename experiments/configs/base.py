@@ -100,8 +100,9 @@ def single(config: Config, learner: str, *, seed: int, fold: int | None = None) 
   if unknown:
     raise ValueError(f'changes of {learner!r} are kwargs, training, population; got {unknown}')
   with run.unlocked():
-    run.pop('learners', None)
-    run.pop('benchmark', None)
+    for name in ('learners', 'benchmark'):
+      if name in run:
+        del run[name]
     run.learner = build.learner_config(learner, **changes.get('kwargs', {}))
   run.training.update(changes.get('training', {}))
   run.population.kwargs.update(changes.get('population', {}))
@@ -123,8 +124,9 @@ def quick(config: Config) -> Config:
   """Shortens a table to minutes: fewer steps, users and particles, and the first fold only."""
   config.training.num_steps = 300
   config.training.evaluate_every = 150
-  for name in config.learners:
-    config.learners[name].pop('training', None)
+  for changes in config.learners.values():
+    if 'training' in changes:
+      del changes['training']
   config.benchmark.folds = config.benchmark.folds[:1]
   config.evaluation.num_users = 100
   config.evaluation.num_validation_users = 50

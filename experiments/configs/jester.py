@@ -2,7 +2,7 @@
 
 Data: Jester (Goldberg et al. 2001, Information Retrieval 4(2)); the people who rated all 100
 jokes, a comparison being two jokes whose ratings differ by more than 1. One-hot items: unseen
-people, SEEN items. Five folds over people: everyone is judged by a learner that never saw them.
+people, SEEN items. Three of five folds over people: 885 are judged, each by a learner that never saw them.
 Expected: the best learner beats `pooled` by at least 7 points after 20 comparisons.
 Time: about 15 minutes on 2 cores; `:quick` (one fold, short training) about 3.
 Command: python -m experiments.benchmark --config=experiments/configs/jester.py --workdir=DIR
@@ -25,7 +25,7 @@ LEARNERS = {
   'fomaml': LINEAR,
   'reptile': LINEAR,
   'cnp': {'kwargs': {'hidden': 128, 'width': 64}, 'training': {'learning_rate': 1e-3}},
-  'latent_np': {'training': {'learning_rate': 1e-3, 'num_steps': 1000}},
+  'latent_np': {'training': {'learning_rate': 1e-3, 'num_steps': 750}},
   'low_rank': {'kwargs': {'rank': 20, 'prior_strength': 8.0}, 'training': {'num_steps': 1000}},
   'per_user': LINEAR,
   'pooled': {'kwargs': {'hidden': ()}, 'training': {'num_steps': 750}},
@@ -43,5 +43,5 @@ def get_config(argument: str | None = None) -> Config:
   config.training.num_steps = 1500
   config.training.evaluate_every = 250
   config.training.learning_rate = 1e-2
-  config = base.table(config, LEARNERS, folds=(0, 1, 2, 3, 4))
+  config = base.table(config, LEARNERS, folds=(0, 1, 2))
   return base.quick(config) if chosen['quick'] else config

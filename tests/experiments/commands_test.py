@@ -1,0 +1,103 @@
+"""The commands from end to end, as a user types them, on tiny sizes."""
+
+import csv
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+MAML = '--config=experiments/configs/maml.py:quick'
+SCORES = '--config=experiments/configs/scores_gap.py:quick'
+TINY = (
+  '--config.training.num_steps=4',
+  '--config.training.steps_per_call=2',
+  '--config.training.evaluate_every=2',
+  '--config.training.batch_size=8',
+  '--config.training.chunk_size=8',
+  '--config.evaluation.num_users=6',
+  '--config.evaluation.num_validation_users=4',
+  '--config.evaluation.num_particles=20',
+  '--config.evaluation.num_resamples=20',
+  '--config.population.kwargs.num_held_out=6',
+  '--config.population.kwargs.num_slates=2',
+)
+
+
+def command(name, *arguments):
+  made = [sys.executable, '-m', f'experiments.{name}', *arguments]
+  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+  return subprocess.run(
+    made, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+  )
+
+
+def rows(path):
+  with path.open(encoding='utf-8') as file:
+    return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_train_then_evaluate_then_resume(tmp_path):
+  workdir = f'--workdir={tmp_path / "run"}'
+  first = command('train', MAML, workdir, *TINY)
+  assert first.returncode == 0, first.stderr
+  assert 'oracle' in first.stdout
+  assert 'bayes' in first.stdout
+  trained = rows(tmp_path / 'run' / 'results.csv')
+  assert {row['learner'] for row in trained} == {'maml', 'oracle', 'bayes'}
+
+  again = command('train', MAML, workdir, *TINY)
+  assert again.returncode == 0, again.stderr
+  assert rows(tmp_path / 'run' / 'results.csv') == trained
+
+  other = command('evaluate', workdir, '--shots=0,3', '--set=concentration=1.0')
+  assert other.returncode == 0, other.stderr
+  added = [row for row in rows(tmp_path / 'run' / 'results.csv') if row['concentration'] == '1.0']
+  assert {row['shots'] for row in added} == {'0', '3'}
+
+  changed = command('train', MAML, workdir, *TINY, '--config.training.learning_rate=0.5')
+  assert changed.returncode == 2
+  assert 'training.learning_rate' in changed.stderr
+
+
+@pytest.mark.slow
+def test_benchmark_writes_everything_and_skips_what_is_done(tmp_path):
+  arguments = (SCORES, f'--workdir={tmp_path / "table"}', *TINY)
+  few = "--config.benchmark.learners=('cnp', 'pooled')"
+  first = command('benchmark', *arguments, few)
+  assert first.returncode == 0, first.stderr
+  for name in ('results.csv', 'adaptation.png', 'report.html'):
+    assert (tmp_path / 'table' / name).stat().st_size > 0
+    assert name in first.stdout
+  metrics = {row['metric'] for row in rows(tmp_path / 'table' / 'results.csv')}
+  assert {'accuracy', 'nll', 'ece', 'accuracy_minus_pooled', 'accuracy_minus_bayes'} <= metrics
+  assert 'http' not in (tmp_path / 'table' / 'report.html').read_text().replace('http://www.w3', '')
+
+  before = (tmp_path / 'table' / 'results.csv').read_bytes()
+  second = command('benchmark', *arguments, few)
+  assert second.returncode == 0, second.stderr
+  assert 'steps' not in second.stdout
+  assert (tmp_path / 'table' / 'results.csv').read_bytes() == before
+
+
+@pytest.mark.parametrize(
+  ('name', 'arguments', 'message'),
+  [
+    ('train', (MAML,), '--workdir is needed'),
+    ('train', ('--workdir=unused',), '--config is needed'),
+    ('train', ('--config=experiments/configs/maml.py:learner=mamal', '--workdir=unused'), 'known'),
+    ('train', (MAML, '--workdir=unused', '--config.learner.kwargs.depth=3'), 'depth'),
+    ('evaluate', ('--workdir=nowhere',), 'nowhere/config.json does not exist'),
+    ('benchmark', (MAML, '--workdir=unused'), 'give it to experiments.train'),
+  ],
+)
+def test_mistakes_are_one_line(name, arguments, message):
+  failed = command(name, *arguments)
+  assert failed.returncode == 2
+  assert message in failed.stderr
+  errors = [line for line in failed.stderr.splitlines() if line.startswith('error: ')]
+  assert len(errors) == 1
+  assert 'Traceback' not in failed.stderr

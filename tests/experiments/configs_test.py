@@ -1,0 +1,83 @@
+"""Configs are documents: each loads, says where it comes from and refuses what it does not know."""
+
+import importlib
+import pathlib
+
+import pytest
+
+from experiments import build
+from experiments.configs import base
+from metapers import learners
+
+FOLDER = pathlib.Path(base.__file__).parent
+NAMES = sorted(path.stem for path in FOLDER.glob('*.py') if path.stem not in ('__init__', 'base'))
+TABLES = ('scores_gap', 'features_gain', 'jester', 'ukpconvarg', 'quickstart')
+
+
+def load(name, argument=None):
+  return importlib.import_module(f'experiments.configs.{name}').get_config(argument)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_docstring_tells_paper_time_and_command(name):
+  document = importlib.import_module(f'experiments.configs.{name}').__doc__
+  for part in ('Time:', 'Command:', 'Arguments:'):
+    assert part in document, f'{name} lacks {part}'
+
+
+@pytest.mark.parametrize('name', TABLES)
+def test_every_row_of_a_table_is_a_run(name):
+  config = load(name)
+  for learner in config.benchmark.learners:
+    run = base.single(config, learner, seed=3)
+    assert run.learner.name == learner
+    assert run.seed == 3
+    assert 'benchmark' not in run
+    assert 'learners' not in run
+
+
+@pytest.mark.parametrize('learner', learners.LEARNERS)
+def test_a_learner_is_chosen_without_stale_options(learner):
+  config = load('maml', f'quick,learner={learner}')
+  wanted = build.defaults(learners.LEARNERS[learner])
+  assert set(config.learner.kwargs) == set(wanted)
+
+
+def test_a_tables_own_options_reach_the_chosen_learner():
+  single = base.as_single(load('features_gain', 'learner=cnp'))
+  assert single.learner.kwargs.width == 16
+  assert single.training.num_steps == 4000
+
+
+def test_quick_is_shorter():
+  assert load('scores_gap', 'quick').training.num_steps < load('scores_gap').training.num_steps
+  quick = base.single(load('scores_gap', 'quick'), 'cnp', seed=0)
+  assert quick.training.num_steps == 300
+
+
+@pytest.mark.parametrize(
+  ('argument', 'message'),
+  [
+    ('fast', 'unknown config argument .fast.; known: quick, learner=...'),
+    ('quick=1', 'unknown config argument .quick=1.'),
+    ('learner', 'unknown config argument .learner.'),
+    ('learner=mamal', "unknown learner 'mamal'; known: pooled, per_user"),
+  ],
+)
+def test_unknown_arguments_list_the_known(argument, message):
+  with pytest.raises(ValueError, match=message):
+    load('maml', argument)
+
+
+def test_unknown_options_list_the_known():
+  with pytest.raises(ValueError, match="learner 'maml' takes no depth; it takes hidden"):
+    build.learner_config('maml', depth=3)
+  with pytest.raises(ValueError, match="population 'two_tastes' takes no seed"):
+    build.population_config('two_tastes', seed=3)
+  with pytest.raises(ValueError, match="unknown population 'planets'; known: reward_ensemble"):
+    build.population_config('planets')
+
+
+def test_people_without_a_folder_say_which_flag_is_missing():
+  with pytest.raises(ValueError, match=r'--config.population.kwargs.path=FOLDER'):
+    build.population(load('jester'))
