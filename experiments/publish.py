@@ -14,6 +14,11 @@ from metapers.io import plots, report
 
 COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
 SHOWN = ('accuracy', 'nll', 'ece', 'regret', 'top1', 'win_rate', 'accuracy_worst_decile')
+# What of a population's record stands above its tables; all of it is in the summary below.
+TOLD = (
+  'normalization', 'temperature', 'flip_rate', 'label_accuracy', 'judged_on', 'features',
+  'num_people', 'num_dropped', 'num_comparisons',
+)  # fmt: skip
 SHOWN_DIFFERENCES = tuple(f'accuracy_minus_{name}' for name in COMPARED_WITH)
 
 
@@ -77,16 +82,17 @@ def page(
     measured = {row.metric for row in own}
     shown = [metric for metric in (*SHOWN, *SHOWN_DIFFERENCES) if metric in measured]
     figure = plots.adaptation(tables.curves(own), title=setting.title)
+    record = setting.populations[0].record
     sections.append(
       report.Section(
         setting.title,
-        text=[f'{name}: {value}' for name, value in setting.populations[0].record.items()],
+        text=[' · '.join(f'{name} {value}' for name, value in record.items() if name in TOLD)],
         figures=[plots.inline_svg(figure)],
         tables=[tables.table(own, metric=metric) for metric in shown],
       )
     )
   source = str(settings[0].populations[0].record['source'])
-  summary = flat(config.to_dict())
+  summary = flat({'config': config.to_dict(), 'population': settings[0].populations[0].record})
   return report.save(path, report.render('metapers', sections, source=source, summary=summary))
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,9 @@ STYLE: dict[Any, Any] = {
   'xtick.color': INK,
   'ytick.color': INK,
 }
+
+
+TITLE_WIDTH = 72  # characters that fit above the figure
 
 
 class Curve(NamedTuple):
@@ -155,7 +159,7 @@ def adaptation(
     if in_percent:
       axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f'{100 * share:g} %'))
     axis.grid(axis='y', color=GREY, alpha=0.25, lw=0.6)
-    axis.set_title(title, loc='left', fontsize=10, weight='bold')
+    axis.set_title(textwrap.fill(title, TITLE_WIDTH), loc='left', fontsize=10, weight='bold')
   return made
 
 
