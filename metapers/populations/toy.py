@@ -63,6 +63,6 @@ def two_tastes(
     seen, _ = jax.vmap(lambda user: episode_of(arrays, user, 'train'))(jnp.arange(num_users))
     return task.concat(seen.support, seen.query)
 
-  held_out = dict.fromkeys(SPLITS[1:], num_users)
+  held_out: dict[str, int] = dict.fromkeys(SPLITS[1:], num_users)
   spec = Spec(num_features, num_candidates, num_support, num_query, num_users, 0, held_out)
   return Population((), sample_episode, episode_of, histories, spec, {'source': 'two tastes'})

