@@ -1,12 +1,14 @@
 """What the commands share: how a mistake in their input is told."""
 
+import pathlib
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-MISTAKES = (ValueError, FloatingPointError)
+MISTAKES = (ValueError, FloatingPointError, OSError)
 # What a config file or an override of an unknown field raises while flags are parsed.
 FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError)
 
@@ -18,8 +20,14 @@ def say(text: str) -> None:
 
 
 def one_line(error: Exception) -> str:
-  """Returns an error's message without line breaks."""
-  return ' '.join(str(error).split())
+  """Returns an error's message without line breaks.
+
+  ml_collections wraps a config file's own error into its traceback: then the last line is it.
+  """
+  text = str(error).strip()
+  if 'Traceback' in text:
+    text = text.splitlines()[-1].removeprefix('ValueError: ')
+  return ' '.join(text.split())
 
 
 def fail(error: Exception) -> NoReturn:
@@ -54,7 +62,28 @@ def parse_flags(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except FLAG_MISTAKES as error:
-    fail(error)
+    fail(unknown_field(argv) or error)
+
+
+def unknown_field(argv: Sequence[str]) -> ValueError | None:
+  """Finds the first override of a field that the config does not have, and lists what it has."""
+  given = [word.removeprefix('--') for word in argv]
+  files = [word.removeprefix('config=') for word in given if word.startswith('config=')]
+  if not files or not pathlib.Path(files[-1].partition(':')[0]).exists():
+    return None
+  path, _, argument = files[-1].partition(':')
+  try:
+    fields = runpy.run_path(path)['get_config'](argument)
+  except ValueError as error:
+    return error
+  names = [word.partition('=')[0] for word in given if word.startswith('config.')]
+  for name in names:
+    node = fields
+    for part in name.split('.')[1:]:
+      if part not in node:
+        return ValueError(f'unknown field {name}; known beside it: {", ".join(node)}')
+      node = node[part]
+  return None
 
 
 def run(main: Callable[[list[str]], None]) -> None:

@@ -89,7 +89,12 @@ def test_benchmark_writes_everything_and_skips_what_is_done(tmp_path):
     ('train', (MAML,), '--workdir is needed'),
     ('train', ('--workdir=unused',), '--config is needed'),
     ('train', ('--config=experiments/configs/maml.py:learner=mamal', '--workdir=unused'), 'known'),
-    ('train', (MAML, '--workdir=unused', '--config.learner.kwargs.depth=3'), 'depth'),
+    (
+      'train',
+      (MAML, '--workdir=unused', '--config.learner.kwargs.depth=3'),
+      'known beside it: hidden',
+    ),
+    ('train', ('--config=experiments/configs/nowhere.py', '--workdir=unused'), 'nowhere.py'),
     ('evaluate', ('--workdir=nowhere',), 'nowhere/config.json does not exist'),
     ('benchmark', (MAML, '--workdir=unused'), 'give it to experiments.train'),
   ],
