@@ -34,19 +34,22 @@ def main(argv: list[str]) -> None:
 def benchmark(config: Config, workdir: pathlib.Path) -> None:
   """Trains what is missing, judges everything and prints the tables."""
   if 'benchmark' not in config:
-    raise ValueError('this config describes a single run; give it to experiments.train')
-  workdirs.claim(workdir, config.to_dict())
+    raise ValueError('this config is of a single run; give it to experiments.train')
   judged = [settings.make(config, changes) for changes in config.benchmark.conditions]
+  trained = [
+    Trained(config, learner, seed, workdir)
+    for learner in config.benchmark.learners
+    for seed in config.benchmark.seeds
+  ]
+  workdirs.claim(workdir, runs.identity(config, judged[0].populations[0]))
   found: list[dict[str, dict[str, Predictions]]] = [{} for _ in judged]
   for setting, into in zip(judged, found):
     for name, make in references.table(config, setting).items():
       into[name] = {'': cell(workdir, setting, name, make)}
-  for learner in config.benchmark.learners:
-    for seed in config.benchmark.seeds:
-      trained = Trained(config, learner, seed, workdir)
-      for setting, into in zip(judged, found):
-        made = cell(workdir, setting, f'{learner}-{seed}-{trained.num_steps}', trained.predict)
-        into.setdefault(learner, {})[str(seed)] = made
+  for one in trained:
+    for setting, into in zip(judged, found):
+      made = cell(workdir, setting, one.name, one.predict)
+      into.setdefault(one.learner, {})[str(one.seed)] = made
   rows = [row for setting, into in zip(judged, found) for row in publish.rows_of(setting, into)]
   announce(config, workdir, judged, rows)
 
@@ -55,20 +58,24 @@ class Trained:
   """One learner and seed of a table; trains on first use, so that finished cells cost nothing."""
 
   def __init__(self, config: Config, learner: str, seed: int, workdir: pathlib.Path):
-    self._config, self._learner, self._seed, self._workdir = config, learner, seed, workdir
+    self.learner, self.seed = learner, seed
+    self._config, self._workdir = config, workdir
+    self._configs = [
+      base.single(config, learner, seed=seed, fold=fold) for fold in settings.folds(config)
+    ]
     self._runs: list[runs.Run] | None = None
-    self.num_steps = base.single(config, learner, seed=seed).training.num_steps
+    self.name = f'{learner}-{seed}-{self._configs[0].training.num_steps}'
 
   def predict(self, setting: Setting) -> Predictions:
     """Predicts for the users of a setting."""
     if self._runs is None:
-      self._runs = [self._train(fold) for fold in settings.folds(self._config)]
+      self._runs = [self._train(config) for config in self._configs]
     return settings.predict(self._config, setting, self._runs)
 
-  def _train(self, fold: int | None) -> runs.Run:
-    name = f'{self._learner}-{self._seed}' + ('' if fold is None else f'-fold{fold}')
-    commands.say(f'{name}: {self.num_steps} steps')
-    config = base.single(self._config, self._learner, seed=self._seed, fold=fold)
+  def _train(self, config: Config) -> runs.Run:
+    fold = config.population.kwargs.get('fold')
+    name = f'{self.learner}-{self.seed}' + ('' if fold is None else f'-fold{fold}')
+    commands.say(f'{name}: {config.training.num_steps} steps')
     return runs.train(config, self._workdir / 'runs' / name)
 
 

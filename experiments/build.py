@@ -19,17 +19,22 @@ from metapers.populations import toy
 
 
 def reward_ensemble(
-  *, store: str = 'synthetic', feature_r2: float = 0.5, **kwargs: Any
+  *, store: str = 'synthetic', feature_r2: float | None = None, **kwargs: Any
 ) -> Population:
   """Builds PersonalLLM's users on the synthetic store, or on a feature store's folder.
 
   Args:
     store: 'synthetic', or the folder of a store.
-    feature_r2: of the synthetic store's features.
+    feature_r2: of the synthetic store's features, 0.5 if not told.
     **kwargs: of `populations.reward_ensemble`.
+
+  Raises:
+    ValueError: for a feature_r2 of a folder, whose features are what they are.
   """
+  if store != 'synthetic' and feature_r2 is not None:
+    raise ValueError(f'feature_r2={feature_r2} is of the synthetic store; leave it out of {store}')
   if store == 'synthetic':
-    table = synthetic.synthetic_store(feature_r2=feature_r2)
+    table = synthetic.synthetic_store(feature_r2=feature_r2 or 0.5)
   else:
     table = feature_store.open_store(store)
   return ensemble.reward_ensemble(table, **kwargs)
@@ -75,6 +80,8 @@ def defaults(*factories: Callable) -> dict[str, Any]:
       kinds = str(parameter.annotation)
       if parameter.default is inspect.Parameter.empty or 'Mapping' in kinds:
         continue
+      if name in found:
+        raise TypeError(f'two factories of one config take {name!r}; rename one of them')
       empty = config_dict.placeholder(str if 'str' in kinds else float)
       found[name] = empty if parameter.default is None else parameter.default
   return found
@@ -140,10 +147,15 @@ def _population(described: str) -> Population:
 def learner(config: Config, spec: Spec) -> MetaLearner:
   """Builds `config.learner` for a population's sizes."""
   factory = known('learner', config.learner.name, learners.LEARNERS)
-  wanted = inspect.signature(factory).parameters
-  sizes = {name: value for name, value in spec._asdict().items() if name in FROM_SPEC}
-  sizes = {name: value for name, value in sizes.items() if name in wanted}
-  return learners.make(config.learner.name, **sizes, **config.learner.kwargs.to_dict())
+  wanted = [name for name in FROM_SPEC if name in inspect.signature(factory).parameters]
+  sizes = {name: getattr(spec, name) for name in wanted}
+  return _learner(config.learner.to_json(sort_keys=True), tuple(sizes.items()))
+
+
+@functools.lru_cache(maxsize=64)  # equal configs share one object, and so what jit compiled for it
+def _learner(described: str, sizes: tuple[tuple[str, int], ...]) -> MetaLearner:
+  part = json.loads(described)
+  return learners.make(part['name'], **dict(sizes), **part['kwargs'])
 
 
 def optimizer(training: Config) -> optax.GradientTransformation:

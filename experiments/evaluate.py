@@ -2,7 +2,8 @@
 
     python -m experiments.evaluate --workdir=DIR --shots=0,4,16 --set=concentration=0.1
 
-Prints the table, and adds its rows to results.csv in the workdir.
+Prints the table, and adds its rows to results.csv in the workdir. Data that moved since training
+are named by --set=path=FOLDER (people) or --set=store=FOLDER.
 """
 
 import ast
@@ -12,7 +13,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments import commands, publish, runs
+from experiments import commands, publish, runs, settings
+from metapers.io import workdirs
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'A run of experiments.train.')
 SHOTS = flags.DEFINE_list('shots', None, 'Numbers of comparisons, such as 0,4,16.')
@@ -23,10 +25,13 @@ def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
   workdir = pathlib.Path(commands.required(WORKDIR))
-  config, run = runs.restored(workdir)
+  changes = dict(map(change, SET.value))
+  moved = {name: changes.pop(name) for name in list(changes) if name in workdirs.UNCOMPARED}
+  config, run = runs.restored(workdir, moved)
   if SHOTS.value:
     config.evaluation.shots = numbers(SHOTS.value)
-  publish.run(config, run, workdir, dict(map(change, SET.value)))
+  setting = settings.make(config, changes)
+  publish.run(config, run, setting, workdir)
 
 
 def numbers(texts: Sequence[str]) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from experiments import commands, references, runs, settings
 from experiments.build import Config
@@ -13,7 +12,10 @@ from metapers.evaluation.results import Row
 from metapers.io import plots, report
 
 COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
-SHOWN = ('accuracy', 'nll', 'ece', 'regret', 'top1', 'win_rate', 'accuracy_worst_decile')
+SHOWN = (
+  'accuracy', 'accuracy_noiseless', 'nll', 'ece', 'top1', 'pick_reward', 'regret', 'win_rate',
+  'win_rate_oracle', 'accuracy_worst_decile',
+)  # fmt: skip
 # What of a population's record stands above its tables; all of it is in the summary below.
 TOLD = (
   'normalization', 'temperature', 'flip_rate', 'label_accuracy', 'judged_on', 'features',
@@ -110,11 +112,10 @@ def flat(tree: Mapping, prefix: str = '') -> dict[str, object]:
 def run(
   config: Config,
   trained: runs.Run,
+  setting: Setting,
   workdir: pathlib.Path,
-  changes: Mapping[str, Any] | None = None,
 ) -> list[results.Row]:
   """Evaluates a run beside the references, prints the table and adds to results.csv."""
-  setting = settings.make(config, changes or {})
   predictions = {
     name: {'': make(setting)} for name, make in references.table(config, setting).items()
   }

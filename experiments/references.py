@@ -11,7 +11,7 @@ from experiments.settings import Setting
 from metapers.core.task import Truth
 from metapers.data import ridge
 from metapers.evaluation import ceiling
-from metapers.evaluation.posterior import Condition
+from metapers.evaluation.evidence import Condition
 from metapers.evaluation.predictions import Predictions
 
 Make = Callable[[Setting], Predictions]
@@ -21,21 +21,27 @@ def table(config: Config, setting: Setting) -> dict[str, Make]:
   """Returns what makes each reference of a setting; real people have none.
 
   `oracle` is the true reward; `bayes` the exact posterior predictive under the setting's own
-  condition, called `bayes_scores` on the features track, where it sees scores that learners do
-  not; `bayes_mixture` the same under all of `evaluation.mixture`; `oracle_features` the true
-  weights on rewards ridge-regressed from the features.
+  condition, called `bayes_scores` on the features track, where it sees
+  scores that learners do not; `bayes_mixture` the same without being told which condition of
+  `evaluation.mixture` holds; `oracle_features` the true weights on rewards ridge-regressed from
+  the features.
+
+  Raises:
+    ValueError: for a mixture on the features track, or one of something else than conditions.
   """
   if setting.truth is None:
     return {}
-  known = condition(setting)
-  made: dict[str, Make] = {'oracle': lambda setting: oracle(setting, known)}
+  known = conditions(setting)
+  several = mixture(config, known[0])
+  made: dict[str, Make] = {'oracle': lambda setting: oracle(setting, known[0])}
   if setting.populations[0].record['track'] == 'features':
-    made['oracle_features'] = lambda setting: oracle_features(setting, known)
-    made['bayes_scores'] = lambda setting: bayes(config, setting, [known])
+    if several:
+      raise ValueError('evaluation.mixture is for the scores track; leave it empty here')
+    made['oracle_features'] = lambda setting: oracle_features(setting, known[0])
+    made['bayes_scores'] = lambda setting: bayes(config, setting, known)
     return made
-  made['bayes'] = lambda setting: bayes(config, setting, [known])
-  if config.evaluation.mixture:
-    several = [known._replace(concentration=alpha) for alpha in config.evaluation.mixture]
+  made['bayes'] = lambda setting: bayes(config, setting, known)
+  if several:
     made['bayes_mixture'] = lambda setting: bayes(config, setting, several)
   return made
 
@@ -51,11 +57,28 @@ def simulated(setting: Setting) -> Truth:
   return setting.truth
 
 
-def condition(setting: Setting) -> Condition:
-  """Reads how the users of a setting choose."""
+def conditions(setting: Setting) -> list[Condition]:
+  """Reads how the users of a setting choose: one condition for each α that they mix."""
   users = setting.populations[0].arrays.users['test']
-  alpha = float(str(setting.populations[0].record['concentration']))
-  return Condition(alpha, float(users.temperature[0]), float(users.flip_rate[0]))
+  noise = float(users.temperature[0]), float(users.flip_rate[0])
+  alphas = str(setting.populations[0].record['concentration']).split('+')
+  return [Condition(float(alpha), *noise) for alpha in alphas]
+
+
+def mixture(config: Config, known: Condition) -> list[Condition]:
+  """Reads `evaluation.mixture`: conditions told by what in them differs from the known one.
+
+  Raises:
+    ValueError: for a field that conditions do not have.
+  """
+  several = []
+  for changes in config.evaluation.mixture:
+    unknown = sorted(set(changes) - set(Condition._fields))
+    if unknown:
+      known_fields = ', '.join(Condition._fields)
+      raise ValueError(f'evaluation.mixture takes {known_fields}; got {", ".join(unknown)}')
+    several.append(known._replace(**changes))
+  return several
 
 
 def oracle(setting: Setting, known: Condition) -> Predictions:
@@ -69,13 +92,13 @@ def oracle(setting: Setting, known: Condition) -> Predictions:
   )
 
 
-def bayes(config: Config, setting: Setting, conditions: list[Condition]) -> Predictions:
+def bayes(config: Config, setting: Setting, prior: list[Condition]) -> Predictions:
   """Predicts with the exact posterior, and prints how exact it is."""
-  commands.say(f'bayes: {len(conditions)} conditions, {config.evaluation.num_particles} particles')
+  commands.say(f'bayes: {len(prior)} conditions, {config.evaluation.num_particles} particles')
   made, diagnostics = ceiling.bayes(
     setting.tasks,
     simulated(setting),
-    conditions,
+    prior,
     pair_rule=str(setting.populations[0].record['pair_rule']),
     shots=setting.shots,
     num_particles=config.evaluation.num_particles,

@@ -10,6 +10,7 @@ from ml_collections import config_dict
 
 from experiments import build
 from experiments.build import Config
+from experiments.configs import base
 from metapers.core import meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
@@ -119,11 +120,17 @@ def prepared(learner: MetaLearner, population: Population, params: Params, seed:
   if learner.prepare is meta_learner.keep_params:
     return params
   histories = jax.jit(population.histories)(population.arrays)
-  return learner.prepare(params, histories, jax.random.key(seed))
+  return learner.prepare(params, histories, meta_training.run_keys(seed).prepare)
 
 
-def restored(workdir: str | os.PathLike) -> tuple[Config, Run]:
+def restored(
+  workdir: str | os.PathLike, moved: Mapping[str, Any] | None = None
+) -> tuple[Config, Run]:
   """Loads the best parameters of a finished or interrupted run, without training.
+
+  Args:
+    workdir: of the run.
+    moved: options of the population that say where its data lie now.
 
   Raises:
     ValueError: where there is no run, or nothing was saved yet.
@@ -131,11 +138,14 @@ def restored(workdir: str | os.PathLike) -> tuple[Config, Run]:
   stored = workdirs.read(workdir)
   stored.pop('data', None)
   config: Config = config_dict.ConfigDict(stored)
+  base.update('population', config.population.kwargs, moved or {})
   population = build.population(config)
   learner = build.learner(config, population.spec)
   optimizer = build.optimizer(config.training)
   checkpoints = Checkpoints(workdir, identity(config, population), read_only=True)
-  like = loop.initial_state(learner.init(jax.random.key(0)), optimizer, objectives.mean().init(), 0)
+  keys = meta_training.run_keys(config.seed)
+  start = learner.init(keys.init)
+  like = loop.initial_state(start, optimizer, objectives.mean().init(), keys.steps)
   found = checkpoints.best(like) or checkpoints.restore(like)
   checkpoints.close()
   if found is None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from experiments import build, runs
 from experiments.build import Config
+from experiments.configs import base
 from metapers.core.population import Population
 from metapers.core.task import Task, Truth
 from metapers.evaluation import adaptation, estimates
@@ -74,11 +75,7 @@ def changed_population(config: Config, changes: Mapping[str, Any], fold: int | N
   """Builds the population with options changed, and a fold where there are folds."""
   changed = config.copy_and_resolve_references()
   options = dict(changes) if fold is None else {**changes, 'fold': fold}
-  unknown = sorted(set(options) - set(changed.population.kwargs))
-  if unknown:
-    known = ', '.join(changed.population.kwargs)
-    raise ValueError(f'{changed.population.name} takes no {", ".join(unknown)}; it takes {known}')
-  changed.population.kwargs.update(options)
+  base.update(changed.population.name, changed.population.kwargs, options)
   return build.population(changed)
 
 
@@ -90,7 +87,7 @@ def rival(config: Config, record: Mapping[str, Any]) -> int | None:
   """
   names = [name for name in str(record.get('response_models', '')).split(', ') if name]
   wanted = config.evaluation.rival
-  if not names or not wanted:
+  if not names or not wanted or config.population.kwargs.num_slates == 0:
     return None
   if wanted not in names:
     raise ValueError(f'evaluation.rival {wanted!r} wrote no response; known: {", ".join(names)}')

@@ -11,8 +11,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import commands, publish, runs
-from experiments.configs import base
+from experiments import commands, publish, runs, settings
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The run.', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
@@ -21,11 +20,15 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and r
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
-  config = base.as_single(commands.required(CONFIG))
+  config = commands.required(CONFIG)
   workdir = pathlib.Path(commands.required(WORKDIR))
+  if 'benchmark' in config:
+    names = ', '.join(config.benchmark.learners)
+    raise ValueError(f'this config is a table; add :learner=NAME to it, one of {names}')
+  setting = settings.make(config, {})  # what cannot be judged is not trained
   run = runs.train(config, workdir)
   commands.say(f'best of {config.training.num_steps} steps on validation users: {run.best_step}')
-  publish.run(config, run, workdir)
+  publish.run(config, run, setting, workdir)
 
 
 if __name__ == '__main__':

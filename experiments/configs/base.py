@@ -29,13 +29,12 @@ def parse(argument: str | None, **known: Any) -> dict[str, Any]:
   return chosen
 
 
-def base(population: Config, learner: Config) -> Config:
-  """Makes the config of one training run."""
+def base(population: Config) -> Config:
+  """Makes what all runs of a config share; `single` adds a learner, `table` several."""
   config: Config = config_dict.ConfigDict()
   config.protocol = 'metapers'
   config.seed = 0
   config.population = population
-  config.learner = learner
   config.training = {
     'num_steps': 2000,
     'batch_size': 64,
@@ -69,11 +68,12 @@ def table(
   folds: tuple[int, ...] = (),
   conditions: tuple[Mapping[str, Any], ...] = ({},),
 ) -> Config:
-  """Adds what `experiments.benchmark` runs over, and applies the chosen learner's own changes.
+  """Adds what `experiments.benchmark` runs over.
 
   Args:
-    config: of a single run; its learner is the one that `experiments.train` takes.
-    learners: name -> {'kwargs': ..., 'training': ..., 'population': ...}: changes for that learner.
+    config: what all runs share.
+    learners: name -> {'kwargs': ..., 'training': ..., 'population': ...}: that learner's own
+      values, which win over the shared ones.
     seeds: of training.
     folds: of people; every person is unseen in one of them. Empty: the population has no folds.
     conditions: changes of the population's options under which all learners are evaluated.
@@ -88,8 +88,8 @@ def table(
   return config
 
 
-def single(config: Config, learner: str, *, seed: int, fold: int | None = None) -> Config:
-  """Makes the config of one training run out of a table's: one learner, one seed, one fold.
+def single(config: Config, learner: str, *, seed: int = 0, fold: int | None = None) -> Config:
+  """Makes the config of one training run: one learner, one seed, one fold of a table if it is one.
 
   Raises:
     ValueError: for an unknown learner or option.
@@ -104,20 +104,33 @@ def single(config: Config, learner: str, *, seed: int, fold: int | None = None) 
       if name in run:
         del run[name]
     run.learner = build.learner_config(learner, **changes.get('kwargs', {}))
-  run.training.update(changes.get('training', {}))
-  run.population.kwargs.update(changes.get('population', {}))
+  update('training', run.training, changes.get('training', {}))
+  update('population', run.population.kwargs, changes.get('population', {}))
   run.seed = seed
   if fold is not None:
     run.population.kwargs.fold = fold
   return run
 
 
-def as_single(config: Config) -> Config:
-  """Makes the config of a single run out of any config: a table's gives its chosen learner's."""
-  if 'benchmark' not in config:
-    return config
-  folds = config.benchmark.folds
-  return single(config, config.learner.name, seed=config.seed, fold=folds[0] if folds else None)
+def chosen(config: Config, learner: str) -> Config:
+  """Returns the table itself, or with a learner's name the config of that learner's run."""
+  return single(config, learner) if learner else config
+
+
+def update(part: str, fields: Config, changes: Mapping[str, Any]) -> None:
+  """Changes fields of one part of a config.
+
+  Raises:
+    ValueError: for an unknown field, or a value of another kind than the field holds.
+  """
+  unknown = sorted(set(changes) - set(fields))
+  if unknown:
+    raise ValueError(f'{part} takes no {", ".join(unknown)}; it takes {", ".join(fields)}')
+  for name, value in changes.items():
+    if isinstance(fields[name], str) != isinstance(value, str) and fields[name] is not None:
+      raise ValueError(f'{part}.{name} is like {fields[name]!r}, got {value!r}')
+  with fields.ignore_type():  # one number, or several of it
+    fields.update(changes)
 
 
 def quick(config: Config) -> Config:
@@ -125,8 +138,8 @@ def quick(config: Config) -> Config:
   config.training.num_steps = 300
   config.training.evaluate_every = 150
   for changes in config.learners.values():
-    if 'training' in changes:
-      del changes['training']
+    if 'num_steps' in changes.get('training', {}):
+      del changes.training['num_steps']
   config.benchmark.folds = config.benchmark.folds[:1]
   config.evaluation.num_users = 100
   config.evaluation.num_validation_users = 50

@@ -5,7 +5,7 @@ Expected: at k = 8 the best meta-learner recovers at least half of the gap betwe
 Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
 Time: about 12 minutes on 2 cores; `:quick` about 2.
 Command: python -m experiments.benchmark --config=experiments/configs/features_gain.py --workdir=DIR
-Arguments: quick; learner=NAME picks the one that experiments.train takes.
+Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """
 
 from experiments import build
@@ -26,9 +26,10 @@ LEARNERS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='cnp')
+  chosen = base.parse(argument, quick=False, learner='')
   population = build.population_config('reward_ensemble', concentration=0.05, track='features')
-  config = base.base(population, build.learner_config(chosen['learner']))
+  config = base.base(population)
   config.evaluation.num_users = 500
   config = base.table(config, LEARNERS)
-  return base.quick(config) if chosen['quick'] else config
+  config = base.quick(config) if chosen['quick'] else config
+  return base.chosen(config, chosen['learner'])

@@ -7,7 +7,7 @@ Expected: the best learner beats `pooled` by at least 7 points after 20 comparis
 Time: about 15 minutes on 2 cores; `:quick` (one fold, short training) about 3.
 Command: python -m experiments.benchmark --config=experiments/configs/jester.py --workdir=DIR
   --config.population.kwargs.path=FOLDER
-Arguments: quick; learner=NAME picks the one that experiments.train takes.
+Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """
 
 from experiments import build
@@ -34,9 +34,9 @@ LEARNERS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='bayes_head')
+  chosen = base.parse(argument, quick=False, learner='')
   population = build.population_config('people', complete_raters_only=True)
-  config = base.base(population, build.learner_config(chosen['learner']))
+  config = base.base(population)
   config.protocol = 'jester'
   config.evaluation.shots = (0, 1, 2, 4, 8, 16, 20)
   config.evaluation.rival = ''
@@ -44,4 +44,5 @@ def get_config(argument: str | None = None) -> Config:
   config.training.evaluate_every = 250
   config.training.learning_rate = 1e-2
   config = base.table(config, LEARNERS, folds=(0, 1, 2))
-  return base.quick(config) if chosen['quick'] else config
+  config = base.quick(config) if chosen['quick'] else config
+  return base.chosen(config, chosen['learner'])

@@ -17,7 +17,7 @@ def get_config(argument: str | None = None):
   chosen = base.parse(argument, quick=False, learner='maml')
   pool = {'num_users': 2000} if chosen['learner'] in NEEDS_KNOWN_USERS else {}
   population = build.population_config('reward_ensemble', concentration=0.05, **pool)
-  config = base.base(population, build.learner_config(chosen['learner']))
+  config = base.single(base.base(population), chosen['learner'])
   if chosen['quick']:
     config.training.num_steps = 300
     config.training.evaluate_every = 150

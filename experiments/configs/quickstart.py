@@ -3,7 +3,7 @@
 Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
 Time: under 3 minutes on 2 cores.
 Command: make quickstart
-Arguments: learner=NAME picks the one that experiments.train takes.
+Arguments: learner=NAME gives experiments.train that learner's run.
 """
 
 from experiments import build
@@ -22,12 +22,12 @@ LEARNERS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, learner='cnp')
+  chosen = base.parse(argument, learner='')
   population = build.population_config('reward_ensemble', concentration=0.05)
-  config = base.base(population, build.learner_config(chosen['learner']))
+  config = base.base(population)
   config.training.num_steps = 500
   config.training.evaluate_every = 250
   config.evaluation.num_users = 200
   config.evaluation.num_validation_users = 100
   config.evaluation.num_particles = 400
-  return base.table(config, LEARNERS)
+  return base.chosen(base.table(config, LEARNERS), chosen['learner'])

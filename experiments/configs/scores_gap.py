@@ -4,7 +4,7 @@ Expected: one meta-learner within 2.5 accuracy points of `bayes` at every k in 1
 Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
 Time: about 12 minutes on 2 cores; `:quick` about 2.
 Command: python -m experiments.benchmark --config=experiments/configs/scores_gap.py --workdir=DIR
-Arguments: quick; learner=NAME picks the one that experiments.train takes.
+Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """
 
 from experiments import build
@@ -25,10 +25,11 @@ LEARNERS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='cnp')
+  chosen = base.parse(argument, quick=False, learner='')
   population = build.population_config('reward_ensemble', concentration=0.05)
-  config = base.base(population, build.learner_config(chosen['learner']))
-  config.evaluation.mixture = (0.01, 0.05, 0.1)
+  config = base.base(population)
+  config.evaluation.mixture = tuple({'concentration': alpha} for alpha in (0.01, 0.05, 0.1))
   config.evaluation.num_users = 500
   config = base.table(config, LEARNERS)
-  return base.quick(config) if chosen['quick'] else config
+  config = base.quick(config) if chosen['quick'] else config
+  return base.chosen(config, chosen['learner'])

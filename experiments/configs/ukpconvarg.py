@@ -6,7 +6,7 @@ Expected: no shrinking learner's paired interval to `pooled` lies wholly below -
 Time: about 15 minutes on 2 cores; `:quick` (one fold, short training) about 3.
 Command: python -m experiments.benchmark --config=experiments/configs/ukpconvarg.py --workdir=DIR
   --config.population.kwargs.path=FOLDER
-Arguments: quick; learner=NAME picks the one that experiments.train takes.
+Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """
 
 from experiments import build
@@ -27,9 +27,9 @@ LEARNERS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='bayes_head')
+  chosen = base.parse(argument, quick=False, learner='')
   population = build.population_config('people', num_support=8, num_query=16)
-  config = base.base(population, build.learner_config(chosen['learner']))
+  config = base.base(population)
   config.protocol = 'ukpconvarg'
   config.evaluation.shots = (0, 1, 2, 4, 8)
   config.evaluation.rival = ''
@@ -38,4 +38,5 @@ def get_config(argument: str | None = None) -> Config:
   config.training.steps_per_call = 50
   config.training.learning_rate = 1e-2
   config = base.table(config, LEARNERS, folds=(0, 1, 2, 3, 4))
-  return base.quick(config) if chosen['quick'] else config
+  config = base.quick(config) if chosen['quick'] else config
+  return base.chosen(config, chosen['learner'])

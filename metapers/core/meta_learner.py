@@ -97,4 +97,8 @@ def from_adapt_score(
     support, query = task.drop_masked(seen.support), task.drop_masked(seen.query)
     return loss(params, seen._replace(support=support, query=query), key)
 
+  def clean_prepare(params, histories, key):
+    return prepare(params, task.drop_masked(histories), key)
+
+  prepare = keep_params if prepare is keep_params else clean_prepare
   return MetaLearner(init, clean_adapt, clean_score, clean_predict, clean_loss, prepare)

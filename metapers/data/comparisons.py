@@ -116,7 +116,7 @@ def load_comparisons(
   max_comparisons: int = 400,
   complete_raters_only: bool = False,
   features: str | Sequence[str] | None = None,
-  seed: int = 0,
+  pair_seed: int = 0,
 ) -> Histories:
   """Reads what people chose, or rated, from a folder of tables.
 
@@ -129,14 +129,14 @@ def load_comparisons(
       on their taste.
     features: columns of `items`, or the name of an .npy file [I, D] in the folder. By default all
       columns of `items` but item_id, context and text; without any, one-hot ids.
-    seed: of the drawn pairs, and of the order of comparisons where none is known.
+    pair_seed: of the drawn pairs, and of the order of comparisons where none is known.
 
   Raises:
     ValueError: for an impossible option, a table that is absent, empty, unreadable or inconsistent,
       or if nobody is left; names what was given and the way out.
   """
   check_options(path, min_rating_gap, min_comparisons, max_comparisons)
-  folder, rng = pathlib.Path(path), np.random.default_rng(seed)
+  folder, rng = pathlib.Path(path), np.random.default_rng(pair_seed)
   items = people_tables.read_items(folder)
   name, judged = people_tables.read_judgements(folder)
   values, identity = people_tables.read_features(features, items, folder)

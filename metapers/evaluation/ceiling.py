@@ -16,8 +16,8 @@ from metapers.core import choice_model, masked
 from metapers.core.task import Choices, Task, Truth
 from metapers.core.types import Array, Bool, Float, Int
 from metapers.evaluation import posterior
-from metapers.evaluation.evidence import Rule, Setting
-from metapers.evaluation.posterior import Belief, Condition
+from metapers.evaluation.evidence import Condition, Conditions, Rule
+from metapers.evaluation.posterior import Belief
 from metapers.evaluation.predictions import Predictions
 from metapers.populations import choice_rules
 
@@ -90,8 +90,8 @@ def bayes(
   Args:
     tasks: T users.
     truth: their rewards; the weights are not looked at.
-    conditions: the settings that the user's may be, equally likely before any choice. One gives
-      the row `bayes_known`, several `bayes_mixture`.
+    conditions: what the users' may be, equally likely before any choice. One is the row `bayes`
+      (that knows α and the temperature), several are `bayes_mixture`.
     pair_rule: of support and query, one of `choice_rules.PAIR_RULES`.
     shots: L numbers of support comparisons. A user with fewer uses all there are.
     num_particles: of each of two independent halves; error falls with its root, cost is linear.
@@ -106,11 +106,11 @@ def bayes(
   check(tasks, conditions, pair_rule, shots, num_particles)
   ordered, back = np.unique(np.asarray(shots), return_inverse=True)
   rule = Rule(pair_rule, tasks.query.candidates.mask.shape[-1])
-  settings = Setting(*map(jnp.asarray, np.asarray(conditions, np.float32).T))
+  kinds = Conditions(*map(jnp.asarray, np.asarray(conditions, np.float32).T))
   bank = posterior.draw_bank(conditions, truth.weights.shape[-1], seed)
   people = posterior.people_of(tasks, truth, max(1, int(ordered[-1])))
   key = jax.random.key(seed)
-  beliefs = posterior.infer(key, people, bank, settings, jnp.asarray(ordered), rule, num_particles)
+  beliefs = posterior.infer(key, people, bank, kinds, jnp.asarray(ordered), rule, num_particles)
   beliefs = jax.tree.map(lambda x: x[:, back], beliefs)  # [2, L, T, ...]
   return summarise(tasks, beliefs)
 

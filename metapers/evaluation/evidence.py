@@ -22,8 +22,16 @@ class Rule(NamedTuple):
   num_candidates: int
 
 
-class Setting(NamedTuple):
-  """How a user came about and how they choose; for each of S particles, or of C conditions."""
+class Condition(NamedTuple):
+  """How users come about and choose: α of their Dirichlet, temperature and flip rate of choices."""
+
+  concentration: float
+  temperature: float = 0.0
+  flip_rate: float = 0.0
+
+
+class Conditions(NamedTuple):
+  """The condition of each of S particles, or S conditions: the fields of `Condition`."""
 
   concentration: Float[Array, 'S']
   temperature: Float[Array, 'S']
@@ -64,7 +72,7 @@ def evidence_of(
 
 
 def probability(
-  gaps: Float[Array, 'E1 N S'], mask: Bool[Array, 'E1 N'], setting: Setting, *, rule: Rule
+  gaps: Float[Array, 'E1 N S'], mask: Bool[Array, 'E1 N'], conditions: Conditions, *, rule: Rule
 ) -> Float[Array, 'N S']:
   """Returns P(shown, choice | w) of the choice made, up to a constant that no user changes.
 
@@ -74,15 +82,15 @@ def probability(
   Args:
     gaps: [E-1, N, S] utility of the chosen candidate minus that of the others.
     mask: [E-1, N].
-    setting: [S].
+    conditions: [S].
     rule: what is shown.
   """
   num_others = rule.num_candidates - 1
   real = mask[:num_others, :, None]
-  scaled = gaps[:num_others] / jnp.maximum(setting.temperature, TINY)[None, None]
+  scaled = gaps[:num_others] / jnp.maximum(conditions.temperature, TINY)[None, None]
   chosen = 1 / (1 + jnp.where(real, jnp.exp(-scaled), 0).sum(0))
   flipped = (1 - chosen) / jnp.maximum(real.sum(0), 1)
-  noisy = chosen + setting.flip_rate[None] * (flipped - chosen)
+  noisy = chosen + conditions.flip_rate[None] * (flipped - chosen)
   if rule.pair_rule != 'extreme':
     return noisy
   low, high = jnp.minimum(gaps[:1], 0), jnp.maximum(gaps[:1], 0)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from metapers.core.types import Array, Float, Int, PRNGKey
 from metapers.evaluation import evidence, slice_sampling
-from metapers.evaluation.evidence import TINY, Evidence, Rule, Setting
+from metapers.evaluation.evidence import TINY, Conditions, Evidence, Rule
 
 # A new comparison enters as (1 - ε) P + ε, with ε falling down this ladder as fast as enough
 # particles survive: a choice that one particle in 10^5 foresaw still has a path to its posterior.
@@ -33,13 +33,13 @@ class Particles(NamedTuple):
 
   log_weights: [B, S] of the reward models; exp of each column sums to 1.
   log_importance: [S] of each particle, up to a constant.
-  setting: [S] each particle's own, which a mixture of conditions is inferred by.
+  conditions: [S] each particle's own, which a mixture of conditions is inferred by.
   rung: [N] how far down LADDER each comparison has come; 0 is not yet seen.
   """
 
   log_weights: Float[Array, 'B S']
   log_importance: Float[Array, 'S']
-  setting: Setting
+  conditions: Conditions
   rung: Int[Array, 'N']
 
 
@@ -70,7 +70,7 @@ def resample(key: PRNGKey, particles: Particles) -> Particles:
   return Particles(
     particles.log_weights[:, index],
     jnp.zeros(size),
-    jax.tree.map(lambda x: x[index], particles.setting),
+    jax.tree.map(lambda x: x[index], particles.conditions),
     particles.rung,
   )
 
@@ -89,7 +89,7 @@ def rejuvenate(key: PRNGKey, particles: Particles, seen: Evidence, *, rule: Rule
   """
   num_models = particles.log_weights.shape[0]
   epsilon = jnp.asarray(LADDER)[particles.rung][:, None]
-  first = particles.setting.concentration
+  first = particles.conditions.concentration
   second = (num_models - 1) * first
   line = slice_sampling.beta_line(first, second)
 
@@ -104,7 +104,7 @@ def rejuvenate(key: PRNGKey, particles: Particles, seen: Evidence, *, rule: Rule
     def log_target(x):
       own, rest = jax.nn.sigmoid(x), jax.nn.sigmoid(-x)
       gaps = own_gaps * own[None, None] + rest_gaps * rest[None, None]
-      p = evidence.probability(gaps, seen.mask, particles.setting, rule=rule)
+      p = evidence.probability(gaps, seen.mask, particles.conditions, rule=rule)
       log_prior = first * jax.nn.log_sigmoid(x) + second * jax.nn.log_sigmoid(-x)
       return log_prior + jnp.log(epsilon + (1 - epsilon) * p).sum(0)
 
@@ -127,7 +127,7 @@ def weigh(
     share.
   """
   gaps = seen.contrasts[:, n][:, None] @ jnp.exp(particles.log_weights)
-  p = evidence.probability(gaps, seen.mask[:, n][:, None], particles.setting, rule=rule)
+  p = evidence.probability(gaps, seen.mask[:, n][:, None], particles.conditions, rule=rule)
   epsilon = jnp.asarray(LADDER)[:, None]
   now = particles.rung[n]
   log_p = jnp.log(epsilon + (1 - epsilon) * p)  # [rungs, S]
@@ -169,7 +169,7 @@ def absorb(
     rung = jnp.where(is_waiting, particles.rung[n], rung)
     importance = jnp.where(is_waiting, particles.log_importance, importance)
     reached = Particles(
-      particles.log_weights, importance, particles.setting, particles.rung.at[n].set(rung)
+      particles.log_weights, importance, particles.conditions, particles.rung.at[n].set(rung)
     )
     is_low = is_waiting | (share < LEAST_ESS)
     moved = jax.lax.cond(is_low, refresh, lambda _, same: same, keys, reached)

@@ -12,20 +12,12 @@ from metapers.core import masked, task
 from metapers.core.task import Task, Truth
 from metapers.core.types import Array, Bool, Float, Int, PRNGKey
 from metapers.evaluation import evidence, particles
-from metapers.evaluation.evidence import Rule, Setting
+from metapers.evaluation.evidence import Condition, Conditions, Rule
 from metapers.evaluation.particles import Particles
 from metapers.populations import dirichlet
 
 NUM_HALVES = 2
 BANK_SIZE = 4096  # draws from the prior, of which every user takes a window
-
-
-class Condition(NamedTuple):
-  """One setting of the simulator: α of its Dirichlet, temperature and flip rate of choices."""
-
-  concentration: float
-  temperature: float = 0.0
-  flip_rate: float = 0.0
 
 
 class Belief(NamedTuple):
@@ -91,7 +83,7 @@ def people_of(tasks: Task, truth: Truth, most: int) -> Person:
 
 
 def prior(
-  key: PRNGKey, bank: Float[Array, 'C G B B'], settings: Setting, num_particles: int, most: int
+  key: PRNGKey, bank: Float[Array, 'C G B B'], kinds: Conditions, num_particles: int, most: int
 ) -> Particles:
   """Takes about `num_particles` from a window of the bank, equally many of each condition."""
   num_kinds, num_draws, num_models, _ = bank.shape
@@ -100,9 +92,9 @@ def prior(
   start = jax.random.randint(key, (), 0, num_draws)
   rows = bank[:, (start + jnp.arange(num_rows)) % num_draws]
   log_weights = rows.reshape(num_kinds, -1, num_models)[:, :each].reshape(-1, num_models).T
-  setting = jax.tree.map(lambda x: jnp.repeat(x, each), settings)
+  conditions = jax.tree.map(lambda x: jnp.repeat(x, each), kinds)
   rung = jnp.zeros(most, jnp.int32)
-  return Particles(log_weights, jnp.zeros(num_kinds * each), setting, rung)
+  return Particles(log_weights, jnp.zeros(num_kinds * each), conditions, rung)
 
 
 def believe(now: Particles, person: Person, num_seen: Int[Array, ''], rule: Rule) -> Belief:
@@ -114,7 +106,7 @@ def believe(now: Particles, person: Person, num_seen: Int[Array, ''], rule: Rule
     choice = jnp.full(num_questions, candidate)
     asked = evidence.evidence_of(person.query_rewards, person.query_mask, choice, rule=rule)
     gaps = asked.contrasts @ weights
-    p = evidence.probability(gaps, asked.mask, now.setting, rule=rule)
+    p = evidence.probability(gaps, asked.mask, now.conditions, rule=rule)
     return particles.mean(p, now) * now.log_importance.size
 
   counts = jax.lax.map(count, jnp.arange(rule.num_candidates)).T
@@ -146,7 +138,7 @@ def infer(
   key: PRNGKey,
   people: Person,
   bank: Float[Array, '2 C G B B'],
-  settings: Setting,
+  kinds: Conditions,
   shots: Int[Array, 'L'],
   rule: Rule,
   num_particles: int,
@@ -162,7 +154,7 @@ def infer(
     half, user = jnp.divmod(index, num_users)
     key_start, key_moves = jax.random.split(jax.random.fold_in(key, index))
     person = task.take(people, user)
-    start = prior(key_start, bank[half], settings, num_particles, most)
+    start = prior(key_start, bank[half], kinds, num_particles, most)
     return infer_one(key_moves, person, start, shots, rule)
 
   flat = jax.lax.map(one, jnp.arange(NUM_HALVES * num_users))

@@ -96,7 +96,7 @@ def read(path: str | os.PathLike) -> list[Row]:
   path = pathlib.Path(path)
   if not path.exists():
     return []
-  header, *lines = csv.reader(path.read_text(encoding='utf-8').splitlines()) or [[]]
+  header, *lines = [*csv.reader(path.read_text(encoding='utf-8').splitlines())] or [[]]
   if tuple(header) != COLUMNS:
     raise ValueError(f'{path} has columns {header}; expected {list(COLUMNS)}: move it away')
   return [parse(line, path) for line in lines]

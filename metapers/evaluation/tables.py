@@ -13,7 +13,6 @@ REFERENCES = (
   'oracle',
   'oracle_features',
   'bayes',
-  'bayes_known',
   'bayes_mixture',
   'bayes_scores',
 )

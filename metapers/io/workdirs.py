@@ -32,6 +32,8 @@ def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, An
   folder = pathlib.Path(workdir)
   path = folder / 'config.json'
   wanted = json.loads(json.dumps(config))
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f'{folder} is a file; give a folder, or a name that is free')
   if path.exists():
     verify(folder, config)
   elif folder.exists() and not all(_is_leftover(entry) for entry in folder.iterdir()):

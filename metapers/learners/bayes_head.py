@@ -10,10 +10,11 @@ from metapers.core import choice_model, masked, meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices
 from metapers.core.types import Array, Float, PRNGKey, Scalar
+from metapers.learners import options
 from metapers.learners.utility import embed, negative_log_likelihood, utilities, utility_network
 from metapers.networks.linear_mlp import linear_mlp
 
-STEP_SIZES = (1.0, 0.5, 0.25, 0.0625)  # of the line search: Newton alone can overshoot
+NEWTON_SIZES = (1.0, 0.5, 0.25, 0.0625)  # of the line search: Newton alone can overshoot
 TINY = 1e-12
 
 
@@ -30,7 +31,8 @@ def bayes_head(
   *,
   hidden: Sequence[int] = (64,),
   width: int = 16,
-  newton_steps: int = 8,
+  prior_scale: float = 1.0,
+  inner_steps: int = 8,
   num_samples: int = 16,
 ) -> MetaLearner:
   """u(x) = m(x) + v_u · φ(x) with v_u ~ N(0, I), posterior by Newton-Laplace.
@@ -44,13 +46,16 @@ def bayes_head(
     num_features: D.
     hidden: widths of the hidden layers of m and φ.
     width: H of φ.
-    newton_steps: Newton steps with line search.
+    prior_scale: factor of φ; a small one starts at the pool, and stays there without evidence.
+    inner_steps: Newton steps with line search.
     num_samples: S, for K > 2.
 
   Reference:
     MacKay 1992 (Neural Computation 4(5)); Harrison et al. 2018, arXiv:1807.08912 (ALPaCA);
     Rasmussen and Williams 2006, chapter 3.
   """
+  options.at_least_one(width=width, inner_steps=inner_steps, num_samples=num_samples)
+  options.positive(prior_scale=prior_scale)
   mean_network = utility_network(num_features, hidden)
   factor_network = linear_mlp(num_features, hidden, width)
 
@@ -60,12 +65,12 @@ def bayes_head(
 
   def parts(params, candidates):
     offset = utilities(mean_network, params['mean'], candidates)
-    return offset, embed(factor_network, params['factors'], candidates)
+    return offset, prior_scale * embed(factor_network, params['factors'], candidates)
 
   def adapt(params, support, context, key):
     del context
     offset, factors = parts(params, support.candidates)
-    return laplace(offset, factors, support, key, num_steps=newton_steps, num_samples=num_samples)
+    return laplace(offset, factors, support, key, num_steps=inner_steps, num_samples=num_samples)
 
   def score(params, user_state, candidates):
     offset, factors = parts(params, candidates)
@@ -146,7 +151,7 @@ def laplace(
     num_steps: Newton steps with line search.
     num_samples: S.
   """
-  sizes = jnp.asarray(STEP_SIZES)
+  sizes = jnp.asarray(NEWTON_SIZES)
   constant = jax.lax.stop_gradient((offset, factors))
   width = factors.shape[-1]
 

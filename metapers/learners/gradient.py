@@ -14,11 +14,9 @@ import optax
 from metapers.core import choice_model, meta_learner, task
 from metapers.core.meta_learner import Adapt, Loss, MetaLearner
 from metapers.core.types import Callable, Params
-from metapers.learners import inner_loop
+from metapers.learners import inner_loop, options
 from metapers.learners.utility import embed, negative_log_likelihood, utilities, utility_network
 from metapers.networks.linear_mlp import linear_mlp
-
-Sizes = Sequence[int]
 
 
 class Model(NamedTuple):
@@ -31,10 +29,10 @@ class Model(NamedTuple):
 def maml(
   num_features: int,
   *,
-  hidden: Sizes = (64, 64),
+  hidden: Sequence[int] = (64, 64),
   inner_steps: int = 3,
   inner_learning_rate: float = 0.05,
-  learn_rate: bool = True,
+  learn_inner_rate: bool = True,
 ) -> MetaLearner:
   """Model-agnostic meta-learning: differentiates through the inner loop to second order.
 
@@ -45,23 +43,23 @@ def maml(
     hidden: widths of the utility's hidden layers.
     inner_steps: gradient steps on the support.
     inner_learning_rate: their size, per summed nat; the start value if learned.
-    learn_rate: whether the step size is meta-learned along with θ.
+    learn_inner_rate: whether the step size is meta-learned along with θ.
 
   Reference:
     Finn, Abbeel and Levine 2017, arXiv:1703.03400. Unlike the paper, the support loss is a sum.
   """
   model = _adapt_all(num_features, hidden)
-  adapt = _adapter(model, inner_steps, learn_rate=learn_rate)
+  adapt = _adapter(model, inner_steps, learn_rate=learn_inner_rate)
   return _learner(model, adapt, _single_rate(inner_learning_rate))
 
 
 def fomaml(
   num_features: int,
   *,
-  hidden: Sizes = (64, 64),
+  hidden: Sequence[int] = (64, 64),
   inner_steps: int = 3,
   inner_learning_rate: float = 0.05,
-  learn_rate: bool = True,
+  learn_inner_rate: bool = True,
 ) -> MetaLearner:
   """First-order MAML: as `maml`, but the inner gradients count as constants.
 
@@ -70,24 +68,24 @@ def fomaml(
     hidden: widths of the utility's hidden layers.
     inner_steps: gradient steps on the support.
     inner_learning_rate: their size, per summed nat; the start value if learned.
-    learn_rate: whether the step size is meta-learned along with θ.
+    learn_inner_rate: whether the step size is meta-learned along with θ.
 
   Reference:
     Finn, Abbeel and Levine 2017, arXiv:1703.03400, section 5.2.
   """
   model = _adapt_all(num_features, hidden)
-  adapt = _adapter(model, inner_steps, learn_rate=learn_rate, first_order=True)
+  adapt = _adapter(model, inner_steps, learn_rate=learn_inner_rate, first_order=True)
   return _learner(model, adapt, _single_rate(inner_learning_rate))
 
 
 def anil(
   num_features: int,
   *,
-  hidden: Sizes = (64,),
+  hidden: Sequence[int] = (64,),
   width: int = 32,
   inner_steps: int = 5,
   inner_learning_rate: float = 0.05,
-  learn_rate: bool = True,
+  learn_inner_rate: bool = True,
 ) -> MetaLearner:
   """Almost no inner loop: only the head v of u(x) = v·φ(x) adapts; φ(x) = W x + MLP(x) is shared.
 
@@ -99,7 +97,7 @@ def anil(
     width: H, the width of φ.
     inner_steps: gradient steps on the support.
     inner_learning_rate: their size, per summed nat; the start value if learned.
-    learn_rate: whether the step size is meta-learned.
+    learn_inner_rate: whether the step size is meta-learned.
 
   Reference:
     Raghu et al. 2019, arXiv:1909.09157.
@@ -115,14 +113,14 @@ def anil(
     return embed(network, shared, candidates) @ adapted['head']
 
   model = Model(init, utility)
-  adapt = _adapter(model, inner_steps, learn_rate=learn_rate)
+  adapt = _adapter(model, inner_steps, learn_rate=learn_inner_rate)
   return _learner(model, adapt, _single_rate(inner_learning_rate))
 
 
 def meta_sgd(
   num_features: int,
   *,
-  hidden: Sizes = (64, 64),
+  hidden: Sequence[int] = (64, 64),
   inner_steps: int = 3,
   inner_learning_rate: float = 0.05,
 ) -> MetaLearner:
@@ -137,6 +135,7 @@ def meta_sgd(
   Reference:
     Li et al. 2017, arXiv:1707.09835. Unlike the paper, rates stay positive: their log is learned.
   """
+  options.positive(inner_learning_rate=inner_learning_rate)
   model = _adapt_all(num_features, hidden)
 
   def init_rates(adapted):
@@ -148,7 +147,7 @@ def meta_sgd(
 def reptile(
   num_features: int,
   *,
-  hidden: Sizes = (64, 64),
+  hidden: Sequence[int] = (64, 64),
   inner_steps: int = 5,
   inner_learning_rate: float = 0.05,
 ) -> MetaLearner:
@@ -181,7 +180,7 @@ def reptile(
   return _learner(model, adapt, _single_rate(inner_learning_rate), loss=loss)
 
 
-def _adapt_all(num_features: int, hidden: Sizes) -> Model:
+def _adapt_all(num_features: int, hidden: Sequence[int]) -> Model:
   network = utility_network(num_features, hidden)
 
   def utility(shared, adapted, candidates):
@@ -192,14 +191,12 @@ def _adapt_all(num_features: int, hidden: Sizes) -> Model:
 
 
 def _single_rate(inner_learning_rate: float) -> Callable[[Params], Params]:
-  if not inner_learning_rate > 0:
-    raise ValueError(f'inner_learning_rate must be positive, got {inner_learning_rate}')
+  options.positive(inner_learning_rate=inner_learning_rate)
   return lambda adapted: jnp.log(jnp.float32(inner_learning_rate))
 
 
 def _adapter(model: Model, num_steps: int, *, learn_rate: bool, first_order: bool = False):
-  if num_steps < 1:
-    raise ValueError(f'inner_steps must be at least 1, got {num_steps}')
+  options.at_least_one(inner_steps=num_steps)
 
   def adapt(params, support, context, key):
     del context, key

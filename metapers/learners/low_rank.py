@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from metapers.core import choice_model, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
+from metapers.learners import options
 from metapers.learners.utility import embed, negative_log_likelihood
 from metapers.networks.linear_mlp import linear_mlp
 
@@ -17,27 +18,28 @@ def low_rank(
   *,
   hidden: Sequence[int] = (),
   rank: int = 10,
-  num_steps: int = 50,
-  step_size: float = 0.5,
+  inner_steps: int = 50,
+  inner_learning_rate: float = 0.5,
   prior_strength: float = 1.0,
 ) -> MetaLearner:
   """LoRe: u(x) = w_u · φ(x) with w_u on the simplex and φ(x) = V x (+ MLP(x)) of `rank` outputs.
 
-  φ and a table of the seen users' weights are fitted jointly. A new user starts from the seen
-  mean w̄ and solves the convex problem min_w NLL(w) + λ KL(w ‖ w̄) by exponentiated gradient:
-  w ← w^(1-ηλ) w̄^(ηλ) exp(-η ∇NLL), normalised. The user state is w_u [rank].
+  φ, its scale and a table of the seen users' weights are fitted jointly. A new user starts from
+  the seen mean w̄ and solves the convex problem min_w NLL(w) + λ KL(w ‖ w̄) by exponentiated
+  gradient: w ← w^(1-ηλ) w̄^(ηλ) exp(-η ∇NLL), normalised. The user state is w_u [rank].
 
   Args:
     num_features: D.
     num_users: U, the seen users; a finite population is needed.
     hidden: widths of φ's hidden layers; none is LoRe's linear basis.
     rank: number of basis rewards.
-    num_steps: steps of the refit.
-    step_size: η / (1 + n) for n comparisons, so that more evidence does not overshoot.
-    prior_strength: λ, in comparisons.
+    inner_steps: steps of the refit.
+    inner_learning_rate: η (λ + n) for n comparisons: divided by what they and the prior weigh, so
+      that more evidence does not overshoot. Below 1.
+    prior_strength: λ > 0, in comparisons.
 
   Raises:
-    ValueError: if there are no known users.
+    ValueError: if there are no known users, or for an option out of range.
 
   Reference:
     Bose et al. 2025, arXiv:2504.14439. Unlike the paper, the refit starts at the seen mean and is
@@ -48,6 +50,8 @@ def low_rank(
       'low_rank fits a table of known users, and this population has none: set its num_users '
       '(a finite pool) to at least 1'
     )
+  options.at_least_one(rank=rank, inner_steps=inner_steps)
+  options.positive(inner_learning_rate=inner_learning_rate, prior_strength=prior_strength)
   network = linear_mlp(num_features, hidden, rank)
 
   def init(key):
@@ -62,7 +66,7 @@ def low_rank(
   def adapt(params, support, context, key):
     del context, key
     log_mean = jnp.log(jax.nn.softmax(params['table']).mean(0))
-    rate = step_size / (prior_strength + task.num_comparisons(support))
+    rate = inner_learning_rate / (prior_strength + task.num_comparisons(support))
 
     def support_loss(weights):
       return negative_log_likelihood(basis_scores(params, weights, support.candidates), support)
@@ -72,7 +76,7 @@ def low_rank(
       pull = prior_strength * (log_weights - log_mean)
       return jax.nn.log_softmax(log_weights - rate * (gradient + pull)), None
 
-    log_weights, _ = jax.lax.scan(step, log_mean, length=num_steps)
+    log_weights, _ = jax.lax.scan(step, log_mean, length=inner_steps)
     return jnp.exp(log_weights)
 
   def loss(params, seen, key):

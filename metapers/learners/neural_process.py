@@ -5,8 +5,6 @@ Each comparison becomes a token: the chosen candidate's embedding minus the mean
 and each further comparison is further evidence.
 """
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 
@@ -14,12 +12,11 @@ from metapers.core import choice_model, masked, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Choices
 from metapers.core.types import Array, Float, Params
+from metapers.learners import options
 from metapers.learners.utility import embed, negative_log_likelihood
 from metapers.networks.linear_mlp import linear_mlp
 from metapers.networks.mlp import mlp
 from metapers.networks.network import Network
-
-Sizes = Sequence[int]
 
 
 def tokens(embedding: Float[Array, 'N K H'], support: Choices) -> Float[Array, 'N H']:
@@ -108,10 +105,9 @@ def cnp(num_features: int, *, hidden: int = 128, width: int = 32) -> MetaLearner
   Reference:
     Garnelo et al. 2018, arXiv:1807.01613. Unlike the paper, codes are summed and not averaged.
   """
-  encoder, decode = (
-    set_encoder(num_features, hidden, width, width),
-    decoder(num_features, hidden, width),
-  )
+  options.at_least_one(hidden=hidden, width=width)
+  encoder = set_encoder(num_features, hidden, width, width)
+  decode = decoder(num_features, hidden, width)
 
   def init(key):
     key_encoder, key_decoder = jax.random.split(key)
@@ -145,6 +141,7 @@ def latent_np(
     Garnelo et al. 2018, arXiv:1807.01622; the objective is NPML of Foong et al. 2020,
     arXiv:2007.01332.
   """
+  options.at_least_one(hidden=hidden, width=width, num_samples=num_samples)
   encoder = set_encoder(num_features, hidden, width, 2 * width)
   decode = decoder(num_features, hidden, width)
 

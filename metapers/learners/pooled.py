@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from metapers.core import meta_learner
 from metapers.core.meta_learner import MetaLearner
-from metapers.learners import inner_loop
+from metapers.learners import inner_loop, options
 from metapers.learners.utility import negative_log_likelihood, utilities, utility_network
 
 
@@ -37,23 +37,25 @@ def per_user(
   num_features: int,
   *,
   hidden: Sequence[int] = (64, 64),
-  num_steps: int = 20,
-  learning_rate: float = 0.03,
+  inner_steps: int = 20,
+  inner_learning_rate: float = 0.03,
 ) -> MetaLearner:
   """A model of their own for each user, fitted to the support alone from the pooled start.
 
-  θ_u = θ - learning_rate · Σ_steps ∇ NLL(support), with θ trained as `pooled`: the
+  θ_u = θ - rate · Σ_steps ∇ NLL(support), with θ trained as `pooled`: the
   individual-reward-model row that every comparison of methods should show.
 
   Args:
     num_features: D.
     hidden: widths of the perceptron's hidden layers.
-    num_steps: gradient steps on the support.
-    learning_rate: their size, per summed nat.
+    inner_steps: gradient steps on the support.
+    inner_learning_rate: their size, per summed nat.
 
   Reference:
     Dong et al. 2025, "When Personalization Meets Reality"; there called individual reward models.
   """
+  options.at_least_one(inner_steps=inner_steps)
+  options.positive(inner_learning_rate=inner_learning_rate)
   network = utility_network(num_features, hidden)
   start = pooled(num_features, hidden=hidden)
 
@@ -63,7 +65,7 @@ def per_user(
     def support_loss(theta):
       return negative_log_likelihood(utilities(network, theta, support.candidates), support)
 
-    return inner_loop.descend(support_loss, params, learning_rate, num_steps=num_steps)
+    return inner_loop.descend(support_loss, params, inner_learning_rate, num_steps=inner_steps)
 
   def score(params, user_state, candidates):
     del params

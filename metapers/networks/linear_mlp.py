@@ -10,10 +10,13 @@ from metapers.networks.network import Network, from_module
 
 
 class LinearMLP(nnx.Module):
-  """y = W x + MLP(x), or W x where there are no hidden layers."""
+  """y = W x + MLP(x), or W x where there are no hidden layers.
 
-  def __init__(self, sizes: Sequence[int], *, bias: bool, rngs: nnx.Rngs):
-    self.linear = nnx.Linear(sizes[0], sizes[-1], use_bias=bias, rngs=rngs)
+  W has no bias: choices see only differences of utility.
+  """
+
+  def __init__(self, sizes: Sequence[int], *, rngs: nnx.Rngs):
+    self.linear = nnx.Linear(sizes[0], sizes[-1], use_bias=False, rngs=rngs)
     self.mlp = MLP(sizes, rngs=rngs) if len(sizes) > 2 else None
 
   def __call__(self, x: Float[Array, '*batch D']) -> Float[Array, '*batch H']:
@@ -21,16 +24,13 @@ class LinearMLP(nnx.Module):
     return self.linear(x) if self.mlp is None else self.linear(x) + self.mlp(x)
 
 
-def linear_mlp(
-  num_inputs: int, hidden: Sequence[int], num_outputs: int, *, bias: bool = False
-) -> Network:
+def linear_mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Network:
   """Builds y = W x + MLP(x): `[..., num_inputs] -> [..., num_outputs]`.
 
   Args:
     num_inputs: width of x.
     hidden: widths of the perceptron's hidden layers; empty for a purely linear map.
     num_outputs: width of y.
-    bias: whether the linear map has a bias; utilities need none, choices see only differences.
 
   Raises:
     ValueError: for a width below 1.
@@ -38,4 +38,4 @@ def linear_mlp(
   sizes = (num_inputs, *hidden, num_outputs)
   if min(sizes) < 1:
     raise ValueError(f'layer widths must be at least 1, got {sizes}')
-  return from_module(lambda rngs: LinearMLP(sizes, bias=bias, rngs=rngs))
+  return from_module(lambda rngs: LinearMLP(sizes, rngs=rngs))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import task
-from metapers.core.population import SPLITS, Population, Spec
+from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Spec
 from metapers.core.tables import Histories
 from metapers.core.types import Bool, Int
 from metapers.populations import people_episodes
@@ -126,7 +126,7 @@ def people(
   validation_share: float = 0.2,
   item_holdout: bool = False,
   item_holdout_share: float = 0.2,
-  seed: int = 0,
+  split_seed: int = 0,
 ) -> Population:
   """Makes a population of real people's histories.
 
@@ -144,7 +144,7 @@ def people(
     item_holdout: judge held-out people on items that training never showed, after a support of
       items that it did. Needs features.
     item_holdout_share: of the items; of their contexts, where there are several.
-    seed: of the splits.
+    split_seed: of the splits.
 
   Returns:
     Population without `Truth`. Its `histories` are the fixed episodes of the train people.
@@ -158,11 +158,11 @@ def people(
     fold=fold,
     num_folds=num_folds,
     validation_share=validation_share,
-    seed=seed,
+    seed=split_seed,
   )
   unseen = np.zeros(len(histories.features), bool)
   if item_holdout:
-    unseen = hold_out_items(histories, item_holdout_share, seed)
+    unseen = hold_out_items(histories, item_holdout_share, split_seed)
   arrays = place(histories, splits, unseen)
   layout = Layout(num_support, num_query, len(arrays.people['train'].mask), item_holdout)
   record = {
@@ -182,7 +182,8 @@ def people(
 def assemble(arrays: Arrays, layout: Layout, record: dict[str, str | float]) -> Population:
   """Ties arrays and an episode's layout into the functions of a `Population`."""
   width = arrays.people['train'].mask.shape[1]
-  fixed = {split: jax.random.key(i) for i, split in enumerate(SPLITS)}
+  keys = jax.random.split(jax.random.key(FIXED_EPISODES), len(SPLITS))
+  fixed = dict(zip(SPLITS, keys))
 
   def episode_of(arrays, user, split):
     key = jax.random.fold_in(fixed[split], user)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import task
-from metapers.core.population import SPLITS, Population, Spec
+from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Spec
 from metapers.core.tables import RewardTable
 from metapers.core.types import Float
 from metapers.populations import choice_rules, reward_episodes, simulated_noise, simulated_users
@@ -109,9 +109,10 @@ def check_layout(layout: Layout, arrays: Arrays) -> None:
       f'an episode of {needed} distinct prompts (num_support + num_query + num_slates) needs as '
       f'many in every split; {fewest!r} has {arrays.prompts[fewest].size}: lower one of the three'
     )
-  if layout.num_support < 1 or layout.num_query < 1:
+  if layout.num_support < 1 or layout.num_query < 1 or layout.num_slates < 0:
     raise ValueError(
-      f'num_support and num_query must be at least 1, got {layout.num_support}, {layout.num_query}'
+      'num_support and num_query must be at least 1 and num_slates at least 0, got '
+      f'{layout.num_support}, {layout.num_query} and {layout.num_slates}'
     )
 
 
@@ -170,6 +171,11 @@ def reward_ensemble(
   layout = Layout(
     pair_rule, num_candidates, num_support, num_query, num_slates, support_prompts, num_users
   )
+  if num_users < 0 or num_held_out < 1:
+    raise ValueError(
+      'num_users must be at least 0 (a stream without end) and num_held_out at least 1, got '
+      f'{num_users} and {num_held_out}'
+    )
   sizes = {'train': num_users or simulated_users.STREAM_SIZE}
   sizes |= {'validation': num_held_out, 'test': num_held_out}
   users = simulated_users.draw(
@@ -199,7 +205,8 @@ def reward_ensemble(
 
 def assemble(arrays: Arrays, layout: Layout, record: dict[str, str | float]) -> Population:
   """Ties arrays and an episode's layout into the functions of a `Population`."""
-  fixed = {split: jax.random.key(i) for i, split in enumerate(SPLITS)}
+  keys = jax.random.split(jax.random.key(FIXED_EPISODES), len(SPLITS))
+  fixed = dict(zip(SPLITS, keys))
 
   def episode_of(arrays, user, split):
     key = jax.random.fold_in(fixed[split], user)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from metapers.core import task
-from metapers.core.population import SPLITS, Population, Spec
+from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Spec
 from metapers.core.task import Candidates, Choices, Task
 
 
@@ -56,7 +56,8 @@ def two_tastes(
 
   def episode_of(arrays, user, split):
     del arrays
-    key = jax.random.fold_in(jax.random.key(SPLITS.index(split)), user)
+    key = jax.random.fold_in(jax.random.key(FIXED_EPISODES), SPLITS.index(split))
+    key = jax.random.fold_in(key, user)
     return episode(jnp.asarray(user), key, split)
 
   def histories(arrays):

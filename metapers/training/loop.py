@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metapers.core.types import Metrics, Params, PyTree
+from metapers.core.types import Metrics, Params, PRNGKey, PyTree
 from metapers.io.checkpoints import Checkpoints, InMemory
 from metapers.io.writers import MetricsWriter
 from metapers.training import devices, signals
@@ -53,8 +53,8 @@ def fit(
   optimizer: optax.GradientTransformation,
   *,
   plan: Plan,
+  key: PRNGKey,
   objective_state: PyTree = (),
-  seed: int = 0,
   name: str = 'learner',
   evaluate: Evaluate | None = None,
   checkpoints: Checkpoints | None = None,
@@ -65,7 +65,7 @@ def fit(
 
   Batches are drawn on the device inside the compiled call; the state is donated to it; metrics are
   fetched one call late, so that the device never waits for the host. Step i uses the key
-  `fold_in(key(seed), i)`: the same seed and devices give the same bits, interrupted or not.
+  `fold_in(key, i)`: the same key and devices give the same bits, interrupted or not.
 
   Args:
     params: to start from.
@@ -74,8 +74,8 @@ def fit(
     arrays: what the sampler draws from; an argument of the compiled call, not a constant of it.
     optimizer: optax transformation.
     plan: how long, and when to look.
+    key: of everything random in the steps.
     objective_state: to start from.
-    seed: of everything random.
     name: of the learner, for messages.
     evaluate: `(params, step) -> numbers`; the highest 'score' among them is the best checkpoint.
     checkpoints: where to save and to resume from; without, nothing is kept.
@@ -91,7 +91,7 @@ def fit(
   check_plan(plan)
   mesh = devices.task_mesh()
   kept = checkpoints or InMemory()
-  state = initial_state(params, optimizer, objective_state, seed)
+  state = initial_state(params, optimizer, objective_state, key)
   restored = kept.restore(state)
   state = devices.replicate(state if restored is None else restored.state, mesh)
   arrays = devices.replicate(arrays, mesh)
@@ -113,15 +113,16 @@ def fit(
         kept.save(log.step, state, score=score)
       if asked:
         raise SystemExit(signals.EXIT_CODE)
+    if interruption.asked:  # since the last look: all is saved
+      raise SystemExit(signals.EXIT_CODE)
     return finish(state, kept)
 
 
 def initial_state(
-  params: Params, optimizer: optax.GradientTransformation, objective_state: PyTree, seed: int
+  params: Params, optimizer: optax.GradientTransformation, objective_state: PyTree, key: PRNGKey
 ) -> TrainState:
   """Makes the state before the first update; also the form in which checkpoints are restored."""
   step = jnp.asarray(0, jnp.int32)
-  key = jax.random.key(seed)
   state = TrainState(step, key, params, optimizer.init(params), objective_state)
   # A copy: the first compiled call is given the state's buffers to write to.
   return jax.tree.map(jnp.copy, state)

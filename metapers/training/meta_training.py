@@ -1,14 +1,28 @@
 """Meta-training: `fit` on tasks of a population."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import optax
 
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
+from metapers.core.types import PRNGKey
 from metapers.training import devices, loop, objectives, step
 from metapers.training.objectives import Objective
+
+
+class RunKeys(NamedTuple):
+  """Independent keys of one run: of its parameters, of its steps, of the learner's `prepare`."""
+
+  init: PRNGKey
+  steps: PRNGKey
+  prepare: PRNGKey
+
+
+def run_keys(seed: int) -> RunKeys:
+  """Derives a run's keys from its seed."""
+  return RunKeys(*jax.random.split(jax.random.key(seed), len(RunKeys._fields)))
 
 
 def meta_train(
@@ -42,15 +56,15 @@ def meta_train(
     ValueError: for sizes that do not fit each other.
   """
   objective = objective or objectives.mean()
-  mesh = devices.task_mesh()
+  keys, mesh = run_keys(seed), devices.task_mesh()
   return loop.fit(
-    learner.init(jax.random.key(seed)),
+    learner.init(keys.init),
     step.meta_loss(learner, objective, mesh=mesh, chunk_size=chunk_size),
     step.task_sampler(population, batch_size=batch_size, shots=shots),
     population.arrays,
     optimizer,
     plan=plan,
+    key=keys.steps,
     objective_state=objective.init(),
-    seed=seed,
     **options,
   )

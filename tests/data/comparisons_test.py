@@ -47,7 +47,7 @@ def test_without_an_order_the_seed_draws_one(tmp_path):
   judged = pd.DataFrame({'user_id': 0, 'chosen': chosen, 'rejected': 0})
   path = write(tmp_path, items=items, comparisons=judged)
   first, again, other = (
-    comparisons.load_comparisons(path, seed=seed).chosen[0].tolist() for seed in (0, 0, 1)
+    comparisons.load_comparisons(path, pair_seed=seed).chosen[0].tolist() for seed in (0, 0, 1)
   )
   assert sorted(first) == chosen.tolist()
   assert first == again != other

@@ -9,7 +9,7 @@ from scipy import stats
 from metapers.core import choice_model
 from metapers.core.task import Candidates, Choices, Task, Truth
 from metapers.evaluation import ceiling
-from metapers.evaluation.posterior import Condition
+from metapers.evaluation.evidence import Condition
 from metapers.populations import choice_rules, dirichlet
 
 RESPONSES, SLATES = 4, 2

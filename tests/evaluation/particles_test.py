@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from metapers.evaluation import evidence, particles
-from metapers.evaluation.evidence import Evidence, Rule, Setting
+from metapers.evaluation.evidence import Conditions, Evidence, Rule
 from metapers.evaluation.particles import Particles
 from metapers.populations import dirichlet
 
@@ -21,8 +21,8 @@ def draws(concentration, seed, size=SIZE):
 
 def start(log_weights, concentration, flip_rate=0.0):
   size = log_weights.shape[1]
-  setting = Setting(jnp.full(size, concentration), jnp.zeros(size), jnp.full(size, flip_rate))
-  return Particles(log_weights, jnp.zeros(size), setting, jnp.zeros(NUM, jnp.int32))
+  condition = Conditions(jnp.full(size, concentration), jnp.zeros(size), jnp.full(size, flip_rate))
+  return Particles(log_weights, jnp.zeros(size), condition, jnp.zeros(NUM, jnp.int32))
 
 
 def comparisons(seed=0):
@@ -99,13 +99,13 @@ def test_an_impossible_choice_kills_none_and_can_be_counted():
   assert particles.effective_size(state.log_importance) > 100
 
 
-def test_resampling_keeps_averages_and_settings_together():
+def test_resampling_keeps_averages_and_conditions_together():
   state = start(draws(0.3, 0), 0.3)
-  marked = state.setting._replace(flip_rate=state.log_weights[0])
+  marked = state.conditions._replace(flip_rate=state.log_weights[0])
   importance = jax.random.normal(jax.random.key(1), (SIZE,))
-  state = state._replace(setting=marked, log_importance=importance)
+  state = state._replace(conditions=marked, log_importance=importance)
   drawn = particles.resample(jax.random.key(2), state)
-  assert np.array_equal(drawn.setting.flip_rate, drawn.log_weights[0])
+  assert np.array_equal(drawn.conditions.flip_rate, drawn.log_weights[0])
   before, after = (particles.mean(jnp.exp(x.log_weights), x) for x in (state, drawn))
   np.testing.assert_allclose(before, after, atol=0.01)
 

@@ -99,6 +99,9 @@ def test_benchmark_writes_everything_and_skips_what_is_done(tmp_path):
     ('train', ('--config=experiments/configs/nowhere.py', '--workdir=unused'), 'nowhere.py'),
     ('evaluate', ('--workdir=nowhere',), 'nowhere/config.json does not exist'),
     ('benchmark', (MAML, '--workdir=unused'), 'give it to experiments.train'),
+    ('train', (SCORES, '--workdir=unused'), 'add :learner=NAME to it, one of cnp'),
+    ('train', (MAML, '--workdir=README.md', *TINY), 'README.md is a file'),
+    ('train', (MAML, '--workdir=unused', '--config.evaluation.rival=me'), 'wrote no response'),
   ],
 )
 def test_mistakes_are_one_line(name, arguments, message):

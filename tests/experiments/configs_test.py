@@ -44,7 +44,8 @@ def test_a_learner_is_chosen_without_stale_options(learner):
 
 
 def test_a_tables_own_options_reach_the_chosen_learner():
-  single = base.as_single(load('features_gain', 'learner=cnp'))
+  single = load('features_gain', 'learner=cnp')
+  assert 'learners' not in single  # nothing is left that could win over a flag
   assert single.learner.kwargs.width == 16
   assert single.training.num_steps == 4000
 
@@ -53,6 +54,8 @@ def test_quick_is_shorter():
   assert load('scores_gap', 'quick').training.num_steps < load('scores_gap').training.num_steps
   quick = base.single(load('scores_gap', 'quick'), 'cnp', seed=0)
   assert quick.training.num_steps == 300
+  quick = base.single(load('features_gain', 'quick'), 'cnp')
+  assert quick.training.learning_rate == load('features_gain', 'learner=cnp').training.learning_rate
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,27 @@ def test_unknown_options_list_the_known():
     build.population_config('two_tastes', seed=3)
   with pytest.raises(ValueError, match="unknown population 'planets'; known: reward_ensemble"):
     build.population_config('planets')
+
+
+def test_changes_of_another_kind_are_refused():
+  fields = build.population_config('reward_ensemble').kwargs
+  with pytest.raises(ValueError, match=r"concentration is like 0\.05, got 'abc'"):
+    base.update('population', fields, {'concentration': 'abc'})
+  with pytest.raises(ValueError, match='population takes no alpha; it takes store'):
+    base.update('population', fields, {'alpha': 0.1})
+  base.update('population', fields, {'concentration': (0.05, 0.1), 'label_accuracy': 0.9})
+  assert fields.concentration == (0.05, 0.1)
+
+
+def test_two_factories_must_not_share_an_option():
+  with pytest.raises(TypeError, match="two factories of one config take 'seed'"):
+    build.defaults(lambda *, seed=0: seed, lambda *, seed=1: seed)
+
+
+def test_equal_configs_share_a_learner():
+  config = load('maml', 'quick')
+  spec = build.population(config).spec
+  assert build.learner(config, spec) is build.learner(load('maml', 'quick'), spec)
 
 
 def test_people_without_a_folder_say_which_flag_is_missing():

@@ -30,7 +30,7 @@ def test_rates_may_differ_by_parameter():
 
 
 def test_first_order_gradient_is_that_of_the_query_at_the_adapted_parameters():
-  learner = learners.make('fomaml', **LINEAR, learn_rate=False)
+  learner = learners.make('fomaml', **LINEAR, learn_inner_rate=False)
   params, given = learner.init(jax.random.key(0)), seen()
   gradient = jax.grad(lambda p: learner.loss(p, given, jax.random.key(1))[0])(params)
 
@@ -80,7 +80,7 @@ def test_meta_sgd_has_a_rate_for_every_parameter():
 
 
 def test_a_rate_that_is_not_learned_stays():
-  learner = learners.make('maml', **LINEAR, learn_rate=False)
+  learner = learners.make('maml', **LINEAR, learn_inner_rate=False)
   params = learner.init(jax.random.key(0))
   gradient = jax.grad(lambda p: learner.loss(p, seen(), jax.random.key(1))[0])(params)
   assert gradient['log_rates'] == 0

@@ -13,7 +13,12 @@ RANK = 3
 
 def made(prior_strength=0.5):
   learner = learners.make(
-    'low_rank', num_features=4, num_users=5, rank=RANK, num_steps=400, prior_strength=prior_strength
+    'low_rank',
+    num_features=4,
+    num_users=5,
+    rank=RANK,
+    inner_steps=400,
+    prior_strength=prior_strength,
   )
   return learner, learner.init(jax.random.key(0))
 

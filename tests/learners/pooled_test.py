@@ -18,7 +18,7 @@ def test_pooled_ignores_the_support():
 
 
 def test_per_user_starts_at_pooled_and_fits_the_support():
-  per_user = learners.make('per_user', num_features=3, num_steps=200, learning_rate=0.05)
+  per_user = learners.make('per_user', num_features=3, inner_steps=200, inner_learning_rate=0.05)
   params = per_user.init(jax.random.key(0))
   given = seen()
   none = per_user.adapt(params, task.with_shots(given.support, 0), given.context, jax.random.key(0))

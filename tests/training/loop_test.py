@@ -38,7 +38,7 @@ def test_sgd_is_sgd():
     key = jax.random.fold_in(jax.random.key(7), i)
     batch = small_runs.noise_sampler(jnp.arange(3.0), key)
     params -= 0.1 * 2 * np.mean(params - np.asarray(batch), 0) / 3  # the mean is over 3 entries too
-  result = small_runs.point(loop.Plan(num_steps=3), seed=7)
+  result = small_runs.point(loop.Plan(num_steps=3), key=jax.random.key(7))
   np.testing.assert_allclose(result.params['w'], params, rtol=1e-6)
 
 
@@ -50,7 +50,9 @@ def test_how_a_run_is_cut_into_calls_changes_no_bit(per_call, every):
 
 
 def test_another_seed_is_another_run():
-  assert not small_runs.same_bits(small_runs.point(PLAN), small_runs.point(PLAN, seed=1))
+  assert not small_runs.same_bits(
+    small_runs.point(PLAN), small_runs.point(PLAN, key=jax.random.key(1))
+  )
 
 
 def test_the_step_is_traced_for_one_program_however_long_the_calls():
@@ -124,7 +126,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_spares_the_last_checkpoint(
   with pytest.raises(FloatingPointError, match=r'^point: step 9 is not finite'):
     small_runs.point(loop.Plan(12, 4, 4), optimizer=exploding(at=9), checkpoints=checkpoints)
   found = checkpoints.restore(
-    loop.initial_state({'w': jnp.zeros(3)}, exploding(9), jnp.array(0), 0)
+    loop.initial_state({'w': jnp.zeros(3)}, exploding(9), jnp.array(0), jax.random.key(0))
   )
   checkpoints.close()
   assert found.step == 8
@@ -156,7 +158,7 @@ def test_a_score_that_is_not_finite_stops_the_run(tmp_path):
   evaluate = lambda params, step: {'score': jnp.nan if step == 8 else 1.0}  # noqa: E731
   with pytest.raises(FloatingPointError, match='point: the score of step 8 is nan'):
     small_runs.point(loop.Plan(12, 4, 4), evaluate=evaluate, checkpoints=checkpoints)
-  like = loop.initial_state({'w': jnp.zeros(3)}, optax.sgd(0.1), jnp.array(0), 0)
+  like = loop.initial_state({'w': jnp.zeros(3)}, optax.sgd(0.1), jnp.array(0), jax.random.key(0))
   assert checkpoints.restore(like).step == 4
   checkpoints.close()
 
@@ -206,7 +208,7 @@ def test_saving_goes_on_beside_the_next_steps_without_seeing_them(tmp_path):
     loop.Plan(8, 1, 1), start=start, batch_loss=first_row, optimizer=drift, evaluate=evaluate,
     checkpoints=checkpoints,
   )  # fmt: skip
-  like = loop.initial_state(start, drift, jnp.array(0), 0)
+  like = loop.initial_state(start, drift, jnp.array(0), jax.random.key(0))
   np.testing.assert_array_equal(checkpoints.best(like).state.params['w'], seen[2])
   np.testing.assert_array_equal(checkpoints.restore(like).state.params['w'], seen[8])
   checkpoints.close()

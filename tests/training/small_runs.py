@@ -38,6 +38,7 @@ def pooled(workdir):
       POPULATION.arrays,
       optax.adam(1e-2),
       plan=PLAN,
+      key=jax.random.key(0),
       evaluate=lambda params, step: {'score': -abs(step - BEST_STEP), 'odd': step % 2},
       writer=lambda start: MetricsWriter(workdir, from_step=start),
       checkpoints=checkpoints,
@@ -61,7 +62,8 @@ def squared(params, objective_state, batch):
 def point(plan, *, start=None, batch_loss=squared, sampler=noise_sampler, **options):
   """Fits one point [3] to noise: compiles in no time."""
   start = {'w': jnp.zeros(3)} if start is None else start
-  options = {'optimizer': optax.sgd(0.1), 'progress': False, 'name': 'point'} | options
+  defaults = {'optimizer': optax.sgd(0.1), 'progress': False, 'name': 'point'}
+  options = defaults | {'key': jax.random.key(0)} | options
   optimizer = options.pop('optimizer')
   return loop.fit(
     start, batch_loss, sampler, jnp.arange(3.0), optimizer,
