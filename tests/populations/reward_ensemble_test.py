@@ -187,7 +187,7 @@ def test_distinct_draws_are_distinct_and_nearly_uniform():
     ({'concentration': 0.0}, 'concentration must be positive'),
     ({'temperature': -1.0}, 'temperature must be >= 0'),
     ({'flip_rate': 1.0}, 'flip_rate must lie in'),
-    ({'num_held_out': 0}, 'num_users must be at least 1'),
+    ({'num_held_out': 0}, 'num_held_out at least 1'),
     ({'num_support': 0}, 'num_support and num_query must be at least 1'),
     ({'num_support': 40}, r"'validation' has 30|'test' has 30"),
     ({'pair_rule': 'nearest'}, 'unknown pair_rule'),

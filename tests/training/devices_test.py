@@ -48,6 +48,7 @@ def trained():
     population.arrays,
     optax.sgd(0.1),  # Adam blows rounding up where the gradient is zero in theory
     plan=loop.Plan(5),
+    key=jax.random.key(0),
     progress=False,
   )
   named, _ = jax.tree_util.tree_flatten_with_path({'tasks': tasks, 'params': result.params})
