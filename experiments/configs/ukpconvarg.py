@@ -13,13 +13,14 @@ from experiments import build
 from experiments.build import Config
 from experiments.configs import base
 
+# Tuned on the validation people of folds 0 to 2.
 LINEAR = {'kwargs': {'hidden': ()}}
 LEARNERS = {
-  'bayes_head': {'kwargs': {'hidden': (), 'width': 16}},
-  'cnp': {'training': {'learning_rate': 1e-3}},
+  'bayes_head': {'kwargs': {'hidden': (), 'width': 16, 'prior_scale': 0.1}},
+  'cnp': {'training': {'learning_rate': 3e-4, 'num_steps': 400}},
   'maml': LINEAR,
-  'anil': {'kwargs': {'hidden': (), 'width': 16}},
-  'low_rank': {'kwargs': {'prior_strength': 8.0}},
+  'anil': {'kwargs': {'hidden': (), 'width': 16}, 'training': {'learning_rate': 1e-3}},
+  'low_rank': {'kwargs': {'prior_strength': 8.0}, 'training': {'num_steps': 750}},
   'per_user': LINEAR,
   'pooled': LINEAR,
 }
@@ -33,8 +34,9 @@ def get_config(argument: str | None = None) -> Config:
   config.protocol = 'ukpconvarg'
   config.evaluation.shots = (0, 1, 2, 4, 8)
   config.evaluation.rival = ''
-  config.training.num_steps = 750
-  config.training.evaluate_every = 150
+  config.evaluation.num_validation_users = 1000  # all there are
+  config.training.num_steps = 1500
+  config.training.evaluate_every = 50
   config.training.steps_per_call = 50
   config.training.learning_rate = 1e-2
   config = base.table(config, LEARNERS, folds=(0, 1, 2, 3, 4))
