@@ -54,7 +54,7 @@ def make(config: Config, changes: Mapping[str, Any]) -> Setting:
   return Setting(
     name='-'.join(f'{key}={value}' for key, value in changes.items()) or 'default',
     title=title(record, sum(sizes)),
-    labels=labels(config, record),
+    labels=labels(config, record, changes),
     shots=runs.evaluated_shots(config, populations[0]),
     populations=populations,
     sizes=sizes,
@@ -94,12 +94,16 @@ def rival(config: Config, record: Mapping[str, Any]) -> int | None:
   return names.index(wanted)
 
 
-def labels(config: Config, record: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the columns of results.csv that a setting fixes."""
+def labels(config: Config, record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the columns of results.csv that a setting fixes.
+
+  Changes of options that have no column of their own stand behind the protocol's name.
+  """
   shots, most = config.training.shots, config.population.kwargs.get('num_support', '')
   wanted = ('track', 'pair_rule', 'concentration', 'temperature')
+  others = [f'{name}={value}' for name, value in changes.items() if name not in wanted]
   return {
-    'protocol': config.protocol,
+    'protocol': ' '.join([config.protocol, *others]),
     'population': record['source'],
     'split': SPLIT,
     'train_shots': f'0-{most}' if shots == 'uniform' else shots,
@@ -116,6 +120,7 @@ def title(record: Mapping[str, Any], num_users: int) -> str:
   return (
     f'{num_users} unseen users (α = {record["concentration"]}), unseen prompts, '
     f'{record["pair_rule"]} pairs, {labelled}, {record["track"]} track'
+    + (', support from unseen prompts too' if record['support_prompts'] == 'held_out' else '')
   )
 
 

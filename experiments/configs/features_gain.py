@@ -30,6 +30,7 @@ def get_config(argument: str | None = None) -> Config:
   population = build.population_config('reward_ensemble', concentration=0.05, track='features')
   config = base.base(population)
   config.evaluation.num_users = 500
-  config = base.table(config, LEARNERS)
+  conditions = ({}, {'support_prompts': 'held_out'})
+  config = base.table(config, LEARNERS, conditions=conditions)
   config = base.quick(config) if chosen['quick'] else config
   return base.chosen(config, chosen['learner'])

@@ -196,6 +196,7 @@ def reward_ensemble(
     'response_models': ', '.join(table.response_models),
     'track': track,
     'pair_rule': pair_rule,
+    'support_prompts': support_prompts,
     'normalization': normalization,
     'concentration': '+'.join(str(alpha) for alpha in np.atleast_1d(concentration)),
     **noise,

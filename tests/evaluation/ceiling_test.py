@@ -145,6 +145,23 @@ def test_bayes_knows_how_often_it_is_right(condition):
   assert np.all(np.abs(diagnostics.nll_gap) < 8 * diagnostics.nll_error + 0.005)
 
 
+def test_who_believes_otherwise_is_not_above_it():
+  tasks, truth = simulate(Condition(0.05), **LARGE)
+  options = {'pair_rule': 'random', 'shots': (0, 3, 8), 'num_particles': 500}
+
+  def judged(condition):
+    predictions, _ = ceiling.bayes(tasks, truth, [condition], **options)
+    return jax.vmap(ceiling.judge, (0, None))(predictions.log_probs, tasks.query)
+
+  accuracy, nll = judged(Condition(0.05))
+  for other in (Condition(1.0), Condition(0.05, 0.5), Condition(0.05, 0.0, 0.2)):
+    other_accuracy, other_nll = judged(other)
+    for gain in (other_accuracy - accuracy, nll - other_nll):
+      error = gain.std(-1) / gain.shape[-1] ** 0.5
+      assert np.all(gain.mean(-1) <= 2 * error + 0.001)
+    assert other_nll[-1].mean() > nll[-1].mean() + 0.01
+
+
 def test_sharp_priors_and_many_noiseless_choices_kill_no_user():
   condition = Condition(0.01)
   tasks, truth = simulate(condition, **{**LARGE, 'num_users': 12, 'num_support': 64})

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from experiments import build
+from experiments import build, settings
 from experiments.configs import base
 from metapers import learners
 
@@ -105,3 +105,11 @@ def test_equal_configs_share_a_learner():
 def test_people_without_a_folder_say_which_flag_is_missing():
   with pytest.raises(ValueError, match=r'--config.population.kwargs.path=FOLDER'):
     build.population(load('jester'))
+
+
+def test_settings_that_differ_in_any_option_have_other_labels():
+  config = base.single(load('features_gain'), 'pooled')
+  population = {'track': 'features', 'source': 'made up'}
+  changes = ({}, {'support_prompts': 'held_out'}, {'flip_rate': 0.1})
+  labels = [settings.labels(config, population, change) for change in changes]
+  assert len({label['protocol'] for label in labels}) == len(changes)
