@@ -21,7 +21,7 @@ quickstart: install
 	$(BIN)/python -m experiments.benchmark --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
 lint: install
 	$(BIN)/ruff check .

@@ -38,6 +38,7 @@ EXTRAS = {
     'pre-commit>=4.3',
     'pyright>=1.1.407',
     'pytest>=9',
+    'pytest-xdist>=3.8',
     'ruff>=0.14.6',
     'setuptools>=77',
     'uv>=0.9',

@@ -58,7 +58,7 @@ def trained():
 @pytest.fixture(scope='module')
 def both(tmp_path_factory):
   path = tmp_path_factory.mktemp('devices') / 'eight.npz'
-  flags = f'--xla_force_host_platform_device_count={NUM_DEVICES}'
+  flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={NUM_DEVICES}'
   environment = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
   subprocess.run([sys.executable, __file__, path], env=environment, check=True, timeout=120)
   with np.load(path) as eight:
