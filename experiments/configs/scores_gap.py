@@ -12,7 +12,7 @@ from experiments.build import Config
 from experiments.configs import base
 
 LEARNERS = {
-  'cnp': {'training': {'num_steps': 6000}},
+  'cnp': {'training': {'num_steps': 8000}},
   'latent_np': {},
   'bayes_head': {},
   'maml': {},
