@@ -79,7 +79,7 @@ def explained(table: RewardTable, scores_z: np.ndarray) -> np.ndarray | None:
 def stats() -> None:
   """Prints masked responses, each reward model's scores, and what features say of them."""
   table = open_table()
-  masked = feature_store.count_masked(table)
+  masked = reward_table.count_masked(table)
   scores_z = reward_table.z_scores(table.rewards, table.mask, table.mean, table.std)
   print(f'source: {table.source}')
   print(f'{masked.missing} missing and {masked.repeated} repeated of {masked.total} responses')

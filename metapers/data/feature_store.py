@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,20 +24,6 @@ from metapers.core.types import Float
 from metapers.data import manifest as manifests
 from metapers.data import reward_table, store_checks
 from metapers.data.manifest import TEXTS, Provenance
-
-
-class MaskedCounts(NamedTuple):
-  """How many responses are never shown, and why; of `total` in all."""
-
-  missing: int
-  repeated: int
-  total: int
-
-
-def count_masked(table: RewardTable) -> MaskedCounts:
-  """Counts the responses with a missing score and, among the others, those masked as repeats."""
-  missing = reward_table.missing_responses(table.rewards)
-  return MaskedCounts(int(missing.sum()), int((~table.mask & ~missing).sum()), table.mask.size)
 
 
 def write_store(
@@ -88,6 +74,7 @@ def write_store(
   try:
     content['files'] = _write_files(temporary, arrays, texts)
     (temporary / manifests.MANIFEST).write_text(manifests.dumps(content), encoding='utf-8')
+    _to_disk(temporary)
     temporary.chmod(0o755)  # mkdtemp makes folders that only the owner enters
     _replace(temporary, path)
   finally:
@@ -125,7 +112,7 @@ def open_store(path: str | os.PathLike, *, verify: bool = True) -> RewardTable:
   if TEXTS in files:
     texts = _responses_of(_read_texts(manifests.locate(folder, TEXTS)))
   table = _to_table(folder, content, arrays, texts, manifest_hash)
-  counts = count_masked(table)
+  counts = reward_table.count_masked(table)
   if counts.missing or counts.repeated:
     logging.warning('%s: %s; never shown', folder, counts)
   return table
@@ -183,6 +170,16 @@ def _write_files(
     parquet.write_table(texts, path)
     entries[TEXTS] = manifests.describe(path, None)
   return entries
+
+
+def _to_disk(folder: pathlib.Path) -> None:
+  # A rename may outlive a power cut that the bytes do not.
+  for path in [*folder.iterdir(), folder]:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+      os.fsync(handle)
+    finally:
+      os.close(handle)
 
 
 def _replace(temporary: pathlib.Path, path: pathlib.Path) -> None:

@@ -1,8 +1,11 @@
 """What follows from the raw scores of a `RewardTable`: splits, usable responses, statistics."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from metapers.core.population import SPLITS
+from metapers.core.tables import RewardTable
 from metapers.core.types import Bool, Float, Int
 
 # PersonalLLM's prompts; the validation prompts are carved from its train split by a fixed seed.
@@ -103,3 +106,17 @@ def z_scores(
 ) -> Float[np.ndarray, 'P R B']:
   """Returns (score - mean) / sd, float32 [P, R, B]; 0 where masked."""
   return np.where(mask[..., None], (rewards - mean) / std, 0).astype(np.float32)
+
+
+class MaskedCounts(NamedTuple):
+  """How many responses are never shown, and why; of `total` in all."""
+
+  missing: int
+  repeated: int
+  total: int
+
+
+def count_masked(table: RewardTable) -> MaskedCounts:
+  """Counts the responses with a missing score and, among the others, those masked as repeats."""
+  missing = missing_responses(table.rewards)
+  return MaskedCounts(int(missing.sum()), int((~table.mask & ~missing).sum()), table.mask.size)

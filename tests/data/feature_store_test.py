@@ -113,7 +113,7 @@ def test_missing_scores_are_masked_and_counted(tmp_path):
   table = TABLE._replace(rewards=rewards, mask=mask)
   opened = feature_store.open_store(feature_store.write_store(tmp_path / 's', table, PROVENANCE))
   np.testing.assert_array_equal(opened.mask, mask)
-  assert feature_store.count_masked(opened) == (9, 0, 240)
+  assert reward_table.count_masked(opened) == (9, 0, 240)
   assert np.all(np.isfinite(opened.mean))
 
 
@@ -127,7 +127,7 @@ def test_repeated_scores_and_repeated_texts_are_masked_and_the_first_is_kept(tmp
   )
   opened = feature_store.open_store(path)
   np.testing.assert_array_equal(opened.mask, mask)
-  assert feature_store.count_masked(opened) == (0, 2, 240)
+  assert reward_table.count_masked(opened) == (0, 2, 240)
 
 
 def test_a_mask_that_a_reader_could_not_know_is_refused(tmp_path):
