@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metapers.data import feature_store, synthetic
+from metapers.data import feature_store, reward_table, synthetic
 from metapers.data.manifest import Provenance
 
 PROVENANCE = Provenance('synthetic, for a test', 'by hand', 'Apache-2.0', 'tanh', '1')
