@@ -15,7 +15,12 @@ from absl import app, flags, logging
 from scipy import optimize
 
 from metapers.analysis import diversity
-from metapers.data import reward_table, ridge, synthetic, synthetic_constants
+from metapers.data import (
+  personal_llm_constants,
+  reward_table,
+  ridge,
+  synthetic,
+)
 from metapers.data.synthetic import Parameters
 from metapers.populations import dirichlet
 
@@ -34,7 +39,7 @@ DIFFERENCE = 0.1  # of finite differences: far above the steps in which shares m
 
 def random_start(rng: np.random.Generator) -> Parameters:
   """Draws a start where the first factor is quality: liked by all, and had by frequent winners."""
-  loadings = 0.5 * rng.standard_normal((len(synthetic_constants.REWARD_MODELS), NUM_FACTORS))
+  loadings = 0.5 * rng.standard_normal((len(personal_llm_constants.REWARD_MODELS), NUM_FACTORS))
   habits = 0.2 * rng.standard_normal((synthetic.NUM_RESPONSES, NUM_FACTORS))
   wins = diversity.PAPER[0.05].wins
   loadings[:, 0] = 0.7

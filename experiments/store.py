@@ -14,7 +14,14 @@ from experiments import commands
 from metapers.analysis import diversity as diversities
 from metapers.core.population import SPLITS
 from metapers.core.tables import RewardTable
-from metapers.data import feature_store, manifest, reward_table, ridge, synthetic
+from metapers.data import (
+  feature_store,
+  manifest,
+  personal_llm_constants,
+  reward_table,
+  ridge,
+  synthetic,
+)
 from metapers.populations import dirichlet
 
 STORE = flags.DEFINE_string('store', 'synthetic', 'Folder of a store, or `synthetic`.')
@@ -113,9 +120,9 @@ def compare(table: RewardTable, concentration: float) -> Comparison:
     num_response_models=len(table.response_models),
   )
   paper = diversities.PAPER[concentration]
-  known = set(table.response_models) == set(diversities.PAPER_MODELS)
+  known = set(table.response_models) == set(personal_llm_constants.RESPONSE_MODELS)
   if known:
-    order = [diversities.PAPER_MODELS.index(name) for name in table.response_models]
+    order = [personal_llm_constants.RESPONSE_MODELS.index(name) for name in table.response_models]
     paper = paper._replace(wins=paper.wins[order])
   labels = [f'top share <={share}%' for share in diversities.TOP_SHARES]
   labels += [f'{count} winners' for count in diversities.WINNERS]

@@ -31,7 +31,7 @@ class Diversity(NamedTuple):
 
 
 # The published table, by concentration α: test prompts, NUM_USERS users each. Read off figures, to
-# about ±0.2 points; `wins` in the order of `PAPER_MODELS`.
+# about ±0.2 points; `wins` in the order of `personal_llm_constants.RESPONSE_MODELS`.
 PAPER = {
   0.01: Diversity(
     np.array([49.5, 93.6, 99.7]),
@@ -49,16 +49,6 @@ PAPER = {
     np.array([10.6, 17.1, 27.8, 9.4, 9.7, 10.7, 12.2, 2.6]),
   ),
 }
-PAPER_MODELS = (
-  'cohere/command-r-plus',
-  'openai/gpt-4-turbo',
-  'openai/gpt-4o',
-  'anthropic/claude-3-opus:beta',
-  'anthropic/claude-3-sonnet:beta',
-  'meta-llama/llama-3-70b-instruct:nitro',
-  'google/gemini-pro-1.5',
-  'mistralai/mixtral-8x22b-instruct',
-)
 
 
 def votes(

@@ -15,11 +15,11 @@ import numpy as np
 
 from metapers.core.tables import RewardTable
 from metapers.core.types import Float, Int
-from metapers.data import reward_table, synthetic_constants
+from metapers.data import personal_llm_constants, reward_table, synthetic_constants
 
 VERSION = 2  # to be raised with any change of a drawn number: runs compare it on resuming
 NUM_FEATURES = 64
-NUM_RESPONSES = len(synthetic_constants.RESPONSE_MODELS)
+NUM_RESPONSES = len(personal_llm_constants.RESPONSE_MODELS)
 PROMPT_SCALE = 0.7  # sd of what a prompt's responses share: a third of the variance of scores
 NOISE_SCALE = 0.3  # sd of what no factor explains, relative to what the factors do: 8 % of variance
 MAP_WIDTH, MAP_GAIN, MAP_SEED = 256, 0.5, 64
@@ -90,7 +90,7 @@ def to_raw(
   scores_z = reward_table.z_scores(
     scores, mask, *reward_table.statistics(scores, mask, prompt_split)
   )
-  mean, std = np.array(list(synthetic_constants.REWARD_MODELS.values()), np.float32).T
+  mean, std = np.array(list(personal_llm_constants.REWARD_MODELS.values()), np.float32).T
   return mean + std * scores_z
 
 
@@ -129,9 +129,9 @@ def synthetic_store(
     rewards=rewards,
     features=sample_features(np.random.default_rng([seed, 2]), factors, noise[feature_r2]),
     mask=mask,
-    reward_models=tuple(synthetic_constants.REWARD_MODELS),
+    reward_models=tuple(personal_llm_constants.REWARD_MODELS),
     response_model=np.tile(np.arange(NUM_RESPONSES), (num_prompts, 1)),
-    response_models=synthetic_constants.RESPONSE_MODELS,
+    response_models=personal_llm_constants.RESPONSE_MODELS,
     mean=mean,
     std=std,
     prompt_split=split,

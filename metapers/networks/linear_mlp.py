@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from flax import nnx
 
 from metapers.core.types import Array, Float
-from metapers.networks.mlp import MLP
+from metapers.networks.mlp import MLP, checked_sizes
 from metapers.networks.network import Network, from_module
 
 
@@ -35,7 +35,5 @@ def linear_mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Netw
   Raises:
     ValueError: for a width below 1.
   """
-  sizes = (num_inputs, *hidden, num_outputs)
-  if min(sizes) < 1:
-    raise ValueError(f'layer widths must be at least 1, got {sizes}')
+  sizes = checked_sizes(num_inputs, hidden, num_outputs)
   return from_module(lambda rngs: LinearMLP(sizes, rngs=rngs))

@@ -30,7 +30,17 @@ def mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Network:
   Raises:
     ValueError: for a width below 1.
   """
+  sizes = checked_sizes(num_inputs, hidden, num_outputs)
+  return from_module(lambda rngs: MLP(sizes, rngs=rngs))
+
+
+def checked_sizes(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> tuple[int, ...]:
+  """Joins the widths of all layers.
+
+  Raises:
+    ValueError: for a width below 1.
+  """
   sizes = (num_inputs, *hidden, num_outputs)
   if min(sizes) < 1:
     raise ValueError(f'layer widths must be at least 1, got {sizes}')
-  return from_module(lambda rngs: MLP(sizes, rngs=rngs))
+  return sizes

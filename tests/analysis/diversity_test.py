@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metapers.analysis import diversity
+from metapers.data import personal_llm_constants
 
 
 def draw(seed, prompts=70, responses=4, users=9):
@@ -61,7 +62,7 @@ def test_the_published_rows_are_shares():
   for table in diversity.PAPER.values():
     np.testing.assert_allclose([table.winners.sum(), table.wins.sum()], 100, atol=0.5)
     assert np.all(np.diff(table.top_share) > 0)
-    assert len(table.wins) == len(diversity.PAPER_MODELS)
+    assert len(table.wins) == len(personal_llm_constants.RESPONSE_MODELS)
 
 
 def test_no_users_or_no_prompts_are_refused():

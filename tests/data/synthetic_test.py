@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from metapers.data import reward_table, ridge, synthetic, synthetic_constants
+from metapers.data import (
+  personal_llm_constants,
+  reward_table,
+  ridge,
+  synthetic,
+)
 
 DEFAULT = synthetic.synthetic_store()
 SMALL = synthetic.synthetic_store(num_prompts=50)
@@ -21,7 +26,7 @@ def test_sizes_and_splits_are_the_published_ones():
 
 
 def test_train_statistics_are_the_published_ones():
-  published = np.array(list(synthetic_constants.REWARD_MODELS.values()))
+  published = np.array(list(personal_llm_constants.REWARD_MODELS.values()))
   np.testing.assert_allclose(DEFAULT.mean, published[:, 0], atol=1e-3)
   np.testing.assert_allclose(DEFAULT.std, published[:, 1], atol=1e-3)
 
