@@ -1,0 +1,238 @@
+"""A reward model or encoder on a device: text in, scores and features out. Needs torch.
+
+What a response gets depends on its own text only: padding is on the right, its id is explicit and
+masked, and texts of like length share a batch for speed alone.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import transformers
+from absl import logging
+
+from metapers.core.types import Float, Int
+from metapers.data import reward_models
+from metapers.data.reward_models import CHAT, PAIR, TEMPLATES, RewardModel
+
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+class Options(NamedTuple):
+  """How a model is run: all of it is recorded with what it makes.
+
+  dtype: of the weights. max_length: tokens; longer texts are cut and counted. batch_size: texts at
+  once. features: keep the hidden state of `layer` (-1 the last) too. bucket: texts of like length
+  share a batch. allow_pickle: load weights that are not safetensors.
+  """
+
+  dtype: str = 'float32'
+  max_length: int = 2048
+  batch_size: int = 16
+  features: bool = False
+  layer: int = -1
+  bucket: bool = True
+  allow_pickle: bool = False
+
+
+class Scored(NamedTuple):
+  """scores: [N] float32, or None of an encoder. features: [N, D] float16, or None."""
+
+  scores: Float[np.ndarray, 'N'] | None
+  features: Float[np.ndarray, 'N D'] | None
+  num_truncated: int
+
+
+class Encoded(NamedTuple):
+  """One text as the model takes it: token ids, and which segment each belongs to."""
+
+  ids: list[int]
+  segments: list[int]
+
+
+def check(options: Options) -> Options:
+  """Refuses options that mean nothing.
+
+  Raises:
+    ValueError: naming the option, what was given and what would do.
+  """
+  if options.dtype not in DTYPES:
+    raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, got {options.dtype!r}')
+  if options.max_length < 8 or options.batch_size < 1:
+    raise ValueError(
+      f'max_length must be at least 8 and batch_size at least 1, got {options.max_length} and '
+      f'{options.batch_size}'
+    )
+  return options
+
+
+def unreachable(model: RewardModel, what: str, error: Exception) -> ValueError:
+  """Makes the error of a repository that cannot be read, with the ways out."""
+  reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+  return ValueError(
+    f'{model.name}: cannot load the {what} of {model.model} (revision {model.revision}): {reason} '
+    'Without a network give a local folder of the repository as its model; weights that are no '
+    'safetensors load only with allow_pickle'
+  )
+
+
+class Scorer:
+  """One model on one device."""
+
+  def __init__(self, model: RewardModel, options: Options, device: str = 'cpu'):
+    """Loads tokenizer and weights.
+
+    Raises:
+      ValueError: for a repository that cannot be read, weights that are missing or left over, or a
+        tokenizer without a chat template or any token to pad with.
+    """
+    self.spec, self.options = reward_models.check(model), check(options)
+    self.device = torch.device(device)
+    self.tokenizer = self._load_tokenizer()
+    self.module = self._load_module().to(self.device).eval()
+    self.pad_id = self._pad_id()
+    self.module.config.pad_token_id = self.pad_id
+
+  def _load_tokenizer(self) -> Any:
+    spec = self.spec
+    source, revision = (spec.tokenizer, 'main') if spec.tokenizer else (spec.model, spec.revision)
+    try:
+      tokenizer = transformers.AutoTokenizer.from_pretrained(
+        source, revision=revision, trust_remote_code=False, padding_side='right'
+      )
+    except (OSError, ValueError) as error:
+      raise unreachable(spec, 'tokenizer', error) from error
+    if spec.template == CHAT and not tokenizer.chat_template and spec.pooling == 'score':
+      raise ValueError(
+        f'{spec.name}: its tokenizer has no chat template; name the documented one, of '
+        f'{", ".join((PAIR, *TEMPLATES))}'
+      )
+    return tokenizer
+
+  def _load_module(self) -> Any:
+    spec, classifies = self.spec, self.spec.pooling == 'score'
+    kind = transformers.AutoModelForSequenceClassification if classifies else transformers.AutoModel
+    extra: dict[str, Any] = {'num_labels': 1} if classifies else {}
+    if spec.key_mapping:
+      extra['key_mapping'] = dict(spec.key_mapping)
+    try:
+      module, report = kind.from_pretrained(
+        spec.model,
+        revision=spec.revision,
+        dtype=DTYPES[self.options.dtype],
+        use_safetensors=None if self.options.allow_pickle else True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **extra,
+      )
+    except (OSError, ValueError, RuntimeError) as error:
+      raise unreachable(spec, 'weights', error) from error
+    missing = sorted(report['missing_keys'])
+    unused = [key for key in sorted(report['unexpected_keys']) if not key.startswith(spec.ignored)]
+    if classifies and (missing or unused):
+      raise ValueError(
+        f'{spec.name}: weights of {spec.model} do not fit a {type(module).__name__}: missing '
+        f'{missing[:3]}, left over {unused[:3]}; it would score at random. Give a key_mapping'
+      )
+    return module
+
+  def _pad_id(self) -> int:
+    candidates = (
+      self.module.config.pad_token_id, self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+    )  # fmt: skip
+    known = [value for value in candidates if value is not None]
+    if not known:
+      raise ValueError(f'{self.spec.name}: neither model nor tokenizer names a pad or end token')
+    return known[0]
+
+  def render(self, prompt: str, response: str) -> str:
+    """Returns the text that the model reads; a pair is shown with its two parts joined by a bar."""
+    if self.spec.template == PAIR:
+      return f'{prompt} | {response}'
+    if self.spec.template != CHAT:
+      # Replaced one after the other, a prompt that holds '{response}' would be filled in.
+      before, _, after = TEMPLATES[self.spec.template].partition('{response}')
+      return before.replace('{prompt}', prompt) + response + after
+    if not self.tokenizer.chat_template:
+      return response
+    turns = [{'role': 'user', 'content': prompt}, {'role': 'assistant', 'content': response}]
+    text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+    return text.removeprefix(self.tokenizer.bos_token or '')  # tokenizing adds it
+
+  def encode(self, prompt: str, response: str) -> tuple[Encoded, bool]:
+    """Returns the tokens of one text, and whether it had to be cut."""
+    parts = (prompt, response) if self.spec.template == PAIR else (self.render(prompt, response),)
+    limit = self.options.max_length
+    tokens = self.tokenizer(*parts, return_token_type_ids=True, verbose=False)
+    is_long = len(tokens['input_ids']) > limit
+    if is_long:
+      tokens = self.tokenizer(*parts, truncation=True, max_length=limit, return_token_type_ids=True)
+    return Encoded(tokens['input_ids'], tokens['token_type_ids']), is_long
+
+  def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> Scored:
+    """Scores N pairs of prompt and response."""
+    pairs = zip(prompts, responses, strict=True)
+    encoded, is_long = zip(*itertools.starmap(self.encode, pairs))
+    lengths = np.array([len(one.ids) for one in encoded])
+    scores = np.full(len(lengths), np.nan, np.float32)
+    features: np.ndarray | None = None
+    for rows in batches(lengths, self.options.batch_size, bucket=self.options.bucket):
+      found_scores, found_features = self.run([encoded[row] for row in rows])
+      if found_scores is not None:
+        scores[rows] = found_scores
+      if found_features is not None:
+        if features is None:
+          features = np.zeros((len(lengths), found_features.shape[1]), np.float16)
+        features[rows] = found_features
+    return Scored(scores if self.spec.pooling == 'score' else None, features, sum(is_long))
+
+  @torch.inference_mode()
+  def run(self, texts: Sequence[Encoded]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Runs one padded batch; returns scores [n] and features [n, D], each if it is kept."""
+    width = max(len(text.ids) for text in texts)
+    ids = torch.full((len(texts), width), self.pad_id)
+    mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
+    for row, text in enumerate(texts):
+      ids[row, : len(text.ids)] = torch.tensor(text.ids)
+      segments[row, : len(text.ids)] = torch.tensor(text.segments)
+      mask[row, : len(text.ids)] = 1
+    inputs = {'input_ids': ids.to(self.device), 'attention_mask': mask.to(self.device)}
+    if self.spec.template == PAIR and 'token_type_ids' in self.tokenizer.model_input_names:
+      inputs['token_type_ids'] = segments.to(self.device)
+    wanted = self.options.features or self.spec.pooling != 'score'
+    outputs = self.module(**inputs, output_hidden_states=wanted)
+    scores = None
+    if self.spec.pooling == 'score':
+      scores = self.spec.sign * outputs.logits[:, 0].float().cpu().numpy()
+    if not wanted:
+      return scores, None
+    hidden = outputs.hidden_states[self.options.layer].float()
+    return scores, self.pooled(hidden, inputs).cpu().numpy().astype(np.float16)
+
+  def pooled(self, hidden: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Returns one vector a text [n, D] of its hidden states [n, length, D]."""
+    mask, pooling = inputs['attention_mask'], self.spec.pooling
+    if pooling == 'mean':
+      return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    reads_first = pooling == 'score' and 'score' not in dict(self.module.named_children())
+    if pooling == 'cls' or reads_first:
+      return hidden[:, 0]
+    real = mask.bool() if pooling == 'last' else inputs['input_ids'] != self.pad_id
+    position = torch.arange(hidden.shape[1], device=hidden.device)
+    last = torch.where(real, position, 0).argmax(1)  # the token that the classifier scores
+    return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+
+def batches(
+  lengths: Int[np.ndarray, 'N'], batch_size: int, *, bucket: bool
+) -> list[Int[np.ndarray, 'n']]:
+  """Divides N texts into batches: of like length, longest first, or in the order they came."""
+  order = np.argsort(-lengths, kind='stable') if bucket else np.arange(len(lengths))
+  return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def log_first(scorer: Scorer, prompt: str, response: str) -> None:
+  """Logs how the first text looks to the model."""
+  logging.info('%s reads: %r', scorer.spec.name, scorer.render(prompt, response))

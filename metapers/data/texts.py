@@ -1,0 +1,193 @@
+"""Prompts with as many responses each: what reward models read."""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from metapers.core.types import Bool, Int
+from metapers.data import reward_table
+
+ERROR_TEXT = '!!!ERROR: FILTER THIS ROW OUT LATER!!!'  # upstream's mark of a failed request
+NUMBERED = re.compile(r'response_(\d+)(_model)?')
+
+
+class Texts(NamedTuple):
+  """P prompts with R responses each, as host arrays.
+
+  prompts: [P] strings. prompt_ids: [P] as in the source. subset: [P] where each prompt is from.
+  responses: [P, R] strings, '' where there is none. response_model: [P, R], index of
+  response_models. prompt_split: [P], index into `population.SPLITS`.
+  """
+
+  prompts: np.ndarray
+  prompt_ids: np.ndarray
+  subset: np.ndarray
+  responses: np.ndarray
+  response_model: Int[np.ndarray, 'P R']
+  response_models: tuple[str, ...]
+  prompt_split: Int[np.ndarray, 'P']
+
+
+class LeftOut(NamedTuple):
+  """Responses that are never shown, by why: upstream's error mark, no text, a text met before."""
+
+  errors: int
+  empty: int
+  repeated: int
+
+
+def usable(texts: Texts) -> tuple[Bool[np.ndarray, 'P R'], LeftOut]:
+  """Marks the responses worth scoring, and counts the others."""
+  stripped = np.vectorize(str.strip, otypes=[object])(texts.responses)
+  errors, empty = stripped == ERROR_TEXT, stripped == ''
+  blank = np.zeros((*texts.responses.shape, 1))
+  repeated = reward_table.repeated_responses(blank + np.arange(blank.shape[1])[:, None], stripped)
+  mask = ~(errors | empty | repeated)
+  only_repeated = repeated & ~errors & ~empty
+  return mask, LeftOut(int(errors.sum()), int(empty.sum()), int(only_repeated.sum()))
+
+
+def digest(texts: Texts) -> str:
+  """Returns the sha256 of prompts and responses."""
+  content = json.dumps([texts.prompts.tolist(), texts.responses.tolist()], ensure_ascii=False)
+  return hashlib.sha256(content.encode('utf-8', 'surrogatepass')).hexdigest()
+
+
+def to_table(texts: Texts) -> pa.Table:
+  """Returns the rows of a store's `texts.parquet`."""
+  names = np.array(texts.response_models, object)[texts.response_model]
+  return pa.table(
+    {
+      'prompt_id': [str(name) for name in texts.prompt_ids],
+      'prompt': texts.prompts.tolist(),
+      'subset': [str(name) for name in texts.subset],
+      'responses': texts.responses.tolist(),
+      'response_models': names.tolist(),
+    }
+  )
+
+
+def read_frame(path: str | os.PathLike) -> pd.DataFrame:
+  """Reads a parquet or jsonl file.
+
+  Raises:
+    ValueError: for a file that is missing, of another kind, or unreadable.
+  """
+  path = pathlib.Path(path)
+  readers = {'.parquet': pd.read_parquet, '.jsonl': lambda name: pd.read_json(name, lines=True)}
+  if path.suffix not in readers or not path.is_file():
+    raise ValueError(f'{path} is no .parquet or .jsonl file; give one with a row per prompt')
+  try:
+    return readers[path.suffix](path)
+  except (ValueError, OSError, pa.ArrowException) as error:
+    raise ValueError(f'{path} cannot be read: {error}') from error
+
+
+def response_columns(frame: pd.DataFrame) -> list[str]:
+  """Returns response_1 .. response_R in order.
+
+  Raises:
+    ValueError: without at least two, or with a gap in their numbers.
+  """
+  found = [NUMBERED.fullmatch(str(name)) for name in frame.columns]
+  numbers = sorted(int(match[1]) for match in found if match and not match[2])
+  if len(numbers) < 2 or numbers != list(range(1, len(numbers) + 1)):
+    raise ValueError(
+      'expected the columns prompt and response_1, response_2, ... (and response_1_model, ...), or '
+      f'a column responses of lists; got {", ".join(map(str, frame.columns))}'
+    )
+  return [f'response_{number}' for number in numbers]
+
+
+def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = None) -> Texts:
+  """Makes texts of a table with a row per prompt.
+
+  Args:
+    frame: columns `prompt`, and `response_1`.. [, `response_1_model`..] or `responses` [,
+      `response_models`] of lists; optional `prompt_id` and `subset`.
+    prompt_split: [P]; by default a tenth of the prompts each are validation and test.
+
+  Raises:
+    ValueError: for missing columns, or responses that are not as many for every prompt.
+  """
+  if 'prompt' not in frame.columns:
+    raise ValueError(f'a column prompt is needed; got {", ".join(map(str, frame.columns))}')
+  if 'responses' in frame.columns:
+    responses = _lists(frame, 'responses')
+    models = _lists(frame, 'response_models') if 'response_models' in frame.columns else None
+  else:
+    names = response_columns(frame)
+    responses = frame[names].to_numpy(object)
+    with_models = [f'{name}_model' for name in names]
+    known = set(with_models) <= set(frame.columns)
+    models = frame[with_models].to_numpy(object) if known else None
+  if models is None:
+    numbers = [f'response {number + 1}' for number in range(responses.shape[1])]
+    models = np.broadcast_to(np.array(numbers, object), responses.shape)
+  response_models, response_model = np.unique(models.astype(str), return_inverse=True)
+  size = len(frame)
+  if prompt_split is None:
+    held_out = max(1, size // 10)
+    prompt_split = reward_table.assign_splits(size, num_validation=held_out, num_test=held_out)
+  return Texts(
+    prompts=_strings(frame['prompt'].to_numpy(object)),
+    prompt_ids=column(frame, 'prompt_id', np.arange(size)),
+    subset=column(frame, 'subset', np.full(size, '')),
+    responses=_strings(responses),
+    response_model=response_model.reshape(responses.shape),
+    response_models=tuple(map(str, response_models)),
+    prompt_split=prompt_split,
+  )
+
+
+def column(frame: pd.DataFrame, name: str, default: Any) -> np.ndarray:
+  """Returns a column, or a default where there is none."""
+  return frame[name].to_numpy() if name in frame.columns else default
+
+
+def scores_of(frame: pd.DataFrame, columns: Mapping[str, list[str]]) -> dict[str, np.ndarray]:
+  """Reads precomputed scores, NaN where missing or infinite: reward model -> [P, R].
+
+  Args:
+    frame: a row per prompt.
+    columns: reward model -> its R columns, in the order of the responses.
+
+  Raises:
+    ValueError: for a column that is missing or holds no numbers.
+  """
+  found = {}
+  for name, wanted in columns.items():
+    missing = [one for one in wanted if one not in frame.columns]
+    if missing:
+      raise ValueError(f'{name}: no column {", ".join(missing)} among {", ".join(frame.columns)}')
+    try:
+      values = frame[wanted].to_numpy(np.float64)
+    except (TypeError, ValueError) as error:
+      raise ValueError(f'{name}: its columns must hold numbers: {error}') from error
+    found[name] = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
+  return found
+
+
+def _strings(values: np.ndarray) -> np.ndarray:
+  # None and NaN mean that there is no text.
+  return np.vectorize(lambda text: text if isinstance(text, str) else '', otypes=[object])(values)
+
+
+def _lists(frame: pd.DataFrame, name: str) -> np.ndarray:
+  rows = [list(row) if isinstance(row, list | tuple | np.ndarray) else [] for row in frame[name]]
+  widths = sorted({len(row) for row in rows})
+  if len(widths) != 1 or widths[0] < 2:
+    raise ValueError(
+      f'{name} must hold as many entries for every prompt, two or more; got {widths}'
+    )
+  made = np.empty((len(rows), widths[0]), object)
+  made[:] = rows
+  return made

@@ -1,0 +1,139 @@
+"""What a response gets depends on its own text only."""
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+
+from metapers.data import reward_scorer
+from metapers.data.reward_models import RewardModel
+from metapers.data.reward_scorer import Options, Scorer
+
+torch.set_num_threads(1)
+PROMPTS, RESPONSES = tiny_models.texts(np.random.default_rng(0), 33)
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+  root = tmp_path_factory.mktemp('models')
+  return {family: tiny_models.save(root / family, family) for family in tiny_models.CONFIGS}
+
+
+def scorer(folders, family, template='chat', **options):
+  return Scorer(RewardModel(family, folders[family], template=template), Options(**options))
+
+
+@pytest.mark.parametrize('family', tiny_models.CONFIGS)
+def test_batch_order_and_neighbours_change_nothing(folders, family):
+  template = 'pair' if family == 'deberta' else 'chat'
+  one = scorer(folders, family, template, batch_size=1)(PROMPTS, RESPONSES).scores
+  assert one.std() > 0.1
+  many = scorer(folders, family, template, batch_size=16)(PROMPTS, RESPONSES).scores
+  plain = scorer(folders, family, template, batch_size=16, bucket=False)
+  turned = plain(PROMPTS[::-1], RESPONSES[::-1]).scores[::-1]
+  np.testing.assert_allclose(many, one, atol=1e-5)
+  np.testing.assert_allclose(turned, one, atol=1e-5)
+
+
+@pytest.mark.parametrize('family', ['llama', 'deberta'])
+def test_the_score_is_linear_in_the_kept_features(folders, family):
+  made = scorer(folders, family, features=True)
+  found = made(PROMPTS, RESPONSES)
+  assert found.features.dtype == np.float16
+  hidden = torch.tensor(found.features, dtype=torch.float32)
+  if family == 'deberta':
+    pooled = torch.nn.functional.gelu(made.module.pooler.dense(hidden))
+    scores = made.module.classifier(pooled)[:, 0]
+  else:
+    scores = made.module.score(hidden)[:, 0]
+  np.testing.assert_allclose(scores.detach(), found.scores, atol=0.02)
+
+
+@pytest.mark.parametrize('pooling', ['mean', 'cls', 'last'])
+def test_an_encoder_gives_features_that_do_not_depend_on_the_batch(folders, pooling):
+  spec = RewardModel('encoder', folders['deberta'], template='plain', pooling=pooling)
+  one, many = (Scorer(spec, Options(batch_size=n))(PROMPTS, RESPONSES) for n in (1, 16))
+  assert one.scores is None
+  np.testing.assert_allclose(many.features, one.features, atol=2e-3)
+
+
+def test_long_texts_are_cut_and_counted(folders):
+  long = scorer(folders, 'llama', max_length=20)(PROMPTS, RESPONSES)
+  lengths = [len(p.split()) + len(r.split()) + 5 for p, r in zip(PROMPTS, RESPONSES)]
+  assert long.num_truncated == sum(length > 20 for length in lengths) > 0
+
+
+def test_a_cost_is_turned_round(folders):
+  spec = RewardModel('cost', folders['llama'], sign=-1.0)
+  cost = Scorer(spec, Options())(PROMPTS, RESPONSES).scores
+  plain = scorer(folders, 'llama')(PROMPTS, RESPONSES).scores
+  np.testing.assert_allclose(cost, -plain, atol=1e-5)
+
+
+def test_templates_and_the_tokenizers_own(folders, tmp_path):
+  assert scorer(folders, 'llama').render('w1', 'w2') == 'user w1 <eos>assistant w2 <eos>'
+  plain = scorer(folders, 'llama', 'user_assistant')
+  assert plain.render('{response}', '{prompt}') == 'User: {response}\nAssistant: {prompt}'
+  bare = tiny_models.save(tmp_path, 'llama', chat=False)
+  with pytest.raises(ValueError, match='has no chat template; name the documented one, of pair'):
+    Scorer(RewardModel('bare', bare), Options())
+
+
+def test_a_text_that_ends_with_the_padding_token_is_scored_alike(folders):
+  spec = RewardModel('oasst', folders['gpt_neox'], template='oasst')
+  one, many = (Scorer(spec, Options(batch_size=n))(PROMPTS, RESPONSES) for n in (1, 8))
+  np.testing.assert_allclose(many.scores, one.scores, atol=1e-5)
+
+
+def test_weights_that_do_not_fit_are_refused_and_renamed_on_request(folders, tmp_path):
+  made = Scorer(RewardModel('llama', folders['llama']), Options()).module
+  state = {name.replace('score.', 'out_proj.'): x for name, x in made.state_dict().items()}
+  made.save_pretrained(tmp_path, state_dict=state)
+  tiny_models.tokenizer().save_pretrained(tmp_path)
+  with pytest.raises(ValueError, match='would score at random'):
+    Scorer(RewardModel('renamed', str(tmp_path)), Options())
+  spec = RewardModel('renamed', str(tmp_path), key_mapping={r'^out_proj\.': 'score.'})
+  renamed = Scorer(spec, Options())(PROMPTS, RESPONSES).scores
+  plain = scorer(folders, 'llama')(PROMPTS, RESPONSES).scores
+  np.testing.assert_allclose(renamed, plain, atol=1e-5)
+
+
+def test_an_unreachable_repository_says_what_was_looked_for(monkeypatch):
+  monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+  with pytest.raises(ValueError, match=r'tokenizer of nobody/nothing.*local folder'):
+    Scorer(RewardModel('absent', 'nobody/nothing'), Options())
+
+
+def test_pickled_weights_need_a_word(folders, tmp_path):
+  made = Scorer(RewardModel('llama', folders['llama']), Options()).module
+  tiny_models.tokenizer().save_pretrained(tmp_path)
+  made.config.save_pretrained(tmp_path)
+  torch.save(made.state_dict(), tmp_path / 'pytorch_model.bin')
+  spec = RewardModel('pickled', str(tmp_path))
+  with pytest.raises(ValueError, match='allow_pickle'):
+    Scorer(spec, Options())
+  loaded = Scorer(spec, Options(allow_pickle=True))(PROMPTS, RESPONSES).scores
+  plain = scorer(folders, 'llama')(PROMPTS, RESPONSES).scores
+  np.testing.assert_allclose(loaded, plain, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('spec', 'options', 'message'),
+  [
+    ({'template': 'shout'}, {}, "template must be one of chat, pair, .* got 'shout'"),
+    ({'pooling': 'max'}, {}, "pooling must be one of score, .* got 'max'"),
+    ({}, {'dtype': 'int8'}, "dtype must be one of float32, .* got 'int8'"),
+    ({}, {'batch_size': 0}, 'batch_size at least 1, got 2048 and 0'),
+  ],
+)
+def test_options_that_mean_nothing_are_refused(spec, options, message):
+  with pytest.raises(ValueError, match=message):
+    Scorer(RewardModel('any', 'any')._replace(**spec), Options(**options))
+
+
+def test_batches_cover_every_text_once_and_sort_by_length():
+  lengths = np.array([5, 1, 9, 9, 2])
+  plain = reward_scorer.batches(lengths, 2, bucket=False)
+  assert [rows.tolist() for rows in plain] == [[0, 1], [2, 3], [4]]
+  by_length = reward_scorer.batches(lengths, 2, bucket=True)
+  assert [rows.tolist() for rows in by_length] == [[2, 3], [0, 4], [1]]
