@@ -17,18 +17,25 @@ $(VENV)/installed: setup.py $(CONSTRAINTS)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[dev]'
 	touch $@
 
+# What tests and checks need besides. pip, not uv, fetches torch: it heeds a find-links folder of
+# builds without CUDA.
+$(VENV)/complete: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) torch
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[dev,extract]'
+	touch $@
+
 quickstart: install
 	$(BIN)/python -m experiments.benchmark --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
 
-test: install
+test: $(VENV)/complete
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
 
-lint: install
+lint: $(VENV)/complete
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-format: install
+format: $(VENV)/complete
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

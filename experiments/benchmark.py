@@ -17,9 +17,10 @@ from experiments import commands, publish, references, runs, settings
 from experiments.build import Config
 from experiments.configs import base
 from experiments.settings import Setting
+from metapers.core import files
 from metapers.evaluation import results, tables
 from metapers.evaluation.predictions import Predictions
-from metapers.io import files, workdirs
+from metapers.io import workdirs
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The table to make.', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and results go.')

@@ -62,10 +62,14 @@ def repeated_responses(
     texts: [P, R] of strings, or None.
   """
   same = (rewards[:, :, None] == rewards[:, None]).all(-1)  # [P, R, R]
-  if texts is not None:
-    same |= (texts[:, :, None] == texts[:, None]).astype(bool)
-  earlier = np.tri(rewards.shape[1], k=-1, dtype=bool)
-  return np.any(same & earlier, -1)
+  repeated = np.any(same & np.tri(rewards.shape[1], k=-1, dtype=bool), -1)
+  return repeated if texts is None else repeated | repeated_texts(texts)
+
+
+def repeated_texts(texts: np.ndarray) -> Bool[np.ndarray, 'P R']:
+  """Marks the texts [P, R] that repeat an earlier one of their prompt."""
+  same = (texts[:, :, None] == texts[:, None]).astype(bool)
+  return np.any(same & np.tri(texts.shape[1], k=-1, dtype=bool), -1)
 
 
 def usable_responses(

@@ -8,12 +8,13 @@ import io
 import json
 import os
 import pathlib
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from metapers.core import files
 
 JOB = 'job.json'
 
@@ -41,7 +42,7 @@ def claim(folder: str | os.PathLike, recipe: Mapping[str, Any]) -> Job:
   elif folder.exists() and not all(entry.name.startswith('.') for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no {JOB}; give another folder')
   else:
-    write(folder / JOB, json.dumps(wanted, indent=2).encode() + b'\n')
+    files.write_atomically(folder / JOB, json.dumps(wanted, indent=2) + '\n')
   return Job(folder, wanted)
 
 
@@ -78,28 +79,6 @@ def compare(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]
     )
 
 
-def write(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file whole or not at all; what a full disk cut short is removed.
-
-  Raises:
-    OSError: where the disk is full or cannot be written, naming the file.
-  """
-  path.parent.mkdir(parents=True, exist_ok=True)
-  handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-  temporary = pathlib.Path(name)
-  try:
-    with os.fdopen(handle, 'wb') as file:
-      file.write(content)
-      file.flush()
-      os.fsync(file.fileno())
-    temporary.chmod(0o644)
-    temporary.replace(path)
-  except OSError as error:
-    raise OSError(f'{path} could not be written ({error}); make room and go on') from error
-  finally:
-    temporary.unlink(missing_ok=True)
-
-
 def path_of(job: Job, name: str) -> pathlib.Path:
   """Returns the file of one part."""
   return job.folder / f'{name}.npz'
@@ -113,7 +92,7 @@ def save(job: Job, name: str, part: Part) -> None:
       content = io.BytesIO()
       np.save(content, array, allow_pickle=False)
       archive.writestr(zipfile.ZipInfo(f'{field}.npy'), content.getvalue())
-  write(path_of(job, name), buffer.getvalue())
+  files.write_atomically(path_of(job, name), buffer.getvalue())
 
 
 def load(job: Job, name: str) -> dict[str, np.ndarray]:
@@ -161,7 +140,7 @@ def merge(job: Job, others: Iterable[str | os.PathLike], names: Sequence[str]) -
     for name in names:
       if path_of(other, name).exists() and not path_of(job, name).exists():
         load(other, name)
-        write(path_of(job, name), path_of(other, name).read_bytes())
+        files.write_atomically(path_of(job, name), path_of(other, name).read_bytes())
   missing = [name for name in names if not path_of(job, name).exists()]
   if missing:
     raise ValueError(

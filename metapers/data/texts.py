@@ -44,15 +44,18 @@ class LeftOut(NamedTuple):
   repeated: int
 
 
-def usable(texts: Texts) -> tuple[Bool[np.ndarray, 'P R'], LeftOut]:
-  """Marks the responses worth scoring, and counts the others."""
-  stripped = np.vectorize(str.strip, otypes=[object])(texts.responses)
-  errors, empty = stripped == ERROR_TEXT, stripped == ''
-  blank = np.zeros((*texts.responses.shape, 1))
-  repeated = reward_table.repeated_responses(blank + np.arange(blank.shape[1])[:, None], stripped)
-  mask = ~(errors | empty | repeated)
-  only_repeated = repeated & ~errors & ~empty
-  return mask, LeftOut(int(errors.sum()), int(empty.sum()), int(only_repeated.sum()))
+def readable(texts: Texts) -> Bool[np.ndarray, 'P R']:
+  """Marks the responses that have a text to score."""
+  stripped = _stripped(texts)
+  return (stripped != '') & (stripped != ERROR_TEXT)
+
+
+def left_out(texts: Texts) -> LeftOut:
+  """Counts the responses that are never shown."""
+  stripped, is_readable = _stripped(texts), readable(texts)
+  repeated = reward_table.repeated_texts(texts.responses) & is_readable
+  errors, empty = np.sum(stripped == ERROR_TEXT), np.sum(stripped == '')
+  return LeftOut(int(errors), int(empty), int(repeated.sum()))
 
 
 def digest(texts: Texts) -> str:
@@ -174,6 +177,10 @@ def scores_of(frame: pd.DataFrame, columns: Mapping[str, list[str]]) -> dict[str
       raise ValueError(f'{name}: its columns must hold numbers: {error}') from error
     found[name] = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
   return found
+
+
+def _stripped(texts: Texts) -> np.ndarray:
+  return np.vectorize(str.strip, otypes=[object])(texts.responses)
 
 
 def _strings(values: np.ndarray) -> np.ndarray:

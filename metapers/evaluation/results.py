@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metapers.core import files
 from metapers.evaluation import bootstrap
-from metapers.io import files
 
 ALL_SEEDS = 'all'
 KEY_SIZE = 12  # of a row: all but the number, its interval and the number of users

@@ -11,8 +11,8 @@ import matplotlib
 import numpy as np
 from matplotlib import axes, figure, ticker
 
+from metapers.core import files
 from metapers.core.types import Float, Int
-from metapers.io import files
 
 # Okabe and Ito's colours that show on white and on black alike; after six, other dashes.
 COLORS = ('#1F83C6', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from metapers.io import files
+from metapers.core import files
 
 CSS = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --dim: #888; }

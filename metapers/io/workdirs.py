@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from metapers.io import files
+from metapers.core import files
 
 # Where a run is kept, where its data lie, how it is shown: none of these changes its results.
 UNCOMPARED = ('workdir', 'path', 'store', 'progress', 'logging', 'devices')

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorboardX
 
-from metapers.io import files
+from metapers.core import files
 
 
 class MetricsWriter:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies
 
-from metapers.io import files, plots, report
+from metapers.core import files
+from metapers.io import plots, report
 
 VOID = {'meta', 'path', 'use', 'stop', 'br'}
 

@@ -1,0 +1,132 @@
+"""Texts through reward models into the parts of a feature store: once, in shards, resumably.
+
+A part is one model on some prompts. Parts hold scores [n, R] float32 (NaN where there is nothing to
+score) and, of the model whose features are kept, features [n, R, D] float16.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metapers.core.types import Bool, Float
+from metapers.data import shards, texts
+from metapers.data.shards import Job, Part
+from metapers.data.texts import Texts
+
+# What scores texts: (prompts, responses) -> (scores [N] or None, features [N, D] or None, number
+# of texts that had to be cut).
+Score = Callable[[Sequence[str], Sequence[str]], tuple[np.ndarray | None, np.ndarray | None, int]]
+
+
+class Piece(NamedTuple):
+  """One part of the work: a model, and prompts start..stop-1."""
+
+  model: str
+  start: int
+  stop: int
+
+  @property
+  def name(self) -> str:
+    """Returns the name of its file."""
+    return f'{self.model}/{self.start:06d}'
+
+
+def plan(models: Sequence[str], num_prompts: int, prompts_per_shard: int) -> list[Piece]:
+  """Divides the work: for each model, consecutive prompts.
+
+  Raises:
+    ValueError: for names that repeat or could not be files, or no prompts in a shard.
+  """
+  wrong = [name for name in models if not name.replace('-', '').replace('_', '').isalnum()]
+  if wrong or len(set(models)) != len(models):
+    raise ValueError(f'names of models must differ and hold letters, digits, - and _; got {models}')
+  if prompts_per_shard < 1:
+    raise ValueError(f'prompts_per_shard must be at least 1, got {prompts_per_shard}')
+  starts = range(0, num_prompts, prompts_per_shard)
+  return [
+    Piece(name, start, min(start + prompts_per_shard, num_prompts))
+    for name in models
+    for start in starts
+  ]
+
+
+def share(pieces: Sequence[Piece], text: str) -> list[Piece]:
+  """Takes the i-th of n equal shares of the work, written `i/n` with i from 0 to n-1.
+
+  Raises:
+    ValueError: for anything else.
+  """
+  index, slash, count = text.partition('/')
+  if not (slash and index.isdigit() and count.isdigit() and 0 <= int(index) < int(count)):
+    raise ValueError(f'shard must be written i/n with 0 <= i < n, such as 0/4; got {text!r}')
+  return list(pieces[int(index) :: int(count)])
+
+
+def make_part(score: Score, read: Texts, piece: Piece) -> Part:
+  """Scores the readable responses of a piece."""
+  rows = slice(piece.start, piece.stop)
+  responses, mask = read.responses[rows], texts.readable(read)[rows]
+  part: dict[str, np.ndarray] = {'num_truncated': np.array(0)}
+  if not mask.any():
+    return part | {'scores': np.full(mask.shape, np.nan, np.float32)}
+  prompts = np.broadcast_to(read.prompts[rows, None], responses.shape)
+  scores, features, num_truncated = score(prompts[mask].tolist(), responses[mask].tolist())
+  part['num_truncated'] = np.array(num_truncated)
+  if scores is not None:
+    part['scores'] = spread(np.where(np.isfinite(scores), scores, np.nan), mask, np.nan)
+  if features is not None:
+    part['features'] = spread(features, mask, 0)
+  return part
+
+
+def spread(
+  values: Float[np.ndarray, 'N *D'], mask: Bool[np.ndarray, 'n R'], empty: float
+) -> np.ndarray:
+  """Puts the values of readable responses in their places: [n, R, ...]."""
+  made = np.full((*mask.shape, *values.shape[1:]), empty, values.dtype)
+  made[mask] = values
+  return made
+
+
+class Extracted(NamedTuple):
+  """What the parts hold together.
+
+  scores: model -> [P, R]. features: [P, R, D] on disk, or None. num_truncated: model -> texts cut.
+  """
+
+  scores: dict[str, Float[np.ndarray, 'P R']]
+  features: Float[np.ndarray, 'P R D'] | None
+  num_truncated: dict[str, int]
+
+
+def join(job: Job, pieces: Sequence[Piece], read: Texts) -> Extracted:
+  """Joins all parts; features are written to a file piece by piece and mapped.
+
+  Raises:
+    ValueError: for a part that is missing or damaged, or features of several models.
+  """
+  scores: dict[str, np.ndarray] = {}
+  num_truncated: dict[str, int] = {}
+  features, featured = None, None
+  for piece in pieces:
+    part = shards.load(job, piece.name)
+    cut = num_truncated.get(piece.model, 0)
+    num_truncated[piece.model] = cut + int(part['num_truncated'])
+    rows = slice(piece.start, piece.stop)
+    if 'scores' in part:
+      whole = scores.setdefault(piece.model, np.full(read.responses.shape, np.nan, np.float32))
+      whole[rows] = part['scores']
+    if 'features' in part:
+      if features is None:
+        features, featured = _map_features(job, read, part['features']), piece.model
+      if piece.model != featured:
+        raise ValueError(f'features of {featured} and of {piece.model}; a store holds one of them')
+      features[rows] = part['features']
+  return Extracted(scores, features, num_truncated)
+
+
+def _map_features(job: Job, read: Texts, first: np.ndarray) -> Any:
+  shape = (*read.responses.shape, first.shape[-1])
+  path = job.folder / '.features.npy'  # D may be 4,096: more than fits in memory
+  return np.lib.format.open_memmap(path, 'w+', first.dtype, shape)
