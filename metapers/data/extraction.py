@@ -14,9 +14,21 @@ from metapers.data import shards, texts
 from metapers.data.shards import Job, Part
 from metapers.data.texts import Texts
 
-# What scores texts: (prompts, responses) -> (scores [N] or None, features [N, D] or None, number
-# of texts that had to be cut).
-Score = Callable[[Sequence[str], Sequence[str]], tuple[np.ndarray | None, np.ndarray | None, int]]
+
+class Scored(NamedTuple):
+  """What a model makes of N texts.
+
+  scores: [N], features: [N, D], each if it makes them. num_truncated: texts that had to be cut.
+  version: of the model, such as a commit; parts of different versions are not joined.
+  """
+
+  scores: Float[np.ndarray, 'N'] | None
+  features: Float[np.ndarray, 'N D'] | None
+  num_truncated: int
+  version: str
+
+
+Score = Callable[[Sequence[str], Sequence[str]], Scored]  # of prompts and responses
 
 
 class Piece(NamedTuple):
@@ -67,16 +79,15 @@ def make_part(score: Score, read: Texts, piece: Piece) -> Part:
   """Scores the readable responses of a piece."""
   rows = slice(piece.start, piece.stop)
   responses, mask = read.responses[rows], texts.readable(read)[rows]
-  part: dict[str, np.ndarray] = {'num_truncated': np.array(0)}
   if not mask.any():
-    return part | {'scores': np.full(mask.shape, np.nan, np.float32)}
+    return {'num_truncated': np.array(0)}
   prompts = np.broadcast_to(read.prompts[rows, None], responses.shape)
-  scores, features, num_truncated = score(prompts[mask].tolist(), responses[mask].tolist())
-  part['num_truncated'] = np.array(num_truncated)
-  if scores is not None:
-    part['scores'] = spread(np.where(np.isfinite(scores), scores, np.nan), mask, np.nan)
-  if features is not None:
-    part['features'] = spread(features, mask, 0)
+  found = score(prompts[mask].tolist(), responses[mask].tolist())
+  part = {'num_truncated': np.array(found.num_truncated), 'version': np.array(found.version)}
+  if found.scores is not None:
+    part['scores'] = spread(np.where(np.isfinite(found.scores), found.scores, np.nan), mask, np.nan)
+  if found.features is not None:
+    part['features'] = spread(found.features, mask, 0)
   return part
 
 
@@ -93,27 +104,38 @@ class Extracted(NamedTuple):
   """What the parts hold together.
 
   scores: model -> [P, R]. features: [P, R, D] on disk, or None. num_truncated: model -> texts cut.
+  versions: model -> its version.
   """
 
   scores: dict[str, Float[np.ndarray, 'P R']]
   features: Float[np.ndarray, 'P R D'] | None
   num_truncated: dict[str, int]
+  versions: dict[str, str]
 
 
 def join(job: Job, pieces: Sequence[Piece], read: Texts) -> Extracted:
   """Joins all parts; features are written to a file piece by piece and mapped.
 
   Raises:
-    ValueError: for a part that is missing or damaged, or features of several models.
+    ValueError: for a part that is missing or damaged, parts of different versions of a model, or
+      features of several models.
   """
   scores: dict[str, np.ndarray] = {}
   num_truncated: dict[str, int] = {}
+  versions: dict[str, str] = {}
   features, featured = None, None
   for piece in pieces:
     part = shards.load(job, piece.name)
     cut = num_truncated.get(piece.model, 0)
     num_truncated[piece.model] = cut + int(part['num_truncated'])
     rows = slice(piece.start, piece.stop)
+    if 'version' in part:
+      version = str(part['version'])
+      if versions.setdefault(piece.model, version) != version:
+        raise ValueError(
+          f'{piece.name} was made by {version} of {piece.model}, others by '
+          f'{versions[piece.model]}; delete it and go on'
+        )
     if 'scores' in part:
       whole = scores.setdefault(piece.model, np.full(read.responses.shape, np.nan, np.float32))
       whole[rows] = part['scores']
@@ -123,7 +145,7 @@ def join(job: Job, pieces: Sequence[Piece], read: Texts) -> Extracted:
       if piece.model != featured:
         raise ValueError(f'features of {featured} and of {piece.model}; a store holds one of them')
       features[rows] = part['features']
-  return Extracted(scores, features, num_truncated)
+  return Extracted(scores, features, num_truncated, versions)
 
 
 def _map_features(job: Job, read: Texts, first: np.ndarray) -> Any:

@@ -4,7 +4,9 @@ What a response gets depends on its own text only: padding is on the right, its 
 masked, and texts of like length share a batch for speed alone.
 """
 
+import hashlib
 import itertools
+import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +15,9 @@ import torch
 import transformers
 from absl import logging
 
-from metapers.core.types import Float, Int
+from metapers.core.types import Int
 from metapers.data import reward_models
+from metapers.data.extraction import Scored
 from metapers.data.reward_models import CHAT, PAIR, TEMPLATES, RewardModel
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -35,14 +38,6 @@ class Options(NamedTuple):
   layer: int = -1
   bucket: bool = True
   allow_pickle: bool = False
-
-
-class Scored(NamedTuple):
-  """scores: [N] float32, or None of an encoder. features: [N, D] float16, or None."""
-
-  scores: Float[np.ndarray, 'N'] | None
-  features: Float[np.ndarray, 'N D'] | None
-  num_truncated: int
 
 
 class Encoded(NamedTuple):
@@ -94,6 +89,7 @@ class Scorer:
     self.module = self._load_module().to(self.device).eval()
     self.pad_id = self._pad_id()
     self.module.config.pad_token_id = self.pad_id
+    self.version = self._version()
 
   def _load_tokenizer(self) -> Any:
     spec = self.spec
@@ -137,6 +133,17 @@ class Scorer:
         f'{missing[:3]}, left over {unused[:3]}; it would score at random. Give a key_mapping'
       )
     return module
+
+  def _version(self) -> str:
+    # Which weights these are: the hub's commit, or the sha256 of a folder's files.
+    folder = pathlib.Path(self.spec.model)
+    if not folder.is_dir():
+      return str(self.module.config._commit_hash)
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob('*.safetensors'), *folder.glob('*.bin')]):
+      with path.open('rb') as file:
+        digest.update(hashlib.file_digest(file, 'sha256').digest())
+    return f'sha256 {digest.hexdigest()}'
 
   def _pad_id(self) -> int:
     candidates = (
@@ -186,7 +193,8 @@ class Scorer:
         if features is None:
           features = np.zeros((len(lengths), found_features.shape[1]), np.float16)
         features[rows] = found_features
-    return Scored(scores if self.spec.pooling == 'score' else None, features, sum(is_long))
+    kept = scores if self.spec.pooling == 'score' else None
+    return Scored(kept, features, sum(is_long), self.version)
 
   @torch.inference_mode()
   def run(self, texts: Sequence[Encoded]) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -2,30 +2,30 @@
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
 
 from metapers.data import reward_scorer
 from metapers.data.reward_models import RewardModel
 from metapers.data.reward_scorer import Options, Scorer
+from metapers.testing import tiny_models
 
 torch.set_num_threads(1)
-PROMPTS, RESPONSES = tiny_models.texts(np.random.default_rng(0), 33)
+PROMPTS, RESPONSES = tiny_models.texts(33)
 
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
   root = tmp_path_factory.mktemp('models')
-  return {family: tiny_models.save(root / family, family) for family in tiny_models.CONFIGS}
+  return {family: tiny_models.save(root / family, family) for family in tiny_models.FAMILIES}
 
 
 def scorer(folders, family, template='chat', **options):
   return Scorer(RewardModel(family, folders[family], template=template), Options(**options))
 
 
-@pytest.mark.parametrize('family', tiny_models.CONFIGS)
+@pytest.mark.parametrize('family', tiny_models.FAMILIES)
 def test_batch_order_and_neighbours_change_nothing(folders, family):
-  template = 'pair' if family == 'deberta' else 'chat'
+  template = 'pair' if family == 'deberta-v2' else 'chat'
   one = scorer(folders, family, template, batch_size=1)(PROMPTS, RESPONSES).scores
   assert one.std() > 0.1
   many = scorer(folders, family, template, batch_size=16)(PROMPTS, RESPONSES).scores
@@ -35,13 +35,13 @@ def test_batch_order_and_neighbours_change_nothing(folders, family):
   np.testing.assert_allclose(turned, one, atol=1e-5)
 
 
-@pytest.mark.parametrize('family', ['llama', 'deberta'])
+@pytest.mark.parametrize('family', ['llama', 'deberta-v2'])
 def test_the_score_is_linear_in_the_kept_features(folders, family):
   made = scorer(folders, family, features=True)
   found = made(PROMPTS, RESPONSES)
   assert found.features.dtype == np.float16
   hidden = torch.tensor(found.features, dtype=torch.float32)
-  if family == 'deberta':
+  if family == 'deberta-v2':
     pooled = torch.nn.functional.gelu(made.module.pooler.dense(hidden))
     scores = made.module.classifier(pooled)[:, 0]
   else:
@@ -51,7 +51,7 @@ def test_the_score_is_linear_in_the_kept_features(folders, family):
 
 @pytest.mark.parametrize('pooling', ['mean', 'cls', 'last'])
 def test_an_encoder_gives_features_that_do_not_depend_on_the_batch(folders, pooling):
-  spec = RewardModel('encoder', folders['deberta'], template='plain', pooling=pooling)
+  spec = RewardModel('encoder', folders['deberta-v2'], template='plain', pooling=pooling)
   one, many = (Scorer(spec, Options(batch_size=n))(PROMPTS, RESPONSES) for n in (1, 16))
   assert one.scores is None
   np.testing.assert_allclose(many.features, one.features, atol=2e-3)

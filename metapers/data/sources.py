@@ -1,0 +1,151 @@
+"""Where prompts, responses and scores that are already known come from."""
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from metapers.core.types import Float
+from metapers.data import personal_llm, texts
+from metapers.data.texts import Texts
+
+SCORED = re.compile(r'response_(\d+)_(?!model$)(.+)')
+
+
+class Source(NamedTuple):
+  """texts, and what is known of them: scores: reward model -> raw [P, R]; name: one line."""
+
+  texts: Texts
+  scores: dict[str, Float[np.ndarray, 'P R']]
+  name: str
+  licence: str
+
+
+def read(
+  kind: str, *, path: str = '', revision: str = 'main', scores: str = '', name: str = '',
+  licence: str = '',
+) -> Source:  # fmt: skip
+  """Reads a source.
+
+  Args:
+    kind: 'personal_llm' (the hub, or `path` as its folder), 'texts' (a parquet or jsonl file with
+      prompts and responses, and any columns `response_1_NAME`, ... as scores), or 'ultrafeedback'
+      (a file of completions with ratings by aspect).
+    path: file or folder.
+    revision: of a data set on the hub.
+    scores: a file of more scores, joined by prompt_id: columns `response_1_NAME`, ...
+    name: one line on the source, shown with every result; by default the file's name.
+    licence: of the data.
+
+  Raises:
+    ValueError: for an unknown kind, or a file that does not fit.
+  """
+  readers = {
+    'personal_llm': lambda: read_personal_llm(path, revision),
+    'texts': lambda: read_texts(texts.read_frame(path)),
+    'ultrafeedback': lambda: read_texts(from_ultrafeedback(texts.read_frame(path))),
+  }
+  if kind not in readers:
+    raise ValueError(f'unknown kind of source {kind!r}; known: {", ".join(readers)}')
+  found = readers[kind]()
+  if scores:
+    found = join_scores(found, texts.read_frame(scores))
+  default = found.name or path.rpartition('/')[2]
+  return found._replace(name=name or default, licence=licence or found.licence)
+
+
+def read_personal_llm(path: str, revision: str) -> Source:
+  """Reads PersonalLLM with its ten reward models' scores."""
+  loaded = personal_llm.load(path=path, revision=revision)
+  name = f'PersonalLLM ({personal_llm.DATA_SET}, revision {revision})'
+  return Source(loaded.texts, loaded.scores, name, personal_llm.LICENCE)
+
+
+def read_texts(frame: pd.DataFrame) -> Source:
+  """Reads a table with a row per prompt."""
+  found = texts.from_frame(frame)
+  columns = score_columns(frame, found.responses.shape[1])
+  return Source(found, texts.scores_of(frame, columns), '', '')
+
+
+def score_columns(frame: pd.DataFrame, num_responses: int) -> dict[str, list[str]]:
+  """Finds columns `response_1_NAME` .. `response_R_NAME`.
+
+  Raises:
+    ValueError: for a name that some responses lack.
+  """
+  matches = [SCORED.fullmatch(str(column)) for column in frame.columns]
+  names = dict.fromkeys(match[2] for match in matches if match)
+  made = {name: [f'response_{i + 1}_{name}' for i in range(num_responses)] for name in names}
+  for name, wanted in made.items():
+    missing = [column for column in wanted if column not in frame.columns]
+    if missing:
+      raise ValueError(f'scores {name!r}: no column {", ".join(missing)}')
+  return made
+
+
+def join_scores(source: Source, frame: pd.DataFrame) -> Source:
+  """Adds precomputed scores, matched by prompt_id; a prompt without a row gets NaN.
+
+  Raises:
+    ValueError: for a table without prompt_id or scores, ids that repeat or are unknown, or a name
+      that the source has already.
+  """
+  columns = score_columns(frame, source.texts.responses.shape[1])
+  if 'prompt_id' not in frame.columns or not columns:
+    raise ValueError(
+      'a table of scores needs prompt_id and response_1_NAME, response_2_NAME, ...; got '
+      f'{", ".join(map(str, frame.columns))}'
+    )
+  ids = [str(value) for value in frame['prompt_id']]
+  unknown = sorted(set(ids) - {str(value) for value in source.texts.prompt_ids})
+  if unknown or len(set(ids)) != len(ids):
+    raise ValueError(
+      f'prompt_id of the scores must be different ids of the texts; unknown: {unknown[:5]}, '
+      f'repeated: {len(ids) - len(set(ids))}'
+    )
+  both = sorted(set(columns) & set(source.scores))
+  if both:
+    raise ValueError(f'scores {", ".join(both)} are in the texts already; leave out one of them')
+  row = {name: number for number, name in enumerate(ids)}
+  found = texts.scores_of(frame, columns)
+  place = np.array([row.get(str(value), -1) for value in source.texts.prompt_ids])
+  aligned = {
+    name: np.where(place[:, None] >= 0, values[place], np.float32('nan'))
+    for name, values in found.items()
+  }
+  return source._replace(scores=source.scores | aligned)
+
+
+def from_ultrafeedback(frame: pd.DataFrame) -> pd.DataFrame:
+  """Turns completions with ratings by aspect into a table with a row per prompt.
+
+  Each row has `instruction` and `completions`: a list of `model`, `response` and `annotations`
+  (aspect -> {'Rating': '1'..'5'}). Aspects become reward models; prompts with another number of
+  completions than most are left out.
+
+  Raises:
+    ValueError: for a table of another form.
+
+  Reference:
+    Cui et al. 2023, arXiv:2310.01377.
+  """
+  missing = [name for name in ('instruction', 'completions') if name not in frame.columns]
+  if missing:
+    raise ValueError(f'no column {", ".join(missing)} among {", ".join(map(str, frame.columns))}')
+  sizes = frame['completions'].map(len)
+  rows = [dict(row) for _, row in frame.iterrows()]
+  usual = sizes.mode().iloc[0]
+  return pd.DataFrame([_wide(row) for row in rows if len(row['completions']) == usual])
+
+
+def _wide(row: dict[Any, Any]) -> dict[str, Any]:
+  made = {'prompt': row['instruction'], 'subset': row.get('source', '')}
+  for i, completion in enumerate(row['completions'], 1):
+    made[f'response_{i}'] = completion['response']
+    made[f'response_{i}_model'] = completion['model']
+    for aspect, judged in completion['annotations'].items():
+      rating = (judged or {}).get('Rating')
+      made[f'response_{i}_{aspect}'] = pd.to_numeric(rating, errors='coerce')  # 'N/A' is missing
+  return made
