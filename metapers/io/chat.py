@@ -17,14 +17,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from absl import logging
 
-LONGEST_PAUSE = 300.0  # seconds; an endpoint that asks for more is asked again another day
+LONGEST_PAUSE = 300.0  # seconds; who asks for more is better asked again another day
 LONGEST_BACKOFF = 60.0
-# These speak of one request: of its length, its content, its form.
-OF_ONE_REQUEST = (400, 403, 413, 422)
+OF_ONE_REQUEST = (400, 403, 413, 422)  # its length, its content, its form
 TEMPORARY = (408, 409, 425, 429)  # and all from 500 on
 
 Message = Mapping[str, Any]
@@ -44,7 +43,7 @@ class Completion(NamedTuple):
 
 
 class Request(NamedTuple):
-  """What to ask: arguments of `Client.complete`."""
+  """What to ask: the arguments of `Client.complete`."""
 
   model: str
   messages: Sequence[Message]
@@ -56,12 +55,12 @@ class RequestFailed(OSError):
 
 
 class Client:
-  """Asks one endpoint, patiently: what may pass is tried again, after exponentially longer pauses.
+  """Asks one endpoint, and asks again, after ever longer pauses, where that may help.
 
   Args:
     base_url: such as https://api.openai.com/v1 or http://localhost:8000/v1.
     key_variable: the environment variable that holds the key.
-    requests_per_minute: at most, tries included; None for no limit.
+    requests_per_minute: at most, further tries included; None for no limit.
     timeout: seconds without a sign of life after which a request is given up.
     num_tries: of one request.
     backoff: seconds before the second try, doubled before each further one, give or take a half.
@@ -80,17 +79,13 @@ class Client:
     num_tries: int = 6,
     backoff: float = 1.0,
   ):
-    if requests_per_minute is not None and not requests_per_minute > 0:
-      raise ValueError(f'requests_per_minute must be positive or None, got {requests_per_minute}')
-    if num_tries < 1 or not timeout > 0:
-      raise ValueError(
-        f'num_tries and timeout must be positive, got {num_tries} and {timeout} seconds'
-      )
-    self.base_url = checked_url(base_url)
-    self._key_variable = key_variable
-    self._key = checked_key(key_variable)
+    for name, value in (('timeout', timeout), ('num_tries', num_tries)):
+      if not value > 0:
+        raise ValueError(f'{name} must be positive, got {value}')
+    self.base_url = _checked_url(base_url)
+    self._key_variable, self._key = key_variable, _checked_key(key_variable)
     self._timeout, self._num_tries, self._backoff = timeout, num_tries, backoff
-    self._pace = _Pace(60.0 / requests_per_minute if requests_per_minute else 0.0)
+    self._pace = _Pace(requests_per_minute)
     self._opener = urllib.request.build_opener(_NoRedirect)
 
   def __repr__(self) -> str:
@@ -113,74 +108,67 @@ class Client:
     for trial in itertools.count(1):
       self._pace.wait()
       try:
-        return self._read(self._send(body), model)
+        return self._read(model, *self._send(body))
       except _MayPass as error:
-        pause = error.retry_after or 0.0
-        if trial == self._num_tries or pause > LONGEST_PAUSE:
-          raise error.final from error.__cause__
-        self._pace.hold(pause)
+        if trial == self._num_tries or error.pause > LONGEST_PAUSE:
+          raise error.final from error
+        told = (logging.WARNING, '%s; try %d of %d', 10, error.final, trial, self._num_tries)
+        logging.log_every_n_seconds(*told)
+        self._pace.hold(error.pause)
         backoff = min(self._backoff * 2 ** (trial - 1), LONGEST_BACKOFF) * random.uniform(0.5, 1.5)
-        logging.log_every_n_seconds(
-          logging.WARNING, '%s; try %d of %d', 10, error.final, trial, self._num_tries
-        )
-        time.sleep(max(pause, backoff))
-    raise AssertionError  # the last try returns or raises
+        time.sleep(max(error.pause, backoff))
+    raise AssertionError('the last try returns or raises')
 
-  def _send(self, body: bytes) -> '_Reply':
+  def _send(self, body: bytes) -> tuple[int, str, bytes]:
+    """Returns status, the header Retry-After and the content of the reply."""
     headers = {'Authorization': f'Bearer {self._key}', 'Content-Type': 'application/json'}
     request = urllib.request.Request(f'{self.base_url}/chat/completions', body, headers)
     try:
-      with self._opener.open(request, timeout=self._timeout) as response:
-        return _Reply(response.status, response.headers, response.read())
+      with self._opener.open(request, timeout=self._timeout) as reply:
+        return reply.status, '', reply.read()
     except urllib.error.HTTPError as error:
       with error:
-        return _Reply(error.code, error.headers, error.read())
+        return error.code, error.headers.get('Retry-After', ''), error.read()
     except urllib.error.URLError as error:
-      final = f'{self.base_url} cannot be reached ({error.reason}); see that it runs, and run again'
-      raise _MayPass(OSError(final)) from error
+      told = f'{self.base_url} cannot be reached ({error.reason}); see that it runs, and run again'
+      raise _MayPass(OSError(told)) from error
     except (OSError, http.client.HTTPException) as error:
-      final = f'{self.base_url} broke off: {type(error).__name__} {error}'
-      raise _MayPass(RequestFailed(final)) from error
+      told = f'{self.base_url} broke off ({type(error).__name__}: {error})'
+      raise _MayPass(RequestFailed(told)) from error
 
-  def _read(self, reply: '_Reply', model: str) -> Completion:
+  def _read(self, model: str, status: int, retry_after: str, content: bytes) -> Completion:
     try:
-      content = json.loads(reply.content)
-    except ValueError:  # neither JSON nor, perhaps, text
-      content = None
-    error = content.get('error') if isinstance(content, dict) else None
-    status = reply.status
-    if status == 200 and error:  # some routers tell the status of the model behind them so
-      code = error.get('code') if isinstance(error, dict) else None
+      answer = json.loads(content)
+    except ValueError:  # no JSON, or not even text
+      answer = None
+    error = answer.get('error') if isinstance(answer, dict) else None
+    details = error if isinstance(error, dict) else {}
+    if status == 200 and error:  # so some routers hand on what befell the model behind them
+      code = details.get('code')
       status = code if isinstance(code, int) and code >= 400 else 500
-    if status == 200 and content is not None:
-      return _completion(content)
-    message = error.get('message') if isinstance(error, dict) else error
-    told = str(message or reply.content[:300].decode('utf-8', 'replace'))
-    self._refuse(status, f'{status}: {told[:300].replace(self._key, "[key]")}', reply, model)
+    if status == 200 and answer is not None:
+      return _completion(answer)
+    told = str(details.get('message') or error or content[:300].decode('utf-8', 'replace'))
+    # Cut last: half a key could not be found.
+    told = f'{status}: {told.replace(self._key, "[key]")[:300]}'
+    raise self._failure(model, status, told, _seconds(retry_after))
 
-  def _refuse(self, status: int, told: str, reply: '_Reply', model: str) -> NoReturn:
+  def _failure(self, model: str, status: int, told: str, pause: float) -> Exception:
+    url = self.base_url
     if status in OF_ONE_REQUEST:
-      raise RequestFailed(f'{model} refuses a request ({told})')
+      return RequestFailed(f'{model} refuses a request ({told})')
+    if status == 429:
+      asked = f', asks for a pause of {pause:.0f} s' if pause else ''
+      advice = 'give fewer requests_per_minute or less concurrency, or see to the quota'
+      return _MayPass(OSError(f'{url} limits requests ({told}{asked}); {advice}'), pause)
     if status in TEMPORARY or status >= 500:
-      seconds = _seconds(reply.headers.get('Retry-After'))
-      after = f', asks for {seconds:.0f} s of pause' if seconds else ''
-      limited = OSError(
-        f'{self.base_url} limits requests ({told}{after}); see to the quota, or give fewer '
-        'requests_per_minute or less concurrency, and run again'
-      )
-      failed = RequestFailed(f'{model} at {self.base_url} fails ({told}{after})')
-      raise _MayPass(limited if status == 429 else failed, seconds)
+      return _MayPass(RequestFailed(f'{model} at {url} fails ({told})'), pause)
     if status == 401:
-      raise ValueError(f'{self.base_url} does not accept the key in {self._key_variable} ({told})')
-    if status == 404:
-      raise ValueError(
-        f'{self.base_url}/chat/completions is not there, or has no model {model!r} ({told}); '
-        'give a base_url such as https://HOST/v1, and a model that it lists under /models'
-      )
-    if 300 <= status < 400:
-      target = reply.headers.get('Location', 'nowhere')
-      raise ValueError(f'{self.base_url} sends on to {target}; give the base_url it has moved to')
-    raise ValueError(f'{self.base_url} is no OpenAI-compatible endpoint, or says no ({told})')
+      return ValueError(f'{url} does not accept the key in {self._key_variable} ({told})')
+    return ValueError(
+      f'{url}/chat/completions is not there, or knows no model {model!r} ({told}); give the '
+      'base_url of an OpenAI-compatible endpoint, as https://HOST/v1, and a model of its /models'
+    )
 
 
 def complete_all(
@@ -188,11 +176,11 @@ def complete_all(
 ) -> Iterator[tuple[int, Completion | RequestFailed]]:
   """Asks many requests at once, and yields what comes of each as soon as it is there.
 
-  An error that would befall all others as well is raised once the requests under way have ended.
+  An error that would befall the others as well is raised when the requests under way have ended.
 
   Args:
     client: whom to ask.
-    requests: drawn from only when there is somebody free to ask them.
+    requests: taken one by one, as there is room for them.
     concurrency: how many are under way at once.
 
   Yields:
@@ -203,22 +191,19 @@ def complete_all(
   """
   if concurrency < 1:
     raise ValueError(f'concurrency must be at least 1, got {concurrency}')
-  asked: queue.SimpleQueue = queue.SimpleQueue()
-  ended: queue.SimpleQueue = queue.SimpleQueue()
-  waiting = enumerate(requests)
-  # Daemons, lest an interrupted program wait for its last requests.
-  for _ in range(concurrency):
+  asked, ended = queue.SimpleQueue(), queue.SimpleQueue()
+  waiting, under_way, fatal = enumerate(requests), 0, None
+  for _ in range(concurrency):  # daemons: an interrupted program does not wait for its requests
     threading.Thread(target=_work, args=(client, asked, ended), daemon=True).start()
-  fatal, free, under_way = None, concurrency, 0
   try:
     while True:
-      for item in itertools.islice(waiting, 0 if fatal else free):
+      for item in itertools.islice(waiting, 0 if fatal else concurrency - under_way):
         asked.put(item)
         under_way += 1
       if not under_way:
         break
       number, result = ended.get()
-      under_way, free = under_way - 1, 1
+      under_way -= 1
       if isinstance(result, Completion | RequestFailed):
         yield number, result
       else:
@@ -228,3 +213,97 @@ def complete_all(
       asked.put(None)
   if fatal:
     raise fatal
+
+
+def _work(client: Client, asked: queue.SimpleQueue, ended: queue.SimpleQueue) -> None:
+  while (item := asked.get()) is not None:
+    number, request = item
+    try:
+      result = client.complete(request.model, request.messages, **request.parameters)
+    except Exception as error:  # raised by whom it is for
+      result = error
+    ended.put((number, result))
+
+
+class _MayPass(Exception):
+  """Worth another try. final: to raise without one. pause: asked for by the endpoint, seconds."""
+
+  def __init__(self, final: OSError, pause: float = 0.0):
+    super().__init__(str(final))
+    self.final, self.pause = final, pause
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+  """Follows nowhere: urllib would carry the key to another host."""
+
+  def redirect_request(self, *_: Any) -> None:
+    return None
+
+
+class _Pace:
+  """Lets requests start evenly, so many a minute, and none while held."""
+
+  def __init__(self, requests_per_minute: float | None):
+    if requests_per_minute is not None and not requests_per_minute > 0:
+      raise ValueError(f'requests_per_minute must be positive or None, got {requests_per_minute}')
+    self._interval = 60.0 / requests_per_minute if requests_per_minute else 0.0
+    self._free, self._lock = 0.0, threading.Lock()
+
+  def wait(self) -> None:
+    while (delay := self._claim()) > 0:
+      time.sleep(delay)
+
+  def hold(self, seconds: float) -> None:
+    with self._lock:
+      self._free = max(self._free, time.monotonic() + seconds)
+
+  def _claim(self) -> float:
+    with self._lock:
+      now = time.monotonic()
+      if now >= self._free:
+        self._free = now + self._interval
+        return 0.0
+      return self._free - now
+
+
+def _completion(answer: Any) -> Completion:
+  try:
+    choice = answer['choices'][0]
+    text = choice['message'].get('content') or ''
+    # A limit of tokens may cut an emoji in half, and no file could hold the other half.
+    whole = text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
+  except (KeyError, IndexError, TypeError, AttributeError) as error:
+    told = f'the endpoint answers without a message ({str(answer)[:200]})'
+    raise _MayPass(RequestFailed(told)) from error
+  reason, model = choice.get('finish_reason') or '', answer.get('model') or ''
+  return Completion(whole, str(reason), str(model), answer.get('usage') or {})
+
+
+def _seconds(retry_after: str) -> float:
+  """Reads the header, a number of seconds or a date; 0 without one."""
+  if retry_after.replace('.', '', 1).isdigit():
+    return float(retry_after)
+  date = email.utils.parsedate_tz(retry_after)
+  return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else 0.0
+
+
+def _checked_url(base_url: str) -> str:
+  parts = urllib.parse.urlsplit(base_url)
+  if parts.username or parts.password or parts.query or parts.fragment:
+    raise ValueError('base_url must hold no password and no query: keys go into the environment')
+  path = parts.path.rstrip('/')
+  if parts.scheme not in ('http', 'https') or not parts.hostname or path.endswith('/completions'):
+    raise ValueError(
+      f'base_url must be like https://HOST/v1, without /chat/completions, got {base_url!r}'
+    )
+  return f'{parts.scheme}://{parts.netloc}{path}'
+
+
+def _checked_key(variable: str) -> str:
+  key = os.environ.get(variable, '')
+  if not key:
+    raise ValueError(f'set {variable} to the key of the endpoint; any word where it needs none')
+  # Python's own error would show the header.
+  if not (key.isascii() and key.isprintable()) or ' ' in key:
+    raise ValueError(f'{variable} holds spaces, line breaks or other characters that no key has')
+  return key
