@@ -82,7 +82,8 @@ def defaults(*factories: Callable) -> dict[str, Any]:
         continue
       if name in found:
         raise TypeError(f'two factories of one config take {name!r}; rename one of them')
-      empty = config_dict.placeholder(str if 'str' in kinds else float)
+      kind = str if 'str' in kinds else int if 'int' in kinds else float
+      empty = config_dict.placeholder(kind)
       found[name] = empty if parameter.default is None else parameter.default
   return found
 
@@ -96,6 +97,15 @@ def known(kind: str, name: str, table: Mapping[str, Any]) -> Any:
   if name not in table:
     raise ValueError(f'unknown {kind} {name!r}; known: {", ".join(table)}')
   return table[name]
+
+
+def needed(factory: Callable) -> list[str]:
+  """Returns the arguments of a factory that have no default and no place to come from."""
+  return [
+    name
+    for name, parameter in inspect.signature(factory).parameters.items()
+    if parameter.default is inspect.Parameter.empty and name not in FROM_SPEC
+  ]
 
 
 def section(kind: str, name: str, default: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
@@ -129,6 +139,8 @@ def learner_config(name: str, **changes: Any) -> Config:
     ValueError: for an unknown learner or option.
   """
   factory = known('learner', name, learners.LEARNERS)
+  if needed(factory):
+    raise ValueError(f'{name}: give a default to {", ".join(needed(factory))}, for configs to set')
   return section('learner', name, defaults(factory), changes)
 
 

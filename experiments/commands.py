@@ -81,7 +81,7 @@ def unknown_field(argv: Sequence[str]) -> ValueError | None:
     node = fields
     for part in name.split('.')[1:]:
       if part not in node:
-        return ValueError(f'unknown field {name}; known beside it: {", ".join(node)}')
+        return ValueError(f'unknown field {name}; known beside it: {", ".join(node) or "nothing"}')
       node = node[part]
   return None
 

@@ -23,12 +23,16 @@ from metapers.training import loop, meta_training, objectives
 
 
 class Run(NamedTuple):
-  """A trained learner: `params` are the best on validation users, prepared for new ones."""
+  """A trained learner: `params` are the best on validation users, prepared for new ones.
+
+  was_done: the workdir held all steps already, so that nothing was trained.
+  """
 
   learner: MetaLearner
   params: Params
   population: Population
   best_step: int
+  was_done: bool = False
 
 
 def identity(config: Config, population: Population) -> dict[str, Any]:
@@ -70,7 +74,8 @@ def evaluated_shots(config: Config, population: Population) -> tuple[int, ...]:
   shots, most = tuple(config.evaluation.shots), population.spec.num_support
   if not shots or max(shots) > most or min(shots) < 0:
     raise ValueError(
-      f'evaluation.shots must lie in 0..{most} (population.kwargs.num_support), got {shots}'
+      f'evaluation.shots must lie in 0..{most} (num_support of the population), got {shots}; raise '
+      'population.kwargs.num_support, in experiments.evaluate by --set=num_support=NUMBER'
     )
   return shots
 
@@ -91,9 +96,10 @@ def train(
   population = build.population(config)
   learner = build.learner(config, population.spec)
   part = config.training
-  checkpoints = None
+  checkpoints, was_done = None, False
   if workdir is not None:
     checkpoints = Checkpoints(workdir, identity(config, population), keep=part.keep_checkpoints)
+    was_done = checkpoints.newest_step() >= part.num_steps
   result = meta_training.meta_train(
     learner,
     population,
@@ -112,7 +118,7 @@ def train(
   if checkpoints:
     checkpoints.close()
   params = prepared(learner, population, result.best_params, config.seed)
-  return Run(learner, params, population, result.best_step)
+  return Run(learner, params, population, result.best_step, was_done)
 
 
 def prepared(learner: MetaLearner, population: Population, params: Params, seed: int) -> Params:

@@ -43,6 +43,7 @@ def make(config: Config, changes: Mapping[str, Any]) -> Setting:
     ValueError: for an unknown option, or more shots than histories hold.
   """
   populations = tuple(changed_population(config, changes, fold) for fold in folds(config))
+  shots = runs.evaluated_shots(config, populations[0])
   most = config.evaluation.num_users
   sizes = tuple(min(most, population.spec.num_held_out[SPLIT]) for population in populations)
   episodes = [
@@ -55,7 +56,7 @@ def make(config: Config, changes: Mapping[str, Any]) -> Setting:
     name='-'.join(f'{key}={value}' for key, value in changes.items()) or 'default',
     title=title(record, sum(sizes)),
     labels=labels(config, record, changes),
-    shots=runs.evaluated_shots(config, populations[0]),
+    shots=shots,
     populations=populations,
     sizes=sizes,
     tasks=tasks,

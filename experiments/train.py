@@ -27,6 +27,8 @@ def main(argv: list[str]) -> None:
     raise ValueError(f'this config is a table; add :learner=NAME to it, one of {names}')
   setting = settings.make(config, {})  # what cannot be judged is not trained
   run = runs.train(config, workdir)
+  if run.was_done:
+    commands.say(f'{workdir} was trained already, maybe by other code; its parameters are judged')
   commands.say(f'best of {config.training.num_steps} steps on validation users: {run.best_step}')
   publish.run(config, run, setting, workdir)
 

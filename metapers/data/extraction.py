@@ -87,7 +87,7 @@ def make_part(score: Score, read: Texts, piece: Piece) -> Part:
   if found.scores is not None:
     part['scores'] = spread(np.where(np.isfinite(found.scores), found.scores, np.nan), mask, np.nan)
   if found.features is not None:
-    part['features'] = spread(found.features, mask, 0)
+    part['features'] = spread(found.features, mask, 0.0)
   return part
 
 

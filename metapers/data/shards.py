@@ -103,7 +103,7 @@ def load(job: Job, name: str) -> dict[str, np.ndarray]:
   """
   path = path_of(job, name)
   try:
-    with np.load(path, allow_pickle=False) as stored:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
       return dict(stored)
   except FileNotFoundError as error:
     raise ValueError(f'{path} is missing; run its shard first') from error

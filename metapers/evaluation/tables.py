@@ -90,7 +90,7 @@ def table(rows: Iterable[Row], *, metric: str = 'accuracy') -> Table:
     [name, *(cell(found[count]) if count in found else '' for count in shots)]
     for name, found in arranged.items()
   ]
-  caption = f'{metric} ({unit_of(metric)}) ± 95 % interval, by shots'
+  caption = f'{metric} ({unit_of(metric)}) ± half a 95 % interval, by shots'
   return Table(caption, ['learner', *map(str, shots)], body)
 
 

@@ -121,6 +121,10 @@ class Checkpoints:
     found = [self._verified(step, like) for step in self._manager.all_steps()]
     return max((each for each in found if each and each.score is not None), key=_rank, default=None)
 
+  def newest_step(self) -> int:
+    """Returns the step of the newest checkpoint, verified or not; 0 without any."""
+    return self._manager.latest_step() or 0
+
   def wait(self) -> None:
     """Waits until everything saved is on disk."""
     self._manager.wait_until_finished()
@@ -160,6 +164,7 @@ class Checkpoints:
     if about is None:
       return None
     wanted = {x: jax.ShapeDtypeStruct(y.shape, y.dtype) for x, y in leaves.named(like).items()}
+    leaves.check_names(wanted, about['checksums'])
     items = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
     try:
       found = self._manager.restore(step, args=items)['state']

@@ -1,7 +1,7 @@
 """Any pytree of arrays as named numpy arrays and back, with a checksum of each."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -58,3 +58,17 @@ def _plain(leaf: Any) -> np.ndarray:
 
 def _is_key(leaf: Any) -> bool:
   return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def check_names(wanted: Iterable[str], stored: Iterable[str]) -> None:
+  """Compares the names of leaves with those in a checkpoint whose description is whole.
+
+  Raises:
+    ValueError: if they differ: that is no damage, but other code.
+  """
+  gone, new = sorted(set(stored) - set(wanted)), sorted(set(wanted) - set(stored))
+  if gone or new:
+    raise ValueError(
+      f'the checkpoint has other arrays than the run (only there: {", ".join(gone[:3]) or "none"}; '
+      f'only here: {", ".join(new[:3]) or "none"}): the code has changed; give another workdir'
+    )

@@ -17,7 +17,13 @@ def state_shapes_do_not_depend_on_data(it: Subject) -> None:
     jax.eval_shape(it.learner.adapt, it.start, support, seen.context, jax.random.key(0))
     for support in supports
   ]
-  assert shapes[0] == shapes[1] == shapes[2], f'user states differ in shape: {shapes}'
+  named = jax.tree.leaves_with_path(shapes[0])
+  for (path, leaf), longer in zip(named, jax.tree.leaves(shapes[2])):
+    assert leaf.shape == longer.shape, (
+      f'user_state{jax.tree_util.keystr(path)} is {leaf.shape}, and {longer.shape} when the '
+      'support is padded to 11: sum over N, or keep a fixed capacity'
+    )
+  assert shapes[0] == shapes[1] == shapes[2], f'user states differ in form: {shapes}'
 
 
 def probabilities_sum_to_one(it: Subject) -> None:

@@ -5,6 +5,8 @@
 Each claim is a function of a `Subject` that raises AssertionError saying what broke.
 """
 
+import jax
+
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Callable
 from metapers.testing import checks, learning_checks
@@ -31,7 +33,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
 
 
 def check(learner: MetaLearner, excused: Exceptions | None = None) -> None:
-  """Runs every check on a learner.
+  """Runs every check on a learner, with silent promotion of ranks forbidden as in the tests.
 
   Args:
     learner: built with num_features=4 (and num_users=64, if it keeps a table of known users).
@@ -40,9 +42,10 @@ def check(learner: MetaLearner, excused: Exceptions | None = None) -> None:
   Raises:
     AssertionError: naming the check that failed, and by how much.
   """
-  it = subject(learner, excused or Exceptions())
-  for claim in CHECKS:
-    try:
-      claim(it)
-    except AssertionError as error:
-      raise AssertionError(f'{claim.__name__}: {error}') from error
+  with jax.numpy_rank_promotion('raise'):
+    it = subject(learner, excused or Exceptions())
+    for claim in CHECKS:
+      try:
+        claim(it)
+      except AssertionError as error:
+        raise AssertionError(f'{claim.__name__}: {error}') from error

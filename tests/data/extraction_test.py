@@ -1,0 +1,179 @@
+"""Parts are made once, joined only if they agree, and hold nothing that was not scored."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metapers.data import extraction, shards, texts
+from metapers.data.extraction import Scored
+
+FRAME = pd.DataFrame(
+  {
+    'prompt': [f'prompt {i}' for i in range(7)],
+    'response_1': ['a', 'b', '', 'd', 'e', 'f', 'g'],
+    'response_2': ['aa', texts.ERROR_TEXT, ' \n', 'dd', 'ee', 'ff', 'g'],
+    'response_1_model': ['m'] * 7,
+    'response_2_model': ['m', 'n'] * 3 + ['n'],
+  }
+)
+READ = texts.from_frame(FRAME)
+
+
+def lengths(prompts, responses):
+  scores = np.array([len(response) for response in responses], np.float32)
+  features = np.stack([scores, -scores], -1).astype(np.float16)
+  return Scored(scores, features, sum(scores > 1), 'one')
+
+
+def made(folder, names=('length',), score=lengths, **recipe):
+  job = shards.claim(folder, {'model': 'length', **recipe})
+  pieces = extraction.plan(names, 7, 3)
+  for piece in pieces:
+    shards.save(job, piece.name, extraction.make_part(score, READ, piece))
+  return job, pieces
+
+
+def test_texts_keep_their_models_and_say_what_is_left_out():
+  assert READ.response_models == ('m', 'n')
+  assert READ.response_model.tolist()[:2] == [[0, 0], [0, 1]]
+  assert texts.left_out(READ) == (1, 2, 1)
+
+
+def test_only_readable_responses_are_scored(tmp_path):
+  job, pieces = made(tmp_path / 'job')
+  whole = extraction.join(job, pieces, READ)
+  expected = np.array([[1, 2], [1, np.nan], [np.nan, np.nan], [1, 2], [1, 2], [1, 2], [1, 1]])
+  np.testing.assert_array_equal(whole.scores['length'], expected.astype(np.float32))
+  np.testing.assert_array_equal(whole.features[..., 0], np.nan_to_num(expected))
+  assert (whole.num_truncated, whole.versions) == ({'length': 4}, {'length': 'one'})
+
+
+def test_scores_that_are_not_finite_are_missing(tmp_path):
+  def broken(prompts, responses):
+    return Scored(np.full(len(responses), np.inf), None, 0, 'one')
+
+  job, pieces = made(tmp_path / 'job', score=broken)
+  assert np.isnan(extraction.join(job, pieces, READ).scores['length']).all()
+
+
+def test_parts_have_the_same_bytes_whenever_they_are_made(tmp_path):
+  first, pieces = made(tmp_path / 'first')
+  second, _ = made(tmp_path / 'second')
+  for piece in pieces:
+    one, other = (shards.path_of(job, piece.name).read_bytes() for job in (first, second))
+    assert one == other
+
+
+def test_shares_divide_the_work():
+  pieces = extraction.plan(('a', 'b'), 10, 3)
+  parts = [extraction.share(pieces, f'{i}/3') for i in range(3)]
+  assert sorted(piece for part in parts for piece in part) == sorted(pieces)
+  assert sum(piece.stop - piece.start for piece in pieces) == 20
+
+
+@pytest.mark.parametrize('text', ['', '3', '3/3', '-1/2', 'a/b', '0/0'])
+def test_a_share_that_means_nothing_is_refused(text):
+  with pytest.raises(ValueError, match='shard must be written i/n'):
+    extraction.share([], text)
+
+
+def test_merging_joins_what_several_machines_made(tmp_path):
+  whole, pieces = made(tmp_path / 'whole')
+  halves = []
+  for i in range(2):
+    halves.append(shards.claim(tmp_path / f'half {i}', whole.recipe))
+    for piece in extraction.share(pieces, f'{i}/2'):
+      shards.save(halves[i], piece.name, extraction.make_part(lengths, READ, piece))
+  names = [piece.name for piece in pieces]
+  with pytest.raises(ValueError, match='1 of 3 parts are in no folder, the first is length/000003'):
+    shards.merge(halves[0], [], names)
+  shards.merge(halves[0], [tmp_path / 'half 1'], names)
+  for name in names:
+    one, other = (shards.path_of(job, name).read_bytes() for job in (whole, halves[0]))
+    assert one == other
+
+
+def test_parts_made_otherwise_are_refused(tmp_path):
+  job, pieces = made(tmp_path / 'job')
+  other, _ = made(tmp_path / 'other', dtype='bfloat16')
+  with pytest.raises(ValueError, match="dtype: 'bfloat16' there, None now"):
+    shards.merge(job, [other.folder], [piece.name for piece in pieces])
+  with pytest.raises(ValueError, match='parts made otherwise'):
+    shards.claim(job.folder, {'model': 'another'})
+  with pytest.raises(ValueError, match='holds no parts'):
+    shards.merge(job, [tmp_path / 'nowhere'], [])
+
+
+def test_parts_of_another_version_are_not_joined(tmp_path):
+  job, pieces = made(tmp_path / 'job')
+  part = shards.load(job, pieces[1].name) | {'version': np.array('two')}
+  shards.save(job, pieces[1].name, part)
+  with pytest.raises(ValueError, match='was made by two of length, others by one'):
+    extraction.join(job, pieces, READ)
+
+
+def test_features_of_two_models_are_not_joined(tmp_path):
+  job, pieces = made(tmp_path / 'job', names=('length', 'size'))
+  with pytest.raises(ValueError, match='features of length and of size'):
+    extraction.join(job, pieces, READ)
+
+
+def test_a_damaged_part_is_named(tmp_path):
+  job, pieces = made(tmp_path / 'job')
+  path = shards.path_of(job, pieces[0].name)
+  path.write_bytes(path.read_bytes()[:50])
+  with pytest.raises(ValueError, match=r'000000\.npz is damaged .* delete it and go on'):
+    extraction.join(job, pieces, READ)
+
+
+def test_a_full_disk_leaves_no_half_part(tmp_path, monkeypatch):
+  job = shards.claim(tmp_path / 'job', {})
+
+  def full(handle):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr('os.fsync', full)
+  with pytest.raises(OSError, match='No space left'):
+    shards.save(job, 'length/000000', {'x': np.zeros(3)})
+  assert not [path for path in job.folder.rglob('*') if path.is_file() and path.name != 'job.json']
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+  (tmp_path / 'letter.txt').write_text('dear')
+  with pytest.raises(ValueError, match=r'is not empty and holds no job\.json'):
+    shards.claim(tmp_path, {})
+  (tmp_path / 'job.json').write_text('{')
+  with pytest.raises(ValueError, match='is not JSON'):
+    shards.claim(tmp_path, {})
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(max_size=4), min_size=2, max_size=4))
+def test_any_text_is_read_as_it_is(responses):
+  frame = pd.DataFrame({'prompt': ['p'] * 3, 'responses': [responses] * 3})
+  read = texts.from_frame(frame)
+  assert read.responses.tolist() == [responses] * 3
+  assert texts.readable(read)[0].tolist() == [bool(text.strip()) for text in responses]
+
+
+@pytest.mark.parametrize(
+  ('columns', 'message'),
+  [
+    ({'question': ['q']}, 'a column prompt is needed'),
+    ({'prompt': ['q'], 'response_1': ['a']}, 'expected the columns prompt and response_1'),
+    ({'prompt': ['q'], 'response_1': ['a'], 'response_3': ['b']}, 'expected the columns'),
+    ({'prompt': ['q', 'r'], 'responses': [['a'], ['b', 'c']]}, 'as many entries for every prompt'),
+  ],
+)
+def test_tables_of_another_form_are_refused(columns, message):
+  with pytest.raises(ValueError, match=message):
+    texts.from_frame(pd.DataFrame(columns))
+
+
+def test_the_recipe_is_plain_json(tmp_path):
+  job, _ = made(tmp_path / 'job', seeds=(1, 2))
+  assert json.loads((job.folder / 'job.json').read_text()) == job.recipe
