@@ -44,7 +44,7 @@ def tokenizer(*, chat: bool = True, pieces: bool = False) -> Any:
   core = tokenizers.Tokenizer(model)
   core.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
   if pieces:
-    every_four = tokenizers.Regex('(?s).{1,4}')
+    every_four = tokenizers.Regex(r'[\s\S]{1,4}')
     core.pre_tokenizer = tokenizers.pre_tokenizers.Split(every_four, 'isolated')
   core.post_processor = tokenizers.processors.TemplateProcessing(
     single='<bos> $A', pair='<bos> $A <eos> $B', special_tokens=[('<bos>', 1), ('<eos>', 2)]

@@ -64,6 +64,12 @@ def test_a_state_of_another_form_is_refused(opened):
     opened.restore(other._replace(params={**other.params, 'w': jnp.zeros((2, 64))}))
 
 
+def test_a_state_with_other_names_is_told_as_changed_code(opened):
+  params = {('v' if name == 'w' else name): x for name, x in state(0).params.items()}
+  with pytest.raises(ValueError, match=r'only there: .*w.*only here: .*v.*the code has changed'):
+    opened.restore(state(0)._replace(params=params))
+
+
 def test_a_workdir_of_another_config_is_refused(workdir):
   with pytest.raises(ValueError, match='learner: any there, other now'):
     Checkpoints(workdir, {'learner': 'other'})
