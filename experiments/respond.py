@@ -57,19 +57,26 @@ class Journal:
   """
 
   def __init__(self, path: pathlib.Path, asking: Mapping[str, Any]):
-    header, *lines = _whole_lines(path) or [dict(asking)]
-    names = sorted({*header, *asking})
-    changed = [n for n in names if header.get(n) != asking.get(n)]
+    lines = _whole_lines(path)
+    try:
+      header, *records = map(json.loads, lines or [json.dumps(asking)])
+      names = sorted({*header, *asking})
+      changed = [x for x in names if header.get(x) != asking.get(x)]
+      told = '; '.join(f'{x}: {header.get(x)} there, {asking.get(x)} now' for x in changed)
+      self.answers = {Asked(x['row'], x['model']): chat.Completion(**x['answer']) for x in records}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+      raise ValueError(
+        f'{path} is no journal of answers ({error!r}); remove its wrong lines, or all of it to '
+        'begin anew'
+      ) from error
     if changed:
-      told = '; '.join(f'{n}: {header.get(n)} there, {asking.get(n)} now' for n in changed)
       raise ValueError(
         f'{path} holds answers that were asked for otherwise ({told}); ask the same way, or give '
         'another --out'
       )
-    self.answers = {Asked(x['row'], x['model']): chat.Completion(**x['answer']) for x in lines}
     self._file = path.open('a', encoding='utf-8')
-    if not self._file.tell():
-      self._write(header)
+    if not lines:
+      self._write(asking)
 
   def add(self, asked: Asked, answer: chat.Completion) -> None:
     """Keeps an answer."""
@@ -217,8 +224,8 @@ def tell(
       commands.say(f'  the same command asks for them again; the last failure: {failed[-1]}')
 
 
-def _whole_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Reads the lines of a journal, and drops from the file what follows the last line break."""
+def _whole_lines(path: pathlib.Path) -> list[bytes]:
+  """Returns the lines of a file, and drops from it what follows the last line break."""
   if not path.exists():
     return []
   content = path.read_bytes()
@@ -226,12 +233,7 @@ def _whole_lines(path: pathlib.Path) -> list[dict[str, Any]]:
   if whole != content:
     with path.open('r+b') as file:
       file.truncate(len(whole))
-  try:
-    return [json.loads(line) for line in whole.splitlines()]
-  except ValueError as error:
-    raise ValueError(
-      f'{path} is no journal of answers ({error}); remove it to begin anew'
-    ) from error
+  return whole.splitlines()
 
 
 if __name__ == '__main__':

@@ -90,5 +90,5 @@ def numbered(pool: pd.DataFrame | pa.Table) -> pd.DataFrame:
     return frame.assign(prompt_id=np.arange(len(frame)))
   twice = frame['prompt_id'].to_numpy()[frame['prompt_id'].duplicated()]
   if len(twice):
-    raise ValueError(f'prompt_id {twice[0]!r} stands twice; give each prompt its own')
+    raise ValueError(f'prompt_id {twice[0]} stands twice; give each prompt its own')
   return frame

@@ -1,0 +1,359 @@
+"""The client against a fake endpoint that limits, fails, drops connections and tells secrets."""
+
+import email.utils
+import http.server
+import itertools
+import json
+import socket
+import threading
+import time
+
+import pytest
+
+from metapers.io import chat
+
+KEY = 'sk-a-key-that-nobody-may-see'
+MESSAGES = [{'role': 'user', 'content': 'hello'}]
+DROP = 'drop the connection'
+
+
+def answer(text, **fields):
+  choice = {'message': {'role': 'assistant', 'content': text}, 'finish_reason': 'stop'}
+  return {'choices': [choice], 'model': 'served', 'usage': {'total_tokens': 3}, **fields}
+
+
+class Endpoint:
+  """Answers request number n as `behave(n, body)` says: (status, headers, content) or DROP."""
+
+  def __init__(self, behave):
+    self.behave, self.times, self.bodies, self.headers = behave, [], [], []
+    self.open = self.most_open = 0
+    self.lock = threading.Lock()
+    endpoint = self
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+      def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
+        reply = endpoint.reply(body, self.headers)
+        if reply == DROP:
+          self.connection.shutdown(socket.SHUT_RDWR)
+          return
+        status, headers, content = reply
+        made = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in {**headers, 'Content-Length': str(len(made))}.items():
+          self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(made)
+
+      do_GET = do_POST
+
+      def log_message(self, *_):
+        pass
+
+    class Server(http.server.ThreadingHTTPServer):
+      def handle_error(self, *_):  # whoever asked has left
+        pass
+
+    self.server = Server(('127.0.0.1', 0), Handler)
+    self.url = f'http://127.0.0.1:{self.server.server_port}/v1'
+    threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+  def reply(self, body, headers):
+    with self.lock:
+      number = len(self.times)
+      self.times.append(time.monotonic())
+      self.bodies.append(body)
+      self.headers.append(dict(headers))
+      self.open += 1
+      self.most_open = max(self.most_open, self.open)
+    try:
+      return self.behave(number, body)
+    finally:
+      with self.lock:
+        self.open -= 1
+
+
+@pytest.fixture
+def serve(monkeypatch):
+  monkeypatch.setenv('OPENAI_API_KEY', KEY)
+  running = []
+
+  def start(behave):
+    running.append(Endpoint(behave))
+    return running[-1]
+
+  yield start
+  for endpoint in running:
+    endpoint.server.shutdown()
+    endpoint.server.server_close()
+
+
+def client(endpoint, **options):
+  return chat.Client(endpoint.url, **{'backoff': 0.01, **options})
+
+
+def first(*replies):
+  """Gives these replies in turn, then good ones."""
+  return lambda n, body: replies[n] if n < len(replies) else (200, {}, answer('fine'))
+
+
+def requests(count):
+  return [chat.Request('m', [{'role': 'user', 'content': str(n)}], {}) for n in range(count)]
+
+
+def number_of(body):
+  return int(body['messages'][0]['content'])
+
+
+def test_a_completion_is_what_the_endpoint_said(serve):
+  endpoint = serve(first())
+  found = client(endpoint).complete('m', MESSAGES, temperature=0.5, max_tokens=7)
+  assert found == chat.Completion('fine', 'stop', 'served', {'total_tokens': 3})
+  assert endpoint.bodies == [
+    {'model': 'm', 'messages': MESSAGES, 'temperature': 0.5, 'max_tokens': 7}
+  ]
+  assert endpoint.headers[0]['Authorization'] == f'Bearer {KEY}'
+
+
+@pytest.mark.parametrize(
+  'reply',
+  [
+    (429, {}, {'error': {'message': 'slow down'}}),
+    (500, {}, 'oh no'),
+    (503, {}, ''),
+    (200, {}, {'error': {'code': 502, 'message': 'no model behind me'}}),
+    (200, {}, {'choices': []}),
+    DROP,
+  ],
+  ids=['limit', 'error', 'busy', 'router', 'nothing', 'drop'],
+)
+def test_what_may_pass_is_tried_again(serve, reply):
+  endpoint = serve(first(reply, reply))
+  assert client(endpoint).complete('m', MESSAGES).text == 'fine'
+  assert len(endpoint.times) == 3
+
+
+def test_tries_come_to_an_end(serve):
+  endpoint = serve(lambda n, body: (500, {}, 'oh no'))
+  with pytest.raises(chat.RequestFailed, match='500: oh no'):
+    client(endpoint, num_tries=3).complete('m', MESSAGES)
+  assert len(endpoint.times) == 3
+
+
+def test_pauses_double(serve, monkeypatch):
+  endpoint = serve(lambda n, body: (500, {}, ''))
+  pauses = []
+  asking = client(endpoint, num_tries=5, backoff=1.0)
+  monkeypatch.setattr(chat.time, 'sleep', pauses.append)
+  with pytest.raises(chat.RequestFailed):
+    asking.complete('m', MESSAGES)
+  assert len(pauses) == 4
+  assert all(0.5 * 2**n <= pause <= 1.5 * 2**n for n, pause in enumerate(pauses))
+
+
+@pytest.mark.parametrize('as_date', [False, True])
+def test_retry_after_is_honoured_by_every_request(serve, as_date):
+  # A date has whole seconds: of 3 at least 2 are left.
+  after = email.utils.formatdate(time.time() + 3, usegmt=True) if as_date else '0.6'
+  endpoint = serve(first((429, {'Retry-After': after}, '')))
+  asking = client(endpoint)
+  list(chat.complete_all(asking, requests(1)))
+  assert endpoint.times[1] - endpoint.times[0] >= (1.0 if as_date else 0.6)
+
+  held = serve(first((429, {'Retry-After': '0.6'}, '')))
+  other = client(held)
+  asked = threading.Thread(target=other.complete, args=('m', MESSAGES))
+  asked.start()
+  while not held.times or held.open:
+    time.sleep(0.01)
+  time.sleep(0.1)
+  other.complete('m', MESSAGES)
+  asked.join()
+  assert min(held.times[1:]) - held.times[0] >= 0.6
+
+
+def test_who_asks_for_an_hour_is_not_waited_for(serve):
+  endpoint = serve(lambda n, body: (429, {'Retry-After': '3600'}, 'quota'))
+  with pytest.raises(OSError, match=r'quota, asks for a pause of 3600 s.*requests_per_minute'):
+    client(endpoint).complete('m', MESSAGES)
+  assert len(endpoint.times) == 1
+
+
+def test_requests_keep_to_the_rate_tries_included(serve):
+  endpoint = serve(first((500, {}, ''), (429, {}, '')))
+  asking = client(endpoint, requests_per_minute=1200.0)  # one in 0.05 s
+  assert len(list(chat.complete_all(asking, requests(18), concurrency=6))) == 18
+  times = endpoint.times
+  assert len(times) == 20
+  # The server notes a time a little after the request began, so single gaps are not exact.
+  assert times[-1] - times[0] >= 19 * 0.05 - 0.03
+  assert max(sum(t <= u < t + 0.5 for u in times) for t in times) <= 11
+
+
+def test_concurrency_is_bounded_and_used(serve):
+  def slow(n, body):
+    time.sleep(0.05)
+    return 200, {}, answer(body['messages'][0]['content'])
+
+  endpoint = serve(slow)
+  found = dict(chat.complete_all(client(endpoint), requests(12), concurrency=3))
+  assert {number: result.text for number, result in found.items()} == {n: str(n) for n in range(12)}
+  assert endpoint.most_open == 3
+
+
+def test_results_come_as_they_end(serve):
+  release = threading.Event()
+
+  def behave(n, body):
+    assert number_of(body) or release.wait(10)
+    return 200, {}, answer('fine')
+
+  found = chat.complete_all(client(serve(behave)), requests(4), concurrency=2)
+  assert sorted(number for number, _ in itertools.islice(found, 3)) == [1, 2, 3]
+  release.set()
+  assert [number for number, _ in found] == [0]
+
+
+def test_requests_are_drawn_as_there_is_room(serve):
+  drawn = []
+  endless = (drawn.append(n) or chat.Request('m', MESSAGES, {}) for n in itertools.count())
+  found = chat.complete_all(client(serve(first())), endless, concurrency=2)
+  assert len(list(itertools.islice(found, 5))) == 5
+  found.close()
+  assert len(drawn) <= 7
+
+
+def test_a_refused_request_does_not_stop_the_others(serve):
+  def behave(n, body):
+    if number_of(body) == 1:
+      return 400, {}, {'error': {'message': 'too long'}}
+    return 200, {}, answer('fine')
+
+  endpoint = serve(behave)
+  found = dict(chat.complete_all(client(endpoint), requests(4)))
+  assert isinstance(found.pop(1), chat.RequestFailed)
+  assert {result.text for result in found.values()} == {'fine'}
+  assert len(endpoint.times) == 4
+
+
+def test_an_error_of_all_requests_waits_for_answers_under_way(serve):
+  def behave(n, body):
+    if number_of(body) == 0:
+      time.sleep(0.3)
+      return 200, {}, answer('paid for')
+    return 401, {}, 'no'
+
+  endpoint = serve(behave)
+  found = chat.complete_all(client(endpoint), requests(50), concurrency=2)
+  assert next(found)[1].text == 'paid for'
+  with pytest.raises(ValueError, match='OPENAI_API_KEY'):
+    next(found)
+  assert len(endpoint.times) == 2
+
+
+@pytest.mark.parametrize(
+  ('reply', 'expected'),
+  [
+    ((401, {}, ''), 'does not accept the key in OPENAI_API_KEY'),
+    ((404, {}, {'error': {'message': 'The model does not exist'}}), "no model 'm'.*does not exist"),
+    ((200, {}, '<html>Welcome</html>'), 'Welcome.*https://HOST/v1'),
+    ((402, {}, 'pay first'), 'pay first'),
+  ],
+)
+def test_errors_that_stay_say_what_to_do(serve, reply, expected):
+  endpoint = serve(lambda n, body: reply)
+  with pytest.raises(ValueError, match=expected):
+    client(endpoint).complete('m', MESSAGES)
+  assert len(endpoint.times) == 1
+
+
+def test_an_endpoint_that_is_not_there_is_named(serve):
+  endpoint = serve(first())
+  endpoint.server.shutdown()
+  endpoint.server.server_close()
+  with pytest.raises(OSError, match=r'127\.0\.0\.1.*cannot be reached'):
+    client(endpoint, num_tries=2).complete('m', MESSAGES)
+
+
+def test_silence_is_a_failed_request(serve):
+  endpoint = serve(lambda n, body: time.sleep(0.4) or (200, {}, answer('late')))
+  with pytest.raises(chat.RequestFailed, match='TimeoutError'):
+    client(endpoint, timeout=0.1, num_tries=2).complete('m', MESSAGES)
+
+
+@pytest.mark.parametrize(
+  'url',
+  ['localhost:8000', 'ftp://host/v1', 'https://host/v1/chat/completions', 'https://', ''],
+)
+def test_other_urls_are_refused(serve, url):
+  with pytest.raises(ValueError, match='https://HOST/v1'):
+    chat.Client(url)
+
+
+@pytest.mark.parametrize('url', ['https://me:secret@host/v1', 'https://host/v1?key=secret'])
+def test_urls_with_secrets_are_refused_and_not_shown(monkeypatch, url):
+  monkeypatch.setenv('OPENAI_API_KEY', KEY)
+  with pytest.raises(ValueError, match='environment') as caught:
+    chat.Client(url)
+  assert 'secret' not in str(caught.value)
+
+
+@pytest.mark.parametrize('key', [f'{KEY}\n', f'{KEY} {KEY}', f'{KEY}é', ''])
+def test_a_key_that_cannot_be_one_is_refused_and_not_shown(monkeypatch, key):
+  monkeypatch.setenv('OPENAI_API_KEY', key)
+  with pytest.raises(ValueError, match='OPENAI_API_KEY') as caught:
+    chat.Client('https://host/v1')
+  assert KEY not in str(caught.value)
+
+
+def test_a_missing_key_names_its_variable(monkeypatch):
+  monkeypatch.delenv('OTHER_KEY', raising=False)
+  with pytest.raises(ValueError, match='set OTHER_KEY'):
+    chat.Client('https://host/v1', key_variable='OTHER_KEY')
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'), [('requests_per_minute', 0.0), ('num_tries', 0), ('timeout', -1.0)]
+)
+def test_numbers_out_of_range_are_refused(monkeypatch, name, value):
+  monkeypatch.setenv('OPENAI_API_KEY', KEY)
+  with pytest.raises(ValueError, match=name):
+    chat.Client('https://host/v1', **{name: value})
+
+
+def test_the_key_is_in_no_message_and_no_log(serve, monkeypatch):
+  log = []
+  monkeypatch.setattr(
+    chat.logging, 'log_every_n_seconds', lambda level, text, n, *args: log.append(text % args)
+  )
+  for status in (400, 401, 404, 429, 500):
+    # Ends behind the cut of long messages, lest half of it be left.
+    told = {'error': {'message': 'x' * 290 + KEY}}
+    endpoint = serve(lambda n, body, s=status, t=told: (s, {}, t))
+    asking = client(endpoint, num_tries=2)
+    with pytest.raises((ValueError, OSError)) as caught:
+      asking.complete('m', MESSAGES)
+    chain = [caught.value, caught.value.__cause__, caught.value.__context__]
+    assert 'xxx' in str(caught.value)
+    assert all(KEY[:5] not in f'{each!r} {each}' for each in [*chain, asking])
+  assert len(log) == 2
+  assert all('xxx' in line and KEY[:5] not in line for line in log)
+
+
+def test_the_key_follows_no_redirect(serve):
+  other = serve(first())
+  endpoint = serve(lambda n, body: (302, {'Location': f'{other.url}/chat/completions'}, ''))
+  with pytest.raises(ValueError, match='302'):
+    client(endpoint).complete('m', MESSAGES)
+  assert other.headers == []
+
+
+@pytest.mark.parametrize(
+  ('text', 'kept'), [('cut \ud83d', 'cut \ufffd'), ('\U0001f600 é', '\U0001f600 é'), (None, '')]
+)
+def test_every_text_can_be_written(serve, text, kept):
+  endpoint = serve(lambda n, body: (200, {}, answer(text)))
+  found = client(endpoint).complete('m', MESSAGES)
+  assert found.text == kept
+  found.text.encode()
