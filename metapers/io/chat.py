@@ -273,8 +273,8 @@ def _completion(answer: Any) -> Completion:
     # A limit of tokens may cut an emoji in half, and no file could hold the other half.
     whole = text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
   except (KeyError, IndexError, TypeError, AttributeError) as error:
-    told = f'the endpoint answers without a message ({str(answer)[:200]})'
-    raise _MayPass(RequestFailed(told)) from error
+    # Without what it says instead, which may be the key.
+    raise _MayPass(RequestFailed('the endpoint answers without choices and message')) from error
   reason, model = choice.get('finish_reason') or '', answer.get('model') or ''
   return Completion(whole, str(reason), str(model), answer.get('usage') or {})
 

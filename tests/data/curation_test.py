@@ -61,7 +61,7 @@ def test_own_ids_and_columns_are_kept_and_the_pool_is_not_changed():
   pd.testing.assert_frame_equal(pool, before)
   assert set(found.columns) == {'prompt', 'subset', 'prompt_id', 'split'}
   texts = dict(zip(pool['prompt_id'], pool['prompt'], strict=True))
-  assert all(texts[row.prompt_id] == row.prompt for row in found.itertuples())
+  assert [texts[name] for name in found['prompt_id']] == list(found['prompt'])
 
 
 def test_an_arrow_table_and_another_index_mean_the_same():
