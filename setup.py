@@ -27,7 +27,7 @@ REQUIRED = [
 NOTEBOOKS = ['ipykernel>=7', 'jupytext>=1.18', 'nbclient>=0.10']
 
 EXTRAS = {
-  'extract': ['safetensors>=0.6', 'torch>=2.9'],
+  'extract': ['safetensors>=0.6', 'textstat>=0.7.8', 'torch>=2.9', 'vaderSentiment>=3.3'],
   'notebooks': [*NOTEBOOKS, 'jupyterlab>=4.5'],
   'slurm': ['submitit>=1.5.3'],
   'dev': [

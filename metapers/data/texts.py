@@ -85,7 +85,7 @@ def read_frame(path: str | os.PathLike) -> pd.DataFrame:
     ValueError: for a file that is missing, of another kind, or unreadable.
   """
   path = pathlib.Path(path)
-  readers = {'.parquet': pd.read_parquet, '.jsonl': lambda name: pd.read_json(name, lines=True)}
+  readers = {'.parquet': pd.read_parquet, '.jsonl': _read_jsonl}
   if path.suffix not in readers or not path.is_file():
     raise ValueError(f'{path} is no .parquet or .jsonl file; give one with a row per prompt')
   try:
@@ -177,6 +177,12 @@ def scores_of(frame: pd.DataFrame, columns: Mapping[str, list[str]]) -> dict[str
       raise ValueError(f'{name}: its columns must hold numbers: {error}') from error
     found[name] = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
   return found
+
+
+def _read_jsonl(path: pathlib.Path) -> pd.DataFrame:
+  # pandas' own reader guesses types: '001' would become a number.
+  with path.open(encoding='utf-8') as file:
+    return pd.DataFrame([json.loads(line) for line in file if line.strip()])
 
 
 def _stripped(texts: Texts) -> np.ndarray:

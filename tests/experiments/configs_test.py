@@ -11,7 +11,9 @@ from metapers import learners
 
 FOLDER = pathlib.Path(base.__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob('*.py') if path.stem not in ('__init__', 'base'))
-TABLES = ('scores_gap', 'features_gain', 'jester', 'ukpconvarg', 'quickstart')
+TABLES = (
+  'scores_gap', 'features_gain', 'jester', 'ukpconvarg', 'quickstart', 'constructed_tastes'
+)  # fmt: skip
 
 
 def load(name, argument=None):

@@ -1,0 +1,23 @@
+"""PersonalLLM's public data set as a feature store: ten reward models' scores, and features.
+
+Paper: Zollo et al. 2024 (arXiv:2409.20296). The scores are the published ones; the features those
+of a sentence encoder. `--config.models=gemma_2b,...` scores the texts anew.
+Time: 83,216 texts; on CPU cores about half an hour a core with the encoder, minutes on a GPU.
+Command: python -m experiments.extract --config=experiments/configs/extract_personal_llm.py
+  --out=STORE [--config.source.path=FOLDER of the parquet files, without a network]
+Arguments: none.
+"""
+
+from experiments.build import Config
+from experiments.configs import extract
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  config = extract.get_config(argument)
+  config.source.kind = 'personal_llm'
+  config.encoder.name = 'minilm'
+  config.encoder.model = 'sentence-transformers/all-MiniLM-L6-v2'
+  config.options.max_length = 256
+  config.options.batch_size = 64
+  return config

@@ -1,0 +1,212 @@
+"""Rewards constructed from surface features of a text, tastes that people would recognise.
+
+CONSTRUCTED, not learned from people: they stand in for reward models where none can be run, and are
+labelled so wherever they are shown. Deterministic, offline, and finite for any text.
+"""
+
+import functools
+import math
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import textstat
+from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+from metapers.core.types import Float
+
+WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+SENTENCE_END = re.compile(r'[.!?]+(?:\s|$)')
+LIST_ITEM = re.compile(r'^\s*(?:[-*•]|\d+[.)])\s', re.MULTILINE)
+MARKDOWN = re.compile(r'^#{1,6}\s|\*\*|`|^\|', re.MULTILINE)
+NUMBER = re.compile(r'\d+(?:[.,]\d+)*')
+NAME = re.compile(r'(?<=[a-z,;] )[A-Z][a-z]+')  # capitalised inside a sentence
+EXAMPLE = re.compile(r'\b(?:for example|for instance|such as|e\.g\.|namely)', re.IGNORECASE)
+QUESTION = re.compile(r'\?')
+HEDGES = frozenset(
+  [
+    'may',
+    'might',
+    'could',
+    'perhaps',
+    'possibly',
+    'probably',
+    'generally',
+    'usually',
+    'often',
+    'sometimes',
+    'seems',
+    'seem',
+    'appears',
+    'appear',
+    'likely',
+    'unlikely',
+    'suggest',
+    'suggests',
+    'tend',
+    'tends',
+    'typically',
+    'potentially',
+  ]
+)
+CONTRACTION = re.compile(r"\b\w+'(?:t|s|re|ve|ll|d|m)\b", re.IGNORECASE)
+CASUAL = frozenset(
+  [
+    'hey',
+    'yeah',
+    'ok',
+    'okay',
+    'wow',
+    'cool',
+    'awesome',
+    'gonna',
+    'wanna',
+    'kinda',
+    'lol',
+    'stuff',
+    'guys',
+    'hi',
+  ]
+)
+YOU = frozenset(['you', 'your', 'yours', 'yourself', "you're", "you'll", "you've", "you'd"])
+ENDINGS = ('tion', 'sion', 'ment', 'ness', 'ity', 'ance', 'ence', 'ism')  # of abstract nouns
+PER_WORDS = 100  # rates are per hundred words
+SENTIMENT_CHARACTERS = 1500  # of which sentiment is read: the lexicon's rules take their time
+
+
+def words_of(text: str) -> list[str]:
+  """Splits a text into lower-case words."""
+  return WORD.findall(text.lower())
+
+
+def rate(count: int, text: str) -> float:
+  """Returns the logarithm of 1 + occurrences per hundred words."""
+  return math.log1p(PER_WORDS * count / max(len(words_of(text)), 1))
+
+
+def length(prompt: str, response: str) -> float:
+  """Prefers long answers: log of 1 + characters."""
+  del prompt
+  return math.log1p(len(response))
+
+
+def brevity(prompt: str, response: str) -> float:
+  """Prefers short sentences, whatever the length of the whole: -log words per sentence."""
+  del prompt
+  sentences = max(len(SENTENCE_END.findall(response)), 1)
+  return -math.log1p(len(words_of(response)) / sentences)
+
+
+def readability(prompt: str, response: str) -> float:
+  """Prefers plain prose: minus the automated readability index, a school grade from -5 to 25."""
+  del prompt
+  prose = LIST_ITEM.sub('', response)
+  return -min(max(float(textstat.textstat.automated_readability_index(prose)), -5.0), 25.0)
+
+
+def lists(prompt: str, response: str) -> float:
+  """Prefers lists and markdown: their marks per hundred words."""
+  del prompt
+  return rate(len(LIST_ITEM.findall(response)) + len(MARKDOWN.findall(response)), response)
+
+
+def formality(prompt: str, response: str) -> float:
+  """Prefers formal wording: long words, no contractions, nothing casual."""
+  del prompt
+  words = words_of(response)
+  casual = len(CONTRACTION.findall(response)) + sum(word in CASUAL for word in words)
+  long = sum(len(word) > 8 for word in words) / max(len(words), 1)
+  return 5 * long - rate(casual, response)
+
+
+@functools.cache
+def lexicon() -> SentimentIntensityAnalyzer:
+  """Loads the sentiment lexicon that comes with vaderSentiment, once."""
+  return SentimentIntensityAnalyzer()
+
+
+def sentiment(prompt: str, response: str) -> float:
+  """Prefers a positive tone: positive minus negative share (Hutto and Gilbert 2014, VADER)."""
+  del prompt
+  found = lexicon().polarity_scores(response[:SENTIMENT_CHARACTERS])
+  return found['pos'] - found['neg']
+
+
+def hedging(prompt: str, response: str) -> float:
+  """Prefers cautious claims: hedges per hundred words."""
+  del prompt
+  return rate(sum(word in HEDGES for word in words_of(response)), response)
+
+
+def questions(prompt: str, response: str) -> float:
+  """Prefers being asked back: question marks per hundred words."""
+  del prompt
+  return rate(len(QUESTION.findall(response)), response)
+
+
+def vocabulary(prompt: str, response: str) -> float:
+  """Prefers rich vocabulary: Guiraud's different words / √words, made free of length by a log."""
+  del prompt
+  words = words_of(response)
+  return math.log1p(len(set(words))) - 0.75 * math.log1p(len(words))
+
+
+def concreteness(prompt: str, response: str) -> float:
+  """Prefers numbers, names and examples, and fewer abstract nouns."""
+  del prompt
+  concrete = sum(len(mark.findall(response)) for mark in (NUMBER, NAME, EXAMPLE))
+  abstract = sum(word.endswith(ENDINGS) for word in words_of(response))
+  return rate(concrete, response) - rate(abstract, response)
+
+
+def enthusiasm(prompt: str, response: str) -> float:
+  """Prefers exclamation: marks per hundred words."""
+  del prompt
+  return rate(response.count('!'), response)
+
+
+def directness(prompt: str, response: str) -> float:
+  """Prefers being addressed: second person per hundred words."""
+  del prompt
+  return rate(sum(word in YOU for word in words_of(response)), response)
+
+
+def echo(prompt: str, response: str) -> float:
+  """Prefers answers in the words of the question: the share of its words that come back."""
+  asked = set(words_of(prompt))
+  return len(asked & set(words_of(response))) / max(len(asked), 1)
+
+
+CONSTRUCTED: dict[str, Callable[[str, str], float]] = {
+  'length': length,
+  'brevity': brevity,
+  'readability': readability,
+  'lists': lists,
+  'formality': formality,
+  'sentiment': sentiment,
+  'hedging': hedging,
+  'questions': questions,
+  'vocabulary': vocabulary,
+  'concreteness': concreteness,
+  'enthusiasm': enthusiasm,
+  'directness': directness,
+  'echo': echo,
+}
+
+
+def score(
+  names: Sequence[str], prompts: Sequence[str], responses: Sequence[str]
+) -> Float[np.ndarray, 'N B']:
+  """Scores N pairs of prompt and response by the B rewards named: float32 [N, B].
+
+  Raises:
+    ValueError: for an unknown name; lists the known ones.
+  """
+  unknown = [name for name in names if name not in CONSTRUCTED]
+  if unknown:
+    raise ValueError(
+      f'unknown constructed rewards {", ".join(unknown)}; known: {", ".join(CONSTRUCTED)}'
+    )
+  pairs = list(zip(prompts, responses, strict=True))
+  columns = [[CONSTRUCTED[name](*pair) for pair in pairs] for name in names]
+  return np.array(columns, np.float32).reshape(len(names), len(pairs)).T

@@ -1,0 +1,76 @@
+"""Constructed rewards order what they should, and are finite for anything."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metapers.data import constructed_rewards
+
+BETTER = {
+  'length': ('It is a very long answer with many words in it.', 'Short.'),
+  'brevity': (
+    'It rains. We stay. You go.',
+    'It rains and so we stay while you go out into it all.',
+  ),
+  'readability': (
+    'The cat sat on the mat.',
+    'Institutional considerations necessitate equivocation.',
+  ),
+  'lists': ('- one\n- two\n- **three**', 'one, two and three'),
+  'formality': (
+    'Considerable improvements were subsequently implemented.',
+    "Yeah, it's kinda cool.",
+  ),
+  'sentiment': ('What a wonderful, happy idea.', 'What a terrible, sad mistake.'),
+  'hedging': ('It may possibly rain, perhaps.', 'It rains now.'),
+  'questions': ('Which one? Why do you ask?', 'This one.'),
+  'vocabulary': ('red green blue black white', 'red red red red red'),
+  'concreteness': (
+    'He paid 3,000 in Berlin, for example.',
+    'The realisation of ambition is a possibility.',
+  ),
+  'enthusiasm': ('Great! Go on!', 'Good. Go on.'),
+  'directness': ('You can do it yourself.', 'One does it alone.'),
+  'echo': ('the capital of France is Paris', 'it depends'),
+}
+
+
+@pytest.mark.parametrize('name', constructed_rewards.CONSTRUCTED)
+def test_each_prefers_what_it_is_named_for(name):
+  better, worse = BETTER[name]
+  found = constructed_rewards.score([name], ['what is the capital of France'] * 2, [better, worse])
+  assert found[0, 0] > found[1, 0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=60), st.text(min_size=1, max_size=300))
+def test_any_text_has_finite_scores_and_always_the_same(prompt, response):
+  for reward in constructed_rewards.CONSTRUCTED.values():
+    value = reward(prompt, response)
+    assert math.isfinite(value)
+    assert value == reward(prompt, response)
+
+
+@pytest.mark.parametrize(
+  'response', ['', '\n', '日本語' * 5000, 'a' * 20_000, '- ' * 9000, '?!' * 9000]
+)
+def test_extreme_texts_have_finite_scores(response):
+  names = list(constructed_rewards.CONSTRUCTED)
+  assert np.isfinite(constructed_rewards.score(names, ['why'], [response])).all()
+
+
+def test_columns_stand_in_the_order_of_the_names():
+  found = constructed_rewards.score(['questions', 'length'], ['p'] * 3, ['a?', 'b', 'cc'])
+  assert found.shape == (3, 2)
+  assert found.dtype == np.float32
+  np.testing.assert_allclose(found[:, 1], np.log1p([2, 1, 2]), rtol=1e-6)
+
+
+def test_unknown_names_list_the_known():
+  with pytest.raises(
+    ValueError, match=r'unknown constructed rewards taste; known: length, brevity'
+  ):
+    constructed_rewards.score(['length', 'taste'], ['p'], ['r'])

@@ -1,0 +1,156 @@
+"""Extraction from end to end, on tiny models: text in, a store out, whatever interrupts it."""
+
+import hashlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from metapers.data import feature_store
+from metapers.testing import tiny_models
+
+ROOT = pathlib.Path(__file__).parents[2]
+NUM_PROMPTS = 40
+
+
+@pytest.fixture(scope='module')
+def given(tmp_path_factory):
+  """A file of texts, and the flags that extract it by two models and two constructed rewards."""
+  root = tmp_path_factory.mktemp('given')
+  prompts, responses = tiny_models.texts(4 * NUM_PROMPTS)
+  columns = {f'response_{i + 1}': responses[i::4] for i in range(4)}
+  frame = pd.DataFrame({'prompt': [f'{n} {p}' for n, p in enumerate(prompts[::4])], **columns})
+  frame.loc[0, 'response_2'] = ''
+  frame.to_parquet(root / 'texts.parquet')
+  models = [
+    {'name': name, 'model': tiny_models.save(root / name, family), 'template': template}
+    for name, family, template in (('llama', 'llama', 'chat'), ('deberta', 'deberta-v2', 'pair'))
+  ]
+  config = root / 'config.py'
+  config.write_text(f"""
+from experiments.configs import extract
+
+def get_config(argument=None):
+  config = extract.get_config(argument)
+  config.source.path = {str(root / 'texts.parquet')!r}
+  config.source.name = 'made up'
+  config.models = tuple({models!r})
+  config.constructed = ('length', 'vocabulary')
+  config.encoder.model = {models[1]['model']!r}
+  config.prompts_per_shard = 4
+  return config
+""")
+  return f'--config={config}'
+
+
+def command(given, out, *more):
+  return [sys.executable, '-m', 'experiments.extract', given, f'--out={out}', *more]
+
+
+def extract(given, out, *more):
+  environment = {**os.environ, 'HF_HUB_OFFLINE': '1'}
+  return subprocess.run(
+    command(given, out, *more),
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def digests(store):
+  return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in store.iterdir()}
+
+
+@pytest.fixture(scope='module')
+def whole(given, tmp_path_factory):
+  out = tmp_path_factory.mktemp('whole') / 'store'
+  done = extract(given, out)
+  assert done.returncode == 0, done.stderr
+  return out, done.stdout
+
+
+@pytest.mark.slow
+def test_texts_become_a_store_that_opens(whole):
+  out, told = whole
+  table = feature_store.open_store(out)
+  assert table.reward_models == ('llama', 'deberta', 'length', 'vocabulary')
+  assert table.features.shape == (NUM_PROMPTS, 4, 32)
+  assert table.features.dtype == np.float16
+  assert not table.mask[0, 1]
+  assert table.source == 'made up with constructed rewards'
+  assert "'empty': 1" in told
+  assert "reads: 'user 0 " in told
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_it_ends_with_the_same_bytes(given, whole, tmp_path):
+  out = tmp_path / 'store'
+  for least in (3, 14):
+    process = subprocess.Popen(
+      command(given, out), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    limit = time.monotonic() + 90
+    while len(list(out.with_name('store.parts').rglob('*.npz'))) < least:
+      assert process.poll() is None and time.monotonic() < limit
+      time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+  assert extract(given, out).returncode == 0
+  assert digests(out) == digests(whole[0])
+
+
+@pytest.mark.slow
+def test_shares_of_two_machines_merge_into_the_same_bytes(given, whole, tmp_path):
+  first, second = tmp_path / 'first' / 'store', tmp_path / 'second' / 'store'
+  for share, out in enumerate((first, second)):
+    half = extract(given, out, f'--shard={share}/2', '--devices=cpu,cpu')
+    assert half.returncode == 0, half.stderr
+    assert 'of 50 shards are made' in half.stdout
+  parts = second.with_name('store.parts')
+  merged = extract(given, first, f'--merge={parts}')
+  assert merged.returncode == 0, merged.stderr
+  assert digests(first) == digests(whole[0])
+  other = extract(given, tmp_path / 'third', f'--merge={parts}', '--config.options.dtype=bfloat16')
+  assert other.returncode == 2
+  assert 'made otherwise' in other.stderr
+
+
+@pytest.mark.slow
+def test_the_benchmark_prints_all_families_and_ratios(given):
+  done = extract(given, 'unused', '--benchmark')
+  for family in tiny_models.FAMILIES:
+    assert family in done.stdout
+  for tokens in (512, 2048):
+    assert f'at most {tokens:4} tokens' in done.stdout
+  assert done.returncode in (0, 2)  # texts this short leave little to gain
+  assert ('missed' in done.stderr) == (done.returncode == 2)
+  assert 'drifts' not in done.stderr
+
+
+@pytest.mark.parametrize(
+  ('flag', 'message'),
+  [
+    ("--config.models=('nobody',)", "unknown reward model 'nobody'; known: beaver_7b"),
+    ("--config.constructed=('taste',)", 'unknown constructed rewards taste; known: length'),
+    ('--config.source.path=nowhere.parquet', r'nowhere.parquet is no .parquet or .jsonl file'),
+    ('--config.source.kind=magic', "unknown kind of source 'magic'"),
+    ('--shard=2/2', 'shard must be written i/n'),
+    ("--config.models=('gemma_2b',)", 'give a local folder'),
+    ('--out=README.md', 'README.md exists'),
+  ],
+)
+def test_mistakes_are_one_line(given, tmp_path, flag, message):
+  failed = extract(given, tmp_path / 'store', flag)
+  assert failed.returncode == 2
+  assert message in failed.stderr
+  errors = [line for line in failed.stderr.splitlines() if line.startswith('error: ')]
+  assert len(errors) == 1
