@@ -4,11 +4,9 @@ The key is read from the environment and goes into one header of requests to one
 message, log, file or redirect.
 """
 
-import email.utils
 import http.client
 import itertools
 import json
-import os
 import queue
 import random
 import threading
@@ -20,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import logging
+
+from metapers.io import endpoint
 
 LONGEST_PAUSE = 300.0  # seconds; who asks for more is better asked again another day
 LONGEST_BACKOFF = 60.0
@@ -82,11 +82,11 @@ class Client:
     for name, value in (('timeout', timeout), ('num_tries', num_tries)):
       if not value > 0:
         raise ValueError(f'{name} must be positive, got {value}')
-    self.base_url = _checked_url(base_url)
-    self._key_variable, self._key = key_variable, _checked_key(key_variable)
+    self.base_url = endpoint.checked_url(base_url)
+    self._key_variable, self._key = key_variable, endpoint.checked_key(key_variable)
     self._timeout, self._num_tries, self._backoff = timeout, num_tries, backoff
-    self._pace = _Pace(requests_per_minute)
-    self._opener = urllib.request.build_opener(_NoRedirect)
+    self._pace = endpoint.Pace(requests_per_minute)
+    self._opener = urllib.request.build_opener(endpoint.NoRedirect)
 
   def __repr__(self) -> str:
     return f'Client({self.base_url!r})'
@@ -151,7 +151,7 @@ class Client:
     told = str(details.get('message') or error or content[:300].decode('utf-8', 'replace'))
     # Cut last: half a key could not be found.
     told = f'{status}: {told.replace(self._key, "[key]")[:300]}'
-    raise self._failure(model, status, told, _seconds(retry_after))
+    raise self._failure(model, status, told, endpoint.seconds_asked(retry_after))
 
   def _failure(self, model: str, status: int, told: str, pause: float) -> Exception:
     url = self.base_url
@@ -233,39 +233,6 @@ class _MayPass(Exception):
     self.final, self.pause = final, pause
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-  """Follows nowhere: urllib would carry the key to another host."""
-
-  def redirect_request(self, *_: Any) -> None:
-    return None
-
-
-class _Pace:
-  """Lets requests start evenly, so many a minute, and none while held."""
-
-  def __init__(self, requests_per_minute: float | None):
-    if requests_per_minute is not None and not requests_per_minute > 0:
-      raise ValueError(f'requests_per_minute must be positive or None, got {requests_per_minute}')
-    self._interval = 60.0 / requests_per_minute if requests_per_minute else 0.0
-    self._free, self._lock = 0.0, threading.Lock()
-
-  def wait(self) -> None:
-    while (delay := self._claim()) > 0:
-      time.sleep(delay)
-
-  def hold(self, seconds: float) -> None:
-    with self._lock:
-      self._free = max(self._free, time.monotonic() + seconds)
-
-  def _claim(self) -> float:
-    with self._lock:
-      now = time.monotonic()
-      if now >= self._free:
-        self._free = now + self._interval
-        return 0.0
-      return self._free - now
-
-
 def _completion(answer: Any) -> Completion:
   try:
     choice = answer['choices'][0]
@@ -277,33 +244,3 @@ def _completion(answer: Any) -> Completion:
     raise _MayPass(RequestFailed('the endpoint answers without choices and message')) from error
   reason, model = choice.get('finish_reason') or '', answer.get('model') or ''
   return Completion(whole, str(reason), str(model), answer.get('usage') or {})
-
-
-def _seconds(retry_after: str) -> float:
-  """Reads the header, a number of seconds or a date; 0 without one."""
-  if retry_after.replace('.', '', 1).isdigit():
-    return float(retry_after)
-  date = email.utils.parsedate_tz(retry_after)
-  return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else 0.0
-
-
-def _checked_url(base_url: str) -> str:
-  parts = urllib.parse.urlsplit(base_url)
-  if parts.username or parts.password or parts.query or parts.fragment:
-    raise ValueError('base_url must hold no password and no query: keys go into the environment')
-  path = parts.path.rstrip('/')
-  if parts.scheme not in ('http', 'https') or not parts.hostname or path.endswith('/completions'):
-    raise ValueError(
-      f'base_url must be like https://HOST/v1, without /chat/completions, got {base_url!r}'
-    )
-  return f'{parts.scheme}://{parts.netloc}{path}'
-
-
-def _checked_key(variable: str) -> str:
-  key = os.environ.get(variable, '')
-  if not key:
-    raise ValueError(f'set {variable} to the key of the endpoint; any word where it needs none')
-  # Python's own error would show the header.
-  if not (key.isascii() and key.isprintable()) or ' ' in key:
-    raise ValueError(f'{variable} holds spaces, line breaks or other characters that no key has')
-  return key
