@@ -85,6 +85,7 @@ def extract(config: Config, out: pathlib.Path) -> None:
     commands.say(f'{len(pieces) - len(missing)} of {len(pieces)} shards are made, in {job.folder}')
     return
   commands.say(str(write(config, out, source, extraction.join(job, pieces, source.texts))))
+  extraction.features_file(job).unlink(missing_ok=True)
 
 
 def tell(source: Source) -> None:

@@ -4,6 +4,7 @@ A part is one model on some prompts. Parts hold scores [n, R] float32 (NaN where
 score) and, of the model whose features are kept, features [n, R, D] float16.
 """
 
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -100,6 +101,11 @@ def spread(
   return made
 
 
+def features_file(job: Job) -> pathlib.Path:
+  """Returns the file that joined features are mapped to, of no use once the store is written."""
+  return job.folder / '.features.npy'
+
+
 class Extracted(NamedTuple):
   """What the parts hold together.
 
@@ -150,5 +156,5 @@ def join(job: Job, pieces: Sequence[Piece], read: Texts) -> Extracted:
 
 def _map_features(job: Job, read: Texts, first: np.ndarray) -> Any:
   shape = (*read.responses.shape, first.shape[-1])
-  path = job.folder / '.features.npy'  # D may be 4,096: more than fits in memory
-  return np.lib.format.open_memmap(path, 'w+', first.dtype, shape)
+  # D may be 4,096: more than fits in memory.
+  return np.lib.format.open_memmap(features_file(job), 'w+', first.dtype, shape)

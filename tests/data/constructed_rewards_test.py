@@ -1,13 +1,15 @@
 """Constructed rewards order what they should, and are finite for anything."""
 
 import math
+import time
+import os
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metapers.data import constructed_rewards
+from metapers.data import constructed_rewards, sources
 
 BETTER = {
   'length': ('It is a very long answer with many words in it.', 'Short.'),
@@ -55,11 +57,19 @@ def test_any_text_has_finite_scores_and_always_the_same(prompt, response):
 
 
 @pytest.mark.parametrize(
-  'response', ['', '\n', '日本語' * 5000, 'a' * 20_000, '- ' * 9000, '?!' * 9000]
+  'response',
+  ['', '\n', '\ud800', '日本語' * 5000, 'a' * 20_000, '- ' * 9000, '?!' * 9000, '1' * 20_000],
 )
 def test_extreme_texts_have_finite_scores(response):
   names = list(constructed_rewards.CONSTRUCTED)
   assert np.isfinite(constructed_rewards.score(names, ['why'], [response])).all()
+
+
+@pytest.mark.parametrize('response', ['\n' * 20_000, '.' * 20_000 + 'a', ' ' * 20_000 + 'a'])
+def test_long_runs_of_one_mark_do_not_take_quadratic_time(response):
+  started = time.process_time()
+  constructed_rewards.score(list(constructed_rewards.CONSTRUCTED), ['why'], [response])
+  assert time.process_time() - started < 1.5  # seconds; quadratic patterns take 3 to 10
 
 
 def test_columns_stand_in_the_order_of_the_names():
@@ -74,3 +84,15 @@ def test_unknown_names_list_the_known():
     ValueError, match=r'unknown constructed rewards taste; known: length, brevity'
   ):
     constructed_rewards.score(['length', 'taste'], ['p'], ['r'])
+
+
+@pytest.mark.skipif(not os.environ.get('METAPERS_ALPACA8'), reason='METAPERS_ALPACA8 is not set')
+def test_on_real_answers_no_two_are_the_same_taste():
+  read = sources.read('texts', path=os.environ['METAPERS_ALPACA8']).texts
+  names, size = list(constructed_rewards.CONSTRUCTED), read.responses.shape[1]
+  prompts = np.repeat(read.prompts, size).tolist()
+  scores = constructed_rewards.score(names, prompts, read.responses.ravel().tolist())
+  scores = scores.reshape(-1, size, len(names))
+  within = (scores - scores.mean(1, keepdims=True)).reshape(-1, len(names))
+  correlation = np.corrcoef(within.T) - np.eye(len(names))
+  assert np.abs(correlation).max() < 0.8
