@@ -16,8 +16,9 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 from metapers.core.types import Float
 
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
-SENTENCE_END = re.compile(r'[.!?]+(?:\s|$)')
-LIST_ITEM = re.compile(r'^\s*(?:[-*•]|\d+[.)])\s', re.MULTILINE)
+# No pattern repeats over what its next match may start in: that takes quadratic time.
+SENTENCE_END = re.compile(r'[.!?](?=\s|$)')
+LIST_ITEM = re.compile(r'^[^\S\n]*(?:[-*•]|\d+[.)])\s', re.MULTILINE)
 MARKDOWN = re.compile(r'^#{1,6}\s|\*\*|`|^\|', re.MULTILINE)
 NUMBER = re.compile(r'\d+(?:[.,]\d+)*')
 NAME = re.compile(r'(?<=[a-z,;] )[A-Z][a-z]+')  # capitalised inside a sentence
@@ -145,7 +146,7 @@ def questions(prompt: str, response: str) -> float:
 
 
 def vocabulary(prompt: str, response: str) -> float:
-  """Prefers rich vocabulary: Guiraud's different words / √words, made free of length by a log."""
+  """Prefers rich vocabulary: log of different words / words^¾."""
   del prompt
   words = words_of(response)
   return math.log1p(len(set(words))) - 0.75 * math.log1p(len(words))
