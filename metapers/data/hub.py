@@ -8,47 +8,47 @@ from datasets.exceptions import DatasetNotFoundError
 
 from metapers.data import texts
 
+SUFFIXES = ('.parquet', '.jsonl', '.csv')
 
-def read_splits(
-  name: str, revision: str, path: str, splits: tuple[str, ...]
-) -> dict[str, pd.DataFrame]:
-  """Reads some splits of a data set.
+
+def read_table(
+  name: str, revision: str, path: str, *, split: str, config: str = '', file: str = ''
+) -> pd.DataFrame:
+  """Reads one split of a data set.
 
   Args:
     name: id on the hub.
     revision: commit of the hub's repository.
-    path: a local folder instead, with a parquet or jsonl file for each split whose name starts
-      with the split's (as in the hub's `data/`); '' for the hub, whose files are cached.
-    splits: names.
+    path: a local folder instead, with parquet, jsonl or csv files; '' for the hub, whose files are
+      cached.
+    split: name of the split.
+    config: name of the configuration, '' for the only one.
+    file: how names of the local files begin, '' for as the split's.
 
   Raises:
-    ValueError: for a split that is not in the folder, or a hub that cannot be reached; says which
-      file was looked for and how to pass a folder.
+    ValueError: for files that are not in the folder, or a hub that cannot be reached; says what was
+      looked for and how to pass a folder.
   """
   if path:
-    return {split: read_local(pathlib.Path(path), split) for split in splits}
+    return read_local(pathlib.Path(path), file or split)
   try:
-    found = {split: datasets.load_dataset(name, split=split, revision=revision) for split in splits}
+    found = datasets.load_dataset(name, config or None, split=split, revision=revision)
   except (DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
     reason = str(error).strip().splitlines()[0]
     raise ValueError(
-      f'the splits {", ".join(splits)} of {name} (revision {revision}) cannot be had from the hub: '
-      f'{reason} Download data/{splits[0]}-*.parquet of it elsewhere and give their folder as path'
+      f'split {split} of {name} (revision {revision}) cannot be had from the hub: {reason} '
+      f'Download {file or split}*.parquet (or .jsonl, .csv) of it and give their folder as path'
     ) from error
-  return {split: pd.DataFrame(data.to_dict()) for split, data in found.items()}
+  return pd.DataFrame(found.to_dict())
 
 
-def read_local(folder: pathlib.Path, split: str) -> pd.DataFrame:
-  """Reads the files of one split in a folder, in the order of their names.
+def read_local(folder: pathlib.Path, start: str) -> pd.DataFrame:
+  """Reads the files of a folder whose names begin so, in the order of their names.
 
   Raises:
     ValueError: naming the folder and what was looked for.
   """
-  found = sorted(
-    file for file in folder.glob(f'**/{split}*') if file.suffix in ('.parquet', '.jsonl')
-  )
+  found = sorted(file for file in folder.glob(f'**/{start}*') if file.suffix in SUFFIXES)
   if not found:
-    raise ValueError(
-      f'{folder} holds no {split}*.parquet or {split}*.jsonl; give the folder of them'
-    )
+    raise ValueError(f'{folder} holds no {start}*{" or ".join(SUFFIXES)}; give the folder of them')
   return pd.concat([texts.read_frame(file) for file in found], ignore_index=True)

@@ -84,7 +84,9 @@ def load(*, path: str = '', revision: str = 'main') -> Loaded:
     ValueError: for a hub that cannot be reached, a column that is missing, or scores that are no
       numbers.
   """
-  frames = hub.read_splits(DATA_SET, revision, path, ('train', 'test'))
+  frames = {
+    split: hub.read_table(DATA_SET, revision, path, split=split) for split in ('train', 'test')
+  }
   for split, frame in frames.items():
     check_columns(frame, split)
   together = pd.concat(list(frames.values()), ignore_index=True)

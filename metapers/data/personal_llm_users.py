@@ -53,7 +53,7 @@ def load(name: str, *, path: str = '', revision: str = 'main') -> StoredUsers:
   if name not in DATA_SETS:
     raise ValueError(f'unknown set of users {name!r}; known: {", ".join(DATA_SETS)}')
   data_set, split = DATA_SETS[name]
-  frame = hub.read_splits(data_set, revision, path, (split,))[split]
+  frame = hub.read_table(data_set, revision, path, split=split)
   return from_rows(frame.to_dict('records'))
 
 

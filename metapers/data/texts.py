@@ -79,15 +79,15 @@ def to_table(texts: Texts) -> pa.Table:
 
 
 def read_frame(path: str | os.PathLike) -> pd.DataFrame:
-  """Reads a parquet or jsonl file.
+  """Reads a parquet, jsonl or csv file.
 
   Raises:
     ValueError: for a file that is missing, of another kind, or unreadable.
   """
   path = pathlib.Path(path)
-  readers = {'.parquet': pd.read_parquet, '.jsonl': _read_jsonl}
+  readers = {'.parquet': pd.read_parquet, '.jsonl': _read_jsonl, '.csv': _read_csv}
   if path.suffix not in readers or not path.is_file():
-    raise ValueError(f'{path} is no .parquet or .jsonl file; give one with a row per prompt')
+    raise ValueError(f'{path} is no .parquet or .jsonl file, nor .csv; give one with a row each')
   try:
     return readers[path.suffix](path)
   except (ValueError, OSError, pa.ArrowException) as error:
@@ -183,6 +183,11 @@ def _read_jsonl(path: pathlib.Path) -> pd.DataFrame:
   # pandas' own reader guesses types: '001' would become a number.
   with path.open(encoding='utf-8') as file:
     return pd.DataFrame([json.loads(line) for line in file if line.strip()])
+
+
+def _read_csv(path: pathlib.Path) -> pd.DataFrame:
+  # Likewise, and the word NA is a text.
+  return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[''])
 
 
 def _stripped(texts: Texts) -> np.ndarray:
