@@ -3,6 +3,7 @@
 import pathlib
 
 import datasets
+import huggingface_hub
 import pandas as pd
 from datasets.exceptions import DatasetNotFoundError
 
@@ -40,6 +41,22 @@ def read_table(
       f'Download {file or split}*.parquet (or .jsonl, .csv) of it and give their folder as path'
     ) from error
   return pd.DataFrame(found.to_dict())
+
+
+def commit_of(name: str, revision: str) -> str:
+  """Returns the commit that a branch or tag of a data set stands for now, to be read and recorded.
+
+  Raises:
+    ValueError: for a hub that cannot be reached, or a revision that it does not have.
+  """
+  try:
+    return str(huggingface_hub.dataset_info(name, revision=revision).sha)
+  except Exception as error:  # the library lets through whatever its transport raises
+    reason = str(error).strip().splitlines()[0]
+    raise ValueError(
+      f'the hub does not tell the commit of {name} (revision {revision}): {reason}. Without a '
+      'network give a local folder of its files as path'
+    ) from error
 
 
 def read_local(folder: pathlib.Path, start: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from metapers.core.types import Float
-from metapers.data import personal_llm, texts
+from metapers.data import hub, personal_llm, texts
 from metapers.data.texts import Texts
 
 SCORED = re.compile(r'response_(\d+)_(?!model$)(.+)')
@@ -57,8 +57,10 @@ def read(
 
 def read_personal_llm(path: str, revision: str) -> Source:
   """Reads PersonalLLM with its ten reward models' scores."""
-  loaded = personal_llm.load(path=path, revision=revision)
-  name = f'PersonalLLM ({personal_llm.DATA_SET}, revision {revision})'
+  commit = '' if path else hub.commit_of(personal_llm.DATA_SET, revision)
+  loaded = personal_llm.load(path=path, revision=commit)
+  origin = f'commit {commit}' if commit else 'from local files'
+  name = f'PersonalLLM ({personal_llm.DATA_SET}, {origin})'
   return Source(loaded.texts, loaded.scores, name, personal_llm.LICENCE)
 
 

@@ -4,12 +4,13 @@ import gzip
 import json
 import os
 import pathlib
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from metapers.data import personal_llm, personal_llm_users, texts
+from metapers.data import hub, personal_llm, personal_llm_users, sources, texts
 from metapers.data.personal_llm_constants import RESPONSE_MODELS, REWARD_MODELS
 
 ORACLE = os.environ.get('METAPERS_PERSONALLLM_ORACLE', '')
@@ -109,6 +110,31 @@ def test_without_a_network_the_error_says_how_to_pass_a_folder(monkeypatch):
   monkeypatch.setenv('HF_HUB_OFFLINE', '1')
   with pytest.raises(ValueError, match=r'Download train\*\.parquet .* their folder'):
     personal_llm.load(revision='0' * 40)
+
+
+def test_a_branch_is_read_at_its_commit_which_is_recorded(tmp_path, monkeypatch):
+  asked = []
+  path = save(tmp_path, frame(40), frame(6, start=40))
+
+  def read_table(name, revision, folder, *, split):
+    asked.append((name, revision, folder))
+    return hub.read_local(pathlib.Path(path), split)
+
+  found = types.SimpleNamespace(sha='c0ffee')
+  monkeypatch.setattr('huggingface_hub.dataset_info', lambda name, revision: found)
+  monkeypatch.setattr(hub, 'read_table', read_table)
+  source = sources.read('personal_llm', revision='main')
+  assert asked == [('namkoong-lab/PersonalLLM', 'c0ffee', '')] * 2
+  assert source.name == 'PersonalLLM (namkoong-lab/PersonalLLM, commit c0ffee)'
+
+
+def test_without_a_network_no_commit_is_made_up(monkeypatch):
+  def unreachable(name, revision):
+    raise ConnectionError('no route')
+
+  monkeypatch.setattr('huggingface_hub.dataset_info', unreachable)
+  with pytest.raises(ValueError, match=r'the hub does not tell the commit of .*no route.* folder'):
+    sources.read('personal_llm')
 
 
 def people(read, users=3, history=4, seed=0):
