@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from metapers.core.types import Float
+
 # What chat models end or part their turns with; some published answers still hold it.
 MARKS = (
   '<|end_of_text|>', '<|endoftext|>', '<|eot_id|>', '<|im_end|>', '<|im_start|>', '</s>', '<s>',
@@ -36,13 +38,15 @@ def render(history: Sequence[Turn], response: str) -> str:
   return '\n\n'.join(f'{turn.role}: {clean(turn.text)}' for turn in turns)
 
 
-CUES: Mapping[str, Callable[[str], float]] = {
-  'white space at the start': lambda text: float(text[:1].isspace()),
-  'white space at the end': lambda text: float(text[-1:].isspace()),
-  'marks of a chat template': lambda text: float(sum(text.count(mark) for mark in MARKS)),
-  'tags of roles': lambda text: float(sum(text.lower().count(tag) for tag in ROLE_TAGS)),
-  'capital tags of roles': lambda text: float(text.count('User:') + text.count('Assistant:')),
-  'decomposed unicode': lambda text: float(not unicodedata.is_normalized('NFC', text)),
+# Of a text and the prompt that its conversation opens with.
+CUES: Mapping[str, Callable[[str, str], float]] = {
+  'white space at the start': lambda text, _: float(text[:1].isspace()),
+  'white space at the end': lambda text, _: float(text[-1:].isspace()),
+  'marks of a chat template': lambda text, _: float(sum(text.count(mark) for mark in MARKS)),
+  'tags of roles': lambda text, _: float(sum(text.lower().count(tag) for tag in ROLE_TAGS)),
+  'capital tags of roles': lambda text, _: float(text.count('User:') + text.count('Assistant:')),
+  'decomposed unicode': lambda text, _: float(not unicodedata.is_normalized('NFC', text)),
+  'the prompt': lambda text, prompt: float(prompt in text),
 }
 
 
@@ -50,7 +54,7 @@ def check_cues(items: pd.DataFrame, comparisons: pd.DataFrame) -> None:
   """Asserts that nothing in the form of texts, apart from what they say, tells the chosen one.
 
   Args:
-    items: item_id and text.
+    items: item_id, text and, where it is the prompt, context.
     comparisons: chosen and rejected, by item_id.
 
   Raises:
@@ -59,17 +63,27 @@ def check_cues(items: pd.DataFrame, comparisons: pd.DataFrame) -> None:
   """
   if len(comparisons) < FEWEST_PAIRS:
     return
-  text_of = dict(zip(items['item_id'], items['text']))
+  prompts = items['context'].astype(str) if 'context' in items else [''] * len(items)
+  rows = pd.Index(items['item_id']).get_indexer(
+    comparisons[['chosen', 'rejected']].to_numpy().ravel()
+  )
   for name, cue in CUES.items():
-    found = {item: cue(text) for item, text in text_of.items()}
-    gaps = np.array(
-      [found[a] - found[b] for a, b in zip(comparisons['chosen'], comparisons['rejected'])]
+    found = np.array([cue(text, prompt) for text, prompt in zip(items['text'], prompts)])
+    first, second = found[rows].reshape(-1, 2).T
+    check_sides(name, first - second)
+
+
+def check_sides(name: str, gaps: Float[np.ndarray, 'M']) -> None:
+  """Refuses a cue, chosen less rejected in M pairs, that tells the sides apart.
+
+  Raises:
+    ValueError: naming the cue, in how many pairs it differs and how often it tells.
+  """
+  differing = gaps[gaps != 0]
+  more = float(np.mean(differing > 0)) if differing.size else 0.5
+  if differing.size > MOST_PAIRS * gaps.size and max(more, 1 - more) >= ONE_SIDE:
+    raise ValueError(
+      f'{name} differ in {differing.size} of {gaps.size} pairs, and the chosen text has '
+      f'{"more" if more > 0.5 else "less"} in {max(more, 1 - more):.0%} of them: a learner would '
+      'read the form; render both texts alike'
     )
-    differing = gaps[gaps != 0]
-    more = float(np.mean(differing > 0)) if differing.size else 0.5
-    if differing.size > MOST_PAIRS * gaps.size and max(more, 1 - more) >= ONE_SIDE:
-      raise ValueError(
-        f'{name} differ in {differing.size} of {gaps.size} pairs, and the chosen text has '
-        f'{"more" if more > 0.5 else "less"} in {max(more, 1 - more):.0%} of them: a learner would '
-        'read the form; render both texts alike'
-      )
