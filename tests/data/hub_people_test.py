@@ -1,7 +1,6 @@
 """Published comparisons by real people, on small files of the published forms."""
 
 import json
-import pathlib
 import types
 
 import numpy as np
@@ -33,12 +32,10 @@ def prism(number, user):
 
 
 def texts(found):
-  """Returns the text of each item, in the order of the items' ids."""
   return found.items.sort_values('item_id')['text'].tolist()
 
 
 def most(found, column, *, per):
-  """Returns how many different values of a column stand together, at most."""
   return max(len(set(values)) for _, values in found.comparisons.groupby(per)[column])
 
 
@@ -240,18 +237,16 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch):
     hub_people.read('prism', revision='0' * 40)
 
 
-def test_a_branch_is_read_at_its_commit_which_is_recorded(tmp_path, monkeypatch):
-  folder = write_jsonl(tmp_path / 'train.jsonl', [personal(n, 'train') for n in range(4)])
+def test_a_branch_is_read_at_its_commit_which_is_recorded(monkeypatch):
   asked = []
 
   def read_table(name, revision, path, *, split, **kwargs):
     asked.append((name, revision, split))
-    return hub.read_local(pathlib.Path(folder), 'train')
+    return pd.DataFrame([personal(n, split) for n in range(4)])
 
   sha = types.SimpleNamespace(sha='c0ffee')
   monkeypatch.setattr('huggingface_hub.dataset_info', lambda name, revision: sha)
   monkeypatch.setattr(hub, 'read_table', read_table)
-  found = hub_people.read('personal_rewardbench_arena')
   name = 'MichaelR207/chatbot_arena_personalized_0125'
+  assert hub_people.read('personal_rewardbench_arena').source == f'{name} (commit c0ffee)'
   assert asked == [(name, 'c0ffee', split) for split in ('train', 'validation', 'test')]
-  assert found.source == f'{name} (commit c0ffee)'
