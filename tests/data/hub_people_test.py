@@ -22,13 +22,12 @@ def prism(number, user):
     opening.append(
       said('model', 0, f'answer {number} {i}', within_turn_id=i, if_chosen=chosen, score=score)
     )
-  again = [said('user', 1, 'and then?')]
-  again += [
+  opening += [said('user', 1, 'and then?')]
+  opening += [
     said('model', 1, f'more {number} {i}', within_turn_id=i, if_chosen=i == 1, score=50)
     for i in range(2)
   ]
-  history = opening + again
-  return {'conversation_id': f'c{number}', 'user_id': user, 'conversation_history': history}
+  return {'conversation_id': f'c{number}', 'user_id': user, 'conversation_history': opening}
 
 
 def texts(found):
@@ -49,8 +48,10 @@ def test_prism_gives_chosen_against_each_other_answer(tmp_path):
   found = hub_people.read('prism', path=write_jsonl(tmp_path / 'conversations.jsonl', rows))
   assert len(found.comparisons) == 8 * 3
   assert found.left_out == {'tie': 8}
-  first = found.comparisons['chosen'].tolist()[0]
-  assert texts(found)[first] == 'user: question 0\n\nassistant: answer 0 0'
+  assert (
+    texts(found)[found.comparisons['chosen'].tolist()[0]]
+    == 'user: question 0\n\nassistant: answer 0 0'
+  )
   assert most(found, 'user_id', per='conversation') == 1
   for _, order in found.comparisons.groupby('user_id')['order']:
     assert order.tolist() == list(range(12))
