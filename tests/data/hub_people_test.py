@@ -1,7 +1,6 @@
 """Published comparisons by real people, on small files of the published forms."""
 
 import json
-import types
 
 import numpy as np
 import pandas as pd
@@ -139,13 +138,11 @@ def test_ties_unrated_and_contradicted_choices_are_counted_not_compared(tmp_path
   scores = [None, 90, 95, 30]  # of the four answers; the first is chosen
   for entry, given in zip(row['conversation_history'][1:5], scores):
     entry['score'] = given
-  good = prism(1, 'ann')
-  found = read_prism(tmp_path, row, good)
+  found = read_prism(tmp_path, row, prism(1, 'ann'))
   assert len(found.comparisons) == 3
   assert found.left_out == {'unrated, or rated above the chosen one': 3, 'tie': 2}
   row['conversation_history'][1]['score'] = 90
-  found = read_prism(tmp_path, row, good)
-  assert len(found.comparisons) == 3 + 1
+  found = read_prism(tmp_path, row, prism(1, 'ann'))
   assert found.left_out == {'unrated, or rated above the chosen one': 1, 'tie': 1 + 2}
 
 
@@ -245,9 +242,8 @@ def test_a_branch_is_read_at_its_commit_which_is_recorded(monkeypatch):
     asked.append((name, revision, split))
     return pd.DataFrame([personal(n, split) for n in range(4)])
 
-  sha = types.SimpleNamespace(sha='c0ffee')
-  monkeypatch.setattr('huggingface_hub.dataset_info', lambda name, revision: sha)
+  monkeypatch.setattr(hub, 'commit_of', lambda name, revision: 'c0ffee')
   monkeypatch.setattr(hub, 'read_table', read_table)
-  name = 'MichaelR207/chatbot_arena_personalized_0125'
+  name = hub_people.PUBLISHED['personal_rewardbench_arena'].name
   assert hub_people.read('personal_rewardbench_arena').source == f'{name} (commit c0ffee)'
   assert asked == [(name, 'c0ffee', split) for split in ('train', 'validation', 'test')]
