@@ -1,4 +1,4 @@
-"""The protocol of a meta-learner: six pure functions for ONE user.
+"""The protocol of a meta-learner: seven pure functions for ONE user.
 
 `vmap` over users is written only in `training/step.py` and in `evaluation/`. Parameters and user
 states are pytrees of arrays: parameters are nested dicts, states are whatever one would store.
@@ -16,6 +16,7 @@ Score = Callable[[Params, UserState, Candidates], Float[Array, 'N K']]
 Predict = Callable[[Params, UserState, Candidates], Float[Array, 'N K']]
 Loss = Callable[[Params, Task, PRNGKey], tuple[Scalar, Metrics]]
 Prepare = Callable[[Params, Choices, PRNGKey], Params]
+Sample = Callable[[Params, UserState, Candidates], Float[Array, 'S N K']]
 
 
 class MetaLearner(NamedTuple):
@@ -29,6 +30,9 @@ class MetaLearner(NamedTuple):
   loss: `(params, task, key) -> (scalar, metrics)`; what meta-training minimises.
   prepare: `(params, histories, key) -> params`; once after training, on the seen users'
     comparisons `[U, N, ...]`: priors, banks, graphs. The default returns params.
+  sample: `(params, user_state, candidates) -> [S, N, K]` utilities under S draws from the user's
+    posterior, the same draws for all candidates; deterministic, for the state holds what is random.
+    A learner without a posterior has the one draw `score`.
   """
 
   init: Init
@@ -37,6 +41,7 @@ class MetaLearner(NamedTuple):
   predict: Predict
   loss: Loss
   prepare: Prepare
+  sample: Sample
 
 
 def keep_params(params: Params, histories: Choices, key: PRNGKey) -> Params:
@@ -58,6 +63,7 @@ def from_adapt_score(
   predict: Predict | None = None,
   loss: Loss | None = None,
   prepare: Prepare = keep_params,
+  sample: Sample | None = None,
 ) -> MetaLearner:
   """Builds a learner from three functions; most need no more.
 
@@ -70,12 +76,18 @@ def from_adapt_score(
     predict: log-probabilities [N, K]; by default the choice model on `score`.
     loss: `(params, task, key) -> (scalar, metrics)`; by default the query NLL after adapting.
     prepare: what happens once after training; by default nothing.
+    sample: utilities [S, N, K] under S draws from the posterior; by default `score` alone.
   """
 
   def default_predict(params, user_state, candidates):
     return choice_model.log_probs(score(params, user_state, candidates), candidates.mask)
 
   predict = predict or default_predict
+
+  def default_sample(params, user_state, candidates):
+    return score(params, user_state, candidates)[None]
+
+  sample = sample or default_sample
 
   def default_loss(params, seen, key):
     user_state = adapt(params, seen.support, seen.context, key)
@@ -100,5 +112,10 @@ def from_adapt_score(
   def clean_prepare(params, histories, key):
     return prepare(params, task.drop_masked(histories), key)
 
+  def clean_sample(params, user_state, candidates):
+    return sample(params, user_state, task.fill_masked(candidates))
+
   prepare = keep_params if prepare is keep_params else clean_prepare
-  return MetaLearner(init, clean_adapt, clean_score, clean_predict, clean_loss, prepare)
+  return MetaLearner(
+    init, clean_adapt, clean_score, clean_predict, clean_loss, prepare, clean_sample
+  )

@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from metapers.core.task import Choices, Task, Truth
-from metapers.core.types import Array, Callable, Int, PRNGKey, PyTree
+from metapers.core.types import Array, Callable, Float, Int, PRNGKey, PyTree
 
 SPLITS = ('train', 'validation', 'test')
 FIXED_EPISODES = 0xE415  # seed of `episode_of`; no run is likely to have it
@@ -26,6 +28,18 @@ class Spec(NamedTuple):
   num_held_out: dict[str, int]
 
 
+class Scaling(NamedTuple):
+  """How raw features become what a learner sees: (raw - mean) / scale; [D] each."""
+
+  mean: Float[np.ndarray, 'D']
+  scale: Float[np.ndarray, 'D']
+
+
+def unscaled(num_features: int) -> Scaling:
+  """Returns the scaling of features that are shown as they are."""
+  return Scaling(np.zeros(num_features, np.float32), np.ones(num_features, np.float32))
+
+
 class Population(NamedTuple):
   """Users as data.
 
@@ -38,6 +52,7 @@ class Population(NamedTuple):
   histories: `(arrays) -> Choices [U, N, ...]` of the known users, for `MetaLearner.prepare`.
   spec: the static sizes.
   record: what every result must say of this population: source, conventions, noise.
+  scaling: what was done to raw features, for whoever brings features of their own.
   """
 
   arrays: PyTree
@@ -46,3 +61,4 @@ class Population(NamedTuple):
   histories: Callable[[PyTree], Choices]
   spec: Spec
   record: dict[str, str | float]
+  scaling: Scaling

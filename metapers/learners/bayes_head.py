@@ -80,7 +80,11 @@ def bayes_head(
     offset, factors = parts(params, candidates)
     return predictive(offset, factors, user_state, candidates)
 
-  return meta_learner.from_adapt_score(init, adapt, score, predict=predict)
+  def sample(params, user_state, candidates):
+    offset, factors = parts(params, candidates)
+    return draws(offset, factors, user_state)
+
+  return meta_learner.from_adapt_score(init, adapt, score, predict=predict, sample=sample)
 
 
 def objective(
@@ -168,6 +172,15 @@ def laplace(
   return Posterior(mean, covariance, jax.random.normal(key, (num_samples, width)))
 
 
+def draws(
+  offset: Float[Array, 'N K'], factors: Float[Array, 'N K H'], posterior: Posterior
+) -> Float[Array, 'S N K']:
+  """Returns utilities [S, N, K] under S draws of the head from its posterior."""
+  root = jnp.linalg.cholesky(posterior.covariance)
+  samples = posterior.mean[None] + posterior.noise @ root.T
+  return offset[None] + jnp.einsum('nkh,sh->snk', factors, samples)
+
+
 def predictive(
   offset: Float[Array, 'N K'],
   factors: Float[Array, 'N K H'],
@@ -176,10 +189,7 @@ def predictive(
 ) -> Float[Array, 'N K']:
   """Returns log-probabilities [N, K]: probit for K = 2, mean softmax of the draws beyond."""
   if candidates.mask.shape[-1] > 2:
-    root = jnp.linalg.cholesky(posterior.covariance)
-    samples = posterior.mean[None] + posterior.noise @ root.T
-    draws = offset[None] + jnp.einsum('nkh,sh->snk', factors, samples)
-    return choice_model.mean_probability(draws, candidates.mask)
+    return choice_model.mean_probability(draws(offset, factors, posterior), candidates.mask)
   scores = offset + factors @ posterior.mean
   contrast = factors[:, 0] - factors[:, 1]
   variance = jnp.einsum('nh,hg,ng->n', contrast, posterior.covariance, contrast)

@@ -174,4 +174,6 @@ def latent_np(
     marginal = choice_model.mean_probability(scores, seen.query.candidates.mask)
     return -joint, meta_learner.query_metrics(marginal, seen.query)
 
-  return meta_learner.from_adapt_score(init, adapt, score, predict=predict, loss=loss)
+  return meta_learner.from_adapt_score(
+    init, adapt, score, predict=predict, loss=loss, sample=sampled_scores
+  )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import task
+from metapers.core import population, task
 from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Spec
 from metapers.core.tables import Histories
 from metapers.core.types import Bool, Int
@@ -214,4 +214,5 @@ def assemble(arrays: Arrays, layout: Layout, record: dict[str, str | float]) -> 
     num_context=0,
     num_held_out={name: len(arrays.people[name].mask) for name in SPLITS[1:]},
   )
-  return Population(arrays, sample_episode, episode_of, histories, spec, record)
+  scaling = population.unscaled(spec.num_features)
+  return Population(arrays, sample_episode, episode_of, histories, spec, record, scaling)

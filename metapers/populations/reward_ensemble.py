@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import task
-from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Spec
+from metapers.core import population, task
+from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Scaling, Spec
 from metapers.core.tables import RewardTable
 from metapers.core.types import Float
 from metapers.populations import choice_rules, reward_episodes, simulated_noise, simulated_users
@@ -27,52 +27,58 @@ NORMALIZATIONS = ('z', 'raw')
 SAMPLE_OF_STREAM = 1024  # histories shown to `prepare` where the stream of users has no end
 
 
-def normalise(table: RewardTable, normalization: str) -> Float[np.ndarray, 'P R B']:
-  """Returns z-scores by the table's train statistics, or raw scores; 0 where masked."""
-  rewards = table.rewards
-  if normalization == 'z':
-    rewards = (rewards - table.mean) / table.std
-  return np.where(table.mask[..., None], rewards, 0).astype(np.float32)
-
-
-def standardise(features: np.ndarray, mask: np.ndarray, train: np.ndarray) -> np.ndarray:
-  """Scales features to mean 0 and sd 1 over the real responses of the train prompts."""
-  real = features[train][mask[train]].astype(np.float32)
-  spread = np.maximum(real.std(0), 1e-6)
-  return np.where(mask[..., None], (features - real.mean(0)) / spread, 0).astype(np.float32)
-
-
-def track_features(table: RewardTable, track: str, rewards: np.ndarray) -> np.ndarray:
-  """Returns what the learner sees of a response: its scores (D = B), or its features.
+def score_scaling(table: RewardTable, normalization: str) -> Scaling:
+  """Returns what makes z-scores, by the table's train statistics, or leaves scores raw.
 
   Raises:
-    ValueError: for an unknown track, or a table without features.
+    ValueError: for an unknown normalisation.
   """
-  if track not in TRACKS:
-    raise ValueError(f'unknown track {track!r}; known: {", ".join(TRACKS)}')
-  if track == 'scores':
-    return rewards
+  if normalization not in NORMALIZATIONS:
+    raise ValueError(f'unknown normalization {normalization!r}; known: {", ".join(NORMALIZATIONS)}')
+  if normalization == 'raw':
+    return population.unscaled(len(table.reward_models))
+  return Scaling(table.mean.astype(np.float32), table.std.astype(np.float32))
+
+
+def feature_scaling(table: RewardTable) -> Scaling:
+  """Returns what makes mean 0 and sd 1 over the real responses of the train prompts.
+
+  Raises:
+    ValueError: for a table without features.
+  """
   if table.features is None:
     raise ValueError('this store holds no features; use track=scores or extract features')
-  return standardise(table.features, table.mask, np.flatnonzero(table.prompt_split == 0))
+  train = np.flatnonzero(table.prompt_split == 0)
+  real = table.features[train][table.mask[train]].astype(np.float32)
+  return Scaling(real.mean(0), np.maximum(real.std(0), 1e-6))
 
 
-def place(table: RewardTable, users: dict[str, Users], *, track: str, normalization: str) -> Arrays:
-  """Puts a table and its users on the device.
+def scaled(values: np.ndarray, mask: np.ndarray, scaling: Scaling) -> Float[np.ndarray, 'P R D']:
+  """Scales what is known of every response; 0 where masked."""
+  return np.where(mask[..., None], (values - scaling.mean) / scaling.scale, 0).astype(np.float32)
+
+
+def place(
+  table: RewardTable, users: dict[str, Users], *, track: str, normalization: str
+) -> tuple[Arrays, Scaling]:
+  """Puts a table and its users on the device, and returns how the learner's features were scaled.
 
   Raises:
     ValueError: for an unknown track or normalisation, or a split without prompts.
   """
-  if normalization not in NORMALIZATIONS:
-    raise ValueError(f'unknown normalization {normalization!r}; known: {", ".join(NORMALIZATIONS)}')
+  if track not in TRACKS:
+    raise ValueError(f'unknown track {track!r}; known: {", ".join(TRACKS)}')
   order = np.random.default_rng(0).permutation(len(table.prompt_split))  # cells hold mixed prompts
   prompts = {name: order[table.prompt_split[order] == i] for i, name in enumerate(SPLITS)}
   empty = [name for name, ids in prompts.items() if ids.size == 0]
   if empty:
     raise ValueError(f'no prompts in split {empty[0]!r} of the store; assign some in its manifest')
-  rewards = normalise(table, normalization)
-  features = track_features(table, track, rewards)
-  return Arrays(
+  scaling = score_scaling(table, normalization)
+  rewards = features = scaled(table.rewards, table.mask, scaling)
+  if track == 'features':
+    scaling = feature_scaling(table)
+    features = scaled(np.asarray(table.features), table.mask, scaling)
+  arrays = Arrays(
     rewards=jnp.asarray(rewards),
     features=jnp.asarray(features),
     mask=jnp.asarray(table.mask),
@@ -80,6 +86,7 @@ def place(table: RewardTable, users: dict[str, Users], *, track: str, normalizat
     prompts=jax.tree.map(jnp.asarray, prompts),
     users=users,
   )
+  return arrays, scaling
 
 
 def check_layout(layout: Layout, arrays: Arrays) -> None:
@@ -187,7 +194,7 @@ def reward_ensemble(
     weights=weights,
     seed=seed,
   )
-  arrays = place(table, users, track=track, normalization=normalization)
+  arrays, scaling = place(table, users, track=track, normalization=normalization)
   check_layout(layout, arrays)
   arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy)
   record = {
@@ -201,10 +208,12 @@ def reward_ensemble(
     'concentration': '+'.join(str(alpha) for alpha in np.atleast_1d(concentration)),
     **noise,
   }
-  return assemble(arrays, layout, record)
+  return assemble(arrays, layout, record, scaling)
 
 
-def assemble(arrays: Arrays, layout: Layout, record: dict[str, str | float]) -> Population:
+def assemble(
+  arrays: Arrays, layout: Layout, record: dict[str, str | float], scaling: Scaling
+) -> Population:
   """Ties arrays and an episode's layout into the functions of a `Population`."""
   keys = jax.random.split(jax.random.key(FIXED_EPISODES), len(SPLITS))
   fixed = dict(zip(SPLITS, keys))
@@ -237,4 +246,4 @@ def assemble(arrays: Arrays, layout: Layout, record: dict[str, str | float]) -> 
     num_context=0,
     num_held_out={name: arrays.users[name].temperature.size for name in SPLITS[1:]},
   )
-  return Population(arrays, sample_episode, episode_of, histories, spec, record)
+  return Population(arrays, sample_episode, episode_of, histories, spec, record, scaling)

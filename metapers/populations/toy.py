@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from metapers.core import task
+from metapers.core import population, task
 from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Spec
 from metapers.core.task import Candidates, Choices, Task
 
@@ -66,4 +66,6 @@ def two_tastes(
 
   held_out: dict[str, int] = dict.fromkeys(SPLITS[1:], num_users)
   spec = Spec(num_features, num_candidates, num_support, num_query, num_users, 0, held_out)
-  return Population((), sample_episode, episode_of, histories, spec, {'source': 'two tastes'})
+  record: dict[str, str | float] = {'source': 'two tastes'}
+  scaling = population.unscaled(num_features)
+  return Population((), sample_episode, episode_of, histories, spec, record, scaling)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import task
+from metapers.core import choice_model, task
 from metapers.core.task import Candidates, Choices
 from metapers.testing.subject import Subject, all_finite, first, predictions, same
 
@@ -109,3 +109,18 @@ def candidates_permute(it: Subject) -> None:
   actual = it.predictions(it.trained, seen._replace(support=support, query=query))
   expected = it.predictions(it.trained, seen)[:, order]
   same(actual, expected, 'permuting candidates does not permute probabilities')
+
+
+def samples_agree_with_predictions(it: Subject) -> None:
+  """15: `sample` gives finite utilities [S, N, K] whose mean probabilities are near `predict`'s."""
+  seen = first(it.tasks)
+  state = it.learner.adapt(it.trained, seen.support, seen.context, jax.random.key(1))
+  drawn = it.learner.sample(it.trained, state, seen.query.candidates)
+  mask = seen.query.candidates.mask
+  assert drawn.ndim == 3 and drawn.shape[1:] == mask.shape, (
+    f'sample gives {drawn.shape}; expected [S, N, K] with [N, K] = {mask.shape}'
+  )
+  assert all_finite(drawn), 'sampled utilities are not finite'
+  mean = jnp.exp(choice_model.mean_probability(drawn, mask))
+  gap = float(jnp.mean(jnp.abs(mean - jnp.exp(it.predictions(it.trained, seen)))))
+  assert gap < 0.1, f'the draws mean {gap:.2g} more or less than predict'

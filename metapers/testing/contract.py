@@ -29,6 +29,7 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
   learning_checks.checkpoint_keeps_predictions,
   checks.candidates_permute,
   learning_checks.flipped_labels_move_predictions_the_other_way,
+  checks.samples_agree_with_predictions,
 )
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metapers.core import meta_learner, task
+from metapers.core import meta_learner, population, task
 from metapers.core.population import Population, Spec
 from metapers.core.task import Candidates, Choices, Task, Truth
 from metapers.evaluation import adaptation
@@ -69,6 +69,7 @@ def toy_population():
     histories=lambda _: None,
     spec=spec,
     record={},
+    scaling=population.unscaled(NUM_FEATURES),
   )
 
 
