@@ -8,6 +8,7 @@ from metapers.core.task import Choices, Task, Truth
 from metapers.core.types import Array, Callable, Float, Int, PRNGKey, PyTree
 
 SPLITS = ('train', 'validation', 'test')
+SEEN = 'seen'  # known users of a finite pool, judged on what training never showed
 FIXED_EPISODES = 0xE415  # seed of `episode_of`; no run is likely to have it
 
 
@@ -16,7 +17,8 @@ class Spec(NamedTuple):
 
   num_features: D. num_candidates: K. num_support, num_query: N of either part of an episode.
   num_users: U, known users of the train split; 0 for an endless stream.
-  num_context: C. num_held_out: distinct users of each held-out split ('validation', 'test').
+  num_context: C. num_held_out: distinct users of each split that can be judged: 'validation',
+    'test' and, where there is a finite pool, SEEN.
   """
 
   num_features: int
@@ -48,7 +50,7 @@ class Population(NamedTuple):
   sample_episode: `(arrays, key, split) -> (Task, Truth | None)`; pure and vmappable; `split` is
     static and one of SPLITS. Draws a user of that split and an episode of theirs.
   episode_of: `(arrays, user, split) -> (Task, Truth | None)`: the fixed episode of user number
-    `user` of that split; the same arguments give the same bits, on any device.
+    `user` of that split, or of SEEN; the same arguments give the same bits, on any device.
   histories: `(arrays) -> Choices [U, N, ...]` of the known users, for `MetaLearner.prepare`.
   spec: the static sizes.
   record: what every result must say of this population: source, conventions, noise.

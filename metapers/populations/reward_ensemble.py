@@ -14,79 +14,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import population, task
-from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Scaling, Spec
+from metapers.core import task
+from metapers.core.population import FIXED_EPISODES, SEEN, SPLITS, Population, Scaling, Spec
 from metapers.core.tables import RewardTable
-from metapers.core.types import Float
-from metapers.populations import choice_rules, reward_episodes, simulated_noise, simulated_users
+from metapers.populations import (
+  choice_rules,
+  reward_arrays,
+  reward_episodes,
+  simulated_noise,
+  simulated_users,
+)
 from metapers.populations.reward_episodes import Arrays, Layout
-from metapers.populations.simulated_users import Users
 
-TRACKS = ('scores', 'features')
-NORMALIZATIONS = ('z', 'raw')
 SAMPLE_OF_STREAM = 1024  # histories shown to `prepare` where the stream of users has no end
 
 
-def score_scaling(table: RewardTable, normalization: str) -> Scaling:
-  """Returns what makes z-scores, by the table's train statistics, or leaves scores raw.
+def rules_of(pair_rule: str | Sequence[str]) -> tuple[str, ...]:
+  """Reads one pair rule, or several.
 
   Raises:
-    ValueError: for an unknown normalisation.
+    ValueError: for none, or an unknown one.
   """
-  if normalization not in NORMALIZATIONS:
-    raise ValueError(f'unknown normalization {normalization!r}; known: {", ".join(NORMALIZATIONS)}')
-  if normalization == 'raw':
-    return population.unscaled(len(table.reward_models))
-  return Scaling(table.mean.astype(np.float32), table.std.astype(np.float32))
-
-
-def feature_scaling(table: RewardTable) -> Scaling:
-  """Returns what makes mean 0 and sd 1 over the real responses of the train prompts.
-
-  Raises:
-    ValueError: for a table without features.
-  """
-  if table.features is None:
-    raise ValueError('this store holds no features; use track=scores or extract features')
-  train = np.flatnonzero(table.prompt_split == 0)
-  real = table.features[train][table.mask[train]].astype(np.float32)
-  return Scaling(real.mean(0), np.maximum(real.std(0), 1e-6))
-
-
-def scaled(values: np.ndarray, mask: np.ndarray, scaling: Scaling) -> Float[np.ndarray, 'P R D']:
-  """Scales what is known of every response; 0 where masked."""
-  return np.where(mask[..., None], (values - scaling.mean) / scaling.scale, 0).astype(np.float32)
-
-
-def place(
-  table: RewardTable, users: dict[str, Users], *, track: str, normalization: str
-) -> tuple[Arrays, Scaling]:
-  """Puts a table and its users on the device, and returns how the learner's features were scaled.
-
-  Raises:
-    ValueError: for an unknown track or normalisation, or a split without prompts.
-  """
-  if track not in TRACKS:
-    raise ValueError(f'unknown track {track!r}; known: {", ".join(TRACKS)}')
-  order = np.random.default_rng(0).permutation(len(table.prompt_split))  # cells hold mixed prompts
-  prompts = {name: order[table.prompt_split[order] == i] for i, name in enumerate(SPLITS)}
-  empty = [name for name, ids in prompts.items() if ids.size == 0]
-  if empty:
-    raise ValueError(f'no prompts in split {empty[0]!r} of the store; assign some in its manifest')
-  scaling = score_scaling(table, normalization)
-  rewards = features = scaled(table.rewards, table.mask, scaling)
-  if track == 'features':
-    scaling = feature_scaling(table)
-    features = scaled(np.asarray(table.features), table.mask, scaling)
-  arrays = Arrays(
-    rewards=jnp.asarray(rewards),
-    features=jnp.asarray(features),
-    mask=jnp.asarray(table.mask),
-    models=jnp.asarray(table.response_model, jnp.int32),
-    prompts=jax.tree.map(jnp.asarray, prompts),
-    users=users,
-  )
-  return arrays, scaling
+  rules = (pair_rule,) if isinstance(pair_rule, str) else tuple(pair_rule)
+  if not rules or not set(rules) <= set(choice_rules.PAIR_RULES):
+    known = ', '.join(choice_rules.PAIR_RULES)
+    raise ValueError(f'unknown pair_rule {", ".join(rules) or "()"}; known: {known}')
+  return rules
 
 
 def check_layout(layout: Layout, arrays: Arrays) -> None:
@@ -95,21 +48,18 @@ def check_layout(layout: Layout, arrays: Arrays) -> None:
   Raises:
     ValueError: naming what was asked and what there is.
   """
-  if layout.pair_rule not in choice_rules.PAIR_RULES:
-    known = ', '.join(choice_rules.PAIR_RULES)
-    raise ValueError(f'unknown pair_rule {layout.pair_rule!r}; known: {known}')
-  num_responses = arrays.mask.shape[1]
-  most = num_responses if layout.pair_rule == 'best_of_k' else 2
+  most = arrays.mask.shape[1] if layout.pair_rules == ('best_of_k',) else 2
   if not 2 <= layout.num_candidates <= most:
     raise ValueError(
-      f'num_candidates must lie in 2..{most} under pair_rule={layout.pair_rule}, '
+      f'num_candidates must lie in 2..{most} under pair_rule={"+".join(layout.pair_rules)}, '
       f'got {layout.num_candidates}'
     )
   if layout.support_prompts not in ('train', 'held_out'):
     raise ValueError(
       f"support_prompts must be 'train' or 'held_out', got {layout.support_prompts!r}"
     )
-  needed = layout.num_support + layout.num_query + layout.num_slates
+  check_labels(layout)
+  needed = max(layout.num_support + layout.num_query, layout.num_labels) + layout.num_slates
   fewest = min(arrays.prompts, key=lambda name: arrays.prompts[name].size)
   if needed > arrays.prompts[fewest].size:
     raise ValueError(
@@ -123,14 +73,23 @@ def check_layout(layout: Layout, arrays: Arrays) -> None:
     )
 
 
+def check_labels(layout: Layout) -> None:
+  """Refuses histories that nobody has, or that are too short to be divided."""
+  if layout.num_labels and (layout.num_users == 0 or layout.num_labels < 2):
+    raise ValueError(
+      f'num_labels={layout.num_labels} labels of each known user need a finite pool (num_users, '
+      f'which is {layout.num_users}) and at least 2 labels; 0 gives num_support + num_query'
+    )
+
+
 def reward_ensemble(
   table: RewardTable,
   *,
   concentration: float | Sequence[float] = 0.05,
   temperature: float = 0.0,
   flip_rate: float = 0.0,
-  label_accuracy: float | None = None,
-  pair_rule: str = 'random',
+  label_accuracy: float | Sequence[float] | None = None,
+  pair_rule: str | Sequence[str] = 'random',
   num_candidates: int = 2,
   track: str = 'scores',
   normalization: str = 'z',
@@ -139,7 +98,12 @@ def reward_ensemble(
   num_slates: int = 8,
   support_prompts: str = 'train',
   num_users: int = 0,
+  num_labels: int = 0,
   num_held_out: int = 1000,
+  reward_models: Sequence[str] = (),
+  responses: Sequence[int] = (),
+  excluded_model: str = '',
+  excluded_share: float = 0.5,
   weights: Mapping[str, Mapping[str, np.ndarray]] | None = None,
   seed: int = 0,
 ) -> Population:
@@ -151,8 +115,8 @@ def reward_ensemble(
     temperature: of P(k) ∝ exp(reward / temperature); 0 is noiseless.
     flip_rate: chance that the choice becomes a uniform other candidate.
     label_accuracy: sets the noise by how often the oracle agrees with the label: by temperature,
-      solved by bisection over the population. None leaves both as given.
-    pair_rule: one of `choice_rules.PAIR_RULES`.
+      solved by bisection over the population; several are mixed equally. None leaves both as given.
+    pair_rule: one of `choice_rules.PAIR_RULES`; of several each user keeps to one.
     num_candidates: K.
     track: 'scores' (features are the z-scored scores, D = B) or 'features' (scores are hidden).
     normalization: 'z' (train statistics) or 'raw' rewards.
@@ -162,7 +126,13 @@ def reward_ensemble(
     support_prompts: prompts of a held-out user's support: 'train', or 'held_out' (as the query's).
     num_users: U, a finite pool of train users with fixed histories of num_support + num_query
       comparisons; 0 is an endless stream (a bank of 2^17 users whose episodes are always new).
+    num_labels: comparisons that a user of the pool gives in all; 0 is num_support + num_query.
     num_held_out: users of each of the validation and test streams.
+    reward_models: names of those to simulate users with; none takes the table's.
+    responses: numbers (from 1) of those to show of each prompt; none shows all.
+    excluded_model: name of a reward model b that train and validation users do not care for, w_b =
+      0, and test users do, w_b >= excluded_share: a taste that nobody had.
+    excluded_share: see above.
     weights: split -> reward model name -> [U] weights of given users, in place of Dirichlet draws.
     seed: of users; the three streams are disjoint.
 
@@ -175,8 +145,16 @@ def reward_ensemble(
   Reference:
     Zollo et al. 2024, arXiv:2409.20296.
   """
+  table = reward_arrays.restrict(table, reward_models, responses)
   layout = Layout(
-    pair_rule, num_candidates, num_support, num_query, num_slates, support_prompts, num_users
+    rules_of(pair_rule),
+    num_candidates,
+    num_support,
+    num_query,
+    num_slates,
+    support_prompts,
+    num_users,
+    num_labels,
   )
   if num_users < 0 or num_held_out < 1:
     raise ValueError(
@@ -191,21 +169,27 @@ def reward_ensemble(
     concentration,
     temperature=temperature,
     flip_rate=flip_rate,
+    num_rules=len(layout.pair_rules),
+    exclusion=simulated_users.exclusion_of(table.reward_models, excluded_model, excluded_share),
     weights=weights,
     seed=seed,
   )
-  arrays, scaling = place(table, users, track=track, normalization=normalization)
+  arrays, scaling = reward_arrays.place(table, users, track=track, normalization=normalization)
   check_layout(layout, arrays)
-  arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy)
+  accuracies = () if label_accuracy is None else np.atleast_1d(label_accuracy).tolist()
+  num_concentrations = np.atleast_1d(concentration).size
+  arrays, noise = simulated_noise.set_noise(arrays, layout, accuracies, num_concentrations)
   record = {
     'source': table.source,
     'data': table.manifest_hash,
     'response_models': ', '.join(table.response_models),
     'track': track,
-    'pair_rule': pair_rule,
+    'pair_rule': '+'.join(layout.pair_rules),
     'support_prompts': support_prompts,
     'normalization': normalization,
     'concentration': '+'.join(str(alpha) for alpha in np.atleast_1d(concentration)),
+    'excluded_model': excluded_model,
+    'excluded_share': excluded_share if excluded_model else 0.0,
     **noise,
   }
   return assemble(arrays, layout, record, scaling)
@@ -216,18 +200,22 @@ def assemble(
 ) -> Population:
   """Ties arrays and an episode's layout into the functions of a `Population`."""
   keys = jax.random.split(jax.random.key(FIXED_EPISODES), len(SPLITS))
-  fixed = dict(zip(SPLITS, keys))
+  fixed = {**dict(zip(SPLITS, keys)), SEEN: jax.random.fold_in(keys[-1], 1)}
 
   def episode_of(arrays, user, split):
+    if split == SEEN:
+      history, judged = (jax.random.fold_in(fixed[name], user) for name in ('train', SEEN))
+      return reward_episodes.revisit(arrays, user, (history, judged), layout)
     key = jax.random.fold_in(fixed[split], user)
-    return reward_episodes.episode(arrays, user, key, split, layout)
+    own = layout.of_train() if split == 'train' else layout
+    return reward_episodes.episode(arrays, user, key, split, own)
 
   def sample_episode(arrays, key, split):
     key_user, key_episode = jax.random.split(key)
     user = jax.random.randint(key_user, (), 0, arrays.users[split].temperature.size)
     if split == 'train' and layout.num_users:
       pair = episode_of(arrays, user, split)
-      return reward_episodes.reshuffle(pair, key_episode, layout.num_support)
+      return reward_episodes.reshuffle(pair, key_episode, layout.of_train().num_support)
     return reward_episodes.episode(arrays, user, key_episode, split, layout)
 
   def histories(arrays):
@@ -237,6 +225,7 @@ def assemble(
 
     return jax.lax.map(history, jnp.arange(layout.num_users or SAMPLE_OF_STREAM), batch_size=256)
 
+  held_out = {name: arrays.users[name].temperature.size for name in SPLITS[1:]}
   spec = Spec(
     num_features=arrays.features.shape[-1],
     num_candidates=layout.num_candidates,
@@ -244,6 +233,6 @@ def assemble(
     num_query=layout.num_query,
     num_users=layout.num_users,
     num_context=0,
-    num_held_out={name: arrays.users[name].temperature.size for name in SPLITS[1:]},
+    num_held_out=held_out | ({SEEN: layout.num_users} if layout.num_users else {}),
   )
   return Population(arrays, sample_episode, episode_of, histories, spec, record, scaling)

@@ -3,6 +3,7 @@
 Pure functions of device arrays and a key, drawn inside the compiled training step.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -43,13 +44,21 @@ class Comparisons(NamedTuple):
 class Layout(NamedTuple):
   """Static shape of an episode; see `reward_ensemble` for the meaning of each."""
 
-  pair_rule: str
+  pair_rules: tuple[str, ...]
   num_candidates: int
   num_support: int
   num_query: int
   num_slates: int
   support_prompts: str
   num_users: int
+  num_labels: int
+
+  def of_train(self) -> 'Layout':
+    """Returns the layout of a train user's episode: all their labels, if these are limited."""
+    if not self.num_labels:
+      return self
+    num_support = min(self.num_support, self.num_labels // 2)
+    return self._replace(num_support=num_support, num_query=self.num_labels - num_support)
 
 
 def draw_distinct(key: PRNGKey, num_available: int, num_draws: int) -> Int[Array, 'N']:
@@ -64,6 +73,16 @@ def draw_distinct(key: PRNGKey, num_available: int, num_draws: int) -> Int[Array
   return jax.random.randint(key_within, (num_draws,), low, high)
 
 
+def by_rule(
+  drawn: Sequence[tuple[Array, Array]], rule: Int[Array, ''], num_candidates: int
+) -> tuple[Int[Array, 'E'], Bool[Array, '']]:
+  """Returns what the user's own rule drew; of several rules no more than the K shown."""
+  if len(drawn) == 1:
+    return drawn[0]
+  shown = [(order[:num_candidates], possible) for order, possible in drawn]
+  return jax.tree.map(lambda *options: jnp.stack(options)[rule], *shown)
+
+
 def compare(
   arrays: Arrays, user: Users, prompts: Int[Array, 'N'], key: PRNGKey, layout: Layout
 ) -> Comparisons:
@@ -73,14 +92,18 @@ def compare(
     key_shown, key_choice = jax.random.split(key)
     rewards, mask = arrays.rewards[prompt], arrays.mask[prompt]
     utilities = rewards @ user.weights
-    order, possible = choice_rules.draw_shown(
-      key_shown,
-      rewards,
-      utilities,
-      mask,
-      pair_rule=layout.pair_rule,
-      num_candidates=layout.num_candidates,
-    )
+    drawn = [
+      choice_rules.draw_shown(
+        key_shown,
+        rewards,
+        utilities,
+        mask,
+        pair_rule=rule,
+        num_candidates=layout.num_candidates,
+      )
+      for rule in layout.pair_rules
+    ]
+    order, possible = by_rule(drawn, user.rule, layout.num_candidates)
     shown = order[: layout.num_candidates]
     choice = choice_rules.draw_choice(
       key_choice,
@@ -116,15 +139,30 @@ def draw_prompts(
 
 
 def episode(
-  arrays: Arrays, user: Int[Array, ''], key: PRNGKey, split: str, layout: Layout
+  arrays: Arrays,
+  user: Int[Array, ''],
+  key: PRNGKey,
+  split: str,
+  layout: Layout,
+  *,
+  people: str | None = None,
 ) -> tuple[Task, Truth]:
-  """Draws an episode of one user of a split: what the learner sees, and what judges see."""
+  """Draws an episode of one user of a split: what the learner sees, and what judges see.
+
+  Args:
+    arrays: of the population.
+    user: number among the users.
+    key: of all that is drawn.
+    split: whose prompts are shown.
+    layout: sizes and rules.
+    people: split of the user; by default the prompts'.
+  """
   key_prompts, key_support, key_query = jax.random.split(key, 3)
-  person = task.take(arrays.users[split], user)
+  person = task.take(arrays.users[people or split], user)
   support_prompts, query_prompts, slates = draw_prompts(arrays, split, key_prompts, layout)
   support = compare(arrays, person, support_prompts, key_support, layout)
   query = compare(arrays, person, query_prompts, key_query, layout)
-  known = user if split == 'train' and layout.num_users else layout.num_users
+  known = user if (people or split) == 'train' and layout.num_users else layout.num_users
   truth = Truth(
     person.weights,
     *(support.rewards, support.mask, support.prompts),
@@ -138,27 +176,59 @@ def episode(
   return Task(support.choices, query.choices, jnp.asarray(known, jnp.int32), context), truth
 
 
+class History(NamedTuple):
+  """All comparisons of an episode, support first, with what judges see of them."""
+
+  choices: Choices
+  rewards: Float[Array, 'N E B']
+  mask: Bool[Array, 'N E']
+  prompts: Int[Array, 'N']
+
+
+def history_of(seen: Task, truth: Truth) -> History:
+  """Joins the support and the query of one user's episode."""
+  return History(
+    task.concat(seen.support, seen.query),
+    jnp.concatenate([truth.support_rewards, truth.query_rewards]),
+    jnp.concatenate([truth.support_mask, truth.query_mask]),
+    jnp.concatenate([truth.support_prompts, truth.query_prompts]),
+  )
+
+
+def with_support(pair: tuple[Task, Truth], support: History) -> tuple[Task, Truth]:
+  """Replaces the support of an episode."""
+  seen, truth = pair
+  return seen._replace(support=support.choices), truth._replace(
+    support_rewards=support.rewards, support_mask=support.mask, support_prompts=support.prompts
+  )
+
+
 def reshuffle(pair: tuple[Task, Truth], key: PRNGKey, num_support: int) -> tuple[Task, Truth]:
   """Divides a fixed history anew into support and query."""
-  seen, truth = pair
-  together = task.concat(seen.support, seen.query)
-  order = jax.random.permutation(key, together.choice.size)
-  first, last = order[:num_support], order[num_support:]
-
-  def divide(support, query):
-    joined = jnp.concatenate([support, query])
-    return joined[first], joined[last]
-
-  rewards = divide(truth.support_rewards, truth.query_rewards)
-  mask = divide(truth.support_mask, truth.query_mask)
-  prompts = divide(truth.support_prompts, truth.query_prompts)
-  truth = truth._replace(
-    support_rewards=rewards[0],
-    query_rewards=rewards[1],
-    support_mask=mask[0],
-    query_mask=mask[1],
-    support_prompts=prompts[0],
-    query_prompts=prompts[1],
+  history = history_of(*pair)
+  order = jax.random.permutation(key, history.prompts.size)
+  query = task.take(history, order[num_support:])
+  seen, truth = with_support(pair, task.take(history, order[:num_support]))
+  return seen._replace(query=query.choices), truth._replace(
+    query_rewards=query.rewards, query_mask=query.mask, query_prompts=query.prompts
   )
-  seen = seen._replace(support=task.take(together, first), query=task.take(together, last))
-  return seen, truth
+
+
+def revisit(
+  arrays: Arrays, user: Int[Array, ''], keys: tuple[PRNGKey, PRNGKey], layout: Layout
+) -> tuple[Task, Truth]:
+  """Judges a known user on test prompts, after the first comparisons of their own history.
+
+  Args:
+    arrays: of the population.
+    user: number among the train users.
+    keys: of their history, and of what they are judged on.
+    layout: sizes and rules; a history shorter than num_support is padded.
+  """
+  history = history_of(*episode(arrays, user, keys[0], 'train', layout.of_train()))
+  size = min(layout.num_support, history.prompts.size)
+  first = task.take(history, jnp.arange(size))
+  missing = layout.num_support - size
+  support = jax.tree.map(lambda x: jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)), first)
+  judged = episode(arrays, user, keys[1], 'test', layout, people='train')
+  return with_support(judged, support)

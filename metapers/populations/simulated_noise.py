@@ -1,12 +1,14 @@
 """Label noise told as the oracle's agreement with the labels."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import masked, task
 from metapers.core.types import Array, Bool, Float
-from metapers.populations import choice_rules, reward_episodes
+from metapers.populations import choice_rules, reward_episodes, simulated_users
 from metapers.populations.reward_episodes import Arrays, Layout
 
 NUM_USERS, NUM_PROMPTS = 2048, 8  # the agreement's standard error is about 0.3 points
@@ -66,9 +68,15 @@ def solve_temperature(
 
 
 def set_noise(
-  arrays: Arrays, layout: Layout, label_accuracy: float | None
-) -> tuple[Arrays, dict[str, float]]:
-  """Sets every user's temperature to give `label_accuracy`, if asked, and records the noise.
+  arrays: Arrays, layout: Layout, accuracies: Sequence[float], num_concentrations: int
+) -> tuple[Arrays, dict[str, str | float]]:
+  """Sets every user's temperature to give a label accuracy, if asked, and records the noise.
+
+  Args:
+    arrays: of the population.
+    layout: whose pair rules what is shown depends on.
+    accuracies: several are mixed equally; none leaves the temperature as it is.
+    num_concentrations: that users count through first, see `simulated_users.digits`.
 
   Returns:
     The arrays, and {'temperature', 'flip_rate', 'label_accuracy'} as they hold in this population.
@@ -78,23 +86,37 @@ def set_noise(
   """
   train = arrays.users['train']
   temperature, flip_rate = float(train.temperature[0]), float(train.flip_rate[0])
-  if label_accuracy is not None and (temperature or flip_rate):
+  if len(accuracies) and (temperature or flip_rate):
     raise ValueError(
-      f'give label_accuracy={label_accuracy} or temperature and flip_rate '
+      f'give label_accuracy={accuracies} or temperature and flip_rate '
       f'({temperature}, {flip_rate}), not both'
     )
-  if label_accuracy is None and not temperature:
-    noise = {'temperature': 0.0, 'flip_rate': flip_rate, 'label_accuracy': 1 - flip_rate}
-    return arrays, noise
-  utilities, mask = shown_utilities(arrays, layout)
-  if label_accuracy is not None:
-    temperature = solve_temperature(utilities, mask, label_accuracy)
-    users = {
-      split: group._replace(temperature=jnp.full_like(group.temperature, temperature))
-      for split, group in arrays.users.items()
-    }
-    arrays = arrays._replace(users=users)
-  reached = agreement(utilities, mask, temperature=temperature, flip_rate=flip_rate)
-  return arrays, {
-    'temperature': temperature, 'flip_rate': flip_rate, 'label_accuracy': reached
+  if not len(accuracies) and not temperature:
+    return arrays, {'temperature': 0.0, 'flip_rate': flip_rate, 'label_accuracy': 1 - flip_rate}
+  shown = [
+    shown_utilities(arrays, layout._replace(pair_rules=(rule,))) for rule in layout.pair_rules
+  ]
+  solved = [
+    [solve_temperature(utilities, mask, accuracy) for accuracy in accuracies] or [temperature]
+    for utilities, mask in shown
+  ]
+  table = np.array(solved, np.float32)  # [rules, accuracies]
+  reached = [
+    agreement(utilities, mask, temperature=float(at), flip_rate=flip_rate)
+    for (utilities, mask), row in zip(shown, table)
+    for at in row
+  ]
+  sizes = (num_concentrations, len(layout.pair_rules), table.shape[1])
+  users = {}
+  for split, group in arrays.users.items():
+    _, rule, kind = simulated_users.digits(len(group.weights), sizes)
+    users[split] = group._replace(temperature=jnp.asarray(table[rule, kind]))
+  noise = {
+    'temperature': told(table.ravel()), 'flip_rate': flip_rate, 'label_accuracy': told(reached)
   }  # fmt: skip
+  return arrays._replace(users=users), noise
+
+
+def told(values: Sequence[float] | np.ndarray) -> str | float:
+  """Writes one number as it is, several joined by plus signs."""
+  return float(values[0]) if len(values) == 1 else '+'.join(f'{value:.3g}' for value in values)

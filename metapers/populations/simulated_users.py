@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core.types import Array, Float
+from metapers.core.types import Array, Float, Int
 from metapers.populations import dirichlet
 
 # Rows of the bank that stands for an endless stream: drawn once by NumPy in log space, since
@@ -15,11 +15,51 @@ STREAM_SIZE = 2**17
 
 
 class Users(NamedTuple):
-  """U users, or one: weights [U, B] that sum to 1; temperature and flip_rate [U] of choices."""
+  """U users, or one.
+
+  weights: [U, B], each summing to 1. temperature, flip_rate: [U] of choices. rule: [U], which of
+  the layout's pair rules shows them what they compare.
+  """
 
   weights: Float[Array, '*U B']
   temperature: Float[Array, '*U']
   flip_rate: Float[Array, '*U']
+  rule: Int[Array, '*U']
+
+
+class Exclusion(NamedTuple):
+  """A reward model that seen users do not care for, and new ones do.
+
+  index: b. share: new users have w_b >= share; those of train and validation have w_b = 0.
+  """
+
+  index: int
+  share: float
+
+
+def exclusion_of(reward_models: Sequence[str], name: str, share: float) -> Exclusion | None:
+  """Finds the reward model to exclude, if one is named.
+
+  Raises:
+    ValueError: for an unknown name, or a share that is none.
+  """
+  if not name:
+    return None
+  if name not in reward_models or not 0 < share < 1:
+    raise ValueError(
+      f'excluded_model must be one of {", ".join(reward_models)} and excluded_share lie in '
+      f'(0, 1); got {name!r} and {share}'
+    )
+  return Exclusion(reward_models.index(name), share)
+
+
+def digits(num_users: int, sizes: Sequence[int]) -> list[Int[np.ndarray, 'U']]:
+  """Counts through all combinations of several mixed options, the first one fastest.
+
+  Returns:
+    For each option the index [U] that users 0, 1, 2, ... have of it.
+  """
+  return list(np.unravel_index(np.arange(num_users) % np.prod(sizes), tuple(sizes), order='F'))
 
 
 def order_weights(
@@ -43,13 +83,38 @@ def order_weights(
 
 
 def draw_weights(
-  rng: np.random.Generator, num_users: int, concentration: float | Sequence[float], size: int
+  rng: np.random.Generator,
+  num_users: int,
+  concentration: float | Sequence[float],
+  size: int,
+  floor: Sequence[float] = (),
 ) -> Float[np.ndarray, 'U B']:
   """Draws Dirichlet weights [U, B]; several concentrations take equal shares, interleaved."""
   kinds = np.atleast_1d(concentration)
   count = -(-num_users // len(kinds))
-  banks = [dirichlet.sample_log_weights(rng, count, float(kind), size) for kind in kinds]
+  banks = [dirichlet.sample_above(rng, count, float(kind), size, floor) for kind in kinds]
   return np.exp(np.stack(banks, 1).reshape(-1, size)[:num_users])
+
+
+def draw_excluding(
+  rng: np.random.Generator,
+  num_users: int,
+  concentration: float | Sequence[float],
+  size: int,
+  *,
+  exclusion: Exclusion,
+  split: str,
+) -> Float[np.ndarray, 'U B']:
+  """Draws weights [U, B] without reward model b for seen users, and full of it for new ones."""
+  if split == 'test':
+    return draw_weights(rng, num_users, concentration, size, exclusion_floor(exclusion, size))
+  others = draw_weights(rng, num_users, concentration, size - 1)
+  return np.insert(others, exclusion.index, 0, axis=1)
+
+
+def exclusion_floor(exclusion: Exclusion, size: int) -> tuple[float, ...]:
+  """Returns the least weights [B] of a new user."""
+  return tuple(exclusion.share if b == exclusion.index else 0.0 for b in range(size))
 
 
 def draw(
@@ -59,6 +124,8 @@ def draw(
   *,
   temperature: float,
   flip_rate: float,
+  num_rules: int = 1,
+  exclusion: Exclusion | None = None,
   weights: Mapping[str, Mapping[str, np.ndarray]] | None = None,
   seed: int = 0,
 ) -> dict[str, Users]:
@@ -70,6 +137,8 @@ def draw(
     concentration: α, or several that are mixed equally.
     temperature: of the choice model, >= 0.
     flip_rate: chance of a flipped label, in [0, 1).
+    num_rules: pair rules that are mixed equally.
+    exclusion: of a reward model from the seen users.
     weights: split -> name -> [U] given users in place of draws.
     seed: of the streams.
 
@@ -81,13 +150,18 @@ def draw(
   if not 0 <= flip_rate < 1:
     raise ValueError(f'flip_rate must lie in [0, 1), got {flip_rate}')
   given = weights or {}
+  num_models, num_kinds = len(reward_models), np.atleast_1d(concentration).size
   users = {}
   for stream, (split, size) in enumerate(sizes.items()):
     rng = np.random.default_rng([seed, stream])
     if split in given:
       drawn = order_weights(given[split], reward_models)
+    elif exclusion:
+      drawn = draw_excluding(rng, size, concentration, num_models, exclusion=exclusion, split=split)
     else:
-      drawn = draw_weights(rng, size, concentration, len(reward_models))
+      drawn = draw_weights(rng, size, concentration, num_models)
     constant = np.ones(len(drawn), np.float32)
-    users[split] = Users(*map(jnp.asarray, (drawn, temperature * constant, flip_rate * constant)))
+    _, rule = digits(len(drawn), (num_kinds, num_rules))
+    columns = drawn, temperature * constant, flip_rate * constant, rule.astype(np.int32)
+    users[split] = Users(*map(jnp.asarray, columns))
   return users

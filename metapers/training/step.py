@@ -83,7 +83,8 @@ def task_sampler(
   def draw(arrays, key):
     key_episode, key_shots, key_loss = jax.random.split(key, 3)
     seen, _ = population.sample_episode(arrays, key_episode, split)
-    kept = jax.random.randint(key_shots, (), 0, most + 1) if shots == 'uniform' else shots
+    size = seen.support.mask.shape[-1]  # short histories hold fewer than num_support
+    kept = jax.random.randint(key_shots, (), 0, size + 1) if shots == 'uniform' else shots
     return Batch(seen._replace(support=task.with_shots(seen.support, kept)), key_loss)
 
   def sample(arrays, key):

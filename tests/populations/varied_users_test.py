@@ -1,0 +1,148 @@
+"""Populations that mix pair rules and noise, limit labels, or leave out a reward model."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_tables import table
+
+from metapers.core import choice_model
+from metapers.evaluation import adaptation
+from metapers.populations import dirichlet
+from metapers.populations.reward_ensemble import reward_ensemble
+
+SIZES = {'num_support': 8, 'num_query': 8, 'num_slates': 4, 'num_held_out': 60}
+
+
+def small(**changes):
+  return reward_ensemble(table(), **{**SIZES, **changes})
+
+
+def utilities(truth):
+  return np.einsum('tneb,tb->tne', truth.query_rewards, truth.weights)
+
+
+def test_each_user_keeps_to_one_of_several_pair_rules():
+  population = small(pair_rule=('extreme', 'random'), concentration=(0.1, 1.0))
+  users = population.arrays.users['test']
+  np.testing.assert_array_equal(users.rule[:6], [0, 0, 1, 1, 0, 0])
+  tasks, truth = adaptation.episodes(population, split='test', num_users=60)
+  best = (
+    np.asarray(population.arrays.rewards)[truth.query_prompts]
+    @ np.asarray(truth.weights)[:, None, :, None]
+  )
+  best = np.where(np.asarray(population.arrays.mask)[truth.query_prompts], best[..., 0], -np.inf)
+  shows_best = np.isclose(utilities(truth).max(-1), best.max(-1)).mean(-1)
+  extreme = np.asarray(users.rule) == 0
+  assert np.all(shows_best[extreme] == 1)
+  assert shows_best[~extreme].mean() < 0.6
+  assert tasks.query.mask.all()
+
+
+def test_several_label_accuracies_take_equal_shares():
+  population = small(label_accuracy=(1.0, 0.75), pair_rule=('random', 'extreme'), num_held_out=2000)
+  tasks, truth = adaptation.episodes(population, split='test', num_users=2000)
+  right = np.mean(utilities(truth).argmax(-1) == tasks.query.choice, -1)
+  noisy = np.asarray(population.arrays.users['test'].temperature) > 0
+  assert noisy.mean() == 0.5
+  assert np.all(right[~noisy] == 1)
+  for rule in (0, 1):
+    chosen = noisy & (np.asarray(population.arrays.users['test'].rule) == rule)
+    assert abs(right[chosen].mean() - 0.75) < 0.02
+  assert population.record['label_accuracy'] == '1+0.75+1+0.75'
+
+
+def test_a_mixture_of_one_is_no_mixture():
+  one, same = small(pair_rule='extreme'), small(pair_rule=('extreme',), label_accuracy=(1.0,))
+  for population in (one, same):
+    assert population.record['pair_rule'] == 'extreme'
+  drawn = [adaptation.episodes(each, split='test', num_users=9) for each in (one, same)]
+  assert all(map(np.array_equal, *map(jax.tree.leaves, drawn)))
+
+
+def test_few_labels_are_all_a_pool_has():
+  population = small(num_users=7, num_labels=5)
+  assert jax.jit(population.histories)(population.arrays).choice.shape == (7, 5)
+  seen, _ = jax.jit(population.sample_episode, static_argnums=2)(
+    population.arrays, jax.random.key(0), 'train'
+  )
+  assert (seen.support.choice.size, seen.query.choice.size) == (2, 3)
+  tasks, _ = adaptation.episodes(population, split='test', num_users=3)
+  assert tasks.query.choice.shape == (3, 8)
+
+
+@pytest.mark.parametrize('num_labels', [0, 5])
+def test_seen_users_are_judged_on_test_prompts_after_their_own_history(num_labels):
+  population = small(num_users=7, num_labels=num_labels)
+  tasks, truth = adaptation.episodes(population, split='seen', num_users=7)
+  np.testing.assert_array_equal(tasks.user, np.arange(7))
+  np.testing.assert_allclose(truth.weights, population.arrays.users['train'].weights)
+  assert np.all(table().prompt_split[truth.query_prompts] == 2)
+  assert tasks.support.choice.shape == (7, 8)
+  size = num_labels or 8
+  assert np.all(tasks.support.mask[:, :size])
+  assert not np.any(tasks.support.mask[:, size:])
+  histories = jax.jit(population.histories)(population.arrays)
+  np.testing.assert_array_equal(
+    tasks.support.candidates.features[:, :size], histories.candidates.features[:, :size]
+  )
+  best = choice_model.correct(jnp.asarray(utilities(truth)), tasks.query)
+  assert np.all(best == 1)
+
+
+def test_without_a_pool_nobody_is_seen():
+  with pytest.raises(ValueError, match="split 'seen'"):
+    adaptation.episodes(small(), split='seen', num_users=1)
+
+
+def test_an_excluded_reward_model_is_new_to_everyone_who_was_seen():
+  users = small(excluded_model='second', concentration=(0.05, 0.5)).arrays.users
+  for split in ('train', 'validation'):
+    assert np.all(users[split].weights[:, 1] == 0)
+  assert np.all(users['test'].weights[:, 1] >= 0.5)
+  for group in users.values():
+    np.testing.assert_allclose(group.weights.sum(-1), 1, atol=1e-5)
+
+
+def test_draws_above_a_floor_are_the_conditional_distribution():
+  rng = np.random.default_rng(0)
+  floor = (0.0, 0.5, 0.0)
+  above = np.exp(dirichlet.sample_above(rng, 20_000, 0.3, 3, floor))
+  everything = np.exp(dirichlet.sample_log_weights(rng, 200_000, 0.3, 3))
+  expected = everything[everything[:, 1] >= 0.5]
+  np.testing.assert_allclose(above.mean(0), expected.mean(0), atol=0.006)
+  np.testing.assert_allclose((above**2).mean(0), (expected**2).mean(0), atol=0.006)
+
+
+def test_some_reward_models_and_responses_are_kept_by_name_and_number():
+  raw = table()
+  population = small(reward_models=('third', 'first'), responses=(4, 2), normalization='raw')
+  np.testing.assert_allclose(
+    population.arrays.rewards, raw.rewards[:, [3, 1]][..., [2, 0]], rtol=1e-6
+  )
+  assert population.spec.num_features == 2
+  np.testing.assert_array_equal(population.arrays.models[0], [3, 1])
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'pair_rule': ('random', 'nearest')}, 'unknown pair_rule random, nearest'),
+    ({'pair_rule': ()}, 'unknown pair_rule'),
+    ({'pair_rule': ('random', 'best_of_k'), 'num_candidates': 3}, 'num_candidates'),
+    ({'num_labels': 5}, 'finite pool'),
+    ({'num_labels': 1, 'num_users': 3}, 'at least 2 labels'),
+    ({'num_labels': 90, 'num_users': 3}, '94 distinct prompts'),
+    ({'reward_models': ('first', 'fourth')}, 'distinct names'),
+    ({'reward_models': ('first', 'first')}, 'distinct names'),
+    ({'responses': (0, 1)}, r'distinct numbers in 1\.\.6'),
+    ({'responses': (3,)}, 'at least two responses'),
+    ({'excluded_model': 'fourth'}, 'excluded_model must be one of'),
+    ({'excluded_model': 'first', 'excluded_share': 1.0}, 'excluded_share'),
+    ({'excluded_model': 'first', 'concentration': 1e4}, 'too rare'),
+    ({'label_accuracy': (0.9, 0.1)}, 'label_accuracy must lie in'),
+  ],
+)
+def test_bad_options_are_named(changes, message):
+  with pytest.raises(ValueError, match=message):
+    small(**changes)
