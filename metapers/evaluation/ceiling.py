@@ -79,6 +79,7 @@ def bayes(
   *,
   pair_rule: str,
   shots: Sequence[int],
+  floor: Sequence[float] = (),
   num_particles: int = 1000,
   seed: int = 0,
 ) -> tuple[Predictions, Diagnostics]:
@@ -94,6 +95,7 @@ def bayes(
       (that knows α and the temperature), several are `bayes_mixture`.
     pair_rule: of support and query, one of `choice_rules.PAIR_RULES`.
     shots: L numbers of support comparisons. A user with fewer uses all there are.
+    floor: [B] least weights that users are known to have; none for the whole simplex.
     num_particles: of each of two independent halves; error falls with its root, cost is linear.
     seed: of the particles.
 
@@ -105,9 +107,9 @@ def bayes(
   """
   check(tasks, conditions, pair_rule, shots, num_particles)
   ordered, back = np.unique(np.asarray(shots), return_inverse=True)
-  rule = Rule(pair_rule, tasks.query.candidates.mask.shape[-1])
+  rule = Rule(pair_rule, tasks.query.candidates.mask.shape[-1], tuple(floor))
   kinds = Conditions(*map(jnp.asarray, np.asarray(conditions, np.float32).T))
-  bank = posterior.draw_bank(conditions, truth.weights.shape[-1], seed)
+  bank = posterior.draw_bank(conditions, truth.weights.shape[-1], seed, rule.floor)
   people = posterior.people_of(tasks, truth, max(1, int(ordered[-1])))
   key = jax.random.key(seed)
   beliefs = posterior.infer(key, people, bank, kinds, jnp.asarray(ordered), rule, num_particles)

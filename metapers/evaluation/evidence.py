@@ -16,10 +16,15 @@ TINY = float(np.finfo(np.float32).tiny)
 
 
 class Rule(NamedTuple):
-  """What is shown, statically: one of `choice_rules.PAIR_RULES`, and K."""
+  """What is known beforehand, statically.
+
+  pair_rule: one of `choice_rules.PAIR_RULES`. num_candidates: K. floor: [B] least weights of the
+  users; none for the whole simplex.
+  """
 
   pair_rule: str
   num_candidates: int
+  floor: tuple[float, ...] = ()
 
 
 class Condition(NamedTuple):

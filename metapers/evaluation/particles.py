@@ -79,13 +79,14 @@ def rejuvenate(key: PRNGKey, particles: Particles, seen: Evidence, *, rule: Rule
   """Moves mass between each reward model and all others, in turn; leaves the target invariant.
 
   With t = w_b, and the proportions among the others held fixed, the prior makes
-  t ~ Beta(α, (B - 1) α), and every gap of utility is linear in t.
+  t ~ Beta(α, (B - 1) α), and every gap of utility is linear in t. A floor under the weights bounds
+  t from both sides.
 
   Args:
     key: PRNG key.
     particles: whose rungs say how far each comparison counts.
     seen: N comparisons.
-    rule: what is shown.
+    rule: what is shown, and the floor.
   """
   num_models = particles.log_weights.shape[0]
   epsilon = jnp.asarray(LADDER)[particles.rung][:, None]
@@ -98,6 +99,7 @@ def rejuvenate(key: PRNGKey, particles: Particles, seen: Evidence, *, rule: Rule
     is_moved = (jnp.arange(num_models) == model)[:, None]
     others = jnp.where(is_moved, -jnp.inf, log_weights)
     log_rest = jax.nn.logsumexp(others, 0)
+    least_rest = least_share(others - log_rest[None], rule.floor)
     own_gaps = seen.contrasts[..., model, None]
     rest_gaps = seen.contrasts @ jnp.exp(others - log_rest[None])  # [E-1, N, S]
 
@@ -106,7 +108,11 @@ def rejuvenate(key: PRNGKey, particles: Particles, seen: Evidence, *, rule: Rule
       gaps = own_gaps * own[None, None] + rest_gaps * rest[None, None]
       p = evidence.probability(gaps, seen.mask, particles.conditions, rule=rule)
       log_prior = first * jax.nn.log_sigmoid(x) + second * jax.nn.log_sigmoid(-x)
-      return log_prior + jnp.log(epsilon + (1 - epsilon) * p).sum(0)
+      density = log_prior + jnp.log(epsilon + (1 - epsilon) * p).sum(0)
+      if not rule.floor:
+        return density
+      is_above = (own >= jnp.asarray(rule.floor)[model]) & (rest >= least_rest)
+      return jnp.where(is_above, density, -jnp.inf)
 
     x = slice_sampling.move(key, log_weights[model] - log_rest, line, log_target)
     others += (jax.nn.log_sigmoid(-x) - log_rest)[None]
@@ -115,6 +121,20 @@ def rejuvenate(key: PRNGKey, particles: Particles, seen: Evidence, *, rule: Rule
   inputs = (jnp.arange(num_models), jax.random.split(key, num_models))
   moved, _ = jax.lax.scan(move, particles.log_weights, inputs)
   return particles._replace(log_weights=jax.nn.log_softmax(moved, 0))
+
+
+def least_share(log_others: Float[Array, 'B S'], floor: tuple[float, ...]) -> Float[Array, 'S']:
+  """Returns how much the other reward models need in all, [S], for each to have its least weight.
+
+  Args:
+    log_others: proportions among them, -inf for the one that is not.
+    floor: [B] least weights; none asks for nothing.
+  """
+  if not floor:
+    return jnp.zeros(log_others.shape[1])
+  least = jnp.asarray(floor)[:, None]
+  needed = least / jnp.maximum(jnp.exp(log_others), TINY)
+  return jnp.where(jnp.isfinite(log_others), needed, 0).max(0)
 
 
 def weigh(

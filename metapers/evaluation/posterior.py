@@ -46,21 +46,22 @@ class Person(NamedTuple):
 
 
 def draw_bank(
-  conditions: Sequence[Condition], num_models: int, seed: int
-) -> Float[Array, '2 C G B B']:
-  """Draws log-weights from the prior: for each half and condition G draws and all their rotations.
+  conditions: Sequence[Condition], num_models: int, seed: int, floor: tuple[float, ...] = ()
+) -> Float[Array, '2 C G O B']:
+  """Draws log-weights from the prior: for each half and condition G draws and O turns of each.
 
-  The prior is exchangeable, so that every rotation of a draw is one too; together they give each
-  reward model exactly its share, which is most of the variance at small concentrations.
+  Without a floor the prior is exchangeable, so that every rotation of a draw is one too; together
+  they give each reward model exactly its share, which is most of the variance at small
+  concentrations. With a floor a draw stands as it is: O = 1.
 
   Returns:
-    [2, C, G, rotation, B].
+    [2, C, G, O, B].
   """
   rng = np.random.default_rng(seed)
   alphas = [one.concentration for one in conditions] * NUM_HALVES
-  drawn = [dirichlet.sample_log_weights(rng, BANK_SIZE, alpha, num_models) for alpha in alphas]
-  turns = (np.arange(num_models)[:, None] + np.arange(num_models)) % num_models
-  turned = np.stack(drawn)[..., turns]
+  drawn = [dirichlet.sample_above(rng, BANK_SIZE, alpha, num_models, floor) for alpha in alphas]
+  turns = np.arange(1 if floor else num_models)[:, None] + np.arange(num_models)
+  turned = np.stack(drawn)[..., turns % num_models]
   return jnp.asarray(turned.reshape(NUM_HALVES, len(conditions), *turned.shape[1:]))
 
 
@@ -83,12 +84,12 @@ def people_of(tasks: Task, truth: Truth, most: int) -> Person:
 
 
 def prior(
-  key: PRNGKey, bank: Float[Array, 'C G B B'], kinds: Conditions, num_particles: int, most: int
+  key: PRNGKey, bank: Float[Array, 'C G O B'], kinds: Conditions, num_particles: int, most: int
 ) -> Particles:
   """Takes about `num_particles` from a window of the bank, equally many of each condition."""
-  num_kinds, num_draws, num_models, _ = bank.shape
+  num_kinds, num_draws, num_turns, num_models = bank.shape
   each = num_particles // num_kinds
-  num_rows = -(-each // num_models)
+  num_rows = -(-each // num_turns)
   start = jax.random.randint(key, (), 0, num_draws)
   rows = bank[:, (start + jnp.arange(num_rows)) % num_draws]
   log_weights = rows.reshape(num_kinds, -1, num_models)[:, :each].reshape(-1, num_models).T
@@ -137,7 +138,7 @@ def infer_one(
 def infer(
   key: PRNGKey,
   people: Person,
-  bank: Float[Array, '2 C G B B'],
+  bank: Float[Array, '2 C G O B'],
   kinds: Conditions,
   shots: Int[Array, 'L'],
   rule: Rule,

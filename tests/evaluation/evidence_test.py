@@ -33,7 +33,8 @@ def test_it_is_the_rule_of_the_simulator(rule, temperature, flip_rate):
   expected = choice_rules.log_joint(
     utilities,
     jnp.broadcast_to(mask, utilities.shape),
-    **rule._asdict(),
+    pair_rule=rule.pair_rule,
+    num_candidates=rule.num_candidates,
     temperature=jnp.float32(temperature),
     flip_rate=jnp.float32(flip_rate),
   )
