@@ -1,10 +1,11 @@
-"""Calibration: does a learner that says 80 % hit 80 % of the time?"""
+"""Calibration: does a learner that says 80 % hit 80 % of the time, and does it know when not?"""
 
 import numpy as np
 
 from metapers.core.types import Float
 
 NUM_BINS = 15
+NUM_SLICES = 20  # 5 % of the predictions each
 
 
 def bin_gaps(
@@ -42,3 +43,52 @@ def calibration_error(gaps: Float[np.ndarray, 'J C L']) -> Float[np.ndarray, 'J 
   error = np.abs(gaps).sum(1)
   centred = error[1:] + (error[0] - np.nanmean(error[1:], 0))
   return np.concatenate([error[:1], np.maximum(centred, 0)])
+
+
+def confidence_slices(
+  confidence: Float[np.ndarray, 'T N'], mass: Float[np.ndarray, 'T N']
+) -> Float[np.ndarray, 'C T N']:
+  """Divides predictions into NUM_SLICES of equal mass, the most confident first.
+
+  Looks at confidences only, never at labels. Equal confidences share their slices in proportion.
+
+  Args:
+    confidence: of every prediction; anything where masked.
+    mass: what it counts; 0 where masked.
+
+  Returns:
+    The share of every prediction in every slice; sums to 1 over slices, to 0 where masked.
+  """
+  order = np.argsort(-confidence, axis=None, kind='stable')
+  falling, counted = -confidence.ravel()[order], mass.ravel()[order].astype(np.float64)
+  above = np.concatenate([[0], np.cumsum(counted)])
+  low = above[np.searchsorted(falling, falling, side='left')]
+  high = above[np.searchsorted(falling, falling, side='right')]
+  edges = above[-1] * np.arange(NUM_SLICES + 1)[:, None] / NUM_SLICES
+  inside = np.maximum(np.minimum(high, edges[1:]) - np.maximum(low, edges[:-1]), 0)
+  shares = np.zeros(inside.shape, np.float32)
+  shares[:, order] = np.where(counted > 0, inside / np.where(high > low, high - low, 1), 0)
+  return shares.reshape(NUM_SLICES, *confidence.shape)
+
+
+def selective_accuracy(
+  mass: Float[np.ndarray, 'C J L'], hits: Float[np.ndarray, 'C J L'], coverage: float
+) -> Float[np.ndarray, 'J L']:
+  """Returns the accuracy on the most confident `coverage` of the predictions.
+
+  Every resample has its own cut: slices are taken from the most confident down until they hold that
+  share of the resample's mass, and the last one in part.
+
+  Args:
+    mass: of every slice of `confidence_slices`, in the sample (row 0) and its resamples.
+    hits: the part of it that was right.
+    coverage: in (0, 1].
+
+  Reference:
+    El-Yaniv and Wiener 2010 (JMLR 11); Geifman and El-Yaniv 2017, arXiv:1705.08500.
+  """
+  quota = coverage * mass.sum(0)
+  before = np.cumsum(mass, 0) - mass
+  taken = np.clip(quota - before, 0, mass)
+  rate = hits / np.where(mass > 0, mass, 1)
+  return (taken * rate).sum(0) / quota

@@ -14,6 +14,8 @@ from metapers.evaluation.predictions import Predictions
 
 Estimates = dict[str, Float[np.ndarray, 'J L']]
 WORST_SHARE = 0.1
+COVERAGES = (0.8, 0.5)  # of the most confident predictions
+LEAST_ROOM = 0.03  # between pooled and ceiling: a share of less would be a share of noise
 
 
 class Judge(NamedTuple):
@@ -93,7 +95,7 @@ def estimate(judge: Judge, predictions: Predictions) -> Estimates:
     np.moveaxis(weigh(judge.weights['query'], gaps, ['ece']), 0, 1)
   )
   estimates['accuracy_worst_decile'] = worst_users(judge, query['accuracy'])
-  return estimates
+  return estimates | selective(judge, query['confidence'], query['accuracy'])
 
 
 def weigh(
@@ -130,6 +132,24 @@ def worst_users(judge: Judge, accuracy: Float[np.ndarray, 'L T N']) -> Float[np.
   return np.stack(tails, 1)
 
 
+def selective(
+  judge: Judge, confidence: Float[np.ndarray, 'L T N'], accuracy: Float[np.ndarray, 'L T N']
+) -> Estimates:
+  """Returns the accuracy on the most confident COVERAGES of all predictions, by name: [J, L]."""
+  weights = judge.weights['query']
+  mass = weights[0].reshape(confidence.shape[1:])
+  slices = [calibration.confidence_slices(row, mass) for row in confidence]
+  shares = np.stack(slices, 1)  # [C, L, T, N]
+  columns = np.concatenate([shares, shares * accuracy])
+  masses, hits = np.split(weigh(weights, columns, ['confidence'] * len(columns)), 2)
+  return {
+    f'selective_accuracy_{round(100 * coverage)}': calibration.selective_accuracy(
+      masses, hits, coverage
+    )
+    for coverage in COVERAGES
+  }
+
+
 def average(seeds: Sequence[Estimates]) -> Estimates:
   """Averages the seeds of a learner within every resample.
 
@@ -147,3 +167,26 @@ def differences(
     for metric, value in estimates.items()
     if metric in reference
   }
+
+
+def recovered(
+  estimates: Mapping[str, np.ndarray],
+  floor: Mapping[str, np.ndarray],
+  ceiling: Mapping[str, np.ndarray],
+  *,
+  metric: str = 'accuracy',
+) -> Float[np.ndarray, 'J L']:
+  """Returns the share of the room above the pooled learner that a learner takes, paired.
+
+  (learner - floor) / (ceiling - floor), and NaN at numbers of shots where the room of the sample is
+  less than LEAST_ROOM.
+
+  Args:
+    estimates: of the learner.
+    floor: of the pooled learner.
+    ceiling: of `bayes`.
+    metric: a share, of which more is better.
+  """
+  room = ceiling[metric] - floor[metric]
+  is_wide = (room[0] >= LEAST_ROOM) & (room != 0)
+  return np.where(is_wide, estimates[metric] - floor[metric], np.nan) / np.where(is_wide, room, 1)

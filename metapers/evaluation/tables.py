@@ -17,7 +17,7 @@ REFERENCES = (
   'bayes_scores',
 )
 BASELINES = ('pooled',)
-UNITS = {'nll': 'nats', 'pick_reward': 'reward'}  # every other metric is a share, in percent
+UNITS = {'nll': 'nats', 'pick_length': 'words'}  # what else is picked is a reward
 
 
 def ordered(learners: Iterable[str]) -> list[str]:
@@ -29,9 +29,13 @@ def ordered(learners: Iterable[str]) -> list[str]:
 
 
 def unit_of(metric: str) -> str:
-  """Returns the unit of a metric: '%', 'nats' or 'reward'; 'points' of a difference in percent."""
-  base, *reference = metric.split('_minus_')
-  return UNITS.get(base, 'points' if reference else '%')
+  """Returns the unit of a metric: '%', or 'points' of a difference; 'nats', 'reward' or 'words'.
+
+  What stands behind an @, a group of users or a subset of the prompts, changes nothing.
+  """
+  base, *reference = metric.partition('@')[0].split('_minus_')
+  share = 'points' if reference else '%'
+  return UNITS.get(base, 'reward' if base.startswith('pick_') else share)
 
 
 def cell(row: Row) -> str:

@@ -123,7 +123,8 @@ def test_real_people_are_judged_without_truth(users):
   judge = estimates.judge(tasks, num_resamples=50)
   predictions = predictions_of(users, 0.5)
   got = estimates.estimate(judge, predictions._replace(slate_scores=jnp.zeros((2, T, 0, 0))))
-  assert set(got) == {'accuracy', 'nll', 'confidence', 'ece', 'accuracy_worst_decile'}
+  selective = {'selective_accuracy_80', 'selective_accuracy_50'}
+  assert set(got) == {'accuracy', 'nll', 'confidence', 'ece', 'accuracy_worst_decile'} | selective
 
 
 def test_episodes_without_slates_are_judged_on_their_comparisons(users):

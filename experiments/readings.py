@@ -1,0 +1,251 @@
+"""How results are read beyond a table of accuracies: for whom, how surely, and at what price."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import reading_tables, user_readings
+from experiments.reading_tables import FLOOR, BySeed, Part, Subject
+from experiments.settings import Setting
+from metapers.core.task import Truth
+from metapers.core.types import Float
+from metapers.evaluation import estimates, flips, tables, tax
+from metapers.evaluation.costs import Costs
+from metapers.evaluation.estimates import Estimates
+from metapers.evaluation.results import Row
+from metapers.io.report import Section, Table
+
+SURENESS = (
+  'accuracy', 'nll', 'confidence', 'ece', 'selective_accuracy_80', 'selective_accuracy_50',
+  'accuracy_worst_decile',
+)  # fmt: skip
+FLIPPED = ', labels flipped'
+
+
+class Extras(NamedTuple):
+  """What a reading may be given besides predictions; what is missing is left out.
+
+  flipped: learner -> seed -> predictions for `flipped(setting)`. costs: learner -> its costs.
+  lengths: [P, R] of the store's responses in words. subset_of_prompt: [P] names.
+  """
+
+  flipped: BySeed | None = None
+  costs: Mapping[str, Costs] | None = None
+  lengths: Float[np.ndarray, 'P R'] | None = None
+  subset_of_prompt: Sequence[str] | np.ndarray | None = None
+
+
+NOTHING = Extras()
+
+
+class Reading(NamedTuple):
+  """A section of the report, and the rows of results.csv behind it."""
+
+  section: Section
+  rows: list[Row]
+
+
+def flipped(setting: Setting) -> Setting:
+  """Returns the same users with every support label flipped, under a name of its own."""
+  tasks = flips.flipped(setting.tasks)
+  name, title = f'{setting.name}-flipped', setting.title + FLIPPED
+  return setting._replace(name=name, title=title, tasks=tasks)
+
+
+def read(
+  setting: Setting,
+  predictions: BySeed,
+  judged: Mapping[str, Estimates] | None = None,
+  *,
+  extras: Extras = NOTHING,
+  shots: int | None = None,
+) -> Reading:
+  """Reads one setting.
+
+  Args:
+    setting: the users.
+    predictions: learner -> seed -> its predictions; the seed of a reference is ''.
+    judged: learner -> its estimates averaged over seeds, if they are there already.
+    extras: what else is known.
+    shots: at which tables stand that do not run over shots; the most evaluated by default.
+
+  Raises:
+    ValueError: for a number of shots that was not evaluated.
+  """
+  at = setting.shots.index(max(setting.shots) if shots is None else checked(shots, setting))
+  judged = reading_tables.judged(setting, predictions) if judged is None else judged
+  subject = Subject(setting, predictions, judged, at)
+  parts = [sureness(subject), share_of_room(subject), flip_rates(subject, extras.flipped)]
+  if setting.truth is None:
+    parts.append(Part(('Of real people nobody knows the weights: no groups and no tax.',)))
+  else:
+    parts += [user_readings.read(subject, setting.truth), taxes(subject, setting.truth, extras)]
+  parts.append(costs(extras.costs))
+  section = Section(
+    f'{setting.title}: for whom, how surely, at what price',
+    text=[line for part in parts for line in part.text],
+    tables=[table for part in parts for table in part.tables],
+  )
+  return Reading(section, [row for part in parts for row in part.rows])
+
+
+def checked(shots: int, setting: Setting) -> int:
+  """Returns the number of shots if it was evaluated.
+
+  Raises:
+    ValueError: if not.
+  """
+  if shots not in setting.shots:
+    known = ', '.join(map(str, setting.shots))
+    raise ValueError(f'shots={shots} was not evaluated; choose among {known}')
+  return shots
+
+
+def sureness(subject: Subject) -> Part:
+  """Lays out how sure learners are, rightly or not; these rows are in the results already."""
+  made = [
+    row
+    for name, found in subject.judged.items()
+    for row in reading_tables.rows(
+      subject, name, at_shots(reading_tables.keep(found, SURENESS), subject), [subject.shots]
+    )
+  ]
+  units = {metric: f'{metric} ({tables.unit_of(metric)})' for metric in SURENESS}
+  columns = {(metric, subject.shots): header for metric, header in units.items()}
+  caption = (
+    f'calibration after {subject.shots} shots: selective accuracy is that on the most confident '
+    '80 % and 50 % of the predictions'
+  )
+  return Part(tables=(reading_tables.pivot(caption, made, columns),))
+
+
+def at_shots(found: Estimates, subject: Subject) -> Estimates:
+  """Keeps the one number of shots: [J, 1]."""
+  return {metric: samples[:, [subject.at]] for metric, samples in found.items()}
+
+
+def over_shots(subject: Subject, caption: str, made: Sequence[Row], metric: str) -> tuple[Table]:
+  """Lays one metric out with numbers of shots across."""
+  columns = {(metric, count): str(count) for count in subject.setting.shots}
+  return (reading_tables.pivot(caption, made, columns),)
+
+
+def share_of_room(subject: Subject) -> Part:
+  """Reads which share of (ceiling - pooled) learners take, wherever that is wide enough."""
+  judged, ceiling = subject.judged, subject.ceiling
+  if not ceiling or FLOOR not in judged:
+    return Part()
+  metric = f'accuracy_share_of_{ceiling}'
+  made = [
+    row
+    for name, own in judged.items()
+    if name not in (FLOOR, *tables.REFERENCES)
+    for row in reading_tables.rows(
+      subject,
+      name,
+      {metric: estimates.recovered(own, judged[FLOOR], judged[ceiling])},
+      subject.setting.shots,
+    )
+  ]
+  points = round(100 * estimates.LEAST_ROOM)
+  if not made:
+    return Part((f'{ceiling} is less than {points} points above {FLOOR} everywhere.',))
+  caption = f'share (%) of {ceiling} − {FLOOR} in accuracy, where it is {points} points or more'
+  return Part(tables=over_shots(subject, caption, made, metric), rows=tuple(made))
+
+
+def flip_rates(subject: Subject, after: BySeed | None) -> Part:
+  """Reads how many predictions change when all labels of the support are flipped."""
+  if not after:
+    return Part()
+
+  def measure(name, seed, made):
+    before = subject.predictions[name][seed]
+    return {'flip_rate': flips.flip_rate(subject.setting.judge, before, made)}
+
+  made = [
+    row
+    for name, found in reading_tables.averaged(after, measure).items()
+    for row in reading_tables.rows(subject, name, found, subject.setting.shots)
+  ]
+  caption = 'flip rate: predictions (%) that change when all labels of the support are flipped'
+  return Part(tables=over_shots(subject, caption, made, 'flip_rate'), rows=tuple(made))
+
+
+def taxes(subject: Subject, truth: Truth, extras: Extras) -> Part:
+  """Reads what personal picks cost in safety, in the mean reward and in length, by subset."""
+  names = [name for name in str(model_names(subject)).split(', ') if name]
+  if FLOOR not in subject.predictions or 'slate' not in subject.setting.judge.weights or not names:
+    return Part(('No tax: it needs the pooled learner, slates and names of reward models.',))
+  measured = tax.outcomes(truth, names, lengths=extras.lengths)
+  missing = [name for name in (tax.SAFETY, 'length') if name not in measured]
+  text = (f'Tax: nothing is known of {" and ".join(missing)} here.',) if missing else ()
+  whole = np.ones(truth.slate_prompts.shape, bool)
+  parts = {'': whole}
+  if extras.subset_of_prompt is not None:
+    parts |= tax.subsets(truth, extras.subset_of_prompt)
+  made = [
+    row
+    for subset, slates in parts.items()
+    for row in tax_rows(subject, measured, slates, f'@{subset}' if subset else '')
+  ]
+  shown = [tax_table(subject, made, outcome, list(parts)) for outcome in measured]
+  return Part(text, tuple(shown), tuple(made))
+
+
+def tax_rows(
+  subject: Subject, measured: tax.Outcomes, slates: np.ndarray, behind: str
+) -> list[Row]:
+  """Estimates the tax on some of the slates, and writes `behind` after the metrics' names."""
+  judge = subject.setting.judge
+
+  def measure(name, seed, made):
+    del name, seed
+    return at_shots(tax.estimate(judge, made, measured, slates=slates), subject)
+
+  found = reading_tables.averaged(subject.predictions, measure)
+  names = [f'pick_{outcome}_minus_{FLOOR}' for outcome in measured]
+  return [
+    row
+    for name, own in reading_tables.minus(found, FLOOR).items()
+    for row in reading_tables.rows(
+      subject, name, reading_tables.keep(own, names, behind=behind), [subject.shots]
+    )
+  ]
+
+
+def tax_table(subject: Subject, made: list[Row], outcome: str, subsets: Sequence[str]) -> Table:
+  """Lays the tax on one outcome out, by subset of the prompts."""
+  metric = f'pick_{outcome}_minus_{FLOOR}'
+  columns = {
+    (f'{metric}@{subset}' if subset else metric, subject.shots): subset or 'all prompts'
+    for subset in subsets
+  }
+  caption = (
+    f'tax: {outcome} ({tables.unit_of(metric)}) of best-of-R picks after {subject.shots} shots, '
+    f'minus that of {FLOOR}'
+  )
+  return reading_tables.pivot(caption, made, columns)
+
+
+def model_names(subject: Subject) -> str | float:
+  """Returns the reward models' names, in order, joined by ', '; '' where they are not told."""
+  return subject.setting.populations[0].record.get('reward_models', '')
+
+
+def costs(measured: Mapping[str, Costs] | None) -> Part:
+  """Lays out what learners cost. No rows: times differ from run to run."""
+  if not measured:
+    return Part()
+  body = [
+    [name, f'{one.num_parameters:,}', f'{one.state_bytes:,}', f'{one.microseconds:.3g}']
+    for name, one in measured.items()
+  ]
+  one = next(iter(measured.values()))
+  caption = (
+    f'costs; time to adapt to {one.num_comparisons} comparisons, of {one.batch_size} users at once '
+    f'on {one.device}, compiled'
+  )
+  header = ['learner', 'parameters', 'bytes of a user', 'µs to adapt a user']
+  return Part(tables=(Table(caption, header, body),))

@@ -1,0 +1,92 @@
+"""What personalising costs: parameters, bytes kept for a user, time to adapt to one."""
+
+import functools
+import statistics
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metapers.core import task
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.task import Task
+from metapers.core.types import Params, PRNGKey, PyTree, UserState
+
+
+class Costs(NamedTuple):
+  """Costs of one learner.
+
+  num_parameters: shared by all users, banks of `prepare` included. state_bytes: of one user.
+  microseconds: to adapt one user, as part of a batch. batch_size: users adapted at once.
+  num_comparisons: N of each user's support. device: what it was measured on.
+  """
+
+  num_parameters: int
+  state_bytes: int
+  microseconds: float
+  batch_size: int
+  num_comparisons: int
+  device: str
+
+
+def measure(
+  learner: MetaLearner,
+  params: Params,
+  tasks: Task,
+  *,
+  batch_size: int = 64,
+  num_calls: int = 9,
+  key: PRNGKey,
+) -> Costs:
+  """Measures what a learner costs on the first `batch_size` of some users.
+
+  The time is the median of several calls after compilation, each waited for, over the batch: how
+  fast users are served when many come at once, not how long a single one waits.
+
+  Args:
+    learner: compiled for the batch.
+    params: of the learner, prepared.
+    tasks: T users with all their support.
+    batch_size: users adapted at once; all of them where there are fewer.
+    num_calls: timed.
+    key: PRNG key.
+
+  Raises:
+    ValueError: for no users or no calls.
+  """
+  size = min(batch_size, len(tasks.user))
+  if size < 1 or num_calls < 1:
+    raise ValueError(f'nothing to time: {size} users, {num_calls} calls; give at least 1 of both')
+  batch = task.take(tasks, jnp.arange(size))
+  keys = jax.random.split(key, size)
+  one = task.take(batch, 0)
+  state = jax.eval_shape(learner.adapt, params, one.support, one.context, key)
+  jax.block_until_ready(adapt(learner, params, batch, keys))
+  seconds = [time_once(learner, params, batch, keys) for _ in range(num_calls)]
+  return Costs(
+    num_parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+    state_bytes=num_bytes(state),
+    microseconds=1e6 * statistics.median(seconds) / size,
+    batch_size=size,
+    num_comparisons=tasks.support.choice.shape[-1],
+    device=jax.devices()[0].device_kind,
+  )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def adapt(learner: MetaLearner, params: Params, tasks: Task, keys: PRNGKey) -> UserState:
+  """Adapts to T users at once; a key each."""
+  return jax.vmap(learner.adapt, (None, 0, 0, 0))(params, tasks.support, tasks.context, keys)
+
+
+def time_once(learner: MetaLearner, params: Params, tasks: Task, keys: PRNGKey) -> float:
+  """Returns the seconds that one call of `adapt` takes until its result is there."""
+  start = time.perf_counter()
+  jax.block_until_ready(adapt(learner, params, tasks, keys))
+  return time.perf_counter() - start
+
+
+def num_bytes(tree: PyTree) -> int:
+  """Counts the bytes of the arrays of a tree, or of their shapes."""
+  return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

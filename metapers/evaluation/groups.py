@@ -1,0 +1,111 @@
+"""Results by group of users: by how far they are from those seen, by how mixed their taste is."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from metapers.core.types import Float, Int
+from metapers.evaluation import bootstrap, estimates, metrics
+from metapers.evaluation.estimates import Estimates, Judge
+from metapers.evaluation.predictions import Predictions
+
+
+class Groups(NamedTuple):
+  """G groups of T users, in the order of a quantity.
+
+  name: of the quantity. labels: [G] its range in each group. index: [T] the group of each user.
+  """
+
+  name: str
+  labels: tuple[str, ...]
+  index: Int[np.ndarray, 'T']
+
+
+def entropy(weights: Float[np.ndarray, 'T B']) -> Float[np.ndarray, 'T']:
+  """Returns -Σ_b w_b log w_b in nats, from 0 (one reward model is all) to log B: [T]."""
+  return -np.sum(weights * np.log(np.where(weights > 0, weights, 1)), -1)
+
+
+def by_size(
+  name: str, values: Float[np.ndarray, 'T'], *, num_groups: int = 4, in_percent: bool = False
+) -> Groups:
+  """Groups users by the size of a quantity, into groups about as large as each other.
+
+  Equal values never part. Where an equal share of the users or more stand at 0, these are a group
+  of their own and the rest are divided; fewer groups come back where there are too few values.
+
+  Args:
+    name: of the quantity.
+    values: [T].
+    num_groups: G at most.
+    in_percent: writes the labels so.
+
+  Raises:
+    ValueError: for fewer than one group, or a value that is not finite.
+  """
+  if num_groups < 1 or not np.isfinite(values).all():
+    raise ValueError(f'{name}: expected finite values and num_groups >= 1, got {num_groups}')
+  at_zero = values == 0
+  num_rest = num_groups - int(at_zero.mean() >= 1 / num_groups)
+  edges = np.zeros(0) if num_rest == num_groups else np.zeros(1)
+  rest = values[~at_zero] if edges.size else values
+  if rest.size and num_rest:
+    edges = np.append(edges, np.quantile(rest, np.arange(1, num_rest) / num_rest))
+  place = np.searchsorted(np.unique(edges), values, side='left')  # groups are (edge, next edge]
+  _, index = np.unique(place, return_inverse=True)
+  labels = [span(values[index == group], in_percent) for group in range(index.max() + 1)]
+  return Groups(name, tuple(labels), index)
+
+
+def span(values: Float[np.ndarray, 'T'], in_percent: bool) -> str:
+  """Writes the least and the largest of some values."""
+  scale, unit = (100, ' %') if in_percent else (1, '')
+  low, high = (f'{scale * value:.3g}' for value in (values.min(), values.max()))
+  return (low if low == high else f'{low}-{high}') + unit
+
+
+def sizes(groups: Groups, judge: Judge) -> Int[np.ndarray, 'G']:
+  """Counts the users of each group that have something to judge."""
+  there = np.asarray(judge.tasks.query.mask).any(-1)
+  return np.bincount(groups.index[there], minlength=len(groups.labels))
+
+
+def estimate(judge: Judge, predictions: Predictions, groups: Groups, *, row: int = -1) -> Estimates:
+  """Returns the metrics of the queries within each group: [J, G], with the judge's own resamples.
+
+  Mean over the group's users of the user's own ratio; differences between learners stay paired.
+
+  Args:
+    judge: of T users.
+    predictions: of one learner.
+    groups: of the same users.
+    row: which of the L numbers of shots.
+
+  Raises:
+    ValueError: for groups of other users, or predictions that are not finite.
+  """
+  num_users = len(judge.tasks.user)
+  if groups.index.shape != (num_users,):
+    raise ValueError(f'{groups.name} groups {groups.index.size} users, the judge has {num_users}')
+  one = jax.tree.map(lambda x: x[row : row + 1 or None], predictions)
+  observed = jax.device_get(metrics.numerators(one, judge.tasks, judge.truth, rival=judge.rival))
+  names = [*observed['query'], 'number of users']
+  counted = np.asarray(judge.tasks.query.mask, np.float32)[None]
+  values = np.stack([*observed['query'].values(), counted])  # [C, 1, T, N]
+  is_member = groups.index == np.arange(len(groups.labels))[:, None]  # [G, T]
+  inside = estimates.weigh(judge.weights['query'], values * is_member[None, :, :, None], names)
+  shares = bootstrap.nan_if_none(inside[-1])  # a resample may miss a whole group
+  return {name: value / shares for name, value in zip(names[:-1], inside)}
+
+
+def user_mean(draws: bootstrap.Draws, values: Float[np.ndarray, 'T']) -> Float[np.ndarray, 'J']:
+  """Returns the mean of a quantity over users, with resamples of the users."""
+  return draws.users @ values / draws.users.sum(-1)
+
+
+def user_median(draws: bootstrap.Draws, values: Float[np.ndarray, 'T']) -> Float[np.ndarray, 'J']:
+  """Returns the (lower) median of a quantity over users, with resamples of the users."""
+  order = np.argsort(values, kind='stable')
+  below = np.cumsum(draws.users[:, order], -1)
+  return values[order][np.argmax(below >= below[:, -1:] / 2, -1)]
