@@ -1,0 +1,144 @@
+"""Comparisons as a caller gives them, checked at the border and put into the form that is kept."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from metapers.core.types import Bool, Float, Int
+from metapers.io import profiles
+from metapers.io.exports import Export
+from metapers.io.profiles import History
+
+LARGEST = 1000.0  # train standard deviations: more is another unit (and float16 ends at 65,504)
+
+
+class Comparisons(NamedTuple):
+  """What one person chose, or U people along a leading axis of everything.
+
+  features: [N, K, D] of the candidates, raw: the model scales them itself.
+  choice: [N], index into K of the preferred candidate.
+  ids: [N], whole numbers from 0 up, to forget by; None counts on from the largest kept.
+  shown: [N, K], False where there is no candidate. A comparison without any is no comparison, so
+    that people with fewer fit into one array. None: all are real.
+  """
+
+  features: Float[np.ndarray, '*U N K D']
+  choice: Int[np.ndarray, '*U N']
+  ids: Int[np.ndarray, '*U N'] | None = None
+  shown: Bool[np.ndarray, '*U N K'] | None = None
+
+
+def pairs(
+  chosen: Float[np.ndarray, '*N D'],
+  rejected: Float[np.ndarray, '*N D'],
+  *,
+  ids: int | Int[np.ndarray, '*N'] | None = None,
+  mask: Bool[np.ndarray, '*N'] | None = None,
+) -> Comparisons:
+  """Makes comparisons of two, the chosen one first.
+
+  Args:
+    chosen: raw features: [D] of one comparison, [N, D] of one person, [U, N, D] of many.
+    rejected: the same of what was not chosen.
+    ids: see `Comparisons`.
+    mask: False where there is no comparison.
+  """
+  features = np.stack([chosen, rejected], -2)
+  features = features[None] if features.ndim == 2 else features
+  size = features.shape[:-2]
+  shown = None if mask is None else np.repeat(np.reshape(mask, size)[..., None], 2, -1)
+  numbers = None if ids is None else np.reshape(ids, size)
+  return Comparisons(features, np.zeros(size, np.int32), numbers, shown)
+
+
+def nothing(people: tuple[int, ...], export: Export) -> History:
+  """Returns the history of people who have chosen nothing yet: N = 0."""
+  size, width = export.num_candidates, export.scaling.mean.size
+  return History(
+    np.zeros((*people, 0), np.int64),
+    np.zeros((*people, 0), np.int32),
+    np.zeros((*people, 0, size, width), np.float16),
+    np.zeros((*people, 0, size), bool),
+  )
+
+
+def as_history(given: Comparisons, kept: History, export: Export) -> History:
+  """Checks comparisons, scales them, and puts them into the form of those kept.
+
+  Raises:
+    ValueError: naming what is wrong, and where.
+  """
+  features, choice = np.asarray(given.features), np.asarray(given.choice)
+  people, most = kept.ids.shape[:-1], export.num_candidates
+  fits = features.ndim == len(people) + 3 and features.shape[: len(people)] == people
+  if not fits or not 2 <= features.shape[-2] <= most:
+    raise ValueError(
+      f'expected features {[*people, "N", "K", "D"]} with 2 to {most} candidates K, got '
+      f'{list(features.shape)}'
+    )
+  shown = np.ones(features.shape[:-1], bool) if given.shown is None else np.asarray(given.shown)
+  ids = profiles.next_ids(kept, features.shape[-3]) if given.ids is None else np.asarray(given.ids)
+  scaled = scale(features, shown, export)
+  check_choices(choice, shown)
+  profiles.check_ids(ids, choice.shape)
+  wider = [(0, 0)] * choice.ndim + [(0, most - features.shape[-2])]
+  return History(
+    ids.astype(np.int64),
+    choice.astype(np.int32),
+    np.pad(scaled, [*wider, (0, 0)]).astype(np.float16),
+    np.pad(shown, wider),
+  )
+
+
+def check_choices(choice: np.ndarray, shown: Bool[np.ndarray, '*N K']) -> None:
+  """Refuses choices of what was not shown.
+
+  Raises:
+    ValueError: naming the first that is wrong.
+  """
+  if choice.shape != shown.shape[:-1] or not np.issubdtype(choice.dtype, np.integer):
+    raise ValueError(
+      f'choice must be {list(shown.shape[:-1])} indices of candidates, got '
+      f'{choice.dtype}{list(choice.shape)}'
+    )
+  picked = shown & (np.arange(shown.shape[-1]) == choice[..., None])
+  wrong = np.argwhere(shown.any(-1) & ~(picked.any(-1) & (shown.sum(-1) > 1)))
+  if wrong.size:
+    at = tuple(wrong[0].tolist())
+    raise ValueError(
+      f'comparison {list(at)} chose {choice[at]} of candidates shown={shown[at].tolist()}; the '
+      'choice must be shown and have a rival, or leave the comparison out (shown all False)'
+    )
+
+
+def scale(
+  features: Float[np.ndarray, '*N D'], shown: Bool[np.ndarray, '*N'], export: Export
+) -> Float[np.ndarray, '*N D']:
+  """Scales raw features as in training; zeros where nothing is shown.
+
+  Raises:
+    ValueError: for another width, NaN, or numbers far from all that training saw.
+  """
+  mean, spread = export.scaling
+  names = export.feature_names or tuple(str(index) for index in range(mean.size))
+  if features.shape != (*shown.shape, mean.size):
+    raise ValueError(
+      f'a candidate has {mean.size} features ({", ".join(names)[:200]}); got shape '
+      f'{list(features.shape)}, and {list(shown.shape)} of who is shown'
+    )
+  scaled = np.where(shown[..., None], (features - mean) / spread, 0).astype(np.float32)
+  wrong = np.argwhere(~(np.abs(scaled) <= LARGEST))
+  if wrong.size:
+    *at, column = wrong[0].tolist()
+    raise ValueError(
+      f'feature {names[column]!r} at {at} is {features[(*at, column)]}, where training saw '
+      f'{mean[column]:.4g} ± {spread[column]:.2g}: give it in that unit, or leave the candidate out'
+    )
+  return scaled
+
+
+def as_given(history: History, export: Export) -> Comparisons:
+  """Undoes `as_history`, up to the precision of what is kept."""
+  mean, spread = export.scaling
+  raw = np.where(history.shown[..., None], history.features * spread + mean, 0)
+  return Comparisons(raw, history.choice, history.ids, history.shown)
