@@ -3,10 +3,12 @@
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
+from matplotlib.figure import Figure
+
 from experiments import commands, references, runs, settings
 from experiments.build import Config
 from experiments.settings import Setting
-from metapers.evaluation import estimates, results, tables
+from metapers.evaluation import estimates, results, streams, tables
 from metapers.evaluation.predictions import Predictions
 from metapers.evaluation.results import Row
 from metapers.io import plots, report
@@ -14,14 +16,16 @@ from metapers.io import plots, report
 COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
 SHOWN = (
   'accuracy', 'accuracy_noiseless', 'nll', 'ece', 'top1', 'pick_reward', 'regret', 'win_rate',
-  'win_rate_oracle', 'accuracy_worst_decile',
+  'win_rate_oracle', 'accuracy_worst_decile', 'turn_accuracy', 'cumulative_regret',
 )  # fmt: skip
 # What of a population's record stands above its tables; all of it is in the summary below.
 TOLD = (
   'normalization', 'temperature', 'flip_rate', 'label_accuracy', 'judged_on', 'features',
   'num_people', 'num_dropped', 'num_comparisons',
 )  # fmt: skip
-SHOWN_DIFFERENCES = tuple(f'accuracy_minus_{name}' for name in COMPARED_WITH)
+SHOWN_DIFFERENCES = tuple(
+  f'{metric}_minus_{name}' for metric in ('accuracy', 'turn_accuracy') for name in COMPARED_WITH
+)
 
 
 def rows_of(setting: Setting, predictions: Mapping[str, Mapping[str, Predictions]]) -> list[Row]:
@@ -32,7 +36,7 @@ def rows_of(setting: Setting, predictions: Mapping[str, Mapping[str, Predictions
     predictions: learner -> seed -> its predictions; the seed of a reference is ''.
   """
   judged = {
-    name: {seed: estimates.estimate(setting.judge, made) for seed, made in by_seed.items()}
+    name: {seed: judge(setting, made) for seed, made in by_seed.items()}
     for name, by_seed in predictions.items()
   }
   overall = {name: estimates.average(list(by_seed.values())) for name, by_seed in judged.items()}
@@ -51,6 +55,18 @@ def rows_of(setting: Setting, predictions: Mapping[str, Mapping[str, Predictions
   return made
 
 
+def judge(setting: Setting, made: Predictions) -> estimates.Estimates:
+  """Judges predictions of a setting; those of a stream turn by turn."""
+  if setting.stream:
+    return streams.estimate(setting.judge, made, setting.shots)
+  return estimates.estimate(setting.judge, made)
+
+
+def headline(setting: Setting) -> str:
+  """Returns the metric that a setting is first of all judged by."""
+  return 'turn_accuracy' if setting.stream else 'accuracy'
+
+
 def rows(setting: Setting, learner: str, seed: str, found: estimates.Estimates) -> list[Row]:
   """Labels one learner's estimates."""
   labels = {**setting.labels, 'learner': learner, 'seed': seed}
@@ -67,35 +83,42 @@ def of_setting(made: Iterable[Row], setting: Setting) -> list[Row]:
 
 def picture(made: Sequence[Row], setting: Setting, path: pathlib.Path) -> pathlib.Path:
   """Draws the adaptation curves of a setting."""
-  figure = plots.adaptation(tables.curves(of_setting(made, setting)), title=setting.title)
-  return plots.save(figure, path)
+  return plots.save(figure(of_setting(made, setting), setting), path)
+
+
+def figure(own: Sequence[Row], setting: Setting) -> Figure:
+  """Draws the headline metric of one setting over shots, or over turns."""
+  metric = headline(setting)
+  return plots.adaptation(
+    tables.curves(own, metric=metric), title=setting.title, value_label=metric.replace('_', ' ')
+  )
+
+
+def section(made: Sequence[Row], setting: Setting) -> report.Section:
+  """Writes one setting: its curves and its tables, with intervals."""
+  own = of_setting(made, setting)
+  measured = {row.metric for row in own}
+  shown = [metric for metric in (*SHOWN, *SHOWN_DIFFERENCES) if metric in measured]
+  record = setting.populations[0].record
+  return report.Section(
+    setting.title,
+    text=[' · '.join(f'{name} {value}' for name, value in record.items() if name in TOLD)],
+    figures=[plots.inline_svg(figure(own, setting))],
+    tables=[tables.table(own, metric=metric) for metric in shown],
+  )
 
 
 def page(
-  made: Sequence[Row],
+  sections: Sequence[report.Section],
   settings: Sequence[Setting],
   config: Config,
   path: pathlib.Path,
 ) -> pathlib.Path:
-  """Writes report.html: for each setting its curves and its tables, with intervals."""
-  sections = []
-  for setting in settings:
-    own = of_setting(made, setting)
-    measured = {row.metric for row in own}
-    shown = [metric for metric in (*SHOWN, *SHOWN_DIFFERENCES) if metric in measured]
-    figure = plots.adaptation(tables.curves(own), title=setting.title)
-    record = setting.populations[0].record
-    sections.append(
-      report.Section(
-        setting.title,
-        text=[' · '.join(f'{name} {value}' for name, value in record.items() if name in TOLD)],
-        figures=[plots.inline_svg(figure)],
-        tables=[tables.table(own, metric=metric) for metric in shown],
-      )
-    )
+  """Writes report.html: sections under where the data come from, above how they were made."""
   source = str(settings[0].populations[0].record['source'])
   summary = flat({'config': config.to_dict(), 'population': settings[0].populations[0].record})
-  return report.save(path, report.render('metapers', sections, source=source, summary=summary))
+  title = f'metapers: {config.protocol}' if config.protocol != 'metapers' else 'metapers'
+  return report.save(path, report.render(title, sections, source=source, summary=summary))
 
 
 def flat(tree: Mapping, prefix: str = '') -> dict[str, object]:
@@ -124,6 +147,6 @@ def run(
   made = rows_of(setting, predictions)
   path = results.append(workdir / 'results.csv', made)
   commands.say(f'{setting.title}\ndata: {setting.populations[0].record["source"]}')
-  commands.say(tables.as_text(tables.table(made)))
+  commands.say(tables.as_text(tables.table(made, metric=headline(setting))))
   commands.say(f'\n{path}')
   return made

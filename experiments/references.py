@@ -5,14 +5,17 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import commands
+from experiments import build, commands
 from experiments.build import Config
 from experiments.settings import Setting
+from metapers.core.population import Population
 from metapers.core.task import Truth
 from metapers.data import ridge
-from metapers.evaluation import ceiling
+from metapers.evaluation import ceiling, streams
 from metapers.evaluation.evidence import Condition
 from metapers.evaluation.predictions import Predictions
+from metapers.populations import simulated_users
+from metapers.populations.simulated_users import Exclusion
 
 Make = Callable[[Setting], Predictions]
 
@@ -23,27 +26,38 @@ def table(config: Config, setting: Setting) -> dict[str, Make]:
   `oracle` is the true reward; `bayes` the exact posterior predictive under the setting's own
   condition, called `bayes_scores` on the features track, where it sees
   scores that learners do not; `bayes_mixture` the same without being told which condition of
-  `evaluation.mixture` holds; `oracle_features` the true weights on rewards ridge-regressed from
-  the features.
+  `evaluation.mixture` holds; `bayes_seen` the same under the prior of the users that were trained
+  on, where `evaluation.seen_prior` asks for it; `oracle_features` the true weights on rewards
+  ridge-regressed from the features. Users who differ in their pair rule, or whose taste changes,
+  have no `bayes`.
 
   Raises:
     ValueError: for a mixture on the features track, or one of something else than conditions.
   """
   if setting.truth is None:
     return {}
-  known = conditions(setting)
+  known = conditions(setting.populations[0])
   several = mixture(config, known[0])
+  on_features = setting.populations[0].record['track'] == 'features'
+  if on_features and several:
+    raise ValueError('evaluation.mixture is for the scores track; leave it empty here')
   made: dict[str, Make] = {'oracle': lambda setting: oracle(setting, known[0])}
-  if setting.populations[0].record['track'] == 'features':
-    if several:
-      raise ValueError('evaluation.mixture is for the scores track; leave it empty here')
+  if on_features:
     made['oracle_features'] = lambda setting: oracle_features(setting, known[0])
-    made['bayes_scores'] = lambda setting: bayes(config, setting, known)
+  if not has_posterior(setting):
     return made
-  made['bayes'] = lambda setting: bayes(config, setting, known)
+  made['bayes_scores' if on_features else 'bayes'] = lambda setting: bayes(config, setting, known)
   if several:
     made['bayes_mixture'] = lambda setting: bayes(config, setting, several)
+  if config.evaluation.seen_prior:
+    made['bayes_seen'] = lambda setting: bayes_seen(config, setting)
   return made
+
+
+def has_posterior(setting: Setting) -> bool:
+  """Tells whether `bayes` can be computed: one pair rule, and one taste that all is told of."""
+  is_lasting = setting.stream is None or not (setting.stream.change_at or setting.stream.window)
+  return is_lasting and '+' not in str(setting.populations[0].record['pair_rule'])
 
 
 def simulated(setting: Setting) -> Truth:
@@ -57,12 +71,17 @@ def simulated(setting: Setting) -> Truth:
   return setting.truth
 
 
-def conditions(setting: Setting) -> list[Condition]:
-  """Reads how the users of a setting choose: one condition for each α that they mix."""
-  users = setting.populations[0].arrays.users['test']
-  noise = float(users.temperature[0]), float(users.flip_rate[0])
-  alphas = str(setting.populations[0].record['concentration']).split('+')
-  return [Condition(float(alpha), *noise) for alpha in alphas]
+def conditions(population: Population) -> list[Condition]:
+  """Reads how the users of a population choose: one condition for each α and noise they mix."""
+  users = population.arrays.users['test']
+  temperatures = np.unique(users.temperature)
+  alphas = str(population.record['concentration']).split('+')
+  flip_rate = float(users.flip_rate[0])
+  return [
+    Condition(float(alpha), float(temperature), flip_rate)
+    for alpha in alphas
+    for temperature in temperatures
+  ]
 
 
 def mixture(config: Config, known: Condition) -> list[Condition]:
@@ -86,27 +105,65 @@ def oracle(setting: Setting, known: Condition) -> Predictions:
   return ceiling.oracle(
     setting.tasks,
     simulated(setting),
-    num_rows=len(setting.shots),
+    num_rows=1 if setting.stream else len(setting.shots),
     temperature=known.temperature,
     flip_rate=known.flip_rate,
   )
 
 
-def bayes(config: Config, setting: Setting, prior: list[Condition]) -> Predictions:
-  """Predicts with the exact posterior, and prints how exact it is."""
+def bayes(
+  config: Config, setting: Setting, prior: list[Condition], truth: Truth | None = None
+) -> Predictions:
+  """Predicts with the exact posterior, and prints how exact it is.
+
+  Args:
+    config: for the number of particles.
+    setting: whose users are predicted.
+    prior: conditions that are equally likely beforehand.
+    truth: the rewards to infer from; by default the setting's.
+  """
   commands.say(f'bayes: {len(prior)} conditions, {config.evaluation.num_particles} particles')
+  record = setting.populations[0].record
+  size = len(setting.populations[0].arrays.rewards[0, 0])
+  is_excluded = truth is None and bool(record['excluded_model'])
   made, diagnostics = ceiling.bayes(
     setting.tasks,
-    simulated(setting),
+    truth or simulated(setting),
     prior,
-    pair_rule=str(setting.populations[0].record['pair_rule']),
-    shots=setting.shots,
+    pair_rule=str(record['pair_rule']),
+    shots=range(setting.tasks.support.mask.shape[1]) if setting.stream else setting.shots,
+    floor=simulated_users.exclusion_floor(exclusion(setting), size) if is_excluded else (),
     num_particles=config.evaluation.num_particles,
   )
   points = 100 * float(np.abs(diagnostics.accuracy_gap).max())
   nats = float(np.abs(diagnostics.nll_gap).max())
-  commands.say(f'bayes: two halves differ by at most {points:.2f} points and {nats:.4f} nats')
-  return made
+  unexplained = int(np.max(diagnostics.num_unexplained))
+  commands.say(
+    f'bayes: two halves differ by at most {points:.2f} points and {nats:.4f} nats'
+    + (f'; {unexplained} comparisons contradict the prior' if unexplained else '')
+  )
+  return streams.by_turn(made) if setting.stream else made
+
+
+def exclusion(setting: Setting) -> Exclusion:
+  """Reads which reward model the seen users of a setting do not care for."""
+  record, names = setting.populations[0].record, setting.populations[0].record['reward_models']
+  index = str(names).split(', ').index(str(record['excluded_model']))
+  return Exclusion(index, float(record['excluded_share']))
+
+
+def bayes_seen(config: Config, setting: Setting) -> Predictions:
+  """Predicts with the exact posterior of who believes that new users are like the seen ones."""
+  truth = simulated(setting)
+  if setting.populations[0].record['excluded_model']:
+    index = exclusion(setting).index
+    truth = truth._replace(
+      weights=jnp.delete(truth.weights, index, -1),
+      support_rewards=jnp.delete(truth.support_rewards, index, -1),
+      query_rewards=jnp.delete(truth.query_rewards, index, -1),
+      slate_rewards=jnp.delete(truth.slate_rewards, index, -1),
+    )
+  return bayes(config, setting, conditions(build.population(config)), truth)
 
 
 def oracle_features(setting: Setting, known: Condition) -> Predictions:

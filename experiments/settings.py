@@ -9,12 +9,22 @@ import jax.numpy as jnp
 from experiments import build, runs
 from experiments.build import Config
 from experiments.configs import base
-from metapers.core.population import Population
+from metapers.core.population import SEEN, Population
 from metapers.core.task import Task, Truth
-from metapers.evaluation import adaptation, estimates
+from metapers.evaluation import adaptation, estimates, flips, protocols, streams
 from metapers.evaluation.predictions import Predictions
 
 SPLIT = 'test'
+
+
+class Stream(NamedTuple):
+  """Comparisons judged as they arrive: see `evaluation.streams`.
+
+  change_at: turn from which the taste is another; 0 for none. window: comparisons remembered.
+  """
+
+  change_at: int
+  window: int
 
 
 class Setting(NamedTuple):
@@ -34,28 +44,44 @@ class Setting(NamedTuple):
   tasks: Task
   truth: Truth | None
   judge: estimates.Judge
+  stream: Stream | None = None
 
 
-def make(config: Config, changes: Mapping[str, Any]) -> Setting:
-  """Draws the test users of `config.population` with some of its options changed.
+def divide(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Divides a condition into options of the population, and how users are judged."""
+  how = {name: value for name, value in changes.items() if name in protocols.JUDGING}
+  return {name: value for name, value in changes.items() if name not in how}, how
+
+
+def make(config: Config, condition: Mapping[str, Any]) -> Setting:
+  """Draws the users that one condition of `config` judges.
+
+  Args:
+    config: of a run or of a table.
+    condition: changed options of the population, and `protocols.JUDGING`.
 
   Raises:
-    ValueError: for an unknown option, or more shots than histories hold.
+    ValueError: for an unknown option, more shots than histories hold, or users that are not.
   """
+  changes, how = divide(condition)
+  split = how.get('split', SPLIT)
   populations = tuple(changed_population(config, changes, fold) for fold in folds(config))
   shots = runs.evaluated_shots(config, populations[0])
   most = config.evaluation.num_users
-  sizes = tuple(min(most, population.spec.num_held_out[SPLIT]) for population in populations)
+  sizes = tuple(min(most, held_out(population, split)) for population in populations)
   episodes = [
-    adaptation.episodes(population, split=SPLIT, num_users=size)
+    adaptation.episodes(population, split=split, num_users=size)
     for population, size in zip(populations, sizes)
   ]
   tasks, truth = jax.tree.map(lambda *parts: jnp.concatenate(parts), *episodes)
+  stream = Stream(how['change_at'], how['window']) if 'change_at' in how else None
+  if stream:
+    tasks, truth = streams.as_stream(tasks, truth, stream.change_at)
   record = populations[0].record
   return Setting(
-    name='-'.join(f'{key}={value}' for key, value in changes.items()) or 'default',
-    title=title(record, sum(sizes)),
-    labels=labels(config, record, changes),
+    name='-'.join(f'{key}={value}' for key, value in condition.items()) or 'default',
+    title=title(record, sum(sizes), split) + told(stream),
+    labels=labels(config, record, condition) | {'split': split},
     shots=shots,
     populations=populations,
     sizes=sizes,
@@ -64,7 +90,23 @@ def make(config: Config, changes: Mapping[str, Any]) -> Setting:
     judge=estimates.judge(
       tasks, truth, rival=rival(config, record), num_resamples=config.evaluation.num_resamples
     ),
+    stream=stream,
   )
+
+
+def held_out(population: Population, split: str) -> int:
+  """Returns how many users of a split can be judged.
+
+  Raises:
+    ValueError: for a split of which there are none.
+  """
+  sizes = population.spec.num_held_out
+  if split not in sizes:
+    raise ValueError(
+      f'no users of split {split!r} here; there are {", ".join(sizes)}, and with a finite pool '
+      f'(num_users) {SEEN}'
+    )
+  return sizes[split]
 
 
 def folds(config: Config) -> tuple[int | None, ...]:
@@ -102,53 +144,76 @@ def labels(config: Config, record: Mapping[str, Any], changes: Mapping[str, Any]
   """
   shots, most = config.training.shots, config.population.kwargs.get('num_support', '')
   wanted = ('track', 'pair_rule', 'concentration', 'temperature')
-  others = [f'{name}={value}' for name, value in changes.items() if name not in wanted]
+  shown = (*wanted, 'split')
+  others = [f'{name}={value}' for name, value in changes.items() if name not in shown]
   return {
     'protocol': ' '.join([config.protocol, *others]),
     'population': record['source'],
-    'split': SPLIT,
     'train_shots': f'0-{most}' if shots == 'uniform' else shots,
     **{name: record[name] for name in wanted if name in record},
   }
 
 
-def title(record: Mapping[str, Any], num_users: int) -> str:
+def title(record: Mapping[str, Any], num_users: int, split: str = SPLIT) -> str:
   """Describes a setting in one line."""
   if 'pair_rule' not in record:
     return f'{record["source"]}, {num_users} {record.get("judged_on", "users")}'
-  noise = float(record['label_accuracy'])
-  labelled = 'noiseless' if noise == 1 else f'{noise:.0%} of labels right'
+  told = str(record['label_accuracy'])
+  labelled = 'noiseless' if told == '1.0' else f'labels right {percent(told)}'
   return (
-    f'{num_users} unseen users (α = {record["concentration"]}), unseen prompts, '
-    f'{record["pair_rule"]} pairs, {labelled}, {record["track"]} track'
+    f'{num_users} {"seen" if split == SEEN else "unseen"} users (α = {record["concentration"]}), '
+    f'unseen prompts, {record["pair_rule"]} pairs, {labelled}, {record["track"]} track'
     + (', support from unseen prompts too' if record['support_prompts'] == 'held_out' else '')
+    + (f', {record["excluded_model"]} new to them' if record['excluded_model'] else '')
   )
 
 
-def predict(config: Config, setting: Setting, trained: list[runs.Run]) -> Predictions:
+def percent(joined: str) -> str:
+  """Writes shares that are joined by plus signs in percent, each once."""
+  shares = dict.fromkeys(f'{float(share):.0%}' for share in joined.split('+'))
+  return ', '.join(shares)
+
+
+def told(stream: Stream | None) -> str:
+  """Describes a stream behind the title."""
+  if stream is None:
+    return ''
+  memory = f', the last {stream.window} remembered' if stream.window else ''
+  change = f'tastes change after {stream.change_at}' if stream.change_at else 'constant tastes'
+  return f', turn by turn, {change}{memory}'
+
+
+def predict(
+  config: Config, setting: Setting, trained: list[runs.Run], *, is_flipped: bool = False
+) -> Predictions:
   """Predicts for all users of a setting, each fold's by the run that never saw them.
 
   Args:
     config: for the chunk size.
     setting: whose users are predicted.
     trained: a run for each fold, or a single one.
+    is_flipped: show learners the opposite of what the users chose.
   """
+  seen = flips.flipped(setting.tasks) if is_flipped else setting.tasks
+  num_turns = seen.support.mask.shape[1]
   parts = []
   for run, start, size in zip(trained, starts(setting.sizes), setting.sizes, strict=True):
     mine = slice(start, start + size)
-    tasks, truth = jax.tree.map(lambda x, mine=mine: x[mine], (setting.tasks, setting.truth))
+    tasks, truth = jax.tree.map(lambda x, mine=mine: x[mine], (seen, setting.truth))
     parts.append(
       adaptation.evaluate(
         run.learner,
         run.params,
         tasks,
         truth,
-        shots=setting.shots,
+        shots=range(num_turns) if setting.stream else setting.shots,
+        window=setting.stream.window if setting.stream else 0,
         chunk_size=config.evaluation.chunk_size,
         key=jax.random.key(1),
       )
     )
-  return jax.device_get(jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts))
+  made = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
+  return jax.device_get(streams.by_turn(made) if setting.stream else made)
 
 
 def starts(sizes: tuple[int, ...]) -> list[int]:

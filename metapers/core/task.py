@@ -78,6 +78,21 @@ def with_shots(support: Choices, shots: int | Int[Array, '']) -> Choices:
   return support._replace(mask=support.mask & (rank <= shots))
 
 
+def latest(support: Choices, shots: int | Int[Array, ''], window: int) -> Choices:
+  """Keeps the last `window` of the first `shots` real comparisons; 0 keeps all of them.
+
+  Args:
+    support: Choices with masks [..., N].
+    shots: how many there have been.
+    window: static; how many are remembered.
+  """
+  kept = with_shots(support, shots)
+  if not window:
+    return kept
+  rank = jnp.cumsum(kept.mask, axis=-1)
+  return kept._replace(mask=kept.mask & (rank > shots - window))
+
+
 def fill_masked(candidates: Candidates) -> Candidates:
   """Zeroes the features of masked candidates, whatever stands there."""
   return candidates._replace(features=masked.fill_features(candidates.features, candidates.mask))

@@ -65,6 +65,7 @@ def evaluate(
   truth: Truth | None = None,
   *,
   shots: Sequence[int],
+  window: int = 0,
   chunk_size: int = 64,
   key: PRNGKey,
 ) -> Predictions:
@@ -80,6 +81,7 @@ def evaluate(
     tasks: T users, [T, ...].
     truth: gives the slates to score; None (real people) gives slate scores of shape [L, T, 0, 0].
     shots: L numbers of support comparisons; 0 is zero-shot.
+    window: how many of these are remembered, the last ones; 0 remembers all.
     chunk_size: adaptations done at once, of the L * T; bounds the memory.
     key: user t adapts with `fold_in(key, t)`, the same at every number of shots.
 
@@ -96,7 +98,8 @@ def evaluate(
       'Lower the shots or raise num_support of the population'
     )
   slate = no_slates(tasks) if truth is None else truth.slate
-  return _evaluate(learner, params, tasks, slate, jnp.asarray(shots, jnp.int32), chunk_size, key)
+  counts = jnp.asarray(shots, jnp.int32)
+  return _evaluate(learner, params, tasks, slate, counts, window, chunk_size, key)
 
 
 def no_slates(tasks: Task) -> Candidates:
@@ -106,13 +109,14 @@ def no_slates(tasks: Task) -> Candidates:
   return Candidates(jnp.zeros((*empty, features.shape[-1]), features.dtype), jnp.zeros(empty, bool))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5))
+@functools.partial(jax.jit, static_argnums=(0, 5, 6))
 def _evaluate(
   learner: MetaLearner,
   params: Params,
   tasks: Task,
   slate: Candidates,
   shots: Int[Array, 'L'],
+  window: int,
   chunk_size: int,
   key: PRNGKey,
 ) -> Predictions:
@@ -121,7 +125,7 @@ def _evaluate(
   def predict(index: Int[Array, '']) -> Predictions:
     user = index % num_users
     person, shown = task.take((tasks, slate), user)
-    support = task.with_shots(person.support, shots[index // num_users])
+    support = task.latest(person.support, shots[index // num_users], window)
     state = learner.adapt(params, support, person.context, jax.random.fold_in(key, user))
     log_probs = learner.predict(params, state, person.query.candidates)
     return Predictions(log_probs, learner.score(params, state, shown))

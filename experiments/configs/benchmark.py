@@ -1,0 +1,20 @@
+"""The bench: pair rules x concentrations x label accuracies x shots, on unseen users and prompts.
+
+Every learner is trained once, on the mixture of all 36 conditions and 0 to 64 shots, and judged in
+each of them. `--config.benchmark.retrain=True` trains anew in each.
+Source: ours; no deviations.
+
+Command: python -m experiments.benchmark --workdir=DIR
+  --config=experiments/configs/benchmark.py
+Arguments: quick; learner=NAME gives experiments.train that learner's run.
+"""
+
+from experiments.build import Config
+from experiments.configs import base
+
+LEARNERS = base.six()
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  return base.of_protocol('metapers', LEARNERS, argument)

@@ -1,0 +1,21 @@
+"""The headline of transfer: a taste that no seen user had.
+
+Seen users have no weight on reward model b, new users at least half; b takes its turn among all
+ten, each with its own training. On the scores track column b is shown, but was never rewarded.
+`bayes` knows the new users' prior, `bayes_seen` believes them like the seen ones.
+Source: ours, after leave-one-out raters in Barreto et al. 2025 (RFM).
+
+Command: python -m experiments.benchmark --workdir=DIR
+  --config=experiments/configs/leave_one_reward_model_out.py
+Arguments: quick; learner=NAME gives experiments.train that learner's run.
+"""
+
+from experiments.build import Config
+from experiments.configs import base
+
+LEARNERS = base.six()
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  return base.of_protocol('leave_one_reward_model_out', LEARNERS, argument)

@@ -1,0 +1,21 @@
+"""LoRe's protocol on PersonalLLM: 1,000 seen users with 47 best-worst pairs, 500 unseen with 9.
+
+Raw scores, concentration 0.1; the learners see features. Their claim, from a secondary source:
+93.8 % against 86.4 % of a single reward; their prompts and embeddings are not these.
+Source: Bose et al. 2025 (arXiv:2504.14439) and its code.
+Deviations: the store's features, 200 test prompts a user, seen users refitted, validation users.
+
+Command: python -m experiments.benchmark --workdir=DIR
+  --config=experiments/configs/lore.py
+Arguments: quick; learner=NAME gives experiments.train that learner's run.
+"""
+
+from experiments.build import Config
+from experiments.configs import base
+
+LEARNERS = base.six(is_pool=True)
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  return base.of_protocol('lore', LEARNERS, argument)

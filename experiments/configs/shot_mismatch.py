@@ -1,0 +1,27 @@
+"""Trained on 8 comparisons, judged after 0 to 64; `_any` was trained on all numbers.
+
+Source: ours, after a question of FSPO's reviewers.
+
+Command: python -m experiments.benchmark --workdir=DIR
+  --config=experiments/configs/shot_mismatch.py
+Arguments: quick; learner=NAME gives experiments.train that learner's run.
+"""
+
+from experiments.build import Config
+from experiments.configs import base
+
+LEARNERS = {
+  'cnp': {'training': {'num_steps': 8000}},
+  'cnp_any': {'name': 'cnp', 'training': {'num_steps': 8000, 'shots': 'uniform'}},
+  'bayes_head': {},
+  'bayes_head_any': {'name': 'bayes_head', 'training': {'shots': 'uniform'}},
+  'maml': {},
+  'maml_any': {'name': 'maml', 'training': {'shots': 'uniform'}},
+  'per_user': {},
+  'pooled': {'training': {'num_steps': 1000}},
+}
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  return base.of_protocol('shot_mismatch', LEARNERS, argument)

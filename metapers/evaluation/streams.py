@@ -1,0 +1,117 @@
+"""Comparisons that arrive one by one, of people whose tastes may change midway.
+
+At every turn a learner that saw the turns before picks a response of the turn's slate and predicts
+the turn's comparison; then it is told the choice.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metapers.core.task import Task, Truth
+from metapers.core.types import Array, Float
+from metapers.evaluation import bootstrap, metrics
+from metapers.evaluation.estimates import Estimates, Judge
+from metapers.evaluation.predictions import Predictions
+
+
+def as_stream(tasks: Task, truth: Truth, change_at: int) -> tuple[Task, Truth]:
+  """Makes the support the query as well: what arrives is predicted first.
+
+  A changed taste is another user's: from turn `change_at` on, user t is shown, asked and answers
+  what user t + 1 was, did and would. Their weights stand side by side, [2 B], and the rewards of a
+  turn where they meet the right ones.
+
+  Args:
+    tasks: T users with N comparisons in the support.
+    truth: of the same, with M = N slates.
+    change_at: first turn of the changed taste; 0 for none.
+
+  Raises:
+    ValueError: for fewer slates than turns, or a turn that is none.
+  """
+  num_turns = tasks.support.mask.shape[1]
+  if truth.slate_prompts.shape[1] != num_turns or not 0 <= change_at < num_turns:
+    raise ValueError(
+      f'a stream of {num_turns} turns (num_support) needs as many slates (num_slates), got '
+      f'{truth.slate_prompts.shape[1]}, and change_at in 0..{num_turns - 1}, got {change_at}'
+    )
+  if change_at:
+    tasks, truth = changed(tasks, truth, change_at)
+  judged = truth._replace(
+    query_rewards=truth.support_rewards,
+    query_mask=truth.support_mask,
+    query_prompts=truth.support_prompts,
+  )
+  return tasks._replace(query=tasks.support), judged
+
+
+def changed(tasks: Task, truth: Truth, change_at: int) -> tuple[Task, Truth]:
+  """Gives every user the next one's turns from `change_at` on."""
+
+  def join(x):
+    return jnp.concatenate([x[:, :change_at], jnp.roll(x, -1, 0)[:, change_at:]], 1)
+
+  def beside(x):
+    zeros = jnp.zeros_like(x)
+    first, second = (jnp.concatenate(pair, -1) for pair in ((x, zeros), (zeros, x)))
+    return jnp.concatenate([first[:, :change_at], jnp.roll(second, -1, 0)[:, change_at:]], 1)
+
+  weights = jnp.concatenate([truth.weights, jnp.roll(truth.weights, -1, 0)], -1)
+  moved = truth._replace(
+    weights=weights,
+    support_rewards=beside(truth.support_rewards),
+    support_mask=join(truth.support_mask),
+    support_prompts=join(truth.support_prompts),
+    slate=jax.tree.map(join, truth.slate),
+    slate_rewards=beside(truth.slate_rewards),
+    slate_prompts=join(truth.slate_prompts),
+    slate_models=join(truth.slate_models),
+  )
+  return tasks._replace(support=jax.tree.map(join, tasks.support)), moved
+
+
+def by_turn(predictions: Predictions) -> Predictions:
+  """Keeps, of predictions after 0, 1, 2, ... comparisons, those of the turn that came next.
+
+  Args:
+    predictions: [L = N, T, N, ...].
+
+  Returns:
+    Predictions [1, T, N, ...].
+  """
+
+  def diagonal(x):
+    turns = jnp.arange(x.shape[0])
+    return jnp.swapaxes(x[turns, :, turns], 0, 1)[None]
+
+  return jax.tree.map(diagonal, predictions)
+
+
+def estimate(judge: Judge, predictions: Predictions, turns: Sequence[int]) -> Estimates:
+  """Returns what a stream is judged by, at some of its turns: [J, L]; users are resampled.
+
+  `turn_accuracy`: of the turns since the turn listed before. `cumulative_regret`: Σ over all turns
+  so far of the best response's reward minus the pick's.
+
+  Args:
+    judge: of the stream.
+    predictions: [1, T, N, ...].
+    turns: L numbers of turns that are over.
+  """
+  observed = jax.device_get(metrics.numerators(predictions, judge.tasks, judge.truth))
+  mask = np.asarray(judge.tasks.query.mask)
+  ends = np.asarray(turns)
+  correct, seen = (at_turns(x, ends) for x in (observed['query']['accuracy'][0], mask))
+  counts = judge.draws.users
+  share = counts @ np.diff(correct, prepend=0, axis=1) / (counts @ np.diff(seen, prepend=0, axis=1))
+  regret = at_turns(observed['regret']['regret'][0], ends)
+  mean = counts @ regret / bootstrap.nan_if_none(counts.sum(-1, keepdims=True))
+  return {'turn_accuracy': share, 'cumulative_regret': mean}
+
+
+def at_turns(values: Float[Array, 'T N'] | np.ndarray, ends: np.ndarray) -> np.ndarray:
+  """Returns the running sums [T, L] after some numbers of turns."""
+  return np.cumsum(np.asarray(values, np.float64), axis=1)[:, ends - 1]
