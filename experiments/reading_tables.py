@@ -115,6 +115,11 @@ def keep(found: Estimates, metrics: Iterable[str], *, behind: str = '') -> Estim
   return {f'{metric}{behind}': found[metric] for metric in metrics if metric in found}
 
 
+def at_shots(found: Estimates, subject: Subject) -> Estimates:
+  """Keeps the one number of shots: [J, 1]."""
+  return {metric: samples[:, [subject.at]] for metric, samples in found.items()}
+
+
 def pivot(caption: str, made: Iterable[Row], columns: Mapping[tuple[str, int], str]) -> Table:
   """Lays rows out with learners down and (metric, shots) across, value ± half an interval.
 

@@ -3,14 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from experiments import reading_tables, user_readings
+from experiments import price_readings, reading_tables, user_readings
+from experiments.price_readings import Texts
 from experiments.reading_tables import FLOOR, BySeed, Part, Subject
 from experiments.settings import Setting
-from metapers.core.task import Truth
-from metapers.core.types import Float
-from metapers.evaluation import estimates, flips, tables, tax
+from metapers.evaluation import estimates, flips, tables
 from metapers.evaluation.costs import Costs
 from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.results import Row
@@ -27,13 +24,12 @@ class Extras(NamedTuple):
   """What a reading may be given besides predictions; what is missing is left out.
 
   flipped: learner -> seed -> predictions for `flipped(setting)`. costs: learner -> its costs.
-  lengths: [P, R] of the store's responses in words. subset_of_prompt: [P] names.
+  texts: of the store.
   """
 
   flipped: BySeed | None = None
   costs: Mapping[str, Costs] | None = None
-  lengths: Float[np.ndarray, 'P R'] | None = None
-  subset_of_prompt: Sequence[str] | np.ndarray | None = None
+  texts: Texts | None = None
 
 
 NOTHING = Extras()
@@ -80,8 +76,11 @@ def read(
   if setting.truth is None:
     parts.append(Part(('Of real people nobody knows the weights: no groups and no tax.',)))
   else:
-    parts += [user_readings.read(subject, setting.truth), taxes(subject, setting.truth, extras)]
-  parts.append(costs(extras.costs))
+    parts += [
+      user_readings.read(subject, setting.truth),
+      price_readings.taxes(subject, setting.truth, extras.texts),
+    ]
+  parts.append(price_readings.costs(extras.costs))
   section = Section(
     f'{setting.title}: for whom, how surely, at what price',
     text=[line for part in parts for line in part.text],
@@ -108,7 +107,10 @@ def sureness(subject: Subject) -> Part:
     row
     for name, found in subject.judged.items()
     for row in reading_tables.rows(
-      subject, name, at_shots(reading_tables.keep(found, SURENESS), subject), [subject.shots]
+      subject,
+      name,
+      reading_tables.at_shots(reading_tables.keep(found, SURENESS), subject),
+      [subject.shots],
     )
   ]
   units = {metric: f'{metric} ({tables.unit_of(metric)})' for metric in SURENESS}
@@ -118,11 +120,6 @@ def sureness(subject: Subject) -> Part:
     '80 % and 50 % of the predictions'
   )
   return Part(tables=(reading_tables.pivot(caption, made, columns),))
-
-
-def at_shots(found: Estimates, subject: Subject) -> Estimates:
-  """Keeps the one number of shots: [J, 1]."""
-  return {metric: samples[:, [subject.at]] for metric, samples in found.items()}
 
 
 def over_shots(subject: Subject, caption: str, made: Sequence[Row], metric: str) -> tuple[Table]:
@@ -171,81 +168,3 @@ def flip_rates(subject: Subject, after: BySeed | None) -> Part:
   ]
   caption = 'flip rate: predictions (%) that change when all labels of the support are flipped'
   return Part(tables=over_shots(subject, caption, made, 'flip_rate'), rows=tuple(made))
-
-
-def taxes(subject: Subject, truth: Truth, extras: Extras) -> Part:
-  """Reads what personal picks cost in safety, in the mean reward and in length, by subset."""
-  names = [name for name in str(model_names(subject)).split(', ') if name]
-  if FLOOR not in subject.predictions or 'slate' not in subject.setting.judge.weights or not names:
-    return Part(('No tax: it needs the pooled learner, slates and names of reward models.',))
-  measured = tax.outcomes(truth, names, lengths=extras.lengths)
-  missing = [name for name in (tax.SAFETY, 'length') if name not in measured]
-  text = (f'Tax: nothing is known of {" and ".join(missing)} here.',) if missing else ()
-  whole = np.ones(truth.slate_prompts.shape, bool)
-  parts = {'': whole}
-  if extras.subset_of_prompt is not None:
-    parts |= tax.subsets(truth, extras.subset_of_prompt)
-  made = [
-    row
-    for subset, slates in parts.items()
-    for row in tax_rows(subject, measured, slates, f'@{subset}' if subset else '')
-  ]
-  shown = [tax_table(subject, made, outcome, list(parts)) for outcome in measured]
-  return Part(text, tuple(shown), tuple(made))
-
-
-def tax_rows(
-  subject: Subject, measured: tax.Outcomes, slates: np.ndarray, behind: str
-) -> list[Row]:
-  """Estimates the tax on some of the slates, and writes `behind` after the metrics' names."""
-  judge = subject.setting.judge
-
-  def measure(name, seed, made):
-    del name, seed
-    return at_shots(tax.estimate(judge, made, measured, slates=slates), subject)
-
-  found = reading_tables.averaged(subject.predictions, measure)
-  names = [f'pick_{outcome}_minus_{FLOOR}' for outcome in measured]
-  return [
-    row
-    for name, own in reading_tables.minus(found, FLOOR).items()
-    for row in reading_tables.rows(
-      subject, name, reading_tables.keep(own, names, behind=behind), [subject.shots]
-    )
-  ]
-
-
-def tax_table(subject: Subject, made: list[Row], outcome: str, subsets: Sequence[str]) -> Table:
-  """Lays the tax on one outcome out, by subset of the prompts."""
-  metric = f'pick_{outcome}_minus_{FLOOR}'
-  columns = {
-    (f'{metric}@{subset}' if subset else metric, subject.shots): subset or 'all prompts'
-    for subset in subsets
-  }
-  caption = (
-    f'tax: {outcome} ({tables.unit_of(metric)}) of best-of-R picks after {subject.shots} shots, '
-    f'minus that of {FLOOR}'
-  )
-  return reading_tables.pivot(caption, made, columns)
-
-
-def model_names(subject: Subject) -> str | float:
-  """Returns the reward models' names, in order, joined by ', '; '' where they are not told."""
-  return subject.setting.populations[0].record.get('reward_models', '')
-
-
-def costs(measured: Mapping[str, Costs] | None) -> Part:
-  """Lays out what learners cost. No rows: times differ from run to run."""
-  if not measured:
-    return Part()
-  body = [
-    [name, f'{one.num_parameters:,}', f'{one.state_bytes:,}', f'{one.microseconds:.3g}']
-    for name, one in measured.items()
-  ]
-  one = next(iter(measured.values()))
-  caption = (
-    f'costs; time to adapt to {one.num_comparisons} comparisons, of {one.batch_size} users at once '
-    f'on {one.device}, compiled'
-  )
-  header = ['learner', 'parameters', 'bytes of a user', 'µs to adapt a user']
-  return Part(tables=(Table(caption, header, body),))

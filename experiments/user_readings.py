@@ -77,7 +77,7 @@ def population(
     'contested_judged': disagreement.contested(draws, truth.weights, judged),
     'nearest_disagreement_mean': groups.user_mean(draws, nearest),
     'nearest_disagreement_median': groups.user_median(draws, nearest),
-    'nearest_disagreement_none': groups.user_mean(draws, nearest == 0),
+    'nearest_disagreement_none': groups.user_mean(draws, np.float32(nearest == 0)),
     'nearest_l1_median': groups.user_median(draws, l1),
   }
   return {name: samples[:, None] for name, samples in found.items()}
@@ -91,7 +91,7 @@ def sentences(found: Estimates, num_seen: int, num_users: int) -> tuple[str, ...
     f'Two of the users disagree on {told["disagreement"]} of random comparisons of the judged '
     f'prompts, and on {told["disagreement_judged"]} of those that are judged; some two of the '
     f'{num_users} disagree on {told["contested"]} and {told["contested_judged"]}.',
-    f'The nearest of {num_seen:,} seen users disagrees with an unseen one on '
+    f'The nearest of {num_seen:,} seen users disagrees with a judged one on '
     f'{told["nearest_disagreement_median"]} of random comparisons (median; mean '
     f'{told["nearest_disagreement_mean"]}); with {told["nearest_disagreement_none"]} of the users '
     f'on none of {NUM_PAIRS:,}. Median L1 distance of the weights: {l1:.3g}.',

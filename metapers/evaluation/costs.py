@@ -6,12 +6,10 @@ import time
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from metapers.core import task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Task
-from metapers.core.types import Params, PRNGKey, PyTree, UserState
+from metapers.core.types import Array, Key, Params, PRNGKey, PyTree, UserState
 
 
 class Costs(NamedTuple):
@@ -58,15 +56,13 @@ def measure(
   size = min(batch_size, len(tasks.user))
   if size < 1 or num_calls < 1:
     raise ValueError(f'nothing to time: {size} users, {num_calls} calls; give at least 1 of both')
-  batch = task.take(tasks, jnp.arange(size))
+  batch = jax.device_put(jax.tree.map(lambda x: x[:size], jax.device_get(tasks)))
   keys = jax.random.split(key, size)
-  one = task.take(batch, 0)
-  state = jax.eval_shape(learner.adapt, params, one.support, one.context, key)
-  jax.block_until_ready(adapt(learner, params, batch, keys))
+  states = jax.block_until_ready(adapt(learner, params, batch, keys))
   seconds = [time_once(learner, params, batch, keys) for _ in range(num_calls)]
   return Costs(
     num_parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
-    state_bytes=num_bytes(state),
+    state_bytes=num_bytes(states) // size,
     microseconds=1e6 * statistics.median(seconds) / size,
     batch_size=size,
     num_comparisons=tasks.support.choice.shape[-1],
@@ -75,12 +71,12 @@ def measure(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def adapt(learner: MetaLearner, params: Params, tasks: Task, keys: PRNGKey) -> UserState:
+def adapt(learner: MetaLearner, params: Params, tasks: Task, keys: Key[Array, 'T']) -> UserState:
   """Adapts to T users at once; a key each."""
   return jax.vmap(learner.adapt, (None, 0, 0, 0))(params, tasks.support, tasks.context, keys)
 
 
-def time_once(learner: MetaLearner, params: Params, tasks: Task, keys: PRNGKey) -> float:
+def time_once(learner: MetaLearner, params: Params, tasks: Task, keys: Key[Array, 'T']) -> float:
   """Returns the seconds that one call of `adapt` takes until its result is there."""
   start = time.perf_counter()
   jax.block_until_ready(adapt(learner, params, tasks, keys))
@@ -88,5 +84,5 @@ def time_once(learner: MetaLearner, params: Params, tasks: Task, keys: PRNGKey) 
 
 
 def num_bytes(tree: PyTree) -> int:
-  """Counts the bytes of the arrays of a tree, or of their shapes."""
+  """Counts the bytes of the arrays of a tree."""
   return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -137,7 +137,8 @@ def selective(
 ) -> Estimates:
   """Returns the accuracy on the most confident COVERAGES of all predictions, by name: [J, L]."""
   weights = judge.weights['query']
-  mass = weights[0].reshape(confidence.shape[1:])
+  real = np.asarray(judge.tasks.query.mask)
+  mass = np.where(real, weights[0].reshape(real.shape), 0)
   slices = [calibration.confidence_slices(row, mass) for row in confidence]
   shares = np.stack(slices, 1)  # [C, L, T, N]
   columns = np.concatenate([shares, shares * accuracy])

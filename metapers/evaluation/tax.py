@@ -9,14 +9,14 @@ Reference:
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from metapers.core.task import Truth
-from metapers.core.types import Array, Bool, Float, Int
+from metapers.core.types import Array, Bool, Float
 from metapers.evaluation import bootstrap, estimates, metrics
 from metapers.evaluation.estimates import Estimates, Judge
 from metapers.evaluation.predictions import Predictions
@@ -40,8 +40,8 @@ def outcomes(
     lengths: of every response of the store, in words, in the order of its R responses.
 
   Returns:
-    `mean_reward` over the reward models, SAFETY and `length` where there are such reward models,
-    and `length` of the texts where `lengths` are given: [T, M, R] each.
+    `mean_reward` over the reward models, SAFETY where it is one of them, and `length` in words
+    where `lengths` are given: [T, M, R] each.
 
   Raises:
     ValueError: where names or lengths do not fit the slates.
@@ -52,9 +52,8 @@ def outcomes(
       f'{len(reward_models)} names for {rewards.shape[-1]} reward models; give one for each'
     )
   found = {'mean_reward': rewards.mean(-1)}
-  for name in (SAFETY, 'length'):
-    if name in reward_models:
-      found[name] = rewards[..., reward_models.index(name)]
+  if SAFETY in reward_models:
+    found[SAFETY] = rewards[..., reward_models.index(SAFETY)]
   if lengths is not None:
     if lengths.shape[1] != rewards.shape[2]:
       raise ValueError(
@@ -62,13 +61,6 @@ def outcomes(
       )
     found['length'] = lengths[np.asarray(truth.slate_prompts)]
   return found
-
-
-def in_subset(
-  truth: Truth, subset_of_prompt: Sequence[str] | np.ndarray, name: str
-) -> Bool[np.ndarray, 'T M']:
-  """Marks the slates whose prompt is of a subset; `subset_of_prompt` [P] names all prompts'."""
-  return (np.asarray(subset_of_prompt) == name)[np.asarray(truth.slate_prompts)]
 
 
 def estimate(
@@ -103,17 +95,14 @@ def estimate(
     real = real & slates
     if not real.any():
       raise ValueError('no slate of these users is of that subset; leave it out')
-    weights = bootstrap.weights(judge.draws, real.astype(np.float32), slate_prompts(truth))
+    weights = bootstrap.weights(
+      judge.draws, real.astype(np.float32), np.asarray(truth.slate_prompts)
+    )
   names = [f'pick_{name}' for name in measured]
   filled = [np.where(truth.slate.mask, value, 0).astype(np.float32) for value in measured.values()]
   earned = _earned(predictions.slate_scores, truth.slate.mask, np.stack(filled))
   earned = np.where(real, np.asarray(earned), 0)  # [C, L, T, M]
   return dict(zip(names, estimates.weigh(weights, earned, names), strict=True))
-
-
-def slate_prompts(truth: Truth) -> Int[np.ndarray, 'T M']:
-  """Returns the prompt of every slate, on the host."""
-  return np.asarray(truth.slate_prompts)
 
 
 @jax.jit
@@ -126,8 +115,14 @@ def _earned(
 
 def subsets(
   truth: Truth, subset_of_prompt: Sequence[str] | np.ndarray, *, least_slates: int = 50
-) -> Mapping[str, Bool[np.ndarray, 'T M']]:
-  """Returns the slates [T, M] of every subset that has at least `least_slates` of them, by name."""
-  names = sorted(set(map(str, np.asarray(subset_of_prompt)[slate_prompts(truth)].ravel())))
-  found = {name: in_subset(truth, subset_of_prompt, name) for name in names}
-  return {name: slates for name, slates in found.items() if slates.sum() >= least_slates}
+) -> dict[str, Bool[np.ndarray, 'T M']]:
+  """Divides the slates by the subset that their prompt is from.
+
+  Args:
+    truth: of T users.
+    subset_of_prompt: [P] names, of all prompts of the store; '' where none is known.
+    least_slates: subsets with fewer are left out, for nothing could be said of them.
+  """
+  subset = np.asarray(subset_of_prompt)[np.asarray(truth.slate_prompts)]  # [T, M]
+  found = {str(name): subset == name for name in np.unique(subset)}
+  return {name: slates for name, slates in found.items() if name and slates.sum() >= least_slates}

@@ -45,3 +45,50 @@ def test_resamples_are_centred_on_the_estimate():
   assert raw.mean() > 1.2 * error[0, 0]  # what an uncorrected bootstrap would say
   assert abs(error[1:].mean() - error[0, 0]) < 0.005
   assert error.min() >= 0
+
+
+def slices_of(confidence, mass=None):
+  confidence = np.asarray(confidence, float)
+  mass = np.full(confidence.shape, 1 / confidence.size) if mass is None else np.asarray(mass)
+  return calibration.confidence_slices(confidence[None], mass[None])[:, 0]  # [C, N]
+
+
+def accuracy_at(confidence, correct, coverage, mass=None):
+  shares = slices_of(confidence, mass)
+  mass = np.full(shares.shape[1], 1 / shares.shape[1]) if mass is None else np.asarray(mass)
+  held = (shares @ mass)[:, None, None]
+  hits = (shares @ (mass * np.asarray(correct)))[:, None, None]
+  return calibration.selective_accuracy(held, hits, coverage).item()
+
+
+def test_every_slice_holds_the_same_mass_and_every_prediction_is_shared_out():
+  rng = np.random.default_rng(0)
+  mass = rng.random(137) * (rng.random(137) < 0.8)
+  shares = slices_of(rng.random(137), mass)
+  np.testing.assert_allclose(shares @ mass, mass.sum() / calibration.NUM_SLICES, rtol=1e-5)
+  np.testing.assert_allclose(shares.sum(0), mass > 0, atol=1e-6)
+
+
+def test_selective_accuracy_equals_sorting_by_confidence():
+  rng = np.random.default_rng(0)
+  confidence, correct = rng.random(200), rng.random(200) < 0.7
+  order = np.argsort(-confidence)
+  for coverage in (0.5, 0.8, 1.0):
+    expected = correct[order[: round(200 * coverage)]].mean()
+    np.testing.assert_allclose(accuracy_at(confidence, correct, coverage), expected, rtol=1e-5)
+
+
+def test_equal_confidences_say_nothing_of_which_are_right():
+  correct = np.repeat([1.0, 0.0], [30, 70])
+  assert abs(accuracy_at(np.full(100, 0.9), correct, 0.5) - 0.3) < 1e-6
+  half = np.repeat(
+    [0.9, 0.6], [40, 60]
+  )  # the top 50 % are the 40 sure ones and a sixth of the rest
+  correct = np.concatenate([np.ones(40), np.tile([1.0, 0.0], 30)])
+  assert abs(accuracy_at(half, correct, 0.5) - (40 + 5) / 50) < 1e-6
+
+
+def test_heavier_predictions_fill_more_of_the_quota():
+  confidence, correct, mass = [0.9, 0.8, 0.7], [0.0, 1.0, 1.0], [0.5, 0.25, 0.25]
+  np.testing.assert_allclose(accuracy_at(confidence, correct, 0.5, mass), 0.0, atol=1e-6)
+  np.testing.assert_allclose(accuracy_at(confidence, correct, 0.8, mass), 0.3 / 0.8, rtol=1e-6)

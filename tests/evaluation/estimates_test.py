@@ -118,6 +118,47 @@ def test_calibrated_predictions_have_a_small_calibration_error(users):
   assert calibrated[1] <= calibrated[0] <= calibrated[2]
 
 
+def test_selective_accuracy_keeps_the_most_confident_of_every_resample(users, judge):
+  predictions = predictions_of(users, 0.7)
+  got = estimates.estimate(judge, predictions)
+  right = np.asarray(predictions.log_probs.argmax(-1)[1] == users[0].query.choice).ravel()
+  order = np.argsort(-np.asarray(predictions.log_probs.max(-1))[1].ravel())
+  mask = np.asarray(users[0].query.mask).ravel()[order]
+  for coverage in (80, 50):
+    for resample, slack in ((0, 1e-5), (3, 0.01), (40, 0.01)):
+      weights = judge.weights['query'][resample][order] * mask
+      taken = np.clip(coverage / 100 - (np.cumsum(weights) - weights), 0, weights)
+      expected = taken @ right[order] / (coverage / 100)
+      assert abs(got[f'selective_accuracy_{coverage}'][resample, 1] - expected) < slack
+  assert (got['selective_accuracy_50'][0] > got['selective_accuracy_80'][0]).all()
+  assert (got['selective_accuracy_80'][0] > got['accuracy'][0]).all()
+
+
+def test_which_predictions_are_selected_never_depends_on_labels(users, judge):
+  confidence = np.random.default_rng(0).random((1, T, N)).astype(np.float32)
+  accuracy = np.random.default_rng(1).integers(0, 2, (1, T, N)).astype(np.float32)
+  right = estimates.selective(judge, confidence, accuracy)
+  wrong = estimates.selective(judge, confidence, 1 - accuracy)
+  for name, value in right.items():
+    np.testing.assert_allclose(value + wrong[name], 1, rtol=1e-4)
+
+
+def test_the_share_of_the_room_is_paired_and_empty_where_there_is_no_room(users, judge):
+  floor, learner, ceiling = (
+    estimates.estimate(judge, predictions_of(users, noise, seed=1)) for noise in (0.8, 0.3, 0.0)
+  )
+  share = estimates.recovered(learner, floor, ceiling)
+  for row in (0, 7):
+    room = ceiling['accuracy'][row] - floor['accuracy'][row]
+    expected = (learner['accuracy'][row] - floor['accuracy'][row]) / room
+    np.testing.assert_allclose(share[row], expected, rtol=1e-5)
+  half = {'accuracy': (floor['accuracy'] + ceiling['accuracy']) / 2}
+  np.testing.assert_allclose(estimates.recovered(half, floor, ceiling), 0.5, rtol=1e-4)
+  near = {'accuracy': floor['accuracy'] + np.array([0.029, 0.031])}
+  assert np.isnan(estimates.recovered(learner, floor, near)[:, 0]).all()
+  assert np.isfinite(estimates.recovered(learner, floor, near)[:, 1]).all()
+
+
 def test_real_people_are_judged_without_truth(users):
   tasks, _ = users
   judge = estimates.judge(tasks, num_resamples=50)
