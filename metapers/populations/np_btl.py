@@ -1,0 +1,228 @@
+"""Two kinds of users with one feature: the generator of neural-process Bradley-Terry models.
+
+Reward of a candidate with feature y in (0, 1), for a user of type z:
+
+    r_0(y) = y below ½, 2 y above        r_1(y) = y below ½, 1 - y above
+
+The types agree on half of all pairs, and a comparison they disagree on tells the type for sure. So
+the best accuracy after k comparisons is 1 - ½ · 2^-(k+1) on pairs drawn anew.
+
+Reference:
+  Kobalczyk et al. 2024, arXiv:2412.13998; kasia-kobalczyk/few-shot-steerable-alignment,
+  data/gen_synthetic_data.py.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metapers.core import masked, task
+from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Scaling, Spec
+from metapers.core.task import Candidates, Choices, Task
+from metapers.core.types import Array, Float, Int, PRNGKey
+from metapers.populations import reward_episodes
+
+NUM_TYPES = 2
+NUM_PUBLISHED = 20_000
+PUBLISHED_SHARES = (0.8, 0.1, 0.1)  # of SPLITS
+HISTORIES_OF_STREAM = 1000  # of an endless stream, for `prepare`
+# Powers of two: scaling a fresh y and back rounds nothing, so that rewards are the same to the bit.
+CENTRE, SCALE = 0.5, 0.25
+LEAST_PROBABILITY = 2.0**-24  # of float32: rounding may break a near-tie otherwise
+
+
+class Pairs(NamedTuple):
+  """Pairs of a split, y: [P, 2], and what each type chose of them, choice: [P, Z] in {0, 1}."""
+
+  y: Float[Array, 'P 2']
+  choice: Int[Array, 'P Z']
+
+
+def rewards(y: Float[Array, '*batch']) -> Float[Array, '*batch 2']:
+  """Returns r_z(y) of both types, in (0, 2)."""
+  low = y < 0.5
+  return jnp.stack([jnp.where(low, y, 2 * y), jnp.where(low, y, 1 - y)], -1)
+
+
+def published_pairs() -> dict[str, Pairs]:
+  """Draws the published pairs as their script does: 16,039 / 2,025 / 1,936 of the splits."""
+  rng = np.random.RandomState(0)
+  y = rng.rand(NUM_PUBLISHED, 2)
+  choices = []
+  for high in (2 * y, 1 - y):
+    first, second = np.where(y < 0.5, y, high).astype(np.float32).T
+    choice = (second > first).astype(np.int32)
+    choice[second == first] = rng.randint(0, 2, np.sum(second == first))
+    choices.append(choice)
+  split = rng.choice(len(SPLITS), NUM_PUBLISHED, p=PUBLISHED_SHARES)
+  y, choice = y.astype(np.float32), np.stack(choices, -1)
+  return {
+    name: Pairs(jnp.asarray(y[split == index]), jnp.asarray(choice[split == index]))
+    for index, name in enumerate(SPLITS)
+  }
+
+
+def fresh_pairs(key: PRNGKey, num_pairs: int) -> Pairs:
+  """Draws pairs anew, y ~ U(0, 1); the first of two equal rewards is chosen (2⁻²² of pairs)."""
+  y = jax.random.uniform(key, (num_pairs, 2))
+  return Pairs(y, jnp.argmax(rewards(y), 1))
+
+
+def check(pairs: str, sizes: Sequence[int], **counts: int) -> None:
+  """Refuses what no episode can be drawn from.
+
+  Args:
+    pairs: as in `np_btl`.
+    sizes: how many pairs each split holds; none where they are drawn anew.
+    **counts: options of `np_btl`.
+
+  Raises:
+    ValueError: naming the option, what was given and what would do.
+  """
+  if pairs not in ('fresh', 'published'):
+    raise ValueError(f"pairs must be 'fresh' or 'published', got {pairs!r}")
+  for name, count in counts.items():
+    least = 0 if name == 'num_users' else 1
+    if count < least:
+      raise ValueError(f'{name} must be at least {least}, got {count}')
+  wanted = counts['num_support'] + counts['num_query']
+  if sizes and wanted > min(sizes):
+    raise ValueError(
+      f'num_support + num_query = {wanted} distinct pairs asked for, of {min(sizes)} published '
+      "ones of a split; ask for fewer, or for pairs='fresh'"
+    )
+
+
+def episode(pairs: Pairs, user: Int[Array, ''], num_support: int, known: Int[Array, '']) -> Task:
+  """Shows some pairs to a user: the first `num_support` are adapted to, the rest judged.
+
+  Args:
+    pairs: of one episode.
+    user: number whose parity is the type.
+    num_support: static.
+    known: the user's row among the known ones.
+  """
+  features = (pairs.y[..., None] - CENTRE) / SCALE  # [N, K, 1]
+  mask = jnp.ones(pairs.y.shape, bool)
+  everything = Choices(Candidates(features, mask), pairs.choice[:, user % NUM_TYPES], mask[:, 0])
+  order = jnp.arange(len(mask))
+  support, query = (
+    task.take(everything, part) for part in (order[:num_support], order[num_support:])
+  )
+  return Task(support, query, known, jnp.zeros((0,)))
+
+
+def np_btl(
+  *,
+  pairs: str = 'fresh',
+  num_support: int = 10,
+  num_query: int = 20,
+  num_users: int = 0,
+  num_held_out: int = 1000,
+  seed: int = 0,
+) -> Population:
+  """Makes the population of the paper's synthetic experiment; users of even number are of type 0.
+
+  The pairs of an episode are distinct: none that is judged was adapted to.
+
+  Args:
+    pairs: 'fresh' draws every pair anew; 'published' draws an episode of a split from that split's
+      part of the 20,000 pairs that the paper's script writes.
+    num_support: comparisons to adapt to; 10 at most in the paper.
+    num_query: comparisons to be judged on.
+    num_users: U known train users, each of whose episodes has pairs of its own; 0 for a stream of
+      users without end.
+    num_held_out: users of each of the validation and test splits.
+    seed: of the fixed episodes.
+
+  Returns:
+    Population without `Truth`; `exact` says what could be known.
+
+  Raises:
+    ValueError: naming the option, what was given and what would do.
+  """
+  arrays = published_pairs() if pairs == 'published' else {}
+  check(
+    pairs,
+    [len(part.y) for part in arrays.values()],
+    num_support=num_support,
+    num_query=num_query,
+    num_users=num_users,
+    num_held_out=num_held_out,
+  )
+  num_pairs = num_support + num_query
+
+  def draw(arrays, user, key, split):
+    if arrays:
+      chosen = reward_episodes.draw_distinct(key, len(arrays[split].y), num_pairs)
+      drawn = task.take(arrays[split], chosen)
+    else:
+      drawn = fresh_pairs(key, num_pairs)
+    is_known = split == 'train' and num_users > 0
+    known = user if is_known else jnp.full_like(user, num_users)
+    return episode(drawn, user, num_support, known), None
+
+  def sample_episode(arrays, key, split):
+    key_user, key_pairs = jax.random.split(key)
+    user = jax.random.randint(key_user, (), 0, num_users or NUM_TYPES)
+    return draw(arrays, user, key_pairs, split)
+
+  def episode_of(arrays, user, split):
+    key = jax.random.fold_in(jax.random.key(FIXED_EPISODES), seed)
+    key = jax.random.fold_in(jax.random.fold_in(key, SPLITS.index(split)), user)
+    return draw(arrays, jnp.asarray(user), key, split)
+
+  def histories(arrays):
+    def history(user):
+      seen, _ = episode_of(arrays, user, 'train')
+      return task.concat(seen.support, seen.query)
+
+    return jax.vmap(history)(jnp.arange(num_users or HISTORIES_OF_STREAM))
+
+  held_out: dict[str, int] = dict.fromkeys(SPLITS[1:], num_held_out)
+  spec = Spec(1, 2, num_support, num_query, num_users, 0, held_out)
+  record: dict[str, str | float] = {
+    'source': 'NP-BTL generator (synthetic)',
+    'pairs': pairs,
+    'seed': seed,
+  }
+  scaling = Scaling(np.full(1, CENTRE, np.float32), np.full(1, SCALE, np.float32))
+  return Population(arrays, sample_episode, episode_of, histories, spec, record, scaling)
+
+
+def answers(candidates: Candidates) -> Float[Array, '*T N K Z']:
+  """Returns the probability that a user of each type picks each candidate; ties are shared."""
+  y = task.fill_masked(candidates).features[..., 0] * SCALE + CENTRE
+  value = jnp.where(candidates.mask[..., None], rewards(y), -jnp.inf)
+  best = candidates.mask[..., None] & (value >= jnp.max(value, -2, keepdims=True))
+  return best / jnp.maximum(best.sum(-2, keepdims=True), 1)
+
+
+def exact(tasks: Task, shots: Sequence[int]) -> Float[Array, 'L T N K']:
+  """Predicts with the posterior over the two types after k comparisons, from a uniform prior.
+
+      P(choice | D_k) = Σ_z P(z | D_k) P(choice | z),   P(z | D_k) ∝ Π_{i ≤ k} P(choice_i | z)
+
+  No learner can do better. A comparison that neither type would make says nothing.
+
+  Args:
+    tasks: T users of `np_btl`, [T, ...].
+    shots: L numbers of comparisons; the first k real ones count.
+
+  Returns:
+    Log-probabilities [L, T, N, K] in nats; masked candidates get the dtype's minimum.
+  """
+  support, query = tasks.support, tasks.query.candidates
+  picked = task.chosen_mask(support)[..., None]
+  likelihood = jnp.sum(jnp.where(picked, answers(support.candidates), 0.0), -2)  # [T, N, Z]
+  evidence = jnp.log(jnp.maximum(likelihood, LEAST_PROBABILITY))
+  seen = jnp.stack([task.with_shots(support, k).mask for k in shots])  # [L, T, N]
+  total = jnp.sum(jnp.where(seen[..., None], evidence[None], 0.0), -2)
+  probability = jnp.einsum('ltz,tnkz->ltnk', jax.nn.softmax(total, -1), answers(query))
+  log_p = jnp.log(jnp.maximum(probability, LEAST_PROBABILITY))
+  return masked.fill(
+    log_p, jnp.broadcast_to(query.mask, log_p.shape), float(jnp.finfo(log_p.dtype).min)
+  )
