@@ -13,9 +13,9 @@ from metapers import learners
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population, Spec
 from metapers.data import comparisons, feature_store, synthetic
+from metapers.populations import np_btl, toy
 from metapers.populations import people as people_population
 from metapers.populations import reward_ensemble as ensemble
-from metapers.populations import toy
 
 
 def reward_ensemble(
@@ -63,6 +63,7 @@ POPULATIONS: dict[str, tuple[Callable[..., Population], tuple[Callable, ...]]] =
   'reward_ensemble': (reward_ensemble, (ensemble.reward_ensemble,)),
   'people': (people, (comparisons.load_comparisons, people_population.people)),
   'two_tastes': (toy.two_tastes, ()),
+  'np_btl': (np_btl.np_btl, ()),
 }
 
 # Filled in from the population, never from a config.

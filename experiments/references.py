@@ -11,10 +11,10 @@ from experiments.settings import Setting
 from metapers.core.population import Population
 from metapers.core.task import Truth
 from metapers.data import ridge
-from metapers.evaluation import ceiling, streams
+from metapers.evaluation import adaptation, ceiling, streams
 from metapers.evaluation.evidence import Condition
 from metapers.evaluation.predictions import Predictions
-from metapers.populations import simulated_users
+from metapers.populations import np_btl, simulated_users
 from metapers.populations.simulated_users import Exclusion
 
 Make = Callable[[Setting], Predictions]
@@ -34,6 +34,8 @@ def table(config: Config, setting: Setting) -> dict[str, Make]:
   Raises:
     ValueError: for a mixture on the features track, or one of something else than conditions.
   """
+  if config.population.name == 'np_btl':
+    return {'bayes': np_btl_exact}
   if setting.truth is None:
     return {}
   known = conditions(setting.populations[0])
@@ -164,6 +166,13 @@ def bayes_seen(config: Config, setting: Setting) -> Predictions:
       slate_rewards=jnp.delete(truth.slate_rewards, index, -1),
     )
   return bayes(config, setting, conditions(build.population(config)), truth)
+
+
+def np_btl_exact(setting: Setting) -> Predictions:
+  """Predicts with the exact posterior over the two types of NP-BTL's users."""
+  slates = adaptation.no_slates(setting.tasks).mask
+  scores = jnp.zeros((len(setting.shots), *slates.shape))
+  return Predictions(np_btl.exact(setting.tasks, setting.shots), scores)
 
 
 def oracle_features(setting: Setting, known: Condition) -> Predictions:

@@ -98,7 +98,11 @@ def table(
 
 
 def of_protocol(
-  name: str, learners: Mapping[str, Mapping[str, Any]], argument: str | None
+  name: str,
+  learners: Mapping[str, Mapping[str, Any]],
+  argument: str | None,
+  *,
+  in_quick: tuple[str, ...] = ('cnp', 'bayes_head', 'pooled'),
 ) -> Config:
   """Makes the table of a protocol, or with `learner=NAME` in the argument one run of it.
 
@@ -106,8 +110,11 @@ def of_protocol(
     name: a key of `protocols.PROTOCOLS`.
     learners: as in `table`.
     argument: what follows the colon of `--config`.
+    in_quick: the learners of the quick variant.
   """
   given = parse(argument, quick=False, learner='')
+  if given['quick'] and not given['learner']:
+    learners = {name: learners[name] for name in in_quick}
   protocol = protocols.PROTOCOLS[name]
   options = {**protocol.options, **(protocol.quick if given['quick'] else {})}
   config = base(build.population_config(protocol.population, **options))
@@ -193,7 +200,8 @@ def update(part: str, fields: Config, changes: Mapping[str, Any]) -> None:
   if unknown:
     raise ValueError(f'{part} takes no {", ".join(unknown)}; it takes {", ".join(fields)}')
   for name, value in changes.items():
-    if is_text(fields[name]) != is_text(value) and fields[name] is not None:
+    is_free = fields[name] is None or name == 'shots'  # which are 'uniform' or a number
+    if not is_free and is_text(fields[name]) != is_text(value):
       raise ValueError(f'{part}.{name} is like {fields[name]!r}, got {value!r}')
   with fields.ignore_type():  # one number, or several of it
     fields.update(changes)

@@ -17,4 +17,4 @@ LEARNERS = base.six()
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  return base.of_protocol('metapers', LEARNERS, argument)
+  return base.of_protocol('metapers', LEARNERS, argument, in_quick=tuple(LEARNERS))

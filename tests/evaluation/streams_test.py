@@ -1,0 +1,106 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_store import small_population
+
+from metapers.core import choice_model, meta_learner, task
+from metapers.evaluation import adaptation, ceiling, estimates, streams
+
+TURNS, USERS = 6, 5
+
+
+def counting():
+  """A learner that picks the first candidate's first feature times what it has seen."""
+
+  def adapt(params, support, context, key):
+    del params, context, key
+    return jnp.sum(support.mask).astype(jnp.float32)
+
+  def score(params, user_state, candidates):
+    del params
+    return candidates.features[..., 0] * (1 - 2 * (user_state % 2))
+
+  return meta_learner.from_adapt_score(lambda key: {}, adapt, score)
+
+
+def stream(change_at=0):
+  population = small_population(num_support=TURNS, num_slates=TURNS)
+  tasks, truth = adaptation.episodes(population, split='test', num_users=USERS)
+  return tasks, truth, *streams.as_stream(tasks, truth, change_at)
+
+
+def predict(tasks, truth, window=0):
+  made = adaptation.evaluate(
+    counting(), {}, tasks, truth, shots=range(TURNS), window=window, key=jax.random.key(0)
+  )
+  return streams.by_turn(made)
+
+
+def test_each_turn_is_predicted_from_the_turns_before():
+  tasks, truth, streamed, judged = stream()
+  made = predict(streamed, judged)
+  assert made.log_probs.shape == (1, USERS, TURNS, 2)
+  sign = np.array([1, -1, 1, -1, 1, -1])[None, :, None]  # of 0, 1, 2, ... comparisons seen
+  expected = choice_model.log_probs(
+    jnp.asarray(tasks.support.candidates.features[..., 0] * sign), tasks.support.candidates.mask
+  )
+  np.testing.assert_allclose(made.log_probs[0], expected, rtol=1e-5)
+  np.testing.assert_allclose(made.slate_scores[0], truth.slate.features[..., 0] * sign, rtol=1e-5)
+
+
+def test_a_window_forgets_what_is_older():
+  tasks, _, _, _ = stream()
+  kept = task.latest(tasks.support, 5, 2)
+  np.testing.assert_array_equal(kept.mask, np.tile([0, 0, 0, 1, 1, 0], (USERS, 1)).astype(bool))
+  np.testing.assert_array_equal(
+    task.latest(tasks.support, 4, 0).mask, task.with_shots(tasks.support, 4).mask
+  )
+  _, _, streamed, judged = stream()
+  made = predict(streamed, judged, window=1)
+  one_seen = np.array([1, -1, -1, -1, -1, -1])[None, :, None]
+  np.testing.assert_allclose(made.slate_scores[0], judged.slate.features[..., 0] * one_seen)
+
+
+def test_changed_tastes_are_the_next_users():
+  tasks, truth, streamed, judged = stream(change_at=4)
+  utilities = np.einsum('tneb,tb->tne', judged.query_rewards, judged.weights)
+  np.testing.assert_array_equal(utilities[..., :2].argmax(-1), streamed.query.choice)
+  other = np.roll(np.arange(USERS), -1)
+  np.testing.assert_array_equal(
+    streamed.support.candidates.features[:, 4:], tasks.support.candidates.features[other, 4:]
+  )
+  np.testing.assert_array_equal(judged.slate_prompts[:, :4], truth.slate_prompts[:, :4])
+  slates = np.einsum('tmrb,tb->tmr', judged.slate_rewards, judged.weights)
+  own = np.einsum('tmrb,tb->tmr', truth.slate_rewards, truth.weights)
+  np.testing.assert_allclose(slates[:, :4], own[:, :4], rtol=1e-5)
+  np.testing.assert_allclose(slates[:, 4:], own[other, 4:], rtol=1e-5)
+
+
+def test_the_oracle_has_no_regret_and_numbers_are_of_the_turns_listed():
+  _, _, streamed, judged = stream(change_at=3)
+  judge = estimates.judge(streamed, judged, num_resamples=10)
+  perfect = ceiling.oracle(streamed, judged, num_rows=1)
+  found = streams.estimate(judge, perfect, (2, 6))
+  assert found['turn_accuracy'].shape == (11, 2)
+  np.testing.assert_allclose(found['turn_accuracy'], 1)
+  np.testing.assert_allclose(found['cumulative_regret'], 0, atol=1e-5)
+
+  made = predict(streamed, judged)
+  found = streams.estimate(judge, made, (2, 6))
+  hits = np.asarray(choice_model.correct(made.log_probs[0], streamed.query))
+  np.testing.assert_allclose(found['turn_accuracy'][0], [hits[:, :2].mean(), hits[:, 2:].mean()])
+  slates = np.einsum('tmrb,tb->tmr', judged.slate_rewards, judged.weights)
+  slates = np.where(judged.slate.mask, slates, -np.inf)
+  scores = np.where(judged.slate.mask, made.slate_scores[0], -np.inf)
+  picked = np.take_along_axis(slates, scores.argmax(-1)[..., None], -1)[..., 0]
+  lost = (slates.max(-1) - picked).sum(1).mean()
+  np.testing.assert_allclose(found['cumulative_regret'][0, 1], lost, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('slates', 'change_at'), [(4, 0), (TURNS, TURNS), (TURNS, -1)])
+def test_streams_that_cannot_be_are_refused(slates, change_at):
+  population = small_population(num_support=TURNS, num_slates=slates)
+  tasks, truth = adaptation.episodes(population, split='test', num_users=USERS)
+  with pytest.raises(ValueError, match='change_at'):
+    streams.as_stream(tasks, truth, change_at)
