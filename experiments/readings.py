@@ -7,6 +7,7 @@ from experiments import price_readings, reading_tables, user_readings
 from experiments.price_readings import Texts
 from experiments.reading_tables import FLOOR, BySeed, Part, Subject
 from experiments.settings import Setting
+from metapers.core.population import Population
 from metapers.evaluation import estimates, flips, tables
 from metapers.evaluation.costs import Costs
 from metapers.evaluation.estimates import Estimates
@@ -17,19 +18,20 @@ SURENESS = (
   'accuracy', 'nll', 'confidence', 'ece', 'selective_accuracy_80', 'selective_accuracy_50',
   'accuracy_worst_decile',
 )  # fmt: skip
-FLIPPED = ', labels flipped'
 
 
 class Extras(NamedTuple):
   """What a reading may be given besides predictions; what is missing is left out.
 
-  flipped: learner -> seed -> predictions for `flipped(setting)`. costs: learner -> its costs.
-  texts: of the store.
+  flipped: learner -> seed -> predictions after adapting to flipped labels. costs: learner -> its
+  costs. texts: of the store. trained_on: the population whose users learners have seen; by default
+  the setting's own.
   """
 
   flipped: BySeed | None = None
   costs: Mapping[str, Costs] | None = None
   texts: Texts | None = None
+  trained_on: Population | None = None
 
 
 NOTHING = Extras()
@@ -40,13 +42,6 @@ class Reading(NamedTuple):
 
   section: Section
   rows: list[Row]
-
-
-def flipped(setting: Setting) -> Setting:
-  """Returns the same users with every support label flipped, under a name of its own."""
-  tasks = flips.flipped(setting.tasks)
-  name, title = f'{setting.name}-flipped', setting.title + FLIPPED
-  return setting._replace(name=name, title=title, tasks=tasks)
 
 
 def read(
@@ -67,17 +62,18 @@ def read(
     shots: at which tables stand that do not run over shots; the most evaluated by default.
 
   Raises:
-    ValueError: for a number of shots that was not evaluated.
+    ValueError: for a number of shots that was not evaluated, or predictions at other ones.
   """
+  check_rows(setting, predictions)
   at = setting.shots.index(max(setting.shots) if shots is None else checked(shots, setting))
   judged = reading_tables.judged(setting, predictions) if judged is None else judged
   subject = Subject(setting, predictions, judged, at)
   parts = [sureness(subject), share_of_room(subject), flip_rates(subject, extras.flipped)]
   if setting.truth is None:
-    parts.append(Part(('Of real people nobody knows the weights: no groups and no tax.',)))
+    parts.append(Part(('Of these users nobody knows the weights: no groups and no tax.',)))
   else:
     parts += [
-      user_readings.read(subject, setting.truth),
+      user_readings.read(subject, setting.truth, extras.trained_on or setting.populations[0]),
       price_readings.taxes(subject, setting.truth, extras.texts),
     ]
   parts.append(price_readings.costs(extras.costs))
@@ -87,6 +83,21 @@ def read(
     tables=[table for part in parts for table in part.tables],
   )
   return Reading(section, [row for part in parts for row in part.rows])
+
+
+def check_rows(setting: Setting, predictions: BySeed) -> None:
+  """Refuses predictions that are not one for each number of shots, such as those of a stream.
+
+  Raises:
+    ValueError: naming the learner.
+  """
+  for name, by_seed in predictions.items():
+    rows = {len(made.log_probs) for made in by_seed.values()}
+    if rows != {len(setting.shots)}:
+      raise ValueError(
+        f'{name} predicts at {sorted(rows)} numbers of shots, {setting.title} has '
+        f'{len(setting.shots)}; streams are read by turn, not here'
+      )
 
 
 def checked(shots: int, setting: Setting) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments import reading_tables
 from experiments.reading_tables import FLOOR, Part, Subject
+from metapers.core.population import Population
 from metapers.core.task import Truth
 from metapers.core.types import Array, Float
 from metapers.evaluation import bootstrap, disagreement, groups
@@ -23,9 +24,15 @@ DISTANCE = 'share of random comparisons on which the nearest of {:,} seen users 
 L1 = 'L1 distance of the weights to those of the nearest of {:,} seen users, at most 2'
 
 
-def read(subject: Subject, truth: Truth) -> Part:
-  """Reads how new users are, and results by distance to the seen ones and by entropy of weights."""
-  weights, seen = truth.weights, seen_weights(subject)
+def read(subject: Subject, truth: Truth, trained_on: Population) -> Part:
+  """Reads how new users are, and results by distance to the seen ones and by entropy of weights.
+
+  Args:
+    subject: of simulated users.
+    truth: of the same.
+    trained_on: whose train users are the seen ones.
+  """
+  weights, seen = truth.weights, seen_weights(trained_on)
   pairs = random_pairs(subject)
   contrasts = jnp.asarray(pairs.contrasts)
   nearest = np.asarray(disagreement.nearest_disagreement(weights, seen, contrasts))
@@ -46,10 +53,9 @@ def read(subject: Subject, truth: Truth) -> Part:
   )
 
 
-def seen_weights(subject: Subject) -> Float[Array, 'U B']:
+def seen_weights(trained_on: Population) -> Float[Array, 'U B']:
   """Returns the weights of the users of training, or of a sample of an endless stream."""
-  population = subject.setting.populations[0]
-  return population.arrays.users['train'].weights[: population.spec.num_users or SAMPLE_OF_STREAM]
+  return trained_on.arrays.users['train'].weights[: trained_on.spec.num_users or SAMPLE_OF_STREAM]
 
 
 def random_pairs(subject: Subject) -> Pairs:
@@ -77,7 +83,7 @@ def population(
     'contested_judged': disagreement.contested(draws, truth.weights, judged),
     'nearest_disagreement_mean': groups.user_mean(draws, nearest),
     'nearest_disagreement_median': groups.user_median(draws, nearest),
-    'nearest_disagreement_none': groups.user_mean(draws, np.float32(nearest == 0)),
+    'nearest_disagreement_none': groups.user_mean(draws, (nearest == 0).astype(np.float32)),
     'nearest_l1_median': groups.user_median(draws, l1),
   }
   return {name: samples[:, None] for name, samples in found.items()}

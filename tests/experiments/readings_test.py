@@ -178,10 +178,20 @@ def test_a_number_of_shots_that_was_not_evaluated_is_refused(setting, prediction
     readings.read(setting, predictions, shots=3)
 
 
-def test_the_flipped_setting_has_a_name_of_its_own(setting):
-  other = readings.flipped(setting)
-  assert other.name == 'default-flipped'
-  assert (other.tasks.support.choice != setting.tasks.support.choice).all()
+def test_predictions_at_other_numbers_of_shots_are_refused(setting, predictions):
+  cut = {'pooled': {'0': jax.tree.map(lambda x: x[:1], predictions['pooled']['0'])}}
+  with pytest.raises(ValueError, match=r'pooled predicts at \[1\] numbers of shots'):
+    readings.read(setting, cut)
+
+
+def test_users_that_were_trained_on_are_at_no_distance(setting, predictions):
+  population = setting.populations[0]
+  users = {**population.arrays.users, 'train': population.arrays.users['test']}
+  seen = population._replace(arrays=population.arrays._replace(users=users))
+  reading = readings.read(setting, predictions, extras=Extras(trained_on=seen))
+  assert value(reading, '', 'nearest_disagreement_mean', '') == 0
+  assert value(reading, '', 'nearest_disagreement_none', '') == 1
+  assert value(reading, '', 'nearest_l1_median', '') < 1e-6
 
 
 def test_texts_give_lengths_of_the_responses_shown_and_subsets(tmp_path):
