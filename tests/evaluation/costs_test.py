@@ -46,11 +46,12 @@ def test_much_more_work_takes_several_times_as_long():
   assert 3 * few.microseconds < many.microseconds
 
 
-def test_the_time_is_per_user_and_not_of_the_compilation():
-  one, eight = (measure(learner_of(300), batch_size=size, num_calls=3) for size in (1, 8))
-  assert (one.batch_size, eight.batch_size) == (1, 8)
-  assert eight.microseconds < 3 * one.microseconds
-  assert measure(learner_of(1), num_calls=5).microseconds < 5_000  # compiling takes far longer
+def test_the_time_is_the_median_call_shared_by_the_users_of_the_batch(monkeypatch):
+  seconds = iter([0.004, 5.0, 0.001])
+  monkeypatch.setattr(costs, 'time_once', lambda *arguments: next(seconds))
+  found = measure(learner_of(0), batch_size=2, num_calls=3)
+  assert found.batch_size == 2
+  assert found.microseconds == pytest.approx(2000)
 
 
 def test_nothing_to_time_is_refused():
