@@ -185,7 +185,7 @@ def np_btl(
   held_out: dict[str, int] = dict.fromkeys(SPLITS[1:], num_held_out)
   spec = Spec(1, 2, num_support, num_query, num_users, 0, held_out)
   record: dict[str, str | float] = {
-    'source': 'NP-BTL generator (synthetic)',
+    'source': f'NP-BTL generator (synthetic), {pairs} pairs',
     'pairs': pairs,
     'seed': seed,
   }
