@@ -5,14 +5,17 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metapers import learners
 from metapers.core import choice_model, task
 from metapers.core.task import Candidates, Choices, Task
 from metapers.evaluation import adaptation
 from metapers.populations import np_btl
+from metapers.training import loop, meta_training
 
 SHOTS = (0, 1, 3, 5, 10)
 NUM_USERS = 4000
@@ -209,3 +212,22 @@ def test_known_users_have_their_row_and_new_ones_none():
 def test_options_that_do_not_fit_are_refused(options, match):
   with pytest.raises(ValueError, match=match):
     np_btl.np_btl(**options)
+
+
+def test_a_neural_process_comes_within_half_a_point_of_exact():
+  population = np_btl.np_btl(num_held_out=NUM_USERS)
+  learner = learners.make('cnp', num_features=1, hidden=64, width=16)
+  trained = meta_training.meta_train(
+    learner, population, optax.adam(optax.cosine_decay_schedule(3e-3, 500)),
+    plan=loop.Plan(num_steps=500), name='cnp', progress=False,
+  )  # fmt: skip
+  tasks = episodes_of_test('fresh')
+  made = adaptation.evaluate(
+    learner, trained.params, tasks, shots=SHOTS, chunk_size=256, key=jax.random.key(0)
+  )
+  for ours, best in zip(made.log_probs, np_btl.exact(tasks, SHOTS)):
+    gap = (
+      choice_model.correct(best, tasks.query).mean()
+      - choice_model.correct(ours, tasks.query).mean()
+    )
+    assert gap < 0.005
