@@ -55,6 +55,7 @@ setuptools.setup(
   license_files=['LICENSE'],
   python_requires='>=3.11',
   packages=setuptools.find_namespace_packages(include=['metapers', 'metapers.*']),
+  package_data={'': ['*.json', '*.npz']},  # metapers/pretrained
   install_requires=REQUIRED,
   extras_require=EXTRAS,
 )

@@ -27,6 +27,7 @@ def write(
     The folder of the export.
   """
   record, part = population.record, config.training
+  synthetic = 'synthetic ' if str(record['source']).startswith('synthetic') else ''
   names = str(record.get('reward_models', '')) if record.get('track') == 'scores' else ''
   export = exports.Export(
     learner=config.learner.name,
@@ -37,8 +38,8 @@ def write(
     feature_names=tuple(filter(None, names.split(', '))),
     trained_on=record,
     about=(
-      f'{config.learner.name}, {part.num_steps} steps of {part.batch_size} users: '
-      f'{record["source"]}'
+      f'{config.learner.name} trained on {synthetic}users for {part.num_steps} steps of '
+      f'{part.batch_size}; {record["source"]}'
     ),
   )
   return exports.write(pathlib.Path(workdir) / exports.FOLDER, export)

@@ -11,6 +11,7 @@ known of a person is a function of the comparisons kept, the last `capacity` of 
 click costs the same forever and forgetting one leaves nothing of it.
 """
 
+import functools
 import math
 import os
 import pathlib
@@ -194,7 +195,8 @@ class Personalizer:
     size = min(serving.power_of_two(longest), self.capacity) if many else self.capacity
     kept = profiles.newest(history, size)
     support = serving.Support(kept.features, kept.shown, kept.choice)
-    return Profile(kept, self._each(self._ask.adapt, support, many), self._model)
+    adapt = functools.partial(serving.adapt, self._ask, self._params)
+    return Profile(kept, _for_one_or_many(adapt, support, many), self._model)
 
   def _answer(self, function: Callable, profile: Profile, features: np.ndarray) -> np.ndarray:
     """Asks [*U, *N, K, D] of a profile: [*U, *N, ...]; N is padded, so that few shapes compile."""
@@ -210,12 +212,17 @@ class Personalizer:
     count = math.prod(middle)
     padded = np.zeros((*people, serving.power_of_two(count), *features.shape[-2:]), np.float32)
     padded[..., :count, :, :] = scaled.reshape(*people, count, *features.shape[-2:])
-    answer = self._each(function, (profile.user_state, padded), many)
+    each = functools.partial(serving.each, function, self._params)
+    answer = _for_one_or_many(each, (profile.user_state, padded), many)
     answer = answer.take(np.arange(count), axis=many)
+    if not np.isfinite(answer).all():
+      raise ValueError(
+        'the learner has no finite answer: the features lie too far from those of training'
+      )
     return answer.reshape(*people, *middle, *answer.shape[many + 1 :])
 
-  def _each(self, function: Callable, person: PyTree, many: int) -> PyTree:
-    if many:
-      return serving.each(function, self._params, person)
-    alone = jax.tree.map(lambda x: x[None], person)
-    return jax.tree.map(lambda x: x[0], serving.each(function, self._params, alone))
+
+def _for_one_or_many(function: Callable, person: PyTree, many: int) -> PyTree:
+  if many:
+    return function(person)
+  return jax.tree.map(lambda x: x[0], function(jax.tree.map(lambda x: x[None], person)))

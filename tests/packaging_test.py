@@ -16,13 +16,18 @@ def test_the_wheel_imports_outside_the_clone(tmp_path):
   subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
   wheel = next(tmp_path.glob('*.whl'))
   with zipfile.ZipFile(wheel) as archive:
-    packed = {name for name in archive.namelist() if name.endswith('.py')}
+    packed = {name for name in archive.namelist() if name.startswith('metapers/')}
     archive.extractall(tmp_path / 'site')
-  here = {str(path.relative_to(ROOT)) for path in (ROOT / 'metapers').rglob('*.py')}
+  here = {
+    str(path.relative_to(ROOT))
+    for kind in ('*.py', '*.json', '*.npz')
+    for path in (ROOT / 'metapers').rglob(kind)
+  }
   assert packed == here
   code = (
     'import metapers, metapers.learners, metapers.training.meta_training, '
-    'metapers.evaluation.ceiling, metapers.testing.contract; print(metapers.__file__)'
+    'metapers.evaluation.ceiling, metapers.testing.contract, metapers.personalizer; '
+    'metapers.personalizer.Personalizer.load_pretrained(); print(metapers.__file__)'
   )
   ran = subprocess.run(
     [sys.executable, '-c', code],

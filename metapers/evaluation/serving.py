@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from metapers.core import choice_model, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices
 from metapers.core.types import (
+  Any,
   Array,
   Callable,
   Float,
@@ -34,9 +36,9 @@ class Support(NamedTuple):
   there is no comparison. choice: [N].
   """
 
-  features: PyTree
-  shown: PyTree
-  choice: PyTree
+  features: Any
+  shown: Any
+  choice: Any
 
 
 Asked = tuple[UserState, Float[Array, 'N K D']]
@@ -128,6 +130,38 @@ def with_posterior() -> list[str]:
     learner = make(name, **{size: value for size, value in sizes.items() if size in known})
     found += [name] if num_draws(learner, sizes['num_features']) > 1 else []
   return found
+
+
+def adapt(asked: Questions, params: Params, support: Support) -> UserState:
+  """Adapts to U people; one whose state is not finite is left a stranger, with a warning.
+
+  Gradient descent diverges on features far from all that training saw, and the others of a batch
+  shall not suffer for it.
+
+  Args:
+    asked: see `questions`.
+    params: of the learner.
+    support: with a leading U.
+  """
+  state = each(asked.adapt, params, support)
+  count = support.choice.shape[0]
+  finite = np.ones(count, bool)
+  for leaf in jax.tree.leaves(state):
+    finite &= np.isfinite(leaf).reshape(count, -1).all(-1)
+  if finite.all():
+    return state
+  warnings.warn(
+    f'adapting diverged for {count - finite.sum()} of {count} people, who stay strangers: their '
+    'features lie too far from those of training for this learner',
+    stacklevel=2,
+  )
+  nothing = jax.tree.map(lambda x: np.zeros_like(x[:1]), support)
+  stranger = each(asked.adapt, params, nothing)
+  return jax.tree.map(
+    lambda own, none: np.where(finite.reshape(-1, *[1] * (own.ndim - 1)), own, none),
+    state,
+    stranger,
+  )
 
 
 def each(function: Callable[[Params, PyTree], PyTree], params: Params, people: PyTree) -> PyTree:

@@ -1,0 +1,149 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Adapt to a user
+#
+# A trained learner at work: comparisons of one person in, what they would like out. NumPy in,
+# NumPy out. The model that comes with the package reads a reply as the raw scores of PersonalLLM's
+# ten reward models; it was trained on **synthetic users**.
+
+# %%
+# On Colab: !pip install "metapers @ git+https://github.com/metapers/metapers"
+import pathlib
+import tempfile
+
+import numpy as np
+
+from metapers.data import synthetic
+from metapers.io import plots
+from metapers.personalizer import Personalizer, pairs
+
+model = Personalizer.load_pretrained()
+print(model.export.about)
+print(', '.join(model.export.feature_names))
+
+# %% [markdown]
+# ## Somebody to learn
+#
+# Replies to prompts that training never saw, and Ada, who cares for two of the ten reward models.
+
+# %%
+store = synthetic.synthetic_store()
+replies = store.rewards[store.prompt_split == 2]  # [P, 8, 10] raw scores of test prompts
+weights = {'oasst_deberta_v3': 0.7, 'mistral_ray': 0.3}
+ada_wants = np.array([weights.get(name, 0.0) for name in store.reward_models])
+
+
+def utility(raw, taste):
+  """What a taste [..., 10] makes of raw scores."""
+  return np.sum((raw - store.mean) / store.std * taste, -1)
+
+
+def answer(question, taste):
+  """Puts the preferred one of two [..., 2, 10] first."""
+  best = np.argmax(utility(question, taste[..., None, :]), -1)
+  order = np.stack([best, 1 - best], -1)[..., None]
+  return np.moveaxis(np.take_along_axis(question, order, -2), -2, 0)
+
+
+# %% [markdown]
+# ## Ten lines
+#
+# `ask` finds the question whose answer would tell most; `update` adds a click; `best_of` picks.
+
+# %%
+ada = model.adapt()  # a stranger: what most people like
+for click in range(8):
+  pool = replies[100 * click : 100 * (click + 1), :2]  # [100, 2, 10]
+  question = pool[model.ask(ada, pool)]
+  ada = model.update(ada, pairs(*answer(question, ada_wants), ids=click))
+
+candidates = replies[900]  # [8, 10]
+print('picked', model.best_of(ada, candidates), 'scores', model.score(ada, candidates).round(1))
+print('Ada would pick', np.argmax(utility(candidates, ada_wants)))
+print('a stranger is shown', model.best_of(model.adapt(), candidates))
+
+# %% [markdown]
+# The chance that one reply is preferred to another, and how far that chance itself is unknown:
+
+# %%
+a, b = candidates[0], candidates[1]
+for name, profile in (('stranger', model.adapt()), ('Ada', ada)):
+  chance, doubt = model.probability(profile, a, b), model.uncertainty(profile, a, b)
+  print(f'{name}: {chance:.2f} ± {doubt:.2f}')
+
+# %% [markdown]
+# ## Kept, and forgotten
+#
+# A profile is a small file without pickles. Forgetting a comparison is exact: the profile is bit
+# for bit that of somebody who never gave it.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+  path = model.save(ada, pathlib.Path(folder) / 'ada.npz')
+  print(path.stat().st_size, 'bytes')
+  ada = model.load(path)
+
+without_last = model.forget(ada, 7)
+print('kept', without_last.history.ids[:8], 'of', ada.history.ids[:8])
+again = model.update(without_last, pairs(*answer(question, ada_wants), ids=7))
+assert np.array_equal(again.user_state, ada.user_state.mean)
+
+# %% [markdown]
+# ## How much is known after how many comparisons?
+#
+# Three hundred people at once, each with 50 unseen questions to be judged on: told random
+# comparisons, or those that `ask` chose among 20 random ones.
+
+# %%
+rng = np.random.default_rng(0)
+tastes = rng.dirichlet(np.full(10, 0.05), size=300)
+
+
+def questions(count):
+  """Draws random pairs of replies for everyone: [300, count, 2, 10]."""
+  prompts = rng.integers(len(replies), size=(300, count, 1))
+  return replies[prompts, rng.permuted(np.tile(np.arange(8), (300, count, 1)), axis=-1)[..., :2]]
+
+
+liked, other = answer(questions(50), tastes[:, None])
+
+
+def accuracy(people):
+  """Returns the mean over people, and half of its 95 % interval."""
+  each = (model.probability(people, liked, other) > 0.5).mean(-1)
+  return each.mean(), 1.96 * each.std() / np.sqrt(len(each))
+
+
+# %%
+chosen_by = {
+  'ask': lambda people, pool: model.ask(people, pool),
+  'random': lambda people, pool: np.zeros(300, int),
+}
+curves = []
+for name, choose in chosen_by.items():
+  people = model.adapt(pairs(*np.zeros((2, 300, 0, 10))))
+  reached = [accuracy(people)]
+  for _ in range(16):
+    pool = questions(20)
+    asked = pool[np.arange(300), choose(people, pool)][:, None]  # [300, 1, 2, 10]
+    people = model.update(people, pairs(*answer(asked, tastes[:, None])))
+    reached.append(accuracy(people))
+  mean, half = np.array(reached).T
+  none = np.zeros((0, mean.size))
+  curves.append(plots.Curve(name, 'learner', np.arange(17), mean, mean - half, mean + half, none))
+  print(name, (100 * mean[[0, 1, 2, 4, 8, 16]]).round(1))
+
+# %%
+plots.adaptation(curves, title='The pretrained model on 300 unseen synthetic people (α = 0.05)')
