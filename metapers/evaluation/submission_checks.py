@@ -64,7 +64,7 @@ def _log_probs(condition: str, table: pd.DataFrame, want: Asked) -> Float[np.nda
   total = np.where(mask, p, 0).sum(-1)
   off = mask.any(-1) & ~(np.abs(total - 1) <= TOLERANCE)
   if off.any():
-    at = tuple(np.argwhere(off)[0])
+    at = tuple(np.argwhere(off)[0].tolist())
     raise ValueError(
       f'{_place(condition, CHOICES, want.shots, at)}: probabilities sum to {total[at]:.6g}, not 1'
     )
@@ -73,7 +73,7 @@ def _log_probs(condition: str, table: pd.DataFrame, want: Asked) -> Float[np.nda
   else:
     never = mask & (p <= 0)
     if never.any():
-      at = tuple(np.argwhere(never)[0])
+      at = tuple(np.argwhere(never)[0].tolist())
       raise ValueError(
         f'{_place(condition, CHOICES, want.shots, at)}: probability {p[at]:g}; it must be above 0, '
         'for what is impossible costs infinitely many nats when it happens'
@@ -104,7 +104,7 @@ def _dense(
   wrong[f'{value} is not finite'] = ~np.isfinite(values.reshape(shape))
   for what, there in wrong.items():
     if there.any():
-      at = tuple(np.argwhere(there)[0])
+      at = tuple(np.argwhere(there)[0].tolist())
       raise ValueError(f'{_place(condition, columns, shots, at)} {what}')
   return values.reshape(shape)
 
