@@ -3,8 +3,6 @@
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from matplotlib.figure import Figure
-
 from experiments import commands, references, runs, settings
 from experiments.build import Config
 from experiments.settings import Setting
@@ -15,8 +13,9 @@ from metapers.io import plots, report
 
 COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
 SHOWN = (
-  'accuracy', 'accuracy_noiseless', 'nll', 'ece', 'top1', 'pick_reward', 'regret', 'win_rate',
-  'win_rate_oracle', 'accuracy_worst_decile', 'turn_accuracy', 'cumulative_regret',
+  'accuracy', 'accuracy_noiseless', 'nll', 'ece', 'selective_accuracy_80', 'top1', 'pick_reward',
+  'regret', 'win_rate', 'win_rate_oracle', 'accuracy_worst_decile', 'turn_accuracy',
+  'cumulative_regret',
 )  # fmt: skip
 # What of a population's record stands above its tables; all of it is in the summary below.
 TOLD = (
@@ -86,7 +85,7 @@ def picture(made: Sequence[Row], setting: Setting, path: pathlib.Path) -> pathli
   return plots.save(figure(of_setting(made, setting), setting), path)
 
 
-def figure(own: Sequence[Row], setting: Setting) -> Figure:
+def figure(own: Sequence[Row], setting: Setting) -> plots.figure.Figure:
   """Draws the headline metric of one setting over shots, or over turns."""
   metric = headline(setting)
   return plots.adaptation(

@@ -15,6 +15,7 @@ REFERENCES = (
   'bayes',
   'bayes_mixture',
   'bayes_scores',
+  'bayes_seen',
 )
 BASELINES = ('pooled',)
 UNITS = {'nll': 'nats', 'pick_length': 'words'}  # what else is picked is a reward

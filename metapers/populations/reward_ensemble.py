@@ -182,6 +182,7 @@ def reward_ensemble(
   record = {
     'source': table.source,
     'data': table.manifest_hash,
+    'reward_models': ', '.join(table.reward_models),
     'response_models': ', '.join(table.response_models),
     'track': track,
     'pair_rule': '+'.join(layout.pair_rules),
