@@ -69,16 +69,16 @@ for click in range(8):
   question = pool[model.ask(ada, pool)]
   ada = model.update(ada, pairs(*answer(question, ada_wants), ids=click))
 
-candidates = replies[900]  # [8, 10]
-print('picked', model.best_of(ada, candidates), 'scores', model.score(ada, candidates).round(1))
-print('Ada would pick', np.argmax(utility(candidates, ada_wants)))
-print('a stranger is shown', model.best_of(model.adapt(), candidates))
+unseen = replies[900:]  # [100, 8, 10]
+best = np.argmax(utility(unseen, ada_wants), -1)
+for name, profile in (('a stranger', model.adapt()), ('Ada', ada)):
+  print(name, 'is shown her favourite of eight:', np.mean(model.best_of(profile, unseen) == best))
 
 # %% [markdown]
 # The chance that one reply is preferred to another, and how far that chance itself is unknown:
 
 # %%
-a, b = candidates[0], candidates[1]
+a, b = unseen[0, 0], unseen[0, 4]
 for name, profile in (('stranger', model.adapt()), ('Ada', ada)):
   chance, doubt = model.probability(profile, a, b), model.uncertainty(profile, a, b)
   print(f'{name}: {chance:.2f} ± {doubt:.2f}')
@@ -98,7 +98,7 @@ with tempfile.TemporaryDirectory() as folder:
 without_last = model.forget(ada, 7)
 print('kept', without_last.history.ids[:8], 'of', ada.history.ids[:8])
 again = model.update(without_last, pairs(*answer(question, ada_wants), ids=7))
-assert np.array_equal(again.user_state, ada.user_state.mean)
+assert np.array_equal(again.user_state, ada.user_state)
 
 # %% [markdown]
 # ## How much is known after how many comparisons?
