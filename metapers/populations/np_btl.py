@@ -195,7 +195,7 @@ def np_btl(
 
 def answers(candidates: Candidates) -> Float[Array, '*T N K Z']:
   """Returns the probability that a user of each type picks each candidate; ties are shared."""
-  y = task.fill_masked(candidates).features[..., 0] * SCALE + CENTRE
+  y = candidates.features[..., 0] * SCALE + CENTRE
   value = jnp.where(candidates.mask[..., None], rewards(y), -jnp.inf)
   best = candidates.mask[..., None] & (value >= jnp.max(value, -2, keepdims=True))
   return best / jnp.maximum(best.sum(-2, keepdims=True), 1)
