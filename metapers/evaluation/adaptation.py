@@ -49,8 +49,11 @@ def map_chunks(function: Callable[[Int[Array, '']], PyTree], count: int, chunk_s
   """Maps a function over 0..count-1, at most `chunk_size` at once, in chunks of one size.
 
   `lax.map(batch_size=)` cannot return arrays without elements (a context of width 0), and compiles
-  the function a second time for what is left over.
+  the function a second time for what is left over. One at a time is not vmapped: what the function
+  does under a condition is done only where it holds.
   """
+  if chunk_size == 1:
+    return jax.lax.map(function, jnp.arange(count))
   num_chunks = -(-count // chunk_size)
   size = -(-count // num_chunks)
   index = jnp.minimum(jnp.arange(num_chunks * size), count - 1)

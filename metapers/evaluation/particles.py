@@ -62,14 +62,19 @@ def mean(values: Float[Array, '*N S'], particles: Particles) -> Float[Array, '*N
 
 
 def resample(key: PRNGKey, particles: Particles) -> Particles:
-  """Draws particles by importance, systematically: one random number for all of them."""
-  size = particles.log_importance.size
+  """Draws as many particles by importance, systematically: one random number for all of them."""
+  return pick(particles, jax.random.uniform(key), particles.log_importance.size)
+
+
+def pick(particles: Particles, offset: float | Float[Array, ''], count: int) -> Particles:
+  """Takes the particles at (i + offset) / count, i = 0, 1, ..., of their distribution."""
   edges = jnp.cumsum(shares(particles.log_importance))
-  points = (jnp.arange(size) + jax.random.uniform(key)) / size
-  index = jnp.minimum(jnp.searchsorted(edges / edges[-1], points), size - 1)
+  points = (jnp.arange(count) + offset) / count
+  last = particles.log_importance.size - 1
+  index = jnp.minimum(jnp.searchsorted(edges / edges[-1], points), last)
   return Particles(
     particles.log_weights[:, index],
-    jnp.zeros(size),
+    jnp.zeros(count),
     jax.tree.map(lambda x: x[index], particles.conditions),
     particles.rung,
   )

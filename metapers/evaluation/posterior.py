@@ -98,22 +98,27 @@ def prior(
   return Particles(log_weights, jnp.zeros(num_kinds * each), conditions, rung)
 
 
-def believe(now: Particles, person: Person, num_seen: Int[Array, ''], rule: Rule) -> Belief:
-  """Asks the particles for everything there is to predict of one user."""
+def counts(
+  now: Particles, rewards: Float[Array, 'N E B'], mask: Bool[Array, 'N E'], rule: Rule
+) -> Float[Array, 'N K']:
+  """Returns how many particles are expected to show and choose each candidate shown: [N, K]."""
   weights = jnp.exp(now.log_weights)
-  num_questions = person.query_mask.shape[0]
 
   def count(candidate):
-    choice = jnp.full(num_questions, candidate)
-    asked = evidence.evidence_of(person.query_rewards, person.query_mask, choice, rule=rule)
-    gaps = asked.contrasts @ weights
-    p = evidence.probability(gaps, asked.mask, now.conditions, rule=rule)
+    choice = jnp.full(mask.shape[0], candidate)
+    asked = evidence.evidence_of(rewards, mask, choice, rule=rule)
+    p = evidence.probability(asked.contrasts @ weights, asked.mask, now.conditions, rule=rule)
     return particles.mean(p, now) * now.log_importance.size
 
-  counts = jax.lax.map(count, jnp.arange(rule.num_candidates)).T
-  scores = person.slate_rewards @ particles.mean(weights, now)
+  return jax.lax.map(count, jnp.arange(rule.num_candidates)).T
+
+
+def believe(now: Particles, person: Person, num_seen: Int[Array, ''], rule: Rule) -> Belief:
+  """Asks the particles for everything there is to predict of one user."""
+  expected = counts(now, person.query_rewards, person.query_mask, rule)
+  scores = person.slate_rewards @ particles.mean(jnp.exp(now.log_weights), now)
   unexplained = num_seen - jnp.sum(now.rung == particles.LAST)
-  return Belief(counts, scores, particles.effective_size(now.log_importance), unexplained)
+  return Belief(expected, scores, particles.effective_size(now.log_importance), unexplained)
 
 
 def infer_one(

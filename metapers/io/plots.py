@@ -128,6 +128,7 @@ def adaptation(
   *,
   title: str,
   value_label: str = 'accuracy',
+  count_label: str = 'comparisons seen of a new user',
   in_percent: bool = True,
 ) -> figure.Figure:
   """Draws an adaptation figure: one line a learner over the number of comparisons.
@@ -136,6 +137,7 @@ def adaptation(
     curves: in the order in which learners take colours.
     title: what is shown, and of which users.
     value_label: of the vertical axis.
+    count_label: of the horizontal axis.
     in_percent: write values as percentages.
 
   Raises:
@@ -154,7 +156,7 @@ def adaptation(
     shots = np.unique(np.concatenate([curve.shots for curve in curves]))
     axis.set_xticks(position(shots), [str(count) for count in shots])
     axis.spines['bottom'].set_bounds(*position(shots[[0, -1]]).tolist())
-    axis.set_xlabel('comparisons seen of a new user', loc='left')
+    axis.set_xlabel(count_label, loc='left')
     axis.set_ylabel(value_label)
     if in_percent:
       axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f'{100 * share:g} %'))

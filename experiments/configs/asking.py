@@ -1,0 +1,44 @@
+"""Which question to ask next: random, entropy, D-optimal, BALD and EPIG on one curve.
+
+Every test user has a pool of 64 random pairs, noiseless; a learner asks them for one answer after
+another, chosen by its own posterior, and is judged after each. `bayes` is asked the same way.
+Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
+Expected: the best rule (named on validation users) knows after 8 questions what random questions
+  tell after 20 or more.
+Time: TODO minutes on one core; `:quick` about TODO.
+Command: python -m experiments.ask --config=experiments/configs/asking.py --workdir=DIR
+Arguments: quick; learner=NAME gives experiments.train that learner's run.
+"""
+
+from experiments import build
+from experiments.build import Config
+from experiments.configs import base
+
+LEARNERS = {'bayes_head': {}, 'latent_np': {}}
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  chosen = base.parse(argument, quick=False, learner='')
+  population = build.population_config('reward_ensemble', concentration=0.05, num_support=32)
+  config = base.base(population)
+  config.protocol = 'asking'
+  config.evaluation.shots = (0, 1, 2, 4, 8, 16, 32)
+  config.evaluation.num_users = 300
+  config.evaluation.num_validation_users = 100
+  config.evaluation.num_particles = 512
+  config.asking = {
+    'pool_size': 64,
+    'num_questions': 32,
+    'compared_after': 8,  # questions by the rule, against those that random questions need
+    'num_samples': 128,  # draws from a posterior, more than learners are trained with
+  }
+  config = base.table(config, LEARNERS)
+  if chosen['quick']:
+    config = base.quick(config)
+    config.benchmark.learners = ('bayes_head',)
+    config.population.kwargs.num_support = 16
+    config.evaluation.shots = (0, 1, 2, 4, 8, 16)
+    config.evaluation.num_users = config.evaluation.num_validation_users = 50
+    config.asking.update(num_questions=16, compared_after=4)
+  return base.chosen(config, chosen['learner'])
