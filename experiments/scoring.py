@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import commands, publish
+from experiments import commands, publish, trained
 from experiments.build import Config
-from experiments.configs import base
 from experiments.settings import Setting
 from metapers.core.task import Task, Truth
 from metapers.evaluation import estimates, submission_checks, submissions, tables
@@ -119,8 +118,8 @@ def finished(workdir: pathlib.Path, manifest: Mapping[str, Any], condition: str)
   found: Found = {}
   for learner in config.benchmark.learners:
     for seed in config.benchmark.seeds:
-      num_steps = base.single(config, learner, seed=seed).training.num_steps
-      path = workdir / 'predictions' / condition / f'{learner}-{seed}-{num_steps}.npz'
+      name = trained.Trained(config, learner, seed, workdir).name
+      path = workdir / 'predictions' / condition / f'{name}.npz'
       if path.exists():
         with np.load(path, allow_pickle=False) as stored:
           made = Predictions(*(stored[field] for field in Predictions._fields))

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -13,9 +14,10 @@ import pytest
 from experiments import build, freezing, publish, references, runs, scoring, settings
 from experiments.configs import base, quickstart
 from metapers.core import files
-from metapers.evaluation import submissions
+from metapers.evaluation import results, submissions
 from metapers.io import frozen
 
+ROOT = pathlib.Path(__file__).parents[2]
 EXAMPLE = pathlib.Path(__file__).parent / 'numpy_example.py'
 CONDITIONS = ({}, {'split': 'seen'})
 
@@ -224,3 +226,23 @@ def test_protocols_are_named(tmp_path):
   assert freezing.config_of(f'{path}:quick').protocol == 'copl'
   with pytest.raises(ValueError, match=r"unknown protocol 'love'; known: .*lore"):
     freezing.config_of('love')
+
+
+def test_the_command_writes_results_and_tells_mistakes_in_one_line(episodes, submission, tmp_path):
+  command = [sys.executable, '-m', 'experiments.score', f'--episodes={episodes}']
+  choices, picks = map(str, submission[2])
+  out = tmp_path / 'results.csv'
+  done = subprocess.run([*command, choices, picks, '--name=cnp', f'--out={out}'], cwd=ROOT)
+  assert done.returncode == 0
+  assert {'cnp', 'oracle', 'bayes'} == {row.learner for row in results.read(out)}
+  failed = subprocess.run([*command, picks], cwd=ROOT, capture_output=True, text=True)
+  assert failed.returncode == 2
+  assert failed.stderr.startswith('error: no table with columns condition')
+  assert failed.stderr.count('\n') == 1
+
+
+def test_episodes_that_were_altered_are_refused(episodes, submission, tmp_path):
+  altered = shutil.copytree(episodes, tmp_path / 'altered')
+  np.savez(altered / 'truth' / 'default.npz', query_choice=np.zeros((6, 5), np.int32))
+  with pytest.raises(ValueError, match=r'truth/default\.npz is not the file that manifest\.json'):
+    scoring.score(altered, submission[2], name='cnp')
