@@ -36,12 +36,13 @@ print(', '.join(model.export.feature_names))
 # %% [markdown]
 # ## Somebody to learn
 #
-# Replies to prompts that training never saw, and Ada, who cares for two of the ten reward models.
+# Replies to prompts that training never saw, and Ada, who cares for two of the ten reward models
+# (and so unlike most people; whoever is like the crowd has less to gain).
 
 # %%
 store = synthetic.synthetic_store()
 replies = store.rewards[store.prompt_split == 2]  # [P, 8, 10] raw scores of test prompts
-weights = {'oasst_deberta_v3': 0.7, 'mistral_ray': 0.3}
+weights = {'beaver_7b': 0.7, 'oasst_pythia_1b': 0.3}
 ada_wants = np.array([weights.get(name, 0.0) for name in store.reward_models])
 
 
