@@ -51,6 +51,7 @@ def benchmark(config: Config, workdir: pathlib.Path) -> None:
   workdirs.claim(workdir, runs.identity(config, judged[0].populations[0]))
   found = [reference_cells(config, workdir, setting) for setting in judged]
   flipped: list[Found] = [{} for _ in judged]
+  costs: dict[str, Costs] = {}
   for learner in config.benchmark.learners:
     for seed in config.benchmark.seeds:
       learned = trained.by_setting(config, workdir, learner, seed)
@@ -60,7 +61,7 @@ def benchmark(config: Config, workdir: pathlib.Path) -> None:
         if config.evaluation.flips:
           made = trained.cell(workdir, setting, f'{one.name}-flipped', one.predict_flipped)
           other.setdefault(learner, {})[str(seed)] = made
-  costs = trained.costs_of(config, workdir, judged[0])
+      costs.setdefault(learner, trained.costs(workdir, learned[0], judged[0]))
   announce(config, workdir, judged, *written(config, judged, found, flipped, costs))
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import build
+from experiments import build, export
 from experiments.build import Config
 from experiments.configs import base
 from metapers.core import meta_learner
@@ -118,6 +118,8 @@ def train(
   if checkpoints:
     checkpoints.close()
   params = prepared(learner, population, result.best_params, config.seed)
+  if workdir is not None:
+    export.write(workdir, config, population, params)
   return Run(learner, params, population, result.best_step, was_done)
 
 

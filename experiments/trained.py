@@ -83,16 +83,12 @@ def by_setting(config: Config, workdir: pathlib.Path, learner: str, seed: int) -
   return [Trained(config, learner, seed, workdir)] * len(conditions)
 
 
-def costs_of(config: Config, workdir: pathlib.Path, setting: Setting) -> dict[str, Costs]:
-  """Measures what each learner costs, on the users of one setting; keeps what was measured."""
-  found = {}
-  for learner in config.benchmark.learners:
-    one = by_setting(config, workdir, learner, config.benchmark.seeds[0])[0]
-    path = workdir / 'costs' / f'{one.name}.json'
-    if not path.exists():
-      files.write_atomically(path, json.dumps(one.cost(setting)._asdict()))
-    found[learner] = Costs(**json.loads(path.read_text(encoding='utf-8')))
-  return found
+def costs(workdir: pathlib.Path, one: Trained, setting: Setting) -> Costs:
+  """Loads what a learner costs, or measures it on the users of a setting and keeps it."""
+  path = workdir / 'costs' / f'{one.name}.json'
+  if not path.exists():
+    files.write_atomically(path, json.dumps(one.cost(setting)._asdict()))
+  return Costs(**json.loads(path.read_text(encoding='utf-8')))
 
 
 def cell(
