@@ -55,7 +55,7 @@ def draw_shown(
   if pair_rule == 'extreme':
     best, worst = masked.argmax(utilities, mask), masked.argmax(-utilities, mask)
     shown = (jnp.arange(mask.size) == best) | (jnp.arange(mask.size) == worst)
-    priority = jnp.where(shown, 1e6, 0.0) + jax.random.uniform(key_order, mask.shape)
+    priority = shown + jax.random.uniform(key_order, mask.shape)  # in [0, 1): more would round
   elif pair_rule == 'controversial':
     pairs = is_controversial(masked.fill_features(rewards, mask)) & mask[None] & mask[:, None]
     pair_priority = jax.random.gumbel(key_draw, pairs.shape)

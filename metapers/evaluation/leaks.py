@@ -1,0 +1,153 @@
+"""What a learner could know and must not: checks of a population before anything is trained on it.
+
+Each is of something that made published numbers too good: people of the test set among those that
+were learned from, a test prompt in a history, a rejected text that is written as a list, an epoch
+chosen on test queries.
+"""
+
+from collections.abc import Sequence
+
+import jax
+
+from metapers.core.population import Population
+from metapers.core.tables import Histories
+from metapers.evaluation import (
+  leaks_drawn,
+  leaks_people,
+  leaks_prompts,
+  leaks_selection,
+  leaks_users,
+)
+from metapers.evaluation.leaks_drawn import Drawn
+from metapers.evaluation.leaks_found import Leak
+from metapers.populations import people_episodes, reward_episodes
+
+NUM_USERS = 256  # whose episodes are looked at, of each split
+Found = dict[str, list[Leak]]  # by kind, in the order of checking; none where all is well
+
+
+def check(
+  population: Population,
+  *,
+  histories: Histories | None = None,
+  contexts_are_conversations: bool = False,
+  num_users: int = NUM_USERS,
+) -> list[Leak]:
+  """Runs all checks that apply to a population; see `by_kind`."""
+  found = by_kind(
+    population,
+    histories=histories,
+    contexts_are_conversations=contexts_are_conversations,
+    num_users=num_users,
+  )
+  return [leak for leaks in found.values() for leak in leaks]
+
+
+def require_none(leaks: Sequence[Leak]) -> None:
+  """Refuses what leaks.
+
+  Raises:
+    ValueError: listing the leaks.
+  """
+  if leaks:
+    raise ValueError('; '.join(f'leak of {leak.kind}: {leak.told}' for leak in leaks))
+
+
+def by_kind(
+  population: Population,
+  *,
+  histories: Histories | None = None,
+  contexts_are_conversations: bool = False,
+  num_users: int = NUM_USERS,
+) -> Found:
+  """Runs all checks that apply to a population.
+
+  Splits are compared as a whole. Of what users are shown it looks at the fixed episodes of
+  `num_users` users of each held-out split (of all of them, where they are real people), and at as
+  many episodes drawn for training.
+
+  Args:
+    population: of any kind; what can be checked depends on it.
+    histories: that real people were made of; these tell their ids and contexts.
+    contexts_are_conversations: a context of the histories is a conversation of one person.
+    num_users: see above.
+
+  Returns:
+    The leaks of each kind that was looked for.
+
+  Raises:
+    ValueError: for histories of another population, or conversations without histories.
+  """
+  arrays = jax.device_get(population.arrays)
+  if contexts_are_conversations and histories is None:
+    raise ValueError('conversations are told by the contexts of histories; give histories, too')
+  if isinstance(arrays, people_episodes.Arrays):
+    conversations = histories if contexts_are_conversations else None
+    return of_people(arrays, histories) | of_shown(population, arrays, conversations)
+  if histories is not None:
+    raise ValueError('histories are of real people, and this population has none; leave them out')
+  drawn = leaks_drawn.draw(population, num_users)
+  if isinstance(arrays, reward_episodes.Arrays):
+    return of_simulated_users(arrays, drawn)
+  pairs = [
+    leak
+    for split, (tasks, _) in drawn.items()
+    for leak in leaks_people.repeated_pairs(split, *leaks_drawn.offered(tasks))
+  ]
+  return {'pairs': pairs, 'cues': leaks_drawn.cues(drawn)}
+
+
+def of_simulated_users(arrays: reward_episodes.Arrays, drawn: Drawn) -> Found:
+  """Checks users whose weights and prompts are known."""
+  prompts = [
+    *leaks_prompts.shared_prompts(arrays.prompts),
+    *leaks_prompts.repeated_slates(arrays.rewards, arrays.mask, arrays.prompts),
+  ]
+  for split, (tasks, truth) in drawn.items():
+    own = split if split in arrays.prompts else 'test'  # on which known users are judged
+    prompts += leaks_prompts.met_again(split, tasks, truth)
+    prompts += leaks_prompts.misplaced(split, tasks, truth, prompts=arrays.prompts, own=own)
+  looked_at = leaks_selection.of_episodes(*drawn['validation'])
+  judged = [split for split in drawn if split not in ('train', 'validation')]
+  return {
+    'users': leaks_users.shared_users({k: users.weights for k, users in arrays.users.items()}),
+    'prompts': prompts,
+    'cues': leaks_drawn.cues(drawn),
+    'selection': [
+      leak
+      for split in judged
+      for leak in leaks_selection.selection(looked_at, leaks_selection.of_episodes(*drawn[split]))
+    ],
+  }
+
+
+def of_people(arrays: people_episodes.Arrays, histories: Histories | None) -> Found:
+  """Checks that no person is on two sides."""
+  found: Found = {'people': leaks_people.shared_histories(arrays.people, len(arrays.features))}
+  if histories is not None:
+    ids = {split: leaks_people.ids_of(histories, own) for split, own in arrays.people.items()}
+    found['people'] += leaks_people.shared_people(ids)
+    chosen_on, judged_on = (leaks_selection.of_people(ids[k]) for k in ('validation', 'test'))
+    found['selection'] = leaks_selection.selection(chosen_on, judged_on)
+  return found
+
+
+def of_shown(
+  population: Population, arrays: people_episodes.Arrays, conversations: Histories | None
+) -> Found:
+  """Checks what all held-out people are shown, and what training draws."""
+  num_items = len(arrays.features)
+  drawn = leaks_drawn.draw_items(population, max(population.spec.num_held_out.values()))
+  found: Found = {'pairs': [], 'cues': []}
+  for split, tasks in drawn.items():
+    pairs = [leaks_drawn.item_pairs(part, num_items) for part in (tasks.support, tasks.query)]
+    found['pairs'] += leaks_people.repeated_pairs(split, *pairs)
+    filled = leaks_drawn.with_features(tasks, arrays.features)
+    found['cues'] += leaks_drawn.cues({split: (filled, None)})
+  if conversations is not None:
+    contexts = conversations.context
+    found['conversations'] = leaks_people.shared_conversations(arrays.people, contexts)
+    for split in population.spec.num_held_out:  # training may learn from anything of its people
+      parts = [leaks_drawn.items(part) for part in (drawn[split].support, drawn[split].query)]
+      found['conversations'] += leaks_people.divided_conversations(split, *parts, contexts)
+  return found

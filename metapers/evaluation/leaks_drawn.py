@@ -1,0 +1,96 @@
+"""The episodes that leaks are looked for in."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metapers.core.population import Population
+from metapers.core.task import Choices, Task, Truth
+from metapers.core.types import Bool, Float
+from metapers.evaluation import adaptation, leaks_cues, leaks_found
+from metapers.evaluation.leaks_found import Codes, Leak
+
+Drawn = Mapping[str, tuple[Task, Truth | None]]  # split -> episodes of T users, on the host
+
+
+def draw(population: Population, num_users: int) -> Drawn:
+  """Draws episodes as training does, and collects the fixed ones of the other splits."""
+
+  @jax.jit
+  def sample(arrays, keys):
+    return jax.lax.map(lambda key: population.sample_episode(arrays, key, 'train'), keys)
+
+  drawn = {'train': sample(population.arrays, jax.random.split(jax.random.key(0), num_users))}
+  for split, size in population.spec.num_held_out.items():
+    # One at a time compiles in half the time, and these are few.
+    drawn[split] = adaptation.episodes(
+      population, split=split, num_users=min(num_users, size), chunk_size=1
+    )
+  return jax.device_get(drawn)
+
+
+def draw_items(population: Population, num_users: int) -> dict[str, Task]:
+  """Draws episodes of real people, whose features are the numbers of items: [T, N, K, 1]."""
+  arrays = population.arrays
+  numbers = jnp.arange(len(arrays.features), dtype=jnp.float32)[:, None]
+  numbered = population._replace(arrays=arrays._replace(features=numbers))
+  return {split: tasks for split, (tasks, _) in draw(numbered, num_users).items()}
+
+
+def items(choices: Choices) -> Codes:
+  """Returns one item of every comparison whose features are the numbers of items."""
+  return Codes(choices.candidates.features[..., 0, 0].astype(np.int64), choices.mask)
+
+
+def item_pairs(choices: Choices, num_items: int) -> Codes:
+  """Numbers the pair of items of every comparison, in whatever order it is shown."""
+  pair = np.sort(choices.candidates.features[..., 0].astype(np.int64), -1)
+  return Codes(pair[..., 0] * num_items + pair[..., 1], choices.mask)
+
+
+def offered(tasks: Task) -> tuple[Codes, Codes]:
+  """Numbers what every comparison of support and query offers, by its features."""
+  parts = [np.asarray(part.candidates.features) for part in (tasks.support, tasks.query)]
+  rows = leaks_found.keys(np.concatenate(parts, 1))  # [T, N, K]
+  candidate = np.unique(rows, return_inverse=True)[1].reshape(rows.shape)
+  shown = leaks_found.keys(np.sort(candidate, -1))  # [T, N], in whatever order
+  code = np.unique(shown, return_inverse=True)[1].reshape(shown.shape)
+  support, query = np.split(code, [parts[0].shape[1]], 1)
+  return Codes(support, tasks.support.mask), Codes(query, tasks.query.mask)
+
+
+def everything(tasks: Task) -> Choices:
+  """Joins the support and the query of T users."""
+  return jax.tree.map(lambda *parts: np.concatenate(parts, 1), tasks.support, tasks.query)
+
+
+def taste(tasks: Task, truth: Truth) -> Bool[np.ndarray, 'T N']:
+  """Marks the comparisons in which the mean of these users would choose the same."""
+  choices = everything(tasks)
+  mask = choices.candidates.mask
+  rewards = np.concatenate([truth.support_rewards, truth.query_rewards], 1)[:, :, : mask.shape[-1]]
+  utility = np.where(mask, rewards @ truth.weights.mean(0), -np.inf)
+  return utility.argmax(-1) == choices.choice
+
+
+def with_features(tasks: Task, features: Float[np.ndarray, 'I D']) -> Task:
+  """Puts the features of items where their numbers stand, for as many users as are looked at."""
+  per_user = 2 * everything(tasks).choice.shape[1] * features.shape[1]
+  some = jax.tree.map(lambda x: x[: max(1, leaks_cues.MOST_NUMBERS // per_user)], tasks)
+
+  def fill(choices: Choices) -> Choices:
+    rows = choices.candidates.features[..., 0].astype(int)
+    return choices._replace(candidates=choices.candidates._replace(features=features[rows]))
+
+  return some._replace(support=fill(some.support), query=fill(some.query))
+
+
+def cues(drawn: Drawn) -> list[Leak]:
+  """Looks for what tells the chosen candidate, in every split."""
+  found = []
+  for split, (tasks, truth) in drawn.items():
+    shown = leaks_cues.offers(everything(tasks), None if truth is None else taste(tasks, truth))
+    found += leaks_cues.position(split, shown) + leaks_cues.form(split, shown)
+  return found
