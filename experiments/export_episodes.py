@@ -12,7 +12,8 @@ in `shots`, predict the query, and give the table to `experiments.score`.
 `benchmark.retrain`, each condition has its own): fit on these as one likes, for instance predict
 each query from a random number of the support's comparisons. `known_user` of a test user who was
 trained on is the `user` of `train.npz`. Users of one `fold` are to be judged by what was learned
-from train users of the same fold.
+from train and validation users of the same fold alone: people to be judged in one fold are among
+those to learn from in another, with their answers.
 
 The folder `truth` holds the answers. Keep it apart; it guards against accidents only, for whoever
 has this code can draw the same users again.

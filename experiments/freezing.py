@@ -3,7 +3,7 @@
 import json
 import pathlib
 import runpy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from experiments.configs import base
 from experiments.settings import Setting
 from metapers.core.population import Population
 from metapers.core.task import Task, Truth
+from metapers.core.types import PyTree
 from metapers.data import manifest
 from metapers.evaluation import adaptation
 from metapers.io import frozen, frozen_arrays
@@ -66,27 +67,21 @@ def export(
     ValueError: for a folder that exists, a stream, or data without a licence.
   """
   table = config.get('benchmark', {})
-  conditions = table.get('conditions', ({},))
-  if any('change_at' in condition for condition in conditions):
-    raise ValueError(
-      'the support of a stream is what is judged, so that it cannot be frozen without its answers; '
-      'export another protocol'
-    )
+  conditions, is_retrained = table.get('conditions', ({},)), table.get('retrain', False)
+  check_frozen(conditions)
   licence = licence or licence_of(config)
   with frozen.writing(folder, is_compressed=is_compressed) as draft:
     entries = []
     for condition in conditions:
       setting = settings.make(config, condition)
-      made = references.table(config, setting) if has_references else {}
       commands.say(f'{setting.name}: {setting.title}')
-      entries.append(add_condition(draft, config, setting))
-      entries[-1]['references'] = add_references(draft, setting, made)
-      if num_train_users and table.get('retrain', False):
-        name = f'{setting.name}/train.npz'
-        draft.add(name, train_arrays(config, setting.populations, num_train_users))
+      made = references.table(config, setting) if has_references else {}
+      entries.append(add_condition(draft, config, setting, made))
+      if is_retrained:
+        add_train(draft, f'{setting.name}/train.npz', config, setting.populations, num_train_users)
     trained = [settings.changed_population(config, {}, fold) for fold in settings.folds(config)]
-    if num_train_users and not table.get('retrain', False):
-      draft.add('train.npz', train_arrays(config, trained, num_train_users))
+    if not is_retrained:
+      add_train(draft, 'train.npz', config, trained, num_train_users)
     draft.about.update(
       metapers=metapers.__version__,
       protocol=config.protocol,
@@ -98,25 +93,35 @@ def export(
   return folder
 
 
-def add_condition(draft: Draft, config: Config, setting: Setting) -> dict[str, Any]:
+def check_frozen(conditions: Sequence[Mapping[str, Any]]) -> None:
+  """Refuses what cannot be shown without its answers.
+
+  Raises:
+    ValueError: for a stream.
+  """
+  if any('change_at' in condition for condition in conditions):
+    raise ValueError(
+      'the support of a stream is what is judged, so that it cannot be frozen without its answers; '
+      'export another protocol'
+    )
+
+
+def add_condition(
+  draft: Draft, config: Config, setting: Setting, made: Mapping[str, references.Make]
+) -> dict[str, Any]:
   """Writes validation, test and truth of one condition, and returns its entry of the manifest."""
-  shots = {'shots': np.asarray(setting.shots, np.int32)}
-  folds = settings.folds(config)
-  slate = None if setting.truth is None else setting.truth.slate
-  seen = frozen_arrays.shown(setting.tasks, slate, has_labels=False)
-  draft.add(f'{setting.name}/test.npz', {**seen, **fold_of(folds, setting.sizes), **shots})
-  draft.add(
-    f'{frozen.TRUTH}/{setting.name}.npz', frozen_arrays.hidden(setting.tasks, setting.truth)
-  )
-  most, split = config.evaluation.num_users, 'validation'
-  sizes = [min(most, settings.held_out(each, split)) for each in setting.populations]
-  tasks, truth = joined(
-    adaptation.episodes(each, split=split, num_users=size)
-    for each, size in zip(setting.populations, sizes)
-  )
-  slate = None if truth is None else truth.slate
-  seen = frozen_arrays.shown(tasks, slate, has_labels=True)
-  draft.add(f'{setting.name}/validation.npz', {**seen, **fold_of(folds, sizes), **shots})
+  judged = (setting.tasks, setting.truth, setting.sizes)
+  others = validation_users(setting, config.evaluation.num_users)
+  for name, (tasks, truth, sizes) in {'test': judged, 'validation': others}.items():
+    slate = None if truth is None else truth.slate
+    arrays = {
+      **frozen_arrays.shown(tasks, slate, has_labels=name == 'validation'),
+      **fold_of(settings.folds(config), sizes),
+      'shots': np.asarray(setting.shots, np.int32),
+    }
+    draft.add(f'{setting.name}/{name}.npz', arrays)
+  answers = frozen_arrays.hidden(setting.tasks, setting.truth)
+  draft.add(f'{frozen.TRUTH}/{setting.name}.npz', answers)
   return {
     'name': setting.name,
     'title': setting.title,
@@ -126,7 +131,19 @@ def add_condition(draft: Draft, config: Config, setting: Setting) -> dict[str, A
     'rival': setting.judge.rival,
     'num_resamples': config.evaluation.num_resamples,
     'population': dict(setting.populations[0].record),
+    'references': add_references(draft, setting, made),
   }
+
+
+def validation_users(setting: Setting, most: int) -> tuple[Task, Truth | None, tuple[int, ...]]:
+  """Draws up to `most` validation users of each population, and says how many they are."""
+  split = 'validation'
+  sizes = tuple(min(most, settings.held_out(each, split)) for each in setting.populations)
+  episodes = (
+    adaptation.episodes(each, split=split, num_users=size)
+    for each, size in zip(setting.populations, sizes)
+  )
+  return (*joined(episodes), sizes)
 
 
 def add_references(
@@ -142,27 +159,31 @@ def add_references(
   return list(made)
 
 
-def train_arrays(
-  config: Config, populations: Sequence[Population], most: int
-) -> dict[str, np.ndarray]:
-  """Returns the fixed episodes of up to `most` train users of each population, with all labels."""
+def add_train(
+  draft: Draft, name: str, config: Config, populations: Sequence[Population], most: int
+) -> None:
+  """Writes the fixed episodes of up to `most` train users of each population, with all labels."""
+  if not most:
+    return
   sizes = [min(most, each.spec.num_users or most) for each in populations]
   tasks, _ = joined(train_episodes(each, size) for each, size in zip(populations, sizes))
-  arrays = frozen_arrays.shown(tasks, has_labels=True)
-  return {**arrays, **fold_of(settings.folds(config), sizes)}
+  seen = frozen_arrays.shown(tasks, has_labels=True)
+  draft.add(name, {**seen, **fold_of(settings.folds(config), sizes)})
 
 
 def train_episodes(population: Population, size: int) -> tuple[Task, Truth | None]:
   """Draws the fixed episodes of the first train users, of whom a stream has no last one."""
 
-  def draw(arrays):
-    episode = lambda user: population.episode_of(arrays, user, 'train')  # noqa: E731
+  def draw(arrays: PyTree) -> tuple[Task, Truth | None]:
+    def episode(user):
+      return population.episode_of(arrays, user, 'train')
+
     return adaptation.map_chunks(episode, size, CHUNK_SIZE)
 
   return jax.jit(draw)(population.arrays)
 
 
-def joined(parts) -> tuple[Task, Truth | None]:
+def joined(parts: Iterable[tuple[Task, Truth | None]]) -> tuple[Task, Truth | None]:
   """Joins episodes along T."""
   return jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
 
