@@ -7,6 +7,7 @@ read off validation users; what it saves is measured on test users. Finished par
 restart. Writes results.csv, asking.png and report.html into the workdir.
 """
 
+import functools
 import pathlib
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import asking_report, build, cells, commands, references, runs, settings
+from experiments import asking_report, build, commands, references, runs, settings, trained
 from experiments.asking_report import Found
 from experiments.build import Config
 from experiments.configs import base
@@ -60,14 +61,14 @@ def ask(config: Config, workdir: pathlib.Path) -> None:
   population = build.population(config)
   workdirs.claim(workdir, runs.identity(config, population))
   askers = [bayes(config, population)]
-  askers += [trained(config, name, workdir) for name in config.benchmark.learners]
+  askers += [learned(config, name, workdir) for name in config.benchmark.learners]
   validation, test = (setting(config, split) for split in ('validation', 'test'))
   chosen = {asker.name: best_rule(found(config, workdir, validation, asker)) for asker in askers}
   judged = {asker.name: found(config, workdir, test, asker) for asker in askers}
   asking_report.write(config, workdir, test, judged, chosen)
 
 
-def trained(config: Config, name: str, workdir: pathlib.Path) -> Asker:
+def learned(config: Config, name: str, workdir: pathlib.Path) -> Asker:
   """Trains a learner of the table, and gives it more draws to ask with."""
   single = base.single(config, name)
   with single.unlocked():
@@ -106,7 +107,8 @@ def setting(config: Config, split: str) -> Setting:
   part = config.copy_and_resolve_references()
   if split == 'validation':
     part.evaluation.num_users = part.evaluation.num_validation_users
-  made = settings.make(part, {'num_support': config.asking.pool_size, 'split': split})
+  sizes = {'num_support': config.asking.pool_size, 'num_query': config.asking.num_queries}
+  made = settings.make(part, {**sizes, 'split': split})
   return made._replace(
     name=split,
     shots=tuple(range(config.asking.num_questions + 1)),
@@ -117,7 +119,7 @@ def setting(config: Config, split: str) -> Setting:
 def found(config: Config, workdir: pathlib.Path, users: Setting, asker: Asker) -> Found:
   """Asks all users of a setting by every rule, and judges: rule -> estimates."""
 
-  def predictions(rule: str) -> Predictions:
+  def predictions(users: Setting, rule: str) -> Predictions:
     commands.say(f'{asker.name} asks {users.name} users by {rule}')
     answers = asking.ask(
       asker.learner,
@@ -134,8 +136,8 @@ def found(config: Config, workdir: pathlib.Path, users: Setting, asker: Asker) -
 
   judged = {}
   for rule in RULES:
-    path = workdir / 'predictions' / users.name / f'{asker.name}-{rule}.npz'
-    made = cells.cell(path, lambda rule=rule: predictions(rule))
+    make = functools.partial(predictions, rule=rule)
+    made = trained.cell(workdir, users, f'{asker.name}-{rule}', make)
     judged[rule] = estimates.estimate(users.judge, made)
   return judged
 

@@ -29,6 +29,7 @@ def get_config(argument: str | None = None) -> Config:
   config.evaluation.num_particles = 512
   config.asking = {
     'pool_size': 64,
+    'num_queries': 64,  # that a user is judged on
     'num_questions': 32,
     'compared_after': 8,  # questions by the rule, against those that random questions need
     'num_samples': 128,  # draws from a posterior, more than learners are trained with

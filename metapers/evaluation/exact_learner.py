@@ -83,7 +83,8 @@ def exact_learner(
     del params
     drawn = particles.pick(user_state, 0.5, num_samples)
     temperature = jnp.maximum(drawn.conditions.temperature, SHARPEST)
-    return jnp.einsum('nkb,bs->snk', candidates.features, jnp.exp(drawn.log_weights) / temperature)
+    weights = jnp.exp(drawn.log_weights) / temperature[None]  # [B, S]
+    return jnp.einsum('nkb,bs->snk', candidates.features, weights)
 
   return Exact(
     meta_learner.from_adapt_score(init, adapt, score, predict=predict, sample=sample), update
