@@ -197,7 +197,7 @@ def answers(candidates: Candidates) -> Float[Array, '*T N K Z']:
   """Returns the probability that a user of each type picks each candidate; ties are shared."""
   y = candidates.features[..., 0] * SCALE + CENTRE
   value = jnp.where(candidates.mask[..., None], rewards(y), -jnp.inf)
-  best = candidates.mask[..., None] & (value >= jnp.max(value, -2, keepdims=True))
+  best = value >= jnp.max(value, -2, keepdims=True)
   return best / jnp.maximum(best.sum(-2, keepdims=True), 1)
 
 
