@@ -5,12 +5,14 @@ were learned from, a test prompt in a history, a rejected text that is written a
 chosen on test queries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 
-from metapers.core.population import Population
+from metapers.core.population import SPLITS, Population
 from metapers.core.tables import Histories
+from metapers.core.task import Task, Truth
 from metapers.evaluation import (
   leaks_drawn,
   leaks_people,
@@ -18,7 +20,6 @@ from metapers.evaluation import (
   leaks_selection,
   leaks_users,
 )
-from metapers.evaluation.leaks_drawn import Drawn
 from metapers.evaluation.leaks_found import Leak
 from metapers.populations import people_episodes, reward_episodes
 
@@ -88,7 +89,9 @@ def by_kind(
     raise ValueError('histories are of real people, and this population has none; leave them out')
   drawn = leaks_drawn.draw(population, num_users)
   if isinstance(arrays, reward_episodes.Arrays):
-    return of_simulated_users(arrays, drawn)
+    return of_simulated_users(
+      arrays, {k: (tasks, known) for k, (tasks, known) in drawn.items() if known is not None}
+    )
   pairs = [
     leak
     for split, (tasks, _) in drawn.items()
@@ -97,11 +100,18 @@ def by_kind(
   return {'pairs': pairs, 'cues': leaks_drawn.cues(drawn)}
 
 
-def of_simulated_users(arrays: reward_episodes.Arrays, drawn: Drawn) -> Found:
+def in_order(by_split: Mapping[str, Any]) -> dict[str, Any]:
+  """Puts train before what is held out, as it is told."""
+  return {split: by_split[split] for split in SPLITS}
+
+
+def of_simulated_users(
+  arrays: reward_episodes.Arrays, drawn: Mapping[str, tuple[Task, Truth]]
+) -> Found:
   """Checks users whose weights and prompts are known."""
   prompts = [
-    *leaks_prompts.shared_prompts(arrays.prompts),
-    *leaks_prompts.repeated_slates(arrays.rewards, arrays.mask, arrays.prompts),
+    *leaks_prompts.shared_prompts(in_order(arrays.prompts)),
+    *leaks_prompts.repeated_slates(arrays.rewards, arrays.mask, in_order(arrays.prompts)),
   ]
   for split, (tasks, truth) in drawn.items():
     own = split if split in arrays.prompts else 'test'  # on which known users are judged
@@ -110,7 +120,9 @@ def of_simulated_users(arrays: reward_episodes.Arrays, drawn: Drawn) -> Found:
   looked_at = leaks_selection.of_episodes(*drawn['validation'])
   judged = [split for split in drawn if split not in ('train', 'validation')]
   return {
-    'users': leaks_users.shared_users({k: users.weights for k, users in arrays.users.items()}),
+    'users': leaks_users.shared_users(
+      {k: users.weights for k, users in in_order(arrays.users).items()}
+    ),
     'prompts': prompts,
     'cues': leaks_drawn.cues(drawn),
     'selection': [
@@ -123,9 +135,10 @@ def of_simulated_users(arrays: reward_episodes.Arrays, drawn: Drawn) -> Found:
 
 def of_people(arrays: people_episodes.Arrays, histories: Histories | None) -> Found:
   """Checks that no person is on two sides."""
-  found: Found = {'people': leaks_people.shared_histories(arrays.people, len(arrays.features))}
+  groups = in_order(arrays.people)
+  found: Found = {'people': leaks_people.shared_histories(groups, len(arrays.features))}
   if histories is not None:
-    ids = {split: leaks_people.ids_of(histories, own) for split, own in arrays.people.items()}
+    ids = {split: leaks_people.ids_of(histories, own) for split, own in groups.items()}
     found['people'] += leaks_people.shared_people(ids)
     chosen_on, judged_on = (leaks_selection.of_people(ids[k]) for k in ('validation', 'test'))
     found['selection'] = leaks_selection.selection(chosen_on, judged_on)
@@ -140,14 +153,18 @@ def of_shown(
   drawn = leaks_drawn.draw_items(population, max(population.spec.num_held_out.values()))
   found: Found = {'pairs': [], 'cues': []}
   for split, tasks in drawn.items():
-    pairs = [leaks_drawn.item_pairs(part, num_items) for part in (tasks.support, tasks.query)]
-    found['pairs'] += leaks_people.repeated_pairs(split, *pairs)
+    support, query = (
+      leaks_drawn.item_pairs(part, num_items) for part in (tasks.support, tasks.query)
+    )
+    found['pairs'] += leaks_people.repeated_pairs(split, support, query)
     filled = leaks_drawn.with_features(tasks, arrays.features)
     found['cues'] += leaks_drawn.cues({split: (filled, None)})
   if conversations is not None:
     contexts = conversations.context
-    found['conversations'] = leaks_people.shared_conversations(arrays.people, contexts)
+    found['conversations'] = leaks_people.shared_conversations(in_order(arrays.people), contexts)
     for split in population.spec.num_held_out:  # training may learn from anything of its people
-      parts = [leaks_drawn.items(part) for part in (drawn[split].support, drawn[split].query)]
-      found['conversations'] += leaks_people.divided_conversations(split, *parts, contexts)
+      support, query = (
+        leaks_drawn.items(part) for part in (drawn[split].support, drawn[split].query)
+      )
+      found['conversations'] += leaks_people.divided_conversations(split, support, query, contexts)
   return found

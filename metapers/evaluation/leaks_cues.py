@@ -6,6 +6,7 @@ then more often than the mean user's taste, or so that one threshold parts all c
 from all others, whatever the prompt.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -99,9 +100,7 @@ def form(name: str, shown: Offers) -> list[Leak]:
     name: of the split, for the message.
     shown: comparisons of several users, sorted by user.
   """
-  few = first_offers(
-    shown, MOST_NUMBERS // max(1, shown.features[0].size if len(shown.mask) else 1)
-  )
+  few = thinned(shown, MOST_NUMBERS // max(1, math.prod(shown.features.shape[1:])))
   found = []
   for cue, look in SINGLE.items():
     columns = telling(look(few.features), few)
@@ -119,11 +118,17 @@ def form(name: str, shown: Offers) -> list[Leak]:
   ]
 
 
-def first_offers(shown: Offers, count: int) -> Offers:
+def take(shown: Offers, rows: np.ndarray | slice) -> Offers:
+  """Returns some of the comparisons."""
+  taste = None if shown.taste is None else shown.taste[rows]
+  return Offers(shown.features[rows], shown.mask[rows], shown.choice[rows], taste)
+
+
+def thinned(shown: Offers, count: int) -> Offers:
   """Keeps `count` comparisons, evenly spread."""
   size = len(shown.choice)
   rows = np.unique(np.linspace(0, max(size - 1, 0), min(count, size)).astype(int))
-  return Offers(*(None if part is None else part[rows] for part in shown))
+  return take(shown, rows)
 
 
 def telling(values: Float[np.ndarray, 'X K C'], shown: Offers) -> list[int]:
@@ -151,7 +156,7 @@ def is_taste(
   taste: Bool[np.ndarray, 'X'] | None, differs: Bool[np.ndarray, 'X'], one_side: float
 ) -> bool:
   """Tells whether the mean user's taste is right nearly as often, where a cue differs."""
-  return taste is not None and taste[differs].mean() > one_side - ABOVE_TASTE
+  return taste is not None and bool(taste[differs].mean() > one_side - ABOVE_TASTE)
 
 
 def is_parted(
@@ -184,5 +189,5 @@ def probe_tells(shown: Offers) -> bool:
   else:  # the dual: as many unknowns as comparisons
     dual = np.linalg.solve(gaps @ gaps.T + size * np.eye(len(gaps)), np.ones(len(gaps)))
     weights = gaps.T @ dual
-  rest = Offers(*(None if part is None else part[half:] for part in shown))
-  return bool(telling((features[half:] @ (weights / scale))[..., None], rest))
+  scores = features[half:] @ (weights / scale)  # [X, K]
+  return bool(telling(scores[..., None], take(shown, slice(half, None))))

@@ -10,7 +10,7 @@ from metapers.core.population import Population
 from metapers.core.task import Choices, Task, Truth
 from metapers.core.types import Bool, Float
 from metapers.evaluation import adaptation, leaks_cues, leaks_found
-from metapers.evaluation.leaks_found import Codes, Leak
+from metapers.evaluation.leaks_found import Codes, HostArray, Leak
 
 Drawn = Mapping[str, tuple[Task, Truth | None]]  # split -> episodes of T users, on the host
 
@@ -41,12 +41,12 @@ def draw_items(population: Population, num_users: int) -> dict[str, Task]:
 
 def items(choices: Choices) -> Codes:
   """Returns one item of every comparison whose features are the numbers of items."""
-  return Codes(choices.candidates.features[..., 0, 0].astype(np.int64), choices.mask)
+  return Codes(np.asarray(choices.candidates.features[..., 0, 0], np.int64), choices.mask)
 
 
 def item_pairs(choices: Choices, num_items: int) -> Codes:
   """Numbers the pair of items of every comparison, in whatever order it is shown."""
-  pair = np.sort(choices.candidates.features[..., 0].astype(np.int64), -1)
+  pair = np.sort(np.asarray(choices.candidates.features[..., 0], np.int64), -1)
   return Codes(pair[..., 0] * num_items + pair[..., 1], choices.mask)
 
 
@@ -75,7 +75,7 @@ def taste(tasks: Task, truth: Truth) -> Bool[np.ndarray, 'T N']:
   return utility.argmax(-1) == choices.choice
 
 
-def with_features(tasks: Task, features: Float[np.ndarray, 'I D']) -> Task:
+def with_features(tasks: Task, features: Float[HostArray, 'I D']) -> Task:
   """Puts the features of items where their numbers stand, for as many users as are looked at."""
   per_user = 2 * everything(tasks).choice.shape[1] * features.shape[1]
   some = jax.tree.map(lambda x: x[: max(1, leaks_cues.MOST_NUMBERS // per_user)], tasks)

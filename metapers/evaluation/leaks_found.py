@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metapers.core.types import Bool, Int
+from metapers.core.types import Array, Bool, Int
+
+HostArray = np.ndarray | Array  # fetched already: what is done to it is done on the host
 
 
 class Leak(NamedTuple):
@@ -20,13 +22,13 @@ class Leak(NamedTuple):
 class Codes(NamedTuple):
   """What T users were shown, as numbers. code: [T, N]. mask: [T, N], True where it is real."""
 
-  code: Int[np.ndarray, 'T N']
-  mask: Bool[np.ndarray, 'T N']
+  code: Int[HostArray, 'T N']
+  mask: Bool[HostArray, 'T N']
 
 
-def keys(rows: np.ndarray) -> np.ndarray:
+def keys(rows: HostArray) -> np.ndarray:
   """Packs the last axis of [..., X] into one value each, [...]: equal keys are equal rows."""
-  rows = np.ascontiguousarray(rows + np.zeros((), rows.dtype))  # -0.0 becomes 0.0
+  rows = np.ascontiguousarray(np.asarray(rows) + np.zeros((), rows.dtype))  # -0.0 becomes 0.0
   return rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[-1])))[..., 0]
 
 

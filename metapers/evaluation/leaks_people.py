@@ -8,13 +8,13 @@ import numpy as np
 from metapers.core.tables import Histories
 from metapers.core.types import Int
 from metapers.evaluation import leaks_found
-from metapers.evaluation.leaks_found import Codes, Leak
+from metapers.evaluation.leaks_found import Codes, HostArray, Leak
 from metapers.populations.people_episodes import People
 
 RARE = 1e-3  # chance that two people are alike by accident
 
 
-def shared_people(ids: Mapping[str, Sequence]) -> list[Leak]:
+def shared_people(ids: Mapping[str, Sequence | np.ndarray]) -> list[Leak]:
   """Finds people that stand in two splits, by their ids; white space around these is ignored.
 
   Args:
@@ -59,7 +59,7 @@ def coded(people: People, num_items: int) -> tuple[Int[np.ndarray, 'U N'], Int[n
   asked = np.where(people.mask, low * num_items + high, -1)
   answered = np.where(people.mask, chosen * num_items + rejected, -1)
   order = np.lexsort((answered, asked))
-  return tuple(np.take_along_axis(part, order, 1) for part in (asked, answered))
+  return np.take_along_axis(asked, order, 1), np.take_along_axis(answered, order, 1)
 
 
 def shared_histories(people: Mapping[str, People], num_items: int) -> list[Leak]:
@@ -77,7 +77,8 @@ def shared_histories(people: Mapping[str, People], num_items: int) -> list[Leak]
   found = []
   for first, second in itertools.combinations(parts, 2):
     (asked, answered), (asked_too, answered_too) = parts[first], parts[second]
-    alike = (answered_too >= 0).any(1) & np.isin(*map(leaks_found.keys, (answered_too, answered)))
+    is_same = np.isin(leaks_found.keys(answered_too), leaks_found.keys(answered))
+    alike = (answered_too >= 0).any(1) & is_same
     num_chances = num_equal(leaks_found.keys(asked), leaks_found.keys(asked_too))
     rare = [
       chance.log(asked_too[row], answered_too[row]) + np.log(num_chances) < np.log(RARE)
@@ -124,9 +125,7 @@ def num_equal(first: np.ndarray, second: np.ndarray) -> int:
   return int(np.dot(counts[at], other_counts[at_other]))
 
 
-def shared_conversations(
-  people: Mapping[str, People], contexts: Int[np.ndarray, 'I']
-) -> list[Leak]:
+def shared_conversations(people: Mapping[str, People], contexts: Int[HostArray, 'I']) -> list[Leak]:
   """Finds conversations that stand in two splits.
 
   Args:
@@ -146,7 +145,7 @@ def shared_conversations(
 
 
 def divided_conversations(
-  name: str, support: Codes, query: Codes, contexts: Int[np.ndarray, 'I']
+  name: str, support: Codes, query: Codes, contexts: Int[HostArray, 'I']
 ) -> list[Leak]:
   """Finds people judged on a conversation of their own support.
 

@@ -8,10 +8,10 @@ import numpy as np
 from metapers.core.task import Task, Truth
 from metapers.core.types import Bool, Float, Int
 from metapers.evaluation import leaks_found
-from metapers.evaluation.leaks_found import Codes, Leak
+from metapers.evaluation.leaks_found import Codes, HostArray, Leak
 
 
-def shared_prompts(prompts: Mapping[str, Int[np.ndarray, '_']]) -> list[Leak]:
+def shared_prompts(prompts: Mapping[str, Int[HostArray, '_']]) -> list[Leak]:
   """Finds prompts that stand in two splits.
 
   Args:
@@ -29,9 +29,9 @@ def shared_prompts(prompts: Mapping[str, Int[np.ndarray, '_']]) -> list[Leak]:
 
 
 def repeated_slates(
-  rewards: Float[np.ndarray, 'P R B'],
-  mask: Bool[np.ndarray, 'P R'],
-  prompts: Mapping[str, Int[np.ndarray, '_']],
+  rewards: Float[HostArray, 'P R B'],
+  mask: Bool[HostArray, 'P R'],
+  prompts: Mapping[str, Int[HostArray, '_']],
 ) -> list[Leak]:
   """Finds prompts of two splits whose responses have the very same scores: texts under two ids.
 
@@ -48,7 +48,7 @@ def repeated_slates(
   return repeated(key_of, 'have the scores of the responses to')
 
 
-def repeated_texts(texts: Mapping[str, Sequence[str]]) -> list[Leak]:
+def repeated_texts(texts: Mapping[str, Sequence[str] | np.ndarray]) -> list[Leak]:
   """Finds prompts of two splits with the same words, whatever their case and white space.
 
   Args:
@@ -102,7 +102,7 @@ def misplaced(
   tasks: Task,
   truth: Truth,
   *,
-  prompts: Mapping[str, Int[np.ndarray, '_']],
+  prompts: Mapping[str, Int[HostArray, '_']],
   own: str,
 ) -> list[Leak]:
   """Finds users judged on prompts that are not their split's, and histories that show those.

@@ -8,7 +8,7 @@ import numpy as np
 from metapers.core.task import Task, Truth
 from metapers.core.types import Float, Int
 from metapers.evaluation import leaks_people, leaks_users
-from metapers.evaluation.leaks_found import Leak
+from metapers.evaluation.leaks_found import HostArray, Leak
 
 
 class Selection(NamedTuple):
@@ -17,12 +17,12 @@ class Selection(NamedTuple):
   people: ids. weights: [T, B] of simulated users. prompts: ids of the prompts queried.
   """
 
-  people: Sequence
-  weights: Float[np.ndarray, 'T B']
-  prompts: Int[np.ndarray, '_']
+  people: Sequence | np.ndarray
+  weights: Float[HostArray, 'T B']
+  prompts: Int[HostArray, '_']
 
 
-def of_people(ids: Sequence) -> Selection:
+def of_people(ids: Sequence | np.ndarray) -> Selection:
   """Describes comparisons of real people."""
   return Selection(ids, np.zeros((0, 0), np.float32), np.zeros(0, int))
 

@@ -9,6 +9,7 @@ from metapers.evaluation import leaks_cues
 from metapers.evaluation.leaks_cues import Offers
 from metapers.evaluation.leaks_found import Leak
 
+Texts = Sequence[str] | np.ndarray
 OPENING, CLOSING = (
   ('"', "'", '[', '(', '{', '<', '«', '“'),
   ('"', "'", ']', ')', '}', '>', '»', '”'),
@@ -29,9 +30,7 @@ CUES: Mapping[str, Callable[[str], float]] = {
 }
 
 
-def texts_tell(
-  chosen: Sequence[str], rejected: Sequence[str], prompts: Sequence[str] | None = None
-) -> list[Leak]:
+def texts_tell(chosen: Texts, rejected: Texts, prompts: Texts | None = None) -> list[Leak]:
   """Looks for a form that tells the chosen text in nearly all pairs.
 
   Such as LoRe's: chosen replies were a string, rejected ones a list of strings, which its template

@@ -7,7 +7,7 @@ import numpy as np
 
 from metapers.core.types import Bool, Float, Int
 from metapers.evaluation import leaks_found
-from metapers.evaluation.leaks_found import Leak
+from metapers.evaluation.leaks_found import HostArray, Leak
 
 LEAST = 1e-30  # weights below say nothing: float32 ends at 1e-38, where draws meet at 0
 RESOLUTION = 1e-5  # of log-weights; rounding in float32 stays far below
@@ -15,7 +15,7 @@ FEWEST_FREE = 2  # weights besides the largest: two draws agree in both once in 
 RARE = 1e-9
 
 
-def codes(weights: Float[np.ndarray, 'U B']) -> Int[np.ndarray, 'U B']:
+def codes(weights: Float[HostArray, 'U B']) -> Int[np.ndarray, 'U B']:
   """Rounds log-weights, so that a copy that was stored or normalised again is still a copy.
 
   Logarithms, since users at small concentrations are corners of the simplex up to 1e-20: what
@@ -24,7 +24,7 @@ def codes(weights: Float[np.ndarray, 'U B']) -> Int[np.ndarray, 'U B']:
   return np.round(np.log(np.maximum(weights, LEAST)) / RESOLUTION).astype(np.int32)
 
 
-def is_telling(weights: Float[np.ndarray, 'U B']) -> Bool[np.ndarray, 'U']:
+def is_telling(weights: Float[HostArray, 'U B']) -> Bool[np.ndarray, 'U']:
   """Marks the users whom chance does not repeat: those with at least three weights above LEAST.
 
   The others, 2 % at α = 0.01 and B = 10, are numerically corners or edges, as are true others.
@@ -32,7 +32,7 @@ def is_telling(weights: Float[np.ndarray, 'U B']) -> Bool[np.ndarray, 'U']:
   return np.sum(weights > LEAST, -1) > FEWEST_FREE
 
 
-def shared_users(weights: Mapping[str, Float[np.ndarray, '_ B']]) -> list[Leak]:
+def shared_users(weights: Mapping[str, Float[HostArray, '_ B']]) -> list[Leak]:
   """Finds users that stand in two splits.
 
   A copy has the weights of another user, in a place of its own or, where weights alone tell too
@@ -44,8 +44,8 @@ def shared_users(weights: Mapping[str, Float[np.ndarray, '_ B']]) -> list[Leak]:
   found = []
   for first, second in itertools.combinations(weights, 2):
     one, other = weights[first], weights[second]
-    if one.shape[1] != other.shape[1]:
-      continue
+    if one.shape[1] != other.shape[1] or not one.size:
+      continue  # weights of other reward models, or of nobody
     in_first, in_second = (leaks_found.keys(codes(part)) for part in (one, other))
     copied = int(np.sum(is_telling(other) & np.isin(in_second, in_first)))
     if copied:

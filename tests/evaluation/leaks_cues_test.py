@@ -1,0 +1,152 @@
+"""Cues that tell the chosen candidate are found where planted; shared taste is none."""
+
+import numpy as np
+import pytest
+from small_store import small_table
+
+from metapers.evaluation import leaks_cues, leaks_drawn, leaks_texts
+from metapers.evaluation.leaks_cues import Offers
+from metapers.populations.reward_ensemble import reward_ensemble
+
+KNOWN, UNKNOWN = True, False
+
+
+def offers(*, num_features=6, num_candidates=2, taste=UNKNOWN, count=600, seed=0):
+  """Random choices of random candidates."""
+  rng = np.random.default_rng(seed)
+  features = rng.standard_normal((count, num_candidates, num_features)).astype(np.float32)
+  choice = rng.integers(num_candidates, size=count)
+  mask = np.ones(features.shape[:2], bool)
+  return Offers(features, mask, choice, rng.random(count) < 0.8 if taste else None)
+
+
+def mark(shown, values, *, chosen, feature=2):
+  """Writes values into one feature of all chosen candidates, or of all others."""
+  places = np.arange(shown.mask.shape[1]) == shown.choice[:, None]
+  features = shown.features.copy()
+  features[..., feature] = np.where(places == chosen, values, features[..., feature])
+  return shown._replace(features=features)
+
+
+@pytest.mark.parametrize('num_candidates', [2, 4])
+@pytest.mark.parametrize('seed', range(5))
+def test_random_choices_have_no_cue(num_candidates, seed):
+  shown = offers(num_candidates=num_candidates, seed=seed)
+  assert leaks_cues.position('test', shown) == []
+  assert leaks_cues.form('test', shown) == []
+
+
+@pytest.mark.parametrize('taste', [KNOWN, UNKNOWN])
+@pytest.mark.parametrize(
+  ('value', 'told'),
+  [
+    (9.0, 'the value of feature 2'),
+    (0.0, 'a zero in feature 2'),
+    (1.0, 'a whole number in feature 2'),
+    (np.nan, 'a missing value in feature 2'),
+    (np.inf, 'a missing value in feature 2'),
+  ],
+)
+def test_a_marked_feature_is_found(value, told, taste):
+  for chosen in (True, False):
+    found = leaks_cues.form('test', mark(offers(taste=taste), value, chosen=chosen))
+    assert any(leak.told.startswith(f'{told} tells the chosen') for leak in found)
+
+
+def test_a_mark_in_some_comparisons_is_found():
+  shown = offers()
+  values = np.where(np.arange(600)[:, None] % 5 == 0, 0.0, shown.features[..., 2])
+  assert leaks_cues.form('test', mark(shown, values, chosen=False))
+
+
+def test_the_shape_of_a_vector_is_found_wherever_its_zeros_are():
+  shown = offers()
+  features = shown.features.copy()
+  places = np.random.default_rng(1).integers(6, size=600)
+  features[np.arange(600), 1 - shown.choice, places] = 0
+  found = leaks_cues.form('test', shown._replace(features=features))
+  assert any(leak.told.startswith('the number of zeros') for leak in found)
+
+
+@pytest.mark.parametrize('num_features', [24, 900])
+def test_a_direction_that_no_single_feature_shows_is_found(num_features):
+  shown = offers(num_features=num_features)
+  direction = np.random.default_rng(1).choice([-1.0, 1.0], num_features)
+  places = np.arange(2) == shown.choice[:, None]
+  shift = np.where(places[..., None], 1.5, 0) * direction
+  [leak] = leaks_cues.form('test', shown._replace(features=shown.features + shift))
+  assert leak.told.startswith('a linear function')
+
+
+def test_a_feature_that_the_mean_taste_explains_is_no_cue_unless_one_threshold_parts_all():
+  rng = np.random.default_rng(0)
+  shown = offers()._replace(taste=np.ones(600, bool))
+  level = 3 * rng.standard_normal((600, 1))  # of the prompt
+  taste = level + np.where(np.arange(2) == shown.choice[:, None], 1, -1)
+  features = np.where(np.arange(6) == 2, taste[..., None], shown.features)
+  assert leaks_cues.form('test', shown._replace(features=features)) == []
+  assert leaks_cues.form('test', shown._replace(features=features, taste=None))
+  assert leaks_cues.form('test', shown._replace(features=np.sign(features - level[..., None])))
+
+
+@pytest.mark.parametrize('num_candidates', [2, 3])
+def test_a_place_that_is_chosen_more_often_is_found(num_candidates):
+  shown = offers(num_candidates=num_candidates, count=3000)
+  pushed = np.where(np.random.default_rng(1).random(3000) < 0.2, 0, shown.choice)
+  assert leaks_cues.position('test', shown) == []
+  assert leaks_cues.position('test', shown._replace(choice=pushed))[0].told.startswith('place 0')
+
+
+def test_places_are_compared_with_how_often_they_are_real():
+  rng = np.random.default_rng(0)
+  shown = offers(num_candidates=3, count=3000)
+  mask = shown.mask & ((rng.random(3000) < 0.5)[:, None] | (np.arange(3) < 2))
+  fair = rng.integers(mask.sum(-1))
+  assert leaks_cues.position('test', shown._replace(mask=mask, choice=fair)) == []
+  told = leaks_cues.position(
+    'test', shown._replace(mask=mask, choice=np.where(mask[:, 2], 2, fair))
+  )
+  assert told[0].told.startswith('place 0') and len(told) == 3
+
+
+def test_best_against_worst_on_scores_is_taste():
+  population = reward_ensemble(
+    small_table(), pair_rule='extreme', concentration=1.0, num_held_out=1000,
+    num_support=8, num_query=8, num_slates=1,
+  )  # fmt: skip
+  assert leaks_drawn.cues(leaks_drawn.draw(population, 1000)) == []
+
+
+PLAIN = [f'A reply of its own, number {n}, with {"so " * (n % 7)}many words.' for n in range(60)]
+OTHER = [f'Another reply, number {n}, that is {"very " * (n % 5)}short.' for n in range(60)]
+
+
+def test_texts_written_alike_have_no_cue():
+  assert leaks_texts.texts_tell(PLAIN, OTHER[::-1], ['Why?'] * 60) == []
+
+
+@pytest.mark.parametrize(
+  ('spoil', 'told'),
+  [
+    (lambda text: str([text, 'another']), 'marks of a list'),
+    (lambda text: f'user: why?\n\nassistant: {[text, text]}', 'marks of a list'),
+    (lambda text: f'"{text}"', 'a quote or bracket at the start'),
+    (lambda text: text[: len(text) // 2 * 2], 'an odd number of characters'),
+    (lambda text: f'{text}</s>', 'marks of a chat template'),
+    (lambda text: f' {text}', 'white space at the start'),
+    (lambda text: f'Why? {text}', 'the prompt'),
+  ],
+)
+def test_a_form_of_one_side_is_found(spoil, told):
+  odd = [text if len(text) % 2 else text + '.' for text in OTHER]
+  found = leaks_texts.texts_tell(odd, [spoil(text) for text in PLAIN], ['Why?'] * 60)
+  assert any(leak.told.startswith(told) for leak in found)
+  assert any(
+    leak.told.startswith(told)
+    for leak in leaks_texts.texts_tell([spoil(text) for text in PLAIN], odd, ['Why?'] * 60)
+  )
+
+
+def test_texts_must_come_in_pairs():
+  with pytest.raises(ValueError, match='2 chosen texts, 1 rejected ones and 2 prompts'):
+    leaks_texts.texts_tell(['a', 'b'], ['c'])

@@ -1,0 +1,192 @@
+"""Leaks between real people, their conversations and pairs are found where they are planted."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from metapers.core.tables import Histories
+from metapers.evaluation import leaks, leaks_drawn, leaks_people
+from metapers.populations import people
+
+OPTIONS = {'num_support': 4, 'num_query': 8}
+
+
+@functools.cache
+def made_up(*, conversations_each=1, num_users=60, longest=12):
+  """People who compare items of their own, in conversations of several comparisons."""
+  rng = np.random.default_rng(0)
+  size = num_users * longest * 2
+  pair = np.arange(size).reshape(num_users, longest, 2)
+  pair = rng.permuted(pair, axis=-1).astype(np.int32)
+  turn = np.arange(longest) * conversations_each // longest
+  context = (np.arange(num_users)[:, None] * conversations_each + turn).repeat(2)
+  return Histories(
+    features=rng.standard_normal((size, 5)).astype(np.float32),
+    item_ids=np.arange(size),
+    user_ids=np.array([f'person {number}' for number in range(num_users)]),
+    chosen=pair[..., 0],
+    rejected=pair[..., 1],
+    mask=np.arange(longest) < rng.integers(6, longest + 1, num_users)[:, None],
+    context=context,
+    identity=False,
+    num_dropped=0,
+    source='made up',
+    content_hash='',
+  )
+
+
+@functools.cache
+def plain():
+  return people.people(made_up(), **OPTIONS)
+
+
+def found(population=None, **options):
+  return leaks.by_kind(population or plain(), **options)
+
+
+def kinds(population=None, **options):
+  return {kind for kind, told in found(population, **options).items() if told}
+
+
+def with_people(**splits):
+  """Replaces the people of some splits."""
+  arrays = plain().arrays
+  return plain()._replace(arrays=arrays._replace(people={**arrays.people, **splits}))
+
+
+def row(part, index):
+  return jax.tree.map(lambda x: np.asarray(x)[index], part)
+
+
+def joined(*parts):
+  return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+def test_people_of_their_own_have_none():
+  assert found() == {'people': [], 'pairs': [], 'cues': []}
+  assert found(histories=made_up()) == {'people': [], 'selection': [], 'pairs': [], 'cues': []}
+
+
+def test_a_history_of_two_splits_is_found():
+  groups = plain().arrays.people
+  both = joined(row(groups['test'], slice(1, None)), row(groups['train'], slice(3, 4)))
+  population = with_people(test=both)
+  [leak] = found(population)['people']
+  assert leak.told.startswith('1 of 12 test people have the very history of a train person')
+  with_ids = found(population, histories=made_up())
+  assert [leak.told[:9] for leak in with_ids['people']] == ['1 of 12 t', '1 people,']
+
+
+def test_judging_people_that_were_chosen_on_is_found():
+  groups = plain().arrays.people
+  both = joined(groups['test'], row(groups['validation'], slice(0, 2)))
+  assert 'selection' in kinds(with_people(test=both), histories=made_up())
+
+
+def test_two_ids_of_one_person_are_found():
+  ids = np.where(np.arange(60) < 30, made_up().user_ids[::-1], made_up().user_ids)
+  twice = np.char.add(ids, np.where(np.arange(60) < 30, ' ', ''))
+  assert 'people' in kinds(histories=made_up()._replace(user_ids=twice))
+  assert leaks_people.shared_people({'train': [1, 2], 'test': [12]}) == []
+
+
+def crowd(num_people, num_pairs, agreement, seed):
+  """People who were all asked the same, and agree."""
+  rng = np.random.default_rng(seed)
+  swapped = rng.random((num_people, num_pairs)) > agreement
+  first = np.broadcast_to(2 * np.arange(num_pairs), swapped.shape)
+  chosen, rejected = np.where(swapped, first + 1, first), np.where(swapped, first, first + 1)
+  every = np.ones(swapped.shape, bool)
+  return people.People(chosen, rejected, every, ~every)
+
+
+@pytest.mark.parametrize(('num_pairs', 'agreement'), [(2, 0.5), (4, 0.75), (40, 0.99)])
+def test_people_who_agree_by_accident_are_not_one(num_pairs, agreement):
+  groups = {
+    name: crowd(size, num_pairs, agreement, seed)
+    for seed, (name, size) in enumerate({'train': 300, 'test': 60}.items())
+  }
+  answers = [{tuple(answer) for answer in own.chosen.tolist()} for own in groups.values()]
+  assert answers[0] & answers[1]
+  assert leaks_people.shared_histories(groups, 2 * num_pairs) == []
+
+
+def test_people_who_agree_more_than_others_do_are_one():
+  groups = {'train': crowd(300, 40, 0.6, 0), 'test': crowd(60, 40, 0.6, 1)}
+  assert leaks_people.shared_histories(groups, 80) == []
+  groups['test'] = joined(groups['test'], row(groups['train'], slice(8, 10)))
+  [leak] = leaks_people.shared_histories(groups, 80)
+  assert leak.told.startswith('2 of 62 test people')
+
+
+def test_a_history_is_found_in_another_order():
+  groups = {'train': crowd(300, 40, 0.6, 0), 'test': crowd(60, 40, 0.6, 1)}
+  copy = jax.tree.map(lambda x: x[:1, ::-1], groups['train'])
+  assert leaks_people.shared_histories({**groups, 'test': copy}, 80)
+
+
+def test_one_conversation_of_a_person_on_both_sides_is_found():
+  told = found(histories=made_up(), contexts_are_conversations=True)['conversations']
+  assert len(told) == 2  # of validation and of test
+  assert told[0].told.endswith('set item_holdout=True')
+
+
+def test_conversations_held_out_whole_have_none():
+  histories = made_up(conversations_each=6)
+  population = people.people(histories, **OPTIONS, item_holdout=True)
+  options = {'histories': histories, 'contexts_are_conversations': True}
+  assert kinds(population, **options) == set()
+  assert 'conversations' in kinds(people.people(histories, **OPTIONS), **options)
+
+
+def test_a_conversation_of_two_splits_is_found():
+  groups = plain().arrays.people
+  told = leaks_people.shared_conversations(groups, made_up().context)
+  assert told == []
+  context = made_up().context.copy()
+  context[np.asarray(groups['test'].chosen)[0, 0]] = context[
+    np.asarray(groups['train'].chosen)[0, 0]
+  ]
+  [leak] = leaks_people.shared_conversations(groups, context)
+  assert leak.told.startswith('1 of 13 conversations of test people are of train people')
+
+
+def test_a_pair_judged_again_is_found():
+  support, query = (np.array([[3, 5], [4, 9]]), np.array([[9, 5], [8, 8]]))
+  every = np.ones((2, 2), bool)
+  [leak] = leaks_people.repeated_pairs(
+    'test', leaks_drawn.Codes(support, every), leaks_drawn.Codes(query, every)
+  )
+  assert leak.told.startswith('1 judged comparisons of 1 test users')
+  hidden = np.array([[True, False], [True, True]])
+  assert not leaks_people.repeated_pairs(
+    'test', leaks_drawn.Codes(support, every), leaks_drawn.Codes(query, hidden)
+  )
+
+
+def test_a_pair_judged_again_is_found_in_episodes():
+  def careless(arrays, user, split):
+    seen, truth = plain().episode_of(arrays, user, split)
+    return seen._replace(query=jax.tree.map(lambda x: x[:, ...], seen.support)), truth
+
+  assert kinds(plain()._replace(episode_of=careless)) == {'pairs'}
+
+
+def test_a_cue_of_people_is_found():
+  histories = made_up()
+  features = histories.features.copy()
+  features[histories.rejected.ravel(), 1] = 0
+  population = people.people(histories._replace(features=features), **OPTIONS)
+  assert kinds(population) == {'cues'}
+
+
+def test_histories_of_others_are_refused():
+  others = made_up(num_users=70)
+  with pytest.raises(ValueError, match='not in these histories'):
+    leaks.check(plain(), histories=others._replace(chosen=others.chosen + 1))
+  with pytest.raises(ValueError, match='up to 9 comparisons are not of this population'):
+    leaks.check(plain(), histories=made_up(longest=9))
+  with pytest.raises(ValueError, match='give histories, too'):
+    leaks.check(plain(), contexts_are_conversations=True)

@@ -1,0 +1,96 @@
+"""The command that looks for leaks, as a user types it."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIGS = '--config=experiments/configs'
+
+
+def leaks(*arguments):
+  return subprocess.run(
+    [sys.executable, '-m', 'experiments.leaks', *arguments],
+    cwd=ROOT,
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Forty people who chose among replies of their own."""
+  rng = np.random.default_rng(0)
+  size = 40 * 10 * 2
+  items = pd.DataFrame(
+    {
+      'item_id': range(size),
+      'context': np.arange(size) // 10,
+      'text': [f'{"so " * count}it goes.' for count in rng.integers(1, 30, size)],
+      'quality': rng.standard_normal(size),
+    }
+  )
+  pairs = rng.permuted(np.arange(size).reshape(-1, 2), axis=1)
+  comparisons = pd.DataFrame(pairs, columns=['chosen', 'rejected'])
+  comparisons['user_id'] = np.arange(len(pairs)) // 10
+  items.to_csv(tmp_path / 'items.csv', index=False)
+  comparisons.to_csv(tmp_path / 'comparisons.csv', index=False)
+  return tmp_path
+
+
+def of_people(folder):
+  where = f'--config.population.kwargs.path={folder}'
+  sizes = '--config.population.kwargs.num_support=4', '--config.evaluation.shots=(0, 4)'
+  return (
+    f'{CONFIGS}/jester.py:quick', where, *sizes,
+    '--config.population.kwargs.complete_raters_only=False',
+  )  # fmt: skip
+
+
+def test_simulated_users_have_none():
+  done = leaks(f'{CONFIGS}/scores_gap.py:quick')
+  assert done.returncode == 0, done.stderr
+  for kind in ('users', 'prompts', 'cues', 'selection'):
+    assert f'  ok    {kind}: ' in done.stdout
+  assert 'LEAK' not in done.stdout
+
+
+def test_people_have_none_and_each_check_is_told(folder):
+  done = leaks(*of_people(folder))
+  assert done.returncode == 0, done.stderr
+  for kind in ('people', 'pairs', 'cues', 'selection', 'texts'):
+    assert f'  ok    {kind}: ' in done.stdout
+
+
+def test_leaks_are_told_and_are_an_exit_code(folder):
+  items = pd.read_csv(folder / 'items.csv')
+  rejected = pd.read_csv(folder / 'comparisons.csv')['rejected']
+  items.loc[rejected, 'text'] = [str([text, text]) for text in items.loc[rejected, 'text']]
+  items.to_csv(folder / 'items.csv', index=False)
+  done = leaks(*of_people(folder), '--conversations')
+  assert done.returncode == 1, done.stderr
+  assert '  LEAK  texts: marks of a list tells the chosen text' in done.stdout
+  assert '  LEAK  conversations: ' in done.stdout
+  assert '  ok    people: ' in done.stdout
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'told'),
+  [
+    ((), '--config is needed'),
+    ((f'{CONFIGS}/jester.py:quick',), 'real people need a folder'),
+    ((f'{CONFIGS}/scores_gap.py:quick', '--conversations'), 'give histories, too'),
+  ],
+)
+def test_mistakes_are_one_line(arguments, told):
+  failed = leaks(*arguments)
+  assert failed.returncode == 2
+  [line] = [line for line in failed.stderr.splitlines() if line.startswith('error: ')]
+  assert told in line
