@@ -6,7 +6,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 CONSTRAINTS := $(if $(filter 3.11,$(VERSION)),constraints.txt,constraints-3.12.txt)
 WORKDIR ?= runs/quickstart
 
-.PHONY: install quickstart test lint format clean
+.PHONY: install quickstart protocols test lint format clean
 
 install: $(VENV)/installed
 
@@ -26,6 +26,12 @@ $(VENV)/complete: $(VENV)/installed
 
 quickstart: install
 	$(BIN)/python -m experiments.benchmark --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
+
+# Every protocol's quick variant from end to end, two at a time.
+protocols: install
+	grep --files-with-matches of_protocol experiments/configs/*.py | grep --invert-match base.py | \
+	  xargs -P 2 -I FILE sh -c '$(BIN)/python -m experiments.benchmark --config=FILE:quick \
+	  --workdir=$(WORKDIR)/$$(basename FILE .py) > /dev/null || exit 255'
 
 test: $(VENV)/complete
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile

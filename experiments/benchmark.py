@@ -25,7 +25,8 @@ from experiments import (
 )
 from experiments.build import Config
 from experiments.settings import Setting
-from metapers.evaluation import results, tables
+from metapers.core import files
+from metapers.evaluation import leaks, results, tables
 from metapers.evaluation.costs import Costs
 from metapers.evaluation.predictions import Predictions
 from metapers.io import report, workdirs
@@ -49,6 +50,8 @@ def benchmark(config: Config, workdir: pathlib.Path) -> None:
   if config.evaluation.flips and not all(is_flippable(setting) for setting in judged):
     raise ValueError('evaluation.flips needs pairs, judged after fixed numbers of shots')
   workdirs.claim(workdir, runs.identity(config, judged[0].populations[0]))
+  for setting in judged:
+    require_no_leaks(workdir, setting)
   found = [reference_cells(config, workdir, setting) for setting in judged]
   flipped: list[Found] = [{} for _ in judged]
   costs: dict[str, Costs] = {}
@@ -63,6 +66,20 @@ def benchmark(config: Config, workdir: pathlib.Path) -> None:
           other.setdefault(learner, {})[str(seed)] = made
       costs.setdefault(learner, trained.costs(workdir, learned[0], judged[0]))
   announce(config, workdir, judged, *written(config, judged, found, flipped, costs))
+
+
+def require_no_leaks(workdir: pathlib.Path, setting: Setting) -> None:
+  """Checks the populations of a setting, once, before anything is trained or judged on them.
+
+  Raises:
+    ValueError: listing what leaks.
+  """
+  path = workdir / 'leaks' / f'{setting.name}.txt'
+  if not path.exists():
+    commands.say(f'{setting.name}: looking for leaks')
+    for population in setting.populations:
+      leaks.require_none(leaks.check(population))
+    files.write_atomically(path, 'none found\n')
 
 
 def reference_cells(config: Config, workdir: pathlib.Path, setting: Setting) -> Found:

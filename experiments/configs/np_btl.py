@@ -12,7 +12,6 @@ Command: python -m experiments.benchmark --config=experiments/configs/np_btl.py 
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """
 
-from experiments import build
 from experiments.build import Config
 from experiments.configs import base
 
@@ -25,20 +24,8 @@ LEARNERS = {
   'maml': {},
   'pooled': {'training': {'num_steps': 500}},
 }
-PUBLISHED = {'pairs': 'published'}
 
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='')
-  config = base.base(build.population_config('np_btl', num_held_out=5000))
-  config.protocol = 'np_btl'
-  config.evaluation.shots = (0, 1, 3, 5, 10)
-  config.evaluation.num_users = 5000
-  config.evaluation.num_validation_users = 1000
-  config.evaluation.rival = ''
-  config.training.num_steps = 1000
-  config.training.evaluate_every = 250
-  config = base.table(config, LEARNERS, conditions=({}, PUBLISHED))
-  config = base.quick(config) if chosen['quick'] else config
-  return base.chosen(config, chosen['learner'])
+  return base.of_protocol('np_btl', LEARNERS, argument)

@@ -167,6 +167,17 @@ PROTOCOLS: dict[str, Protocol] = {
     quick={'num_slates': 4},
     quick_conditions=UNSEEN_AND_SEEN,
   ),
+  'np_btl': Protocol(
+    source='Kobalczyk et al. 2024, arXiv:2412.13998, synthetic experiment and its code',
+    deviations=('No pair that is judged was adapted to; there some were.',),
+    population='np_btl',
+    options={'num_held_out': 5000},
+    conditions=(NONE, {'pairs': 'published'}),
+    shots=(0, 1, 3, 5, 10),
+    num_users=5000,
+    training={'num_steps': 1000, 'evaluate_every': 250},
+    evaluation={'rival': '', 'num_validation_users': 1000},
+  ),
   'leave_one_reward_model_out': Protocol(
     source='ours, after the leave-one-out raters of Barreto et al. 2025 (RFM)',
     options={'concentration': 0.05, 'excluded_model': REWARD_MODELS[0], 'excluded_share': 0.5},
