@@ -1,6 +1,7 @@
 import shutil
 
 import pytest
+from fake_endpoint import KEY, Endpoint
 from saved_states import CONFIG, state
 
 from metapers.io.checkpoints import Checkpoints
@@ -27,3 +28,18 @@ def opened(workdir):
   checkpoints = Checkpoints(workdir, CONFIG)
   yield checkpoints
   checkpoints.close()
+
+
+@pytest.fixture
+def serve(monkeypatch):
+  monkeypatch.setenv('OPENAI_API_KEY', KEY)
+  running = []
+
+  def start(behave):
+    running.append(Endpoint(behave))
+    return running[-1]
+
+  yield start
+  for endpoint in running:
+    endpoint.server.shutdown()
+    endpoint.server.server_close()
