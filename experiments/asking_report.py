@@ -74,7 +74,7 @@ def statement(made: Sequence[Row], name: str, rule: str, config: Config) -> str:
   is_open = row.value >= most - after
   return (
     f'{name}: {rule}, the best rule on validation users, reaches after {after} questions what '
-    f'random questions reach after {"more than " if is_open else ""}{after + row.value:.1f}. '
+    f'random questions reach after {"at least " if is_open else ""}{after + row.value:.1f}. '
     f'That saves {lead_text(row, most - after)} questions (95 % interval), '
     + ('which is significant.' if row.ci_low > 0 else 'which is not significant.')
   )

@@ -133,7 +133,7 @@ def ask_one(
 
   def turn(carry, number):
     state, questions = carry
-    support = answered(pool, questions, number)
+    support = answered(pool, questions)
     state = simulation.update(params, state, support, person.context, key_adapt)
     log_probs = learner.predict(params, state, person.query.candidates)
     predictions = Predictions(log_probs, learner.score(params, state, slate))
@@ -144,7 +144,7 @@ def ask_one(
     return (state, questions), predictions
 
   questions = jnp.full(simulation.num_questions, NONE_LEFT)
-  state = learner.adapt(params, answered(pool, questions, 0), person.context, key_adapt)
+  state = learner.adapt(params, answered(pool, questions), person.context, key_adapt)
   numbers = jnp.arange(simulation.num_questions + 1)
   (_, questions), predictions = jax.lax.scan(turn, (state, questions), numbers)
   return Answers(predictions, questions)
@@ -159,9 +159,9 @@ def best_unasked(
   return jnp.where(is_left.any(), masked.argmax(value, is_left), NONE_LEFT)
 
 
-def answered(pool: Choices, questions: Int[Array, 'Q'], number: int | Int[Array, '']) -> Choices:
-  """Returns the first `number` answers, in the order asked, as a support of Q comparisons."""
-  is_answered = (jnp.arange(questions.size) < number) & (questions != NONE_LEFT)
+def answered(pool: Choices, questions: Int[Array, 'Q']) -> Choices:
+  """Returns the answers so far, in the order asked, as a support of Q comparisons."""
+  is_answered = questions != NONE_LEFT
   support = task.take(pool, jnp.where(is_answered, questions, 0))
   return support._replace(mask=support.mask & is_answered)
 

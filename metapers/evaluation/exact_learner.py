@@ -92,7 +92,7 @@ def exact_learner(
 
 
 def absorb_new(key: PRNGKey, now: Particles, support: Choices, rule: Rule) -> Particles:
-  """Conditions particles on the real comparisons that they have not seen.
+  """Conditions particles on the real comparisons; those explained already cost nothing.
 
   Args:
     key: PRNG key; comparison n takes `fold_in(key, n)`, so that it does not matter when it comes.
@@ -104,9 +104,8 @@ def absorb_new(key: PRNGKey, now: Particles, support: Choices, rule: Rule) -> Pa
   seen = evidence.evidence_of(candidates.features, candidates.mask, support.choice, rule=rule)
 
   def absorb(n, now):
-    is_new = support.mask[n] & (now.rung[n] == 0)
     return jax.lax.cond(
-      is_new,
+      support.mask[n],
       lambda: particles.absorb(jax.random.fold_in(key, n), now, seen, n, rule=rule),
       lambda: now,
     )

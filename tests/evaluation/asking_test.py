@@ -124,6 +124,16 @@ def test_a_pool_that_is_exhausted_changes_nothing_more():
   np.testing.assert_array_equal(log_probs[4:], np.broadcast_to(log_probs[3], log_probs[4:].shape))
 
 
+def test_what_is_masked_is_neither_asked_nor_a_target():
+  real = jnp.arange(1, POOL, 2)
+  mask = jnp.broadcast_to(jnp.isin(jnp.arange(POOL), real), (T, POOL))
+  few = jax.tree.map(lambda x: x[:, real], TASKS.support)
+  options = {'rule': 'epig', 'num_questions': 3}
+  answers = ask(TASKS._replace(support=TASKS.support._replace(mask=mask)), **options)
+  expected = ask(TASKS._replace(support=few), **options)
+  np.testing.assert_array_equal(answers.questions, real[expected.questions])
+
+
 def test_good_questions_tell_more_than_random_ones(by_bald):
   def accuracy(answers):
     correct = jax.vmap(choice_model.correct, (0, None))

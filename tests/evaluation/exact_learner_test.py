@@ -65,6 +65,10 @@ def test_what_is_masked_is_not_seen():
   states = [adapt(params, support, seen.context, KEY) for support in (few, spoiled)]
   jax.tree.map(np.testing.assert_array_equal, *states)
   assert states[0].rung.tolist()[3:] == [0, 0]
+  start = adapt(params, task.with_shots(seen.support, 0), seen.context, KEY)
+  gone_on = jax.jit(it.update)(params, start, spoiled, seen.context, KEY)
+  assert np.all(np.isfinite(gone_on.log_weights))
+  np.testing.assert_allclose(gone_on.log_weights, states[0].log_weights, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize('condition', CONDITIONS[:2], ids=str)
