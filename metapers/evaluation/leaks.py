@@ -80,13 +80,13 @@ def by_kind(
     ValueError: for histories of another population, or conversations without histories.
   """
   arrays = jax.device_get(population.arrays)
+  if not isinstance(arrays, people_episodes.Arrays) and (histories or contexts_are_conversations):
+    raise ValueError('histories and conversations are of real people, and here are none; leave out')
   if contexts_are_conversations and histories is None:
     raise ValueError('conversations are told by the contexts of histories; give histories, too')
   if isinstance(arrays, people_episodes.Arrays):
     conversations = histories if contexts_are_conversations else None
     return of_people(arrays, histories) | of_shown(population, arrays, conversations)
-  if histories is not None:
-    raise ValueError('histories are of real people, and this population has none; leave them out')
   drawn = leaks_drawn.draw(population, num_users)
   if isinstance(arrays, reward_episodes.Arrays):
     return of_simulated_users(

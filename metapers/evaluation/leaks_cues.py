@@ -184,10 +184,6 @@ def probe_tells(shown: Offers) -> bool:
   scale = np.maximum(gaps.std(0), 1e-12)
   gaps = (gaps / scale)[: max(FEWEST, min(half, 1024))]
   size = RIDGE * len(gaps)
-  if gaps.shape[1] <= len(gaps):
-    weights = np.linalg.solve(gaps.T @ gaps + size * np.eye(gaps.shape[1]), gaps.sum(0))
-  else:  # the dual: as many unknowns as comparisons
-    dual = np.linalg.solve(gaps @ gaps.T + size * np.eye(len(gaps)), np.ones(len(gaps)))
-    weights = gaps.T @ dual
+  weights = np.linalg.solve(gaps.T @ gaps + size * np.eye(gaps.shape[1]), gaps.sum(0))
   scores = features[half:] @ (weights / scale)  # [X, K]
   return bool(telling(scores[..., None], take(shown, slice(half, None))))

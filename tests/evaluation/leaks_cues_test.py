@@ -1,12 +1,13 @@
 """Cues that tell the chosen candidate are found where planted; shared taste is none."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_store import small_table
 
-from metapers.evaluation import leaks_cues, leaks_drawn, leaks_texts
+from metapers.evaluation import leaks_cues, leaks_texts
 from metapers.evaluation.leaks_cues import Offers
-from metapers.populations.reward_ensemble import reward_ensemble
+from metapers.populations import choice_rules
 
 KNOWN, UNKNOWN = True, False
 
@@ -109,12 +110,17 @@ def test_places_are_compared_with_how_often_they_are_real():
   assert told[0].told.startswith('place 0') and len(told) == 3
 
 
-def test_best_against_worst_on_scores_is_taste():
-  population = reward_ensemble(
-    small_table(), pair_rule='extreme', concentration=1.0, num_held_out=1000,
-    num_support=8, num_query=8, num_slates=1,
-  )  # fmt: skip
-  assert leaks_drawn.cues(leaks_drawn.draw(population, 1000)) == []
+def test_best_and_worst_stand_in_random_order():
+  slate, every = jnp.arange(8.0), jnp.ones(8, bool)
+
+  def shown(key):
+    rule = {'pair_rule': 'extreme', 'num_candidates': 2}
+    return choice_rules.draw_shown(key, slate[:, None], slate, every, **rule)[0][:2]
+
+  drawn = jax.jit(jax.vmap(shown))(jax.random.split(jax.random.key(0), 20_000))
+  features = np.asarray(drawn, np.float32)[..., None]
+  pairs = Offers(features, np.ones((20_000, 2), bool), features[..., 0].argmax(1), None)
+  assert leaks_cues.position('test', pairs) == []
 
 
 PLAIN = [f'A reply of its own, number {n}, with {"so " * (n % 7)}many words.' for n in range(60)]

@@ -55,11 +55,9 @@ def test_a_sound_population_has_none():
   assert found == {'users': [], 'prompts': [], 'cues': [], 'selection': []}
 
 
-@pytest.mark.parametrize(
-  'options', [{'num_users': 30, 'pair_rule': 'extreme', 'concentration': 0.01}, {'support_prompts': 'held_out'}], ids=str
-)
-def test_a_sound_population_of_another_kind_has_none(options):
-  assert leaks.check(population(**options), num_users=NUM_USERS) == []
+def test_best_against_worst_on_scores_is_taste():
+  options = {'pair_rule': 'extreme', 'concentration': 1.0, 'num_held_out': 1000}
+  assert leaks.check(population(**options), num_users=1000) == []
 
 
 @pytest.mark.parametrize('make', [toy.two_tastes, np_btl.np_btl])
@@ -141,19 +139,19 @@ def test_one_text_under_two_ids_is_found():
 
 
 PLANTED = {
-  'a test prompt in the own history': (
+  'own: comparisons of 24 test users are on a prompt of their support': (
     'test', {'support_prompts': lambda truth: truth.query_prompts}
   ),
-  'a slate in the own history': (
+  'own: slates of 24 validation users are on a prompt of their support': (
     'validation', {'slate_prompts': lambda truth: truth.support_prompts[:, :3]}
   ),
-  'a train prompt among the judged': (
+  'judged: prompts on which test users are judged are not test prompts': (
     'test', {'query_prompts': lambda truth: drawn()['train'][1].query_prompts}
   ),
-  'a test prompt in a train history': (
+  'history: comparisons in histories of train users are on test prompts': (
     'train', {'support_prompts': lambda truth: drawn()['test'][1].query_prompts}
   ),
-  'a validation prompt in a test history': (
+  'history: comparisons in histories of test users are on validation prompts': (
     'test', {'support_prompts': lambda truth: drawn()['validation'][1].query_prompts}
   ),
 }  # fmt: skip
@@ -162,7 +160,16 @@ PLANTED = {
 @pytest.mark.parametrize('what', PLANTED)
 def test_prompts_out_of_place_are_found(what):
   split, changes = PLANTED[what]
-  assert 'prompts' in kinds(**replaced(split, **changes))
+  found = leaks.of_simulated_users(arrays(), {**drawn(), **replaced(split, **changes)})
+  assert any(what.split(': ')[1] in leak.told for leak in found['prompts'])
+
+
+def test_a_history_of_other_prompts_of_the_own_split_is_none():
+  other = {'support_prompts': lambda truth: (truth.query_prompts + 1 - 90) % 30 + 90}  # test: 90...
+  [(tasks, truth)] = replaced('test', **other).values()
+  assert np.isin(truth.support_prompts, arrays().prompts['test']).all()
+  options = {'prompts': arrays().prompts, 'own': 'test'}
+  assert leaks_prompts.misplaced('test', tasks, truth, **options) == []
 
 
 def test_masked_comparisons_show_no_prompt():
@@ -194,9 +201,9 @@ def test_each_part_of_a_selection_is_compared(changes, told):
 
 
 def test_a_judged_comparison_in_the_own_support_is_found_by_its_features():
-  tasks, _ = leaks_drawn.draw(toy.two_tastes(num_support=8, num_query=8), 8)['test']
+  tasks, _ = drawn()['test']
   flipped = jax.tree.map(lambda x: x[:, :, ::-1], tasks.query.candidates)
   again = tasks._replace(support=tasks.query._replace(candidates=flipped))
   assert leaks_people.repeated_pairs('test', *leaks_drawn.offered(tasks)) == []
   [leak] = leaks_people.repeated_pairs('test', *leaks_drawn.offered(again))
-  assert leak.told.startswith('64 judged comparisons of 8 test users')
+  assert leak.told.startswith(f'144 judged comparisons of {NUM_USERS} test users')

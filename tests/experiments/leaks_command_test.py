@@ -54,6 +54,7 @@ def of_people(folder):
   )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_simulated_users_have_none():
   done = leaks(f'{CONFIGS}/scores_gap.py:quick')
   assert done.returncode == 0, done.stderr
@@ -84,9 +85,8 @@ def test_leaks_are_told_and_are_an_exit_code(folder):
 @pytest.mark.parametrize(
   ('arguments', 'told'),
   [
-    ((), '--config is needed'),
     ((f'{CONFIGS}/jester.py:quick',), 'real people need a folder'),
-    ((f'{CONFIGS}/scores_gap.py:quick', '--conversations'), 'give histories, too'),
+    ((f'{CONFIGS}/scores_gap.py:quick', '--conversations'), 'of real people, and here are none'),
   ],
 )
 def test_mistakes_are_one_line(arguments, told):
