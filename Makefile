@@ -28,6 +28,7 @@ quickstart: install
 	$(BIN)/python -m experiments.benchmark --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
 
 # Every protocol's quick variant from end to end, two at a time.
+protocols: WORKDIR := runs/protocols
 protocols: install
 	grep --files-with-matches of_protocol experiments/configs/*.py | grep --invert-match base.py | \
 	  xargs -P 2 -I FILE sh -c '$(BIN)/python -m experiments.benchmark --config=FILE:quick \
