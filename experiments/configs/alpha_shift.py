@@ -3,6 +3,7 @@
 `bayes` knows the judged users' concentration, `bayes_seen` believes in that of the seen ones.
 Source: ours; no deviations.
 
+Time: `:quick` 1 to 3 minutes on one core; in full not run yet.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/alpha_shift.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

@@ -4,6 +4,7 @@ Every learner is trained once, on the mixture of all 36 conditions and 0 to 64 s
 each of them. `--config.benchmark.retrain=True` trains anew in each.
 Source: ours; no deviations.
 
+Time: `:quick` 7 minutes on 2 busy cores; in full (36 conditions, 500 users) not run yet.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/benchmark.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

@@ -2,6 +2,7 @@
 
 Source: ours, after the (m, n) grid of Barreto et al. 2025 (RFM).
 
+Time: `:quick` 1 to 3 minutes on one core; in full not run yet.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/budget.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

@@ -5,6 +5,7 @@ Source: Choi et al. 2025 (EMNLP) and its code.
 Deviations: learners see the four scores, pairs are drawn among those disagreed on, a user's labels
 are divided in halves while training.
 
+Time: `:quick` 1 to 3 minutes on one core; in full not run yet.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/copl.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

@@ -5,6 +5,7 @@ ten, each with its own training. On the scores track column b is shown, but was 
 `bayes` knows the new users' prior, `bayes_seen` believes them like the seen ones.
 Source: ours, after leave-one-out raters in Barreto et al. 2025 (RFM).
 
+Time: `:quick` 1 to 3 minutes on one core; in full not run yet.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/leave_one_reward_model_out.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

@@ -2,6 +2,7 @@
 
 Source: ours, after a question of FSPO's reviewers.
 
+Time: `:quick` 1 to 3 minutes on one core; in full not run yet.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/shot_mismatch.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

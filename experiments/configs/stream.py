@@ -4,6 +4,7 @@
 With a window a learner remembers the last comparisons only.
 Source: ours, after a question of FSPO's reviewers.
 
+Time: `:quick` 1 to 3 minutes on one core; in full not run yet.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/stream.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
