@@ -75,7 +75,7 @@ def learned(config: Config, name: str, workdir: pathlib.Path) -> Asker:
     del single.asking  # training is the same, whatever is asked afterwards
   commands.say(f'{name}: {single.training.num_steps} steps')
   run = runs.train(single, workdir / 'runs' / name)
-  base.update('learner', single.learner.kwargs, {'num_samples': config.asking.num_samples})
+  base.update('learner', single.learner.kwargs, {'num_samples': config.asking.num_samples[name]})
   learner = build.learner(single, run.population.spec)
   return Asker(name, learner, run.params, None, config.evaluation.chunk_size)
 
@@ -97,7 +97,7 @@ def bayes(config: Config, population: Population) -> Asker:
     references.conditions(population),
     num_candidates=spec.num_candidates,
     num_particles=config.evaluation.num_particles,
-    num_samples=config.asking.num_samples,
+    num_samples=config.asking.num_samples.bayes,
   )
   return Asker('bayes', made.learner, made.learner.init(jax.random.key(0)), made.update, 1)
 

@@ -3,9 +3,9 @@
 Every test user has a pool of 64 random pairs, noiseless; a learner asks them for one answer after
 another, chosen by its own posterior, and is judged after each. `bayes` is asked the same way.
 Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
-Expected: the best rule (named on validation users) knows after 8 questions what random questions
-  tell after 20 or more.
-Time: TODO minutes on one core; `:quick` about TODO.
+Expected: random questions need at least 8 more, significantly, to tell what the best rule (named on
+  validation users) tells after 8: 21.7 more of bayes, 11.6 of bayes_head, 15.3 of latent_np.
+Time: about 12 minutes on one core; `:quick` about 1.
 Command: python -m experiments.ask --config=experiments/configs/asking.py --workdir=DIR
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """
@@ -32,7 +32,8 @@ def get_config(argument: str | None = None) -> Config:
     'num_queries': 64,  # that a user is judged on
     'num_questions': 32,
     'compared_after': 8,  # questions by the rule, against those that random questions need
-    'num_samples': 128,  # draws from a posterior, more than learners are trained with
+    # Draws from a posterior, more than learners are trained with; a network pays for each.
+    'num_samples': {'bayes': 128, 'bayes_head': 128, 'latent_np': 32},
   }
   config = base.table(config, LEARNERS)
   if chosen['quick']:
