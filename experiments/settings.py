@@ -80,7 +80,7 @@ def make(config: Config, condition: Mapping[str, Any]) -> Setting:
   record = populations[0].record
   return Setting(
     name='-'.join(f'{key}={value}' for key, value in condition.items()) or 'default',
-    title=title(record, sum(sizes), split) + told(stream),
+    title=title(record, sum(sizes), split) + manner(stream),
     labels=labels(config, record, condition) | {'split': split},
     shots=shots,
     populations=populations,
@@ -158,8 +158,8 @@ def title(record: Mapping[str, Any], num_users: int, split: str = SPLIT) -> str:
   """Describes a setting in one line."""
   if 'pair_rule' not in record:
     return f'{record["source"]}, {num_users} {record.get("judged_on", "users")}'
-  told = str(record['label_accuracy'])
-  labelled = 'noiseless' if told == '1.0' else f'labels right {percent(told)}'
+  accuracy = str(record['label_accuracy'])
+  labelled = 'noiseless' if accuracy == '1.0' else f'{percent(accuracy)} of labels right'
   return (
     f'{num_users} {"seen" if split == SEEN else "unseen"} users (α = {record["concentration"]}), '
     f'unseen prompts, {record["pair_rule"]} pairs, {labelled}, {record["track"]} track'
@@ -174,7 +174,7 @@ def percent(joined: str) -> str:
   return ', '.join(shares)
 
 
-def told(stream: Stream | None) -> str:
+def manner(stream: Stream | None) -> str:
   """Describes a stream behind the title."""
   if stream is None:
     return ''

@@ -179,21 +179,26 @@ def reward_ensemble(
   accuracies = () if label_accuracy is None else np.atleast_1d(label_accuracy).tolist()
   num_concentrations = np.atleast_1d(concentration).size
   arrays, noise = simulated_noise.set_noise(arrays, layout, accuracies, num_concentrations)
-  record = {
-    'source': table.source,
-    'data': table.manifest_hash,
-    'reward_models': ', '.join(table.reward_models),
-    'response_models': ', '.join(table.response_models),
+  record = record_of(table, layout) | {
     'track': track,
-    'pair_rule': '+'.join(layout.pair_rules),
-    'support_prompts': support_prompts,
     'normalization': normalization,
     'concentration': '+'.join(str(alpha) for alpha in np.atleast_1d(concentration)),
     'excluded_model': excluded_model,
     'excluded_share': excluded_share if excluded_model else 0.0,
-    **noise,
   }
-  return assemble(arrays, layout, record, scaling)
+  return assemble(arrays, layout, record | noise, scaling)
+
+
+def record_of(table: RewardTable, layout: Layout) -> dict[str, str | float]:
+  """Says where scores come from and how comparisons come about."""
+  return {
+    'source': table.source,
+    'data': table.manifest_hash,
+    'reward_models': ', '.join(table.reward_models),
+    'response_models': ', '.join(table.response_models),
+    'pair_rule': '+'.join(layout.pair_rules),
+    'support_prompts': layout.support_prompts,
+  }
 
 
 def assemble(
