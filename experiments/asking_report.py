@@ -3,8 +3,6 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from matplotlib.figure import Figure
-
 from experiments import commands, publish
 from experiments.build import Config
 from experiments.settings import Setting
@@ -114,7 +112,7 @@ def figure(
   users: Setting,
   config: Config,
   metric: str = 'accuracy',
-) -> Figure:
+) -> plots.figure.Figure:
   """Draws one learner by every rule, beside `bayes` asked by its best rule and at random."""
   beside = {f'bayes {rule}' for rule in (chosen['bayes'], 'random')} if name != 'bayes' else set()
   curves = []
