@@ -18,7 +18,8 @@ REFERENCES = (
   'bayes_seen',
 )
 BASELINES = ('pooled',)
-UNITS = {'nll': 'nats', 'pick_length': 'words'}  # what else is picked is a reward
+# What else is picked is a reward.
+UNITS = {'nll': 'nats', 'pick_length': 'words', 'cumulative_regret': 'reward'}
 
 
 def ordered(learners: Iterable[str]) -> list[str]:

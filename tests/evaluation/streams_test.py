@@ -5,7 +5,7 @@ import pytest
 from small_store import small_population
 
 from metapers.core import choice_model, meta_learner, task
-from metapers.evaluation import adaptation, ceiling, estimates, streams
+from metapers.evaluation import adaptation, ceiling, estimates, streams, tables
 
 TURNS, USERS = 6, 5
 
@@ -104,3 +104,8 @@ def test_streams_that_cannot_be_are_refused(slates, change_at):
   tasks, truth = adaptation.episodes(population, split='test', num_users=USERS)
   with pytest.raises(ValueError, match='change_at'):
     streams.as_stream(tasks, truth, change_at)
+
+
+def test_regret_is_told_in_rewards_and_accuracy_in_percent():
+  assert tables.unit_of('cumulative_regret') == 'reward'
+  assert tables.unit_of('turn_accuracy') == '%'
