@@ -87,10 +87,12 @@ def bayes(config: Config, population: Population) -> Asker:
     ValueError: for users of whom the exact posterior is not a function of what learners see.
   """
   record, spec = population.record, population.spec
-  if record['track'] != 'scores' or 'extreme' in str(record['pair_rule']):
+  is_told = record['track'] == 'scores' and not record['excluded_model']
+  if not is_told or 'extreme' in str(record['pair_rule']):
     raise ValueError(
-      'bayes asks on the scores track, about pairs that do not depend on the taste; got '
-      f'track={record["track"]}, pair_rule={record["pair_rule"]}'
+      'bayes asks on the scores track, about pairs that do not depend on the taste, of users with '
+      f'any weights; got track={record["track"]}, pair_rule={record["pair_rule"]}, '
+      f'excluded_model={record["excluded_model"]!r}'
     )
   made = exact_learner.exact_learner(
     spec.num_features,
