@@ -5,7 +5,7 @@ another, chosen by its own posterior, and is judged after each. `bayes` is asked
 Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
 Expected: random questions need at least 8 more, significantly, to tell what the best rule (named on
   validation users) tells after 8: 21.7 more of bayes, 11.6 of bayes_head, 15.3 of latent_np.
-Time: about 12 minutes on one core; `:quick` about 1.
+Time: 7 minutes on one core after training, about 12 in all; `:quick` about 1.
 Command: python -m experiments.ask --config=experiments/configs/asking.py --workdir=DIR
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """
