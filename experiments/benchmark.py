@@ -7,7 +7,7 @@ cells are skipped on a restart. Writes results.csv, adaptation.png and report.ht
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from absl import flags
 from ml_collections import config_flags
@@ -50,8 +50,8 @@ def benchmark(config: Config, workdir: pathlib.Path) -> None:
   if config.evaluation.flips and not all(is_flippable(setting) for setting in judged):
     raise ValueError('evaluation.flips needs pairs, judged after fixed numbers of shots')
   workdirs.claim(workdir, runs.identity(config, judged[0].populations[0]))
-  for setting in judged:
-    require_no_leaks(workdir, setting)
+  for condition, setting in zip(config.benchmark.conditions, judged, strict=True):
+    require_no_leaks(workdir, setting.name, settings.parts(config, condition))
   found = [reference_cells(config, workdir, setting) for setting in judged]
   flipped: list[Found] = [{} for _ in judged]
   costs: dict[str, Costs] = {}
@@ -68,17 +68,23 @@ def benchmark(config: Config, workdir: pathlib.Path) -> None:
   announce(config, workdir, judged, *written(config, judged, found, flipped, costs))
 
 
-def require_no_leaks(workdir: pathlib.Path, setting: Setting) -> None:
+def require_no_leaks(workdir: pathlib.Path, name: str, parts: Sequence[Config]) -> None:
   """Checks the populations of a setting, once, before anything is trained or judged on them.
+
+  Args:
+    workdir: keeps what was found.
+    name: of the setting.
+    parts: configs of its populations.
 
   Raises:
     ValueError: listing what leaks.
   """
-  path = workdir / 'leaks' / f'{setting.name}.txt'
+  path = workdir / 'leaks' / f'{name}.txt'
   if not path.exists():
-    commands.say(f'{setting.name}: looking for leaks')
-    for population in setting.populations:
-      leaks.require_none(leaks.check(population))
+    commands.say(f'{name}: looking for leaks')
+    for part in parts:
+      histories = build.histories(part)
+      leaks.require_none(leaks.check(build.population(part), histories=histories))
     files.write_atomically(path, 'none found\n')
 
 

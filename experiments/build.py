@@ -12,6 +12,7 @@ from ml_collections import config_dict
 from metapers import learners
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population, Spec
+from metapers.core.tables import Histories
 from metapers.data import comparisons, feature_store, synthetic
 from metapers.populations import np_btl, toy
 from metapers.populations import people as people_population
@@ -47,12 +48,26 @@ def people(*, path: str = '', **kwargs: Any) -> Population:
     path: the folder; there is no default data.
     **kwargs: of `data.load_comparisons` and of `populations.people`.
   """
+  reads = inspect.signature(comparisons.load_comparisons).parameters
+  rest = {name: value for name, value in kwargs.items() if name not in reads}
+  return people_population.people(load_histories(path, **kwargs), **rest)
+
+
+def load_histories(path: str, **kwargs: Any) -> Histories:
+  """Reads the histories of real people.
+
+  Args:
+    path: the folder of their tables.
+    **kwargs: of `data.load_comparisons`; others are left alone.
+
+  Raises:
+    ValueError: without a folder.
+  """
   if not path:
     raise ValueError('real people need a folder: give --config.population.kwargs.path=FOLDER')
   reads = inspect.signature(comparisons.load_comparisons).parameters
   loading = {name: value for name, value in kwargs.items() if name in reads}
-  rest = {name: value for name, value in kwargs.items() if name not in reads}
-  return people_population.people(comparisons.load_comparisons(path, **loading), **rest)
+  return comparisons.load_comparisons(path, **loading)
 
 
 # A ConfigDict: what fields it has is not known to a type checker.
@@ -155,6 +170,13 @@ def _population(described: str) -> Population:
   part = json.loads(described)
   build, _ = known('population', part['name'], POPULATIONS)
   return build(**part['kwargs'])
+
+
+def histories(config: Config) -> Histories | None:
+  """Reads the histories that a config's people come from; None where users are simulated."""
+  if config.population.name != 'people':
+    return None
+  return load_histories(**config.population.kwargs)
 
 
 def learner(config: Config, spec: Spec) -> MetaLearner:

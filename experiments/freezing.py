@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import metapers
-from experiments import commands, references, runs, settings
+from experiments import build, commands, references, runs, settings
 from experiments.build import Config
 from experiments.configs import base
 from experiments.settings import Setting
@@ -79,7 +79,7 @@ def export(
       entries.append(add_condition(draft, config, setting, made))
       if is_retrained:
         add_train(draft, f'{setting.name}/train.npz', config, setting.populations, num_train_users)
-    trained = [settings.changed_population(config, {}, fold) for fold in settings.folds(config)]
+    trained = list(map(build.population, settings.parts(config, {})))
     if not is_retrained:
       add_train(draft, 'train.npz', config, trained, num_train_users)
     draft.about.update(

@@ -20,9 +20,9 @@ from experiments import build, commands, settings
 from experiments.build import Config
 from metapers.core.population import SPLITS, Population
 from metapers.core.tables import Histories
-from metapers.data import comparisons, feature_store, people_tables
-from metapers.evaluation import leaks, leaks_prompts, leaks_texts
-from metapers.evaluation.leaks import Found
+from metapers.data import feature_store, people_tables
+from metapers.evaluation import leaks
+from metapers.evaluation.leaks import Found, prompt_checks, text_checks
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The run or table.', lock_config=True)
 CONVERSATIONS = flags.DEFINE_bool('conversations', False, 'Contexts are conversations.')
@@ -44,50 +44,43 @@ def main(argv: list[str]) -> None:
   commands.no_arguments(argv)
   config = commands.required(CONFIG)
   num_leaks = 0
-  for title, population in populations(config):
+  for title, part in configs(config):
     commands.say(title)
-    num_leaks += told(of_population(config, population, conversations=CONVERSATIONS.value))
+    num_leaks += told(of_population(part, conversations=CONVERSATIONS.value))
   num_leaks += told(of_texts(config))
   if num_leaks:
     sys.exit(1)
 
 
-def populations(config: Config) -> Iterator[tuple[str, Population]]:
-  """Yields whom a config trains on and judges, each population once, and what it is."""
+def configs(config: Config) -> Iterator[tuple[str, Config]]:
+  """Yields, for each population that a config trains on or judges, what it is and its config."""
   seen: list[Population] = []
   for condition in ({}, *config.get('benchmark', {}).get('conditions', ())):
     changes, _ = settings.divide(condition)
-    for fold in settings.folds(config):
-      population = settings.changed_population(config, changes, fold)
+    for fold, part in zip(settings.folds(config), settings.parts(config, condition), strict=True):
+      population = build.population(part)
       if any(population is one for one in seen):
         continue
       seen.append(population)
       what = [f'{name}={value}' for name, value in changes.items()]
       what += [] if fold is None else [f'fold={fold}']
-      yield ' '.join([config.protocol, *what]), population
+      yield ' '.join([config.protocol, *what]), part
 
 
-def of_population(config: Config, population: Population, *, conversations: bool) -> Found:
-  """Checks a population, and people by their ids, too."""
+def of_population(config: Config, *, conversations: bool = False) -> Found:
+  """Checks the population of a config, and people by their ids, too."""
   return leaks.by_kind(
-    population, histories=histories_of(config), contexts_are_conversations=conversations
+    build.population(config),
+    histories=build.histories(config),
+    contexts_are_conversations=conversations,
   )
-
-
-def histories_of(config: Config) -> Histories | None:
-  """Reads the histories that a config's people come from; None where users are simulated."""
-  if config.population.name != 'people':
-    return None
-  kwargs = config.population.kwargs
-  reads = build.defaults(comparisons.load_comparisons)
-  return comparisons.load_comparisons(kwargs.path, **{name: kwargs[name] for name in reads})
 
 
 def of_texts(config: Config) -> Found:
   """Checks the texts behind a config's features, where they are kept."""
   kwargs = config.population.kwargs
   if config.population.name == 'people':
-    return of_item_texts(pathlib.Path(kwargs.path), histories_of(config))
+    return of_item_texts(pathlib.Path(kwargs.path), build.histories(config))
   if config.population.name == 'reward_ensemble' and kwargs.store != 'synthetic':
     return of_prompt_texts(pathlib.Path(kwargs.store))
   return {}
@@ -101,7 +94,7 @@ def of_item_texts(folder: pathlib.Path, histories: Histories | None) -> Found:
   texts, every = items['text'].astype(str).to_numpy(), histories.mask
   chosen, rejected = histories.chosen[every], histories.rejected[every]
   some = np.unique(np.linspace(0, len(chosen) - 1, MOST_TEXTS).astype(int))
-  return {'texts': leaks_texts.texts_tell(texts[chosen[some]], texts[rejected[some]])}
+  return {'texts': text_checks.texts_tell(texts[chosen[some]], texts[rejected[some]])}
 
 
 def of_prompt_texts(folder: pathlib.Path) -> Found:
@@ -112,7 +105,7 @@ def of_prompt_texts(folder: pathlib.Path) -> Found:
   prompts = pd.read_parquet(path, columns=['prompt'])['prompt'].to_numpy()
   split = feature_store.open_store(folder, verify=False).prompt_split
   by_split = {name: prompts[split == index] for index, name in enumerate(SPLITS)}
-  return {'texts': leaks_prompts.repeated_texts(by_split)}
+  return {'texts': prompt_checks.repeated_texts(by_split)}
 
 
 def told(found: Found) -> int:

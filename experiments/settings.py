@@ -63,9 +63,9 @@ def make(config: Config, condition: Mapping[str, Any]) -> Setting:
   Raises:
     ValueError: for an unknown option, more shots than histories hold, or users that are not.
   """
-  changes, how = divide(condition)
+  _, how = divide(condition)
   split = how.get('split', SPLIT)
-  populations = tuple(changed_population(config, changes, fold) for fold in folds(config))
+  populations = tuple(map(build.population, parts(config, condition)))
   shots = runs.evaluated_shots(config, populations[0])
   most = config.evaluation.num_users
   sizes = tuple(min(most, held_out(population, split)) for population in populations)
@@ -114,12 +114,16 @@ def folds(config: Config) -> tuple[int | None, ...]:
   return tuple(config.get('benchmark', {}).get('folds', ())) or (None,)
 
 
-def changed_population(config: Config, changes: Mapping[str, Any], fold: int | None) -> Population:
-  """Builds the population with options changed, and a fold where there are folds."""
-  changed = config.copy_and_resolve_references()
-  options = dict(changes) if fold is None else {**changes, 'fold': fold}
-  base.update(changed.population.name, changed.population.kwargs, options)
-  return build.population(changed)
+def parts(config: Config, condition: Mapping[str, Any]) -> tuple[Config, ...]:
+  """Returns the config with the population's options of a condition, once for each fold."""
+  options, _ = divide(condition)
+  made = []
+  for fold in folds(config):
+    part = config.copy_and_resolve_references()
+    own = {} if fold is None else {'fold': fold}
+    base.update(part.population.name, part.population.kwargs, options | own)
+    made.append(part)
+  return tuple(made)
 
 
 def rival(config: Config, record: Mapping[str, Any]) -> int | None:

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metapers.evaluation import leaks_cues, leaks_texts
-from metapers.evaluation.leaks_cues import Offers
+from metapers.evaluation.leaks import cue_checks, text_checks
+from metapers.evaluation.leaks.cue_checks import Offers
 from metapers.populations import choice_rules
 
 KNOWN, UNKNOWN = True, False
@@ -33,8 +33,8 @@ def mark(shown, values, *, chosen, feature=2):
 @pytest.mark.parametrize('seed', range(5))
 def test_random_choices_have_no_cue(num_candidates, seed):
   shown = offers(num_candidates=num_candidates, seed=seed)
-  assert leaks_cues.position('test', shown) == []
-  assert leaks_cues.form('test', shown) == []
+  assert cue_checks.position('test', shown) == []
+  assert cue_checks.form('test', shown) == []
 
 
 @pytest.mark.parametrize('taste', [KNOWN, UNKNOWN])
@@ -50,14 +50,14 @@ def test_random_choices_have_no_cue(num_candidates, seed):
 )
 def test_a_marked_feature_is_found(value, told, taste):
   for chosen in (True, False):
-    found = leaks_cues.form('test', mark(offers(taste=taste), value, chosen=chosen))
+    found = cue_checks.form('test', mark(offers(taste=taste), value, chosen=chosen))
     assert any(leak.told.startswith(f'{told} tells the chosen') for leak in found)
 
 
 def test_a_mark_in_some_comparisons_is_found():
   shown = offers()
   values = np.where(np.arange(600)[:, None] % 5 == 0, 0.0, shown.features[..., 2])
-  assert leaks_cues.form('test', mark(shown, values, chosen=False))
+  assert cue_checks.form('test', mark(shown, values, chosen=False))
 
 
 def test_the_shape_of_a_vector_is_found_wherever_its_zeros_are():
@@ -65,7 +65,7 @@ def test_the_shape_of_a_vector_is_found_wherever_its_zeros_are():
   features = shown.features.copy()
   places = np.random.default_rng(1).integers(6, size=600)
   features[np.arange(600), 1 - shown.choice, places] = 0
-  found = leaks_cues.form('test', shown._replace(features=features))
+  found = cue_checks.form('test', shown._replace(features=features))
   assert any(leak.told.startswith('the number of zeros') for leak in found)
 
 
@@ -75,7 +75,7 @@ def test_a_direction_that_no_single_feature_shows_is_found(num_features):
   direction = np.random.default_rng(1).choice([-1.0, 1.0], num_features)
   places = np.arange(2) == shown.choice[:, None]
   shift = np.where(places[..., None], 1.5, 0) * direction
-  [leak] = leaks_cues.form('test', shown._replace(features=shown.features + shift))
+  [leak] = cue_checks.form('test', shown._replace(features=shown.features + shift))
   assert leak.told.startswith('a linear function')
 
 
@@ -85,17 +85,17 @@ def test_a_feature_that_the_mean_taste_explains_is_no_cue_unless_one_threshold_p
   level = 3 * rng.standard_normal((600, 1))  # of the prompt
   taste = level + np.where(np.arange(2) == shown.choice[:, None], 1, -1)
   features = np.where(np.arange(6) == 2, taste[..., None], shown.features)
-  assert leaks_cues.form('test', shown._replace(features=features)) == []
-  assert leaks_cues.form('test', shown._replace(features=features, taste=None))
-  assert leaks_cues.form('test', shown._replace(features=np.sign(features - level[..., None])))
+  assert cue_checks.form('test', shown._replace(features=features)) == []
+  assert cue_checks.form('test', shown._replace(features=features, taste=None))
+  assert cue_checks.form('test', shown._replace(features=np.sign(features - level[..., None])))
 
 
 @pytest.mark.parametrize('num_candidates', [2, 3])
 def test_a_place_that_is_chosen_more_often_is_found(num_candidates):
   shown = offers(num_candidates=num_candidates, count=3000)
   pushed = np.where(np.random.default_rng(1).random(3000) < 0.2, 0, shown.choice)
-  assert leaks_cues.position('test', shown) == []
-  assert leaks_cues.position('test', shown._replace(choice=pushed))[0].told.startswith('place 0')
+  assert cue_checks.position('test', shown) == []
+  assert cue_checks.position('test', shown._replace(choice=pushed))[0].told.startswith('place 0')
 
 
 def test_places_are_compared_with_how_often_they_are_real():
@@ -103,8 +103,8 @@ def test_places_are_compared_with_how_often_they_are_real():
   shown = offers(num_candidates=3, count=3000)
   mask = shown.mask & ((rng.random(3000) < 0.5)[:, None] | (np.arange(3) < 2))
   fair = rng.integers(mask.sum(-1))
-  assert leaks_cues.position('test', shown._replace(mask=mask, choice=fair)) == []
-  told = leaks_cues.position(
+  assert cue_checks.position('test', shown._replace(mask=mask, choice=fair)) == []
+  told = cue_checks.position(
     'test', shown._replace(mask=mask, choice=np.where(mask[:, 2], 2, fair))
   )
   assert told[0].told.startswith('place 0') and len(told) == 3
@@ -120,7 +120,7 @@ def test_best_and_worst_stand_in_random_order():
   drawn = jax.jit(jax.vmap(shown))(jax.random.split(jax.random.key(0), 20_000))
   features = np.asarray(drawn, np.float32)[..., None]
   pairs = Offers(features, np.ones((20_000, 2), bool), features[..., 0].argmax(1), None)
-  assert leaks_cues.position('test', pairs) == []
+  assert cue_checks.position('test', pairs) == []
 
 
 PLAIN = [f'A reply of its own, number {n}, with {"so " * (n % 7)}many words.' for n in range(60)]
@@ -128,7 +128,7 @@ OTHER = [f'Another reply, number {n}, that is {"very " * (n % 5)}short.' for n i
 
 
 def test_texts_written_alike_have_no_cue():
-  assert leaks_texts.texts_tell(PLAIN, OTHER[::-1], ['Why?'] * 60) == []
+  assert text_checks.texts_tell(PLAIN, OTHER[::-1], ['Why?'] * 60) == []
 
 
 @pytest.mark.parametrize(
@@ -145,14 +145,14 @@ def test_texts_written_alike_have_no_cue():
 )
 def test_a_form_of_one_side_is_found(spoil, told):
   odd = [text if len(text) % 2 else text + '.' for text in OTHER]
-  found = leaks_texts.texts_tell(odd, [spoil(text) for text in PLAIN], ['Why?'] * 60)
+  found = text_checks.texts_tell(odd, [spoil(text) for text in PLAIN], ['Why?'] * 60)
   assert any(leak.told.startswith(told) for leak in found)
   assert any(
     leak.told.startswith(told)
-    for leak in leaks_texts.texts_tell([spoil(text) for text in PLAIN], odd, ['Why?'] * 60)
+    for leak in text_checks.texts_tell([spoil(text) for text in PLAIN], odd, ['Why?'] * 60)
   )
 
 
 def test_texts_must_come_in_pairs():
   with pytest.raises(ValueError, match='2 chosen texts, 1 rejected ones and 2 prompts'):
-    leaks_texts.texts_tell(['a', 'b'], ['c'])
+    text_checks.texts_tell(['a', 'b'], ['c'])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from metapers.core.tables import Histories
-from metapers.evaluation import leaks, leaks_drawn, leaks_people
+from metapers.evaluation import leaks
+from metapers.evaluation.leaks import drawn_episodes, people_checks
 from metapers.populations import people
 
 OPTIONS = {'num_support': 4, 'num_query': 8}
@@ -89,7 +90,7 @@ def test_two_ids_of_one_person_are_found():
   ids = np.where(np.arange(60) < 30, made_up().user_ids[::-1], made_up().user_ids)
   twice = np.char.add(ids, np.where(np.arange(60) < 30, ' ', ''))
   assert 'people' in kinds(histories=made_up()._replace(user_ids=twice))
-  assert leaks_people.shared_people({'train': [1, 2], 'test': [12]}) == []
+  assert people_checks.shared_people({'train': [1, 2], 'test': [12]}) == []
 
 
 def crowd(num_people, num_pairs, agreement, seed):
@@ -110,21 +111,21 @@ def test_people_who_agree_by_accident_are_not_one(num_pairs, agreement):
   }
   answers = [{tuple(answer) for answer in own.chosen.tolist()} for own in groups.values()]
   assert answers[0] & answers[1]
-  assert leaks_people.shared_histories(groups, 2 * num_pairs) == []
+  assert people_checks.shared_histories(groups, 2 * num_pairs) == []
 
 
 def test_people_who_agree_more_than_others_do_are_one():
   groups = {'train': crowd(300, 40, 0.6, 0), 'test': crowd(60, 40, 0.6, 1)}
-  assert leaks_people.shared_histories(groups, 80) == []
+  assert people_checks.shared_histories(groups, 80) == []
   groups['test'] = joined(groups['test'], row(groups['train'], slice(8, 10)))
-  [leak] = leaks_people.shared_histories(groups, 80)
+  [leak] = people_checks.shared_histories(groups, 80)
   assert leak.told.startswith('2 of 62 test people')
 
 
 def test_a_history_is_found_in_another_order():
   groups = {'train': crowd(300, 40, 0.6, 0), 'test': crowd(60, 40, 0.6, 1)}
   copy = jax.tree.map(lambda x: x[:1, ::-1], groups['train'])
-  assert leaks_people.shared_histories({**groups, 'test': copy}, 80)
+  assert people_checks.shared_histories({**groups, 'test': copy}, 80)
 
 
 def test_one_conversation_of_a_person_on_both_sides_is_found():
@@ -143,26 +144,26 @@ def test_conversations_held_out_whole_have_none():
 
 def test_a_conversation_of_two_splits_is_found():
   groups = plain().arrays.people
-  told = leaks_people.shared_conversations(groups, made_up().context)
+  told = people_checks.shared_conversations(groups, made_up().context)
   assert told == []
   context = made_up().context.copy()
   context[np.asarray(groups['test'].chosen)[0, 0]] = context[
     np.asarray(groups['train'].chosen)[0, 0]
   ]
-  [leak] = leaks_people.shared_conversations(groups, context)
+  [leak] = people_checks.shared_conversations(groups, context)
   assert leak.told.startswith('1 of 13 conversations of test people are of train people')
 
 
 def test_a_pair_judged_again_is_found():
   support, query = (np.array([[3, 5], [4, 9]]), np.array([[9, 5], [8, 8]]))
   every = np.ones((2, 2), bool)
-  [leak] = leaks_people.repeated_pairs(
-    'test', leaks_drawn.Codes(support, every), leaks_drawn.Codes(query, every)
+  [leak] = people_checks.repeated_pairs(
+    'test', drawn_episodes.Codes(support, every), drawn_episodes.Codes(query, every)
   )
   assert leak.told.startswith('1 judged comparisons of 1 test users')
   hidden = np.array([[True, False], [True, True]])
-  assert not leaks_people.repeated_pairs(
-    'test', leaks_drawn.Codes(support, every), leaks_drawn.Codes(query, hidden)
+  assert not people_checks.repeated_pairs(
+    'test', drawn_episodes.Codes(support, every), drawn_episodes.Codes(query, hidden)
   )
 
 

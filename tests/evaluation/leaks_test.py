@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from small_store import small_table
 
-from metapers.evaluation import (
-  leaks,
-  leaks_drawn,
-  leaks_people,
-  leaks_prompts,
-  leaks_selection,
-  leaks_users,
+from metapers.evaluation import leaks
+from metapers.evaluation.leaks import (
+  drawn_episodes,
+  people_checks,
+  prompt_checks,
+  selection_checks,
+  user_checks,
 )
-from metapers.evaluation.leaks_found import Leak
-from metapers.evaluation.leaks_selection import Selection
+from metapers.evaluation.leaks.matching import Leak
+from metapers.evaluation.leaks.selection_checks import Selection
 from metapers.populations import np_btl, simulated_users, toy
 from metapers.populations.reward_ensemble import reward_ensemble
 
@@ -31,7 +31,7 @@ def population(**options):
 
 @functools.cache
 def drawn():
-  return leaks_drawn.draw(population(), NUM_USERS)
+  return drawn_episodes.draw(population(), NUM_USERS)
 
 
 def arrays(**changes):
@@ -81,20 +81,20 @@ def weights(concentration, num_models=10, seeds=(0, 1)):
 @pytest.mark.parametrize('num_models', [3, 10])
 @pytest.mark.parametrize('concentration', [0.001, 0.01, 0.1, 1.0, 100.0])
 def test_users_drawn_apart_are_not_copies(concentration, num_models):
-  assert leaks_users.shared_users(weights(concentration, num_models)) == []
+  assert user_checks.shared_users(weights(concentration, num_models)) == []
 
 
 def test_corners_drawn_apart_are_not_copies():
   rng = np.random.default_rng(0)
   corners = {name: np.eye(10)[rng.integers(10, size=500)] for name in ('train', 'test')}
-  assert leaks_users.shared_users(corners) == []
+  assert user_checks.shared_users(corners) == []
 
 
 @pytest.mark.parametrize('concentration', [0.01, 1.0])
 def test_one_copied_user_is_found(concentration):
   users = weights(concentration)
-  users['test'][7] = users['train'][[np.argmax(leaks_users.is_telling(users['train']))]]
-  [leak] = leaks_users.shared_users(users)
+  users['test'][7] = users['train'][[np.argmax(user_checks.is_telling(users['train']))]]
+  [leak] = user_checks.shared_users(users)
   assert leak.kind == 'users'
   assert leak.told.startswith('1 of 2000 test users')
 
@@ -103,13 +103,13 @@ def test_copies_are_found_after_storing_and_normalising_again():
   users = weights(0.05)
   again = users['train'][5000:6000] * np.float32(3.1)
   users['test'] = (again / again.sum(-1, keepdims=True)).astype(np.float32)
-  told = leaks_users.shared_users(users)[0].told
+  told = user_checks.shared_users(users)[0].told
   assert int(told.split()[0]) > 950
 
 
 def test_one_seed_for_two_splits_is_found_even_among_corners():
   users = np.eye(10)[np.random.default_rng(0).integers(10, size=500)]
-  [leak] = leaks_users.shared_users({'train': users, 'test': users[:100]})
+  [leak] = user_checks.shared_users({'train': users, 'test': users[:100]})
   assert leak.told.startswith('the first 100 test users are the first train users, in their order')
 
 
@@ -133,8 +133,8 @@ def test_one_slate_under_two_ids_is_found_in_any_order():
 
 
 def test_one_text_under_two_ids_is_found():
-  assert leaks_prompts.repeated_texts({'train': ['Why?'], 'test': ['Why not?']}) == []
-  [leak] = leaks_prompts.repeated_texts({'train': ['Why?', 'How?'], 'test': [' why?\n', 'Who?']})
+  assert prompt_checks.repeated_texts({'train': ['Why?'], 'test': ['Why not?']}) == []
+  [leak] = prompt_checks.repeated_texts({'train': ['Why?', 'How?'], 'test': [' why?\n', 'Who?']})
   assert leak.told.startswith('1 of 2 test prompts have the text of a train prompt')
 
 
@@ -169,7 +169,7 @@ def test_a_history_of_other_prompts_of_the_own_split_is_none():
   [(tasks, truth)] = replaced('test', **other).values()
   assert np.isin(truth.support_prompts, arrays().prompts['test']).all()
   options = {'prompts': arrays().prompts, 'own': 'test'}
-  assert leaks_prompts.misplaced('test', tasks, truth, **options) == []
+  assert prompt_checks.misplaced('test', tasks, truth, **options) == []
 
 
 def test_masked_comparisons_show_no_prompt():
@@ -194,8 +194,8 @@ def test_judging_what_was_chosen_on_is_found():
 def test_each_part_of_a_selection_is_compared(changes, told):
   judged = Selection(['b', 'c'], np.array([[0.2, 0.3, 0.5], [0.1, 0.8, 0.1]]), np.array([5, 6]))
   apart = Selection(['a'], np.array([[0.3, 0.3, 0.4]]), np.array([1, 2]))
-  assert leaks_selection.selection(apart, judged) == []
-  [leak] = leaks_selection.selection(apart._replace(**changes), judged)
+  assert selection_checks.selection(apart, judged) == []
+  [leak] = selection_checks.selection(apart._replace(**changes), judged)
   assert leak.kind == 'selection'
   assert told in leak.told
 
@@ -204,6 +204,6 @@ def test_a_judged_comparison_in_the_own_support_is_found_by_its_features():
   tasks, _ = drawn()['test']
   flipped = jax.tree.map(lambda x: x[:, :, ::-1], tasks.query.candidates)
   again = tasks._replace(support=tasks.query._replace(candidates=flipped))
-  assert leaks_people.repeated_pairs('test', *leaks_drawn.offered(tasks)) == []
-  [leak] = leaks_people.repeated_pairs('test', *leaks_drawn.offered(again))
+  assert people_checks.repeated_pairs('test', *drawn_episodes.offered(tasks)) == []
+  [leak] = people_checks.repeated_pairs('test', *drawn_episodes.offered(again))
   assert leak.told.startswith(f'144 judged comparisons of {NUM_USERS} test users')

@@ -13,9 +13,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = '--config=experiments/configs'
 
 
-def leaks(*arguments):
+def run(command, *arguments):
   return subprocess.run(
-    [sys.executable, '-m', 'experiments.leaks', *arguments],
+    [sys.executable, '-m', f'experiments.{command}', *arguments],
     cwd=ROOT,
     env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
     capture_output=True,
@@ -45,9 +45,12 @@ def folder(tmp_path):
   return tmp_path
 
 
-def of_people(folder):
+def of_people(folder, num_support=4):
   where = f'--config.population.kwargs.path={folder}'
-  sizes = '--config.population.kwargs.num_support=4', '--config.evaluation.shots=(0, 4)'
+  sizes = (
+    f'--config.population.kwargs.num_support={num_support}',
+    f'--config.evaluation.shots=(0, {num_support})',
+  )
   return (
     f'{CONFIGS}/jester.py:quick', where, *sizes,
     '--config.population.kwargs.complete_raters_only=False',
@@ -56,7 +59,7 @@ def of_people(folder):
 
 @pytest.mark.slow
 def test_simulated_users_have_none():
-  done = leaks(f'{CONFIGS}/scores_gap.py:quick')
+  done = run('leaks', f'{CONFIGS}/scores_gap.py:quick')
   assert done.returncode == 0, done.stderr
   for kind in ('users', 'prompts', 'cues', 'selection'):
     assert f'  ok    {kind}: ' in done.stdout
@@ -64,7 +67,7 @@ def test_simulated_users_have_none():
 
 
 def test_people_have_none_and_each_check_is_told(folder):
-  done = leaks(*of_people(folder))
+  done = run('leaks', *of_people(folder))
   assert done.returncode == 0, done.stderr
   for kind in ('people', 'pairs', 'cues', 'selection', 'texts'):
     assert f'  ok    {kind}: ' in done.stdout
@@ -75,11 +78,22 @@ def test_leaks_are_told_and_are_an_exit_code(folder):
   rejected = pd.read_csv(folder / 'comparisons.csv')['rejected']
   items.loc[rejected, 'text'] = [str([text, text]) for text in items.loc[rejected, 'text']]
   items.to_csv(folder / 'items.csv', index=False)
-  done = leaks(*of_people(folder), '--conversations')
+  done = run('leaks', *of_people(folder), '--conversations')
   assert done.returncode == 1, done.stderr
   assert '  LEAK  texts: marks of a list tells the chosen text' in done.stdout
   assert '  LEAK  conversations: ' in done.stdout
   assert '  ok    people: ' in done.stdout
+
+
+def test_nothing_is_trained_on_people_of_two_sides(folder, tmp_path):
+  comparisons = pd.read_csv(folder / 'comparisons.csv')
+  again = np.where(comparisons.index % 2, ' ', '')  # half of everyone's, under an id that looks so
+  comparisons['user_id'] = 'p' + comparisons['user_id'].astype(str) + again
+  comparisons.to_csv(folder / 'comparisons.csv', index=False)
+  failed = run('benchmark', *of_people(folder, num_support=2), f'--workdir={tmp_path}/table')
+  assert failed.returncode == 2
+  assert 'error: leak of people: ' in failed.stderr
+  assert not (tmp_path / 'table' / 'runs').exists()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +104,7 @@ def test_leaks_are_told_and_are_an_exit_code(folder):
   ],
 )
 def test_mistakes_are_one_line(arguments, told):
-  failed = leaks(*arguments)
+  failed = run('leaks', *arguments)
   assert failed.returncode == 2
   [line] = [line for line in failed.stderr.splitlines() if line.startswith('error: ')]
   assert told in line

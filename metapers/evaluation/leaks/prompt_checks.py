@@ -7,8 +7,8 @@ import numpy as np
 
 from metapers.core.task import Task, Truth
 from metapers.core.types import Bool, Float, Int
-from metapers.evaluation import leaks_found
-from metapers.evaluation.leaks_found import Codes, HostArray, Leak
+from metapers.evaluation.leaks import matching
+from metapers.evaluation.leaks.matching import Codes, HostArray, Leak
 
 
 def shared_prompts(prompts: Mapping[str, Int[HostArray, '_']]) -> list[Leak]:
@@ -43,7 +43,7 @@ def repeated_slates(
   real = np.where(mask[..., None], rewards, np.inf)
   order = np.lexsort(np.moveaxis(real, -1, 0))  # [P, R]
   slates = np.take_along_axis(real, order[..., None], 1).reshape(len(real), -1)
-  key = leaks_found.keys(slates)
+  key = matching.keys(slates)
   key_of = {split: key[own[mask[own].any(1)]] for split, own in prompts.items()}
   return repeated(key_of, 'have the scores of the responses to')
 
@@ -88,7 +88,7 @@ def met_again(split: str, tasks: Task, truth: Truth) -> list[Leak]:
   slates = Codes(truth.slate_prompts, np.ones(truth.slate_prompts.shape, bool))
   found = []
   for part, name in ((query, 'comparisons'), (slates, 'slates')):
-    count, num_users = leaks_found.num_met_again(support, part)
+    count, num_users = matching.num_met_again(support, part)
     if count:
       found.append(
         f'{count} judged {name} of {num_users} {split} users are on a prompt of their support: '

@@ -9,8 +9,9 @@ import numpy as np
 from metapers.core.population import Population
 from metapers.core.task import Choices, Task, Truth
 from metapers.core.types import Bool, Float
-from metapers.evaluation import adaptation, leaks_cues, leaks_found
-from metapers.evaluation.leaks_found import Codes, HostArray, Leak
+from metapers.evaluation import adaptation
+from metapers.evaluation.leaks import cue_checks, matching
+from metapers.evaluation.leaks.matching import Codes, HostArray, Leak
 
 Drawn = Mapping[str, tuple[Task, Truth | None]]  # split -> episodes of T users, on the host
 
@@ -53,9 +54,9 @@ def item_pairs(choices: Choices, num_items: int) -> Codes:
 def offered(tasks: Task) -> tuple[Codes, Codes]:
   """Numbers what every comparison of support and query offers, by its features."""
   parts = [np.asarray(part.candidates.features) for part in (tasks.support, tasks.query)]
-  rows = leaks_found.keys(np.concatenate(parts, 1))  # [T, N, K]
+  rows = matching.keys(np.concatenate(parts, 1))  # [T, N, K]
   candidate = np.unique(rows, return_inverse=True)[1].reshape(rows.shape)
-  shown = leaks_found.keys(np.sort(candidate, -1))  # [T, N], in whatever order
+  shown = matching.keys(np.sort(candidate, -1))  # [T, N], in whatever order
   code = np.unique(shown, return_inverse=True)[1].reshape(shown.shape)
   support, query = np.split(code, [parts[0].shape[1]], 1)
   return Codes(support, tasks.support.mask), Codes(query, tasks.query.mask)
@@ -78,7 +79,7 @@ def taste(tasks: Task, truth: Truth) -> Bool[np.ndarray, 'T N']:
 def with_features(tasks: Task, features: Float[HostArray, 'I D']) -> Task:
   """Puts the features of items where their numbers stand, for as many users as are looked at."""
   per_user = 2 * everything(tasks).choice.shape[1] * features.shape[1]
-  some = jax.tree.map(lambda x: x[: max(1, leaks_cues.MOST_NUMBERS // per_user)], tasks)
+  some = jax.tree.map(lambda x: x[: max(1, cue_checks.MOST_NUMBERS // per_user)], tasks)
 
   def fill(choices: Choices) -> Choices:
     rows = choices.candidates.features[..., 0].astype(int)
@@ -91,6 +92,6 @@ def cues(drawn: Drawn) -> list[Leak]:
   """Looks for what tells the chosen candidate, in every split."""
   found = []
   for split, (tasks, truth) in drawn.items():
-    shown = leaks_cues.offers(everything(tasks), None if truth is None else taste(tasks, truth))
-    found += leaks_cues.position(split, shown) + leaks_cues.form(split, shown)
+    shown = cue_checks.offers(everything(tasks), None if truth is None else taste(tasks, truth))
+    found += cue_checks.position(split, shown) + cue_checks.form(split, shown)
   return found

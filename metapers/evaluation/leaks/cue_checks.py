@@ -14,7 +14,7 @@ import numpy as np
 
 from metapers.core.task import Choices
 from metapers.core.types import Bool, Float, Int
-from metapers.evaluation.leaks_found import Leak
+from metapers.evaluation.leaks.matching import Leak
 
 STANDARD_ERRORS = 5.0  # of the count of a position; one population in a million by chance
 FEWEST, LEAST_SHARE = 40, 0.1  # comparisons, and share of all of them, in which a cue differs

@@ -7,8 +7,8 @@ import numpy as np
 
 from metapers.core.task import Task, Truth
 from metapers.core.types import Float, Int
-from metapers.evaluation import leaks_people, leaks_users
-from metapers.evaluation.leaks_found import HostArray, Leak
+from metapers.evaluation.leaks import people_checks, user_checks
+from metapers.evaluation.leaks.matching import HostArray, Leak
 
 
 class Selection(NamedTuple):
@@ -42,8 +42,8 @@ def selection(chosen_on: Selection, judged_on: Selection) -> list[Leak]:
   """
   names = 'selection', 'judged'
   found = [
-    *leaks_people.shared_people(dict(zip(names, (chosen_on.people, judged_on.people)))),
-    *leaks_users.shared_users(dict(zip(names, (chosen_on.weights, judged_on.weights)))),
+    *people_checks.shared_people(dict(zip(names, (chosen_on.people, judged_on.people)))),
+    *user_checks.shared_users(dict(zip(names, (chosen_on.weights, judged_on.weights)))),
   ]
   told = [leak.told for leak in found]
   prompts = np.intersect1d(chosen_on.prompts, judged_on.prompts).size

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from metapers.core.types import Bool, Float, Int
-from metapers.evaluation import leaks_found
-from metapers.evaluation.leaks_found import HostArray, Leak
+from metapers.evaluation.leaks import matching
+from metapers.evaluation.leaks.matching import HostArray, Leak
 
 LEAST = 1e-30  # weights below say nothing: float32 ends at 1e-38, where draws meet at 0
 RESOLUTION = 1e-5  # of log-weights; rounding in float32 stays far below
@@ -46,7 +46,7 @@ def shared_users(weights: Mapping[str, Float[HostArray, '_ B']]) -> list[Leak]:
     one, other = weights[first], weights[second]
     if one.shape[1] != other.shape[1] or not one.size:
       continue  # weights of other reward models, or of nobody
-    in_first, in_second = (leaks_found.keys(codes(part)) for part in (one, other))
+    in_first, in_second = (matching.keys(codes(part)) for part in (one, other))
     copied = int(np.sum(is_telling(other) & np.isin(in_second, in_first)))
     if copied:
       found.append(f'{copied} of {len(other)} {second} users have the weights of a {first} user')

@@ -7,8 +7,8 @@ import numpy as np
 
 from metapers.core.tables import Histories
 from metapers.core.types import Int
-from metapers.evaluation import leaks_found
-from metapers.evaluation.leaks_found import Codes, HostArray, Leak
+from metapers.evaluation.leaks import matching
+from metapers.evaluation.leaks.matching import Codes, HostArray, Leak
 from metapers.populations.people_episodes import People
 
 RARE = 1e-3  # chance that two people are alike by accident
@@ -44,7 +44,7 @@ def ids_of(histories: Histories, people: People) -> np.ndarray:
       f'these histories of up to {histories.mask.shape[1]} comparisons are not of this population, '
       f'of up to {people.mask.shape[1]}; give those that it was made of'
     )
-  known, own = (leaks_found.keys(np.asarray(table, np.int32)) for table in tables)
+  known, own = (matching.keys(np.asarray(table, np.int32)) for table in tables)
   if not np.isin(own, known).all():
     raise ValueError('people of this population are not in these histories; give those it is of')
   values, row, count = np.unique(known, return_index=True, return_counts=True)
@@ -77,9 +77,9 @@ def shared_histories(people: Mapping[str, People], num_items: int) -> list[Leak]
   found = []
   for first, second in itertools.combinations(parts, 2):
     (asked, answered), (asked_too, answered_too) = parts[first], parts[second]
-    is_same = np.isin(leaks_found.keys(answered_too), leaks_found.keys(answered))
+    is_same = np.isin(matching.keys(answered_too), matching.keys(answered))
     alike = (answered_too >= 0).any(1) & is_same
-    num_chances = num_equal(leaks_found.keys(asked), leaks_found.keys(asked_too))
+    num_chances = num_equal(matching.keys(asked), matching.keys(asked_too))
     rare = [
       chance.log(asked_too[row], answered_too[row]) + np.log(num_chances) < np.log(RARE)
       for row in np.flatnonzero(alike)
@@ -155,7 +155,7 @@ def divided_conversations(
     query: likewise.
     contexts: conversation of every item.
   """
-  num_met, num_people = leaks_found.num_met_again(
+  num_met, num_people = matching.num_met_again(
     *(part._replace(code=contexts[part.code]) for part in (support, query))
   )
   if not num_met:
@@ -169,7 +169,7 @@ def divided_conversations(
 
 def repeated_pairs(name: str, support: Codes, query: Codes) -> list[Leak]:
   """Finds people judged on a pair of their own support; codes [T, N] number the pairs."""
-  num_met, num_people = leaks_found.num_met_again(support, query)
+  num_met, num_people = matching.num_met_again(support, query)
   if not num_met:
     return []
   told = (

@@ -13,14 +13,14 @@ import jax
 from metapers.core.population import SPLITS, Population
 from metapers.core.tables import Histories
 from metapers.core.task import Task, Truth
-from metapers.evaluation import (
-  leaks_drawn,
-  leaks_people,
-  leaks_prompts,
-  leaks_selection,
-  leaks_users,
+from metapers.evaluation.leaks import (
+  drawn_episodes,
+  people_checks,
+  prompt_checks,
+  selection_checks,
+  user_checks,
 )
-from metapers.evaluation.leaks_found import Leak
+from metapers.evaluation.leaks.matching import Leak
 from metapers.populations import people_episodes, reward_episodes
 
 NUM_USERS = 256  # whose episodes are looked at, of each split
@@ -87,7 +87,7 @@ def by_kind(
   if isinstance(arrays, people_episodes.Arrays):
     conversations = histories if contexts_are_conversations else None
     return of_people(arrays, histories) | of_shown(population, arrays, conversations)
-  drawn = leaks_drawn.draw(population, num_users)
+  drawn = drawn_episodes.draw(population, num_users)
   if isinstance(arrays, reward_episodes.Arrays):
     return of_simulated_users(
       arrays, {k: (tasks, known) for k, (tasks, known) in drawn.items() if known is not None}
@@ -95,9 +95,9 @@ def by_kind(
   pairs = [
     leak
     for split, (tasks, _) in drawn.items()
-    for leak in leaks_people.repeated_pairs(split, *leaks_drawn.offered(tasks))
+    for leak in people_checks.repeated_pairs(split, *drawn_episodes.offered(tasks))
   ]
-  return {'pairs': pairs, 'cues': leaks_drawn.cues(drawn)}
+  return {'pairs': pairs, 'cues': drawn_episodes.cues(drawn)}
 
 
 def in_order(by_split: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,25 +110,25 @@ def of_simulated_users(
 ) -> Found:
   """Checks users whose weights and prompts are known."""
   prompts = [
-    *leaks_prompts.shared_prompts(in_order(arrays.prompts)),
-    *leaks_prompts.repeated_slates(arrays.rewards, arrays.mask, in_order(arrays.prompts)),
+    *prompt_checks.shared_prompts(in_order(arrays.prompts)),
+    *prompt_checks.repeated_slates(arrays.rewards, arrays.mask, in_order(arrays.prompts)),
   ]
   for split, (tasks, truth) in drawn.items():
     own = split if split in arrays.prompts else 'test'  # on which known users are judged
-    prompts += leaks_prompts.met_again(split, tasks, truth)
-    prompts += leaks_prompts.misplaced(split, tasks, truth, prompts=arrays.prompts, own=own)
-  looked_at = leaks_selection.of_episodes(*drawn['validation'])
+    prompts += prompt_checks.met_again(split, tasks, truth)
+    prompts += prompt_checks.misplaced(split, tasks, truth, prompts=arrays.prompts, own=own)
+  looked_at = selection_checks.of_episodes(*drawn['validation'])
   judged = [split for split in drawn if split not in ('train', 'validation')]
   return {
-    'users': leaks_users.shared_users(
+    'users': user_checks.shared_users(
       {k: users.weights for k, users in in_order(arrays.users).items()}
     ),
     'prompts': prompts,
-    'cues': leaks_drawn.cues(drawn),
+    'cues': drawn_episodes.cues(drawn),
     'selection': [
       leak
       for split in judged
-      for leak in leaks_selection.selection(looked_at, leaks_selection.of_episodes(*drawn[split]))
+      for leak in selection_checks.selection(looked_at, selection_checks.of_episodes(*drawn[split]))
     ],
   }
 
@@ -136,12 +136,12 @@ def of_simulated_users(
 def of_people(arrays: people_episodes.Arrays, histories: Histories | None) -> Found:
   """Checks that no person is on two sides."""
   groups = in_order(arrays.people)
-  found: Found = {'people': leaks_people.shared_histories(groups, len(arrays.features))}
+  found: Found = {'people': people_checks.shared_histories(groups, len(arrays.features))}
   if histories is not None:
-    ids = {split: leaks_people.ids_of(histories, own) for split, own in groups.items()}
-    found['people'] += leaks_people.shared_people(ids)
-    chosen_on, judged_on = (leaks_selection.of_people(ids[k]) for k in ('validation', 'test'))
-    found['selection'] = leaks_selection.selection(chosen_on, judged_on)
+    ids = {split: people_checks.ids_of(histories, own) for split, own in groups.items()}
+    found['people'] += people_checks.shared_people(ids)
+    chosen_on, judged_on = (selection_checks.of_people(ids[k]) for k in ('validation', 'test'))
+    found['selection'] = selection_checks.selection(chosen_on, judged_on)
   return found
 
 
@@ -150,21 +150,21 @@ def of_shown(
 ) -> Found:
   """Checks what all held-out people are shown, and what training draws."""
   num_items = len(arrays.features)
-  drawn = leaks_drawn.draw_items(population, max(population.spec.num_held_out.values()))
+  drawn = drawn_episodes.draw_items(population, max(population.spec.num_held_out.values()))
   found: Found = {'pairs': [], 'cues': []}
   for split, tasks in drawn.items():
     support, query = (
-      leaks_drawn.item_pairs(part, num_items) for part in (tasks.support, tasks.query)
+      drawn_episodes.item_pairs(part, num_items) for part in (tasks.support, tasks.query)
     )
-    found['pairs'] += leaks_people.repeated_pairs(split, support, query)
-    filled = leaks_drawn.with_features(tasks, arrays.features)
-    found['cues'] += leaks_drawn.cues({split: (filled, None)})
+    found['pairs'] += people_checks.repeated_pairs(split, support, query)
+    filled = drawn_episodes.with_features(tasks, arrays.features)
+    found['cues'] += drawn_episodes.cues({split: (filled, None)})
   if conversations is not None:
     contexts = conversations.context
-    found['conversations'] = leaks_people.shared_conversations(in_order(arrays.people), contexts)
+    found['conversations'] = people_checks.shared_conversations(in_order(arrays.people), contexts)
     for split in population.spec.num_held_out:  # training may learn from anything of its people
       support, query = (
-        leaks_drawn.items(part) for part in (drawn[split].support, drawn[split].query)
+        drawn_episodes.items(part) for part in (drawn[split].support, drawn[split].query)
       )
-      found['conversations'] += leaks_people.divided_conversations(split, support, query, contexts)
+      found['conversations'] += people_checks.divided_conversations(split, support, query, contexts)
   return found

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from metapers.data import rendering
-from metapers.evaluation import leaks_cues
-from metapers.evaluation.leaks_cues import Offers
-from metapers.evaluation.leaks_found import Leak
+from metapers.evaluation.leaks import cue_checks
+from metapers.evaluation.leaks.cue_checks import Offers
+from metapers.evaluation.leaks.matching import Leak
 
 Texts = Sequence[str] | np.ndarray
 OPENING, CLOSING = (
@@ -66,5 +66,5 @@ def texts_tell(chosen: Texts, rejected: Texts, prompts: Texts | None = None) -> 
     Leak(
       'cues', f'{names[column]} tells the chosen text in all pairs alike: render both texts alike'
     )
-    for column in leaks_cues.telling(values, shown)
+    for column in cue_checks.telling(values, shown)
   ]
