@@ -35,9 +35,14 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and resu
 
 
 class Asker(NamedTuple):
-  """A learner that is ready to ask. update, chunk_size: see `asking.ask`."""
+  """A learner that is ready to ask.
+
+  name: for people. trained: name with how long it was trained, for files. update, chunk_size: see
+  `asking.ask`.
+  """
 
   name: str
+  trained: str
   learner: MetaLearner
   params: Params
   update: Update | None
@@ -70,14 +75,15 @@ def ask(config: Config, workdir: pathlib.Path) -> None:
 
 def learned(config: Config, name: str, workdir: pathlib.Path) -> Asker:
   """Trains a learner of the table, and gives it more draws to ask with."""
-  single = base.single(config, name)
+  single = base.single(config, name, seed=config.seed)
   with single.unlocked():
     del single.asking  # training is the same, whatever is asked afterwards
   commands.say(f'{name}: {single.training.num_steps} steps')
-  run = runs.train(single, workdir / 'runs' / name)
+  run = runs.train(single, workdir / 'runs' / f'{name}-{single.seed}')
   base.update('learner', single.learner.kwargs, {'num_samples': config.asking.num_samples[name]})
   learner = build.learner(single, run.population.spec)
-  return Asker(name, learner, run.params, None, config.evaluation.chunk_size)
+  trained_name = f'{name}-{single.seed}-{single.training.num_steps}'
+  return Asker(name, trained_name, learner, run.params, None, config.evaluation.chunk_size)
 
 
 def bayes(config: Config, population: Population) -> Asker:
@@ -101,7 +107,7 @@ def bayes(config: Config, population: Population) -> Asker:
     num_particles=config.evaluation.num_particles,
     num_samples=config.asking.num_samples.bayes,
   )
-  return Asker('bayes', made.learner, made.learner.init(jax.random.key(0)), made.update, 1)
+  return Asker('bayes', 'bayes', made.learner, made.learner.init(jax.random.key(0)), made.update, 1)
 
 
 def setting(config: Config, split: str) -> Setting:
@@ -139,7 +145,7 @@ def found(config: Config, workdir: pathlib.Path, users: Setting, asker: Asker) -
   judged = {}
   for rule in RULES:
     make = functools.partial(predictions, rule=rule)
-    made = trained.cell(workdir, users, f'{asker.name}-{rule}', make)
+    made = trained.cell(workdir, users, f'{asker.trained}-{rule}', make)
     judged[rule] = estimates.estimate(users.judge, made)
   return judged
 

@@ -7,7 +7,7 @@ cells are skipped on a restart. Writes results.csv, adaptation.png and report.ht
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from absl import flags
 from ml_collections import config_flags
@@ -15,6 +15,7 @@ from ml_collections import config_flags
 from experiments import (
   build,
   commands,
+  populations,
   price_readings,
   publish,
   readings,
@@ -50,8 +51,7 @@ def benchmark(config: Config, workdir: pathlib.Path) -> None:
   if config.evaluation.flips and not all(is_flippable(setting) for setting in judged):
     raise ValueError('evaluation.flips needs pairs, judged after fixed numbers of shots')
   workdirs.claim(workdir, runs.identity(config, judged[0].populations[0]))
-  for condition, setting in zip(config.benchmark.conditions, judged, strict=True):
-    require_no_leaks(workdir, setting.name, settings.parts(config, condition))
+  require_no_leaks(config, workdir)
   found = [reference_cells(config, workdir, setting) for setting in judged]
   flipped: list[Found] = [{} for _ in judged]
   costs: dict[str, Costs] = {}
@@ -64,28 +64,24 @@ def benchmark(config: Config, workdir: pathlib.Path) -> None:
         if config.evaluation.flips:
           made = trained.cell(workdir, setting, f'{one.name}-flipped', one.predict_flipped)
           other.setdefault(learner, {})[str(seed)] = made
-      costs.setdefault(learner, trained.costs(workdir, learned[0], judged[0]))
+      if learner not in costs:
+        costs[learner] = trained.costs(workdir, learned[0], judged[0])
   announce(config, workdir, judged, *written(config, judged, found, flipped, costs))
 
 
-def require_no_leaks(workdir: pathlib.Path, name: str, parts: Sequence[Config]) -> None:
-  """Checks the populations of a setting, once, before anything is trained or judged on them.
-
-  Args:
-    workdir: keeps what was found.
-    name: of the setting.
-    parts: configs of its populations.
+def require_no_leaks(config: Config, workdir: pathlib.Path) -> None:
+  """Checks every population, once, before anything is trained or judged on it.
 
   Raises:
     ValueError: listing what leaks.
   """
-  path = workdir / 'leaks' / f'{name}.txt'
-  if not path.exists():
-    commands.say(f'{name}: looking for leaks')
-    for part in parts:
+  for name, part in populations.of_config(config).items():
+    path = workdir / 'leaks' / f'{name}.txt'
+    if not path.exists():
+      commands.say(f'{name}: looking for leaks')
       histories = build.histories(part)
       leaks.require_none(leaks.check(build.population(part), histories=histories))
-    files.write_atomically(path, 'none found\n')
+      files.write_atomically(path, 'none found\n')
 
 
 def reference_cells(config: Config, workdir: pathlib.Path, setting: Setting) -> Found:
@@ -118,11 +114,12 @@ def written(
   """Judges all predictions: rows of results, and sections of the report."""
   rows, sections = [], []
   for setting, into, other in zip(judged, found, flipped):
-    made = publish.rows_of(setting, into)
+    judgement = publish.judge_all(setting, into)
+    made = publish.rows_of(setting, judgement)
     sections.append(publish.section(made, setting))
     if setting.stream is None:
       extras = extras_of(config, other, costs if setting is judged[0] else None)
-      reading = readings.read(setting, into, extras=extras)
+      reading = readings.read(setting, into, publish.over_seeds(judgement), extras=extras)
       sections.append(reading.section)
       made += reading.rows
     rows += made

@@ -2,23 +2,22 @@
 
     python -m experiments.leaks --config=experiments/configs/lore.py:quick
 
-One line for each check, `ok` or `LEAK`; of a table, for each of its conditions and folds. Exit code
+One line for each check, `ok` or `LEAK`, of each population that is trained or judged on. Exit code
 1 says that something leaks. `--conversations` says that a context of the people's comparisons is a
 conversation of one person, which must not be divided.
 """
 
 import pathlib
 import sys
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import build, commands, settings
+from experiments import build, commands, populations
 from experiments.build import Config
-from metapers.core.population import SPLITS, Population
+from metapers.core.population import SPLITS
 from metapers.core.tables import Histories
 from metapers.data import feature_store, people_tables
 from metapers.evaluation import leaks
@@ -44,27 +43,12 @@ def main(argv: list[str]) -> None:
   commands.no_arguments(argv)
   config = commands.required(CONFIG)
   num_leaks = 0
-  for title, part in configs(config):
-    commands.say(title)
+  for name, part in populations.of_config(config).items():
+    commands.say(f'{config.protocol}: {name}')
     num_leaks += told(of_population(part, conversations=CONVERSATIONS.value))
   num_leaks += told(of_texts(config))
   if num_leaks:
     sys.exit(1)
-
-
-def configs(config: Config) -> Iterator[tuple[str, Config]]:
-  """Yields, for each population that a config trains on or judges, what it is and its config."""
-  seen: list[Population] = []
-  for condition in ({}, *config.get('benchmark', {}).get('conditions', ())):
-    changes, _ = settings.divide(condition)
-    for fold, part in zip(settings.folds(config), settings.parts(config, condition), strict=True):
-      population = build.population(part)
-      if any(population is one for one in seen):
-        continue
-      seen.append(population)
-      what = [f'{name}={value}' for name, value in changes.items()]
-      what += [] if fold is None else [f'fold={fold}']
-      yield ' '.join([config.protocol, *what]), part
 
 
 def of_population(config: Config, *, conversations: bool = False) -> Found:

@@ -7,10 +7,12 @@ from experiments import commands, references, runs, settings
 from experiments.build import Config
 from experiments.settings import Setting
 from metapers.evaluation import estimates, results, streams, tables
+from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.predictions import Predictions
 from metapers.evaluation.results import Row
 from metapers.io import plots, report
 
+Judged = Mapping[str, Mapping[str, Estimates]]  # learner -> seed -> its estimates
 COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
 SHOWN = (
   'accuracy', 'accuracy_noiseless', 'nll', 'ece', 'selective_accuracy_80', 'top1', 'pick_reward',
@@ -27,18 +29,37 @@ SHOWN_DIFFERENCES = tuple(
 )
 
 
-def rows_of(setting: Setting, predictions: Mapping[str, Mapping[str, Predictions]]) -> list[Row]:
+def judge_all(
+  setting: Setting, predictions: Mapping[str, Mapping[str, Predictions]]
+) -> dict[str, dict[str, Estimates]]:
   """Judges every learner and reference of a setting.
 
   Args:
     setting: the users, and how they are judged.
     predictions: learner -> seed -> its predictions; the seed of a reference is ''.
+
+  Returns:
+    learner -> seed -> its estimates.
   """
-  judged = {
+  return {
     name: {seed: judge(setting, made) for seed, made in by_seed.items()}
     for name, by_seed in predictions.items()
   }
-  overall = {name: estimates.average(list(by_seed.values())) for name, by_seed in judged.items()}
+
+
+def over_seeds(judged: Judged) -> dict[str, Estimates]:
+  """Averages every learner's seeds."""
+  return {name: estimates.average(list(by_seed.values())) for name, by_seed in judged.items()}
+
+
+def rows_of(setting: Setting, judged: Judged) -> list[Row]:
+  """Lists what learners and references were judged to be, and what they have more than others.
+
+  Args:
+    setting: the users.
+    judged: learner -> seed -> its estimates.
+  """
+  overall = over_seeds(judged)
   made: list[Row] = []
   for name, by_seed in judged.items():
     if len(by_seed) > 1:
@@ -54,7 +75,7 @@ def rows_of(setting: Setting, predictions: Mapping[str, Mapping[str, Predictions
   return made
 
 
-def judge(setting: Setting, made: Predictions) -> estimates.Estimates:
+def judge(setting: Setting, made: Predictions) -> Estimates:
   """Judges predictions of a setting; those of a stream turn by turn."""
   if setting.stream:
     return streams.estimate(setting.judge, made, setting.shots)
@@ -66,7 +87,7 @@ def headline(setting: Setting) -> str:
   return 'turn_accuracy' if setting.stream else 'accuracy'
 
 
-def rows(setting: Setting, learner: str, seed: str, found: estimates.Estimates) -> list[Row]:
+def rows(setting: Setting, learner: str, seed: str, found: Estimates) -> list[Row]:
   """Labels one learner's estimates."""
   labels = {**setting.labels, 'learner': learner, 'seed': seed}
   if learner in tables.REFERENCES:
@@ -143,7 +164,7 @@ def run(
   }
   predicted = settings.predict(config, setting, [trained])
   predictions[config.learner.name] = {str(config.seed): predicted}
-  made = rows_of(setting, predictions)
+  made = rows_of(setting, judge_all(setting, predictions))
   path = results.append(workdir / 'results.csv', made)
   commands.say(f'{setting.title}\ndata: {setting.populations[0].record["source"]}')
   commands.say(tables.as_text(tables.table(made, metric=headline(setting))))

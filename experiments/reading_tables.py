@@ -50,12 +50,6 @@ class Part(NamedTuple):
   rows: tuple[Row, ...] = ()
 
 
-def judged(setting: Setting, predictions: BySeed) -> dict[str, Estimates]:
-  """Estimates every learner and reference, averaged over its seeds."""
-  judge = setting.judge
-  return averaged(predictions, lambda name, seed, made: estimates.estimate(judge, made))
-
-
 def averaged(
   predictions: BySeed, measure: Callable[[str, str, Predictions], Estimates]
 ) -> dict[str, Estimates]:

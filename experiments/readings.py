@@ -47,7 +47,7 @@ class Reading(NamedTuple):
 def read(
   setting: Setting,
   predictions: BySeed,
-  judged: Mapping[str, Estimates] | None = None,
+  judged: Mapping[str, Estimates],
   *,
   extras: Extras = NOTHING,
   shots: int | None = None,
@@ -57,7 +57,7 @@ def read(
   Args:
     setting: the users.
     predictions: learner -> seed -> its predictions; the seed of a reference is ''.
-    judged: learner -> its estimates averaged over seeds, if they are there already.
+    judged: learner -> its estimates, averaged over seeds.
     extras: what else is known.
     shots: at which tables stand that do not run over shots; the most evaluated by default.
 
@@ -66,7 +66,6 @@ def read(
   """
   check_rows(setting, predictions)
   at = setting.shots.index(max(setting.shots) if shots is None else checked(shots, setting))
-  judged = reading_tables.judged(setting, predictions) if judged is None else judged
   subject = Subject(setting, predictions, judged, at)
   parts = [sureness(subject), share_of_room(subject), flip_rates(subject, extras.flipped)]
   if setting.truth is None:

@@ -8,7 +8,7 @@ import numpy as np
 from experiments import build, commands
 from experiments.build import Config
 from experiments.settings import Setting
-from metapers.core.population import Population
+from metapers.core.population import SEEN, Population
 from metapers.core.task import Truth
 from metapers.data import ridge
 from metapers.evaluation import adaptation, ceiling, streams
@@ -43,9 +43,9 @@ def table(config: Config, setting: Setting) -> dict[str, Make]:
   on_features = setting.populations[0].record['track'] == 'features'
   if on_features and several:
     raise ValueError('evaluation.mixture is for the scores track; leave it empty here')
-  made: dict[str, Make] = {'oracle': lambda setting: oracle(setting, known[0])}
+  made: dict[str, Make] = {'oracle': oracle}
   if on_features:
-    made['oracle_features'] = lambda setting: oracle_features(setting, known[0])
+    made['oracle_features'] = oracle_features
   if not has_posterior(setting):
     return made
   made['bayes_scores' if on_features else 'bayes'] = lambda setting: bayes(config, setting, known)
@@ -102,19 +102,21 @@ def mixture(config: Config, known: Condition) -> list[Condition]:
   return several
 
 
-def oracle(setting: Setting, known: Condition) -> Predictions:
-  """Predicts with the true rewards and choice model."""
+def oracle(setting: Setting) -> Predictions:
+  """Predicts with the true rewards and every user's own choice model."""
+  split = setting.labels['split']
+  users = setting.populations[0].arrays.users['train' if split == SEEN else split]
   return ceiling.oracle(
     setting.tasks,
     simulated(setting),
     num_rows=1 if setting.stream else len(setting.shots),
-    temperature=known.temperature,
-    flip_rate=known.flip_rate,
+    temperature=users.temperature[: len(setting.tasks.user)],  # the first are judged
+    flip_rate=float(users.flip_rate[0]),
   )
 
 
 def bayes(
-  config: Config, setting: Setting, prior: list[Condition], truth: Truth | None = None
+  config: Config, setting: Setting, prior: list[Condition], *, as_seen: bool = False
 ) -> Predictions:
   """Predicts with the exact posterior, and prints how exact it is.
 
@@ -122,19 +124,22 @@ def bayes(
     config: for the number of particles.
     setting: whose users are predicted.
     prior: conditions that are equally likely beforehand.
-    truth: the rewards to infer from; by default the setting's.
+    as_seen: believe of an excluded reward model what holds of the seen users, of new ones too.
   """
   commands.say(f'bayes: {len(prior)} conditions, {config.evaluation.num_particles} particles')
   record = setting.populations[0].record
-  size = len(setting.populations[0].arrays.rewards[0, 0])
-  is_excluded = truth is None and bool(record['excluded_model'])
+  truth, floor = simulated(setting), ()
+  if record['excluded_model'] and (as_seen or setting.labels['split'] == SEEN):
+    truth = without(truth, exclusion(setting).index)
+  elif record['excluded_model']:
+    floor = simulated_users.exclusion_floor(exclusion(setting), truth.weights.shape[-1])
   made, diagnostics = ceiling.bayes(
     setting.tasks,
-    truth or simulated(setting),
+    truth,
     prior,
     pair_rule=str(record['pair_rule']),
     shots=range(setting.tasks.support.mask.shape[1]) if setting.stream else setting.shots,
-    floor=simulated_users.exclusion_floor(exclusion(setting), size) if is_excluded else (),
+    floor=floor,
     num_particles=config.evaluation.num_particles,
   )
   points = 100 * float(np.abs(diagnostics.accuracy_gap).max())
@@ -144,7 +149,7 @@ def bayes(
     f'bayes: two halves differ by at most {points:.2f} points and {nats:.4f} nats'
     + (f'; {unexplained} comparisons contradict the prior' if unexplained else '')
   )
-  return streams.by_turn(made) if setting.stream else made
+  return streams.by_turn(made, setting.tasks.support.mask) if setting.stream else made
 
 
 def exclusion(setting: Setting) -> Exclusion:
@@ -156,16 +161,17 @@ def exclusion(setting: Setting) -> Exclusion:
 
 def bayes_seen(config: Config, setting: Setting) -> Predictions:
   """Predicts with the exact posterior of who believes that new users are like the seen ones."""
-  truth = simulated(setting)
-  if setting.populations[0].record['excluded_model']:
-    index = exclusion(setting).index
-    truth = truth._replace(
-      weights=jnp.delete(truth.weights, index, -1),
-      support_rewards=jnp.delete(truth.support_rewards, index, -1),
-      query_rewards=jnp.delete(truth.query_rewards, index, -1),
-      slate_rewards=jnp.delete(truth.slate_rewards, index, -1),
-    )
-  return bayes(config, setting, conditions(build.population(config)), truth)
+  return bayes(config, setting, conditions(build.population(config)), as_seen=True)
+
+
+def without(truth: Truth, index: int) -> Truth:
+  """Drops a reward model of which users have no weight."""
+  return truth._replace(
+    weights=jnp.delete(truth.weights, index, -1),
+    support_rewards=jnp.delete(truth.support_rewards, index, -1),
+    query_rewards=jnp.delete(truth.query_rewards, index, -1),
+    slate_rewards=jnp.delete(truth.slate_rewards, index, -1),
+  )
 
 
 def np_btl_exact(setting: Setting) -> Predictions:
@@ -175,7 +181,7 @@ def np_btl_exact(setting: Setting) -> Predictions:
   return Predictions(np_btl.exact(setting.tasks, setting.shots), scores)
 
 
-def oracle_features(setting: Setting, known: Condition) -> Predictions:
+def oracle_features(setting: Setting) -> Predictions:
   """Predicts with the true weights on scores that a ridge on train prompts reads from features."""
   arrays = setting.populations[0].arrays
   features, rewards, mask = map(np.asarray, (arrays.features, arrays.rewards, arrays.mask))
@@ -187,4 +193,4 @@ def oracle_features(setting: Setting, known: Condition) -> Predictions:
     query_rewards=setting.tasks.query.candidates.features @ coefficients,
     slate_rewards=truth.slate.features @ coefficients,
   )
-  return oracle(setting._replace(truth=truth), known)
+  return oracle(setting._replace(truth=truth))

@@ -57,7 +57,8 @@ def score(
     if name in (*found, *tables.REFERENCES):
       raise ValueError(f'{name!r} is the name of another row; give --name=ANOTHER')
     setting = setting_of(entry, *episodes.pop(condition))
-    own = publish.rows_of(setting, {**found, name: {'': made[condition]}})
+    judged = publish.judge_all(setting, {**found, name: {'': made[condition]}})
+    own = publish.rows_of(setting, judged)
     own = labelled(own, name, has_picks=submitted.picks is not None)
     commands.say(f'\n{setting.title}\ndata: {manifest["source"]}; licence: {manifest["licence"]}')
     commands.say(tables.as_text(tables.table(own, metric=publish.headline(setting))))
@@ -110,9 +111,11 @@ def finished(workdir: pathlib.Path, manifest: Mapping[str, Any], condition: str)
   """Reads what the learners of a benchmark predicted for the same users.
 
   Raises:
-    ValueError: for a benchmark of other users, or one that has finished nothing yet.
+    ValueError: for no benchmark, one of other users, or one that has finished nothing yet.
   """
   old, new = workdirs.read(workdir), manifest['config']
+  if 'benchmark' not in old:
+    raise ValueError(f'{workdir} is of a single run; give the workdir of experiments.benchmark')
   workdirs.compare(workdir, told(old), told(new))
   config: Config = config_dict.ConfigDict(old)
   found: Found = {}
@@ -132,7 +135,8 @@ def finished(workdir: pathlib.Path, manifest: Mapping[str, Any], condition: str)
 def told(config: Mapping[str, Any]) -> dict[str, Any]:
   """Selects from a config what decides whom a benchmark judges, and when."""
   judged = {name: config['evaluation'][name] for name in ('shots', 'num_users')}
-  return {name: config.get(name) for name in SAME} | {'evaluation': judged}
+  folds = config.get('benchmark', {}).get('folds', ())
+  return {name: config.get(name) for name in SAME} | {'evaluation': judged, 'folds': list(folds)}
 
 
 def labelled(rows: Sequence[Row], name: str, *, has_picks: bool) -> list[Row]:

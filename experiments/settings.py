@@ -74,12 +74,12 @@ def make(config: Config, condition: Mapping[str, Any]) -> Setting:
     for population, size in zip(populations, sizes)
   ]
   tasks, truth = jax.tree.map(lambda *parts: jnp.concatenate(parts), *episodes)
+  record = populations[0].record
   stream = Stream(how['change_at'], how['window']) if 'change_at' in how else None
   if stream:
-    tasks, truth = streams.as_stream(tasks, truth, stream.change_at)
-  record = populations[0].record
+    tasks, truth = stream_of(tasks, truth, stream, record)
   return Setting(
-    name='-'.join(f'{key}={value}' for key, value in condition.items()) or 'default',
+    name=name_of(condition),
     title=title(record, sum(sizes), split) + manner(stream),
     labels=labels(config, record, condition) | {'split': split},
     shots=shots,
@@ -92,6 +92,27 @@ def make(config: Config, condition: Mapping[str, Any]) -> Setting:
     ),
     stream=stream,
   )
+
+
+def name_of(condition: Mapping[str, Any]) -> str:
+  """Returns a short name of a condition, for file names."""
+  return '-'.join(f'{key}={value}' for key, value in condition.items()) or 'default'
+
+
+def stream_of(
+  tasks: Task, truth: Truth | None, stream: Stream, record: Mapping[str, Any]
+) -> tuple[Task, Truth]:
+  """Makes a stream of the supports.
+
+  Raises:
+    ValueError: for real people, or supports of prompts that were trained on.
+  """
+  if truth is None or record['support_prompts'] != 'held_out':
+    raise ValueError(
+      "every turn of a stream is judged: it needs simulated users with support_prompts='held_out', "
+      f'got {record.get("support_prompts")!r}'
+    )
+  return streams.as_stream(tasks, truth, stream.change_at)
 
 
 def held_out(population: Population, split: str) -> int:
@@ -217,7 +238,7 @@ def predict(
       )
     )
   made = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
-  return jax.device_get(streams.by_turn(made) if setting.stream else made)
+  return jax.device_get(streams.by_turn(made, seen.support.mask) if setting.stream else made)
 
 
 def starts(sizes: tuple[int, ...]) -> list[int]:

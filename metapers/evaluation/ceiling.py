@@ -48,7 +48,7 @@ def oracle(
   truth: Truth,
   *,
   num_rows: int,
-  temperature: float = 0.0,
+  temperature: float | Float[Array, 'T'] = 0.0,
   flip_rate: float = 0.0,
 ) -> Predictions:
   """Predicts with the true rewards and the true choice model.
@@ -58,12 +58,13 @@ def oracle(
     truth: of the same. Replace its rewards by rewards predicted from features, and this is what
       the features allow (`oracle_features`; of its NLL only the order means anything).
     num_rows: L, the numbers of shots to repeat the same answer for.
-    temperature: of the choices to predict.
-    flip_rate: likewise.
+    temperature: of the choices to predict, or [T] each user's own.
+    flip_rate: of them.
   """
   mask = tasks.query.candidates.mask
   shown = truth.query_rewards[..., : mask.shape[-1], :]
-  noise = {'temperature': jnp.float32(temperature), 'flip_rate': jnp.float32(flip_rate)}
+  own = jnp.broadcast_to(jnp.float32(temperature), mask.shape[:1])[:, None]
+  noise = {'temperature': own, 'flip_rate': jnp.float32(flip_rate)}
   utilities = jnp.einsum('tnkb,tb->tnk', shown, truth.weights)
   log_p = jnp.maximum(choice_rules.log_choice(utilities, mask, **noise), np.log(LEAST_PROBABILITY))
   log_p = masked.fill(log_p, mask, float(jnp.finfo(log_p.dtype).min))

@@ -105,9 +105,13 @@ def rival_of(truth: Truth, slates: Slates, rival: int) -> Rival:
 
 
 def picks(scores: Float[Array, 'T M R'], mask: Bool[Array, 'T M R']) -> Float[Array, 'T M R']:
-  """Returns how often each response is picked: the best-scored one, ties shared equally."""
+  """Returns how often each response is picked: the best-scored one, ties shared equally.
+
+  NaN where a real response's score is: a number that is none picks nothing.
+  """
   best = mask & (scores >= masked.largest(scores, mask)[..., None])
-  return best / jnp.maximum(best.sum(-1, keepdims=True), 1)
+  shares = best / jnp.maximum(best.sum(-1, keepdims=True), 1)
+  return jnp.where(jnp.any(mask & jnp.isnan(scores), -1, keepdims=True), jnp.nan, shares)
 
 
 def wins(picked: Float[Array, 'T M R'], slates: Slates, rival: Rival) -> Float[Array, 'T M']:

@@ -24,6 +24,7 @@ REWARD_MODELS = (
   'beaver_7b', 'gemma_2b', 'gemma_7b', 'llama3_sfairx', 'mistral_raft', 'mistral_ray',
   'mistral_weqweasdas', 'oasst_deberta_v3', 'oasst_pythia_1b', 'oasst_pythia_7b',
 )  # fmt: skip
+ON_HELD_OUT = {'support_prompts': 'held_out'}  # where the support is judged, too
 UNSEEN_AND_SEEN: tuple[Changes, ...] = (NONE, {'split': SEEN})
 
 
@@ -235,7 +236,7 @@ PROTOCOLS: dict[str, Protocol] = {
   ),
   'stream': Protocol(
     source='ours',
-    options={'concentration': 0.05, 'num_support': 64, 'num_slates': 64},
+    options={'concentration': 0.05, 'num_support': 64, 'num_slates': 64} | ON_HELD_OUT,
     conditions=(
       {'change_at': 0, 'window': 0},
       {'change_at': 32, 'window': 0},

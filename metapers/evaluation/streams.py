@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core.task import Task, Truth
-from metapers.core.types import Array, Float
+from metapers.core.types import Array, Bool, Float
 from metapers.evaluation import bootstrap, metrics
 from metapers.evaluation.estimates import Estimates, Judge
 from metapers.evaluation.predictions import Predictions
@@ -73,21 +73,19 @@ def changed(tasks: Task, truth: Truth, change_at: int) -> tuple[Task, Truth]:
   return tasks._replace(support=jax.tree.map(join, tasks.support)), moved
 
 
-def by_turn(predictions: Predictions) -> Predictions:
+def by_turn(predictions: Predictions, mask: Bool[Array, 'T N']) -> Predictions:
   """Keeps, of predictions after 0, 1, 2, ... comparisons, those of the turn that came next.
 
   Args:
     predictions: [L = N, T, N, ...].
+    mask: real turns; the others told nothing, and are not counted among the comparisons.
 
   Returns:
     Predictions [1, T, N, ...].
   """
-
-  def diagonal(x):
-    turns = jnp.arange(x.shape[0])
-    return jnp.swapaxes(x[turns, :, turns], 0, 1)[None]
-
-  return jax.tree.map(diagonal, predictions)
+  before = jnp.cumsum(mask, 1) - mask  # real comparisons that user t has seen at turn n
+  users, turns = jnp.arange(mask.shape[0])[:, None], jnp.arange(mask.shape[1])
+  return jax.tree.map(lambda x: x[before, users, turns][None], predictions)
 
 
 def estimate(judge: Judge, predictions: Predictions, turns: Sequence[int]) -> Estimates:
@@ -99,11 +97,16 @@ def estimate(judge: Judge, predictions: Predictions, turns: Sequence[int]) -> Es
   Args:
     judge: of the stream.
     predictions: [1, T, N, ...].
-    turns: L numbers of turns that are over.
+    turns: L rising numbers of turns that are over.
+
+  Raises:
+    ValueError: for turns that do not rise from 1 to N.
   """
   observed = jax.device_get(metrics.numerators(predictions, judge.tasks, judge.truth))
   mask = np.asarray(judge.tasks.query.mask)
   ends = np.asarray(turns)
+  if not 1 <= ends[0] <= ends[-1] <= mask.shape[1] or np.any(np.diff(ends) < 1):
+    raise ValueError(f'turns of a stream must rise from 1 to {mask.shape[1]}, got {tuple(turns)}')
   correct, seen = (at_turns(x, ends) for x in (observed['query']['accuracy'][0], mask))
   counts = judge.draws.users
   share = counts @ np.diff(correct, prepend=0, axis=1) / (counts @ np.diff(seen, prepend=0, axis=1))

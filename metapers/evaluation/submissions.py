@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow
 
+from metapers.core import files
 from metapers.core.task import Task, Truth
 from metapers.core.types import Bool
 from metapers.evaluation.predictions import Predictions
@@ -87,7 +88,7 @@ def write(
   written = []
   for name, table in tables_of(made, asked)._asdict().items():
     if table is not None:
-      table.to_parquet(folder / f'{name}.parquet', index=False)
+      files.write_atomically(folder / f'{name}.parquet', table.to_parquet(index=False))
       written.append(folder / f'{name}.parquet')
   return written
 

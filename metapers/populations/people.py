@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import population, task
-from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Spec
+from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Scaling, Spec
 from metapers.core.tables import Histories
 from metapers.core.types import Bool, Int
 from metapers.populations import people_episodes
@@ -116,6 +116,16 @@ def place(histories: Histories, splits: dict[str, np.ndarray], unseen: np.ndarra
   return Arrays(jnp.asarray(histories.features), people)
 
 
+def scaling_of(arrays: Arrays) -> Scaling:
+  """Returns mean and standard deviation of the items that train people chose among."""
+  train = arrays.people['train']
+  items = np.unique([train.chosen[train.mask], train.rejected[train.mask]])
+  shown = np.asarray(arrays.features, np.float64)[items]
+  spread = shown.std(0)
+  scale = np.where(spread > 0, spread, 1)  # a constant column stays as it is, around 0
+  return Scaling(shown.mean(0).astype(np.float32), scale.astype(np.float32))
+
+
 def people(
   histories: Histories,
   *,
@@ -164,6 +174,11 @@ def people(
   if item_holdout:
     unseen = hold_out_items(histories, item_holdout_share, split_seed)
   arrays = place(histories, splits, unseen)
+  scaling = population.unscaled(histories.features.shape[1])
+  if not histories.identity:
+    scaling = scaling_of(arrays)
+    shown = (histories.features - scaling.mean) / scaling.scale
+    arrays = arrays._replace(features=jnp.asarray(shown))
   layout = Layout(num_support, num_query, len(arrays.people['train'].mask), item_holdout)
   record = {
     'source': histories.source,
@@ -176,10 +191,12 @@ def people(
     'num_dropped': histories.num_dropped,
     'num_comparisons': int(histories.mask.sum()),
   }
-  return assemble(arrays, layout, record)
+  return assemble(arrays, layout, record, scaling)
 
 
-def assemble(arrays: Arrays, layout: Layout, record: dict[str, str | float]) -> Population:
+def assemble(
+  arrays: Arrays, layout: Layout, record: dict[str, str | float], scaling: Scaling
+) -> Population:
   """Ties arrays and an episode's layout into the functions of a `Population`."""
   width = arrays.people['train'].mask.shape[1]
   keys = jax.random.split(jax.random.key(FIXED_EPISODES), len(SPLITS))
@@ -214,5 +231,4 @@ def assemble(arrays: Arrays, layout: Layout, record: dict[str, str | float]) -> 
     num_context=0,
     num_held_out={name: len(arrays.people[name].mask) for name in SPLITS[1:]},
   )
-  scaling = population.unscaled(spec.num_features)
   return Population(arrays, sample_episode, episode_of, histories, spec, record, scaling)

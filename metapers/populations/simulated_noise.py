@@ -54,7 +54,7 @@ def solve_temperature(
   Raises:
     ValueError: where no temperature gives it.
   """
-  chance = float(jnp.mean(1 / jnp.maximum(mask.sum(-1), 1)))
+  chance = float(masked.mean(1 / jnp.maximum(mask.sum(-1), 1), mask.any(-1)))
   if not chance < label_accuracy <= 1:
     raise ValueError(f'label_accuracy must lie in ({chance:.2g}, 1], got {label_accuracy}')
   if label_accuracy == 1:

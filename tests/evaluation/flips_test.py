@@ -80,6 +80,14 @@ def test_a_tie_that_becomes_a_preference_is_half_a_change():
   np.testing.assert_allclose(flips.flip_rate(judge, tied, tied)[0], 0, atol=1e-7)
 
 
+def test_predictions_that_are_no_numbers_are_no_changes():
+  tasks, truth, judge = judged(num_users=5)
+  made = simulated_judges.noisy(tasks, truth, 0.5)
+  diverged = made._replace(log_probs=jnp.full_like(made.log_probs, jnp.nan))
+  with pytest.raises(ValueError, match='flip_rate not finite'):
+    flips.flip_rate(judge, made, diverged)
+
+
 def test_predictions_of_other_shots_are_refused():
   tasks, truth, judge = judged(num_users=5)
   two, three = (simulated_judges.noisy(tasks, truth, 0.5, num_rows=rows) for rows in (2, 3))

@@ -34,7 +34,7 @@ def predict(tasks, truth, window=0):
   made = adaptation.evaluate(
     counting(), {}, tasks, truth, shots=range(TURNS), window=window, key=jax.random.key(0)
   )
-  return streams.by_turn(made)
+  return streams.by_turn(made, tasks.support.mask)
 
 
 def test_each_turn_is_predicted_from_the_turns_before():
@@ -60,6 +60,16 @@ def test_a_window_forgets_what_is_older():
   made = predict(streamed, judged, window=1)
   one_seen = np.array([1, -1, -1, -1, -1, -1])[None, :, None]
   np.testing.assert_allclose(made.slate_scores[0], judged.slate.features[..., 0] * one_seen)
+
+
+def test_what_told_nothing_is_not_counted():
+  """Turn 1 of everyone is masked: turn 2 has seen one comparison, and not itself."""
+  _, _, streamed, judged = stream()
+  real = jnp.ones((USERS, TURNS), bool).at[:, 1].set(False)
+  streamed = streamed._replace(support=streamed.support._replace(mask=real))
+  made = predict(streamed, judged)
+  sign = np.array([1, -1, -1, 1, -1, 1])[None, :, None]  # of 0, 1, 1, 2, 3, 4 seen
+  np.testing.assert_allclose(made.slate_scores[0], judged.slate.features[..., 0] * sign, rtol=1e-5)
 
 
 def test_changed_tastes_are_the_next_users():
@@ -96,6 +106,14 @@ def test_the_oracle_has_no_regret_and_numbers_are_of_the_turns_listed():
   picked = np.take_along_axis(slates, scores.argmax(-1)[..., None], -1)[..., 0]
   lost = (slates.max(-1) - picked).sum(1).mean()
   np.testing.assert_allclose(found['cumulative_regret'][0, 1], lost, rtol=1e-5)
+
+
+@pytest.mark.parametrize('turns', [(0, 2), (2, 2), (4, 2), (2, TURNS + 1)])
+def test_turns_rise_from_one(turns):
+  _, _, streamed, judged = stream()
+  judge = estimates.judge(streamed, judged, num_resamples=10)
+  with pytest.raises(ValueError, match='must rise from 1 to 6'):
+    streams.estimate(judge, predict(streamed, judged), turns)
 
 
 @pytest.mark.parametrize(('slates', 'change_at'), [(4, 0), (TURNS, TURNS), (TURNS, -1)])

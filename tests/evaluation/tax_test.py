@@ -108,6 +108,16 @@ def test_scores_and_outcomes_of_masked_responses_change_nothing(judged):
     np.testing.assert_array_equal(got[name], value)
 
 
+def test_scores_that_are_no_numbers_pick_nothing(judged):
+  tasks, truth, judge = judged
+  broken = picking(truth, np.full(truth.slate.mask.shape, np.nan))
+  with pytest.raises(ValueError, match='not finite'):
+    tax.estimate(judge, broken, tax.outcomes(truth, NAMES))
+  with pytest.raises(ValueError, match='regret not finite'):
+    right = simulated_judges.noisy(tasks, truth, 0.5)
+    estimates.estimate(judge, right._replace(slate_scores=right.slate_scores * jnp.nan))
+
+
 def test_picks_without_slates_are_refused(judged):
   tasks, truth, judge = judged
   people = estimates.judge(tasks, num_resamples=10)

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from experiments import references, settings
+from experiments import populations, references, settings
 from experiments.configs import base
 from metapers.core.population import SEEN
 from metapers.evaluation import protocols
@@ -89,6 +89,48 @@ def test_streams_have_a_posterior_while_tastes_last():
   assert 'bayes' not in references.table(config, changed)
   made = references.table(config, constant)['bayes'](constant)
   assert made.log_probs.shape[:3] == (1, 8, 32)
+
+
+def test_streams_are_of_prompts_that_nobody_trained_on():
+  config = small('stream')
+  setting = settings.make(config, config.benchmark.conditions[0])
+  train = setting.populations[0].arrays.prompts['train']
+  assert not np.isin(setting.truth.query_prompts, train).any()
+  config.population.kwargs.support_prompts = 'train'
+  with pytest.raises(ValueError, match="support_prompts='held_out'"):
+    settings.make(config, config.benchmark.conditions[0])
+
+
+def test_seen_users_have_a_prior_without_the_excluded_model():
+  config = small('leave_one_reward_model_out')
+  config.population.kwargs.num_users = 20
+  setting = settings.make(config, {'split': SEEN})
+  made = references.table(config, setting)
+  same = (np.asarray(made[name](setting).log_probs) for name in ('bayes', 'bayes_seen'))
+  np.testing.assert_array_equal(*same)
+
+
+def test_the_oracle_knows_everyones_own_noise():
+  config = small('label_noise')
+  config.evaluation.num_users = 40
+  setting = settings.make(config, {})  # the mixture that is trained on
+  made = references.table(config, setting)['oracle'](setting)
+  chosen = np.asarray(setting.tasks.query.choice)[..., None]
+  nll = -np.take_along_axis(np.asarray(made.log_probs[0]), chosen, -1)[..., 0].mean(1)
+  noisy = np.asarray(setting.populations[0].arrays.users['test'].temperature[:40]) > 0
+  assert 0 < noisy.sum() < 40
+  np.testing.assert_allclose(nll[~noisy], 0, atol=1e-3)
+  assert nll[noisy].mean() < 0.7  # nats; a coin has .693
+
+
+def test_all_populations_are_looked_at_once():
+  found = populations.of_config(module('label_noise').get_config())
+  assert list(found)[-2:] == ['default, trained on', 'default, trained on by low_rank']
+  assert len(found) == 6
+  retrained = populations.of_config(module('budget').get_config())
+  assert len(retrained) == 9
+  single = base.single(module('lore').get_config('quick'), 'cnp')
+  assert list(populations.of_config(single)) == ['default']
 
 
 def test_nobody_is_seen_without_a_pool():

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from experiments import price_readings, readings
+from experiments import price_readings, publish, readings
 from experiments.price_readings import Texts
 from experiments.readings import Extras
 from experiments.settings import Setting
@@ -105,7 +105,12 @@ def reading(setting, predictions):
     costs={'pooled': costs.measure(learner, params, setting.tasks, key=jax.random.key(1))},
     texts=Texts(lengths, subset),
   )
-  return readings.read(setting, predictions, extras=extras)
+  return read(setting, predictions, extras=extras)
+
+
+def read(setting, predictions, **options):
+  judged = publish.over_seeds(publish.judge_all(setting, predictions))
+  return readings.read(setting, predictions, judged, **options)
 
 
 def value(reading, learner, metric, shots='4'):
@@ -124,7 +129,7 @@ def test_every_cell_is_there_once_with_an_interval_around_its_value(reading):
 
 
 def test_the_rows_say_what_was_planted(reading, setting, predictions):
-  found = readings.reading_tables.judged(setting, predictions)
+  found = publish.over_seeds(publish.judge_all(setting, predictions))
   at_floor, at_top, own = (found[name]['accuracy'][0, 1] for name in ('pooled', 'bayes', 'maml'))
   share = value(reading, 'maml', 'accuracy_share_of_bayes')
   np.testing.assert_allclose(share, (own - at_floor) / (at_top - at_floor), rtol=1e-5)
@@ -168,27 +173,27 @@ def test_real_people_are_read_without_their_weights(setting, predictions):
     name: {seed: one._replace(slate_scores=empty) for seed, one in by_seed.items()}
     for name, by_seed in predictions.items()
   }
-  reading = readings.read(people, made, shots=4)
+  reading = read(people, made, shots=4)
   assert any('nobody knows' in line for line in reading.section.text)
   assert {row.metric for row in reading.rows} == {'accuracy_share_of_bayes'}
 
 
 def test_a_number_of_shots_that_was_not_evaluated_is_refused(setting, predictions):
   with pytest.raises(ValueError, match='shots=3 was not evaluated; choose among 0, 4'):
-    readings.read(setting, predictions, shots=3)
+    readings.read(setting, predictions, {}, shots=3)
 
 
 def test_predictions_at_other_numbers_of_shots_are_refused(setting, predictions):
   cut = {'pooled': {'0': jax.tree.map(lambda x: x[:1], predictions['pooled']['0'])}}
   with pytest.raises(ValueError, match=r'pooled predicts at \[1\] numbers of shots'):
-    readings.read(setting, cut)
+    readings.read(setting, cut, {})
 
 
 def test_users_that_were_trained_on_are_at_no_distance(setting, predictions):
   population = setting.populations[0]
   users = {**population.arrays.users, 'train': population.arrays.users['test']}
   seen = population._replace(arrays=population.arrays._replace(users=users))
-  reading = readings.read(setting, predictions, extras=Extras(trained_on=seen))
+  reading = read(setting, predictions, extras=Extras(trained_on=seen))
   assert value(reading, '', 'nearest_disagreement_mean', '') == 0
   assert value(reading, '', 'nearest_disagreement_none', '') == 1
   assert value(reading, '', 'nearest_l1_median', '') < 1e-6

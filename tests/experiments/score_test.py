@@ -96,7 +96,9 @@ def built_in(config, judged, made, folder):
   rows = []
   for setting, entry in zip(judged, manifest['conditions']):
     found = scoring.stored_references(folder, manifest, entry, None)
-    rows += publish.rows_of(setting, {**found, 'cnp': {'': made[setting.name]}})
+    rows += publish.rows_of(
+      setting, publish.judge_all(setting, {**found, 'cnp': {'': made[setting.name]}})
+    )
   return rows
 
 
@@ -193,6 +195,23 @@ def test_a_benchmark_stands_beside(config, episodes, submission, tmp_path):
   files.write_atomically(tmp_path / 'config.json', json.dumps(identity))
   with pytest.raises(ValueError, match=r'population\.kwargs\.concentration: 0\.1 there, 0\.05 now'):
     scoring.score(episodes, paths, name='theirs', workdir=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (lambda identity: identity['benchmark'].update(folds=[1, 0]), r'folds: \[1, 0\] there'),
+    (lambda identity: identity.pop('benchmark'), 'is of a single run'),
+  ],
+)
+def test_a_workdir_of_something_else_is_refused(
+  config, episodes, submission, tmp_path, change, message
+):
+  identity = runs.identity(config, submission[0][0].populations[0])
+  change(identity)
+  files.write_atomically(tmp_path / 'config.json', json.dumps(identity))
+  with pytest.raises(ValueError, match=message):
+    scoring.score(episodes, submission[2], name='theirs', workdir=str(tmp_path))
 
 
 def test_people_are_judged_by_their_choices(tmp_path):

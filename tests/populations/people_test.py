@@ -64,10 +64,13 @@ def all_episodes(population, split):
   return episodes(population.arrays)
 
 
-def items_of(choices):
-  """Returns [..., N, 2] items, by one-hot or by number features; -1 where masked."""
-  features = choices.candidates.features
-  items = features.argmax(-1) if features.shape[-1] > 1 else features[..., 0] - 1
+def items_of(choices, scaling=None):
+  """Returns [..., N, 2] items, by one-hot or by scaled number features; -1 where masked."""
+  features = np.asarray(choices.candidates.features)
+  if features.shape[-1] == 1:
+    items = np.round(features[..., 0] * scaling.scale + scaling.mean) - 1
+  else:
+    items = features.argmax(-1)
   return np.where(choices.mask[..., None], items, -1).astype(int)
 
 
@@ -188,7 +191,10 @@ def test_held_out_items_are_never_trained_on_and_alone_are_judged():
   unseen = people.hold_out_items(histories, 0.34, seed=0)
   for split in ('train', 'test'):
     seen = all_episodes(population, split)
-    support, query = (items_of(part)[np.asarray(part.mask)] for part in (seen.support, seen.query))
+    support, query = (
+      items_of(part, population.scaling)[np.asarray(part.mask)]
+      for part in (seen.support, seen.query)
+    )
     assert support.size
     assert not unseen[support].any()
     assert query.size
@@ -226,6 +232,21 @@ def test_the_record_says_which_items_are_judged():
   assert plain.record['judged_on'] == 'unseen people, seen items'
   held_out = people.people(made_up(num_users=60, identity=False), num_support=4, item_holdout=True)
   assert held_out.record['judged_on'] == 'unseen people, unseen items'
+
+
+def test_given_features_are_scaled_by_what_train_people_chose_among():
+  histories = made_up(num_users=60, identity=False)
+  years = histories._replace(features=1990 + 10 * histories.features)
+  population = people.people(years, num_support=4, item_holdout=True)
+  features, train = np.asarray(population.arrays.features), population.arrays.people['train']
+  items = np.unique([train.chosen[train.mask], train.rejected[train.mask]])
+  assert len(items) < len(features)
+  np.testing.assert_allclose(features[items].mean(0), 0, atol=1e-3)
+  np.testing.assert_allclose(features[items].std(0), 1, atol=1e-3)
+  mean, scale = population.scaling
+  np.testing.assert_allclose(features * scale + mean, years.features, rtol=1e-5)
+  one_hot = people.people(made_up(), num_support=4)
+  np.testing.assert_array_equal(one_hot.arrays.features, made_up().features)
 
 
 @pytest.mark.parametrize('variable', ['METAPERS_JESTER', 'METAPERS_UKPCONVARG'])

@@ -7,7 +7,7 @@ import pytest
 from small_tables import table
 
 from metapers.core import task
-from metapers.populations import reward_episodes
+from metapers.populations import reward_episodes, simulated_noise
 from metapers.populations.reward_ensemble import reward_ensemble
 
 
@@ -99,6 +99,17 @@ def test_label_accuracy_is_met(label_accuracy):
   assert abs(agreement - label_accuracy) < 0.015
   assert abs(population.record['label_accuracy'] - label_accuracy) < 1e-3
   assert population.record['temperature'] > 0
+
+
+def test_prompts_that_show_nothing_make_no_accuracy_impossible():
+  rng = np.random.default_rng(0)
+  utilities = jnp.asarray(rng.standard_normal((50, 8, 2)), jnp.float32)
+  mask = jnp.asarray(rng.random((50, 8, 1)) < 0.6).repeat(2, -1)
+  temperature = simulated_noise.solve_temperature(utilities, mask, 0.6)
+  reached = simulated_noise.agreement(utilities, mask, temperature=temperature, flip_rate=0.0)
+  np.testing.assert_allclose(reached, 0.6, atol=1e-3)
+  with pytest.raises(ValueError, match=r'must lie in \(0\.5, 1\]'):
+    simulated_noise.solve_temperature(utilities, mask, 0.5)
 
 
 def test_features_track_hides_the_scores():

@@ -1,0 +1,48 @@
+"""The populations that a config trains or judges on, each once."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from experiments import settings
+from experiments.build import Config
+from experiments.configs import base
+
+
+def of_config(config: Config) -> dict[str, Config]:
+  """Lists the populations of a run or of a table.
+
+  These are those that learners are judged on, under each condition; those that they are trained on,
+  in common or with options of their own; and of people each fold.
+
+  Returns:
+    Short name -> the config of one population.
+  """
+  found: dict[str, Config] = {}
+  for name, part in named(config):
+    if all(part.population != other.population for other in found.values()):
+      found[name] = part
+  return found
+
+
+def named(config: Config) -> Iterator[tuple[str, Config]]:
+  """Yields every population with its name, some of them alike."""
+  table = config.get('benchmark', {})
+  conditions = table.get('conditions', ({},))
+  is_retrained = table.get('retrain', False)
+  for condition in conditions:
+    yield from by_fold(config, condition)
+  for condition in conditions if is_retrained else ({},):
+    if not is_retrained:
+      yield from by_fold(config, condition, 'trained on')
+    for learner in table.get('learners', ()):
+      if config.learners[learner].get('population'):
+        yield from by_fold(base.single(config, learner), condition, f'trained on by {learner}')
+
+
+def by_fold(
+  config: Config, condition: Mapping[str, Any], behind: str = ''
+) -> Iterator[tuple[str, Config]]:
+  """Yields the population under a condition, once for each fold."""
+  for fold, part in zip(settings.folds(config), settings.parts(config, condition), strict=True):
+    parts = [settings.name_of(condition), behind, '' if fold is None else f'fold {fold}']
+    yield ', '.join(filter(None, parts)), part
