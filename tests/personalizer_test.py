@@ -143,8 +143,8 @@ def test_contradictions_and_repetitions_stay_finite_and_alone(name):
   mask = np.ones((3, 1000), bool)
   mask[2, CAPACITY:] = False
   people = model.adapt(pairs(chosen, rejected, mask=mask))
-  pair = np.broadcast_to(np.stack([a, b])[:, None], (2, 3, D))
-  chance = model.probability(people, *pair)
+  pair = np.broadcast_to(np.stack([a, b])[:, None, None], (2, 3, 1, D))
+  chance = model.probability(people, *pair)[:, 0]
   assert all_finite((people.user_state, chance))
   assert np.all((chance >= 0) & (chance <= 1))
   assert model.best_of(people, 3 * draw(3, 5)).shape == (3,)

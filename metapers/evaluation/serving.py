@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 import warnings
 from typing import NamedTuple
 
@@ -9,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import choice_model, task
+from metapers.core import batches, choice_model, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices
 from metapers.core.types import (
   Any,
   Array,
+  Bool,
   Callable,
   Float,
   Params,
@@ -27,6 +29,7 @@ from metapers.learners import LEARNERS, make
 
 PEOPLE_PER_CALL = 4096  # bounds the memory that a million people take on the device
 CHUNK_SIZE = 64
+LARGE = 1e4  # entries of a state that overflow in no network of a few layers, and that few exceed
 
 
 class Support(NamedTuple):
@@ -133,10 +136,10 @@ def with_posterior() -> list[str]:
 
 
 def adapt(asked: Questions, params: Params, support: Support) -> UserState:
-  """Adapts to U people; one whose state is not finite is left a stranger, with a warning.
+  """Adapts to U people; one whose state or predictions are not finite is left a stranger.
 
   Gradient descent diverges on features far from all that training saw, and the others of a batch
-  shall not suffer for it.
+  shall not suffer for it. A warning names who diverged.
 
   Args:
     asked: see `questions`.
@@ -144,15 +147,12 @@ def adapt(asked: Questions, params: Params, support: Support) -> UserState:
     support: with a leading U.
   """
   state = each(asked.adapt, params, support)
-  count = support.choice.shape[0]
-  finite = np.ones(count, bool)
-  for leaf in jax.tree.leaves(state):
-    finite &= np.isfinite(leaf).reshape(count, -1).all(-1)
+  finite = _is_finite(asked, params, state, support)
   if finite.all():
     return state
   warnings.warn(
-    f'adapting diverged for {count - finite.sum()} of {count} people, who stay strangers: their '
-    'features lie too far from those of training for this learner',
+    f'adapting diverged for {np.sum(~finite)} of {finite.size} people ({batches.some(~finite)}), '
+    'who stay strangers: their features lie too far from those of training for this learner',
     stacklevel=2,
   )
   nothing = jax.tree.map(lambda x: np.zeros_like(x[:1]), support)
@@ -162,6 +162,40 @@ def adapt(asked: Questions, params: Params, support: Support) -> UserState:
     state,
     stranger,
   )
+
+
+def answer(
+  function: Callable[[Params, Asked], Array],
+  params: Params,
+  user_state: UserState,
+  features: np.ndarray,
+  *,
+  many: int,
+) -> np.ndarray:
+  """Asks one person or many: [*U, *N, ...]. Padding to powers of two lets few shapes compile.
+
+  Args:
+    function: of `Questions`.
+    params: of the learner.
+    user_state: of one, or with a leading U.
+    features: scaled, [*U, *N, K, D].
+    many: 1 with a leading U, else 0.
+
+  Raises:
+    ValueError: for people whose answer is not finite, naming them.
+  """
+  lead, middle, candidates = features.shape[:many], features.shape[many:-2], features.shape[-2:]
+  count = math.prod(middle)
+  padded = np.zeros((*lead, power_of_two(count), *candidates), np.float32)
+  padded[..., :count, :, :] = features.reshape(*lead, count, *candidates)
+  ask = functools.partial(each, function, params)
+  found = batches.for_one_or_many(ask, (user_state, padded), many).take(np.arange(count), axis=many)
+  wrong = ~np.isfinite(found).all(tuple(range(many, found.ndim)))
+  if wrong.any():
+    who = f' for people {batches.some(wrong)}' if many else ''
+    far = 'the features lie too far from those of training'
+    raise ValueError(f'the learner has no finite answer{who}: {far}')
+  return found.reshape(*lead, *middle, *found.shape[many + 1 :])
 
 
 def each(function: Callable[[Params, PyTree], PyTree], params: Params, people: PyTree) -> PyTree:
@@ -183,6 +217,22 @@ def each(function: Callable[[Params, PyTree], PyTree], params: Params, people: P
     index = np.minimum(np.arange(start, start + size), count - 1)  # the last repeated: one shape
     blocks.append(jax.device_get(_block(function, params, _rows(people, index))))
   return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *blocks)
+
+
+def _is_finite(
+  asked: Questions, params: Params, state: UserState, support: Support
+) -> Bool[np.ndarray, 'U']:
+  # To predict takes longer than to adapt, so only those whose state looks odd are asked.
+  count = support.choice.shape[0]
+  largest = np.zeros(count)
+  for leaf in jax.tree.leaves(state):
+    largest = np.maximum(largest, np.abs(leaf).reshape(count, -1).max(-1, initial=0))
+  finite, odd = np.isfinite(largest), np.isfinite(largest) & (largest > LARGE)
+  if odd.any():
+    own = (_rows(state, odd), support.features[odd].astype(np.float32))
+    for function in (asked.score, asked.probability):
+      finite[odd] &= np.isfinite(each(function, params, own)).all((-2, -1))
+  return finite
 
 
 def power_of_two(count: int) -> int:

@@ -4,12 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metapers.core.types import Bool, Float, Int
+from metapers.core.types import Any, Bool, Float, Int
 from metapers.io import profiles
 from metapers.io.exports import Export
 from metapers.io.profiles import History
 
 LARGEST = 1000.0  # train standard deviations: more is another unit (and float16 ends at 65,504)
+
+NUMBERS = 'biufV'  # kinds of numpy; bfloat16 is a V
 
 
 class Comparisons(NamedTuple):
@@ -17,7 +19,9 @@ class Comparisons(NamedTuple):
 
   features: [N, K, D] of the candidates, raw: the model scales them itself.
   choice: [N], index into K of the preferred candidate.
-  ids: [N], whole numbers from 0 up, to forget by; None counts on from the largest kept.
+  ids: [N], whole numbers from 0 up, to forget by; None counts on from the largest kept, so that
+    the number of what was forgotten may be given anew (a profile knows nothing of what it forgot).
+    Whoever stores numbers elsewhere gives ids of their own.
   shown: [N, K], False where there is no candidate. A comparison without any is no comparison, so
     that people with fewer fit into one array. None: all are real.
   """
@@ -38,17 +42,92 @@ def pairs(
   """Makes comparisons of two, the chosen one first.
 
   Args:
-    chosen: raw features: [D] of one comparison, [N, D] of one person, [U, N, D] of many.
+    chosen: raw features: [D] of one comparison, [N, D] of one person, [U, N, D] of many; so a
+      single click of each of U people is [U, 1, D].
     rejected: the same of what was not chosen.
-    ids: see `Comparisons`.
+    ids: one for each comparison, see `Comparisons`.
     mask: False where there is no comparison.
+
+  Raises:
+    ValueError: for other shapes.
   """
+  chosen, rejected = np.asarray(chosen), np.asarray(rejected)
+  if chosen.shape != rejected.shape or not 1 <= chosen.ndim <= 3:
+    raise ValueError(
+      'chosen and rejected must both be [D], [N, D] or [U, N, D], got shapes '
+      f'{list(chosen.shape)} and {list(rejected.shape)}'
+    )
+  if not chosen.shape[-1]:
+    raise ValueError('a candidate has no features; no comparisons are [0, D], or adapt() alone')
   features = np.stack([chosen, rejected], -2)
   features = features[None] if features.ndim == 2 else features
   size = features.shape[:-2]
-  shown = None if mask is None else np.repeat(np.reshape(mask, size)[..., None], 2, -1)
-  numbers = None if ids is None else np.reshape(ids, size)
+  shown = None if mask is None else np.repeat(_of_size('mask', mask, size)[..., None], 2, -1)
+  numbers = None if ids is None else _of_size('ids', ids, size)
   return Comparisons(features, np.zeros(size, np.int32), numbers, shown)
+
+
+def people_of(given: Comparisons) -> tuple[int, ...]:
+  """Returns (U,) for comparisons of many people, () for those of one.
+
+  Raises:
+    ValueError: for what is neither.
+  """
+  if not isinstance(given, Comparisons):
+    raise ValueError(
+      f'expected comparisons, got {type(given).__name__}: make them by '
+      'personalizer.pairs(chosen, rejected), or Comparisons(features, choice)'
+    )
+  shape = np.shape(given.features)
+  if len(shape) not in (3, 4):
+    raise ValueError(
+      f'expected features [N, K, D] of one person, or [U, N, K, D] of many, got {list(shape)}'
+    )
+  if len(shape) == 4 and not shape[0]:
+    raise ValueError(
+      f'there are no people: features are {list(shape)}; give at least one, [1, ...]'
+    )
+  return shape[:-3]
+
+
+def as_asked(features: Any, people: tuple[int, ...], axes: str) -> np.ndarray:
+  """Makes an array of what is asked of people, and refuses one without the axes it must have.
+
+  Args:
+    features: [*people, ..., *axes].
+    people: (U,), or () for one person.
+    axes: that must be there behind those of the people, such as 'R D'. The first of '*N D' may be
+      missing with one person; with many it would be taken for the people by chance.
+
+  Raises:
+    ValueError: naming the shape expected.
+  """
+  given, needed = np.asarray(features), axes.replace('*', '').split()
+  least = len(people) + len(needed) - (axes.startswith('*') and not people)
+  if given.ndim >= least and given.shape[: len(people)] == people:
+    return given
+  who, share = 'one person', ''
+  if people:
+    who = f'{people[0]} people'
+    share = f'; np.broadcast_to(x, ({people[0]}, *x.shape)) shows the same to all'
+  raise ValueError(
+    f'a profile of {who} needs features [{", ".join([*map(str, people), *needed])}], got shape '
+    f'{list(given.shape)}{share}'
+  )
+
+
+def paired(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Makes questions of two, [..., 2, D], of one array each.
+
+  Raises:
+    ValueError: for two shapes.
+  """
+  if a.shape != b.shape:
+    raise ValueError(
+      f'a and b must have one shape, got {list(a.shape)} and {list(b.shape)}; np.broadcast_to '
+      'compares one with many'
+    )
+  return np.stack([a, b], -2)
 
 
 def nothing(people: tuple[int, ...], export: Export) -> History:
@@ -68,15 +147,17 @@ def as_history(given: Comparisons, kept: History, export: Export) -> History:
   Raises:
     ValueError: naming what is wrong, and where.
   """
-  features, choice = np.asarray(given.features), np.asarray(given.choice)
   people, most = kept.ids.shape[:-1], export.num_candidates
-  fits = features.ndim == len(people) + 3 and features.shape[: len(people)] == people
+  fits = people_of(given) == people
+  features, choice = np.asarray(given.features), np.asarray(given.choice)
   if not fits or not 2 <= features.shape[-2] <= most:
     raise ValueError(
-      f'expected features {[*people, "N", "K", "D"]} with 2 to {most} candidates K, got '
-      f'{list(features.shape)}'
+      f'expected features [{", ".join([*map(str, people), "N", "K", "D"])}] with 2 to {most} '
+      f'candidates K, got {list(features.shape)}'
+      + ('; a click of each is pairs of [U, 1, D]' if people else '')
     )
-  shown = np.ones(features.shape[:-1], bool) if given.shown is None else np.asarray(given.shown)
+  size = features.shape[:-1]
+  shown = np.ones(size, bool) if given.shown is None else np.asarray(given.shown, bool)
   ids = profiles.next_ids(kept, features.shape[-3]) if given.ids is None else np.asarray(given.ids)
   scaled = scale(features, shown, export)
   check_choices(choice, shown)
@@ -117,8 +198,10 @@ def scale(
   """Scales raw features as in training; zeros where nothing is shown.
 
   Raises:
-    ValueError: for another width, NaN, or numbers far from all that training saw.
+    ValueError: for another width, what is no number, NaN, or numbers far from all of training.
   """
+  if features.dtype.kind not in NUMBERS:
+    raise ValueError(f'features must be numbers, got dtype {features.dtype}')
   mean, spread = export.scaling
   names = export.feature_names or tuple(str(index) for index in range(mean.size))
   if features.shape != (*shown.shape, mean.size):
@@ -142,3 +225,13 @@ def as_given(history: History, export: Export) -> Comparisons:
   mean, spread = export.scaling
   raw = np.where(history.shown[..., None], history.features * spread + mean, 0)
   return Comparisons(raw, history.choice, history.ids, history.shown)
+
+
+def _of_size(name: str, given: Any, size: tuple[int, ...]) -> np.ndarray:
+  """Shapes what is given for each comparison; axes of one entry may be missing, or be too many."""
+  array = np.asarray(given)
+  if [n for n in array.shape if n != 1] != [n for n in size if n != 1]:
+    raise ValueError(
+      f'{name} must be {list(size)}, one for each comparison, got {list(array.shape)}'
+    )
+  return array.reshape(size)

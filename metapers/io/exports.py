@@ -3,11 +3,15 @@
 import hashlib
 import io
 import json
+import lzma
 import os
 import pathlib
 import shutil
+import struct
 import tempfile
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -26,6 +30,11 @@ FIELDS = {
   'learner': str, 'kwargs': dict, 'num_candidates': int, 'feature_names': list, 'about': str,
   'trained_on': dict, 'mean': list, 'scale': list, 'sha256': str,
 }  # fmt: skip
+DAMAGE = (
+  EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, SyntaxError, TypeError,
+  ValueError, lzma.LZMAError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What zipfile and numpy raise for bytes that are no npz file (found by damaging one)."""
 
 
 class Export(NamedTuple):
@@ -171,13 +180,22 @@ def unpacked(source: str | os.PathLike, content: bytes) -> dict[str, np.ndarray]
     content: of the file.
 
   Raises:
-    ValueError: for bytes that are no npz, or are cut short or altered.
+    ValueError: for bytes that are no npz of arrays, or are cut short or altered.
   """
   try:
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-      return {name: arrays[name] for name in arrays.files}
-  except (AttributeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-    raise ValueError(f'{source} cannot be read ({error}); restore it from a copy') from error
+    # np.load would take what is no zip for a pickle, and recommend to allow it; nor does it read a
+    # member to its end, where zipfile compares checksums.
+    with zipfile.ZipFile(io.BytesIO(content)) as stored:
+      members = {name.removesuffix('.npy'): stored.read(name) for name in stored.namelist()}
+    return {
+      name: np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
+      for name, member in members.items()
+    }
+  except DAMAGE as error:
+    raise ValueError(
+      f'{source} cannot be read: no npz file of plain arrays, or a damaged one; restore it from a '
+      'copy'
+    ) from error
 
 
 def packed(arrays: Mapping[str, np.ndarray]) -> bytes:

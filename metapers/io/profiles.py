@@ -1,19 +1,16 @@
-"""What is kept of a person: their last comparisons and the user state, as arrays and as a file."""
+"""What is kept of a person, as arrays: their last comparisons and the user state."""
 
-import json
-import os
-import pathlib
-from typing import Any, NamedTuple
+import operator
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from metapers.core import files
-from metapers.core.types import Bool, Float, Int, UserState
-from metapers.io import exports, leaves
+from metapers.core import batches
+from metapers.core.types import Any, Bool, Float, Int, UserState
 
-FORMAT, VERSION = 'metapers-profile', 1
-HEADER, STATE = 'header', 'state.'
+NOTHING = -1  # forgets nothing of that person of a batch
+LARGEST_ID = 2**63 - 1  # of int64
 
 
 class History(NamedTuple):
@@ -24,13 +21,19 @@ class History(NamedTuple):
 
   ids: given by the caller, each at least 0. choice: index into K of the preferred candidate.
   features: scaled as the learner sees them. shown: True where a candidate is real; a comparison
-    of which none is real is padding.
+    of which none is real is padding. mask: tells comparisons from padding, so that
+    `ids[mask]` are the ids of one person.
   """
 
   ids: Int[np.ndarray, '*U N']
   choice: Int[np.ndarray, '*U N']
   features: Float[np.ndarray, '*U N K D']
   shown: Bool[np.ndarray, '*U N K']
+
+  @property
+  def mask(self) -> Bool[np.ndarray, '*U N']:
+    """True where a comparison is real."""
+    return np.asarray(self.shown.any(-1))
 
 
 class Profile(NamedTuple):
@@ -45,14 +48,9 @@ class Profile(NamedTuple):
   model: str
 
 
-def is_real(history: History) -> Bool[np.ndarray, '*U N']:
-  """Tells comparisons from padding."""
-  return np.asarray(history.shown.any(-1))
-
-
 def newest(history: History, size: int) -> History:
   """Keeps the last `size` real comparisons of each person, in order, padded to `size`."""
-  real = is_real(history)
+  real = history.mask
   from_end = np.flip(np.cumsum(np.flip(real, -1), -1), -1)  # 1 at the last real comparison
   keep = real & (from_end <= size)
   order = np.argsort(~keep, axis=-1, kind='stable')[..., :size]
@@ -70,8 +68,19 @@ def newest(history: History, size: int) -> History:
 
 
 def next_ids(history: History, count: int) -> Int[np.ndarray, '*U N']:
-  """Returns `count` ids for each person, counting on from the largest kept."""
-  largest = np.where(is_real(history), history.ids, -1).max(-1, initial=-1)
+  """Returns `count` ids for each person, counting on from the largest kept.
+
+  Raises:
+    ValueError: if there are no ids left.
+  """
+  largest = np.where(history.mask, history.ids, -1).max(-1, initial=-1)
+  wrong = np.argwhere(largest > LARGEST_ID - count)
+  if len(wrong):  # of one person it is [1, 0]
+    at = tuple(wrong[0])
+    raise ValueError(
+      f'{batches.who(at)}no id follows {largest[at]}, the largest kept: ids end at 2**63 - 1; give '
+      'ids of your own'
+    )
   return largest[..., None] + 1 + np.arange(count)
 
 
@@ -81,9 +90,29 @@ def check_ids(ids: np.ndarray, shape: tuple[int, ...]) -> None:
   Raises:
     ValueError: unless they are whole numbers from 0 up, one for each comparison.
   """
-  if ids.shape != shape or not np.issubdtype(ids.dtype, np.integer) or np.any(ids < 0):
+  got = f'{ids.dtype}{list(ids.shape)}'
+  if ids.shape == shape and np.issubdtype(ids.dtype, np.integer):
+    wrong = np.argwhere((ids < 0) | (ids > LARGEST_ID))
+    if not wrong.size:
+      return
+    got = f'{ids[tuple(wrong[0])]} at {wrong[0].tolist()}'
+  raise ValueError(f'ids must be {list(shape)} whole numbers from 0 up to 2**63 - 1, got {got}')
+
+
+def check_distinct(history: History) -> None:
+  """Refuses an id that one person has twice.
+
+  Raises:
+    ValueError: naming the person and the id.
+  """
+  padding = -1 - np.arange(history.ids.shape[-1])  # no two alike, and none an id
+  ids = np.sort(np.where(history.mask, history.ids, padding), -1)
+  repeated = np.argwhere(ids[..., 1:] == ids[..., :-1])
+  if repeated.size:
+    at = tuple(repeated[0])
     raise ValueError(
-      f'ids must be {list(shape)} whole numbers from 0 up, got {ids.dtype}{list(ids.shape)}'
+      f'{batches.who(at[:-1])}comparison {ids[at]} is there already; forget it first, or give '
+      'another id'
     )
 
 
@@ -95,76 +124,52 @@ def append(history: History, new: History) -> History:
   """
   axis = history.ids.ndim - 1
   joined = History(*(np.concatenate(pair, axis) for pair in zip(history, new)))
-  padding = -1 - np.arange(joined.ids.shape[-1])  # no two alike, and none an id
-  ids = np.sort(np.where(is_real(joined), joined.ids, padding), -1)
-  repeated = ids[..., 1:][ids[..., 1:] == ids[..., :-1]]
-  if repeated.size:
-    raise ValueError(
-      f'comparison {repeated[0]} is there already; forget it first, or give another id'
-    )
+  check_distinct(joined)
   return joined
 
 
-def without(history: History, comparison_id: Int[np.ndarray, '*U']) -> History:
+def without(history: History, comparison_id: Any) -> History:
   """Takes one comparison of each person out.
+
+  Args:
+    history: of one or many.
+    comparison_id: a whole number, or [U] of many people, of whom NOTHING forgets nothing.
 
   Raises:
     ValueError: for an id that a person does not have.
   """
-  found = is_real(history) & (history.ids == comparison_id[..., None])
-  missing = np.argwhere(~found.any(-1))
-  if missing.size or not found.any():
-    person = tuple(missing[0])
-    ids = history.ids[person][is_real(history)[person]].tolist()
+  people, wanted = history.ids.shape[:-1], np.asarray(comparison_id)
+  if wanted.shape not in ((), people) or not np.issubdtype(wanted.dtype, np.integer):
+    many = f', or {list(people)} of them, {NOTHING} for nothing of that person' if people else ''
+    raise ValueError(f'expected one id, a whole number{many}; got {comparison_id!r:.80}')
+  wanted = np.broadcast_to(wanted, people)
+  found = history.mask & (history.ids == wanted[..., None])
+  missing = np.argwhere(~found.any(-1) & ((wanted != NOTHING) | (not people)))
+  if len(missing):
+    at = tuple(missing[0])
+    ids = history.ids[at][history.mask[at]].tolist()
     raise ValueError(
-      f'there is no comparison {comparison_id[person]} to forget; kept are {ids or "none"} '
+      f'{batches.who(at)}there is no comparison {wanted[at]} to forget; kept are {ids or "none"} '
       '(older ones than the history holds are forgotten already)'
     )
   shown = history.shown & ~found[..., None]
   return newest(history._replace(shown=shown), history.ids.shape[-1])
 
 
-def person(profiles: Profile, index: int) -> Profile:
-  """Returns one person out of many."""
-  history, state = jax.tree.map(lambda x: x[index], (profiles.history, profiles.user_state))
-  return Profile(history, state, profiles.model)
-
-
-def to_bytes(profile: Profile) -> bytes:
-  """Packs a profile: an npz file without pickles, with a JSON header."""
-  header = {'format': FORMAT, 'version': VERSION, 'model': profile.model}
-  state = {STATE + name: array for name, array in leaves.named(profile.user_state).items()}
-  described = np.frombuffer(json.dumps(header).encode(), np.uint8)
-  return exports.packed({HEADER: described, **profile.history._asdict(), **state})
-
-
-def from_bytes(content: bytes, like: Profile) -> Profile:
-  """Unpacks a profile.
-
-  Args:
-    content: what `to_bytes` made.
-    like: any profile of one person of the model that it must have been made by.
+def person(profiles: Profile, index: int | np.integer) -> Profile:
+  """Returns one person out of many.
 
   Raises:
-    ValueError: for bytes that are no profile or damaged, and for one of another version or model.
+    ValueError: for a profile of one person, or an index beyond the last.
   """
-  arrays = exports.unpacked('the profile', content)
-  header = _header(arrays)
-  if header.get('version') != VERSION:
-    raise ValueError(
-      f'the profile has version {header.get("version")!r}; this code reads {VERSION}: use the '
-      'metapers that wrote it, or adapt to the comparisons anew'
-    )
-  check_model(str(header.get('model')), like.model)
-  history = _history(arrays, like.history)
-  people = history.ids.shape[:-1]
-  shapes = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct((*people, *x.shape), x.dtype), like.user_state
-  )
-  stored = {
-    name.removeprefix(STATE): array for name, array in arrays.items() if name.startswith(STATE)
-  }
-  return Profile(history, jax.tree.map(np.asarray, exports.rebuild(stored, shapes)), like.model)
+  people = profiles.history.ids.shape[:-1]
+  if not people:
+    raise ValueError('this is the profile of one person already')
+  number = operator.index(index)
+  if not -people[0] <= number < people[0]:
+    raise ValueError(f'there is no person {number} among {people[0]}, numbered from 0')
+  history, state = jax.tree.map(lambda x: x[number], (profiles.history, profiles.user_state))
+  return Profile(history, state, profiles.model)
 
 
 def check_model(found: str, expected: str) -> None:
@@ -178,33 +183,3 @@ def check_model(found: str, expected: str) -> None:
       f'the profile was made by model {found[:12]}, this is {expected[:12]}: load that model, or '
       'adapt anew: new.adapt(old.comparisons(profile))'
     )
-
-
-def save(profile: Profile, path: str | os.PathLike) -> pathlib.Path:
-  """Writes a profile to a file, atomically, and returns the path."""
-  return files.write_atomically(path, to_bytes(profile))
-
-
-def _header(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-  try:
-    header = json.loads(arrays.get(HEADER, np.zeros(0, np.uint8)).tobytes())
-  except ValueError as error:
-    raise ValueError(f'this is no profile: {error}') from error
-  if not isinstance(header, dict) or header.get('format') != FORMAT:
-    raise ValueError(f'this is no {FORMAT}')
-  return header
-
-
-def _history(arrays: dict[str, np.ndarray], like: History) -> History:
-  missing = sorted(set(History._fields) - set(arrays))
-  if missing:
-    raise ValueError(f'the profile lacks {", ".join(missing)}; restore it from a copy')
-  history = History(*(arrays[name] for name in History._fields))
-  shape = history.ids.shape
-  for name, array, wanted in zip(History._fields, history, like):
-    if array.shape != (*shape, *wanted.shape[1:]) or array.dtype != wanted.dtype or not shape:
-      raise ValueError(
-        f'{name} of the profile is {array.dtype}{list(array.shape)} for ids {list(shape)}, where '
-        f'this model has {wanted.dtype}{["N", *wanted.shape[1:]]}; restore it from a copy'
-      )
-  return history

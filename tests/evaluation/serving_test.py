@@ -89,7 +89,39 @@ def test_who_diverges_stays_a_stranger_and_the_others_do_not_notice():
   )
   features = np.array([1.0, 3.0, 5.0], np.float16).reshape(3, 1, 1, 1)
   support = serving.Support(features, np.ones((3, 1, 1), bool), np.zeros((3, 1), np.int32))
-  with pytest.warns(UserWarning, match='diverged for 1 of 3 people'):
+  with pytest.warns(UserWarning, match=r'diverged for 1 of 3 people \(1\)'):
     state = serving.adapt(asked, (), support)
   assert state['sum'].ravel().tolist() == [1, 0, 5]
   np.testing.assert_allclose(state['inverse'], [-1 / 2, -1 / 3, 1 / 2])
+
+
+def test_whose_predictions_are_not_finite_has_diverged_too():
+  def adapt(params, support, context, key):
+    return jnp.float32(10) ** jnp.sum(support.candidates.features)
+
+  def score(params, state, candidates):
+    return state * state * candidates.features[..., 0]
+
+  learner = meta_learner.from_adapt_score(lambda key: (), adapt, score)
+  features = np.array([1.0, 12.0, 30.0], np.float16).reshape(3, 1, 1, 1)
+  support = serving.Support(features, np.ones((3, 1, 1), bool), np.zeros((3, 1), np.int32))
+  with pytest.warns(UserWarning, match=r'diverged for 1 of 3 people \(2\)'):
+    state = serving.adapt(serving.questions(learner), (), support)
+  np.testing.assert_allclose(state, [10, 1e12, 1], rtol=1e-5)
+
+
+def test_who_gets_no_finite_answer_is_named():
+  def answer(params, asked):
+    user_state, features = asked
+    return user_state / features[..., 0]
+
+  features = np.ones((9, 3, 2, 1), np.float32)
+  assert serving.answer(answer, (), np.ones(9), features, many=1).shape == (9, 3, 2)
+  features[[4, 7]] = 0
+  with pytest.raises(ValueError, match='no finite answer for people 4, 7: the features'):
+    serving.answer(answer, (), np.ones(9), features, many=1)
+  with pytest.raises(ValueError, match='no finite answer: the features'):
+    serving.answer(answer, (), np.ones(()), features[4], many=0)
+  features[:] = 0
+  with pytest.raises(ValueError, match=r'for people 0, 1, 2, 3, 4, \.\.\.:'):
+    serving.answer(answer, (), np.ones(9), features, many=1)

@@ -1,5 +1,6 @@
 import io
 import json
+import zipfile
 
 import jax
 import numpy as np
@@ -118,6 +119,56 @@ def test_pickles_are_neither_written_nor_read():
   np.savez(buffer, **evil)
   with pytest.raises(ValueError, match='cannot be read'):
     exports.unpacked('this', buffer.getvalue())
+
+
+def saved(array):
+  buffer = io.BytesIO()
+  np.save(buffer, array)
+  return buffer.getvalue()
+
+
+def zipped(kind, **members):
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, 'w', kind) as file:
+    for name, content in members.items():
+      file.writestr(name, content)
+  return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    b'',
+    b'Dear Ada,',
+    b'x' + exports.packed(PARAMS | {'body': np.ones(2)})[1:],
+    saved(np.ones(3)),
+    zipped(zipfile.ZIP_STORED, letter=b'Dear Ada,'),
+  ],
+  ids=['empty', 'text', 'first byte', 'npy', 'zip'],
+)
+def test_bytes_that_are_no_npz_are_refused_in_one_way(content):
+  with pytest.raises(ValueError, match='mine cannot be read') as caught:
+    exports.unpacked('mine', content)
+  assert 'allow_pickle' not in str(caught.value)
+
+
+@pytest.mark.parametrize('kind', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_npz_is_refused_in_one_way(kind):
+  array = np.random.default_rng(0).normal(size=40_000)  # more than zipfile checks at once
+  content = zipped(kind, **{'a.npy': saved(array)})
+  refused = 0
+  for place in [*range(170), *range(len(content) - 80, len(content))]:
+    for bit in range(8):
+      damaged = bytearray(content)
+      damaged[place] ^= 1 << bit
+      try:
+        found = exports.unpacked('this', bytes(damaged))  # some bytes mean nothing
+      except ValueError as error:
+        assert 'this cannot be read' in str(error)
+        refused += 1
+      else:
+        np.testing.assert_array_equal(next(iter(found.values()), array), array)
+  assert refused > 1000
 
 
 @pytest.mark.parametrize(

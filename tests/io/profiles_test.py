@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metapers.io import exports, profiles
+from metapers.io import profiles
 from metapers.io.profiles import History, Profile
 
 K, D = 2, 3
@@ -26,9 +26,6 @@ def rows(full, ids):
 
 def same(first, second):
   jax.tree.map(np.testing.assert_array_equal, first, second)
-
-
-LIKE = Profile(history([]), {'mean': np.zeros(4, np.float32), 'empty': np.zeros((0, 2))}, MODEL)
 
 
 def profile(people=()):
@@ -90,52 +87,58 @@ def test_padding_is_no_id():
     profiles.without(history([]), np.asarray(0))
 
 
-@pytest.mark.parametrize('ids', [np.array([-1]), np.array([0.0]), np.array([1, 2])])
-def test_ids_that_are_none_are_refused(ids):
-  with pytest.raises(ValueError, match='whole numbers from 0 up'):
+@pytest.mark.parametrize(
+  ('ids', 'got'),
+  [
+    (np.array([-7]), r'got -7 at \[0\]'),
+    (np.array([2**63], np.uint64), 'got 9223372036854775808'),
+    (np.array([0.0]), 'got float64'),
+    (np.array([1, 2]), r'got int64\[2\]'),
+  ],
+)
+def test_ids_that_are_none_are_refused(ids, got):
+  with pytest.raises(ValueError, match=f'whole numbers from 0 up.*{got}'):
     profiles.check_ids(ids, (1,))
 
 
-@pytest.mark.parametrize('people', [(), (3,)])
-def test_a_profile_survives_its_file_bit_for_bit(tmp_path, people):
-  path = profiles.save(profile(people), tmp_path / 'ada')
-  assert path.read_bytes() == profiles.to_bytes(profile(people))
-  same(profiles.from_bytes(path.read_bytes(), LIKE), profile(people))
+def test_ids_end():
+  last = history([[0, 5], [3, 2**63 - 2]])
+  assert profiles.next_ids(last, 1).tolist() == [[6], [2**63 - 1]]
+  with pytest.raises(ValueError, match='person 1: no id follows 9223372036854775806'):
+    profiles.next_ids(last, 2)
+
+
+def test_errors_name_the_person_of_a_batch():
+  many = history([[1, 2], [3, 4]])
+  with pytest.raises(ValueError, match=r'person 1: there is no comparison 2 .*kept are \[3, 4\]'):
+    profiles.without(many, np.asarray(2))
+  with pytest.raises(ValueError, match='person 1: comparison 4 is there already'):
+    profiles.append(many, history([[4], [4]]))
+
+
+def test_of_some_of_a_batch_nothing_is_forgotten():
+  many = history([[1, 2], [3, 4]])
+  same(profiles.without(many, np.array([-1, -1])), many)
+  assert profiles.without(many, np.array([-1, 3])).ids.tolist() == [[1, 2], [4, 0]]
+  with pytest.raises(ValueError, match='no comparison -1'):
+    profiles.without(history([1, 2]), np.asarray(-1))
+
+
+@pytest.mark.parametrize('ids', [np.array([0, 1, 2]), np.array([0.0, 1.0]), np.array([[0, 1]])])
+def test_what_to_forget_is_one_id_of_each(ids):
+  with pytest.raises(ValueError, match=r'expected one id, .* or \[2\] of them, -1 for nothing'):
+    profiles.without(history([[0, 1], [0, 1]]), ids)
+  with pytest.raises(ValueError, match='expected one id, a whole number; got'):
+    profiles.without(history([0, 1]), ids)
 
 
 def test_one_person_is_taken_out_of_many():
   same(profiles.person(profile((3,)), 1).user_state, profile().user_state)
 
 
-def changed(**changes):
-  return exports.packed(exports.unpacked('', profiles.to_bytes(profile())) | changes)
-
-
-def test_a_profile_of_another_model_is_refused():
-  with pytest.raises(ValueError, match='adapt anew'):
-    profiles.from_bytes(profiles.to_bytes(profile()), LIKE._replace(model='0' * 64))
-
-
-def test_a_profile_of_another_version_is_refused(monkeypatch):
-  monkeypatch.setattr(profiles, 'VERSION', 2)
-  content = profiles.to_bytes(profile())
-  monkeypatch.undo()
-  with pytest.raises(ValueError, match='version 2; this code reads 1'):
-    profiles.from_bytes(content, LIKE)
-
-
-@pytest.mark.parametrize(
-  ('content', 'message'),
-  [
-    (b'', 'cannot be read'),
-    (profiles.to_bytes(profile())[:-200], 'cannot be read'),
-    (exports.packed({'a': np.zeros(1)}), 'this is no profile'),
-    (changed(ids=np.zeros((5, 2), np.int64)), 'choice of the profile is int32'),
-    (changed(features=np.zeros((5, K, D + 1), np.float16)), 'features of the profile'),
-    (changed(choice=np.zeros(5)), 'choice of the profile is float64'),
-    (changed(**{'state.mean': np.zeros(5, np.float32)}), 'do not fit'),
-  ],
-)  # fmt: skip
-def test_a_file_that_is_no_profile_is_refused(content, message):
-  with pytest.raises(ValueError, match=message):
-    profiles.from_bytes(content, LIKE)
+def test_nobody_is_taken_out_of_one_person_or_beyond_the_last():
+  same(profiles.person(profile((3,)), np.int64(-1)).user_state, profile().user_state)
+  with pytest.raises(ValueError, match='of one person already'):
+    profiles.person(profile(), 0)
+  with pytest.raises(ValueError, match='no person 3 among 3'):
+    profiles.person(profile((3,)), 3)
