@@ -5,7 +5,6 @@ from typing import Any
 
 from experiments import settings
 from experiments.build import Config
-from experiments.configs import base
 
 
 def of_config(config: Config) -> dict[str, Config]:
@@ -28,21 +27,19 @@ def named(config: Config) -> Iterator[tuple[str, Config]]:
   """Yields every population with its name, some of them alike."""
   table = config.get('benchmark', {})
   conditions = table.get('conditions', ({},))
-  is_retrained = table.get('retrain', False)
   for condition in conditions:
-    yield from by_fold(config, condition)
-  for condition in conditions if is_retrained else ({},):
-    if not is_retrained:
-      yield from by_fold(config, condition, 'trained on')
+    yield from by_fold(config, condition, [settings.name_of(condition)])
+  for condition in conditions if table.get('retrain', False) else ({},):
+    name = settings.name_of(condition)
+    yield from by_fold(config, condition, [name, 'trained on'])
     for learner in table.get('learners', ()):
-      if config.learners[learner].get('population'):
-        yield from by_fold(base.single(config, learner), condition, f'trained on by {learner}')
+      own = config.learners[learner].get('population', {})
+      yield from by_fold(config, {**own, **condition}, [name, f'trained on by {learner}'])
 
 
 def by_fold(
-  config: Config, condition: Mapping[str, Any], behind: str = ''
+  config: Config, options: Mapping[str, Any], name: list[str]
 ) -> Iterator[tuple[str, Config]]:
-  """Yields the population under a condition, once for each fold."""
-  for fold, part in zip(settings.folds(config), settings.parts(config, condition), strict=True):
-    parts = [settings.name_of(condition), behind, '' if fold is None else f'fold {fold}']
-    yield ', '.join(filter(None, parts)), part
+  """Yields the population with some options, once for each fold."""
+  for fold, part in zip(settings.folds(config), settings.parts(config, options), strict=True):
+    yield ', '.join(name if fold is None else [*name, f'fold {fold}']), part
