@@ -6,7 +6,8 @@ Source: Zollo et al. 2024 (arXiv:2409.20296), section 4, and its code.
 Deviations: episodes have distinct prompts, supports are of train prompts (there also of test
 prompts), users are disjoint, and a pick is one of the eight responses and not a generation.
 
-Time: `:quick` 1 to 3 minutes on one core; in full not run yet.
+Expected: win rate of unseen users after 5 choices 84.7 of bayes, 78.2 of cnp, 67.5 of pooled.
+Time: 15 minutes on one core; `:quick` 1 to 3.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/personal_llm.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
