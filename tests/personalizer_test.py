@@ -185,7 +185,7 @@ def test_a_saved_profile_answers_the_same(tmp_path, people):
 
 
 def test_a_workdir_is_a_checkpoint_once_it_holds_an_export(tmp_path):
-  with pytest.raises(ValueError, match='holds no export'):
+  with pytest.raises(ValueError, match='holds no metapers-learner'):
     Personalizer.from_checkpoint(tmp_path)
   exports.write(tmp_path / exports.FOLDER, export('cnp'))
   shown = draw(3, 2)

@@ -8,8 +8,6 @@ with a row per prompt and the columns `prompt`, `subset`, `responses` and `respo
 
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +16,7 @@ import pyarrow as pa
 from absl import logging
 from pyarrow import parquet
 
+from metapers.core import files
 from metapers.core.population import SPLITS
 from metapers.core.tables import RewardTable
 from metapers.core.types import Float
@@ -69,16 +68,9 @@ def write_store(
     manifests.check_kind(name, name, array)
   responses = None if texts is None else _responses_of(texts)
   content = _describe(table, arrays, responses, provenance)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))
-  try:
-    content['files'] = _write_files(temporary, arrays, texts)
-    (temporary / manifests.MANIFEST).write_text(manifests.dumps(content), encoding='utf-8')
-    _to_disk(temporary)
-    temporary.chmod(0o755)  # mkdtemp makes folders that only the owner enters
-    _replace(temporary, path)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+  with files.writing_folder(path) as place:
+    content['files'] = _write_files(place, arrays, texts)
+    (place / manifests.MANIFEST).write_text(manifests.dumps(content), encoding='utf-8')
   return path
 
 
@@ -99,17 +91,17 @@ def open_store(path: str | os.PathLike, *, verify: bool = True) -> RewardTable:
   """
   folder = pathlib.Path(path)
   content, manifest_hash = manifests.read(folder)
-  files = content['files']
+  there = content['files']
   if verify:
-    for name, entry in files.items():
+    for name, entry in there.items():
       manifests.check_sha256(folder, name, entry)
   arrays = {
-    name: manifests.load_array(folder, name, files[name])
+    name: manifests.load_array(folder, name, there[name])
     for name in manifests.ARRAYS
-    if name in files
+    if name in there
   }
   texts = None
-  if TEXTS in files:
+  if TEXTS in there:
     texts = _responses_of(_read_texts(manifests.locate(folder, TEXTS)))
   table = _to_table(folder, content, arrays, texts, manifest_hash)
   counts = reward_table.count_masked(table)
@@ -170,26 +162,6 @@ def _write_files(
     parquet.write_table(texts, path)
     entries[TEXTS] = manifests.describe(path, None)
   return entries
-
-
-def _to_disk(folder: pathlib.Path) -> None:
-  # A rename may outlive a power cut that the bytes do not.
-  for path in [*folder.iterdir(), folder]:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-      os.fsync(handle)
-    finally:
-      os.close(handle)
-
-
-def _replace(temporary: pathlib.Path, path: pathlib.Path) -> None:
-  if not path.exists():
-    temporary.rename(path)
-    return
-  retired = temporary.with_name(f'{temporary.name}.old')  # a folder cannot be renamed onto another
-  path.rename(retired)
-  temporary.rename(path)
-  shutil.rmtree(retired)
 
 
 def _read_texts(path: pathlib.Path) -> pa.Table:

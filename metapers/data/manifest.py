@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metapers.core import files
+
 FORMAT, VERSION = 'metapers-feature-store', 1
 MANIFEST = 'manifest.json'
 # A store may hold these files and no others: names never come from a manifest.
@@ -76,34 +78,20 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], str]:
       type.
   """
   path = folder / MANIFEST
-  if not path.is_file():
-    raise ValueError(f'{folder} is not a feature store: it has no {MANIFEST}')
-  content = path.read_bytes()
-  try:
-    manifest = json.loads(content)
-  except ValueError as error:
-    raise ValueError(f'{path} is not JSON: {error}') from error
-  if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
-    raise ValueError(f'{path} is not the manifest of a {FORMAT}')
-  if manifest.get('version') != VERSION:
-    raise ValueError(f'{path} has version {manifest.get("version")!r}; this code reads {VERSION}')
-  for name, kind in FIELDS.items():
-    if not isinstance(manifest.get(name), kind):
-      given = manifest.get(name)
-      raise ValueError(f'{path}: field {name!r} must be a {kind.__name__}, got {given!r:.80}')
+  manifest, content = files.read_manifest(path, FORMAT, VERSION, FIELDS)
   _check_entries(path, manifest['files'])
   return manifest, hashlib.sha256(content).hexdigest()
 
 
-def _check_entries(path: pathlib.Path, files: Mapping[str, Any]) -> None:
+def _check_entries(path: pathlib.Path, entries: Mapping[str, Any]) -> None:
   known = (*ARRAYS, TEXTS)
-  wrong = sorted(set(files) - set(known)) + sorted(set(REQUIRED) - set(files))
+  wrong = sorted(set(entries) - set(known)) + sorted(set(REQUIRED) - set(entries))
   if wrong:
     raise ValueError(
       f'{path}: files must be among {", ".join(known)} and include {", ".join(REQUIRED)}; '
       f'unknown or missing: {", ".join(wrong)}'
     )
-  for name, entry in files.items():
+  for name, entry in entries.items():
     needed = {'sha256'} if name == TEXTS else {'sha256', 'shape', 'dtype'}
     if not isinstance(entry, dict) or set(entry) != needed:
       raise ValueError(f'{path}: entry {name!r} must have {sorted(needed)}, got {entry!r:.80}')

@@ -6,9 +6,7 @@ import json
 import lzma
 import os
 import pathlib
-import shutil
 import struct
-import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -77,15 +75,9 @@ def write(folder: str | os.PathLike, export: Export) -> pathlib.Path:
   arrays = packed(export.params)
   fields = {**export._asdict(), **_listed(export.scaling), 'sha256': _sha256(arrays)}
   header = {'format': FORMAT, 'version': VERSION, **{name: fields[name] for name in FIELDS}}
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  temporary = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
-  try:
-    files.write_atomically(temporary / PARAMETERS, arrays)
-    files.write_atomically(temporary / HEADER, json.dumps(header, indent=2) + '\n')
-    temporary.chmod(0o755)  # mkdtemp makes folders that only the owner enters
-    _replace(temporary, folder)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+  with files.writing_folder(folder) as place:
+    (place / PARAMETERS).write_bytes(arrays)
+    (place / HEADER).write_text(json.dumps(header, indent=2) + '\n', encoding='utf-8')
   return folder
 
 
@@ -102,7 +94,7 @@ def read(folder: str | os.PathLike) -> Export:
       whose sha256 is another one, or widths that do not agree.
   """
   folder = pathlib.Path(folder)
-  header = _header(folder)
+  header, _ = files.read_manifest(folder / HEADER, FORMAT, VERSION, FIELDS)
   path = folder / PARAMETERS
   content = path.read_bytes() if path.is_file() else b''
   if _sha256(content) != header['sha256']:
@@ -203,36 +195,6 @@ def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
   buffer = io.BytesIO()
   np.savez(buffer, allow_pickle=False, **arrays)
   return buffer.getvalue()
-
-
-def _replace(temporary: pathlib.Path, folder: pathlib.Path) -> None:
-  if not folder.exists():
-    temporary.rename(folder)
-    return
-  retired = temporary.with_name(f'{temporary.name}.old')  # a folder cannot be renamed onto another
-  folder.rename(retired)
-  temporary.rename(folder)
-  shutil.rmtree(retired)
-
-
-def _header(folder: pathlib.Path) -> dict[str, Any]:
-  path = folder / HEADER
-  if not path.is_file():
-    raise ValueError(f'{folder} holds no export: it has no {HEADER}')
-  try:
-    header = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is not JSON: {error}') from error
-  if not isinstance(header, dict) or header.get('format') != FORMAT:
-    raise ValueError(f'{path} does not tell of a {FORMAT}')
-  if header.get('version') != VERSION:
-    raise ValueError(f'{path} has version {header.get("version")!r}; this code reads {VERSION}')
-  for name, kind in FIELDS.items():
-    if not isinstance(header.get(name), kind):
-      raise ValueError(
-        f'{path}: field {name!r} must be a {kind.__name__}, got {header.get(name)!r:.80}'
-      )
-  return header
 
 
 def _listed(scaling: Scaling) -> dict[str, list[float]]:

@@ -11,8 +11,6 @@ import io
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -65,17 +63,11 @@ def writing(folder: str | os.PathLike, *, is_compressed: bool = False) -> Iterat
   folder = pathlib.Path(folder)
   if folder.exists():
     raise ValueError(f'{folder} exists; give a name that is free')
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  temporary = pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f'.{folder.name}.'))
-  draft = Draft(temporary, {}, {}, is_compressed)
-  try:
+  with files.writing_folder(folder) as place:
+    draft = Draft(place, {}, {}, is_compressed)
     yield draft
     manifest = {'format': FORMAT, 'version': VERSION, **draft.about, 'files': draft.files}
-    files.write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=1) + '\n')
-    temporary.chmod(0o755)  # mkdtemp makes folders that only the owner enters
-    temporary.rename(folder)
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+    (place / MANIFEST).write_text(json.dumps(manifest, indent=1) + '\n', encoding='utf-8')
 
 
 def packed(arrays: Arrays, *, is_compressed: bool) -> bytes:
@@ -100,23 +92,7 @@ def read(folder: str | os.PathLike) -> dict[str, Any]:
   Raises:
     ValueError: for a folder without one, another format or version, or a missing field.
   """
-  path = pathlib.Path(folder) / MANIFEST
-  if not path.is_file():
-    raise ValueError(f'{folder} holds no episodes: it has no {MANIFEST}')
-  try:
-    manifest = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as error:
-    raise ValueError(f'{path} is not JSON: {error}') from error
-  if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
-    raise ValueError(f'{path} does not tell of {FORMAT}')
-  if manifest.get('version') != VERSION:
-    raise ValueError(f'{path} has version {manifest.get("version")!r}; this code reads {VERSION}')
-  for name, kind in FIELDS.items():
-    if not isinstance(manifest.get(name), kind):
-      raise ValueError(
-        f'{path}: field {name!r} must be a {kind.__name__}, got {manifest.get(name)!r:.80}'
-      )
-  return manifest
+  return files.read_manifest(pathlib.Path(folder) / MANIFEST, FORMAT, VERSION, FIELDS)[0]
 
 
 def load(

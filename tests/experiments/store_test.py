@@ -101,7 +101,7 @@ def test_verify_passes_a_good_store_and_exits_with_1_on_a_bad_one(folder, tmp_pa
   [
     (['store'], 'expected one of info, verify, stats, diversity, got nothing'),
     (['store', 'inof'], 'got inof'),
-    (['store', 'info', '--store=/nowhere'], 'not a feature store'),
+    (['store', 'info', '--store=/nowhere'], 'holds no metapers-feature-store'),
     (['store', 'info', '--feature_r2=0.4'], 'one of 0.3, 0.5, 0.8'),
   ],
 )

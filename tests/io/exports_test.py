@@ -66,7 +66,7 @@ def test_an_altered_parameter_is_noticed(tmp_path):
   ('changes', 'message'),
   [
     ({'version': 2}, 'has version 2; this code reads 1'),
-    ({'format': 'other'}, 'does not tell of a metapers-learner'),
+    ({'format': 'other'}, 'does not tell of metapers-learner'),
     ({'kwargs': None}, "field 'kwargs' must be a dict"),
     ({'kwargs': {'num_features': 4}}, 'num_features is 4, but there are 3 means'),
     ({'mean': [0.0]}, '1 means'),
@@ -82,7 +82,7 @@ def test_a_header_that_does_not_fit_is_named(tmp_path, changes, message):
 
 
 def test_a_folder_without_an_export_says_so(tmp_path):
-  with pytest.raises(ValueError, match='holds no export'):
+  with pytest.raises(ValueError, match='holds no metapers-learner'):
     exports.read(tmp_path)
   (tmp_path / exports.HEADER).write_text('{')
   with pytest.raises(ValueError, match='is not JSON'):

@@ -159,7 +159,7 @@ def test_manifests_of_something_else_are_refused(folder, change, message):
 
 
 def test_folders_without_episodes_are_refused(folder, tmp_path):
-  with pytest.raises(ValueError, match='holds no episodes'):
+  with pytest.raises(ValueError, match='holds no metapers-episodes'):
     frozen.read(tmp_path)
   (folder / 'manifest.json').write_text('{')
   with pytest.raises(ValueError, match='is not JSON'):
