@@ -107,15 +107,24 @@ def weigh(
     ValueError: for a value that is not finite, naming the metric.
   """
   flat = values.reshape(*values.shape[:2], -1)
-  if not np.isfinite(flat).all():
-    bad = [name for name, value in zip(names, flat) if not np.isfinite(value).all()]
+  require_finite(names, flat)
+  # The large matrix on the left: OpenBLAS is seven times slower on its transpose.
+  product = weights @ flat.reshape(-1, flat.shape[-1]).T  # [J, C*L]
+  return np.moveaxis(product.reshape(len(weights), *flat.shape[:2]), 0, 1)
+
+
+def require_finite(names: Sequence[str], columns: Sequence[np.ndarray] | np.ndarray) -> None:
+  """Refuses measured values that are not finite.
+
+  Raises:
+    ValueError: naming the metrics.
+  """
+  bad = [name for name, values in zip(names, columns) if not np.isfinite(values).all()]
+  if bad:
     raise ValueError(
       f'{", ".join(bad)} not finite: the predictions hold NaN or give a real choice probability 0; '
       'the parameters may have diverged'
     )
-  # The large matrix on the left: OpenBLAS is seven times slower on its transpose.
-  product = weights @ flat.reshape(-1, flat.shape[-1]).T  # [J, C*L]
-  return np.moveaxis(product.reshape(len(weights), *flat.shape[:2]), 0, 1)
 
 
 def worst_users(judge: Judge, accuracy: Float[np.ndarray, 'L T N']) -> Float[np.ndarray, 'J L']:

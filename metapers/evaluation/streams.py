@@ -12,7 +12,7 @@ import numpy as np
 
 from metapers.core.task import Task, Truth
 from metapers.core.types import Array, Bool, Float
-from metapers.evaluation import bootstrap, metrics
+from metapers.evaluation import bootstrap, estimates, metrics
 from metapers.evaluation.estimates import Estimates, Judge
 from metapers.evaluation.predictions import Predictions
 
@@ -100,7 +100,7 @@ def estimate(judge: Judge, predictions: Predictions, turns: Sequence[int]) -> Es
     turns: L rising numbers of turns that are over.
 
   Raises:
-    ValueError: for turns that do not rise from 1 to N.
+    ValueError: for turns that do not rise from 1 to N, or predictions that are not finite.
   """
   observed = jax.device_get(metrics.numerators(predictions, judge.tasks, judge.truth))
   mask = np.asarray(judge.tasks.query.mask)
@@ -108,9 +108,11 @@ def estimate(judge: Judge, predictions: Predictions, turns: Sequence[int]) -> Es
   if not 1 <= ends[0] <= ends[-1] <= mask.shape[1] or np.any(np.diff(ends) < 1):
     raise ValueError(f'turns of a stream must rise from 1 to {mask.shape[1]}, got {tuple(turns)}')
   correct, seen = (at_turns(x, ends) for x in (observed['query']['accuracy'][0], mask))
+  nll, lost = observed['query']['nll'], observed['regret']['regret']
+  estimates.require_finite(['nll', 'regret'], [nll, lost])
   counts = judge.draws.users
   share = counts @ np.diff(correct, prepend=0, axis=1) / (counts @ np.diff(seen, prepend=0, axis=1))
-  regret = at_turns(observed['regret']['regret'][0], ends)
+  regret = at_turns(lost[0], ends)
   mean = counts @ regret / bootstrap.nan_if_none(counts.sum(-1, keepdims=True))
   return {'turn_accuracy': share, 'cumulative_regret': mean}
 

@@ -24,7 +24,8 @@ def descend(
     first_order: treat gradients as constants, so that dθ_n/dθ_0 is the identity (FOMAML).
 
   Returns:
-    θ_n, of the same structure as `start`.
+    θ_n, of the same structure as `start`; θ_0 where θ_n is not finite, as after many comparisons
+    that contradict each other: who cannot be adapted to stays as they were.
   """
   if isinstance(learning_rates, float | jax.Array):
     learning_rates = jax.tree.map(lambda _: learning_rates, start)
@@ -37,4 +38,5 @@ def descend(
     return jax.tree.map(jnp.subtract, theta, move), None
 
   theta, _ = jax.lax.scan(step, start, length=num_steps)
-  return theta
+  is_finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(theta)]))
+  return jax.tree.map(lambda end, first: jnp.where(is_finite, end, first), theta, start)

@@ -108,6 +108,16 @@ def test_the_oracle_has_no_regret_and_numbers_are_of_the_turns_listed():
   np.testing.assert_allclose(found['cumulative_regret'][0, 1], lost, rtol=1e-5)
 
 
+def test_a_learner_that_diverged_is_not_judged():
+  _, _, streamed, judged = stream()
+  judge = estimates.judge(streamed, judged, num_resamples=10)
+  made = predict(streamed, judged)
+  for broken in (made._replace(log_probs=made.log_probs * jnp.nan),
+                 made._replace(slate_scores=made.slate_scores * jnp.nan)):  # fmt: skip
+    with pytest.raises(ValueError, match='not finite'):
+      streams.estimate(judge, broken, (2, 6))
+
+
 @pytest.mark.parametrize('turns', [(0, 2), (2, 2), (4, 2), (2, TURNS + 1)])
 def test_turns_rise_from_one(turns):
   _, _, streamed, judged = stream()

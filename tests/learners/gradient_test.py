@@ -29,6 +29,18 @@ def test_rates_may_differ_by_parameter():
   assert end == {'a': 0.5, 'b': 1.0}
 
 
+def test_who_cannot_be_descended_to_stays_at_the_start_alone():
+  start = jnp.array([1.0, 1.0])
+  curvature = jnp.array([[1.0, 2.0], [1e30, 2.0]])  # of two people; the second one diverges
+
+  def adapt(own):
+    return inner_loop.descend(lambda x: 0.5 * jnp.sum(own * x**2), start, 0.1, num_steps=9)
+
+  ends = jax.vmap(adapt)(curvature)
+  np.testing.assert_allclose(ends[0], (1 - 0.1 * curvature[0]) ** 9, rtol=1e-6)
+  np.testing.assert_array_equal(ends[1], start)
+
+
 def test_first_order_gradient_is_that_of_the_query_at_the_adapted_parameters():
   learner = learners.make('fomaml', **LINEAR, learn_inner_rate=False)
   params, given = learner.init(jax.random.key(0)), seen()
