@@ -150,6 +150,7 @@ def of_shown(
 ) -> Found:
   """Checks what all held-out people are shown, and what training draws."""
   num_items = len(arrays.features)
+  features = drawn_episodes.raw(arrays.features, population.scaling)
   drawn = drawn_episodes.draw_items(population, max(population.spec.num_held_out.values()))
   found: Found = {'pairs': [], 'cues': []}
   for split, tasks in drawn.items():
@@ -157,7 +158,7 @@ def of_shown(
       drawn_episodes.item_pairs(part, num_items) for part in (tasks.support, tasks.query)
     )
     found['pairs'] += people_checks.repeated_pairs(split, support, query)
-    filled = drawn_episodes.with_features(tasks, arrays.features)
+    filled = drawn_episodes.with_features(tasks, features)
     found['cues'] += drawn_episodes.cues({split: (filled, None)})
   if conversations is not None:
     contexts = conversations.context

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core.population import Population
+from metapers.core.population import Population, Scaling
 from metapers.core.task import Choices, Task, Truth
 from metapers.core.types import Bool, Float
 from metapers.evaluation import adaptation
@@ -74,6 +74,13 @@ def taste(tasks: Task, truth: Truth) -> Bool[np.ndarray, 'T N']:
   rewards = np.concatenate([truth.support_rewards, truth.query_rewards], 1)[:, :, : mask.shape[-1]]
   utility = np.where(mask, rewards @ truth.weights.mean(0), -np.inf)
   return utility.argmax(-1) == choices.choice
+
+
+def raw(features: Float[HostArray, 'I D'], scaling: Scaling) -> Float[np.ndarray, 'I D']:
+  """Undoes the scaling of features, so that zeros and whole numbers can be seen again."""
+  given = np.asarray(features, np.float64) * scaling.scale + scaling.mean
+  error = 1e-5 * scaling.scale + 1e-6 * np.abs(given)  # of float32, with room
+  return np.where(np.abs(given - np.round(given)) < error, np.round(given), given)
 
 
 def with_features(tasks: Task, features: Float[HostArray, 'I D']) -> Task:
