@@ -80,7 +80,7 @@ def make(config: Config, condition: Mapping[str, Any]) -> Setting:
     tasks, truth = stream_of(tasks, truth, stream, record)
   return Setting(
     name=name_of(condition),
-    title=title(record, sum(sizes), split) + manner(stream),
+    title=title(record, sum(sizes), split, stream),
     labels=labels(config, record, condition) | {'split': split},
     shots=shots,
     populations=populations,
@@ -179,17 +179,21 @@ def labels(config: Config, record: Mapping[str, Any], changes: Mapping[str, Any]
   }
 
 
-def title(record: Mapping[str, Any], num_users: int, split: str = SPLIT) -> str:
+def title(
+  record: Mapping[str, Any], num_users: int, split: str = SPLIT, stream: Stream | None = None
+) -> str:
   """Describes a setting in one line."""
   if 'pair_rule' not in record:
     return f'{record["source"]}, {num_users} {record.get("judged_on", "users")}'
   accuracy = str(record['label_accuracy'])
   labelled = 'noiseless' if accuracy == '1.0' else f'{percent(accuracy)} of labels right'
+  is_apart = stream is None and record['support_prompts'] == 'held_out'  # a stream has one of both
   return (
     f'{num_users} {"seen" if split == SEEN else "unseen"} users (α = {record["concentration"]}), '
     f'unseen prompts, {record["pair_rule"]} pairs, {labelled}, {record["track"]} track'
-    + (', support from unseen prompts too' if record['support_prompts'] == 'held_out' else '')
+    + (', support from unseen prompts too' if is_apart else '')
     + (f', {record["excluded_model"]} new to them' if record['excluded_model'] else '')
+    + manner(stream)
   )
 
 

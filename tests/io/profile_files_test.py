@@ -1,34 +1,13 @@
 """Files of profiles."""
 
-import jax
 import numpy as np
 import pytest
+from made_profiles import MODEL, D, K, history, profile, same
 
 from metapers.io import exports, profile_files
 from metapers.io.profiles import History, Profile
 
-K, D = 2, 3
-MODEL = 'f' * 64
-
-
-def history(ids, seed=0):
-  rng = np.random.default_rng(seed)
-  size = np.shape(ids)
-  features = rng.normal(size=(*size, K, D)).astype(np.float16)
-  choice = rng.integers(0, K, size).astype(np.int32)
-  return History(np.asarray(ids, np.int64), choice, features, np.ones((*size, K), bool))
-
-
-def same(first, second):
-  jax.tree.map(np.testing.assert_array_equal, first, second)
-
-
 LIKE = Profile(history([]), {'mean': np.zeros(4, np.float32), 'empty': np.zeros((0, 2))}, MODEL)
-
-
-def profile(people=()):
-  state = {'mean': np.ones((*people, 4), np.float32), 'empty': np.zeros((*people, 0, 2))}
-  return Profile(history(np.broadcast_to(np.arange(5), (*people, 5))), state, MODEL)
 
 
 @pytest.mark.parametrize('people', [(), (3,)])

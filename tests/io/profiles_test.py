@@ -1,36 +1,16 @@
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_profiles import history, profile, same
 
 from metapers.io import profiles
-from metapers.io.profiles import History, Profile
-
-K, D = 2, 3
-MODEL = 'f' * 64
-
-
-def history(ids, seed=0):
-  rng = np.random.default_rng(seed)
-  size = np.shape(ids)
-  features = rng.normal(size=(*size, K, D)).astype(np.float16)
-  choice = rng.integers(0, K, size).astype(np.int32)
-  return History(np.asarray(ids, np.int64), choice, features, np.ones((*size, K), bool))
+from metapers.io.profiles import History
 
 
 def rows(full, ids):
   index = [int(np.flatnonzero(full.ids == each)[0]) for each in ids]
   return History(*(array[index] for array in full))
-
-
-def same(first, second):
-  jax.tree.map(np.testing.assert_array_equal, first, second)
-
-
-def profile(people=()):
-  state = {'mean': np.ones((*people, 4), np.float32), 'empty': np.zeros((*people, 0, 2))}
-  return Profile(history(np.broadcast_to(np.arange(5), (*people, 5))), state, MODEL)
 
 
 @settings(max_examples=50, deadline=None)
