@@ -2,8 +2,11 @@
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from metapers.core import task
 from metapers.core.task import Choices, Task, Truth
 from metapers.core.types import Array, Callable, Float, Int, PRNGKey, PyTree
 
@@ -42,6 +45,11 @@ def unscaled(num_features: int) -> Scaling:
   return Scaling(np.zeros(num_features, np.float32), np.ones(num_features, np.float32))
 
 
+SampleEpisode = Callable[[PyTree, PRNGKey, str], tuple[Task, Truth | None]]
+EpisodeOf = Callable[[PyTree, Int[Array, ''], str], tuple[Task, Truth | None]]
+HistoriesOf = Callable[[PyTree], Choices]
+
+
 class Population(NamedTuple):
   """Users as data.
 
@@ -58,9 +66,40 @@ class Population(NamedTuple):
   """
 
   arrays: PyTree
-  sample_episode: Callable[[PyTree, PRNGKey, str], tuple[Task, Truth | None]]
-  episode_of: Callable[[PyTree, Int[Array, ''], str], tuple[Task, Truth | None]]
-  histories: Callable[[PyTree], Choices]
+  sample_episode: SampleEpisode
+  episode_of: EpisodeOf
+  histories: HistoriesOf
   spec: Spec
   record: dict[str, str | float]
   scaling: Scaling
+
+
+class Functions(NamedTuple):
+  """The functions of a `Population`, of the same names; they depend on static options alone.
+
+  Make them once for equal options (`functools.cache`): `jit` compiles for a function object, and
+  what it has compiled for one population then serves all that are alike.
+  """
+
+  sample_episode: SampleEpisode
+  episode_of: EpisodeOf
+  histories: HistoriesOf
+
+
+def fixed_key(split: str) -> PRNGKey:
+  """Returns the key of the fixed episodes of a split, or of SEEN users."""
+  keys = jax.random.split(jax.random.key(FIXED_EPISODES), len(SPLITS))
+  return jax.random.fold_in(keys[-1], 1) if split == SEEN else keys[SPLITS.index(split)]
+
+
+def histories_of(episode_of: EpisodeOf, num_users: int) -> HistoriesOf:
+  """Makes `Population.histories` of the fixed episodes of the first U = num_users train users."""
+
+  def histories(arrays):
+    def history(user):
+      seen, _ = episode_of(arrays, user, 'train')
+      return task.concat(seen.support, seen.query)
+
+    return jax.lax.map(history, jnp.arange(num_users), batch_size=256)
+
+  return histories

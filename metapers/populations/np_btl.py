@@ -12,6 +12,7 @@ Reference:
   data/gen_synthetic_data.py.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import masked, task
-from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Scaling, Spec
+from metapers.core import masked, population, task
+from metapers.core.population import FIXED_EPISODES, SPLITS, Functions, Population, Scaling, Spec
 from metapers.core.task import Candidates, Choices, Task
 from metapers.core.types import Array, Float, Int, PRNGKey
 from metapers.populations import reward_episodes
@@ -153,9 +154,24 @@ def np_btl(
     num_users=num_users,
     num_held_out=num_held_out,
   )
-  num_pairs = num_support + num_query
+  held_out: dict[str, int] = dict.fromkeys(SPLITS[1:], num_held_out)
+  spec = Spec(1, 2, num_support, num_query, num_users, 0, held_out)
+  record: dict[str, str | float] = {
+    'source': f'NP-BTL generator (synthetic), {pairs} pairs',
+    'pairs': pairs,
+    'seed': seed,
+  }
+  scaling = Scaling(np.full(1, CENTRE, np.float32), np.full(1, SCALE, np.float32))
+  made = functions(num_support, num_query, num_users, seed)
+  return Population(arrays, *made, spec, record, scaling)
+
+
+@functools.cache
+def functions(num_support: int, num_query: int, num_users: int, seed: int) -> Functions:
+  """Makes the functions of `np_btl`; published pairs are what its arrays hold."""
 
   def draw(arrays, user, key, split):
+    num_pairs = num_support + num_query
     if arrays:
       chosen = reward_episodes.draw_distinct(key, len(arrays[split].y), num_pairs)
       drawn = task.take(arrays[split], chosen)
@@ -175,22 +191,8 @@ def np_btl(
     key = jax.random.fold_in(jax.random.fold_in(key, SPLITS.index(split)), user)
     return draw(arrays, jnp.asarray(user), key, split)
 
-  def histories(arrays):
-    def history(user):
-      seen, _ = episode_of(arrays, user, 'train')
-      return task.concat(seen.support, seen.query)
-
-    return jax.vmap(history)(jnp.arange(num_users or HISTORIES_OF_STREAM))
-
-  held_out: dict[str, int] = dict.fromkeys(SPLITS[1:], num_held_out)
-  spec = Spec(1, 2, num_support, num_query, num_users, 0, held_out)
-  record: dict[str, str | float] = {
-    'source': f'NP-BTL generator (synthetic), {pairs} pairs',
-    'pairs': pairs,
-    'seed': seed,
-  }
-  scaling = Scaling(np.full(1, CENTRE, np.float32), np.full(1, SCALE, np.float32))
-  return Population(arrays, sample_episode, episode_of, histories, spec, record, scaling)
+  histories = population.histories_of(episode_of, num_users or HISTORIES_OF_STREAM)
+  return Functions(sample_episode, episode_of, histories)
 
 
 def answers(candidates: Candidates) -> Float[Array, '*T N K Z']:

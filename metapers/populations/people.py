@@ -3,12 +3,14 @@
 People are split by fold into train, validation and test, so that everyone is unseen in one fold.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import population, task
-from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Scaling, Spec
+from metapers.core import population
+from metapers.core.population import SPLITS, Functions, Population, Scaling, Spec
 from metapers.core.tables import Histories
 from metapers.core.types import Bool, Int
 from metapers.populations import people_episodes
@@ -197,31 +199,7 @@ def people(
 def assemble(
   arrays: Arrays, layout: Layout, record: dict[str, str | float], scaling: Scaling
 ) -> Population:
-  """Ties arrays and an episode's layout into the functions of a `Population`."""
-  width = arrays.people['train'].mask.shape[1]
-  keys = jax.random.split(jax.random.key(FIXED_EPISODES), len(SPLITS))
-  fixed = dict(zip(SPLITS, keys))
-
-  def episode_of(arrays, user, split):
-    key = jax.random.fold_in(fixed[split], user)
-    in_order = jnp.arange(width) / width
-    return people_episodes.episode(arrays, user, split, layout, priority=in_order, key=key), None
-
-  def sample_episode(arrays, key, split):
-    key_user, key_priority, key_episode = jax.random.split(key, 3)
-    user = jax.random.randint(key_user, (), 0, len(arrays.people[split].mask))
-    priority = jax.random.uniform(key_priority, (width,))
-    return people_episodes.episode(
-      arrays, user, split, layout, priority=priority, key=key_episode
-    ), None
-
-  def histories(arrays):
-    def history(user):
-      seen, _ = episode_of(arrays, user, 'train')
-      return task.concat(seen.support, seen.query)
-
-    return jax.lax.map(history, jnp.arange(layout.num_users), batch_size=256)
-
+  """Ties arrays and the functions of an episode's layout into a `Population`."""
   spec = Spec(
     num_features=arrays.features.shape[1],
     num_candidates=2,
@@ -231,4 +209,27 @@ def assemble(
     num_context=0,
     num_held_out={name: len(arrays.people[name].mask) for name in SPLITS[1:]},
   )
-  return Population(arrays, sample_episode, episode_of, histories, spec, record, scaling)
+  return Population(arrays, *functions(layout), spec, record, scaling)
+
+
+@functools.cache
+def functions(layout: Layout) -> Functions:
+  """Makes the functions that all populations of one layout share."""
+
+  def episode_of(arrays, user, split):
+    key = jax.random.fold_in(population.fixed_key(split), user)
+    width = arrays.people[split].mask.shape[1]
+    in_order = jnp.arange(width) / width
+    return people_episodes.episode(arrays, user, split, layout, priority=in_order, key=key), None
+
+  def sample_episode(arrays, key, split):
+    key_user, key_priority, key_episode = jax.random.split(key, 3)
+    num_users, width = arrays.people[split].mask.shape
+    user = jax.random.randint(key_user, (), 0, num_users)
+    priority = jax.random.uniform(key_priority, (width,))
+    return people_episodes.episode(
+      arrays, user, split, layout, priority=priority, key=key_episode
+    ), None
+
+  histories = population.histories_of(episode_of, layout.num_users)
+  return Functions(sample_episode, episode_of, histories)

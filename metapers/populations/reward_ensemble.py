@@ -8,14 +8,14 @@ prompts with replacement and leaves out one response: choices may be noisy, an e
 distinct, and all responses take part.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import task
-from metapers.core.population import FIXED_EPISODES, SEEN, SPLITS, Population, Scaling, Spec
+from metapers.core import population
+from metapers.core.population import SEEN, SPLITS, Functions, Population, Scaling, Spec
 from metapers.core.tables import RewardTable
 from metapers.populations import (
   choice_rules,
@@ -204,15 +204,29 @@ def record_of(table: RewardTable, layout: Layout) -> dict[str, str | float]:
 def assemble(
   arrays: Arrays, layout: Layout, record: dict[str, str | float], scaling: Scaling
 ) -> Population:
-  """Ties arrays and an episode's layout into the functions of a `Population`."""
-  keys = jax.random.split(jax.random.key(FIXED_EPISODES), len(SPLITS))
-  fixed = {**dict(zip(SPLITS, keys)), SEEN: jax.random.fold_in(keys[-1], 1)}
+  """Ties arrays and the functions of an episode's layout into a `Population`."""
+  held_out = {name: arrays.users[name].temperature.size for name in SPLITS[1:]}
+  spec = Spec(
+    num_features=arrays.features.shape[-1],
+    num_candidates=layout.num_candidates,
+    num_support=layout.num_support,
+    num_query=layout.num_query,
+    num_users=layout.num_users,
+    num_context=0,
+    num_held_out=held_out | ({SEEN: layout.num_users} if layout.num_users else {}),
+  )
+  return Population(arrays, *functions(layout), spec, record, scaling)
+
+
+@functools.cache
+def functions(layout: Layout) -> Functions:
+  """Makes the functions that all populations of one layout share."""
 
   def episode_of(arrays, user, split):
+    key = jax.random.fold_in(population.fixed_key(split), user)
     if split == SEEN:
-      history, judged = (jax.random.fold_in(fixed[name], user) for name in ('train', SEEN))
-      return reward_episodes.revisit(arrays, user, (history, judged), layout)
-    key = jax.random.fold_in(fixed[split], user)
+      history = jax.random.fold_in(population.fixed_key('train'), user)
+      return reward_episodes.revisit(arrays, user, (history, key), layout)
     own = layout.of_train() if split == 'train' else layout
     return reward_episodes.episode(arrays, user, key, split, own)
 
@@ -224,21 +238,6 @@ def assemble(
       return reward_episodes.reshuffle(pair, key_episode, layout.of_train().num_support)
     return reward_episodes.episode(arrays, user, key_episode, split, layout)
 
-  def histories(arrays):
-    def history(user):
-      seen, _ = episode_of(arrays, user, 'train')
-      return task.concat(seen.support, seen.query)
-
-    return jax.lax.map(history, jnp.arange(layout.num_users or SAMPLE_OF_STREAM), batch_size=256)
-
-  held_out = {name: arrays.users[name].temperature.size for name in SPLITS[1:]}
-  spec = Spec(
-    num_features=arrays.features.shape[-1],
-    num_candidates=layout.num_candidates,
-    num_support=layout.num_support,
-    num_query=layout.num_query,
-    num_users=layout.num_users,
-    num_context=0,
-    num_held_out=held_out | ({SEEN: layout.num_users} if layout.num_users else {}),
-  )
-  return Population(arrays, sample_episode, episode_of, histories, spec, record, scaling)
+  num_known = layout.num_users or SAMPLE_OF_STREAM
+  histories = population.histories_of(episode_of, num_known)
+  return Functions(sample_episode, episode_of, histories)

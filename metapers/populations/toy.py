@@ -1,10 +1,12 @@
 """A population so easy that its answers are known: for contract tests and first experiments."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from metapers.core import population, task
-from metapers.core.population import FIXED_EPISODES, SPLITS, Population, Spec
+from metapers.core.population import FIXED_EPISODES, SPLITS, Functions, Population, Spec
 from metapers.core.task import Candidates, Choices, Task
 
 
@@ -34,6 +36,20 @@ def two_tastes(
   if num_features < 2:
     raise ValueError(f'two_tastes needs at least 2 features, got {num_features}')
 
+  held_out: dict[str, int] = dict.fromkeys(SPLITS[1:], num_users)
+  spec = Spec(num_features, num_candidates, num_support, num_query, num_users, 0, held_out)
+  record: dict[str, str | float] = {'source': 'two tastes'}
+  scaling = population.unscaled(num_features)
+  made = functions(num_features, num_candidates, num_support, num_query, num_users)
+  return Population((), *made, spec, record, scaling)
+
+
+@functools.cache
+def functions(
+  num_features: int, num_candidates: int, num_support: int, num_query: int, num_users: int
+) -> Functions:
+  """Makes the functions of `two_tastes`."""
+
   def choices(key, user, num_comparisons):
     x = jax.random.normal(key, (num_comparisons, num_candidates, num_features))
     utility = jnp.where(user % 2 == 0, 1.0, -1.0) * x[..., 0] + 0.5 * x[..., 1]
@@ -60,12 +76,5 @@ def two_tastes(
     key = jax.random.fold_in(key, user)
     return episode(jnp.asarray(user), key, split)
 
-  def histories(arrays):
-    seen, _ = jax.vmap(lambda user: episode_of(arrays, user, 'train'))(jnp.arange(num_users))
-    return task.concat(seen.support, seen.query)
-
-  held_out: dict[str, int] = dict.fromkeys(SPLITS[1:], num_users)
-  spec = Spec(num_features, num_candidates, num_support, num_query, num_users, 0, held_out)
-  record: dict[str, str | float] = {'source': 'two tastes'}
-  scaling = population.unscaled(num_features)
-  return Population((), sample_episode, episode_of, histories, spec, record, scaling)
+  histories = population.histories_of(episode_of, num_users)
+  return Functions(sample_episode, episode_of, histories)

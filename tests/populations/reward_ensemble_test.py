@@ -200,3 +200,13 @@ def test_bad_options_are_named(changes, message):
 def test_an_empty_split_is_named():
   with pytest.raises(ValueError, match="no prompts in split 'test'"):
     reward_ensemble(table()._replace(prompt_split=np.repeat([0, 1], 60)))
+
+
+def test_populations_that_are_alike_share_what_jit_compiles():
+  first, second, other = (
+    small(**options)
+    for options in ({'concentration': 0.01}, {'concentration': 1.0}, {'pair_rule': 'extreme'})
+  )
+  functions = [(each.sample_episode, each.episode_of, each.histories) for each in (first, second)]
+  assert functions[0] == functions[1]
+  assert other.episode_of is not first.episode_of

@@ -1,5 +1,6 @@
 """The episodes that leaks are looked for in."""
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -18,18 +19,19 @@ Drawn = Mapping[str, tuple[Task, Truth | None]]  # split -> episodes of T users,
 
 def draw(population: Population, num_users: int) -> Drawn:
   """Draws episodes as training does, and collects the fixed ones of the other splits."""
-
-  @jax.jit
-  def sample(arrays, keys):
-    return jax.lax.map(lambda key: population.sample_episode(arrays, key, 'train'), keys)
-
-  drawn = {'train': sample(population.arrays, jax.random.split(jax.random.key(0), num_users))}
+  keys = jax.random.split(jax.random.key(0), num_users)
+  drawn = {'train': _sample(population.sample_episode, population.arrays, keys)}
   for split, size in population.spec.num_held_out.items():
     # One at a time compiles in half the time, and these are few.
     drawn[split] = adaptation.episodes(
       population, split=split, num_users=min(num_users, size), chunk_size=1
     )
   return jax.device_get(drawn)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _sample(sample_episode, arrays, keys):
+  return jax.lax.map(lambda key: sample_episode(arrays, key, 'train'), keys)
 
 
 def draw_items(population: Population, num_users: int) -> dict[str, Task]:
