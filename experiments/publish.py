@@ -40,11 +40,19 @@ def judge_all(
 
   Returns:
     learner -> seed -> its estimates.
+
+  Raises:
+    ValueError: naming whose predictions cannot be judged, and on whom.
   """
-  return {
-    name: {seed: judge(setting, made) for seed, made in by_seed.items()}
-    for name, by_seed in predictions.items()
-  }
+  judged: dict[str, dict[str, Estimates]] = {}
+  for name, by_seed in predictions.items():
+    judged[name] = {}
+    for seed, made in by_seed.items():
+      try:
+        judged[name][seed] = judge(setting, made)
+      except ValueError as error:
+        raise ValueError(f'{name} {seed} on {setting.title}: {error}') from error
+  return judged
 
 
 def over_seeds(judged: Judged) -> dict[str, Estimates]:

@@ -1,4 +1,4 @@
-"""Gradient descent on one user's comparisons, by `scan`, differentiable to any order."""
+"""Gradient descent on one user's comparisons, by `scan`: as a learned map, and as a fit."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def descend(
   num_steps: int,
   first_order: bool = False,
 ) -> Params:
-  """Takes θ ← θ - rate · ∇loss(θ), `num_steps` times.
+  """Takes θ ← θ - rate · ∇loss(θ), `num_steps` times; differentiable to any order.
 
   Args:
     loss: of the parameters; closes over the user's support.
@@ -40,3 +40,35 @@ def descend(
   theta, _ = jax.lax.scan(step, start, length=num_steps)
   is_finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(theta)]))
   return jax.tree.map(lambda end, first: jnp.where(is_finite, end, first), theta, start)
+
+
+def fit(
+  loss: Callable[[Params], Scalar], start: Params, learning_rate: float, *, num_steps: int
+) -> Params:
+  """Takes θ ← θ - rate · ∇loss(θ) where that does not raise the loss; else halves the rate.
+
+  A rate is right for some number of comparisons and some noise: with more of either the steps of
+  plain descent grow without end.
+
+  Args:
+    loss: of the parameters; closes over the user's support.
+    start: θ_0, of finite loss.
+    learning_rate: before it is halved for the first time.
+    num_steps: steps tried.
+
+  Returns:
+    The last θ that was accepted, of the same structure as `start`: loss(θ) <= loss(θ_0).
+  """
+  value_and_gradient = jax.value_and_grad(loss)
+
+  def step(state, _):
+    theta, rate, value, gradient = state
+    tried = jax.tree.map(lambda x, slope: x - rate * slope, theta, gradient)
+    found = (tried, rate, *value_and_gradient(tried))
+    halved = (theta, rate / 2, value, gradient)
+    is_better = found[2] <= value  # False for NaN
+    return jax.tree.map(lambda new, old: jnp.where(is_better, new, old), found, halved), None
+
+  state = (start, jnp.asarray(learning_rate), *value_and_gradient(start))
+  (theta, *_), _ = jax.lax.scan(step, state, length=num_steps)
+  return theta

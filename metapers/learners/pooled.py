@@ -42,14 +42,14 @@ def per_user(
 ) -> MetaLearner:
   """A model of their own for each user, fitted to the support alone from the pooled start.
 
-  θ_u = θ - rate · Σ_steps ∇ NLL(support), with θ trained as `pooled`: the
-  individual-reward-model row that every comparison of methods should show.
+  θ_u = θ - rate · Σ_steps ∇ NLL(support), the rate halved where a step would raise the NLL, with θ
+  trained as `pooled`: the individual-reward-model row that every comparison of methods should show.
 
   Args:
     num_features: D.
     hidden: widths of the perceptron's hidden layers.
     inner_steps: gradient steps on the support.
-    inner_learning_rate: their size, per summed nat.
+    inner_learning_rate: their size at first, per summed nat.
 
   Reference:
     Dong et al. 2025, "When Personalization Meets Reality"; there called individual reward models.
@@ -65,7 +65,7 @@ def per_user(
     def support_loss(theta):
       return negative_log_likelihood(utilities(network, theta, support.candidates), support)
 
-    return inner_loop.descend(support_loss, params, inner_learning_rate, num_steps=inner_steps)
+    return inner_loop.fit(support_loss, params, inner_learning_rate, num_steps=inner_steps)
 
   def score(params, user_state, candidates):
     del params

@@ -41,6 +41,25 @@ def test_who_cannot_be_descended_to_stays_at_the_start_alone():
   np.testing.assert_array_equal(ends[1], start)
 
 
+def test_a_fit_is_plain_descent_while_that_descends():
+  curvature, start = jnp.array([1.0, 3.0]), jnp.array([2.0, -1.0])
+  end = inner_loop.fit(lambda x: 0.5 * jnp.sum(curvature * x**2), start, 0.1, num_steps=7)
+  np.testing.assert_allclose(end, start * (1 - 0.1 * curvature) ** 7, rtol=1e-6)
+
+
+@pytest.mark.parametrize('curvature', [25.0, 1e3, 1e30])
+def test_a_fit_never_ends_above_its_start(curvature):
+  def loss(x):
+    return 0.5 * curvature * jnp.sum(x**2)
+
+  start = jnp.array([1.0, -2.0])
+  end = inner_loop.fit(loss, start, 0.1, num_steps=20)
+  if curvature < 1e30:  # twenty halvings are too few for that
+    assert loss(end) < loss(start)
+  else:
+    np.testing.assert_array_equal(end, start)
+
+
 def test_first_order_gradient_is_that_of_the_query_at_the_adapted_parameters():
   learner = learners.make('fomaml', **LINEAR, learn_inner_rate=False)
   params, given = learner.init(jax.random.key(0)), seen()

@@ -34,3 +34,17 @@ def test_per_user_is_trained_as_pooled():
   params = pooled.init(jax.random.key(0))
   losses = [learner.loss(params, seen(), jax.random.key(1))[0] for learner in (pooled, per_user)]
   assert losses[0] == losses[1]
+
+
+def test_per_user_keeps_its_head_over_many_comparisons_that_contradict_each_other():
+  given = toy.two_tastes(num_features=3, num_support=256).episode_of((), jnp.asarray(1), 'train')[0]
+  support, learner = given.support, learners.make('per_user', num_features=3)
+  wide = support.candidates._replace(features=10 * support.candidates.features)
+  support = support._replace(candidates=wide, choice=jnp.arange(256) % 2)
+  params, key = learner.init(jax.random.key(0)), jax.random.key(0)
+
+  def nll(state):
+    log_p = learner.predict(params, state, wide)
+    return -jnp.sum(jnp.take_along_axis(log_p, support.choice[:, None], -1))
+
+  assert nll(learner.adapt(params, support, given.context, key)) < nll(params)
