@@ -97,7 +97,7 @@ def predictions(setting):
 def test_who_cannot_be_judged_is_named(setting, predictions):
   lost = predictions['pooled']['0']
   lost = lost._replace(log_probs=np.full_like(lost.log_probs, np.nan))
-  with pytest.raises(ValueError, match='^pooled 0 on toy users: .*nll not finite'):
+  with pytest.raises(ValueError, match=r'^pooled 0 on toy users: .*nll not finite'):
     publish.judge_all(setting, {**predictions, 'pooled': {'0': lost}})
 
 
