@@ -4,7 +4,9 @@ Every learner is trained once, on the mixture of all 36 conditions and 0 to 64 s
 each of them. `--config.benchmark.retrain=True` trains anew in each.
 Source: ours; no deviations.
 
-Time: `:quick` 7 minutes on 2 busy cores; in full (36 conditions, 500 users) not run yet.
+Expected: mean accuracy over the 36 after 8 and 64 comparisons: bayes 84.9 and 87.8, cnp 83.7 and
+  86.9, bayes_head 81.9 and 85.8, pooled 78.9.
+Time: some 100 minutes on one core; `:quick` 7 on 2 busy ones.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/benchmark.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
