@@ -14,6 +14,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 h1 { font-size: 1.6rem; margin-bottom: .3rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 .source { display: inline-block; border: 1px solid var(--line); border-radius: 1rem;
   padding: .1rem .8rem; font-size: .85rem; }
+nav { max-height: 18rem; overflow-y: auto; }
 nav ul { columns: 2; padding-left: 1.2rem; font-size: .9rem; }
 figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; max-width: 48rem; }
 .scroll { overflow-x: auto; margin: 1.2rem 0; }
