@@ -44,15 +44,10 @@ def judge_all(
   Raises:
     ValueError: naming whose predictions cannot be judged, and on whom.
   """
-  judged: dict[str, dict[str, Estimates]] = {}
-  for name, by_seed in predictions.items():
-    judged[name] = {}
-    for seed, made in by_seed.items():
-      try:
-        judged[name][seed] = judge(setting, made)
-      except ValueError as error:
-        raise ValueError(f'{name} {seed} on {setting.title}: {error}') from error
-  return judged
+  return {
+    name: {seed: judge(setting, f'{name} {seed}'.strip(), made) for seed, made in by_seed.items()}
+    for name, by_seed in predictions.items()
+  }
 
 
 def over_seeds(judged: Judged) -> dict[str, Estimates]:
@@ -83,11 +78,18 @@ def rows_of(setting: Setting, judged: Judged) -> list[Row]:
   return made
 
 
-def judge(setting: Setting, made: Predictions) -> Estimates:
-  """Judges predictions of a setting; those of a stream turn by turn."""
-  if setting.stream:
-    return streams.estimate(setting.judge, made, setting.shots)
-  return estimates.estimate(setting.judge, made)
+def judge(setting: Setting, who: str, made: Predictions) -> Estimates:
+  """Judges predictions of a setting; those of a stream turn by turn.
+
+  Raises:
+    ValueError: for predictions that cannot be judged, naming whose they are.
+  """
+  try:
+    if setting.stream:
+      return streams.estimate(setting.judge, made, setting.shots)
+    return estimates.estimate(setting.judge, made)
+  except ValueError as error:
+    raise ValueError(f'{who} on {setting.title}: {error}') from error
 
 
 def headline(setting: Setting) -> str:
