@@ -24,9 +24,10 @@ from experiments.settings import Setting
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.core.types import Params
-from metapers.evaluation import asking, estimates, exact_learner
+from metapers.evaluation import asking, estimates
 from metapers.evaluation.acquisition import RULES
 from metapers.evaluation.asking import Update
+from metapers.evaluation.bayes import exact_learner
 from metapers.evaluation.predictions import Predictions
 from metapers.io import workdirs
 

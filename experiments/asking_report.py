@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from experiments import commands, publish
 from experiments.build import Config
 from experiments.settings import Setting
-from metapers.evaluation import asking, estimates, results, tables
+from metapers.bench import results, tables
+from metapers.bench.results import Row
+from metapers.evaluation import asking, estimates
 from metapers.evaluation.estimates import Estimates
-from metapers.evaluation.results import Row
 from metapers.io import plots, report
 
 Found = dict[str, Estimates]  # rule -> what it came to

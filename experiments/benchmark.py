@@ -26,9 +26,10 @@ from experiments import (
 )
 from experiments.build import Config
 from experiments.settings import Setting
+from metapers.analysis.costs import Costs
+from metapers.bench import results, tables
 from metapers.core import files
-from metapers.evaluation import leaks, results, tables
-from metapers.evaluation.costs import Costs
+from metapers.evaluation import leaks
 from metapers.evaluation.predictions import Predictions
 from metapers.io import report, workdirs
 

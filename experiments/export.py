@@ -9,7 +9,8 @@ from experiments.build import Config
 from metapers import learners
 from metapers.core.population import Population
 from metapers.core.types import Params
-from metapers.io import exports, leaves
+from metapers.io import leaves
+from metapers.serving import exports
 
 
 def write(

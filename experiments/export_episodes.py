@@ -24,7 +24,7 @@ import pathlib
 from absl import flags
 
 from experiments import commands, freezing
-from metapers.io import frozen
+from metapers.bench import frozen
 
 PROTOCOL = flags.DEFINE_string('protocol', None, 'A config, such as lore or benchmark:quick.')
 OUT = flags.DEFINE_string('out', None, 'The folder to make.')

@@ -15,13 +15,13 @@ from experiments import build, commands, references, runs, settings
 from experiments.build import Config
 from experiments.configs import base
 from experiments.settings import Setting
+from metapers.bench import frozen, frozen_arrays
+from metapers.bench.frozen import Draft
 from metapers.core.population import Population
 from metapers.core.task import Task, Truth
 from metapers.core.types import PyTree
 from metapers.data import manifest
 from metapers.evaluation import adaptation
-from metapers.io import frozen, frozen_arrays
-from metapers.io.frozen import Draft
 
 CONFIGS = pathlib.Path(base.__file__).parent
 CHUNK_SIZE = 256  # episodes drawn at once

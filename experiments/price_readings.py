@@ -9,12 +9,13 @@ from pyarrow import parquet
 
 from experiments import reading_tables
 from experiments.reading_tables import FLOOR, Part, Subject
+from metapers.analysis import tax
+from metapers.analysis.costs import Costs
+from metapers.bench import tables
+from metapers.bench.results import Row
 from metapers.core.task import Truth
 from metapers.core.types import Float
 from metapers.data import manifest
-from metapers.evaluation import tables, tax
-from metapers.evaluation.costs import Costs
-from metapers.evaluation.results import Row
 from metapers.io.report import Table
 
 

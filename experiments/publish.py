@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from experiments import commands, references, runs, settings
 from experiments.build import Config
 from experiments.settings import Setting
-from metapers.evaluation import estimates, results, streams, tables
+from metapers.bench import results, tables
+from metapers.bench.results import Row
+from metapers.evaluation import estimates, streams
 from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.predictions import Predictions
-from metapers.evaluation.results import Row
 from metapers.io import plots, report
 
 Judged = Mapping[str, Mapping[str, Estimates]]  # learner -> seed -> its estimates

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.settings import Setting
-from metapers.evaluation import estimates, results, tables
+from metapers.bench import results, tables
+from metapers.bench.results import Row
+from metapers.evaluation import estimates
 from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.predictions import Predictions
-from metapers.evaluation.results import Row
 from metapers.io.report import Table
 
 FLOOR = 'pooled'

@@ -7,11 +7,13 @@ from experiments import price_readings, reading_tables, user_readings
 from experiments.price_readings import Texts
 from experiments.reading_tables import FLOOR, BySeed, Part, Subject
 from experiments.settings import Setting
+from metapers.analysis import flips
+from metapers.analysis.costs import Costs
+from metapers.bench import tables
+from metapers.bench.results import Row
 from metapers.core.population import Population
-from metapers.evaluation import estimates, flips, tables
-from metapers.evaluation.costs import Costs
+from metapers.evaluation import estimates
 from metapers.evaluation.estimates import Estimates
-from metapers.evaluation.results import Row
 from metapers.io.report import Section, Table
 
 SURENESS = (

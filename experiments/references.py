@@ -11,8 +11,9 @@ from experiments.settings import Setting
 from metapers.core.population import SEEN, Population
 from metapers.core.task import Truth
 from metapers.data import ridge
-from metapers.evaluation import adaptation, ceiling, streams
-from metapers.evaluation.evidence import Condition
+from metapers.evaluation import adaptation, streams
+from metapers.evaluation.bayes import ceiling
+from metapers.evaluation.bayes.evidence import Condition
 from metapers.evaluation.predictions import Predictions
 from metapers.populations import np_btl, simulated_users
 from metapers.populations.simulated_users import Exclusion

@@ -15,8 +15,7 @@ import pathlib
 from absl import flags
 
 from experiments import commands, scoring
-from metapers.evaluation import results
-from metapers.io import frozen
+from metapers.bench import frozen, results
 
 EPISODES = flags.DEFINE_string('episodes', None, 'A folder of experiments.export_episodes.')
 TRUTH = flags.DEFINE_string('truth', None, 'The folder `truth` of it, where it is kept apart.')

@@ -11,11 +11,12 @@ from ml_collections import config_dict
 from experiments import commands, publish, trained
 from experiments.build import Config
 from experiments.settings import Setting
+from metapers.bench import frozen, frozen_arrays, submission_checks, submissions, tables
+from metapers.bench.results import Row
 from metapers.core.task import Task, Truth
-from metapers.evaluation import estimates, submission_checks, submissions, tables
+from metapers.evaluation import estimates
 from metapers.evaluation.predictions import Predictions
-from metapers.evaluation.results import Row
-from metapers.io import frozen, frozen_arrays, workdirs
+from metapers.io import workdirs
 
 Found = dict[str, dict[str, Predictions]]  # learner -> seed -> its predictions
 SAME = ('protocol', 'population', 'data')  # in the config of a workdir as in that of the episodes

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from experiments import build, runs
 from experiments.build import Config
 from experiments.configs import base
+from metapers.analysis import flips
+from metapers.bench import protocols
 from metapers.core.population import SEEN, Population
 from metapers.core.task import Task, Truth
-from metapers.evaluation import adaptation, estimates, flips, protocols, streams
+from metapers.evaluation import adaptation, estimates, streams
 from metapers.evaluation.predictions import Predictions
 
 SPLIT = 'test'

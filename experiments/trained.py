@@ -13,9 +13,9 @@ from experiments import commands, runs, settings
 from experiments.build import Config
 from experiments.configs import base
 from experiments.settings import Setting
+from metapers.analysis import costs as measured_costs
+from metapers.analysis.costs import Costs
 from metapers.core import files
-from metapers.evaluation import costs as measured_costs
-from metapers.evaluation.costs import Costs
 from metapers.evaluation.predictions import Predictions
 
 

@@ -6,14 +6,15 @@ import numpy as np
 
 from experiments import reading_tables
 from experiments.reading_tables import FLOOR, Part, Subject
+from metapers.analysis import disagreement, groups
+from metapers.analysis.disagreement import Pairs
+from metapers.analysis.groups import Groups
+from metapers.bench.results import Row
 from metapers.core.population import Population
 from metapers.core.task import Truth
 from metapers.core.types import Array, Float
-from metapers.evaluation import bootstrap, disagreement, groups
-from metapers.evaluation.disagreement import Pairs
+from metapers.evaluation import bootstrap
 from metapers.evaluation.estimates import Estimates
-from metapers.evaluation.groups import Groups
-from metapers.evaluation.results import Row
 from metapers.io.report import Table
 
 SAMPLE_OF_STREAM = 1000  # seen users to be near to, where the stream of them has no end

@@ -26,10 +26,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metapers.bench import results, tables
 from metapers.core import meta_learner
 from metapers.data import synthetic
-from metapers.evaluation import adaptation, ceiling, estimates, results, tables
-from metapers.evaluation.posterior import Condition
+from metapers.evaluation import adaptation, estimates
+from metapers.evaluation.bayes import ceiling
+from metapers.evaluation.bayes.posterior import Condition
 from metapers.io import plots
 from metapers.learners import make, neural_process
 from metapers.networks.linear_mlp import linear_mlp

@@ -27,7 +27,7 @@ import numpy as np
 
 from metapers.data import synthetic
 from metapers.io import plots
-from metapers.personalizer import Personalizer, pairs
+from metapers.serving.personalizer import Personalizer, pairs
 
 model = Personalizer.load_pretrained()
 print(model.export.about)

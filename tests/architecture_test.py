@@ -16,11 +16,13 @@ RANKS = {
   'metapers.io': 2,
   'metapers.training': 3,
   'metapers.evaluation': 3,
-  'metapers.analysis': 3,
-  'metapers.llm': 3,
-  'metapers.testing': 4,
-  'metapers.personalizer': 4,
-  'experiments': 5,
+  'metapers.analysis': 4,
+  'metapers.llm': 4,
+  'metapers.serving': 5,
+  'metapers.testing': 5,
+  'metapers.bench': 6,
+  'metapers.collect': 7,
+  'experiments': 8,
 }
 # Third-party packages that only these may import.
 CONFINED = {

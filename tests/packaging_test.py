@@ -26,7 +26,7 @@ def test_the_wheel_imports_outside_the_clone(tmp_path):
   assert packed == here
   code = (
     'import metapers, metapers.learners, metapers.training.meta_training, '
-    'metapers.evaluation.ceiling, metapers.testing.contract, metapers.personalizer; '
+    'metapers.evaluation.bayes.ceiling, metapers.testing.contract, metapers.personalizer; '
     'metapers.personalizer.Personalizer.load_pretrained(); print(metapers.__file__)'
   )
   ran = subprocess.run(

@@ -7,7 +7,7 @@ from ml_collections import config_dict
 
 from experiments import build
 from experiments.build import Config
-from metapers.evaluation import protocols
+from metapers.bench import protocols
 
 OWN = ('name', 'kwargs', 'training', 'population')  # what a learner of a table may have
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from metapers.core import choice_model, masked
 from metapers.core.types import Array, Bool, Callable, Float, PRNGKey
-from metapers.evaluation import serving
+from metapers.serving import questions as serving
 
 
 class Pool(NamedTuple):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from small_store import small_population
 
+from metapers.bench import tables
 from metapers.core import choice_model, meta_learner, task
-from metapers.evaluation import adaptation, ceiling, estimates, streams, tables
+from metapers.evaluation import adaptation, estimates, streams
+from metapers.evaluation.bayes import ceiling
 
 TURNS, USERS = 6, 5
 

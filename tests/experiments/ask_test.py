@@ -12,7 +12,7 @@ from ml_collections import config_dict
 
 from experiments import asking_report
 from experiments.configs import asking as config_of_asking
-from metapers.evaluation import results
+from metapers.bench import results
 from metapers.evaluation.acquisition import RULES
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -5,8 +5,8 @@ from experiments import export, runs
 from experiments.configs import maml, pretrained
 from metapers.data import personal_llm_constants
 from metapers.evaluation import adaptation
-from metapers.personalizer import Comparisons, Personalizer
 from metapers.populations import toy
+from metapers.serving.personalizer import Comparisons, Personalizer
 
 
 def test_a_run_is_used_from_its_workdir(tmp_path):

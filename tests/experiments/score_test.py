@@ -13,9 +13,8 @@ import pytest
 
 from experiments import build, freezing, publish, references, runs, scoring, settings
 from experiments.configs import base, quickstart
+from metapers.bench import frozen, results, submissions
 from metapers.core import files
-from metapers.evaluation import results, submissions
-from metapers.io import frozen
 
 ROOT = pathlib.Path(__file__).parents[2]
 EXAMPLE = pathlib.Path(__file__).parent / 'numpy_example.py'

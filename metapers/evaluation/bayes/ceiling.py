@@ -1,0 +1,186 @@
+"""What could be known: references that see the true rewards, beside which learners are judged.
+
+`oracle` knows the user. `bayes` knows the prior, the choice model and the comparison rule of the
+simulator, and infers the user from the same comparisons as a learner; under `extreme`, which pair
+is shown is evidence too, in the support and in the query.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metapers.core import choice_model, masked
+from metapers.core.task import Choices, Task, Truth
+from metapers.core.types import Array, Bool, Float, Int
+from metapers.evaluation.bayes import posterior
+from metapers.evaluation.bayes.evidence import Condition, Conditions, Rule
+from metapers.evaluation.bayes.posterior import Belief
+from metapers.evaluation.predictions import Predictions
+from metapers.populations import choice_rules
+
+# Float32 resolution: a tie broken otherwise by rounding must not cost infinitely many nats.
+LEAST_PROBABILITY = 2.0**-24
+
+
+class Diagnostics(NamedTuple):
+  """How far `bayes` can be trusted, at each of L numbers of shots.
+
+  accuracy_gap, nll_gap: [L] mean difference of two independent halves, in [0, 1] and nats.
+  accuracy_error, nll_error: [L] standard error over users of the two halves' average.
+  effective_size: [L] mean effective number of particles of one half.
+  num_unexplained: [L] comparisons that no particle of a half explained, which should be 0; they
+    count as flipped labels would.
+  """
+
+  accuracy_gap: Float[Array, 'L']
+  nll_gap: Float[Array, 'L']
+  accuracy_error: Float[Array, 'L']
+  nll_error: Float[Array, 'L']
+  effective_size: Float[Array, 'L']
+  num_unexplained: Int[Array, 'L']
+
+
+def oracle(
+  tasks: Task,
+  truth: Truth,
+  *,
+  num_rows: int,
+  temperature: float | Float[Array, 'T'] = 0.0,
+  flip_rate: float = 0.0,
+) -> Predictions:
+  """Predicts with the true rewards and the true choice model.
+
+  Args:
+    tasks: T users.
+    truth: of the same. Replace its rewards by rewards predicted from features, and this is what
+      the features allow (`oracle_features`; of its NLL only the order means anything).
+    num_rows: L, the numbers of shots to repeat the same answer for.
+    temperature: of the choices to predict, or [T] each user's own.
+    flip_rate: of them.
+  """
+  mask = tasks.query.candidates.mask
+  shown = truth.query_rewards[..., : mask.shape[-1], :]
+  own = jnp.broadcast_to(jnp.float32(temperature), mask.shape[:1])[:, None]
+  noise = {'temperature': own, 'flip_rate': jnp.float32(flip_rate)}
+  utilities = jnp.einsum('tnkb,tb->tnk', shown, truth.weights)
+  log_p = jnp.maximum(choice_rules.log_choice(utilities, mask, **noise), np.log(LEAST_PROBABILITY))
+  log_p = masked.fill(log_p, mask, float(jnp.finfo(log_p.dtype).min))
+  slate_scores = jnp.einsum('tmrb,tb->tmr', truth.slate_rewards, truth.weights)
+  once = Predictions(log_p, slate_scores)
+  return jax.tree.map(lambda x: jnp.broadcast_to(x[None], (num_rows, *x.shape)), once)
+
+
+def bayes(
+  tasks: Task,
+  truth: Truth,
+  conditions: Sequence[Condition],
+  *,
+  pair_rule: str,
+  shots: Sequence[int],
+  floor: Sequence[float] = (),
+  num_particles: int = 1000,
+  seed: int = 0,
+) -> tuple[Predictions, Diagnostics]:
+  """Predicts with the exact posterior given the first k comparisons, for every k in one pass.
+
+  p(choice = k | pair shown, support) = Σ_w π(w) P(shown, k | w) / Σ_w π(w) P(shown | w), smoothed
+  by half a particle; slates are scored by E[w] · rewards.
+
+  Args:
+    tasks: T users.
+    truth: their rewards; the weights are not looked at.
+    conditions: what the users' may be, equally likely before any choice. One is the row `bayes`
+      (that knows α and the temperature), several are `bayes_mixture`.
+    pair_rule: of support and query, one of `choice_rules.PAIR_RULES`.
+    shots: L numbers of support comparisons. A user with fewer uses all there are.
+    floor: [B] least weights that users are known to have; none for the whole simplex.
+    num_particles: of each of two independent halves; error falls with its root, cost is linear.
+    seed: of the particles.
+
+  Returns:
+    Predictions of both halves together, [L, T, ...], and Diagnostics.
+
+  Raises:
+    ValueError: for no conditions or one out of range, an unknown rule, or shots out of range.
+  """
+  check(tasks, conditions, pair_rule, shots, num_particles)
+  ordered, back = np.unique(np.asarray(shots), return_inverse=True)
+  rule = Rule(pair_rule, tasks.query.candidates.mask.shape[-1], tuple(floor))
+  kinds = Conditions(*map(jnp.asarray, np.asarray(conditions, np.float32).T))
+  bank = posterior.draw_bank(conditions, truth.weights.shape[-1], seed, rule.floor)
+  people = posterior.people_of(tasks, truth, max(1, int(ordered[-1])))
+  key = jax.random.key(seed)
+  beliefs = posterior.infer(key, people, bank, kinds, jnp.asarray(ordered), rule, num_particles)
+  beliefs = jax.tree.map(lambda x: x[:, back], beliefs)  # [2, L, T, ...]
+  return summarise(tasks, beliefs)
+
+
+def check(
+  tasks: Task,
+  conditions: Sequence[Condition],
+  pair_rule: str,
+  shots: Sequence[int],
+  num_particles: int,
+) -> None:
+  """Refuses what `bayes` cannot compute.
+
+  Raises:
+    ValueError: naming what was given and what would do.
+  """
+  size = tasks.support.mask.shape[-1]
+  if pair_rule not in choice_rules.PAIR_RULES:
+    raise ValueError(
+      f'unknown pair_rule {pair_rule!r}; known: {", ".join(choice_rules.PAIR_RULES)}'
+    )
+  if not shots or min(shots) < 0 or max(shots) > size:
+    raise ValueError(f'shots must lie in 0..{size}, what the support holds; got {list(shots)}')
+  if not 1 <= len(conditions) <= num_particles:
+    raise ValueError(
+      f'bayes needs 1 to num_particles={num_particles} conditions, got {len(conditions)}'
+    )
+  for one in conditions:
+    if not (one.concentration > 0 and one.temperature >= 0 and 0 <= one.flip_rate < 1):
+      raise ValueError(
+        f'a condition needs concentration > 0, temperature >= 0 and flip_rate in [0, 1), got {one}'
+      )
+
+
+def smooth(counts: Float[Array, 'T N K'], mask: Bool[Array, 'T N K']) -> Float[Array, 'T N K']:
+  """Turns expected numbers of particles into log-probabilities, with one uniform particle more."""
+  uniform = mask / jnp.maximum(mask.sum(-1, keepdims=True), 1)
+  smoothed = masked.fill(counts, mask) + uniform
+  p = smoothed / jnp.maximum(smoothed.sum(-1, keepdims=True), 1)
+  return masked.fill(jnp.log(p), mask, float(jnp.finfo(p.dtype).min))
+
+
+def judge(log_p: Float[Array, 'T N K'], query: Choices) -> tuple[Array, Array]:
+  """Returns every user's accuracy and NLL: [T] each."""
+  accuracy = masked.mean(choice_model.correct(log_p, query), query.mask, -1)
+  return accuracy, -masked.mean(choice_model.chosen_log_probs(log_p, query), query.mask, -1)
+
+
+def standard_error(gap: Float[Array, 'L T']) -> Float[Array, 'L']:
+  """Returns that of the average of two halves, from their differences for T users."""
+  return jnp.sqrt(jnp.sum(gap**2, -1)) / (2 * gap.shape[-1])
+
+
+@jax.jit
+def summarise(tasks: Task, beliefs: Belief) -> tuple[Predictions, Diagnostics]:
+  """Puts the two halves together, and tells by their difference how far they can be trusted."""
+  mask = tasks.query.candidates.mask
+  log_p = jax.vmap(smooth, (0, None))(beliefs.counts.sum(0), mask)
+  halves = jax.vmap(jax.vmap(smooth, (0, None)), (0, None))(beliefs.counts, mask)
+  judged = jax.vmap(jax.vmap(judge, (0, None)), (0, None))(halves, tasks.query)
+  accuracy, nll = (first - second for first, second in judged)  # [L, T]
+  diagnostics = Diagnostics(
+    accuracy_gap=accuracy.mean(-1),
+    nll_gap=nll.mean(-1),
+    accuracy_error=standard_error(accuracy),
+    nll_error=standard_error(nll),
+    effective_size=beliefs.effective_size.mean((0, 2)),
+    num_unexplained=beliefs.num_unexplained.sum((0, 2)),
+  )
+  return Predictions(log_p, beliefs.slate_scores.mean(0)), diagnostics

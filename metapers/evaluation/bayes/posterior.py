@@ -1,0 +1,167 @@
+"""Every user's posterior at every number of shots, by two independent halves of particles."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metapers.core import masked, task
+from metapers.core.task import Task, Truth
+from metapers.core.types import Array, Bool, Float, Int, PRNGKey
+from metapers.evaluation.bayes import evidence, particles
+from metapers.evaluation.bayes.evidence import Condition, Conditions, Rule
+from metapers.evaluation.bayes.particles import Particles
+from metapers.populations import dirichlet
+
+NUM_HALVES = 2
+BANK_SIZE = 4096  # draws from the prior, of which every user takes a window
+
+
+class Belief(NamedTuple):
+  """What one half of the particles of one user say at one number of shots.
+
+  counts: [N, K] expected number of particles that would have shown and chosen this.
+  slate_scores: [M, R]. effective_size, num_unexplained: [].
+  """
+
+  counts: Float[Array, '*L N K']
+  slate_scores: Float[Array, '*L M R']
+  effective_size: Float[Array, '*L']
+  num_unexplained: Int[Array, '*L']
+
+
+class Person(NamedTuple):
+  """What is known of one user: seen comparisons, in order and real ones first; and questions."""
+
+  rewards: Float[Array, '*T N E B']
+  mask: Bool[Array, '*T N E']
+  choice: Int[Array, '*T N']
+  num_seen: Int[Array, '*T']
+  query_rewards: Float[Array, '*T Q E B']
+  query_mask: Bool[Array, '*T Q E']
+  slate_rewards: Float[Array, '*T M R B']
+
+
+def draw_bank(
+  conditions: Sequence[Condition], num_models: int, seed: int, floor: tuple[float, ...] = ()
+) -> Float[Array, '2 C G O B']:
+  """Draws log-weights from the prior: for each half and condition G draws and O turns of each.
+
+  Without a floor the prior is exchangeable, so that every rotation of a draw is one too; together
+  they give each reward model exactly its share, which is most of the variance at small
+  concentrations. With a floor a draw stands as it is: O = 1.
+
+  Returns:
+    [2, C, G, O, B].
+  """
+  rng = np.random.default_rng(seed)
+  alphas = [one.concentration for one in conditions] * NUM_HALVES
+  drawn = [dirichlet.sample_above(rng, BANK_SIZE, alpha, num_models, floor) for alpha in alphas]
+  turns = np.arange(1 if floor else num_models)[:, None] + np.arange(num_models)
+  turned = np.stack(drawn)[..., turns % num_models]
+  return jnp.asarray(turned.reshape(NUM_HALVES, len(conditions), *turned.shape[1:]))
+
+
+def people_of(tasks: Task, truth: Truth, most: int) -> Person:
+  """Puts every user's real comparisons first and keeps `most` of them."""
+  real = tasks.support.mask
+  order = jnp.argsort(~real, -1, stable=True)[:, :most]
+  mask = truth.support_mask & real[..., None]
+  rewards = masked.fill_features(truth.support_rewards, mask)
+  choice = jnp.where(real, tasks.support.choice, 0)
+  return Person(
+    jnp.take_along_axis(rewards, order[..., None, None], 1),
+    jnp.take_along_axis(mask, order[..., None], 1),
+    jnp.take_along_axis(choice, order, 1),
+    real.sum(-1),
+    masked.fill_features(truth.query_rewards, truth.query_mask),
+    truth.query_mask,
+    masked.fill_features(truth.slate_rewards, truth.slate.mask),
+  )
+
+
+def prior(
+  key: PRNGKey, bank: Float[Array, 'C G O B'], kinds: Conditions, num_particles: int, most: int
+) -> Particles:
+  """Takes about `num_particles` from a window of the bank, equally many of each condition."""
+  num_kinds, num_draws, num_turns, num_models = bank.shape
+  each = num_particles // num_kinds
+  num_rows = -(-each // num_turns)
+  start = jax.random.randint(key, (), 0, num_draws)
+  rows = bank[:, (start + jnp.arange(num_rows)) % num_draws]
+  log_weights = rows.reshape(num_kinds, -1, num_models)[:, :each].reshape(-1, num_models).T
+  conditions = jax.tree.map(lambda x: jnp.repeat(x, each), kinds)
+  rung = jnp.zeros(most, jnp.int32)
+  return Particles(log_weights, jnp.zeros(num_kinds * each), conditions, rung)
+
+
+def counts(
+  now: Particles, rewards: Float[Array, 'N E B'], mask: Bool[Array, 'N E'], rule: Rule
+) -> Float[Array, 'N K']:
+  """Returns how many particles are expected to show and choose each candidate shown: [N, K]."""
+  weights = jnp.exp(now.log_weights)
+
+  def count(candidate):
+    choice = jnp.full(mask.shape[0], candidate)
+    asked = evidence.evidence_of(rewards, mask, choice, rule=rule)
+    p = evidence.probability(asked.contrasts @ weights, asked.mask, now.conditions, rule=rule)
+    return particles.mean(p, now) * now.log_importance.size
+
+  return jax.lax.map(count, jnp.arange(rule.num_candidates)).T
+
+
+def believe(now: Particles, person: Person, num_seen: Int[Array, ''], rule: Rule) -> Belief:
+  """Asks the particles for everything there is to predict of one user."""
+  expected = counts(now, person.query_rewards, person.query_mask, rule)
+  scores = person.slate_rewards @ particles.mean(jnp.exp(now.log_weights), now)
+  unexplained = num_seen - jnp.sum(now.rung == particles.LAST)
+  return Belief(expected, scores, particles.effective_size(now.log_importance), unexplained)
+
+
+def infer_one(
+  key: PRNGKey, person: Person, start: Particles, shots: Int[Array, 'L'], rule: Rule
+) -> Belief:
+  """Lets particles see one user's comparisons in turn, and asks them at each number of shots."""
+  seen = evidence.evidence_of(person.rewards, person.mask, person.choice, rule=rule)
+
+  def absorb(n, now):
+    return particles.absorb(jax.random.fold_in(key, n), now, seen, n, rule=rule)
+
+  def until(carry, count):
+    now, num_seen = carry
+    count = jnp.minimum(count, person.num_seen)
+    now = jax.lax.fori_loop(num_seen, count, absorb, now)
+    return (now, count), believe(now, person, count, rule)
+
+  return jax.lax.scan(until, (start, jnp.zeros_like(person.num_seen)), shots)[1]
+
+
+@functools.partial(jax.jit, static_argnames=('rule', 'num_particles'))
+def infer(
+  key: PRNGKey,
+  people: Person,
+  bank: Float[Array, '2 C G O B'],
+  kinds: Conditions,
+  shots: Int[Array, 'L'],
+  rule: Rule,
+  num_particles: int,
+) -> Belief:
+  """Infers every user twice, with independent particles: [2, L, T, ...].
+
+  One user at a time: the particles of one fill the processor, and a user whose particles need no
+  moves skips them, which `vmap` over users could not.
+  """
+  num_users, most = people.choice.shape
+
+  def one(index):
+    half, user = jnp.divmod(index, num_users)
+    key_start, key_moves = jax.random.split(jax.random.fold_in(key, index))
+    person = task.take(people, user)
+    start = prior(key_start, bank[half], kinds, num_particles, most)
+    return infer_one(key_moves, person, start, shots, rule)
+
+  flat = jax.lax.map(one, jnp.arange(NUM_HALVES * num_users))
+  return jax.tree.map(lambda x: x.reshape(NUM_HALVES, num_users, *x.shape[1:]).swapaxes(1, 2), flat)

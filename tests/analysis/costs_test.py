@@ -1,0 +1,59 @@
+import evaluation_sets
+import jax
+import jax.numpy as jnp
+import pytest
+
+from metapers.analysis import costs
+from metapers.core import meta_learner
+
+
+def learner_of(num_turns):
+  """A state of 3 floats and a flag, found in `num_turns` products of matrices."""
+
+  def init(key):
+    del key
+    return {'matrix': jnp.eye(64), 'bias': jnp.zeros(3)}
+
+  def adapt(params, support, context, key):
+    del context, key
+    start = jnp.full((64, 64), support.candidates.features.sum())
+    turned = jax.lax.fori_loop(0, num_turns, lambda _, x: params['matrix'] @ x, start)
+    return {'taste': turned[0, :3] + params['bias'], 'is_known': support.mask.any()}
+
+  def score(params, user_state, candidates):
+    del params
+    return candidates.features @ user_state['taste']
+
+  return meta_learner.from_adapt_score(init, adapt, score)
+
+
+def measure(learner, **kwargs):
+  tasks, _ = evaluation_sets.users(num_users=8, num_queries=4)
+  params = learner.init(jax.random.key(0))
+  return costs.measure(learner, params, tasks, key=jax.random.key(1), **kwargs)
+
+
+def test_parameters_and_bytes_are_counted_by_hand():
+  found = measure(learner_of(0))
+  assert found.num_parameters == 64 * 64 + 3
+  assert found.state_bytes == 3 * 4 + 1
+  assert (found.batch_size, found.num_comparisons) == (8, 4)
+  assert found.device == jax.devices()[0].device_kind
+
+
+def test_much_more_work_takes_several_times_as_long():
+  few, many = (measure(learner_of(turns), num_calls=3) for turns in (30, 600))
+  assert 3 * few.microseconds < many.microseconds
+
+
+def test_the_time_is_the_median_call_shared_by_the_users_of_the_batch(monkeypatch):
+  seconds = iter([0.004, 5.0, 0.001])
+  monkeypatch.setattr(costs, 'time_once', lambda *arguments: next(seconds))
+  found = measure(learner_of(0), batch_size=2, num_calls=3)
+  assert found.batch_size == 2
+  assert found.microseconds == pytest.approx(2000)
+
+
+def test_nothing_to_time_is_refused():
+  with pytest.raises(ValueError, match='0 calls'):
+    measure(learner_of(0), num_calls=0)

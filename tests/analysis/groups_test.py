@@ -1,0 +1,130 @@
+import evaluation_sets
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, strategies
+from hypothesis.extra import numpy as arrays
+
+from metapers.analysis import groups
+from metapers.evaluation import bootstrap, estimates
+
+values_of_users = arrays.arrays(
+  np.float64, strategies.integers(1, 40), elements=strategies.sampled_from([0, 0.1, 0.5, 1, 2, 7])
+)
+
+
+@given(values_of_users, strategies.integers(1, 5))
+def test_groups_follow_the_order_of_the_values_and_equal_ones_stay_together(values, num_groups):
+  made = groups.by_size('size', values, num_groups=num_groups)
+  assert set(made.index) == set(range(len(made.labels)))
+  assert len(made.labels) <= num_groups
+  order = np.argsort(values, kind='stable')
+  assert (np.diff(made.index[order]) >= 0).all()
+  for value in set(values):
+    assert len(set(made.index[values == value])) == 1
+
+
+def test_distinct_values_make_groups_of_one_size():
+  values = np.random.default_rng(0).permutation(np.arange(1.0, 101.0))
+  made = groups.by_size('size', values)
+  assert np.bincount(made.index).tolist() == [25] * 4
+  assert made.labels == ('1-25', '26-50', '51-75', '76-100')
+
+
+def test_many_zeros_are_a_group_of_their_own_and_the_rest_is_divided():
+  values = np.concatenate([np.zeros(70), np.arange(1, 31) / 100])
+  made = groups.by_size('size', values, in_percent=True)
+  assert np.bincount(made.index).tolist() == [70, 10, 10, 10]
+  assert made.labels == ('0 %', '1-10 %', '11-20 %', '21-30 %')
+  assert groups.by_size('size', np.zeros(9)).labels == ('0',)
+
+
+def test_a_value_that_is_no_number_is_refused():
+  with pytest.raises(ValueError, match='finite'):
+    groups.by_size('distance', np.array([0.0, np.nan]))
+
+
+def test_entropy_runs_from_nothing_to_the_log_of_the_number_of_models():
+  got = groups.entropy(np.array([[1.0, 0, 0], [0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3]]))
+  np.testing.assert_allclose(got, [0, np.log(2), np.log(3)], atol=1e-12)
+
+
+@pytest.fixture(scope='module')
+def judged():
+  tasks, truth = evaluation_sets.users()
+  divided = groups.by_size('entropy', groups.entropy(np.asarray(truth.weights)), num_groups=3)
+  return tasks, truth, evaluation_sets.judge(tasks, truth), divided
+
+
+def test_a_group_is_judged_as_if_its_users_were_alone(judged):
+  tasks, truth, judge, divided = judged
+  predictions = evaluation_sets.noisy(tasks, truth, 0.5)
+  got = groups.estimate(judge, predictions, divided, row=1)
+  mask = np.asarray(tasks.query.mask)
+  right = np.asarray(predictions.log_probs[1].argmax(-1) == tasks.query.choice)
+  prompts = np.searchsorted(judge.draws.ids, np.asarray(truth.query_prompts))
+  for resample in (0, 1, 17):
+    weight = mask * judge.draws.prompts[resample][prompts]
+    for group in range(3):
+      counts = judge.draws.users[resample] * (divided.index == group) * (weight.sum(-1) > 0)
+      own = (weight * right).sum(-1) / np.maximum(weight.sum(-1), 1e-9)
+      expected = (counts * own).sum() / counts.sum()
+      np.testing.assert_allclose(got['accuracy'][resample, group], expected, rtol=1e-4)
+
+
+def test_groups_weighted_by_their_users_give_the_whole(judged):
+  tasks, truth, judge, divided = judged
+  predictions = evaluation_sets.noisy(tasks, truth, 0.5)
+  whole = estimates.estimate(judge, predictions)
+  sizes = groups.sizes(divided, judge)
+  assert sizes.sum() == judge.num_users
+  for row, metric in ((0, 'nll'), (-1, 'nll'), (-1, 'accuracy')):
+    parts = groups.estimate(judge, predictions, divided, row=row)[metric][0]
+    np.testing.assert_allclose(parts @ sizes / sizes.sum(), whole[metric][0, row], rtol=1e-5)
+
+
+def test_a_learner_that_is_only_good_on_near_users_is_found_out(judged):
+  tasks, truth, judge, _ = judged
+  distance = np.arange(len(tasks.user)) / 100
+  true = np.asarray(truth.weights)
+  pooled = np.full_like(true, 1 / 3)
+  near = np.where(distance[:, None] < 0.3, true, pooled)
+  by_distance = groups.by_size('distance', distance, num_groups=2)
+  learner, baseline = (
+    groups.estimate(
+      judge,
+      evaluation_sets.predictions(tasks, truth, jnp.asarray(weights)[None]),
+      by_distance,
+    )
+    for weights in (near, pooled)
+  )
+  gain = estimates.differences(learner, baseline, 'pooled')['accuracy_minus_pooled']
+  low, high = bootstrap.interval(gain)[1:]
+  assert low[0] > 0.03
+  np.testing.assert_allclose([gain[0, 1], low[1], high[1]], 0, atol=1e-6)
+
+
+def test_a_resample_without_anyone_of_a_group_is_passed_over():
+  tasks, truth = evaluation_sets.users(num_users=6)
+  judge = evaluation_sets.judge(tasks, truth)
+  one = groups.by_size('rank', np.array([1.0, 1, 1, 1, 1, 2]), num_groups=6)
+  got = groups.estimate(judge, evaluation_sets.noisy(tasks, truth, 0.5), one)['accuracy']
+  assert np.isnan(got[1:, 1]).any() and np.isfinite(got[:, 0]).mean() > 0.9
+  assert np.isfinite(bootstrap.interval(got)).all()
+
+
+def test_groups_of_other_users_are_refused(judged):
+  tasks, truth, judge, _ = judged
+  other = groups.by_size('size', np.arange(7.0))
+  with pytest.raises(ValueError, match='groups 7 users, the judge has 60'):
+    groups.estimate(judge, evaluation_sets.noisy(tasks, truth, 0.5), other)
+
+
+def test_means_and_medians_over_resampled_users_equal_those_of_the_drawn_list():
+  values = np.random.default_rng(1).exponential(size=31)
+  draws = bootstrap.draw(31, None, num_resamples=20, seed=0)
+  mean, median = groups.user_mean(draws, values), groups.user_median(draws, values)
+  for row in (0, 3, 20):
+    drawn = np.repeat(values, draws.users[row].astype(int))
+    np.testing.assert_allclose(mean[row], drawn.mean(), rtol=1e-6)
+    np.testing.assert_allclose(median[row], np.median(drawn), rtol=1e-6)

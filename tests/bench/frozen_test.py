@@ -1,0 +1,178 @@
+"""Folders of frozen episodes: the same bytes each time, and nothing altered is believed."""
+
+import json
+import time
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from metapers.bench import frozen, frozen_arrays
+from metapers.core.task import Candidates, Choices, Task, Truth
+
+ABOUT = {
+  'protocol': 'calm', 'source': 'drawn', 'licence': 'none', 'config': {}, 'conditions': []
+}  # fmt: skip
+T, N, K, D, B, M, R = 4, 3, 2, 5, 3, 2, 6
+
+
+def episodes(seed=0):
+  """Tasks and truth of T users, with NaN where there is nothing."""
+  rng = np.random.default_rng(seed)
+
+  def choices():
+    features = rng.normal(size=(T, N, K, D)).astype(np.float32)
+    mask = rng.random((T, N)) < 0.7
+    shown = np.broadcast_to(mask[..., None], (T, N, K))
+    features[~shown] = np.nan
+    choice = rng.integers(0, K, (T, N)).astype(np.int32)
+    return Choices(Candidates(features, shown), choice, mask)
+
+  support, query = choices(), choices()
+  rewards = rng.normal(size=(2, T, N, K, B)).astype(np.float32)
+  slate = rng.normal(size=(T, M, R, D)).astype(np.float32)
+  ids = np.arange(T * N, dtype=np.int32).reshape(T, N)
+  truth = Truth(
+    rng.dirichlet(np.ones(B), T).astype(np.float32),
+    *(rewards[0], np.asarray(support.candidates.mask), ids),
+    *(rewards[1], np.asarray(query.candidates.mask), ids + 1),
+    Candidates(slate, rng.random((T, M, R)) < 0.8),
+    rng.normal(size=(T, M, R, B)).astype(np.float32),
+    np.arange(T * M, dtype=np.int32).reshape(T, M),
+    np.zeros((T, M, R), np.int32),
+  )
+  tasks = Task(support, query, np.full(T, 7, np.int32), np.zeros((T, 0), np.float32))
+  return jax.tree.map(jax.numpy.asarray, (tasks, truth))
+
+
+def write(folder, **options):
+  tasks, truth = episodes()
+  with frozen.writing(folder, **options) as draft:
+    draft.add('calm/test.npz', frozen_arrays.shown(tasks, truth.slate, has_labels=False))
+    draft.add('truth/calm.npz', frozen_arrays.hidden(tasks, truth))
+    draft.about.update(ABOUT)
+  return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+  return write(tmp_path / 'episodes')
+
+
+def test_what_is_rebuilt_is_what_was_written(folder):
+  tasks, truth = episodes()
+  manifest = frozen.read(folder)
+  seen = frozen.load(folder, manifest, 'calm/test.npz')
+  found = frozen_arrays.rebuild(seen, frozen.load(folder, manifest, 'truth/calm.npz'))
+  for part in ('support', 'query'):
+    was, now = getattr(tasks, part), getattr(found[0], part)
+    np.testing.assert_array_equal(was.candidates.mask, now.candidates.mask)
+    real = np.asarray(was.candidates.mask)
+    np.testing.assert_array_equal(was.candidates.features[real], now.candidates.features[real])
+    np.testing.assert_array_equal(was.choice[was.mask], now.choice[was.mask])
+  np.testing.assert_array_equal(tasks.user, found[0].user)
+  for name in set(Truth._fields) - {'slate'}:
+    np.testing.assert_array_equal(getattr(truth, name), getattr(found[1], name), err_msg=name)
+
+
+def test_real_people_have_no_truth_but_their_choices():
+  tasks, _ = episodes()
+  hidden = frozen_arrays.hidden(tasks, None)
+  assert set(hidden) == {'query_choice'}
+  seen = frozen_arrays.shown(tasks, has_labels=False)
+  assert not any(name.startswith('slate') for name in seen)
+  found, truth = frozen_arrays.rebuild(seen, hidden)
+  assert truth is None
+  np.testing.assert_array_equal(found.query.mask, tasks.query.mask)
+
+
+def test_answers_and_what_is_masked_are_not_shown():
+  tasks, truth = episodes()
+  seen = frozen_arrays.shown(tasks, truth.slate, has_labels=False)
+  assert 'query_choice' not in seen
+  assert not set(seen) & set(frozen_arrays.HIDDEN)
+  for part in ('support', 'query', 'slate'):
+    assert not seen[f'{part}_features'][~seen[f'{part}_shown']].any()
+  assert 'query_choice' in frozen_arrays.shown(tasks, has_labels=True)
+
+
+@pytest.mark.parametrize('is_compressed', [False, True])
+def test_the_same_arrays_give_the_same_bytes(tmp_path, monkeypatch, is_compressed):
+  first = write(tmp_path / 'first', is_compressed=is_compressed)
+  later = time.time() + 1e6
+  monkeypatch.setattr(time, 'time', lambda: later)
+  second = write(tmp_path / 'second', is_compressed=is_compressed)
+  assert frozen.fingerprint(first) == frozen.fingerprint(second)
+  with zipfile.ZipFile(first / 'calm' / 'test.npz') as archive:
+    assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
+
+
+def test_the_manifest_describes_every_array(folder):
+  entry = frozen.read(folder)['files']['calm/test.npz']['arrays']['support_features']
+  assert entry['shape'] == [T, N, K, D]
+  assert entry['dtype'] == 'float32'
+  assert entry['dimensions'] == 'T N K D'
+
+
+def test_a_changed_bit_is_noticed(folder):
+  path = folder / 'calm' / 'test.npz'
+  content = bytearray(path.read_bytes())
+  content[-500] ^= 1
+  path.write_bytes(bytes(content))
+  with pytest.raises(ValueError, match=r'calm/test\.npz is not the file that manifest\.json tells'):
+    frozen.load(folder, frozen.read(folder), 'calm/test.npz')
+
+
+def test_the_truth_may_be_kept_elsewhere(folder, tmp_path):
+  (folder / 'truth').rename(tmp_path / 'safe')
+  manifest = frozen.read(folder)
+  with pytest.raises(ValueError, match=r'truth/calm\.npz is missing; give --truth=FOLDER'):
+    frozen.load(folder, manifest, 'truth/calm.npz')
+  found = frozen.load(folder, manifest, 'truth/calm.npz', truth=str(tmp_path / 'safe'))
+  assert found['weights'].shape == (T, B)
+
+
+def test_only_files_of_the_manifest_are_read(folder):
+  manifest = frozen.read(folder)
+  with pytest.raises(ValueError, match=r"knows no file 'storm/test\.npz'"):
+    frozen.load(folder, manifest, 'storm/test.npz')
+  manifest['files']['calm/../../x.npz'] = manifest['files']['calm/test.npz']
+  with pytest.raises(ValueError, match='knows no file'):
+    frozen.load(folder, manifest, 'calm/../../x.npz')
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'version': 2}, 'has version 2; this code reads 1'),
+    ({'format': 'other'}, 'does not tell of metapers-episodes'),
+    ({'licence': None}, "field 'licence' must be a str, got None"),
+    ({'files': []}, "field 'files' must be a dict"),
+  ],
+)
+def test_manifests_of_something_else_are_refused(folder, change, message):
+  path = folder / 'manifest.json'
+  path.write_text(json.dumps(json.loads(path.read_text()) | change))
+  with pytest.raises(ValueError, match=message):
+    frozen.read(folder)
+
+
+def test_folders_without_episodes_are_refused(folder, tmp_path):
+  with pytest.raises(ValueError, match='holds no metapers-episodes'):
+    frozen.read(tmp_path)
+  (folder / 'manifest.json').write_text('{')
+  with pytest.raises(ValueError, match='is not JSON'):
+    frozen.read(folder)
+
+
+def test_a_failed_export_leaves_nothing(tmp_path):
+  with pytest.raises(RuntimeError), frozen.writing(tmp_path / 'episodes') as draft:
+    draft.add('calm/test.npz', {'user': np.arange(3)})
+    raise RuntimeError
+  assert not list(tmp_path.iterdir())
+
+
+def test_what_exists_is_not_overwritten(folder):
+  with pytest.raises(ValueError, match='exists; give a name that is free'):
+    write(folder)

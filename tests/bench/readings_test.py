@@ -1,0 +1,218 @@
+"""A reading from end to end, on users of whom everything is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from experiments import price_readings, publish, readings
+from experiments.price_readings import Texts
+from experiments.readings import Extras
+from experiments.settings import Setting
+from metapers.analysis import costs, tax
+from metapers.core.tables import RewardTable
+from metapers.core.task import Candidates, Choices, Task, Truth
+from metapers.evaluation import estimates
+from metapers.evaluation.predictions import Predictions
+from metapers.learners import pooled
+from metapers.populations import reward_ensemble
+
+NAMES = (tax.SAFETY, 'gemma_2b', 'gemma_7b')
+SHOTS = (0, 4)
+T = 40
+
+
+def store():
+  rng = np.random.default_rng(0)
+  rewards = rng.standard_normal((90, 4, 3)).astype(np.float32)
+  split = np.repeat([0, 1, 2], 30)
+  models = np.tile(np.arange(4), (90, 1))
+  statistics = np.zeros(3, np.float32), np.ones(3, np.float32)
+  mask = np.ones((90, 4), bool)
+  names = tuple('abcd')
+  return RewardTable(rewards, None, mask, NAMES, models, names, *statistics, split, 'toy', 'hash')
+
+
+def users(population, num_queries=8, num_slates=4):
+  """Episodes of test users on the store's test prompts, without the time to compile any."""
+  rng = np.random.default_rng(1)
+  arrays = jax.device_get(population.arrays)
+  weights = arrays.users['test'].weights
+  prompts = rng.choice(np.arange(60, 90), (T, num_queries))
+  order = rng.permuted(np.tile(np.arange(4), (T, num_queries, 1)), axis=-1)[..., :2]
+  rewards = arrays.rewards[prompts[..., None], order]
+  shown, real = np.ones(rewards.shape[:3], bool), np.ones(prompts.shape, bool)
+  choice = np.einsum('tnkb,tb->tnk', rewards, weights).argmax(-1)
+  query = Choices(Candidates(rewards, shown), choice, real)
+  slates = rng.choice(np.arange(60, 90), (T, num_slates))
+  offered = Candidates(arrays.rewards[slates], arrays.mask[slates])
+  seen = rewards, shown, prompts
+  truth = Truth(weights, *seen, *seen, offered, offered.features, slates, arrays.models[slates])
+  return jax.device_put((Task(query, query, np.full(T, T), np.zeros((T, 0), np.float32)), truth))
+
+
+@pytest.fixture(scope='module')
+def setting():
+  population = reward_ensemble.reward_ensemble(
+    store(), concentration=0.1, num_support=4, num_query=8, num_slates=4, num_held_out=T
+  )
+  record = {**population.record, 'reward_models': ', '.join(NAMES)}
+  population = population._replace(record=record)
+  tasks, truth = users(population)
+  values = {
+    'name': 'default',
+    'title': 'toy users',
+    'labels': {'protocol': 'p', 'population': 'toy', 'split': 'test', 'train_shots': 4},
+    'shots': SHOTS,
+    'populations': (population,),
+    'sizes': (T,),
+    'tasks': tasks,
+    'truth': truth,
+    'judge': estimates.judge(tasks, truth, num_resamples=60),
+  }
+  rest = {name: None for name in Setting._fields if name not in values}
+  return Setting(**values, **rest)
+
+
+def knowing(setting, share):
+  """Predicts as one who knows this share of everyone's taste, from the first shot on."""
+  truth = setting.truth
+  known = share * jnp.asarray([0.0, 1.0])[:, None, None]
+  weights = known * truth.weights[None] + (1 - known) / len(NAMES)
+  utilities = jnp.einsum('tnkb,ltb->ltnk', truth.query_rewards[:, :, :2], weights)
+  scores = jnp.einsum('tmrb,ltb->ltmr', truth.slate_rewards, weights)
+  return jax.device_get(Predictions(jax.nn.log_softmax(3 * utilities), scores))
+
+
+@pytest.fixture(scope='module')
+def predictions(setting):
+  return {
+    'bayes': {'': knowing(setting, 1.0)},
+    'maml': {'0': knowing(setting, 0.5), '1': knowing(setting, 0.7)},
+    'pooled': {'0': knowing(setting, 0.0)},
+  }
+
+
+def test_who_cannot_be_judged_is_named(setting, predictions):
+  lost = predictions['pooled']['0']
+  lost = lost._replace(log_probs=np.full_like(lost.log_probs, np.nan))
+  with pytest.raises(ValueError, match=r'^pooled 0 on toy users: .*nll not finite'):
+    publish.judge_all(setting, {**predictions, 'pooled': {'0': lost}})
+
+
+@pytest.fixture(scope='module')
+def reading(setting, predictions):
+  learner = pooled.pooled(3)
+  params = learner.init(jax.random.key(0))
+  subset = np.where(np.arange(90) % 2 == 0, 'chat', 'harmless')
+  lengths = np.random.default_rng(1).random((90, 4)).astype(np.float32)
+  extras = Extras(
+    flipped={'maml': predictions['maml']},
+    costs={'pooled': costs.measure(learner, params, setting.tasks, key=jax.random.key(1))},
+    texts=Texts(lengths, subset),
+  )
+  return read(setting, predictions, extras=extras)
+
+
+def read(setting, predictions, **options):
+  judged = publish.over_seeds(publish.judge_all(setting, predictions))
+  return readings.read(setting, predictions, judged, **options)
+
+
+def value(reading, learner, metric, shots='4'):
+  (row,) = [
+    row for row in reading.rows if (row.learner, row.metric, row.shots) == (learner, metric, shots)
+  ]
+  return row.value
+
+
+def test_every_cell_is_there_once_with_an_interval_around_its_value(reading):
+  cells = [row[:12] for row in reading.rows]
+  assert len(set(cells)) == len(cells)
+  for row in reading.rows:
+    assert row.ci_low - 1e-6 <= row.value <= row.ci_high + 1e-6, row
+    assert row.protocol == 'p' and 1 <= row.num_users <= T
+
+
+def test_the_rows_say_what_was_planted(reading, setting, predictions):
+  found = publish.over_seeds(publish.judge_all(setting, predictions))
+  at_floor, at_top, own = (found[name]['accuracy'][0, 1] for name in ('pooled', 'bayes', 'maml'))
+  share = value(reading, 'maml', 'accuracy_share_of_bayes')
+  np.testing.assert_allclose(share, (own - at_floor) / (at_top - at_floor), rtol=1e-5)
+  assert value(reading, 'maml', 'flip_rate') == 0
+  for group in (1, 2, 3, 4):
+    gained = value(reading, 'maml', f'accuracy_minus_pooled@entropy:{group}')
+    lost = value(reading, 'maml', f'accuracy_minus_bayes@entropy:{group}')
+    assert lost < 0 < gained
+  assert value(reading, 'bayes', 'pick_mean_reward_minus_pooled') < -0.05
+  assert abs(value(reading, 'maml', 'pick_length_minus_pooled')) < 0.2
+  assert 0.1 < value(reading, '', 'disagreement', '') < 0.5
+
+
+def test_seeds_are_averaged_and_references_are_of_no_training(reading):
+  seeds = {(row.learner, row.seed, row.train_shots) for row in reading.rows}
+  expected = {('maml', 'all', '4'), ('pooled', '0', '4'), ('bayes', '', ''), ('', '', '')}
+  assert seeds == expected
+
+
+def test_there_is_no_share_where_there_is_no_room(reading):
+  shots = [row.shots for row in reading.rows if row.metric == 'accuracy_share_of_bayes']
+  assert shots == ['4']  # at 0 shots bayes is pooled
+
+
+def test_every_part_has_its_table(reading):
+  captions = ' | '.join(table.caption for table in reading.section.tables)
+  for part in ('calibration', 'share (%)', 'flip rate', 'nearest', 'L1', 'entropy', 'tax', 'costs'):
+    assert part in captions
+  (by_entropy,) = [table for table in reading.section.tables if 'entropy' in table.caption]
+  assert [line[0] for line in by_entropy.body] == ['bayes', 'maml', 'pooled']
+  assert all(cell for cell in by_entropy.body[1])
+  for table in reading.section.tables:
+    assert {len(line) for line in table.body} == {len(table.header)}
+
+
+def test_real_people_are_read_without_their_weights(setting, predictions):
+  judge = estimates.judge(setting.tasks, num_resamples=20)
+  people = setting._replace(truth=None, judge=judge)
+  empty = np.zeros((2, T, 0, 0), np.float32)
+  made = {
+    name: {seed: one._replace(slate_scores=empty) for seed, one in by_seed.items()}
+    for name, by_seed in predictions.items()
+  }
+  reading = read(people, made, shots=4)
+  assert any('nobody knows' in line for line in reading.section.text)
+  assert {row.metric for row in reading.rows} == {'accuracy_share_of_bayes'}
+
+
+def test_a_number_of_shots_that_was_not_evaluated_is_refused(setting, predictions):
+  with pytest.raises(ValueError, match='shots=3 was not evaluated; choose among 0, 4'):
+    readings.read(setting, predictions, {}, shots=3)
+
+
+def test_predictions_at_other_numbers_of_shots_are_refused(setting, predictions):
+  cut = {'pooled': {'0': jax.tree.map(lambda x: x[:1], predictions['pooled']['0'])}}
+  with pytest.raises(ValueError, match=r'pooled predicts at \[1\] numbers of shots'):
+    readings.read(setting, cut, {})
+
+
+def test_users_that_were_trained_on_are_at_no_distance(setting, predictions):
+  population = setting.populations[0]
+  users = {**population.arrays.users, 'train': population.arrays.users['test']}
+  seen = population._replace(arrays=population.arrays._replace(users=users))
+  reading = read(setting, predictions, extras=Extras(trained_on=seen))
+  assert value(reading, '', 'nearest_disagreement_mean', '') == 0
+  assert value(reading, '', 'nearest_disagreement_none', '') == 1
+  assert value(reading, '', 'nearest_l1_median', '') < 1e-6
+
+
+def test_texts_give_lengths_of_the_responses_shown_and_subsets(tmp_path):
+  rows = {'prompt': ['p', 'q'], 'responses': [['a b', 'c', ''], ['d', 'e f g', None]]}
+  parquet.write_table(pa.table({**rows, 'subset': ['x', None]}), tmp_path / 'texts.parquet')
+  texts = price_readings.read_texts(str(tmp_path), (2, 3))
+  assert texts.lengths.tolist() == [[1, 0], [3, 0]]
+  assert texts.subset.tolist() == ['x', '']
+  parquet.write_table(pa.table(rows), tmp_path / 'texts.parquet')
+  assert price_readings.read_texts(str(tmp_path)).subset.tolist() == ['', '']
+  assert price_readings.read_texts('synthetic') is None

@@ -1,0 +1,184 @@
+import io
+import json
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from metapers.core.population import Scaling
+from metapers.io import leaves
+from metapers.serving import exports
+
+PARAMS = {'head': np.arange(3, dtype=np.float32), 'body': {'w': np.ones((2, 3), np.float32)}}
+SHAPES = jax.eval_shape(lambda: PARAMS)
+EXPORT = exports.Export(
+  learner='anything',
+  kwargs={'num_features': 3, 'hidden': [8, 8]},
+  params=leaves.named(PARAMS),
+  num_candidates=2,
+  scaling=Scaling(np.float32([0.1, -2, 3e5]), np.float32([1, 0.3, 2])),
+  feature_names=('length', 'warmth', 'wit'),
+  trained_on={'source': 'synthetic'},
+  about='a test',
+)
+
+
+def edited(folder, **changes):
+  path = folder / exports.HEADER
+  path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_what_is_written_is_read_bit_for_bit(tmp_path):
+  found = exports.read(exports.write(tmp_path / 'export', EXPORT))
+  assert found._replace(params={}, scaling=None) == EXPORT._replace(params={}, scaling=None)
+  jax.tree.map(np.testing.assert_array_equal, found.scaling, EXPORT.scaling)
+  jax.tree.map(np.testing.assert_array_equal, exports.rebuild(found.params, SHAPES), PARAMS)
+  assert exports.fingerprint(found) == exports.fingerprint(EXPORT)
+
+
+def test_an_export_replaces_an_older_one_and_nothing_else(tmp_path):
+  exports.write(tmp_path / 'export', EXPORT)
+  exports.write(tmp_path / 'export', EXPORT._replace(about='newer'))
+  assert exports.read(tmp_path / 'export').about == 'newer'
+  assert [path.name for path in tmp_path.iterdir()] == ['export']
+  with pytest.raises(ValueError, match='is no export'):
+    exports.write(tmp_path, EXPORT)
+
+
+@pytest.mark.parametrize('name', [exports.HEADER, exports.PARAMETERS])
+def test_the_same_export_gives_the_same_bytes(tmp_path, name):
+  first, second = (exports.write(tmp_path / each, EXPORT) / name for each in 'ab')
+  assert first.read_bytes() == second.read_bytes()
+
+
+def test_an_altered_parameter_is_noticed(tmp_path):
+  folder = exports.write(tmp_path / 'export', EXPORT)
+  altered = EXPORT.params | {'head': np.zeros(3, np.float32)}
+  (folder / exports.PARAMETERS).write_bytes(exports.packed(altered))
+  with pytest.raises(ValueError, match='sha256'):
+    exports.read(folder)
+  (folder / exports.PARAMETERS).unlink()
+  with pytest.raises(ValueError, match='missing'):
+    exports.read(folder)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'version': 2}, 'has version 2; this code reads 1'),
+    ({'format': 'other'}, 'does not tell of metapers-learner'),
+    ({'kwargs': None}, "field 'kwargs' must be a dict"),
+    ({'kwargs': {'num_features': 4}}, 'num_features is 4, but there are 3 means'),
+    ({'mean': [0.0]}, '1 means'),
+    ({'feature_names': ['one']}, '1 feature names'),
+    ({'scale': [1.0, 0.0, 1.0]}, 'scales above 0'),
+  ],
+)
+def test_a_header_that_does_not_fit_is_named(tmp_path, changes, message):
+  folder = exports.write(tmp_path / 'export', EXPORT)
+  edited(folder, **changes)
+  with pytest.raises(ValueError, match=message):
+    exports.read(folder)
+
+
+def test_a_folder_without_an_export_says_so(tmp_path):
+  with pytest.raises(ValueError, match='holds no metapers-learner'):
+    exports.read(tmp_path)
+  (tmp_path / exports.HEADER).write_text('{')
+  with pytest.raises(ValueError, match='is not JSON'):
+    exports.read(tmp_path)
+
+
+def test_parameters_that_are_not_finite_are_not_written(tmp_path):
+  params = EXPORT.params | {'head': np.full(3, np.nan, np.float32)}
+  with pytest.raises(ValueError, match='finite'):
+    exports.write(tmp_path / 'export', EXPORT._replace(params=params))
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  'params',
+  [
+    {'head': np.zeros(3, np.float32)},
+    {**leaves.named(PARAMS), 'tail': np.zeros(1, np.float32)},
+    {**leaves.named(PARAMS), 'head': np.zeros(4, np.float32)},
+    {**leaves.named(PARAMS), 'head': np.zeros(3, np.float64)},
+  ],
+  ids=['missing', 'further', 'shape', 'dtype'],
+)
+def test_parameters_of_another_learner_do_not_fit(params):
+  with pytest.raises(ValueError, match='1 stored arrays do not fit'):
+    exports.rebuild(params, SHAPES)
+
+
+def test_pickles_are_neither_written_nor_read():
+  evil = {'evil': np.array([{}], object)}
+  with pytest.raises(ValueError, match='allow_pickle'):
+    exports.packed(evil)
+  buffer = io.BytesIO()
+  np.savez(buffer, **evil)
+  with pytest.raises(ValueError, match='cannot be read'):
+    exports.unpacked('this', buffer.getvalue())
+
+
+def saved(array):
+  buffer = io.BytesIO()
+  np.save(buffer, array)
+  return buffer.getvalue()
+
+
+def zipped(kind, **members):
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, 'w', kind) as file:
+    for name, content in members.items():
+      file.writestr(name, content)
+  return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    b'',
+    b'Dear Ada,',
+    b'x' + exports.packed(PARAMS | {'body': np.ones(2)})[1:],
+    saved(np.ones(3)),
+    zipped(zipfile.ZIP_STORED, letter=b'Dear Ada,'),
+  ],
+  ids=['empty', 'text', 'first byte', 'npy', 'zip'],
+)
+def test_bytes_that_are_no_npz_are_refused_in_one_way(content):
+  with pytest.raises(ValueError, match='mine cannot be read') as caught:
+    exports.unpacked('mine', content)
+  assert 'allow_pickle' not in str(caught.value)
+
+
+@pytest.mark.parametrize('kind', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_npz_is_refused_in_one_way(kind):
+  array = np.random.default_rng(0).normal(size=40_000)  # more than zipfile checks at once
+  content = zipped(kind, **{'a.npy': saved(array)})
+  refused = 0
+  for place in [*range(170), *range(len(content) - 80, len(content))]:
+    for bit in range(8):
+      damaged = bytearray(content)
+      damaged[place] ^= 1 << bit
+      try:
+        found = exports.unpacked('this', bytes(damaged))  # some bytes mean nothing
+      except ValueError as error:
+        assert 'this cannot be read' in str(error)
+        refused += 1
+      else:
+        np.testing.assert_array_equal(next(iter(found.values()), array), array)
+  assert refused > 1000
+
+
+@pytest.mark.parametrize(
+  'change',
+  [{'kwargs': {'num_features': 3}}, {'learner': 'other'}, {'scaling': Scaling(*np.ones((2, 3)))}],
+)
+def test_whatever_changes_predictions_changes_the_fingerprint(change):
+  assert exports.fingerprint(EXPORT._replace(**change)) != exports.fingerprint(EXPORT)
+
+
+def test_wording_does_not_change_the_fingerprint():
+  assert exports.fingerprint(EXPORT._replace(about='x')) == exports.fingerprint(EXPORT)
