@@ -147,7 +147,7 @@ def found(config: Config, workdir: pathlib.Path, users: Setting, asker: Asker) -
   for rule in RULES:
     make = functools.partial(predictions, rule=rule)
     made = trained.cell(workdir, users, f'{asker.trained}-{rule}', make)
-    judged[rule] = estimates.estimate(users.judge, made)
+    judged[rule] = estimates.estimate(users.evaluated, made)
   return judged
 
 

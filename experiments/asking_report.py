@@ -62,7 +62,7 @@ def rows_of(users: Setting, name: str, found: Found, config: Config) -> list[Row
       made += publish.rows(users, label, str(config.seed), paired)
       ahead = asking.questions_ahead(own['accuracy'], random['accuracy'], after)[:, None]
       labels = {**users.labels, 'learner': label, 'seed': str(config.seed)}
-      made += results.rows({LEAD: ahead}, (after,), labels, num_users=users.judge.num_users)
+      made += results.rows({LEAD: ahead}, (after,), labels, num_users=users.evaluated.num_users)
   return made
 
 

@@ -77,7 +77,7 @@ Config = Any
 POPULATIONS: dict[str, tuple[Callable[..., Population], tuple[Callable, ...]]] = {
   'reward_ensemble': (reward_ensemble, (ensemble.reward_ensemble,)),
   'people': (people, (comparisons.load_comparisons, people_population.people)),
-  'two_tastes': (toy.two_tastes, ()),
+  'two_types': (toy.two_types, ()),
   'np_btl': (np_btl.np_btl, ()),
 }
 

@@ -17,6 +17,7 @@ from experiments.configs import base
 from experiments.settings import Setting
 from metapers.bench import frozen, frozen_arrays
 from metapers.bench.frozen import Draft
+from metapers.core import batches
 from metapers.core.population import Population
 from metapers.core.task import Task, Truth
 from metapers.core.types import PyTree
@@ -128,7 +129,7 @@ def add_condition(
     'labels': dict(setting.labels),
     'shots': list(setting.shots),
     'num_known_users': setting.populations[0].spec.num_users,
-    'rival': setting.judge.rival,
+    'rival': setting.evaluated.rival,
     'num_resamples': config.evaluation.num_resamples,
     'population': dict(setting.populations[0].record),
     'references': add_references(draft, setting, made),
@@ -178,7 +179,7 @@ def train_episodes(population: Population, size: int) -> tuple[Task, Truth | Non
     def episode(user):
       return population.episode_of(arrays, user, 'train')
 
-    return adaptation.map_chunks(episode, size, CHUNK_SIZE)
+    return batches.map_chunks(episode, size, CHUNK_SIZE)
 
   return jax.jit(draw)(population.arrays)
 

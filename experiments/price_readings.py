@@ -47,7 +47,11 @@ def read_texts(store: str, responses: Sequence[int] = ()) -> Texts | None:
 def taxes(subject: Subject, truth: Truth, texts: Texts | None) -> Part:
   """Reads what personal picks cost in safety, in the mean reward and in length, by subset."""
   names = [name for name in str(model_names(subject)).split(', ') if name]
-  if FLOOR not in subject.predictions or 'slate' not in subject.setting.judge.weights or not names:
+  if (
+    FLOOR not in subject.predictions
+    or 'slate' not in subject.setting.evaluated.weights
+    or not names
+  ):
     return Part(('No tax: it needs the pooled learner, slates and names of reward models.',))
   measured = tax.outcomes(truth, names, lengths=texts and texts.lengths)
   missing = [name for name in (tax.SAFETY, 'length') if name not in measured]
@@ -69,11 +73,11 @@ def tax_rows(
   subject: Subject, measured: tax.Outcomes, slates: np.ndarray, behind: str
 ) -> list[Row]:
   """Estimates the tax on some of the slates, and writes `behind` after the metrics' names."""
-  judge = subject.setting.judge
+  evaluated = subject.setting.judge
 
   def measure(name, seed, made):
     del name, seed
-    return reading_tables.at_shots(tax.estimate(judge, made, measured, slates=slates), subject)
+    return reading_tables.at_shots(tax.estimate(evaluated, made, measured, slates=slates), subject)
 
   found = reading_tables.averaged(subject.predictions, measure)
   names = [f'pick_{outcome}_minus_{FLOOR}' for outcome in measured]

@@ -87,8 +87,8 @@ def judge(setting: Setting, who: str, made: Predictions) -> Estimates:
   """
   try:
     if setting.stream:
-      return streams.estimate(setting.judge, made, setting.shots)
-    return estimates.estimate(setting.judge, made)
+      return streams.estimate(setting.evaluated, made, setting.shots)
+    return estimates.estimate(setting.evaluated, made)
   except ValueError as error:
     raise ValueError(f'{who} on {setting.title}: {error}') from error
 
@@ -103,7 +103,7 @@ def rows(setting: Setting, learner: str, seed: str, found: Estimates) -> list[Ro
   labels = {**setting.labels, 'learner': learner, 'seed': seed}
   if learner in tables.REFERENCES:
     labels['train_shots'] = ''
-  return results.rows(found, setting.shots, labels, num_users=setting.judge.num_users)
+  return results.rows(found, setting.shots, labels, num_users=setting.evaluated.num_users)
 
 
 def of_setting(made: Iterable[Row], setting: Setting) -> list[Row]:

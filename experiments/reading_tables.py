@@ -76,7 +76,7 @@ def rows(
   labels = {**subject.setting.labels, 'learner': learner, 'seed': seed_of(subject, learner)}
   if not learner or learner in tables.REFERENCES:
     labels['train_shots'] = ''
-  size = subject.setting.judge.num_users if num_users is None else num_users
+  size = subject.setting.evaluated.num_users if num_users is None else num_users
   made: list[Row] = []
   for column, count in enumerate(shots):
     there = {

@@ -171,7 +171,7 @@ def flip_rates(subject: Subject, after: BySeed | None) -> Part:
 
   def measure(name, seed, made):
     before = subject.predictions[name][seed]
-    return {'flip_rate': flips.flip_rate(subject.setting.judge, before, made)}
+    return {'flip_rate': flips.flip_rate(subject.setting.evaluated, before, made)}
 
   made = [
     row

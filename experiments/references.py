@@ -8,12 +8,11 @@ import numpy as np
 from experiments import build, commands
 from experiments.build import Config
 from experiments.settings import Setting
-from metapers.core.population import SEEN, Population
+from metapers.core.population import SEEN, Population, UserModel
 from metapers.core.task import Truth
 from metapers.data import ridge
 from metapers.evaluation import adaptation, streams
 from metapers.evaluation.bayes import ceiling
-from metapers.evaluation.bayes.evidence import Condition
 from metapers.evaluation.predictions import Predictions
 from metapers.populations import np_btl, simulated_users
 from metapers.populations.simulated_users import Exclusion
@@ -74,20 +73,20 @@ def simulated(setting: Setting) -> Truth:
   return setting.truth
 
 
-def conditions(population: Population) -> list[Condition]:
+def conditions(population: Population) -> list[UserModel]:
   """Reads how the users of a population choose: one condition for each α and noise they mix."""
   users = population.arrays.users['test']
   temperatures = np.unique(users.temperature)
   alphas = str(population.record['concentration']).split('+')
   flip_rate = float(users.flip_rate[0])
   return [
-    Condition(float(alpha), float(temperature), flip_rate)
+    UserModel(float(alpha), float(temperature), flip_rate)
     for alpha in alphas
     for temperature in temperatures
   ]
 
 
-def mixture(config: Config, known: Condition) -> list[Condition]:
+def mixture(config: Config, known: UserModel) -> list[UserModel]:
   """Reads `evaluation.mixture`: conditions told by what in them differs from the known one.
 
   Raises:
@@ -95,9 +94,9 @@ def mixture(config: Config, known: Condition) -> list[Condition]:
   """
   several = []
   for changes in config.evaluation.mixture:
-    unknown = sorted(set(changes) - set(Condition._fields))
+    unknown = sorted(set(changes) - set(UserModel._fields))
     if unknown:
-      known_fields = ', '.join(Condition._fields)
+      known_fields = ', '.join(UserModel._fields)
       raise ValueError(f'evaluation.mixture takes {known_fields}; got {", ".join(unknown)}')
     several.append(known._replace(**changes))
   return several
@@ -117,7 +116,7 @@ def oracle(setting: Setting) -> Predictions:
 
 
 def bayes(
-  config: Config, setting: Setting, prior: list[Condition], *, as_seen: bool = False
+  config: Config, setting: Setting, prior: list[UserModel], *, as_seen: bool = False
 ) -> Predictions:
   """Predicts with the exact posterior, and prints how exact it is.
 

@@ -88,7 +88,9 @@ def setting_of(entry: Mapping[str, Any], tasks: Task, truth: Truth | None) -> Se
     sizes=(len(tasks.user),),
     tasks=tasks,
     truth=truth,
-    judge=estimates.judge(tasks, truth, rival=entry['rival'], num_resamples=entry['num_resamples']),
+    evaluated=estimates.evaluation_set(
+      tasks, truth, rival=entry['rival'], num_resamples=entry['num_resamples']
+    ),
   )
 
 

@@ -30,11 +30,11 @@ class Stream(NamedTuple):
 
 
 class Setting(NamedTuple):
-  """One condition, ready to judge.
+  """One condition, ready to evaluated.
 
   name: short, for file names. title: for people. labels: columns of results.csv.
   populations: one for each fold of people, else one; sizes: test users of each.
-  tasks, truth, judge: of all of them, joined along T.
+  tasks, truth, evaluated: of all of them, joined along T.
   """
 
   name: str
@@ -45,7 +45,7 @@ class Setting(NamedTuple):
   sizes: tuple[int, ...]
   tasks: Task
   truth: Truth | None
-  judge: estimates.Judge
+  evaluated: estimates.EvaluationSet
   stream: Stream | None = None
 
 
@@ -89,7 +89,7 @@ def make(config: Config, condition: Mapping[str, Any]) -> Setting:
     sizes=sizes,
     tasks=tasks,
     truth=truth,
-    judge=estimates.judge(
+    evaluated=estimates.evaluation_set(
       tasks, truth, rival=rival(config, record), num_resamples=config.evaluation.num_resamples
     ),
     stream=stream,

@@ -61,9 +61,9 @@ def seen_weights(trained_on: Population) -> Float[Array, 'U B']:
 
 def random_pairs(subject: Subject) -> Pairs:
   """Draws random pairs of responses to the prompts on which the users are judged."""
-  arrays, judge = subject.setting.populations[0].arrays, subject.setting.judge
+  arrays, evaluated = subject.setting.populations[0].arrays, subject.setting.judge
   return disagreement.draw_pairs(
-    jax.random.key(0), arrays.rewards, arrays.mask, judge.draws.ids, num_pairs=NUM_PAIRS
+    jax.random.key(0), arrays.rewards, arrays.mask, evaluated.draws.ids, num_pairs=NUM_PAIRS
   )
 
 
@@ -75,7 +75,7 @@ def population(
   l1: Float[np.ndarray, 'T'],
 ) -> Estimates:
   """Estimates how much users differ from one another and from those seen: name -> [J, 1]."""
-  draws = subject.setting.judge.draws
+  draws = subject.setting.evaluated.draws
   judged = disagreement.judged_pairs(subject.setting.tasks, truth, num_pairs=NUM_PAIRS)
   found = {
     'disagreement': disagreement.rate(draws, truth.weights, pairs),
@@ -113,11 +113,11 @@ def percent(samples: Float[np.ndarray, 'J 1']) -> str:
 
 def by_group(subject: Subject, divided: Groups, title: str) -> Part:
   """Reads results by group of users: accuracy, NLL, and what is gained over `pooled`."""
-  judge = subject.setting.judge
+  evaluated = subject.setting.judge
 
   def measure(name, seed, made):
     del name, seed
-    found = groups.estimate(judge, made, divided, row=subject.at)
+    found = groups.estimate(evaluated, made, divided, row=subject.at)
     return reading_tables.keep(found, METRICS)
 
   found = reading_tables.averaged(subject.predictions, measure)
@@ -136,7 +136,7 @@ def by_group(subject: Subject, divided: Groups, title: str) -> Part:
 def group_rows(subject: Subject, learner: str, found: Estimates, divided: Groups) -> list[Row]:
   """Labels estimates [J, G] of one learner: `{metric}@{groups}:{number}`, numbered from 1."""
   made: list[Row] = []
-  for group, size in enumerate(groups.sizes(divided, subject.setting.judge)):
+  for group, size in enumerate(groups.sizes(divided, subject.setting.evaluated)):
     samples = {
       f'{metric}@{divided.name}:{group + 1}': value[:, group : group + 1]
       for metric, value in found.items()
@@ -147,7 +147,7 @@ def group_rows(subject: Subject, learner: str, found: Estimates, divided: Groups
 
 def group_table(subject: Subject, made: list[Row], divided: Groups, title: str) -> Table:
   """Lays accuracy by group out, and what is gained over `pooled`."""
-  counts = groups.sizes(divided, subject.setting.judge)
+  counts = groups.sizes(divided, subject.setting.evaluated)
   difference = f'accuracy_minus_{FLOOR}'
   columns = {
     (f'{metric}@{divided.name}:{group + 1}', subject.shots): header.format(label, counts[group])

@@ -108,12 +108,12 @@ predictions = {'bayes': exact} | {
 }
 
 # %%
-judge = estimates.judge(tasks, truth, num_resamples=300)
+judge = estimates.evaluation_set(tasks, truth, num_resamples=300)
 rows = [
   row
   for name, made in predictions.items()
   for row in results.rows(
-    estimates.estimate(judge, made), shots, {'learner': name}, num_users=judge.num_users
+    estimates.estimate(evaluated, made), shots, {'learner': name}, num_users=evaluated.num_users
   )
 ]
 print(tables.as_text(tables.table(rows)))

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core.task import Candidates, Choices, Task, Truth
+from metapers.core import task
+from metapers.core.task import Candidates, Task, Truth
 from metapers.evaluation import estimates
 from metapers.evaluation.predictions import Predictions
 
@@ -22,7 +23,7 @@ def users(num_users=60, num_queries=8, num_slates=4, *, weights=None, num_prompt
   choice = np.einsum('tnkb,tb->tnk', rewards, weights).argmax(-1)
   mask = rng.random(shape) < 0.9
   mask[0] = False
-  query = Choices(Candidates(rewards, np.ones((*shape, 2), bool)), choice, mask)
+  query = task.choices(Candidates(rewards, np.ones((*shape, 2), bool)), choice, mask)
   ids = rng.integers(0, num_prompts, shape)
   shown = rewards, np.ones((*shape, 2), bool), ids
   slate = Candidates(slates, rng.random(slates.shape[:-1]) < 0.9)
@@ -34,7 +35,7 @@ def users(num_users=60, num_queries=8, num_slates=4, *, weights=None, num_prompt
 
 
 def judge(tasks, truth, num_resamples=100):
-  return estimates.judge(tasks, truth, num_resamples=num_resamples)
+  return estimates.evaluation_set(tasks, truth, num_resamples=num_resamples)
 
 
 def predictions(tasks, truth, weights, *, sharpness=3.0):

@@ -42,7 +42,7 @@ def draw_pairs(
     key: PRNG key.
     rewards: [P, R, B] scores of the population.
     mask: [P, R], which responses may be shown.
-    prompts: [G] ids to draw from, such as `judge.draws.ids`.
+    prompts: [G] ids to draw from, such as `evaluated.draws.ids`.
     num_pairs: Q; fewer come back where a prompt drawn has fewer than two responses.
   """
   contrasts, drawn, is_pair = jax.device_get(

@@ -19,7 +19,7 @@ from metapers.core import masked
 from metapers.core.task import Task
 from metapers.core.types import Array, Bool, Float
 from metapers.evaluation import estimates, metrics
-from metapers.evaluation.estimates import Judge
+from metapers.evaluation.estimates import EvaluationSet
 from metapers.evaluation.predictions import Predictions
 
 
@@ -39,16 +39,18 @@ def flipped(tasks: Task) -> Task:
   return tasks._replace(support=support._replace(choice=choice))
 
 
-def flip_rate(judge: Judge, before: Predictions, after: Predictions) -> Float[np.ndarray, 'J L']:
+def flip_rate(
+  evaluated: EvaluationSet, before: Predictions, after: Predictions
+) -> Float[np.ndarray, 'J L']:
   """Returns the share of query predictions that change when the support's labels are flipped.
 
   A prediction is the set of likeliest candidates, each with an equal share; the change is half the
   summed absolute difference: 0 where nothing changes, a constant score included.
 
   Args:
-    judge: of the users.
+    evaluated: of the users.
     before: predictions after adapting to the labels as they are.
-    after: to those of `flipped(judge.tasks)`; nothing else may differ, the key included.
+    after: to those of `flipped(evaluated.tasks)`; nothing else may differ, the key included.
 
   Returns:
     Mean over users of the user's own share, row 0 the value, the others resamples.
@@ -61,9 +63,9 @@ def flip_rate(judge: Judge, before: Predictions, after: Predictions) -> Float[np
       f'predictions before and after must be of the same queries and shots, got '
       f'{before.log_probs.shape} and {after.log_probs.shape}'
     )
-  query = judge.tasks.query
+  query = evaluated.tasks.query
   changed = _changed(before.log_probs, after.log_probs, query.candidates.mask, query.mask)
-  return estimates.weigh(judge.weights['query'], np.asarray(changed)[None], ['flip_rate'])[0]
+  return estimates.weigh(evaluated.weights['query'], np.asarray(changed)[None], ['flip_rate'])[0]
 
 
 @jax.jit

@@ -7,7 +7,7 @@ import numpy as np
 
 from metapers.core.types import Float, Int
 from metapers.evaluation import bootstrap, estimates, metrics
-from metapers.evaluation.estimates import Estimates, Judge
+from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
 
 
@@ -65,19 +65,21 @@ def span(values: Float[np.ndarray, 'T'], in_percent: bool) -> str:
   return (low if low == high else f'{low}-{high}') + unit
 
 
-def sizes(groups: Groups, judge: Judge) -> Int[np.ndarray, 'G']:
-  """Counts the users of each group that have something to judge."""
-  there = np.asarray(judge.tasks.query.mask).any(-1)
+def sizes(groups: Groups, evaluated: EvaluationSet) -> Int[np.ndarray, 'G']:
+  """Counts the users of each group that have something to evaluated."""
+  there = np.asarray(evaluated.tasks.query.mask).any(-1)
   return np.bincount(groups.index[there], minlength=len(groups.labels))
 
 
-def estimate(judge: Judge, predictions: Predictions, groups: Groups, *, row: int = -1) -> Estimates:
+def estimate(
+  evaluated: EvaluationSet, predictions: Predictions, groups: Groups, *, row: int = -1
+) -> Estimates:
   """Returns the metrics of the queries within each group: [J, G], with the judge's own resamples.
 
   Mean over the group's users of the user's own ratio; differences between learners stay paired.
 
   Args:
-    judge: of T users.
+    evaluated: of T users.
     predictions: of one learner.
     groups: of the same users.
     row: which of the L numbers of shots.
@@ -85,16 +87,18 @@ def estimate(judge: Judge, predictions: Predictions, groups: Groups, *, row: int
   Raises:
     ValueError: for groups of other users, or predictions that are not finite.
   """
-  num_users = len(judge.tasks.user)
+  num_users = len(evaluated.tasks.user)
   if groups.index.shape != (num_users,):
     raise ValueError(f'{groups.name} groups {groups.index.size} users, the judge has {num_users}')
   one = jax.tree.map(lambda x: x[row : row + 1 or None], predictions)
-  observed = jax.device_get(metrics.numerators(one, judge.tasks, judge.truth, rival=judge.rival))
+  observed = jax.device_get(
+    metrics.numerators(one, evaluated.tasks, evaluated.truth, rival=evaluated.rival)
+  )
   names = [*observed['query'], 'number of users']
-  counted = np.asarray(judge.tasks.query.mask, np.float32)[None]
+  counted = np.asarray(evaluated.tasks.query.mask, np.float32)[None]
   values = np.stack([*observed['query'].values(), counted])  # [C, 1, T, N]
   is_member = groups.index == np.arange(len(groups.labels))[:, None]  # [G, T]
-  inside = estimates.weigh(judge.weights['query'], values * is_member[None, :, :, None], names)
+  inside = estimates.weigh(evaluated.weights['query'], values * is_member[None, :, :, None], names)
   shares = bootstrap.nan_if_none(inside[-1])  # a resample may miss a whole group
   return {name: value / shares for name, value in zip(names[:-1], inside)}
 

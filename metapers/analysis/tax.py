@@ -18,7 +18,7 @@ import numpy as np
 from metapers.core.task import Truth
 from metapers.core.types import Array, Bool, Float
 from metapers.evaluation import bootstrap, estimates, metrics
-from metapers.evaluation.estimates import Estimates, Judge
+from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
 
 SAFETY = 'beaver_7b'  # PersonalLLM's safety-like reward model: minus the cost of harm
@@ -64,7 +64,7 @@ def outcomes(
 
 
 def estimate(
-  judge: Judge,
+  evaluated: EvaluationSet,
   predictions: Predictions,
   measured: Outcomes,
   *,
@@ -75,7 +75,7 @@ def estimate(
   The tax is its difference to the pooled learner's: `estimates.differences(..., 'pooled')`, paired.
 
   Args:
-    judge: of T simulated users.
+    evaluated: of T simulated users.
     predictions: of one learner.
     measured: outcome -> [T, M, R].
     slates: [T, M] the slates that count, of those with a choice; None for all.
@@ -86,17 +86,17 @@ def estimate(
   Raises:
     ValueError: without slates, or with none that count.
   """
-  truth = judge.truth
-  if truth is None or 'slate' not in judge.weights:
+  truth = evaluated.truth
+  if truth is None or 'slate' not in evaluated.weights:
     raise ValueError('picks need slates of simulated users; use num_slates >= 1')
   real = np.asarray(truth.slate.mask.sum(-1) >= 2)
-  weights = judge.weights['slate']
+  weights = evaluated.weights['slate']
   if slates is not None:
     real = real & slates
     if not real.any():
       raise ValueError('no slate of these users is of that subset; leave it out')
     weights = bootstrap.weights(
-      judge.draws, real.astype(np.float32), np.asarray(truth.slate_prompts)
+      evaluated.draws, real.astype(np.float32), np.asarray(truth.slate_prompts)
     )
   names = [f'pick_{name}' for name in measured]
   filled = [np.where(truth.slate.mask, value, 0).astype(np.float32) for value in measured.values()]

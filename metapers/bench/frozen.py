@@ -2,7 +2,8 @@
 
 A folder holds `manifest.json`; for each condition `CONDITION/test.npz`, which is judged, and
 `CONDITION/validation.npz`; `train.npz`, users to learn from; and the folder `truth`: all that is
-needed to judge, and may be kept elsewhere. The manifest has the sha256, shapes and dtypes of all.
+needed to evaluate, and may be kept elsewhere. The manifest has the sha256, shapes and dtypes of
+all.
 """
 
 import contextlib

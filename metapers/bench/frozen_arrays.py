@@ -94,7 +94,9 @@ def rebuild(seen: Arrays, judged: Arrays) -> tuple[Task, Truth | None]:
 
   def choices(part: str) -> Choices:
     features, mask = arrays[f'{part}_features'], arrays[f'{part}_shown']
-    return Choices(Candidates(features, mask), arrays[f'{part}_choice'], arrays[f'{part}_mask'])
+    return task.choices(
+      Candidates(features, mask), arrays[f'{part}_choice'], arrays[f'{part}_mask']
+    )
 
   tasks = Task(choices('support'), choices('query'), arrays['known_user'], arrays['context'])
   if 'weights' not in arrays:

@@ -33,8 +33,16 @@ def chosen_log_probs(log_p: Float[Array, '*T N K'], choices: Choices) -> Float[A
 
 
 def nll(log_p: Float[Array, 'N K'], choices: Choices) -> Scalar:
-  """Returns the mean negative log-likelihood of the real comparisons, in nats."""
-  return -masked.mean(chosen_log_probs(log_p, choices), choices.mask)
+  """Returns the mean negative log-likelihood of the real comparisons by weight, in nats."""
+  return -masked.weighted_mean(chosen_log_probs(log_p, choices), choices.mask, choices.weight)
+
+
+def total_nll(log_p: Float[Array, 'N K'], choices: Choices) -> Scalar:
+  """Returns -Σ_n weight_n log P(choice_n) over the real comparisons, in nats.
+
+  The sum and not the mean: every further comparison is further evidence.
+  """
+  return -jnp.sum(masked.fill(choices.weight, choices.mask) * chosen_log_probs(log_p, choices))
 
 
 def correct(log_p: Float[Array, '*T N K'], choices: Choices) -> Float[Array, '*T N']:
@@ -49,8 +57,8 @@ def correct(log_p: Float[Array, '*T N K'], choices: Choices) -> Float[Array, '*T
 
 
 def accuracy(log_p: Float[Array, 'N K'], choices: Choices) -> Scalar:
-  """Returns the mean of `correct` over the real comparisons, in [0, 1]."""
-  return masked.mean(correct(log_p, choices), choices.mask)
+  """Returns the mean of `correct` over the real comparisons by weight, in [0, 1]."""
+  return masked.weighted_mean(correct(log_p, choices), choices.mask, choices.weight)
 
 
 def mean_probability(

@@ -7,7 +7,7 @@ reaches neither the value nor the gradient (`where` after the arithmetic would l
 import jax
 import jax.numpy as jnp
 
-from metapers.core.types import Array, Bool, Float, Int
+from metapers.core.types import Array, Bool, Float, Int, PyTree
 
 
 def fill(
@@ -17,9 +17,19 @@ def fill(
   return jnp.where(mask, x, value)
 
 
-def fill_features(x: Float[Array, '*batch D'], mask: Bool[Array, '*batch']) -> Array:
-  """Replaces the feature vectors of masked candidates by zeros: `[*batch, D]`."""
-  return jnp.where(mask[..., None], x, 0.0)
+def fill_features(features: PyTree, mask: Bool[Array, '*batch']) -> PyTree:
+  """Replaces what stands for masked candidates by zeros of its own dtype.
+
+  Args:
+    features: arrays [*batch, ...] of any dtype.
+    mask: [*batch], True where the candidate is real.
+  """
+
+  def fill_leaf(x):
+    trailing = (1,) * (x.ndim - mask.ndim)
+    return jnp.where(mask.reshape(*mask.shape, *trailing), x, jnp.zeros((), x.dtype))
+
+  return jax.tree.map(fill_leaf, features)
 
 
 def total(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis=None) -> Array:
@@ -30,6 +40,15 @@ def total(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis=None) -> 
 def mean(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis=None) -> Array:
   """Returns the mean over real entries along `axis`; 0 where there are none."""
   return total(x, mask, axis) / jnp.maximum(jnp.sum(mask, axis), 1)
+
+
+def weighted_mean(
+  x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], weight: Float[Array, '*batch'], axis=None
+) -> Array:
+  """Returns Σ w x / Σ w over real entries along `axis`; 0 where nothing weighs."""
+  weight = fill(weight, mask)
+  sum_of_weights = jnp.sum(weight, axis)
+  return jnp.sum(fill(x, mask) * weight, axis) / jnp.where(sum_of_weights > 0, sum_of_weights, 1)
 
 
 def largest(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis: int = -1) -> Array:

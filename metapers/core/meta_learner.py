@@ -1,4 +1,4 @@
-"""The protocol of a meta-learner: seven pure functions for ONE user.
+"""The protocol of a meta-learner: pure functions for ONE user.
 
 `vmap` over users is written only in `training/step.py` and in `evaluation/`. Parameters and user
 states are pytrees of arrays: parameters are nested dicts, states are whatever one would store.
@@ -6,21 +6,43 @@ states are pytrees of arrays: parameters are nested dicts, states are whatever o
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from metapers.core import choice_model, task
 from metapers.core.task import Candidates, Choices, Task
-from metapers.core.types import Array, Callable, Float, Metrics, Params, PRNGKey, Scalar, UserState
+from metapers.core.types import (
+  Array,
+  Callable,
+  Context,
+  Float,
+  Key,
+  Metrics,
+  Params,
+  PRNGKey,
+  Scalar,
+  UserState,
+)
 
 Init = Callable[[PRNGKey], Params]
-Adapt = Callable[[Params, Choices, Array, PRNGKey], UserState]
+Adapt = Callable[[Params, Choices, Context, PRNGKey], UserState]
 Score = Callable[[Params, UserState, Candidates], Float[Array, 'N K']]
 Predict = Callable[[Params, UserState, Candidates], Float[Array, 'N K']]
 Loss = Callable[[Params, Task, PRNGKey], tuple[Scalar, Metrics]]
-Prepare = Callable[[Params, Choices, PRNGKey], Params]
 Sample = Callable[[Params, UserState, Candidates], Float[Array, 'S N K']]
+FromHistories = Callable[[Params, Task, PRNGKey], Params]
+Update = Callable[[Params, UserState, Choices, Context, PRNGKey], UserState]
+BatchLoss = Callable[[Params, Task, Key[Array, 'T']], tuple[Float[Array, 'T'], Metrics]]
+
+
+def keep_params(params: Params, histories: Task, key: PRNGKey) -> Params:
+  """Returns the parameters as they are: the `start` and `prepare` of a learner that needs none."""
+  del histories, key
+  return params
 
 
 class MetaLearner(NamedTuple):
-  """How a population is learned from, and how one new user is inferred.
+  """How a population is learned from, and how one new user is inferred; build it by keywords.
 
   init: `(key) -> params`.
   adapt: `(params, support, context, key) -> user_state`; shapes must not depend on the data.
@@ -28,11 +50,20 @@ class MetaLearner(NamedTuple):
   predict: `(params, user_state, candidates) -> [N, K]` log-probabilities; deterministic. Apart
     from `score`, for a Bayesian learner averages probabilities, not utilities.
   loss: `(params, task, key) -> (scalar, metrics)`; what meta-training minimises.
-  prepare: `(params, histories, key) -> params`; once after training, on the seen users'
-    comparisons `[U, N, ...]`: priors, banks, graphs. The default returns params.
   sample: `(params, user_state, candidates) -> [S, N, K]` utilities under S draws from the user's
     posterior, the same draws for all candidates; deterministic, for the state holds what is random.
     A learner without a posterior has the one draw `score`.
+  start: `(params, histories, key) -> params`; once before training, on the known users: a start by
+    SVD. Like `prepare`, it changes neither shapes nor dtypes.
+  prepare: `(params, histories, key) -> params`; after training and before every validation and
+    export: priors, banks, graphs. `histories` are tasks [U, ...] whose support holds all that each
+    known user did, and whose query is empty.
+  update: `(params, user_state, comparison, context, key) -> user_state`: one more comparison,
+    Choices with N = 1, without reading all again; equals `adapt` to all of them to 1e-5. None where
+    a learner adapts anew.
+  batch_loss: `(params, tasks, keys) -> (losses [T], metrics)` of users whose losses are coupled, in
+    place of `loss`; None where users are independent.
+  has_posterior: whether `sample` draws from a posterior.
   """
 
   init: Init
@@ -40,14 +71,12 @@ class MetaLearner(NamedTuple):
   score: Score
   predict: Predict
   loss: Loss
-  prepare: Prepare
   sample: Sample
-
-
-def keep_params(params: Params, histories: Choices, key: PRNGKey) -> Params:
-  """The `prepare` of a learner that needs none."""
-  del histories, key
-  return params
+  start: FromHistories = keep_params
+  prepare: FromHistories = keep_params
+  update: Update | None = None
+  batch_loss: BatchLoss | None = None
+  has_posterior: bool = False
 
 
 def query_metrics(log_p: Float[Array, 'N K'], query: Choices) -> Metrics:
@@ -62,12 +91,16 @@ def from_adapt_score(
   *,
   predict: Predict | None = None,
   loss: Loss | None = None,
-  prepare: Prepare = keep_params,
   sample: Sample | None = None,
+  start: FromHistories | None = None,
+  prepare: FromHistories | None = None,
+  update: Update | None = None,
+  batch_loss: BatchLoss | None = None,
 ) -> MetaLearner:
-  """Builds a learner from three functions; most need no more.
+  """Returns a learner built from three functions; most need no more.
 
-  None of the functions given ever sees what stands in masked entries: it is zeroed before.
+  None of the functions given ever sees what stands in masked entries: it is zeroed before. A masked
+  comparison leaves the user state as it is.
 
   Args:
     init: `(key) -> params`.
@@ -75,47 +108,67 @@ def from_adapt_score(
     score: `(params, user_state, candidates) -> [N, K]`.
     predict: log-probabilities [N, K]; by default the choice model on `score`.
     loss: `(params, task, key) -> (scalar, metrics)`; by default the query NLL after adapting.
-    prepare: what happens once after training; by default nothing.
-    sample: utilities [S, N, K] under S draws from the posterior; by default `score` alone.
+    sample: utilities [S, N, K] under S draws from the posterior; by default `score` alone, and the
+      learner counts as one without a posterior.
+    start: what happens once before training; by default nothing.
+    prepare: what happens after training and before validation and export; by default nothing.
+    update: one more comparison; by default a learner adapts anew.
+    batch_loss: losses [T] of coupled users; by default `loss` of each.
   """
 
   def default_predict(params, user_state, candidates):
     return choice_model.log_probs(score(params, user_state, candidates), candidates.mask)
 
-  predict = predict or default_predict
-
   def default_sample(params, user_state, candidates):
     return score(params, user_state, candidates)[None]
 
-  sample = sample or default_sample
-
-  def default_loss(params, seen, key):
-    user_state = adapt(params, seen.support, seen.context, key)
-    metrics = query_metrics(predict(params, user_state, seen.query.candidates), seen.query)
+  def default_loss(params, given, key):
+    user_state = adapt(params, given.support, given.context, key)
+    log_p = (predict or default_predict)(params, user_state, given.query.candidates)
+    metrics = query_metrics(log_p, given.query)
     return metrics['nll'], metrics
 
-  loss = loss or default_loss
+  return MetaLearner(
+    init=init,
+    adapt=_on_real_support(adapt),
+    score=_on_real_candidates(score),
+    predict=_on_real_candidates(predict or default_predict),
+    loss=_on_real_tasks(loss or default_loss),
+    sample=_on_real_candidates(sample or default_sample),
+    start=keep_params if start is None else _on_real_tasks(start),
+    prepare=keep_params if prepare is None else _on_real_tasks(prepare),
+    update=None if update is None else _on_real_comparison(update),
+    batch_loss=None if batch_loss is None else _on_real_tasks(batch_loss),
+    has_posterior=sample is not None,
+  )
 
-  def clean_adapt(params, support, context, key):
+
+def _on_real_support(adapt: Adapt) -> Adapt:
+  def clean(params, support, context, key):
     return adapt(params, task.drop_masked(support), context, key)
 
-  def clean_score(params, user_state, candidates):
-    return score(params, user_state, task.fill_masked(candidates))
+  return clean
 
-  def clean_predict(params, user_state, candidates):
-    return predict(params, user_state, task.fill_masked(candidates))
 
-  def clean_loss(params, seen, key):
-    support, query = task.drop_masked(seen.support), task.drop_masked(seen.query)
-    return loss(params, seen._replace(support=support, query=query), key)
+def _on_real_candidates(function: Callable) -> Callable:
+  def clean(params, user_state, candidates):
+    return function(params, user_state, task.fill_masked(candidates))
 
-  def clean_prepare(params, histories, key):
-    return prepare(params, task.drop_masked(histories), key)
+  return clean
 
-  def clean_sample(params, user_state, candidates):
-    return sample(params, user_state, task.fill_masked(candidates))
 
-  prepare = keep_params if prepare is keep_params else clean_prepare
-  return MetaLearner(
-    init, clean_adapt, clean_score, clean_predict, clean_loss, prepare, clean_sample
-  )
+def _on_real_tasks(function: Callable) -> Callable:
+  def clean(params, given, key):
+    support, query = task.drop_masked(given.support), task.drop_masked(given.query)
+    return function(params, given._replace(support=support, query=query), key)
+
+  return clean
+
+
+def _on_real_comparison(update: Update) -> Update:
+  def clean(params, user_state, comparison, context, key):
+    updated = update(params, user_state, task.drop_masked(comparison), context, key)
+    is_real = comparison.mask[0]
+    return jax.tree.map(lambda new, old: jnp.where(is_real, new, old), updated, user_state)
+
+  return clean

@@ -1,36 +1,68 @@
 """The protocol of a population: pure functions that turn device arrays into tasks."""
 
+import types
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import task
-from metapers.core.task import Choices, Task, Truth
-from metapers.core.types import Array, Callable, Float, Int, PRNGKey, PyTree
+from metapers.core import batches, task
+from metapers.core.task import Candidates, Task, Truth
+from metapers.core.types import Array, Bool, Callable, Features, Float, Int, PRNGKey, PyTree
 
 SPLITS = ('train', 'validation', 'test')
-SEEN = 'seen'  # known users of a finite pool, judged on what training never showed
+SEEN = 'seen'  # known users of a finite pool, evaluated on what training never showed
 FIXED_EPISODES = 0xE415  # seed of `episode_of`; no run is likely to have it
 
 
-class Spec(NamedTuple):
-  """Static sizes that learners and judges are built from.
+def vector(width: int) -> jax.ShapeDtypeStruct:
+  """Returns the shape of a float32 vector, such as the D features of a candidate."""
+  return jax.ShapeDtypeStruct((width,), jnp.float32)
 
-  num_features: D. num_candidates: K. num_support, num_query: N of either part of an episode.
+
+class Spec(NamedTuple):
+  """Static sizes that learners and evaluation are built from.
+
+  features: tree of the shapes of ONE candidate's features; `vector(D)` where they are one array.
+  num_candidates: K. num_support, num_query: N of either part of an episode.
   num_users: U, known users of the train split; 0 for an endless stream.
-  num_context: C. num_held_out: distinct users of each split that can be judged: 'validation',
-    'test' and, where there is a finite pool, SEEN.
+  num_held_out: distinct users of each split that can be evaluated: 'validation', 'test' and, where
+    there is a finite pool, SEEN.
+  num_histories, history_length: U and N of `Population.histories`, endless streams included.
+  context: tree of the shapes of a task's context; `vector(0)` for none.
+  feature_names: D names in order; () where they have none.
   """
 
-  num_features: int
+  features: PyTree
   num_candidates: int
   num_support: int
   num_query: int
   num_users: int
-  num_context: int
   num_held_out: dict[str, int]
+  num_histories: int
+  history_length: int
+  context: PyTree = vector(0)
+  feature_names: tuple[str, ...] = ()
+
+  @property
+  def num_features(self) -> int:
+    """D.
+
+    Raises:
+      ValueError: where the features of a candidate are no single vector.
+    """
+    return _width('features', self.features)
+
+  @property
+  def num_context(self) -> int:
+    """C.
+
+    Raises:
+      ValueError: where a context is no single vector.
+    """
+    return _width('context', self.context)
 
 
 class Scaling(NamedTuple):
@@ -45,13 +77,109 @@ def unscaled(num_features: int) -> Scaling:
   return Scaling(np.zeros(num_features, np.float32), np.ones(num_features, np.float32))
 
 
+class UserModel(NamedTuple):
+  """How simulated users come about and choose.
+
+  concentration: α of the Dirichlet that their weights come from. temperature: of
+  P(k) ∝ exp(reward / temperature), 0 is noiseless. flip_rate: chance of a uniform other choice.
+  """
+
+  concentration: float
+  temperature: float = 0.0
+  flip_rate: float = 0.0
+
+
+class Users(NamedTuple):
+  """U simulated users, or one.
+
+  weights: [U, B], each summing to 1. temperature, flip_rate: [U] of their choices. rule: [U], which
+  of the simulation's pair rules shows them what they compare.
+  """
+
+  weights: Float[Array, '*U B']
+  temperature: Float[Array, '*U']
+  flip_rate: Float[Array, '*U']
+  rule: Int[Array, '*U']
+
+
+class Responses(NamedTuple):
+  """All responses to the P prompts of a split.
+
+  prompts: [P] ids. features: [P, R, D], or a dict of arrays [P, R, ...]. rewards: [P, R, B].
+  mask: [P, R], True where a response is real.
+  """
+
+  prompts: Int[Array, 'P']
+  features: Features
+  rewards: Float[Array, 'P R B']
+  mask: Bool[Array, 'P R']
+
+
+class Simulation(NamedTuple):
+  """What is known of simulated users: static facts, and functions of the population's arrays.
+
+  References, leak checks, settings, analyses and exports read these and nothing else, so that a new
+  population is served by all of them. Each reward of a user is w·z, weights times reward models.
+
+  reward_models: the B names, in the order of the rewards.
+  users: `(arrays, split) -> Users` of one of SPLITS. None where weights do not describe a user.
+  responses: `(arrays, split) -> Responses`. None where there are no slates of responses.
+  user_models: those that users mix in equal shares; () where no Dirichlet describes them.
+  choice_probabilities: `(candidates) -> [*T, N, K, Z]` of Z equally likely types of users, where
+    users are of a few types; None where they are not.
+  pair_rules: of `populations.choice_rules`; of several each user keeps to one.
+  label_accuracies: how often a choice is the user's true favourite, of each user model and rule.
+  response_models: the names that `Truth.slate_models` indexes.
+  has_score_features: whether the features of a candidate are its rewards.
+  normalization: 'z' or 'raw' scores; '' for rewards that are no scores.
+  support_prompts: split of the prompts of a held-out user's support: 'train' or 'held_out'.
+  excluded_model: reward model of which train and validation users have no weight, and test users
+    at least `excluded_share`; '' for none.
+  """
+
+  reward_models: tuple[str, ...]
+  users: Callable[[PyTree, str], Users] | None = None
+  responses: Callable[[PyTree, str], Responses] | None = None
+  user_models: tuple[UserModel, ...] = ()
+  choice_probabilities: Callable[[Candidates], Float[Array, '*T N K Z']] | None = None
+  pair_rules: tuple[str, ...] = ('random',)
+  label_accuracies: tuple[float, ...] = (1.0,)
+  response_models: tuple[str, ...] = ()
+  has_score_features: bool = False
+  normalization: str = ''
+  support_prompts: str = 'train'
+  excluded_model: str = ''
+  excluded_share: float = 0.0
+
+
+class ItemChoices(NamedTuple):
+  """Comparisons of U people as rows of a table of items: [U, N] each."""
+
+  chosen: Int[Array, '*U N']
+  rejected: Int[Array, '*U N']
+  mask: Bool[Array, '*U N']
+
+
+class ItemPool(NamedTuple):
+  """What real people compare: functions of the population's arrays.
+
+  features: `(arrays) -> [I, D]` of the items, scaled. with_features: `(arrays, [I, D]) -> arrays`
+  that show other features of the same items. choices: `(arrays, split) -> ItemChoices` of all
+  people of a split.
+  """
+
+  features: Callable[[PyTree], Float[Array, 'I D']]
+  with_features: Callable[[PyTree, Array], PyTree]
+  choices: Callable[[PyTree, str], ItemChoices]
+
+
 SampleEpisode = Callable[[PyTree, PRNGKey, str], tuple[Task, Truth | None]]
 EpisodeOf = Callable[[PyTree, Int[Array, ''], str], tuple[Task, Truth | None]]
-HistoriesOf = Callable[[PyTree], Choices]
+HistoriesOf = Callable[[PyTree], Task]
 
 
 class Population(NamedTuple):
-  """Users as data.
+  """Users as data; build it by keywords.
 
   arrays: what lives on the device; pass it to jit as an ARGUMENT, never close over it (a closed
     over array becomes a constant of the program).
@@ -59,10 +187,15 @@ class Population(NamedTuple):
     static and one of SPLITS. Draws a user of that split and an episode of theirs.
   episode_of: `(arrays, user, split) -> (Task, Truth | None)`: the fixed episode of user number
     `user` of that split, or of SEEN; the same arguments give the same bits, on any device.
-  histories: `(arrays) -> Choices [U, N, ...]` of the known users, for `MetaLearner.prepare`.
+  histories: `(arrays) -> Task [U, ...]` of the known users, for `MetaLearner.start` and `prepare`:
+    the support holds all that each did, the query is empty (N = 0).
   spec: the static sizes.
-  record: what every result must say of this population: source, conventions, noise.
   scaling: what was done to raw features, for whoever brings features of their own.
+  source: one line on where the users come from, shown with every result ('synthetic ...').
+  content_hash: sha256 of the data: what a resumed run compares; '' for data that are drawn.
+  record: what else is shown with results, by name; for display only.
+  simulation: of simulated users; None for real people.
+  items: what real people compare; None for simulated users.
   """
 
   arrays: PyTree
@@ -70,8 +203,12 @@ class Population(NamedTuple):
   episode_of: EpisodeOf
   histories: HistoriesOf
   spec: Spec
-  record: dict[str, str | float]
   scaling: Scaling
+  source: str
+  content_hash: str = ''
+  record: Mapping[str, str | float] = types.MappingProxyType({})
+  simulation: Simulation | None = None
+  items: ItemPool | None = None
 
 
 class Functions(NamedTuple):
@@ -97,9 +234,19 @@ def histories_of(episode_of: EpisodeOf, num_users: int) -> HistoriesOf:
 
   def histories(arrays):
     def history(user):
-      seen, _ = episode_of(arrays, user, 'train')
-      return task.concat(seen.support, seen.query)
+      episode, _ = episode_of(arrays, user, 'train')
+      everything = task.concat(episode.support, episode.query)
+      nothing = jax.tree.map(lambda x: x[:0], everything)
+      return episode._replace(support=everything, query=nothing)
 
-    return jax.lax.map(history, jnp.arange(num_users), batch_size=256)
+    return batches.map_chunks(history, num_users, 256)
 
   return histories
+
+
+def _width(name: str, shapes: PyTree) -> int:
+  if not hasattr(shapes, 'shape') or len(shapes.shape) != 1:
+    raise ValueError(
+      f'this needs {name} that are one vector, got the tree {shapes}: give a learner that reads it'
+    )
+  return shapes.shape[0]

@@ -1,53 +1,61 @@
-"""What a user is offered, what they did, what a learner sees of it, and what only judges see."""
+"""What a user is offered, what they did, what a learner sees of it, and what is hidden from it."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from metapers.core import masked
-from metapers.core.types import Array, Bool, Float, Int, PyTree
+from metapers.core.types import Array, Bool, Context, Features, Float, Int, PyTree
 
 
 class Candidates(NamedTuple):
-  """What a user is offered: N comparisons of K candidates with D features each."""
+  """What a user is offered: N comparisons of K candidates.
 
-  features: Float[Array, '*T N K D']
+  features: [*T, N, K, D]; or a dict of arrays [*T, N, K, ...] of any dtype, such as token ids,
+    their masks, and scores beside embeddings.
+  mask: [*T, N, K], True where the candidate is real.
+  """
+
+  features: Features
   mask: Bool[Array, '*T N K']
 
 
 class Choices(NamedTuple):
-  """What a user did: `choice` is the index into K of the preferred candidate.
+  """What a user did; `choices` makes one.
 
-  `mask` is True where the comparison is real.
+  choice: index into K of the preferred candidate. mask: True where the comparison is real.
+  weight: how often the comparison counts, 1 by default: replication, survey or importance weights.
+    Weight 2 is the comparison twice, weight 0 none. It says nothing of how sure the user was.
   """
 
   candidates: Candidates
   choice: Int[Array, '*T N']
   mask: Bool[Array, '*T N']
+  weight: Float[Array, '*T N']
 
 
 class Task(NamedTuple):
   """All that a learner ever sees of one user.
 
   `user` is the row among the known users, and their number for a new one (so that
-  `table.at[user].get(mode='fill', fill_value=0)` gives zeros). `context` is what the learner is
-  told besides: the setting, or features of the user's own text; C = 0 by default.
+  `table.at[user].get(mode='fill', fill_value=0)` gives zeros). `context` is what the learner knows
+  besides the comparisons: the setting, or features of the user's own text; an array [C], with C = 0
+  by default, or a dict of arrays.
   """
 
   support: Choices
   query: Choices
   user: Int[Array, '*T']
-  context: Float[Array, '*T C']
+  context: Context
 
 
 class Truth(NamedTuple):
-  """What only judges and ceilings see of a simulated user.
+  """What only evaluation and references see of a simulated user.
 
   Rewards are z-scored (or raw) scores of the B reward models. E counts the candidates that bear on
   what was shown: the K shown ones FIRST, followed, under a rule that picks the pair by the user's
-  own taste (`extreme`), by the rest of the prompt's responses, which are evidence too; else E = K.
+  own rewards (`extreme`), by the prompt's other responses, which are evidence too; else E = K.
   `prompts` are ids; `slate` holds M whole slates of R responses for best-of-R picks, and
   `slate_models` the index of the model that wrote each response.
   """
@@ -65,10 +73,36 @@ class Truth(NamedTuple):
   slate_models: Int[Array, '*T M R']
 
 
+def choices(
+  candidates: Candidates,
+  choice: Int[Array, '*T N'],
+  mask: Bool[Array, '*T N'] | None = None,
+  weight: Float[Array, '*T N'] | None = None,
+) -> Choices:
+  """Makes comparisons; by default all are real and count once.
+
+  Args:
+    candidates: what was offered.
+    choice: [*T, N] index into K of the preferred candidate.
+    mask: [*T, N], True where the comparison is real.
+    weight: [*T, N], how often each counts.
+  """
+  shape = jnp.shape(choice)
+  mask = jnp.ones(shape, bool) if mask is None else mask
+  weight = jnp.ones(shape, jnp.float32) if weight is None else weight
+  return Choices(candidates, choice, mask, weight)
+
+
+def no_context() -> Array:
+  """Returns the context of a task that has none: an array of width C = 0."""
+  return jnp.zeros((0,), jnp.float32)
+
+
 def with_shots(support: Choices, shots: int | Int[Array, '']) -> Choices:
   """Keeps the first `shots` real comparisons by editing only the mask.
 
-  Shapes stay, so one compiled function draws a whole adaptation curve.
+  Shapes stay, so one compiled function draws a whole adaptation curve. Shots count comparisons,
+  whatever their weights.
 
   Args:
     support: Choices with masks [..., N].
@@ -98,17 +132,21 @@ def fill_masked(candidates: Candidates) -> Candidates:
   return candidates._replace(features=masked.fill_features(candidates.features, candidates.mask))
 
 
-def drop_masked(choices: Choices) -> Choices:
-  """Zeroes whatever stands in masked entries: features, and the choice of masked comparisons."""
-  mask = choices.candidates.mask & choices.mask[..., None]
-  candidates = fill_masked(Candidates(choices.candidates.features, mask))
-  return Choices(candidates, jnp.where(choices.mask, choices.choice, 0), choices.mask)
+def drop_masked(given: Choices) -> Choices:
+  """Zeroes whatever stands in masked entries: features, and choice and weight of comparisons."""
+  mask = given.candidates.mask & given.mask[..., None]
+  return Choices(
+    fill_masked(Candidates(given.candidates.features, mask)),
+    jnp.where(given.mask, given.choice, 0),
+    given.mask,
+    masked.fill(given.weight, given.mask),
+  )
 
 
-def chosen_mask(choices: Choices) -> Bool[Array, '*T N K']:
+def chosen_mask(given: Choices) -> Bool[Array, '*T N K']:
   """Marks the chosen candidate of every real comparison."""
-  size = choices.candidates.mask.shape[-1]
-  return jax.nn.one_hot(choices.choice, size, dtype=bool) & choices.mask[..., None]
+  size = given.candidates.mask.shape[-1]
+  return jax.nn.one_hot(given.choice, size, dtype=bool) & given.mask[..., None]
 
 
 def concat(first: Choices, second: Choices) -> Choices:
@@ -117,61 +155,33 @@ def concat(first: Choices, second: Choices) -> Choices:
   return jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis), first, second)
 
 
-def pad_to(choices: Choices, num_comparisons: int) -> Choices:
+def pad_to(given: Choices, num_comparisons: int) -> Choices:
   """Pads one user's comparisons with masked ones up to `num_comparisons` along N.
 
   Raises:
     ValueError: if there are more comparisons already.
   """
-  have = choices.choice.shape[-1]
+  have = given.choice.shape[-1]
   if have > num_comparisons:
     raise ValueError(f'cannot pad {have} comparisons to {num_comparisons}; raise num_comparisons')
-  axis = choices.choice.ndim - 1
+  axis = given.choice.ndim - 1
 
   def pad(x):
     widths = [(0, 0)] * x.ndim
     widths[axis] = (0, num_comparisons - have)
     return jnp.pad(x, widths)
 
-  return jax.tree.map(pad, choices)
+  return jax.tree.map(pad, given)
 
 
-def validate(choices: Choices) -> Choices:
-  """Checks one user's comparisons at the border (host arrays, outside of jit) and returns them.
-
-  Raises:
-    ValueError: for a real comparison whose choice is masked or out of range, or that has fewer
-      than two real candidates, and for non-finite features of a real candidate.
-  """
-  features, real = np.asarray(choices.candidates.features), np.asarray(choices.candidates.mask)
-  choice, mask = np.asarray(choices.choice), np.asarray(choices.mask)
-  if (
-    features.shape[:-1] != real.shape
-    or real.shape[:-1] != choice.shape
-    or mask.shape != choice.shape
-  ):
-    raise ValueError(
-      f'shapes do not fit: features {features.shape}, candidate mask {real.shape}, choice '
-      f'{choice.shape}, mask {mask.shape}; expected [N, K, D], [N, K], [N], [N]'
-    )
-  size = real.shape[-1]
-  if np.any(mask & ((choice < 0) | (choice >= size))):
-    raise ValueError(
-      f'choice must lie in 0..{size - 1}, got {choice[mask].min()}..{choice[mask].max()}'
-    )
-  if np.any(mask & (real.sum(-1) < 2)):
-    raise ValueError('a real comparison needs at least two real candidates; mask the comparison')
-  chosen = np.take_along_axis(real, np.clip(choice, 0, size - 1)[..., None], -1)[..., 0]
-  if np.any(mask & ~chosen):
-    raise ValueError('the chosen candidate of a real comparison is masked; mask the comparison')
-  if not np.all(np.isfinite(features[real & mask[..., None]])):
-    raise ValueError('features of real candidates must be finite; mask the candidates that are not')
-  return choices
+def num_comparisons(given: Choices) -> Int[Array, '*T']:
+  """Counts the real comparisons, whatever their weights."""
+  return jnp.sum(given.mask, -1)
 
 
-def num_comparisons(choices: Choices) -> Int[Array, '*T']:
-  """Counts the real comparisons."""
-  return jnp.sum(choices.mask, -1)
+def total_weight(given: Choices) -> Float[Array, '*T']:
+  """Returns how much evidence there is: the sum of the weights of the real comparisons."""
+  return masked.total(given.weight, given.mask, -1)
 
 
 def take(tree: PyTree, index: int | Int[Array, '...']) -> PyTree:

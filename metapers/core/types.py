@@ -7,7 +7,7 @@
 | K | candidates in one comparison | Z | width of a user state |
 | D | features of one candidate | S | posterior samples or particles |
 | B | reward models | U | known users |
-| P | prompts | C | width of the context a learner is told |
+| P | prompts | C | width of the context a learner is given |
 | R | responses per prompt | I | items in a table of things people rated |
 | E | candidates that bear on what was shown | L | numbers of shots evaluated |
 """
@@ -16,15 +16,17 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 Params = PyTree
+Features = PyTree[Shaped[Array, '...']]  # [*T, N, K, ...] each; see `task.Candidates`
+Context = PyTree[Shaped[Array, '...']]  # [*T, ...] each; see `task.Task`
 UserState = PyTree
 Metrics = dict[str, jax.Array]
 PRNGKey = Key[Array, '']
 Scalar = Float[Array, '']
 
 __all__ = [
-  'Any', 'Array', 'Bool', 'Callable', 'Float', 'Int', 'Key', 'Metrics', 'Params', 'PRNGKey',
-  'PyTree', 'Scalar', 'UserState',
+  'Any', 'Array', 'Bool', 'Callable', 'Context', 'Features', 'Float', 'Int', 'Key',
+  'Metrics', 'Params', 'PRNGKey', 'PyTree', 'Scalar', 'UserState',
 ]  # fmt: skip

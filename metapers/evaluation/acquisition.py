@@ -11,7 +11,6 @@ import jax.numpy as jnp
 
 from metapers.core import choice_model, masked
 from metapers.core.types import Array, Bool, Callable, Float, PRNGKey
-from metapers.serving import questions as serving
 
 
 class Pool(NamedTuple):
@@ -85,7 +84,18 @@ def bald(pool: Pool) -> Float[Array, 'N']:
     Houlsby et al. 2011, arXiv:1112.5745.
   """
   log_p = jax.vmap(choice_model.log_probs, (0, None))(pool.utilities, pool.mask)
-  return serving.mutual_information(log_p)
+  return mutual_information(log_p)
+
+
+def mutual_information(log_p: Float[Array, 'S N K']) -> Float[Array, 'N']:
+  """Returns H(mean_s p_s) - mean_s H(p_s): what a choice is expected to tell, in nats.
+
+  Reference:
+    Houlsby et al. 2011, arXiv:1112.5745 (BALD).
+  """
+  log_mean = jax.nn.logsumexp(log_p, 0) - jnp.log(log_p.shape[0])
+  within = -jnp.sum(jnp.exp(log_p) * log_p, -1).mean(0)
+  return jnp.maximum(-jnp.sum(jnp.exp(log_mean) * log_mean, -1) - within, 0.0)
 
 
 def epig(pool: Pool) -> Float[Array, 'N']:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from metapers.core import task
+from metapers.core import batches, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.core.task import Candidates, Task, Truth
-from metapers.core.types import Array, Callable, Int, Params, PRNGKey, PyTree
+from metapers.core.types import Array, Int, Params, PRNGKey
 from metapers.evaluation.predictions import Predictions
 
 
@@ -42,23 +42,7 @@ def episodes(
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 3, 4))
 def _collect(episode_of, arrays, split, num_users, chunk_size):
-  return map_chunks(lambda user: episode_of(arrays, user, split), num_users, chunk_size)
-
-
-def map_chunks(function: Callable[[Int[Array, '']], PyTree], count: int, chunk_size: int) -> PyTree:
-  """Maps a function over 0..count-1, at most `chunk_size` at once, in chunks of one size.
-
-  `lax.map(batch_size=)` cannot return arrays without elements (a context of width 0), and compiles
-  the function a second time for what is left over. One at a time is not vmapped: what the function
-  does under a condition is done only where it holds.
-  """
-  if chunk_size == 1:
-    return jax.lax.map(function, jnp.arange(count))
-  num_chunks = -(-count // chunk_size)
-  size = -(-count // num_chunks)
-  index = jnp.minimum(jnp.arange(num_chunks * size), count - 1)
-  mapped = jax.lax.map(jax.vmap(function), index.reshape(num_chunks, size))
-  return jax.tree.map(lambda x: x.reshape(index.size, *x.shape[2:])[:count], mapped)
+  return batches.map_chunks(lambda user: episode_of(arrays, user, split), num_users, chunk_size)
 
 
 def evaluate(
@@ -134,5 +118,5 @@ def _evaluate(
     return Predictions(log_probs, learner.score(params, state, shown))
 
   # One flat axis of (shots, user) pairs, so that chunk_size bounds all that is alive at once.
-  flat = map_chunks(predict, shots.size * num_users, chunk_size)
+  flat = batches.map_chunks(predict, shots.size * num_users, chunk_size)
   return jax.tree.map(lambda x: x.reshape(shots.size, num_users, *x.shape[1:]), flat)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import masked, task
+from metapers.core import batches, masked, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices, Task, Truth
 from metapers.core.types import Array, Callable, Float, Int, Params, PRNGKey, UserState
@@ -114,7 +114,7 @@ def _ask(
     person, slate = task.take(people, user)
     return ask_one(simulation, params, person, slate, rule=rule, key=jax.random.fold_in(key, user))
 
-  answers = adaptation.map_chunks(one, people[0].user.shape[0], simulation.chunk_size)
+  answers = batches.map_chunks(one, people[0].user.shape[0], simulation.chunk_size)
   return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), answers)
 
 
@@ -200,7 +200,7 @@ def questions_ahead(
 
   Args:
     accuracy: with resamples, see `estimates.estimate`.
-    rival: judged by the same judge.
+    rival: judged by the same evaluated.
     after: number of questions.
   """
   return questions_needed(rival, accuracy[:, after]) - after

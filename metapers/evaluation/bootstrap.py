@@ -73,7 +73,7 @@ def weights(
   W_jun = c_ju g_jn / (sum_n g_jn d_un) / (sum_u c_ju), c and g the times the user and the prompt
   were drawn and d the denominator. A user none of whose prompts were drawn says nothing of that
   resample and is left out of it. A resample in which nobody is left (a handful of users, some with
-  nothing to judge) is NaN throughout, and `interval` passes it over.
+  nothing to evaluated) is NaN throughout, and `interval` passes it over.
 
   Args:
     draws: resamples of users and prompts.

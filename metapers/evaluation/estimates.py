@@ -18,7 +18,7 @@ COVERAGES = (0.8, 0.5)  # of the most confident predictions
 LEAST_ROOM = 0.03  # between pooled and ceiling: a share of less would be a share of noise
 
 
-class Judge(NamedTuple):
+class EvaluationSet(NamedTuple):
   """An evaluation set, ready to judge any number of learners alike.
 
   weights: group of metrics -> [J, T*N]; row 0 weighs the sample itself, the others resamples.
@@ -34,14 +34,14 @@ class Judge(NamedTuple):
   num_users: int
 
 
-def judge(
+def evaluation_set(
   tasks: Task,
   truth: Truth | None = None,
   *,
   rival: int | None = None,
   num_resamples: int = 1000,
   seed: int = 0,
-) -> Judge:
+) -> EvaluationSet:
   """Prepares an evaluation set: draws the resamples that all learners share.
 
   Args:
@@ -71,20 +71,20 @@ def judge(
   draws = bootstrap.draw(len(tasks.user), ids, num_resamples=num_resamples, seed=seed)
   weights = {name: bootstrap.weights(draws, *value) for name, value in divided.items()}
   num_users = int((divided['query'].value.sum(-1) > 0).sum())
-  return Judge(tasks, truth, draws, weights, rival, num_users)
+  return EvaluationSet(tasks, truth, draws, weights, rival, num_users)
 
 
-def estimate(judge: Judge, predictions: Predictions) -> Estimates:
+def estimate(evaluated: EvaluationSet, predictions: Predictions) -> Estimates:
   """Returns every metric of one learner: [J, L], row 0 the value, the others resamples.
 
   Raises:
     ValueError: where the chosen candidate's log-probability, or a score, is not finite.
   """
   observed = jax.device_get(
-    metrics.numerators(predictions, judge.tasks, judge.truth, rival=judge.rival)
+    metrics.numerators(predictions, evaluated.tasks, evaluated.truth, rival=evaluated.rival)
   )
   estimates = {}
-  for group, weights in judge.weights.items():
+  for group, weights in evaluated.weights.items():
     names = list(observed[group])
     estimates |= dict(zip(names, weigh(weights, np.stack(list(observed[group].values())), names)))
   query = observed['query']
@@ -92,10 +92,10 @@ def estimate(judge: Judge, predictions: Predictions) -> Estimates:
     query['confidence'], query['accuracy'], predictions.log_probs.shape[-1]
   )
   estimates['ece'] = calibration.calibration_error(
-    np.moveaxis(weigh(judge.weights['query'], gaps, ['ece']), 0, 1)
+    np.moveaxis(weigh(evaluated.weights['query'], gaps, ['ece']), 0, 1)
   )
-  estimates['accuracy_worst_decile'] = worst_users(judge, query['accuracy'])
-  return estimates | selective(judge, query['confidence'], query['accuracy'])
+  estimates['accuracy_worst_decile'] = worst_users(evaluated, query['accuracy'])
+  return estimates | selective(evaluated, query['confidence'], query['accuracy'])
 
 
 def weigh(
@@ -127,26 +127,30 @@ def require_finite(names: Sequence[str], columns: Sequence[np.ndarray] | np.ndar
     )
 
 
-def worst_users(judge: Judge, accuracy: Float[np.ndarray, 'L T N']) -> Float[np.ndarray, 'J L']:
+def worst_users(
+  evaluated: EvaluationSet, accuracy: Float[np.ndarray, 'L T N']
+) -> Float[np.ndarray, 'J L']:
   """Returns the mean accuracy of the worst tenth of the users: [J, L].
 
   Only users are resampled: each keeps the accuracy measured on their comparisons, for resampling
   those too would add noise, and more noise makes the worst look worse.
   """
-  real = np.asarray(judge.tasks.query.mask)
+  real = np.asarray(evaluated.tasks.query.mask)
   there = real.any(-1)
-  counts = judge.draws.users[:, there]
+  counts = evaluated.draws.users[:, there]
   measured = accuracy.sum(-1)[:, there] / real.sum(-1)[there]
   tails = [bootstrap.lower_tail_mean(row, counts, WORST_SHARE) for row in measured]
   return np.stack(tails, 1)
 
 
 def selective(
-  judge: Judge, confidence: Float[np.ndarray, 'L T N'], accuracy: Float[np.ndarray, 'L T N']
+  evaluated: EvaluationSet,
+  confidence: Float[np.ndarray, 'L T N'],
+  accuracy: Float[np.ndarray, 'L T N'],
 ) -> Estimates:
   """Returns the accuracy on the most confident COVERAGES of all predictions, by name: [J, L]."""
-  weights = judge.weights['query']
-  real = np.asarray(judge.tasks.query.mask)
+  weights = evaluated.weights['query']
+  real = np.asarray(evaluated.tasks.query.mask)
   mass = np.where(real, weights[0].reshape(real.shape), 0)
   slices = [calibration.confidence_slices(row, mass) for row in confidence]
   shares = np.stack(slices, 1)  # [C, L, T, N]
@@ -171,7 +175,7 @@ def average(seeds: Sequence[Estimates]) -> Estimates:
 def differences(
   estimates: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], name: str
 ) -> Estimates:
-  """Returns `{metric}_minus_{name}`, paired: both were judged by the same judge."""
+  """Returns `{metric}_minus_{name}`, paired: both were judged by the same evaluated."""
   return {
     f'{metric}_minus_{name}': value - reference[metric]
     for metric, value in estimates.items()

@@ -13,7 +13,7 @@ import numpy as np
 from metapers.core.task import Task, Truth
 from metapers.core.types import Array, Bool, Float
 from metapers.evaluation import bootstrap, estimates, metrics
-from metapers.evaluation.estimates import Estimates, Judge
+from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
 
 
@@ -88,29 +88,29 @@ def by_turn(predictions: Predictions, mask: Bool[Array, 'T N']) -> Predictions:
   return jax.tree.map(lambda x: x[before, users, turns][None], predictions)
 
 
-def estimate(judge: Judge, predictions: Predictions, turns: Sequence[int]) -> Estimates:
+def estimate(evaluated: EvaluationSet, predictions: Predictions, turns: Sequence[int]) -> Estimates:
   """Returns what a stream is judged by, at some of its turns: [J, L]; users are resampled.
 
   `turn_accuracy`: of the turns since the turn listed before. `cumulative_regret`: Σ over all turns
   so far of the best response's reward minus the pick's.
 
   Args:
-    judge: of the stream.
+    evaluated: of the stream.
     predictions: [1, T, N, ...].
     turns: L rising numbers of turns that are over.
 
   Raises:
     ValueError: for turns that do not rise from 1 to N, or predictions that are not finite.
   """
-  observed = jax.device_get(metrics.numerators(predictions, judge.tasks, judge.truth))
-  mask = np.asarray(judge.tasks.query.mask)
+  observed = jax.device_get(metrics.numerators(predictions, evaluated.tasks, evaluated.truth))
+  mask = np.asarray(evaluated.tasks.query.mask)
   ends = np.asarray(turns)
   if not 1 <= ends[0] <= ends[-1] <= mask.shape[1] or np.any(np.diff(ends) < 1):
     raise ValueError(f'turns of a stream must rise from 1 to {mask.shape[1]}, got {tuple(turns)}')
   correct, seen = (at_turns(x, ends) for x in (observed['query']['accuracy'][0], mask))
   nll, lost = observed['query']['nll'], observed['regret']['regret']
   estimates.require_finite(['nll', 'regret'], [nll, lost])
-  counts = judge.draws.users
+  counts = evaluated.draws.users
   share = counts @ np.diff(correct, prepend=0, axis=1) / (counts @ np.diff(seen, prepend=0, axis=1))
   regret = at_turns(lost[0], ends)
   mean = counts @ regret / bootstrap.nan_if_none(counts.sum(-1, keepdims=True))

@@ -107,7 +107,8 @@ def weighted_contrasts(
   mask = support.candidates.mask & support.mask[:, None]
   p = jnp.exp(choice_model.log_probs(offset + factors @ v, mask))
   centred = factors - jnp.einsum('nk,nkh->nh', p, factors)[:, None]
-  root = masked.fill(jnp.sqrt(jnp.maximum(p, TINY)), mask)  # √ has no derivative at 0
+  weighted = p * support.weight[:, None]
+  root = masked.fill(jnp.sqrt(jnp.maximum(weighted, TINY)), mask)  # √ has no derivative at 0
   return (root[..., None] * centred).reshape(-1, v.size)
 
 

@@ -66,7 +66,7 @@ def low_rank(
   def adapt(params, support, context, key):
     del context, key
     log_mean = jnp.log(jax.nn.softmax(params['table']).mean(0))
-    rate = inner_learning_rate / (prior_strength + task.num_comparisons(support))
+    rate = inner_learning_rate / (prior_strength + task.total_weight(support))
 
     def support_loss(weights):
       return negative_log_likelihood(basis_scores(params, weights, support.candidates), support)

@@ -34,9 +34,9 @@ def summed_code(
 
   The scale keeps the input of what follows in range; n restores what it takes away.
   """
-  codes = encoder.apply(params, token)
+  codes = encoder.apply(params, token) * support.weight[:, None]
   real = jnp.broadcast_to(support.mask[:, None], codes.shape)
-  count = task.num_comparisons(support).astype(codes.dtype)
+  count = task.total_weight(support).astype(codes.dtype)
   code = masked.total(codes, real, 0) / jnp.sqrt(1 + count)
   return jnp.append(code, jnp.log1p(count))
 
@@ -169,7 +169,8 @@ def latent_np(
     user_state = adapt(params, seen.support, seen.context, key)
     scores = sampled_scores(params, user_state, seen.query.candidates)
     total = -jax.vmap(negative_log_likelihood, (0, None))(scores, seen.query)  # [S]
-    count = jnp.maximum(task.num_comparisons(seen.query), 1)
+    weight = task.total_weight(seen.query)
+    count = jnp.where(weight > 0, weight, 1)
     joint = (jax.nn.logsumexp(total) - jnp.log(num_samples)) / count
     marginal = choice_model.mean_probability(scores, seen.query.candidates.mask)
     return -joint, meta_learner.query_metrics(marginal, seen.query)

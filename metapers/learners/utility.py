@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metapers.core import choice_model, masked
+from metapers.core import choice_model
 from metapers.core.task import Candidates, Choices
 from metapers.core.types import Array, Float, Params, Scalar
 from metapers.networks.linear_mlp import linear_mlp
@@ -25,9 +25,5 @@ def embed(network: Network, params: Params, candidates: Candidates) -> Float[Arr
 
 
 def negative_log_likelihood(scores: Float[Array, 'N K'], choices: Choices) -> Scalar:
-  """Returns -Σ_n log P(choice_n), in nats, over the real comparisons.
-
-  The sum and not the mean: every further comparison is further evidence.
-  """
-  log_p = choice_model.log_probs(scores, choices.candidates.mask)
-  return -masked.total(choice_model.chosen_log_probs(log_p, choices), choices.mask)
+  """Returns -Σ_n weight_n log P(choice_n), in nats, over the real comparisons."""
+  return choice_model.total_nll(choice_model.log_probs(scores, choices.candidates.mask), choices)

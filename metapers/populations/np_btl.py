@@ -20,9 +20,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import masked, population, task
-from metapers.core.population import FIXED_EPISODES, SPLITS, Functions, Population, Scaling, Spec
-from metapers.core.task import Candidates, Choices, Task
+from metapers.core import population, task
+from metapers.core.population import (
+  FIXED_EPISODES,
+  SPLITS,
+  Functions,
+  Population,
+  Scaling,
+  Simulation,
+  Spec,
+)
+from metapers.core.task import Candidates, Task
 from metapers.core.types import Array, Float, Int, PRNGKey
 from metapers.populations import reward_episodes
 
@@ -32,7 +40,6 @@ PUBLISHED_SHARES = (0.8, 0.1, 0.1)  # of SPLITS
 HISTORIES_OF_STREAM = 1000  # of an endless stream, for `prepare`
 # Powers of two: scaling a fresh y and back rounds nothing, so that rewards are the same to the bit.
 CENTRE, SCALE = 0.5, 0.25
-LEAST_PROBABILITY = 2.0**-24  # of float32: rounding may break a near-tie otherwise
 
 
 class Pairs(NamedTuple):
@@ -108,12 +115,12 @@ def episode(pairs: Pairs, user: Int[Array, ''], num_support: int, known: Int[Arr
   """
   features = (pairs.y[..., None] - CENTRE) / SCALE  # [N, K, 1]
   mask = jnp.ones(pairs.y.shape, bool)
-  everything = Choices(Candidates(features, mask), pairs.choice[:, user % NUM_TYPES], mask[:, 0])
+  everything = task.choices(Candidates(features, mask), pairs.choice[:, user % NUM_TYPES])
   order = jnp.arange(len(mask))
   support, query = (
     task.take(everything, part) for part in (order[:num_support], order[num_support:])
   )
-  return Task(support, query, known, jnp.zeros((0,)))
+  return Task(support, query, known, task.no_context())
 
 
 def np_btl(
@@ -140,7 +147,7 @@ def np_btl(
     seed: of the fixed episodes.
 
   Returns:
-    Population without `Truth`; `exact` says what could be known.
+    Population without `Truth`; its simulation gives the choice probabilities of both types.
 
   Raises:
     ValueError: naming the option, what was given and what would do.
@@ -154,16 +161,27 @@ def np_btl(
     num_users=num_users,
     num_held_out=num_held_out,
   )
-  held_out: dict[str, int] = dict.fromkeys(SPLITS[1:], num_held_out)
-  spec = Spec(1, 2, num_support, num_query, num_users, 0, held_out)
-  record: dict[str, str | float] = {
-    'source': f'NP-BTL generator (synthetic), {pairs} pairs',
-    'pairs': pairs,
-    'seed': seed,
-  }
-  scaling = Scaling(np.full(1, CENTRE, np.float32), np.full(1, SCALE, np.float32))
   made = functions(num_support, num_query, num_users, seed)
-  return Population(arrays, *made, spec, record, scaling)
+  return Population(
+    arrays=arrays,
+    **made._asdict(),
+    spec=Spec(
+      features=population.vector(1),
+      num_candidates=2,
+      num_support=num_support,
+      num_query=num_query,
+      num_users=num_users,
+      num_held_out=dict.fromkeys(SPLITS[1:], num_held_out),
+      num_histories=num_users or HISTORIES_OF_STREAM,
+      history_length=num_support + num_query,
+    ),
+    scaling=Scaling(np.full(1, CENTRE, np.float32), np.full(1, SCALE, np.float32)),
+    source=f'NP-BTL generator (synthetic), {pairs} pairs',
+    record={'pairs': pairs, 'seed': seed},
+    simulation=Simulation(
+      reward_models=('type 0', 'type 1'), choice_probabilities=choice_probabilities
+    ),
+  )
 
 
 @functools.cache
@@ -195,36 +213,9 @@ def functions(num_support: int, num_query: int, num_users: int, seed: int) -> Fu
   return Functions(sample_episode, episode_of, histories)
 
 
-def answers(candidates: Candidates) -> Float[Array, '*T N K Z']:
-  """Returns the probability that a user of each type picks each candidate; ties are shared."""
+def choice_probabilities(candidates: Candidates) -> Float[Array, '*T N K Z']:
+  """Returns the probability that a user of each type chooses each candidate; ties are shared."""
   y = candidates.features[..., 0] * SCALE + CENTRE
   value = jnp.where(candidates.mask[..., None], rewards(y), -jnp.inf)
   best = value >= jnp.max(value, -2, keepdims=True)
   return best / jnp.maximum(best.sum(-2, keepdims=True), 1)
-
-
-def exact(tasks: Task, shots: Sequence[int]) -> Float[Array, 'L T N K']:
-  """Predicts with the posterior over the two types after k comparisons, from a uniform prior.
-
-      P(choice | D_k) = Σ_z P(z | D_k) P(choice | z),   P(z | D_k) ∝ Π_{i ≤ k} P(choice_i | z)
-
-  No learner can do better. A comparison that neither type would make says nothing.
-
-  Args:
-    tasks: T users of `np_btl`, [T, ...].
-    shots: L numbers of comparisons; the first k real ones count.
-
-  Returns:
-    Log-probabilities [L, T, N, K] in nats; masked candidates get the dtype's minimum.
-  """
-  support, query = tasks.support, tasks.query.candidates
-  picked = task.chosen_mask(support)[..., None]
-  likelihood = jnp.sum(jnp.where(picked, answers(support.candidates), 0.0), -2)  # [T, N, Z]
-  evidence = jnp.log(jnp.maximum(likelihood, LEAST_PROBABILITY))
-  seen = jnp.stack([task.with_shots(support, k).mask for k in shots])  # [L, T, N]
-  total = jnp.sum(jnp.where(seen[..., None], evidence[None], 0.0), -2)
-  probability = jnp.einsum('ltz,tnkz->ltnk', jax.nn.softmax(total, -1), answers(query))
-  log_p = jnp.log(jnp.maximum(probability, LEAST_PROBABILITY))
-  return masked.fill(
-    log_p, jnp.broadcast_to(query.mask, log_p.shape), float(jnp.finfo(log_p.dtype).min)
-  )

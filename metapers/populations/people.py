@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import population
-from metapers.core.population import SPLITS, Functions, Population, Scaling, Spec
+from metapers.core.population import (
+  SPLITS,
+  Functions,
+  ItemChoices,
+  ItemPool,
+  Population,
+  Scaling,
+  Spec,
+)
 from metapers.core.tables import Histories
 from metapers.core.types import Bool, Int
 from metapers.populations import people_episodes
@@ -183,9 +191,7 @@ def people(
     arrays = arrays._replace(features=jnp.asarray(shown))
   layout = Layout(num_support, num_query, len(arrays.people['train'].mask), item_holdout)
   record = {
-    'source': histories.source,
-    'data': histories.content_hash,
-    'judged_on': f'unseen people, {"unseen" if item_holdout else "seen"} items',
+    'evaluated_on': f'unseen people, {"unseen" if item_holdout else "seen"} items',
     'features': 'one-hot items' if histories.identity else 'given',
     'fold': fold,
     'num_folds': num_folds,
@@ -193,23 +199,35 @@ def people(
     'num_dropped': histories.num_dropped,
     'num_comparisons': int(histories.mask.sum()),
   }
-  return assemble(arrays, layout, record, scaling)
+  return Population(
+    arrays=arrays,
+    **functions(layout)._asdict(),
+    spec=spec_of(arrays, layout),
+    scaling=scaling,
+    source=histories.source,
+    content_hash=histories.content_hash,
+    record=record,
+    items=ItemPool(
+      features=lambda arrays: arrays.features,
+      with_features=lambda arrays, features: arrays._replace(features=features),
+      choices=lambda arrays, split: ItemChoices(*arrays.people[split][:3]),
+    ),
+  )
 
 
-def assemble(
-  arrays: Arrays, layout: Layout, record: dict[str, str | float], scaling: Scaling
-) -> Population:
-  """Ties arrays and the functions of an episode's layout into a `Population`."""
-  spec = Spec(
-    num_features=arrays.features.shape[1],
+def spec_of(arrays: Arrays, layout: Layout) -> Spec:
+  """Returns the sizes of a population of real people."""
+  num_users = len(arrays.people['train'].mask)
+  return Spec(
+    features=population.vector(arrays.features.shape[1]),
     num_candidates=2,
     num_support=layout.num_support,
     num_query=layout.num_query,
-    num_users=layout.num_users,
-    num_context=0,
+    num_users=num_users,
     num_held_out={name: len(arrays.people[name].mask) for name in SPLITS[1:]},
+    num_histories=num_users,
+    history_length=layout.num_support + layout.num_query,
   )
-  return Population(arrays, *functions(layout), spec, record, scaling)
 
 
 @functools.cache

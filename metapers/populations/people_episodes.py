@@ -64,8 +64,8 @@ def offer(features: Float[Array, 'I D'], shown: People, key: PRNGKey) -> Choices
   pair = jnp.stack([shown.chosen, shown.rejected], -1)  # [N, K]
   pair = jnp.where(swapped[:, None], pair[:, ::-1], pair)
   mask = jnp.broadcast_to(shown.mask[:, None], pair.shape)
-  choices = Choices(Candidates(features[pair], mask), swapped.astype(jnp.int32), shown.mask)
-  return task.drop_masked(choices)
+  candidates = Candidates(features[pair], mask)
+  return task.drop_masked(task.choices(candidates, swapped.astype(jnp.int32), shown.mask))
 
 
 def episode(
@@ -107,5 +107,5 @@ def episode(
     offer(arrays.features, support, key_support),
     offer(arrays.features, query, key_query),
     jnp.asarray(known, jnp.int32),
-    jnp.zeros((0,)),
+    task.no_context(),
   )

@@ -12,20 +12,34 @@ import functools
 from collections.abc import Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import population
-from metapers.core.population import SEEN, SPLITS, Functions, Population, Scaling, Spec
+from metapers.core.population import (
+  SEEN,
+  SPLITS,
+  Functions,
+  Population,
+  Responses,
+  Scaling,
+  Simulation,
+  Spec,
+  UserModel,
+  Users,
+)
 from metapers.core.tables import RewardTable
+from metapers.core.types import Float
 from metapers.populations import (
   choice_rules,
-  reward_arrays,
   reward_episodes,
   simulated_noise,
   simulated_users,
 )
 from metapers.populations.reward_episodes import Arrays, Layout
 
+TRACKS = ('scores', 'features')
+NORMALIZATIONS = ('z', 'raw')
 SAMPLE_OF_STREAM = 1024  # histories shown to `prepare` where the stream of users has no end
 
 
@@ -80,6 +94,106 @@ def check_labels(layout: Layout) -> None:
       f'num_labels={layout.num_labels} labels of each known user need a finite pool (num_users, '
       f'which is {layout.num_users}) and at least 2 labels; 0 gives num_support + num_query'
     )
+
+
+def restrict(
+  table: RewardTable, reward_models: Sequence[str], responses: Sequence[int]
+) -> RewardTable:
+  """Keeps some of the reward models, and some of the responses of every prompt.
+
+  Args:
+    table: of P prompts, R responses and B reward models.
+    reward_models: names, in the order that weights shall have; none keeps all.
+    responses: numbers in 1..R, as data sets name their columns; none keeps all.
+
+  Raises:
+    ValueError: for an unknown or repeated name or number, or fewer than two responses.
+  """
+  num_responses = table.mask.shape[1]
+  names = list(reward_models) or list(table.reward_models)
+  numbers = list(responses) or list(range(1, num_responses + 1))
+  unknown = sorted(set(names) - set(table.reward_models))
+  if unknown or len(set(names)) < len(names):
+    raise ValueError(
+      f'reward_models must be distinct names among {", ".join(table.reward_models)}; got {names}'
+    )
+  if not set(numbers) <= set(range(1, num_responses + 1)) or len(set(numbers)) < len(numbers):
+    raise ValueError(f'responses must be distinct numbers in 1..{num_responses}; got {numbers}')
+  if len(numbers) < 2:
+    raise ValueError(f'a comparison needs at least two responses; got responses={numbers}')
+  model = [table.reward_models.index(name) for name in names]
+  row = [number - 1 for number in numbers]
+  return table._replace(
+    rewards=table.rewards[:, row][..., model],
+    features=None if table.features is None else table.features[:, row],
+    mask=table.mask[:, row],
+    reward_models=tuple(names),
+    response_model=table.response_model[:, row],
+    mean=table.mean[model],
+    std=table.std[model],
+  )
+
+
+def score_scaling(table: RewardTable, normalization: str) -> Scaling:
+  """Returns what makes z-scores, by the table's train statistics, or leaves scores raw.
+
+  Raises:
+    ValueError: for an unknown normalisation.
+  """
+  if normalization not in NORMALIZATIONS:
+    raise ValueError(f'unknown normalization {normalization!r}; known: {", ".join(NORMALIZATIONS)}')
+  if normalization == 'raw':
+    return population.unscaled(len(table.reward_models))
+  return Scaling(table.mean.astype(np.float32), table.std.astype(np.float32))
+
+
+def feature_scaling(table: RewardTable) -> Scaling:
+  """Returns what makes mean 0 and sd 1 over the real responses of the train prompts.
+
+  Raises:
+    ValueError: for a table without features.
+  """
+  if table.features is None:
+    raise ValueError('this store holds no features; use track=scores or extract features')
+  train = np.flatnonzero(table.prompt_split == 0)
+  real = table.features[train][table.mask[train]].astype(np.float32)
+  return Scaling(real.mean(0), np.maximum(real.std(0), 1e-6))
+
+
+def scaled(values: np.ndarray, mask: np.ndarray, scaling: Scaling) -> Float[np.ndarray, 'P R D']:
+  """Scales what is known of every response; 0 where masked."""
+  return np.where(mask[..., None], (values - scaling.mean) / scaling.scale, 0).astype(np.float32)
+
+
+def place(
+  table: RewardTable, users: dict[str, Users], *, track: str, normalization: str
+) -> tuple[Arrays, Scaling]:
+  """Puts a table and its users on the device, and returns how the learner's features were scaled.
+
+  Raises:
+    ValueError: for an unknown track or normalisation, or a split without prompts.
+  """
+  if track not in TRACKS:
+    raise ValueError(f'unknown track {track!r}; known: {", ".join(TRACKS)}')
+  order = np.random.default_rng(0).permutation(len(table.prompt_split))  # cells hold mixed prompts
+  prompts = {name: order[table.prompt_split[order] == i] for i, name in enumerate(SPLITS)}
+  empty = [name for name, ids in prompts.items() if ids.size == 0]
+  if empty:
+    raise ValueError(f'no prompts in split {empty[0]!r} of the store; assign some in its manifest')
+  scaling = score_scaling(table, normalization)
+  rewards = features = scaled(table.rewards, table.mask, scaling)
+  if track == 'features':
+    scaling = feature_scaling(table)
+    features = scaled(np.asarray(table.features), table.mask, scaling)
+  arrays = Arrays(
+    rewards=jnp.asarray(rewards),
+    features=jnp.asarray(features),
+    mask=jnp.asarray(table.mask),
+    models=jnp.asarray(table.response_model, jnp.int32),
+    prompts=jax.tree.map(jnp.asarray, prompts),
+    users=users,
+  )
+  return arrays, scaling
 
 
 def reward_ensemble(
@@ -145,7 +259,7 @@ def reward_ensemble(
   Reference:
     Zollo et al. 2024, arXiv:2409.20296.
   """
-  table = reward_arrays.restrict(table, reward_models, responses)
+  table = restrict(table, reward_models, responses)
   layout = Layout(
     rules_of(pair_rule),
     num_candidates,
@@ -174,48 +288,84 @@ def reward_ensemble(
     weights=weights,
     seed=seed,
   )
-  arrays, scaling = reward_arrays.place(table, users, track=track, normalization=normalization)
+  arrays, scaling = place(table, users, track=track, normalization=normalization)
   check_layout(layout, arrays)
   accuracies = () if label_accuracy is None else np.atleast_1d(label_accuracy).tolist()
-  num_concentrations = np.atleast_1d(concentration).size
-  arrays, noise = simulated_noise.set_noise(arrays, layout, accuracies, num_concentrations)
-  record = record_of(table, layout) | {
-    'track': track,
-    'normalization': normalization,
-    'concentration': '+'.join(str(alpha) for alpha in np.atleast_1d(concentration)),
-    'excluded_model': excluded_model,
-    'excluded_share': excluded_share if excluded_model else 0.0,
-  }
-  return assemble(arrays, layout, record | noise, scaling)
+  alphas = tuple(map(float, np.atleast_1d(concentration)))
+  arrays, noise = simulated_noise.set_noise(arrays, layout, accuracies, len(alphas))
+  temperatures = np.unique(np.asarray(arrays.users['test'].temperature)).tolist()
+  has_score_features = track == 'scores'
+  return Population(
+    arrays=arrays,
+    **functions(layout)._asdict(),
+    spec=spec_of(arrays, layout, table.reward_models if has_score_features else ()),
+    scaling=scaling,
+    source=table.source,
+    content_hash=table.manifest_hash,
+    record={
+      'reward_models': ', '.join(table.reward_models),
+      'response_models': ', '.join(table.response_models),
+      'pair_rule': joined(layout.pair_rules),
+      'support_prompts': support_prompts,
+      'track': track,
+      'normalization': normalization,
+      'concentration': joined(alphas),
+      'temperature': joined(noise.temperatures),
+      'flip_rate': flip_rate,
+      'label_accuracy': joined(noise.label_accuracies),
+      'excluded_model': excluded_model,
+      'excluded_share': excluded_share if excluded_model else 0.0,
+    },
+    simulation=Simulation(
+      reward_models=tuple(table.reward_models),
+      users=users_of,
+      responses=responses_of,
+      user_models=tuple(
+        UserModel(alpha, temperature, flip_rate) for alpha in alphas for temperature in temperatures
+      ),
+      pair_rules=layout.pair_rules,
+      label_accuracies=noise.label_accuracies,
+      response_models=tuple(table.response_models),
+      has_score_features=has_score_features,
+      normalization=normalization,
+      support_prompts=support_prompts,
+      excluded_model=excluded_model,
+      excluded_share=excluded_share if excluded_model else 0.0,
+    ),
+  )
 
 
-def record_of(table: RewardTable, layout: Layout) -> dict[str, str | float]:
-  """Says where scores come from and how comparisons come about."""
-  return {
-    'source': table.source,
-    'data': table.manifest_hash,
-    'reward_models': ', '.join(table.reward_models),
-    'response_models': ', '.join(table.response_models),
-    'pair_rule': '+'.join(layout.pair_rules),
-    'support_prompts': layout.support_prompts,
-  }
+def joined(values: Sequence[str | float]) -> str:
+  """Writes values for people, with plus signs between them."""
+  return '+'.join(value if isinstance(value, str) else f'{value:.3g}' for value in values)
 
 
-def assemble(
-  arrays: Arrays, layout: Layout, record: dict[str, str | float], scaling: Scaling
-) -> Population:
-  """Ties arrays and the functions of an episode's layout into a `Population`."""
+def users_of(arrays: Arrays, split: str) -> Users:
+  """Returns the users of a split."""
+  return arrays.users[split]
+
+
+def responses_of(arrays: Arrays, split: str) -> Responses:
+  """Returns all responses to the prompts of a split."""
+  prompts = arrays.prompts[split]
+  return Responses(prompts, arrays.features[prompts], arrays.rewards[prompts], arrays.mask[prompts])
+
+
+def spec_of(arrays: Arrays, layout: Layout, feature_names: tuple[str, ...]) -> Spec:
+  """Returns the sizes of a population of simulated users."""
   held_out = {name: arrays.users[name].temperature.size for name in SPLITS[1:]}
-  spec = Spec(
-    num_features=arrays.features.shape[-1],
+  known = layout.of_train()
+  return Spec(
+    features=population.vector(arrays.features.shape[-1]),
     num_candidates=layout.num_candidates,
     num_support=layout.num_support,
     num_query=layout.num_query,
     num_users=layout.num_users,
-    num_context=0,
     num_held_out=held_out | ({SEEN: layout.num_users} if layout.num_users else {}),
+    num_histories=layout.num_users or SAMPLE_OF_STREAM,
+    history_length=known.num_support + known.num_query,
+    feature_names=tuple(feature_names),
   )
-  return Population(arrays, *functions(layout), spec, record, scaling)
 
 
 @functools.cache

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from metapers.core import masked, task
+from metapers.core.population import Users
 from metapers.core.task import Candidates, Choices, Task, Truth
 from metapers.core.types import Array, Bool, Float, Int, PRNGKey
 from metapers.populations import choice_rules
-from metapers.populations.simulated_users import Users
 
 
 class Arrays(NamedTuple):
@@ -116,7 +116,7 @@ def compare(
     is_tie = jnp.sum(mask[shown] & (utilities[shown] == best)) != 1
     real = possible & ~is_tie  # a tie never becomes a label
     candidates = Candidates(arrays.features[prompt, shown], mask[shown] & real)
-    return Comparisons(Choices(candidates, choice, real), rewards[order], mask[order], prompt)
+    return Comparisons(task.choices(candidates, choice, real), rewards[order], mask[order], prompt)
 
   return jax.vmap(one)(prompts, jax.random.split(key, prompts.size))
 
@@ -172,8 +172,8 @@ def episode(
     slates,
     arrays.models[slates],
   )
-  context = jnp.zeros((0,))
-  return Task(support.choices, query.choices, jnp.asarray(known, jnp.int32), context), truth
+  known = jnp.asarray(known, jnp.int32)
+  return Task(support.choices, query.choices, known, task.no_context()), truth
 
 
 class History(NamedTuple):

@@ -1,6 +1,7 @@
-"""Label noise told as the oracle's agreement with the labels."""
+"""Label noise, given as how often the oracle agrees with the labels."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,10 +68,21 @@ def solve_temperature(
   return float(np.exp((low + high) / 2))
 
 
+class Noise(NamedTuple):
+  """How noisy choices are: each temperature there is, and how often labels are right.
+
+  temperatures: of the choice model, one for each pair rule and accuracy.
+  label_accuracies: likewise.
+  """
+
+  temperatures: tuple[float, ...]
+  label_accuracies: tuple[float, ...]
+
+
 def set_noise(
   arrays: Arrays, layout: Layout, accuracies: Sequence[float], num_concentrations: int
-) -> tuple[Arrays, dict[str, str | float]]:
-  """Sets every user's temperature to give a label accuracy, if asked, and records the noise.
+) -> tuple[Arrays, Noise]:
+  """Sets every user's temperature to give a label accuracy, if asked, and measures the noise.
 
   Args:
     arrays: of the population.
@@ -79,7 +91,7 @@ def set_noise(
     num_concentrations: that users count through first, see `simulated_users.digits`.
 
   Returns:
-    The arrays, and {'temperature', 'flip_rate', 'label_accuracy'} as they hold in this population.
+    The arrays, and the noise as it holds in this population.
 
   Raises:
     ValueError: for an accuracy that no temperature gives, or one asked beside other noise.
@@ -92,7 +104,7 @@ def set_noise(
       f'({temperature}, {flip_rate}), not both'
     )
   if not len(accuracies) and not temperature:
-    return arrays, {'temperature': 0.0, 'flip_rate': flip_rate, 'label_accuracy': 1 - flip_rate}
+    return arrays, Noise((0.0,), (1 - flip_rate,))
   shown = [
     shown_utilities(arrays, layout._replace(pair_rules=(rule,))) for rule in layout.pair_rules
   ]
@@ -101,22 +113,14 @@ def set_noise(
     for utilities, mask in shown
   ]
   table = np.array(solved, np.float32)  # [rules, accuracies]
-  reached = [
+  reached = tuple(
     agreement(utilities, mask, temperature=float(at), flip_rate=flip_rate)
     for (utilities, mask), row in zip(shown, table)
     for at in row
-  ]
+  )
   sizes = (num_concentrations, len(layout.pair_rules), table.shape[1])
   users = {}
   for split, group in arrays.users.items():
     _, rule, kind = simulated_users.digits(len(group.weights), sizes)
     users[split] = group._replace(temperature=jnp.asarray(table[rule, kind]))
-  noise = {
-    'temperature': told(table.ravel()), 'flip_rate': flip_rate, 'label_accuracy': told(reached)
-  }  # fmt: skip
-  return arrays._replace(users=users), noise
-
-
-def told(values: Sequence[float] | np.ndarray) -> str | float:
-  """Writes one number as it is, several joined by plus signs."""
-  return float(values[0]) if len(values) == 1 else '+'.join(f'{value:.3g}' for value in values)
+  return arrays._replace(users=users), Noise(tuple(map(float, table.ravel())), reached)

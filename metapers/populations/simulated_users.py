@@ -6,25 +6,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core.types import Array, Float, Int
+from metapers.core.population import Users
+from metapers.core.types import Float, Int
 from metapers.populations import dirichlet
 
 # Rows of the bank that stands for an endless stream: drawn once by NumPy in log space, since
 # jax.random.dirichlet takes thirty times as long on a CPU.
 STREAM_SIZE = 2**17
-
-
-class Users(NamedTuple):
-  """U users, or one.
-
-  weights: [U, B], each summing to 1. temperature, flip_rate: [U] of choices. rule: [U], which of
-  the layout's pair rules shows them what they compare.
-  """
-
-  weights: Float[Array, '*U B']
-  temperature: Float[Array, '*U']
-  flip_rate: Float[Array, '*U']
-  rule: Int[Array, '*U']
 
 
 class Exclusion(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 
 from metapers.core import batches, choice_model, task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.task import Candidates, Choices
+from metapers.core.task import Candidates
 from metapers.core.types import (
   Any,
   Array,
@@ -24,7 +24,7 @@ from metapers.core.types import (
   PyTree,
   UserState,
 )
-from metapers.evaluation import adaptation
+from metapers.evaluation import acquisition
 from metapers.learners import LEARNERS, make
 
 PEOPLE_PER_CALL = 4096  # bounds the memory that a million people take on the device
@@ -70,7 +70,7 @@ def questions(learner: MetaLearner) -> Questions:
 
   def adapt(params, support):
     candidates = Candidates(support.features.astype(jnp.float32), support.shown)
-    choices = Choices(candidates, support.choice, support.shown.any(-1))
+    choices = task.choices(candidates, support.choice, support.shown.any(-1))
     return learner.adapt(params, choices, jnp.zeros(0), jax.random.key(0))
 
   def score(params, asked):
@@ -91,7 +91,7 @@ def questions(learner: MetaLearner) -> Questions:
     return jnp.std(jnp.exp(sampled(params, asked)), 0)
 
   def information(params, asked):
-    return mutual_information(sampled(params, asked))
+    return acquisition.mutual_information(sampled(params, asked))
 
   return Questions(adapt, score, probability, spread, information)
 
@@ -101,24 +101,13 @@ def shown(features: Float[Array, 'N K D']) -> Candidates:
   return Candidates(features, jnp.ones(features.shape[:2], bool))
 
 
-def mutual_information(log_p: Float[Array, 'S N K']) -> Float[Array, 'N']:
-  """Returns H(mean_s p_s) - mean_s H(p_s): what a choice is expected to tell, in nats.
-
-  Reference:
-    Houlsby et al. 2011, arXiv:1112.5745 (BALD).
-  """
-  log_mean = jax.nn.logsumexp(log_p, 0) - jnp.log(log_p.shape[0])
-  within = -jnp.sum(jnp.exp(log_p) * log_p, -1).mean(0)
-  return jnp.maximum(-jnp.sum(jnp.exp(log_mean) * log_mean, -1) - within, 0.0)
-
-
 def num_draws(learner: MetaLearner, num_features: int) -> int:
   """Returns S, the draws from a learner's posterior; 1 where it has none. Computes nothing."""
 
   def draw(key: PRNGKey) -> Array:
     params = learner.init(key)
     pair = shown(jnp.zeros((1, 2, num_features)))
-    support = Choices(pair, jnp.zeros(1, jnp.int32), jnp.ones(1, bool))
+    support = task.choices(pair, jnp.zeros(1, jnp.int32), jnp.ones(1, bool))
     return learner.sample(params, learner.adapt(params, support, jnp.zeros(0), key), pair)
 
   return jax.eval_shape(draw, jax.random.key(0)).shape[0]
@@ -247,4 +236,4 @@ def _rows(people: PyTree, index: np.ndarray) -> PyTree:
 @functools.partial(jax.jit, static_argnums=0)
 def _block(function, params, people):
   count = jax.tree.leaves(people)[0].shape[0]
-  return adaptation.map_chunks(lambda i: function(params, task.take(people, i)), count, CHUNK_SIZE)
+  return batches.map_chunks(lambda i: function(params, task.take(people, i)), count, CHUNK_SIZE)

@@ -70,7 +70,11 @@ def spoil(choices: Choices) -> Choices:
   mask = choices.candidates.mask & choices.mask[:, None]
   features = jnp.where(mask[..., None], choices.candidates.features, jnp.nan)
   choice = jnp.where(choices.mask, choices.choice, 10**6)
-  return Choices(choices.candidates._replace(features=features), choice, choices.mask)
+  return choices._replace(
+    candidates=choices.candidates._replace(features=features),
+    choice=choice,
+    weight=jnp.where(choices.mask, choices.weight, jnp.nan),
+  )
 
 
 def masked_nan_reaches_nothing(it: Subject) -> None:

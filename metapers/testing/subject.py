@@ -58,8 +58,8 @@ def predictions(learner: MetaLearner, params: Params, seen: Task) -> Float[Array
 
 
 def train_briefly(learner: MetaLearner, params: Params, excused: Exceptions) -> Params:
-  """Trains on `toy.two_tastes` for a few seconds, with supports of 0 to 8 comparisons."""
-  population = toy.two_tastes(**SHAPE)
+  """Trains on `toy.two_types` for a few seconds, with supports of 0 to 8 comparisons."""
+  population = toy.two_types(**SHAPE)
   optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(excused.learning_rate))
 
   def task_loss(params, key):
@@ -83,8 +83,8 @@ def train_briefly(learner: MetaLearner, params: Params, excused: Exceptions) -> 
 
 
 def held_out_tasks(num_candidates: int) -> Task:
-  """Returns the fixed tasks [T, ...] of 64 unseen users of `toy.two_tastes`."""
-  population = toy.two_tastes(**SHAPE, num_candidates=num_candidates)
+  """Returns the fixed tasks [T, ...] of 64 unseen users of `toy.two_types`."""
+  population = toy.two_types(**SHAPE, num_candidates=num_candidates)
   draw = jax.jit(jax.vmap(lambda user: population.episode_of((), user, 'test')[0]))
   return draw(jnp.arange(64))
 

@@ -50,20 +50,20 @@ def test_three_candidates_have_no_opposite_choice():
 
 
 def test_a_learner_of_votes_turns_around_entirely_and_not_at_all_without_shots():
-  tasks, truth, judge = judged()
+  tasks, truth, evaluated = judged()
   before, after = (
     adaptation.evaluate(votes(), (), one, truth, shots=(0, 2, 8), key=jax.random.key(0))
     for one in (tasks, flips.flipped(tasks))
   )
-  rate = flips.flip_rate(judge, before, after)
+  rate = flips.flip_rate(evaluated, before, after)
   np.testing.assert_allclose(rate[:, 0], 0, atol=1e-6)
   np.testing.assert_allclose(rate[:, 1:], 1, rtol=1e-5)
 
 
 def test_the_rate_is_the_mean_over_users_of_their_share_of_changes():
-  tasks, truth, judge = judged()
+  tasks, truth, evaluated = judged()
   before, after = (evaluation_sets.noisy(tasks, truth, 0.6, seed) for seed in (1, 2))
-  rate = flips.flip_rate(judge, before, after)
+  rate = flips.flip_rate(evaluated, before, after)
   assert rate.shape == (101, 2)
   mask = np.asarray(tasks.query.mask)
   changed = np.asarray(before.log_probs.argmax(-1) != after.log_probs.argmax(-1)) & mask
@@ -74,23 +74,23 @@ def test_the_rate_is_the_mean_over_users_of_their_share_of_changes():
 
 
 def test_a_tie_that_becomes_a_preference_is_half_a_change():
-  tasks, truth, judge = judged()
+  tasks, truth, evaluated = judged()
   tied = jax.tree.map(jnp.zeros_like, evaluation_sets.noisy(tasks, truth, 0.6))
   sure = Predictions(tied.log_probs.at[..., 0].add(1), tied.slate_scores)
-  np.testing.assert_allclose(flips.flip_rate(judge, tied, sure)[0], 0.5, rtol=1e-5)
-  np.testing.assert_allclose(flips.flip_rate(judge, tied, tied)[0], 0, atol=1e-7)
+  np.testing.assert_allclose(flips.flip_rate(evaluated, tied, sure)[0], 0.5, rtol=1e-5)
+  np.testing.assert_allclose(flips.flip_rate(evaluated, tied, tied)[0], 0, atol=1e-7)
 
 
 def test_predictions_that_are_no_numbers_are_no_changes():
-  tasks, truth, judge = judged(num_users=5)
+  tasks, truth, evaluated = judged(num_users=5)
   made = evaluation_sets.noisy(tasks, truth, 0.5)
   diverged = made._replace(log_probs=jnp.full_like(made.log_probs, jnp.nan))
   with pytest.raises(ValueError, match='flip_rate not finite'):
-    flips.flip_rate(judge, made, diverged)
+    flips.flip_rate(evaluated, made, diverged)
 
 
 def test_predictions_of_other_shots_are_refused():
-  tasks, truth, judge = judged(num_users=5)
+  tasks, truth, evaluated = judged(num_users=5)
   two, three = (evaluation_sets.noisy(tasks, truth, 0.5, num_rows=rows) for rows in (2, 3))
   with pytest.raises(ValueError, match='same queries and shots'):
-    flips.flip_rate(judge, two, three)
+    flips.flip_rate(evaluated, two, three)

@@ -57,34 +57,34 @@ def judged():
 
 
 def test_a_group_is_judged_as_if_its_users_were_alone(judged):
-  tasks, truth, judge, divided = judged
+  tasks, truth, evaluated, divided = judged
   predictions = evaluation_sets.noisy(tasks, truth, 0.5)
-  got = groups.estimate(judge, predictions, divided, row=1)
+  got = groups.estimate(evaluated, predictions, divided, row=1)
   mask = np.asarray(tasks.query.mask)
   right = np.asarray(predictions.log_probs[1].argmax(-1) == tasks.query.choice)
-  prompts = np.searchsorted(judge.draws.ids, np.asarray(truth.query_prompts))
+  prompts = np.searchsorted(evaluated.draws.ids, np.asarray(truth.query_prompts))
   for resample in (0, 1, 17):
-    weight = mask * judge.draws.prompts[resample][prompts]
+    weight = mask * evaluated.draws.prompts[resample][prompts]
     for group in range(3):
-      counts = judge.draws.users[resample] * (divided.index == group) * (weight.sum(-1) > 0)
+      counts = evaluated.draws.users[resample] * (divided.index == group) * (weight.sum(-1) > 0)
       own = (weight * right).sum(-1) / np.maximum(weight.sum(-1), 1e-9)
       expected = (counts * own).sum() / counts.sum()
       np.testing.assert_allclose(got['accuracy'][resample, group], expected, rtol=1e-4)
 
 
 def test_groups_weighted_by_their_users_give_the_whole(judged):
-  tasks, truth, judge, divided = judged
+  tasks, truth, evaluated, divided = judged
   predictions = evaluation_sets.noisy(tasks, truth, 0.5)
-  whole = estimates.estimate(judge, predictions)
-  sizes = groups.sizes(divided, judge)
-  assert sizes.sum() == judge.num_users
+  whole = estimates.estimate(evaluated, predictions)
+  sizes = groups.sizes(divided, evaluated)
+  assert sizes.sum() == evaluated.num_users
   for row, metric in ((0, 'nll'), (-1, 'nll'), (-1, 'accuracy')):
-    parts = groups.estimate(judge, predictions, divided, row=row)[metric][0]
+    parts = groups.estimate(evaluated, predictions, divided, row=row)[metric][0]
     np.testing.assert_allclose(parts @ sizes / sizes.sum(), whole[metric][0, row], rtol=1e-5)
 
 
 def test_a_learner_that_is_only_good_on_near_users_is_found_out(judged):
-  tasks, truth, judge, _ = judged
+  tasks, truth, evaluated, _ = judged
   distance = np.arange(len(tasks.user)) / 100
   true = np.asarray(truth.weights)
   pooled = np.full_like(true, 1 / 3)
@@ -92,7 +92,7 @@ def test_a_learner_that_is_only_good_on_near_users_is_found_out(judged):
   by_distance = groups.by_size('distance', distance, num_groups=2)
   learner, baseline = (
     groups.estimate(
-      judge,
+      evaluated,
       evaluation_sets.predictions(tasks, truth, jnp.asarray(weights)[None]),
       by_distance,
     )
@@ -106,18 +106,18 @@ def test_a_learner_that_is_only_good_on_near_users_is_found_out(judged):
 
 def test_a_resample_without_anyone_of_a_group_is_passed_over():
   tasks, truth = evaluation_sets.users(num_users=6)
-  judge = evaluation_sets.judge(tasks, truth)
+  evaluated = evaluation_sets.judge(tasks, truth)
   one = groups.by_size('rank', np.array([1.0, 1, 1, 1, 1, 2]), num_groups=6)
-  got = groups.estimate(judge, evaluation_sets.noisy(tasks, truth, 0.5), one)['accuracy']
+  got = groups.estimate(evaluated, evaluation_sets.noisy(tasks, truth, 0.5), one)['accuracy']
   assert np.isnan(got[1:, 1]).any() and np.isfinite(got[:, 0]).mean() > 0.9
   assert np.isfinite(bootstrap.interval(got)).all()
 
 
 def test_groups_of_other_users_are_refused(judged):
-  tasks, truth, judge, _ = judged
+  tasks, truth, evaluated, _ = judged
   other = groups.by_size('size', np.arange(7.0))
   with pytest.raises(ValueError, match='groups 7 users, the judge has 60'):
-    groups.estimate(judge, evaluation_sets.noisy(tasks, truth, 0.5), other)
+    groups.estimate(evaluated, evaluation_sets.noisy(tasks, truth, 0.5), other)
 
 
 def test_means_and_medians_over_resampled_users_equal_those_of_the_drawn_list():

@@ -58,20 +58,20 @@ def mean_picked(truth, scores, outcome, slates):
 
 @pytest.mark.parametrize('share', [1.0, 0.3])
 def test_what_is_picked_equals_a_loop_on_all_slates_and_on_some(judged, share):
-  _, truth, judge = judged
+  _, truth, evaluated = judged
   rng = np.random.default_rng(0)
   slates = rng.random(truth.slate_prompts.shape) < share
   scores = rng.normal(size=truth.slate_rewards.shape[:3]).astype(np.float32)
   found = tax.outcomes(truth, NAMES)
   chosen = None if share == 1 else slates
-  got = tax.estimate(judge, picking(truth, scores), found, slates=chosen)
+  got = tax.estimate(evaluated, picking(truth, scores), found, slates=chosen)
   for name, outcome in found.items():
     expected = mean_picked(truth, scores, outcome, slates)
     np.testing.assert_allclose(got[f'pick_{name}'][0, 0], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_picking_the_most_dangerous_where_it_matters_is_found_on_those_prompts_alone(judged):
-  _, truth, judge = judged
+  _, truth, evaluated = judged
   safety = np.asarray(truth.slate_rewards[..., 1])
   subset = np.array(['chat', 'harmless'])[np.arange(30) % 2]
   parts = tax.subsets(truth, subset)
@@ -81,7 +81,9 @@ def test_picking_the_most_dangerous_where_it_matters_is_found_on_those_prompts_a
   found = tax.outcomes(truth, NAMES)
   differences = {}
   for name, slates in parts.items():
-    learner, pooled = (tax.estimate(judge, made, found, slates=slates) for made in (careless, safe))
+    learner, pooled = (
+      tax.estimate(evaluated, made, found, slates=slates) for made in (careless, safe)
+    )
     differences[name] = estimates.differences(learner, pooled, 'pooled')
   tax_of = {
     name: bootstrap.interval(found[f'pick_{tax.SAFETY}_minus_pooled'])[:, 0]
@@ -98,32 +100,32 @@ def test_subsets_that_are_small_or_without_a_name_are_left_out(judged):
 
 
 def test_scores_and_outcomes_of_masked_responses_change_nothing(judged):
-  _, truth, judge = judged
+  _, truth, evaluated = judged
   scores = np.asarray(truth.slate_rewards[..., 0])
   found = tax.outcomes(truth, NAMES)
-  expected = tax.estimate(judge, picking(truth, scores), found)
+  expected = tax.estimate(evaluated, picking(truth, scores), found)
   real = np.asarray(truth.slate.mask)
   spoiled = {name: np.where(real, value, np.nan) for name, value in found.items()}
-  got = tax.estimate(judge, picking(truth, np.where(real, scores, np.nan)), spoiled)
+  got = tax.estimate(evaluated, picking(truth, np.where(real, scores, np.nan)), spoiled)
   for name, value in expected.items():
     np.testing.assert_array_equal(got[name], value)
 
 
 def test_scores_that_are_no_numbers_pick_nothing(judged):
-  tasks, truth, judge = judged
+  tasks, truth, evaluated = judged
   broken = picking(truth, np.full(truth.slate.mask.shape, np.nan))
   with pytest.raises(ValueError, match='not finite'):
-    tax.estimate(judge, broken, tax.outcomes(truth, NAMES))
+    tax.estimate(evaluated, broken, tax.outcomes(truth, NAMES))
   with pytest.raises(ValueError, match='regret not finite'):
     right = evaluation_sets.noisy(tasks, truth, 0.5)
-    estimates.estimate(judge, right._replace(slate_scores=right.slate_scores * jnp.nan))
+    estimates.estimate(evaluated, right._replace(slate_scores=right.slate_scores * jnp.nan))
 
 
 def test_picks_without_slates_are_refused(judged):
-  tasks, truth, judge = judged
-  people = estimates.judge(tasks, num_resamples=10)
+  tasks, truth, evaluated = judged
+  people = estimates.evaluation_set(tasks, num_resamples=10)
   made, found = picking(truth, truth.slate_rewards[..., 0]), tax.outcomes(truth, NAMES)
   with pytest.raises(ValueError, match='num_slates >= 1'):
     tax.estimate(people, made, found)
   with pytest.raises(ValueError, match='no slate of these users'):
-    tax.estimate(judge, made, found, slates=np.zeros(truth.slate_prompts.shape, bool))
+    tax.estimate(evaluated, made, found, slates=np.zeros(truth.slate_prompts.shape, bool))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from metapers.bench import frozen, frozen_arrays
-from metapers.core.task import Candidates, Choices, Task, Truth
+from metapers.core import task
+from metapers.core.task import Candidates, Task, Truth
 
 ABOUT = {
   'protocol': 'calm', 'source': 'drawn', 'licence': 'none', 'config': {}, 'conditions': []
@@ -27,7 +28,7 @@ def episodes(seed=0):
     shown = np.broadcast_to(mask[..., None], (T, N, K))
     features[~shown] = np.nan
     choice = rng.integers(0, K, (T, N)).astype(np.int32)
-    return Choices(Candidates(features, shown), choice, mask)
+    return task.choices(Candidates(features, shown), choice, mask)
 
   support, query = choices(), choices()
   rewards = rng.normal(size=(2, T, N, K, B)).astype(np.float32)

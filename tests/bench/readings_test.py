@@ -12,8 +12,9 @@ from experiments.price_readings import Texts
 from experiments.readings import Extras
 from experiments.settings import Setting
 from metapers.analysis import costs, tax
+from metapers.core import task
 from metapers.core.tables import RewardTable
-from metapers.core.task import Candidates, Choices, Task, Truth
+from metapers.core.task import Candidates, Task, Truth
 from metapers.evaluation import estimates
 from metapers.evaluation.predictions import Predictions
 from metapers.learners import pooled
@@ -45,7 +46,7 @@ def users(population, num_queries=8, num_slates=4):
   rewards = arrays.rewards[prompts[..., None], order]
   shown, real = np.ones(rewards.shape[:3], bool), np.ones(prompts.shape, bool)
   choice = np.einsum('tnkb,tb->tnk', rewards, weights).argmax(-1)
-  query = Choices(Candidates(rewards, shown), choice, real)
+  query = task.choices(Candidates(rewards, shown), choice, real)
   slates = rng.choice(np.arange(60, 90), (T, num_slates))
   offered = Candidates(arrays.rewards[slates], arrays.mask[slates])
   seen = rewards, shown, prompts
@@ -70,7 +71,7 @@ def setting():
     'sizes': (T,),
     'tasks': tasks,
     'truth': truth,
-    'judge': estimates.judge(tasks, truth, num_resamples=60),
+    'judge': estimates.evaluation_set(tasks, truth, num_resamples=60),
   }
   rest = {name: None for name in Setting._fields if name not in values}
   return Setting(**values, **rest)
@@ -174,8 +175,8 @@ def test_every_part_has_its_table(reading):
 
 
 def test_real_people_are_read_without_their_weights(setting, predictions):
-  judge = estimates.judge(setting.tasks, num_resamples=20)
-  people = setting._replace(truth=None, judge=judge)
+  evaluated = estimates.evaluation_set(setting.tasks, num_resamples=20)
+  people = setting._replace(truth=None, evaluated=evaluated)
   empty = np.zeros((2, T, 0, 0), np.float32)
   made = {
     name: {seed: one._replace(slate_scores=empty) for seed, one in by_seed.items()}

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from metapers.core import choice_model, masked
-from metapers.core.task import Candidates, Choices
+from metapers.core import choice_model, masked, task
+from metapers.core.task import Candidates
 
 SCORES = hnp.arrays(np.float32, (3, 4), elements=st.floats(-50, 50, width=32))
 MASKS = hnp.arrays(bool, (3, 4))
@@ -15,7 +15,7 @@ MASKS = hnp.arrays(bool, (3, 4))
 
 def choices(choice, mask):
   real = jnp.asarray(mask).any(-1)
-  return Choices(Candidates(jnp.zeros((*np.shape(mask), 1)), jnp.asarray(mask)), choice, real)
+  return task.choices(Candidates(jnp.zeros((*np.shape(mask), 1)), jnp.asarray(mask)), choice, real)
 
 
 def test_two_candidates_are_bradley_terry():

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from metapers.core import task
-from metapers.core.task import Candidates, Choices
+from metapers.core.task import Candidates
 
 
 def made(num_comparisons=5, num_candidates=3, num_features=2):
   shape = (num_comparisons, num_candidates)
   features = jnp.arange(num_comparisons * num_candidates * num_features, dtype=float)
-  return Choices(
+  return task.choices(
     Candidates(features.reshape(*shape, num_features), jnp.ones(shape, bool)),
     jnp.arange(num_comparisons) % num_candidates,
     jnp.ones(num_comparisons, bool),

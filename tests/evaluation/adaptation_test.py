@@ -5,7 +5,7 @@ import pytest
 
 from metapers.core import meta_learner, population, task
 from metapers.core.population import Population, Spec
-from metapers.core.task import Candidates, Choices, Task, Truth
+from metapers.core.task import Candidates, Task, Truth
 from metapers.evaluation import adaptation
 
 NUM_SUPPORT, NUM_QUERY, NUM_SLATES, NUM_FEATURES = 6, 4, 3, 5
@@ -41,7 +41,7 @@ def draw_users(num_users):
     features = rng.normal(size=(num_users, size, 2, NUM_FEATURES)).astype(np.float32)
     shown = np.ones((num_users, size, 2), bool)
     mask = rng.random((num_users, size)) < 0.8
-    return Choices(Candidates(features, shown), np.argmax(features[..., 0], -1), mask)
+    return task.choices(Candidates(features, shown), np.argmax(features[..., 0], -1), mask)
 
   def rewards(of):
     prompts = rng.integers(0, 50, of.choice.shape)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metapers.core import choice_model, masked, meta_learner, task
-from metapers.core.task import Candidates, Choices, Task, Truth
+from metapers.core.task import Candidates, Task, Truth
 from metapers.evaluation import acquisition, adaptation, asking
 
 T, POOL, QUERY, SLATES, Q = 40, 12, 30, 3, 6
@@ -48,7 +48,7 @@ def users():
   def choices(size):
     features = rng.normal(size=(T, size, 2, 2)).astype(np.float32)
     choice = np.einsum('tnkd,td->tnk', features, taste).argmax(-1)
-    return Choices(
+    return task.choices(
       Candidates(features, np.ones((T, size, 2), bool)), choice, np.ones((T, size), bool)
     )
 

@@ -60,7 +60,7 @@ def test_best_against_worst_on_scores_is_taste():
   assert leaks.check(population(**options), num_users=1000) == []
 
 
-@pytest.mark.parametrize('make', [toy.two_tastes, np_btl.np_btl])
+@pytest.mark.parametrize('make', [toy.two_types, np_btl.np_btl])
 def test_populations_without_weights_have_none(make):
   assert leaks.check(make(), num_users=NUM_USERS) == []
 

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metapers.core.task import Candidates, Choices, Task, Truth
+from metapers.core import task
+from metapers.core.task import Candidates, Task, Truth
 from metapers.evaluation import metrics
 from metapers.evaluation.predictions import Predictions
 
@@ -22,7 +23,7 @@ def draw(seed=0):
   shown = np.ones((T, N, K), bool)
   shown[0, :, 2] = False
   choice = rng.integers(0, 2, (T, N))
-  query = Choices(Candidates(rewards[..., :K, :], shown), choice, mask)
+  query = task.choices(Candidates(rewards[..., :K, :], shown), choice, mask)
   slate_mask = rng.random((T, M, R)) < 0.8
   models = np.tile(np.arange(R), (T, M, 1))
   prompts, slate_prompts = rng.integers(0, 9, (T, N)), rng.integers(0, 9, (T, M))

@@ -91,15 +91,15 @@ def test_changed_tastes_are_the_next_users():
 
 def test_the_oracle_has_no_regret_and_numbers_are_of_the_turns_listed():
   _, _, streamed, judged = stream(change_at=3)
-  judge = estimates.judge(streamed, judged, num_resamples=10)
+  evaluated = estimates.evaluation_set(streamed, judged, num_resamples=10)
   perfect = ceiling.oracle(streamed, judged, num_rows=1)
-  found = streams.estimate(judge, perfect, (2, 6))
+  found = streams.estimate(evaluated, perfect, (2, 6))
   assert found['turn_accuracy'].shape == (11, 2)
   np.testing.assert_allclose(found['turn_accuracy'], 1)
   np.testing.assert_allclose(found['cumulative_regret'], 0, atol=1e-5)
 
   made = predict(streamed, judged)
-  found = streams.estimate(judge, made, (2, 6))
+  found = streams.estimate(evaluated, made, (2, 6))
   hits = np.asarray(choice_model.correct(made.log_probs[0], streamed.query))
   np.testing.assert_allclose(found['turn_accuracy'][0], [hits[:, :2].mean(), hits[:, 2:].mean()])
   slates = np.einsum('tmrb,tb->tmr', judged.slate_rewards, judged.weights)
@@ -112,20 +112,20 @@ def test_the_oracle_has_no_regret_and_numbers_are_of_the_turns_listed():
 
 def test_a_learner_that_diverged_is_not_judged():
   _, _, streamed, judged = stream()
-  judge = estimates.judge(streamed, judged, num_resamples=10)
+  evaluated = estimates.evaluation_set(streamed, judged, num_resamples=10)
   made = predict(streamed, judged)
   for broken in (made._replace(log_probs=made.log_probs * jnp.nan),
                  made._replace(slate_scores=made.slate_scores * jnp.nan)):  # fmt: skip
     with pytest.raises(ValueError, match='not finite'):
-      streams.estimate(judge, broken, (2, 6))
+      streams.estimate(evaluated, broken, (2, 6))
 
 
 @pytest.mark.parametrize('turns', [(0, 2), (2, 2), (4, 2), (2, TURNS + 1)])
 def test_turns_rise_from_one(turns):
   _, _, streamed, judged = stream()
-  judge = estimates.judge(streamed, judged, num_resamples=10)
+  evaluated = estimates.evaluation_set(streamed, judged, num_resamples=10)
   with pytest.raises(ValueError, match='must rise from 1 to 6'):
-    streams.estimate(judge, predict(streamed, judged), turns)
+    streams.estimate(evaluated, predict(streamed, judged), turns)
 
 
 @pytest.mark.parametrize(('slates', 'change_at'), [(4, 0), (TURNS, TURNS), (TURNS, -1)])

@@ -53,7 +53,7 @@ def made_up_users():
     labels={'protocol': 'asking', 'split': 'test'},
     shots=tuple(range(MOST + 1)),
     populations=(population,),
-    judge=types.SimpleNamespace(num_users=5),
+    evaluated=types.SimpleNamespace(num_users=5),
     stream=None,
   )
 

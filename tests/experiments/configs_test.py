@@ -77,8 +77,8 @@ def test_unknown_arguments_list_the_known(argument, message):
 def test_unknown_options_list_the_known():
   with pytest.raises(ValueError, match="learner 'maml' takes no depth; it takes hidden"):
     build.learner_config('maml', depth=3)
-  with pytest.raises(ValueError, match="population 'two_tastes' takes no seed"):
-    build.population_config('two_tastes', seed=3)
+  with pytest.raises(ValueError, match="population 'two_types' takes no seed"):
+    build.population_config('two_types', seed=3)
   with pytest.raises(ValueError, match="unknown population 'planets'; known: reward_ensemble"):
     build.population_config('planets')
 

@@ -39,6 +39,6 @@ def test_the_shipped_model_is_that_of_its_config():
 
 
 def test_known_users_are_counted_for_who_needs_them():
-  population = toy.two_tastes(num_features=5, num_users=7)
+  population = toy.two_types(num_features=5, num_users=7)
   assert export.sizes('low_rank', population) == {'num_features': 5, 'num_users': 7}
   assert export.sizes('cnp', population) == {'num_features': 5}

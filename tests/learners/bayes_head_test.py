@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metapers.core import task
-from metapers.core.task import Candidates, Choices
+from metapers.core.task import Candidates
 from metapers.learners import bayes_head
 
 WIDTH = 2
@@ -17,7 +17,7 @@ def support(num_comparisons=6, num_candidates=2, seed=0):
   factors = 2 * jax.random.normal(key_factor, (*shape, WIDTH))
   choice = jax.random.randint(key_choice, (num_comparisons,), 0, num_candidates)
   candidates = Candidates(factors, jnp.ones(shape, bool))
-  return offset, factors, Choices(candidates, choice, jnp.ones(num_comparisons, bool))
+  return offset, factors, task.choices(candidates, choice, jnp.ones(num_comparisons, bool))
 
 
 def posterior_of(offset, factors, seen, num_samples=4):

@@ -12,7 +12,7 @@ LINEAR = {'num_features': 3, 'hidden': ()}
 
 
 def seen(user=0):
-  population = toy.two_tastes(num_features=3, num_support=5, num_query=6)
+  population = toy.two_types(num_features=3, num_support=5, num_query=6)
   return population.episode_of((), jnp.asarray(user), 'train')[0]
 
 

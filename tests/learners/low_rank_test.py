@@ -6,7 +6,7 @@ from scipy import optimize
 
 from metapers import learners
 from metapers.core import task
-from metapers.core.task import Candidates, Choices
+from metapers.core.task import Candidates
 
 RANK = 3
 
@@ -26,7 +26,7 @@ def made(prior_strength=0.5):
 def support(num_comparisons=12):
   features = jax.random.normal(jax.random.key(1), (num_comparisons, 2, 4))
   mask = jnp.ones((num_comparisons, 2), bool)
-  return Choices(Candidates(features, mask), jnp.zeros(num_comparisons, jnp.int32), mask[:, 0])
+  return task.choices(Candidates(features, mask), jnp.zeros(num_comparisons, jnp.int32), mask[:, 0])
 
 
 def test_refit_solves_the_convex_problem():

@@ -4,7 +4,7 @@ import numpy as np
 
 from metapers import learners
 from metapers.core import choice_model, task
-from metapers.core.task import Candidates, Choices
+from metapers.core.task import Candidates
 from metapers.learners import neural_process
 from metapers.populations import toy
 
@@ -12,14 +12,14 @@ from metapers.populations import toy
 def test_a_token_is_chosen_minus_mean_of_the_others():
   embedding = jnp.array([[[1.0], [2.0], [6.0]], [[5.0], [7.0], [9.0]]])
   mask = jnp.array([[True, True, True], [True, True, False]])
-  seen = Choices(Candidates(embedding, mask), jnp.array([2, 0]), jnp.array([True, True]))
+  seen = task.choices(Candidates(embedding, mask), jnp.array([2, 0]), jnp.array([True, True]))
   np.testing.assert_allclose(neural_process.tokens(embedding, seen), [[4.5], [-2.0]])
 
 
 def test_latent_loss_is_the_marginal_likelihood_of_the_whole_query():
   learner = learners.make('latent_np', num_features=3, hidden=8, width=4, num_samples=5)
   params = learner.init(jax.random.key(0))
-  seen, _ = toy.two_tastes(num_features=3).episode_of((), jnp.asarray(0), 'train')
+  seen, _ = toy.two_types(num_features=3).episode_of((), jnp.asarray(0), 'train')
   key = jax.random.key(1)
   loss, _ = learner.loss(params, seen, key)
   samples = learner.adapt(params, seen.support, seen.context, key)
@@ -36,7 +36,7 @@ def test_latent_loss_is_the_marginal_likelihood_of_the_whole_query():
 def test_latent_state_is_samples_whose_probabilities_are_averaged():
   learner = learners.make('latent_np', num_features=3, hidden=8, width=4, num_samples=5)
   params = learner.init(jax.random.key(0))
-  seen, _ = toy.two_tastes(num_features=3).episode_of((), jnp.asarray(0), 'train')
+  seen, _ = toy.two_types(num_features=3).episode_of((), jnp.asarray(0), 'train')
   state = learner.adapt(params, seen.support, seen.context, jax.random.key(1))
   assert state.shape == (5, 4)
   alone = [jnp.exp(learner.predict(params, z[None], seen.query.candidates)) for z in state]
@@ -47,7 +47,7 @@ def test_latent_state_is_samples_whose_probabilities_are_averaged():
 def test_more_of_the_same_evidence_is_not_the_same():
   learner = learners.make('cnp', num_features=3, hidden=8, width=4)
   params = learner.init(jax.random.key(0))
-  seen, _ = toy.two_tastes(num_features=3).episode_of((), jnp.asarray(0), 'train')
+  seen, _ = toy.two_types(num_features=3).episode_of((), jnp.asarray(0), 'train')
   once = task.with_shots(seen.support, 1)
   twice = task.concat(once, once)
   states = [learner.adapt(params, s, seen.context, jax.random.key(1)) for s in (once, twice)]

@@ -8,7 +8,7 @@ from metapers.populations import toy
 
 
 def seen():
-  return toy.two_tastes(num_features=3).episode_of((), jnp.asarray(1), 'train')[0]
+  return toy.two_types(num_features=3).episode_of((), jnp.asarray(1), 'train')[0]
 
 
 def test_pooled_ignores_the_support():
@@ -37,7 +37,7 @@ def test_per_user_is_trained_as_pooled():
 
 
 def test_per_user_keeps_its_head_over_many_comparisons_that_contradict_each_other():
-  given = toy.two_tastes(num_features=3, num_support=256).episode_of((), jnp.asarray(1), 'train')[0]
+  given = toy.two_types(num_features=3, num_support=256).episode_of((), jnp.asarray(1), 'train')[0]
   support, learner = given.support, learners.make('per_user', num_features=3)
   wide = support.candidates._replace(features=10 * support.candidates.features)
   support = support._replace(candidates=wide, choice=jnp.arange(256) % 2)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from metapers import learners
 from metapers.core import choice_model, task
-from metapers.core.task import Candidates, Choices, Task
+from metapers.core.task import Candidates, Task
 from metapers.evaluation import adaptation
 from metapers.populations import np_btl
 from metapers.training import loop, meta_training
@@ -46,7 +46,7 @@ def one_task(support_y, chosen, query_y):
   def choices(y, choice):
     features = (jnp.asarray(y, jnp.float32)[None, ..., None] - 0.5) * 4
     shown = Candidates(features, jnp.ones(features.shape[:-1], bool))
-    return Choices(shown, jnp.asarray(choice)[None], shown.mask[..., 0])
+    return task.choices(shown, jnp.asarray(choice)[None], shown.mask[..., 0])
 
   support, query = choices(support_y, chosen), choices(query_y, np.zeros(len(query_y), int))
   return Task(support, query, jnp.zeros(1, int), jnp.zeros((1, 0)))
@@ -179,7 +179,7 @@ def test_exact_skips_masked_comparisons_whatever_stands_there(masked, k):
   support = tasks.support
   features = jnp.where(mask[None, :, None, None], support.candidates.features, jnp.nan)
   shown = Candidates(features, support.candidates.mask & mask[None, :, None])
-  spoiled = tasks._replace(support=Choices(shown, support.choice, support.mask & mask[None]))
+  spoiled = tasks._replace(support=task.choices(shown, support.choice, support.mask & mask[None]))
   first = np.isin(np.arange(10), np.flatnonzero(mask)[:k])
   expected = np_btl.exact(
     tasks._replace(support=support._replace(mask=support.mask & first[None])), [10]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from metapers import learners
-from metapers.core import population
+from metapers.core import population, task
 from metapers.core.population import Scaling
-from metapers.core.task import Candidates, Choices
+from metapers.core.task import Candidates
 from metapers.io import leaves
 from metapers.serving import exports
 from metapers.serving import questions as serving
@@ -53,7 +53,7 @@ def test_a_person_is_adapted_to_as_the_learner_would():
   params = learner.init(jax.random.key(0))
   shown, asked = draw(3, 2).astype(np.float16), draw(5, 2, seed=1)
   real = jnp.ones((3, 2), bool)
-  support = Choices(Candidates(jnp.float32(shown), real), jnp.array([1, 0, 1]), real[:, 0])
+  support = task.choices(Candidates(jnp.float32(shown), real), jnp.array([1, 0, 1]), real[:, 0])
   state = learner.adapt(params, support, jnp.zeros(0), jax.random.key(0))
   pool = Candidates(jnp.asarray(asked), jnp.ones((5, 2), bool))
   profile = model.adapt(Comparisons(shown, np.array([1, 0, 1])))

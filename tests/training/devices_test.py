@@ -20,7 +20,7 @@ NUM_DEVICES = 8
 def program():
   """Compiles a step of two chunks; returns it as each device gets it."""
   learner = learners.make('pooled', num_features=4, hidden=())
-  population = toy.two_tastes(num_support=1, num_query=1)
+  population = toy.two_types(num_support=1, num_query=1)
   mesh, optimizer = devices.task_mesh(), optax.sgd(0.1)
   loss = step.meta_loss(learner, objectives.mean(), mesh=mesh, chunk_size=3)
   sampler = step.task_sampler(population, batch_size=6 * NUM_DEVICES, shots=1)
@@ -32,7 +32,7 @@ def program():
 
 def trained():
   """Draws a batch of users and takes five steps of MAML; returns every array by name."""
-  population = toy.two_tastes(num_support=2, num_query=2)
+  population = toy.two_types(num_support=2, num_query=2)
   learner = learners.make('maml', num_features=4, hidden=(3,), inner_steps=1)
   mesh, sampler = devices.task_mesh(), step.task_sampler(population, batch_size=32)
 

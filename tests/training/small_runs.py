@@ -17,7 +17,7 @@ from metapers.io.writers import MetricsWriter
 from metapers.populations import toy
 from metapers.training import devices, loop, objectives, step
 
-POPULATION = toy.two_tastes(num_support=2, num_query=4)
+POPULATION = toy.two_types(num_support=2, num_query=4)
 PLAN = loop.Plan(num_steps=90, steps_per_call=2, evaluate_every=3)  # 30 checkpoints
 BEST_STEP = 36
 

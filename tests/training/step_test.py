@@ -12,7 +12,7 @@ from metapers.core import task
 from metapers.populations import toy
 from metapers.training import devices, objectives, step
 
-POPULATION = toy.two_tastes()
+POPULATION = toy.two_types()
 KEY = jax.random.key(5)
 
 

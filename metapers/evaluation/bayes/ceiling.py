@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import choice_model, masked
+from metapers.core.population import UserModel
 from metapers.core.task import Choices, Task, Truth
 from metapers.core.types import Array, Bool, Float, Int
 from metapers.evaluation.bayes import posterior
-from metapers.evaluation.bayes.evidence import Condition, Conditions, Rule
+from metapers.evaluation.bayes.evidence import Rule, UserModels
 from metapers.evaluation.bayes.posterior import Belief
 from metapers.evaluation.predictions import Predictions
 from metapers.populations import choice_rules
@@ -76,7 +77,7 @@ def oracle(
 def bayes(
   tasks: Task,
   truth: Truth,
-  conditions: Sequence[Condition],
+  conditions: Sequence[UserModel],
   *,
   pair_rule: str,
   shots: Sequence[int],
@@ -109,7 +110,7 @@ def bayes(
   check(tasks, conditions, pair_rule, shots, num_particles)
   ordered, back = np.unique(np.asarray(shots), return_inverse=True)
   rule = Rule(pair_rule, tasks.query.candidates.mask.shape[-1], tuple(floor))
-  kinds = Conditions(*map(jnp.asarray, np.asarray(conditions, np.float32).T))
+  kinds = UserModels(*map(jnp.asarray, np.asarray(conditions, np.float32).T))
   bank = posterior.draw_bank(conditions, truth.weights.shape[-1], seed, rule.floor)
   people = posterior.people_of(tasks, truth, max(1, int(ordered[-1])))
   key = jax.random.key(seed)
@@ -120,7 +121,7 @@ def bayes(
 
 def check(
   tasks: Task,
-  conditions: Sequence[Condition],
+  conditions: Sequence[UserModel],
   pair_rule: str,
   shots: Sequence[int],
   num_particles: int,
@@ -156,7 +157,7 @@ def smooth(counts: Float[Array, 'T N K'], mask: Bool[Array, 'T N K']) -> Float[A
   return masked.fill(jnp.log(p), mask, float(jnp.finfo(p.dtype).min))
 
 
-def judge(log_p: Float[Array, 'T N K'], query: Choices) -> tuple[Array, Array]:
+def accuracy_and_nll(log_p: Float[Array, 'T N K'], query: Choices) -> tuple[Array, Array]:
   """Returns every user's accuracy and NLL: [T] each."""
   accuracy = masked.mean(choice_model.correct(log_p, query), query.mask, -1)
   return accuracy, -masked.mean(choice_model.chosen_log_probs(log_p, query), query.mask, -1)
@@ -173,8 +174,8 @@ def summarise(tasks: Task, beliefs: Belief) -> tuple[Predictions, Diagnostics]:
   mask = tasks.query.candidates.mask
   log_p = jax.vmap(smooth, (0, None))(beliefs.counts.sum(0), mask)
   halves = jax.vmap(jax.vmap(smooth, (0, None)), (0, None))(beliefs.counts, mask)
-  judged = jax.vmap(jax.vmap(judge, (0, None)), (0, None))(halves, tasks.query)
-  accuracy, nll = (first - second for first, second in judged)  # [L, T]
+  evaluated = jax.vmap(jax.vmap(accuracy_and_nll, (0, None)), (0, None))(halves, tasks.query)
+  accuracy, nll = (first - second for first, second in evaluated)  # [L, T]
   diagnostics = Diagnostics(
     accuracy_gap=accuracy.mean(-1),
     nll_gap=nll.mean(-1),

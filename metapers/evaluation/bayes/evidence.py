@@ -27,15 +27,7 @@ class Rule(NamedTuple):
   floor: tuple[float, ...] = ()
 
 
-class Condition(NamedTuple):
-  """How users come about and choose: α of their Dirichlet, temperature and flip rate of choices."""
-
-  concentration: float
-  temperature: float = 0.0
-  flip_rate: float = 0.0
-
-
-class Conditions(NamedTuple):
+class UserModels(NamedTuple):
   """The condition of each of S particles, or S conditions: the fields of `Condition`."""
 
   concentration: Float[Array, 'S']
@@ -77,7 +69,7 @@ def evidence_of(
 
 
 def probability(
-  gaps: Float[Array, 'E1 N S'], mask: Bool[Array, 'E1 N'], conditions: Conditions, *, rule: Rule
+  gaps: Float[Array, 'E1 N S'], mask: Bool[Array, 'E1 N'], conditions: UserModels, *, rule: Rule
 ) -> Float[Array, 'N S']:
   """Returns P(shown, choice | w) of the choice made, up to a constant that no user changes.
 

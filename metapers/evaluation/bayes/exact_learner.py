@@ -13,11 +13,12 @@ import numpy as np
 
 from metapers.core import meta_learner, task
 from metapers.core.meta_learner import MetaLearner
+from metapers.core.population import UserModel
 from metapers.core.task import Choices
 from metapers.core.types import PRNGKey
 from metapers.evaluation.asking import Update
 from metapers.evaluation.bayes import ceiling, evidence, particles, posterior
-from metapers.evaluation.bayes.evidence import Condition, Conditions, Rule
+from metapers.evaluation.bayes.evidence import Rule, UserModels
 from metapers.evaluation.bayes.particles import Particles
 
 SHARPEST = 1e-4  # temperature, in rewards, that stands for noiseless choices in draws
@@ -32,7 +33,7 @@ class Exact(NamedTuple):
 
 def exact_learner(
   num_models: int,
-  conditions: Sequence[Condition],
+  conditions: Sequence[UserModel],
   *,
   num_candidates: int = 2,
   num_particles: int = 1024,
@@ -54,7 +55,7 @@ def exact_learner(
     seed: of the draws from the prior.
   """
   rule = Rule('random', num_candidates)
-  kinds = Conditions(*map(jnp.asarray, np.asarray(conditions, np.float32).T))
+  kinds = UserModels(*map(jnp.asarray, np.asarray(conditions, np.float32).T))
 
   def init(key):
     del key

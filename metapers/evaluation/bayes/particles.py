@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from metapers.core.types import Array, Float, Int, PRNGKey
 from metapers.evaluation.bayes import evidence, slice_sampling
-from metapers.evaluation.bayes.evidence import TINY, Conditions, Evidence, Rule
+from metapers.evaluation.bayes.evidence import TINY, Evidence, Rule, UserModels
 
 # A new comparison enters as (1 - ε) P + ε, with ε falling down this ladder as fast as enough
 # particles survive: a choice that one particle in 10^5 foresaw still has a path to its posterior.
@@ -39,7 +39,7 @@ class Particles(NamedTuple):
 
   log_weights: Float[Array, 'B S']
   log_importance: Float[Array, 'S']
-  conditions: Conditions
+  conditions: UserModels
   rung: Int[Array, 'N']
 
 

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import masked, task
+from metapers.core.population import UserModel
 from metapers.core.task import Task, Truth
 from metapers.core.types import Array, Bool, Float, Int, PRNGKey
 from metapers.evaluation.bayes import evidence, particles
-from metapers.evaluation.bayes.evidence import Condition, Conditions, Rule
+from metapers.evaluation.bayes.evidence import Rule, UserModels
 from metapers.evaluation.bayes.particles import Particles
 from metapers.populations import dirichlet
 
@@ -46,7 +47,7 @@ class Person(NamedTuple):
 
 
 def draw_bank(
-  conditions: Sequence[Condition], num_models: int, seed: int, floor: tuple[float, ...] = ()
+  conditions: Sequence[UserModel], num_models: int, seed: int, floor: tuple[float, ...] = ()
 ) -> Float[Array, '2 C G O B']:
   """Draws log-weights from the prior: for each half and condition G draws and O turns of each.
 
@@ -84,7 +85,7 @@ def people_of(tasks: Task, truth: Truth, most: int) -> Person:
 
 
 def prior(
-  key: PRNGKey, bank: Float[Array, 'C G O B'], kinds: Conditions, num_particles: int, most: int
+  key: PRNGKey, bank: Float[Array, 'C G O B'], kinds: UserModels, num_particles: int, most: int
 ) -> Particles:
   """Takes about `num_particles` from a window of the bank, equally many of each condition."""
   num_kinds, num_draws, num_turns, num_models = bank.shape
@@ -144,7 +145,7 @@ def infer(
   key: PRNGKey,
   people: Person,
   bank: Float[Array, '2 C G O B'],
-  kinds: Conditions,
+  kinds: UserModels,
   shots: Int[Array, 'L'],
   rule: Rule,
   num_particles: int,

@@ -6,11 +6,11 @@ from scipy import stats
 from simulated_posteriors import SETTINGS, SMALL, check_against_grid, simulate
 
 from metapers.core import choice_model
+from metapers.core.population import UserModel
 from metapers.evaluation.bayes import ceiling
-from metapers.evaluation.bayes.evidence import Condition
 
 RULES = [('random', 2), ('controversial', 2), ('extreme', 2), ('best_of_k', 3)]
-NOISELESS, NOISY, FLIPPED = Condition(0.3), Condition(0.3, 0.4), Condition(0.3, 0.0, 0.15)
+NOISELESS, NOISY, FLIPPED = UserModel(0.3), UserModel(0.3, 0.4), UserModel(0.3, 0.0, 0.15)
 
 
 @pytest.mark.parametrize('rule', RULES, ids=str)
@@ -28,7 +28,7 @@ def test_a_floor_under_the_weights_agrees_with_a_fine_grid():
 
 
 def test_a_mixture_agrees_with_a_fine_grid():
-  conditions = [Condition(0.2), Condition(3.0, 0.5, 0.1)]
+  conditions = [UserModel(0.2), UserModel(3.0, 0.5, 0.1)]
   tasks, truth = simulate(conditions[0], **SMALL)
   check_against_grid(tasks, truth, conditions, ('random', 2))
 
@@ -37,7 +37,7 @@ LARGE = {'num_users': 80, 'num_support': 8, 'num_query': 32, 'num_models': 10}
 
 
 @pytest.mark.parametrize(
-  'condition', [Condition(0.05), Condition(1.0), Condition(0.1, 0.3), Condition(0.05, 0.0, 0.1)]
+  'condition', [UserModel(0.05), UserModel(1.0), UserModel(0.1, 0.3), UserModel(0.05, 0.0, 0.1)]
 )
 def test_bayes_knows_how_often_it_is_right(condition):
   tasks, truth = simulate(condition, **LARGE)
@@ -45,7 +45,7 @@ def test_bayes_knows_how_often_it_is_right(condition):
     tasks, truth, [condition], pair_rule='random', shots=(0, 3, 8), num_particles=500
   )
   p = jnp.exp(predictions.log_probs)
-  accuracy, nll = jax.vmap(ceiling.judge, (0, None))(predictions.log_probs, tasks.query)
+  accuracy, nll = jax.vmap(ceiling.evaluated, (0, None))(predictions.log_probs, tasks.query)
   for surplus in (
     p.max(-1).mean(-1) - accuracy,
     -(p * predictions.log_probs).sum(-1).mean(-1) - nll,
@@ -59,15 +59,15 @@ def test_bayes_knows_how_often_it_is_right(condition):
 
 
 def test_who_believes_otherwise_is_not_above_it():
-  tasks, truth = simulate(Condition(0.05), **LARGE)
+  tasks, truth = simulate(UserModel(0.05), **LARGE)
   options = {'pair_rule': 'random', 'shots': (0, 3, 8), 'num_particles': 500}
 
   def judged(condition):
     predictions, _ = ceiling.bayes(tasks, truth, [condition], **options)
-    return jax.vmap(ceiling.judge, (0, None))(predictions.log_probs, tasks.query)
+    return jax.vmap(ceiling.evaluated, (0, None))(predictions.log_probs, tasks.query)
 
-  accuracy, nll = judged(Condition(0.05))
-  for other in (Condition(1.0), Condition(0.05, 0.5), Condition(0.05, 0.0, 0.2)):
+  accuracy, nll = judged(UserModel(0.05))
+  for other in (UserModel(1.0), UserModel(0.05, 0.5), UserModel(0.05, 0.0, 0.2)):
     other_accuracy, other_nll = judged(other)
     for gain in (other_accuracy - accuracy, nll - other_nll):
       error = gain.std(-1) / gain.shape[-1] ** 0.5
@@ -76,14 +76,14 @@ def test_who_believes_otherwise_is_not_above_it():
 
 
 def test_sharp_priors_and_many_noiseless_choices_kill_no_user():
-  condition = Condition(0.01)
+  condition = UserModel(0.01)
   tasks, truth = simulate(condition, **{**LARGE, 'num_users': 12, 'num_support': 64})
   predictions, diagnostics = ceiling.bayes(
     tasks, truth, [condition], pair_rule='random', shots=(16, 64), num_particles=500
   )
   assert np.all(diagnostics.num_unexplained == 0)
   assert np.all(diagnostics.effective_size > 100)
-  _, nll = jax.vmap(ceiling.judge, (0, None))(predictions.log_probs, tasks.query)
+  _, nll = jax.vmap(ceiling.evaluated, (0, None))(predictions.log_probs, tasks.query)
   assert np.all(np.isfinite(predictions.log_probs))
   assert nll[1].mean() < 0.08
   assert nll[1].max() < 0.6
@@ -151,8 +151,8 @@ def test_oracle_splits_ties_and_leaves_masked_candidates_nothing():
     ({'shots': (0, 9)}, 'shots must lie in 0..5'),
     ({'shots': ()}, 'shots must lie in 0..5'),
     ({'conditions': []}, 'conditions, got 0'),
-    ({'conditions': [Condition(0.0)]}, 'concentration > 0'),
-    ({'conditions': [Condition(0.1, 0.0, 1.0)]}, 'flip_rate in'),
+    ({'conditions': [UserModel(0.0)]}, 'concentration > 0'),
+    ({'conditions': [UserModel(0.1, 0.0, 1.0)]}, 'flip_rate in'),
   ],
 )
 def test_bad_options_are_refused_by_name(options, message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metapers.evaluation.bayes import evidence
-from metapers.evaluation.bayes.evidence import Conditions, Rule
+from metapers.evaluation.bayes.evidence import Rule, UserModels
 from metapers.populations import choice_rules
 
 NUM, MODELS, PARTICLES = 12, 3, 5
@@ -38,7 +38,7 @@ def test_it_is_the_rule_of_the_simulator(rule, temperature, flip_rate):
     temperature=jnp.float32(temperature),
     flip_rate=jnp.float32(flip_rate),
   )
-  condition = Conditions(*(jnp.full(PARTICLES, x) for x in (1.0, temperature, flip_rate)))
+  condition = UserModels(*(jnp.full(PARTICLES, x) for x in (1.0, temperature, flip_rate)))
   for choice in range(rule.num_candidates):
     asked = evidence.evidence_of(rewards, mask, jnp.full(NUM, choice), rule=rule)
     p = evidence.probability(asked.contrasts @ weights, asked.mask, condition, rule=rule)
@@ -49,6 +49,6 @@ def test_it_is_the_rule_of_the_simulator(rule, temperature, flip_rate):
 
 def test_ties_without_noise_are_shared_equally():
   gaps = jnp.array([0.0, 0.0, 1.0]).reshape(3, 1, 1)
-  condition = Conditions(jnp.ones(1), jnp.zeros(1), jnp.zeros(1))
+  condition = UserModels(jnp.ones(1), jnp.zeros(1), jnp.zeros(1))
   p = evidence.probability(gaps, jnp.ones((3, 1), bool), condition, rule=Rule('best_of_k', 4))
   np.testing.assert_allclose(p, 1 / 3, rtol=1e-6)

@@ -9,12 +9,12 @@ import pytest
 from simulated_posteriors import SMALL, simulate
 
 from metapers.core import choice_model, task
+from metapers.core.population import UserModel
 from metapers.core.task import Candidates
 from metapers.evaluation import adaptation, asking
 from metapers.evaluation.bayes import ceiling, exact_learner
-from metapers.evaluation.bayes.evidence import Condition
 
-CONDITIONS = [Condition(0.3), Condition(0.3, 0.4), Condition(0.3, 0.0, 0.15)]
+CONDITIONS = [UserModel(0.3), UserModel(0.3, 0.4), UserModel(0.3, 0.0, 0.15)]
 NUM_PARTICLES = 2000
 KEY = jax.random.key(5)
 

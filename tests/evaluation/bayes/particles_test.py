@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from metapers.evaluation.bayes import evidence, particles
-from metapers.evaluation.bayes.evidence import Conditions, Evidence, Rule
+from metapers.evaluation.bayes.evidence import Evidence, Rule, UserModels
 from metapers.evaluation.bayes.particles import Particles
 from metapers.populations import dirichlet
 
@@ -21,7 +21,7 @@ def draws(concentration, seed, size=SIZE):
 
 def start(log_weights, concentration, flip_rate=0.0):
   size = log_weights.shape[1]
-  condition = Conditions(jnp.full(size, concentration), jnp.zeros(size), jnp.full(size, flip_rate))
+  condition = UserModels(jnp.full(size, concentration), jnp.zeros(size), jnp.full(size, flip_rate))
   return Particles(log_weights, jnp.zeros(size), condition, jnp.zeros(NUM, jnp.int32))
 
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from metapers.core.task import Candidates, Choices, Task, Truth
+from metapers.core import task
+from metapers.core.task import Candidates, Task, Truth
 from metapers.evaluation.bayes import ceiling
 from metapers.populations import choice_rules, dirichlet
 
@@ -42,7 +43,7 @@ def simulate(
   order, choice = jax.vmap(each, (0, 0, 0, None))(keys, scores, weights, noise)
   rewards = jnp.take_along_axis(scores, order[..., None], 2)
   shown = Candidates(rewards[:, :, : rule[1]], jnp.ones((num_users, num, rule[1]), bool))
-  choices = Choices(shown, choice, jnp.ones((num_users, num), bool))
+  choices = task.choices(shown, choice, jnp.ones((num_users, num), bool))
   support = jax.tree.map(lambda x: x[:, :num_support], (choices, rewards))
   query = jax.tree.map(lambda x: x[:, num_support:], (choices, rewards))
   slate = jnp.asarray(rng.normal(size=(num_users, SLATES, RESPONSES, num_models)), jnp.float32)
