@@ -7,9 +7,6 @@ all.
 """
 
 import contextlib
-import hashlib
-import io
-import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -19,7 +16,6 @@ import numpy as np
 
 from metapers.bench import frozen_arrays
 from metapers.core import files
-from metapers.serving import exports
 
 FORMAT, VERSION = 'metapers-episodes', 1
 MANIFEST, TRUTH = 'manifest.json', 'truth'
@@ -43,10 +39,10 @@ class Draft(NamedTuple):
 
   def add(self, name: str, arrays: Arrays) -> None:
     """Writes `name`, an npz file; the same arrays give the same bytes."""
-    content = packed(arrays, is_compressed=self.is_compressed)
+    content = files.packed(arrays, is_compressed=self.is_compressed)
     files.write_atomically(self.folder / name, content)
     self.files[name] = {
-      'sha256': hashlib.sha256(content).hexdigest(),
+      'sha256': files.sha256(content),
       'arrays': {key: described(key, np.asarray(array)) for key, array in arrays.items()},
     }
 
@@ -69,16 +65,7 @@ def writing(folder: str | os.PathLike, *, is_compressed: bool = False) -> Iterat
     draft = Draft(place, {}, {}, is_compressed)
     yield draft
     manifest = {'format': FORMAT, 'version': VERSION, **draft.about, 'files': draft.files}
-    (place / MANIFEST).write_text(json.dumps(manifest, indent=1) + '\n', encoding='utf-8')
-
-
-def packed(arrays: Arrays, *, is_compressed: bool) -> bytes:
-  """Returns the bytes of an npz file of arrays."""
-  if not is_compressed:
-    return exports.packed(arrays)
-  buffer = io.BytesIO()
-  np.savez_compressed(buffer, allow_pickle=False, **arrays)
-  return buffer.getvalue()
+    files.write_json(place / MANIFEST, manifest)
 
 
 def described(name: str, array: np.ndarray) -> dict[str, Any]:
@@ -121,15 +108,15 @@ def load(
     where = '; give --truth=FOLDER, where the truth is kept' if first == TRUTH else ''
     raise ValueError(f'{path} is missing{where}')
   content = path.read_bytes()
-  found = hashlib.sha256(content).hexdigest()
+  found = files.sha256(content)
   if found != entry['sha256']:
     raise ValueError(
       f'{path} is not the file that {MANIFEST} tells of (sha256 {found[:12]}, expected '
       f'{entry["sha256"][:12]}); restore it, for other episodes give other numbers'
     )
-  return exports.unpacked(path, content)
+  return files.unpacked(path, content)
 
 
 def fingerprint(folder: str | os.PathLike) -> str:
   """Returns the sha256 of the manifest, and so of all files: two results of one are comparable."""
-  return hashlib.sha256((pathlib.Path(folder) / MANIFEST).read_bytes()).hexdigest()
+  return files.sha256((pathlib.Path(folder) / MANIFEST).read_bytes())

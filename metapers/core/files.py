@@ -1,13 +1,28 @@
-"""Files and folders that are the old ones or the new ones, never a half, and their manifests."""
+"""Files and folders that are the old ones or the new ones, never a half; JSON and npz files."""
 
 import contextlib
+import hashlib
+import io
 import json
+import lzma
 import os
 import pathlib
 import shutil
+import struct
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+import numpy as np
+
+DAMAGE = (
+  EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, SyntaxError, TypeError,
+  ValueError, lzma.LZMAError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What zipfile and numpy raise for bytes that are no npz file (found by damaging one)."""
 
 
 def write_atomically(path: str | os.PathLike, data: str | bytes) -> pathlib.Path:
@@ -65,10 +80,53 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     shutil.rmtree(temporary, ignore_errors=True)
 
 
+def sha256(content: bytes) -> str:
+  """Returns the sha256 of bytes, in hex."""
+  return hashlib.sha256(content).hexdigest()
+
+
+def parse_json(content: str | bytes, source: str | os.PathLike) -> dict[str, Any]:
+  """Returns the JSON object that text or bytes hold.
+
+  Args:
+    content: UTF-8.
+    source: where it is from, for messages.
+
+  Raises:
+    ValueError: for what is not UTF-8, not JSON, nested too deep, or not an object at the top.
+  """
+  try:
+    text = content if isinstance(content, str) else content.decode()
+    value = json.loads(text)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f'{source} is not JSON: {error}; restore it from a copy') from error
+  if not isinstance(value, dict):
+    raise ValueError(f'{source} must hold a JSON object, got a {type(value).__name__}')
+  return value
+
+
+def read_json(path: str | os.PathLike, form: str = '') -> dict[str, Any]:
+  """Returns the JSON object that a file holds.
+
+  Args:
+    path: of the file.
+    form: what its folder is where it is there, for the message where it is missing.
+
+  Raises:
+    ValueError: for a file that is missing, or as `parse_json` does.
+  """
+  return parse_json(_content(pathlib.Path(path), form), path)
+
+
+def write_json(path: str | os.PathLike, value: Mapping[str, Any]) -> pathlib.Path:
+  """Writes a JSON object to a file, atomically, and returns the path."""
+  return write_atomically(path, json.dumps(value, indent=2) + '\n')
+
+
 def read_manifest(
   path: pathlib.Path, form: str, version: int, fields: Mapping[str, type]
 ) -> tuple[dict[str, Any], bytes]:
-  """Reads the JSON file by which a folder says what it is.
+  """Returns the JSON object by which a folder says what it is.
 
   Args:
     path: of the file.
@@ -82,15 +140,10 @@ def read_manifest(
   Raises:
     ValueError: for a file that is missing, no JSON, of another format or version, or lacks a field.
   """
-  if not path.is_file():
-    raise ValueError(f'{path.parent} holds no {form}: it has no {path.name}')
-  content = path.read_bytes()
-  try:
-    manifest = json.loads(content)
-  except ValueError as error:
-    raise ValueError(f'{path} is not JSON: {error}') from error
-  if not isinstance(manifest, dict) or manifest.get('format') != form:
-    raise ValueError(f'{path} does not tell of {form}')
+  content = _content(path, form)
+  manifest = parse_json(content, path)
+  if manifest.get('format') != form:
+    raise ValueError(f'{path} is no {form}: its format is {manifest.get("format")!r:.80}')
   if manifest.get('version') != version:
     raise ValueError(f'{path} has version {manifest.get("version")!r}; this code reads {version}')
   for name, kind in fields.items():
@@ -98,6 +151,76 @@ def read_manifest(
       given = manifest.get(name)
       raise ValueError(f'{path}: field {name!r} must be a {kind.__name__}, got {given!r:.80}')
   return manifest, content
+
+
+def packed(arrays: Mapping[str, np.ndarray], *, is_compressed: bool = False) -> bytes:
+  """Returns the bytes of an npz file of arrays; the same arrays give the same bytes.
+
+  Args:
+    arrays: by name; no objects.
+    is_compressed: take more time and less space. The bytes then depend on the version of zlib.
+
+  Raises:
+    ValueError: for an array of Python objects, which only a pickle could hold.
+  """
+  kind = zipfile.ZIP_DEFLATED if is_compressed else zipfile.ZIP_STORED
+  buffer = io.BytesIO()
+  # As np.savez does it, which takes no array named `file`.
+  with zipfile.ZipFile(buffer, 'w', kind) as archive:
+    for name, array in arrays.items():
+      with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
+        np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+  return buffer.getvalue()
+
+
+def unpacked(source: str | os.PathLike, content: bytes) -> dict[str, np.ndarray]:
+  """Returns the arrays of an npz file, none of them pickled.
+
+  Args:
+    source: where the bytes are from, for messages.
+    content: of the file.
+
+  Raises:
+    ValueError: for bytes that are no npz of arrays, or are cut short or altered.
+  """
+  try:
+    # np.load would take what is no zip for a pickle, and recommend to allow it; nor does it read a
+    # member to its end, where zipfile compares checksums.
+    with zipfile.ZipFile(io.BytesIO(content)) as stored:
+      members = {name.removesuffix('.npy'): stored.read(name) for name in stored.namelist()}
+    return {
+      name: np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
+      for name, member in members.items()
+    }
+  except DAMAGE as error:
+    raise ValueError(
+      f'{source} cannot be read: no npz file of plain arrays, or a damaged one; restore it from a '
+      'copy'
+    ) from error
+
+
+def write_npz(
+  path: str | os.PathLike, arrays: Mapping[str, np.ndarray], *, is_compressed: bool = False
+) -> pathlib.Path:
+  """Writes arrays to an npz file, atomically, and returns the path; see `packed`."""
+  return write_atomically(path, packed(arrays, is_compressed=is_compressed))
+
+
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """Returns the arrays of an npz file, none of them pickled.
+
+  Raises:
+    ValueError: for a file that is missing, or as `unpacked` does.
+  """
+  return unpacked(path, _content(pathlib.Path(path)))
+
+
+def _content(path: pathlib.Path, form: str = '') -> bytes:
+  if path.is_file():
+    return path.read_bytes()
+  if form:
+    raise ValueError(f'{path.parent} holds no {form}: it has no {path.name}; give another folder')
+  raise ValueError(f'{path} is missing')
 
 
 def _to_disk(path: pathlib.Path) -> None:

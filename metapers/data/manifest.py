@@ -80,7 +80,7 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], str]:
   path = folder / MANIFEST
   manifest, content = files.read_manifest(path, FORMAT, VERSION, FIELDS)
   _check_entries(path, manifest['files'])
-  return manifest, hashlib.sha256(content).hexdigest()
+  return manifest, files.sha256(content)
 
 
 def _check_entries(path: pathlib.Path, entries: Mapping[str, Any]) -> None:

@@ -4,11 +4,9 @@ A job is a folder with `job.json`, which says what is made, and one .npz file fo
 at any moment, the same job goes on; parts made on several machines are joined if their jobs agree.
 """
 
-import io
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -42,7 +40,7 @@ def claim(folder: str | os.PathLike, recipe: Mapping[str, Any]) -> Job:
   elif folder.exists() and not all(entry.name.startswith('.') for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no {JOB}; give another folder')
   else:
-    files.write_atomically(folder / JOB, json.dumps(wanted, indent=2) + '\n')
+    files.write_json(folder / JOB, wanted)
   return Job(folder, wanted)
 
 
@@ -52,13 +50,7 @@ def read_recipe(folder: pathlib.Path) -> dict[str, Any]:
   Raises:
     ValueError: where there is no job, or its file is not JSON.
   """
-  path = folder / JOB
-  try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except FileNotFoundError as error:
-    raise ValueError(f'{path} does not exist; {folder} holds no parts of an extraction') from error
-  except ValueError as error:
-    raise ValueError(f'{path} is not JSON: {error}; make its parts again') from error
+  return files.read_json(folder / JOB, 'parts of an extraction')
 
 
 def compare(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -86,13 +78,7 @@ def path_of(job: Job, name: str) -> pathlib.Path:
 
 def save(job: Job, name: str, part: Part) -> None:
   """Keeps one part: equal arrays give equal bytes."""
-  buffer = io.BytesIO()
-  with zipfile.ZipFile(buffer, 'w') as archive:  # np.savez would write the time of day into it
-    for field, array in part.items():
-      content = io.BytesIO()
-      np.save(content, array, allow_pickle=False)
-      archive.writestr(zipfile.ZipInfo(f'{field}.npy'), content.getvalue())
-  files.write_atomically(path_of(job, name), buffer.getvalue())
+  files.write_npz(path_of(job, name), part)
 
 
 def load(job: Job, name: str) -> dict[str, np.ndarray]:
@@ -102,12 +88,11 @@ def load(job: Job, name: str) -> dict[str, np.ndarray]:
     ValueError: for a part that is missing or damaged.
   """
   path = path_of(job, name)
+  if not path.exists():
+    raise ValueError(f'{path} is missing; run its shard first')
   try:
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-      return dict(stored)
-  except FileNotFoundError as error:
-    raise ValueError(f'{path} is missing; run its shard first') from error
-  except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    return files.read_npz(path)
+  except ValueError as error:
     raise ValueError(f'{path} is damaged ({error}); delete it and go on') from error
 
 

@@ -8,11 +8,11 @@ that simulated users disagree as PersonalLLM's do (`experiments/calibrate_synthe
 Reference: Zollo et al. 2024, arXiv:2409.20296, for what is imitated.
 """
 
-import hashlib
 from typing import NamedTuple
 
 import numpy as np
 
+from metapers.core import files
 from metapers.core.tables import RewardTable
 from metapers.core.types import Float, Int
 from metapers.data import personal_llm_constants, reward_table, synthetic_constants
@@ -136,5 +136,5 @@ def synthetic_store(
     std=std,
     prompt_split=split,
     source=source,
-    manifest_hash=hashlib.sha256(f'{VERSION} {source}'.encode()).hexdigest(),
+    manifest_hash=files.sha256(f'{VERSION} {source}'.encode()),
   )

@@ -1,6 +1,5 @@
 """Prompts with as many responses each: what reward models read."""
 
-import hashlib
 import json
 import os
 import pathlib
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from metapers.core import files
 from metapers.core.types import Bool, Int
 from metapers.data import reward_table
 
@@ -61,7 +61,7 @@ def left_out(texts: Texts) -> LeftOut:
 def digest(texts: Texts) -> str:
   """Returns the sha256 of prompts and responses."""
   content = json.dumps([texts.prompts.tolist(), texts.responses.tolist()], ensure_ascii=False)
-  return hashlib.sha256(content.encode('utf-8', 'surrogatepass')).hexdigest()
+  return files.sha256(content.encode('utf-8', 'surrogatepass'))
 
 
 def to_table(texts: Texts) -> pa.Table:

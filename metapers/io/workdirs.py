@@ -38,7 +38,7 @@ def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, An
     verify(folder, config)
   elif folder.exists() and not all(_is_leftover(entry) for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no config.json; give an empty workdir')
-  files.write_atomically(path, json.dumps(wanted, indent=2) + '\n')
+  files.write_json(path, wanted)
   return wanted
 
 
@@ -59,15 +59,7 @@ def read(workdir: str | os.PathLike) -> dict[str, Any]:
   Raises:
     ValueError: where there is none, or it is not JSON.
   """
-  path = pathlib.Path(workdir) / 'config.json'
-  if not path.exists():
-    raise ValueError(f'{path} does not exist; give the workdir of a run')
-  try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except json.JSONDecodeError as error:
-    raise ValueError(
-      f'{path} is not JSON ({error}); restore it or start in another workdir'
-    ) from error
+  return files.read_json(pathlib.Path(workdir) / 'config.json', 'run')
 
 
 def compare(workdir: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     return []
   *whole, rest = path.read_text(encoding='utf-8').split('\n')
   del rest
-  return [json.loads(line) for line in whole]
+  return [files.parse_json(line, f'{path}, line {i}') for i, line in enumerate(whole, 1)]
 
 
 def _keep_until(path: pathlib.Path, step: int) -> None:

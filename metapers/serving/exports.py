@@ -1,15 +1,8 @@
 """A trained learner as a small folder that needs nothing else: `learner.json` and `params.npz`."""
 
-import hashlib
-import io
 import json
-import lzma
 import os
 import pathlib
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -28,11 +21,6 @@ FIELDS = {
   'learner': str, 'kwargs': dict, 'num_candidates': int, 'feature_names': list, 'about': str,
   'trained_on': dict, 'mean': list, 'scale': list, 'sha256': str,
 }  # fmt: skip
-DAMAGE = (
-  EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, SyntaxError, TypeError,
-  ValueError, lzma.LZMAError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""What zipfile and numpy raise for bytes that are no npz file (found by damaging one)."""
 
 
 class Export(NamedTuple):
@@ -72,12 +60,12 @@ def write(folder: str | os.PathLike, export: Export) -> pathlib.Path:
   if folder.exists() and not is_export(folder):
     raise ValueError(f'{folder} exists and is no export; give another folder')
   check(folder, export)
-  arrays = packed(export.params)
-  fields = {**export._asdict(), **_listed(export.scaling), 'sha256': _sha256(arrays)}
+  arrays = files.packed(export.params)
+  fields = {**export._asdict(), **_listed(export.scaling), 'sha256': files.sha256(arrays)}
   header = {'format': FORMAT, 'version': VERSION, **{name: fields[name] for name in FIELDS}}
   with files.writing_folder(folder) as place:
     (place / PARAMETERS).write_bytes(arrays)
-    (place / HEADER).write_text(json.dumps(header, indent=2) + '\n', encoding='utf-8')
+    files.write_json(place / HEADER, header)
   return folder
 
 
@@ -97,13 +85,14 @@ def read(folder: str | os.PathLike) -> Export:
   header, _ = files.read_manifest(folder / HEADER, FORMAT, VERSION, FIELDS)
   path = folder / PARAMETERS
   content = path.read_bytes() if path.is_file() else b''
-  if _sha256(content) != header['sha256']:
+  found = files.sha256(content)
+  if found != header['sha256']:
     raise ValueError(
-      f'{path} is missing or not the file that {HEADER} tells of (sha256 {_sha256(content)[:12]}, '
-      f'expected {header["sha256"][:12]}); copy the whole folder anew'
+      f'{path} is missing or not the file that {HEADER} describes (sha256 {found[:12]}, expected '
+      f'{header["sha256"][:12]}); copy the whole folder anew'
     )
   scaling = Scaling(*(np.array(header[name], np.float32) for name in Scaling._fields))
-  header |= {'scaling': scaling, 'params': unpacked(path, content)}
+  header |= {'scaling': scaling, 'params': files.unpacked(path, content)}
   header['feature_names'] = tuple(header['feature_names'])
   return check(folder, Export(**{name: header[name] for name in Export._fields}))
 
@@ -136,7 +125,7 @@ def fingerprint(export: Export) -> str:
     **_listed(export.scaling),
     'params': leaves.checksums(export.params),
   }
-  return _sha256(json.dumps(content, sort_keys=True).encode())
+  return files.sha256(json.dumps(content, sort_keys=True).encode())
 
 
 def rebuild(stored: Mapping[str, np.ndarray], shapes: PyTree) -> Params:
@@ -164,42 +153,5 @@ def rebuild(stored: Mapping[str, np.ndarray], shapes: PyTree) -> Params:
   return leaves.like(like, stored)
 
 
-def unpacked(source: str | os.PathLike, content: bytes) -> dict[str, np.ndarray]:
-  """Reads the arrays of an npz file, none of them pickled.
-
-  Args:
-    source: where the bytes are from, for messages.
-    content: of the file.
-
-  Raises:
-    ValueError: for bytes that are no npz of arrays, or are cut short or altered.
-  """
-  try:
-    # np.load would take what is no zip for a pickle, and recommend to allow it; nor does it read a
-    # member to its end, where zipfile compares checksums.
-    with zipfile.ZipFile(io.BytesIO(content)) as stored:
-      members = {name.removesuffix('.npy'): stored.read(name) for name in stored.namelist()}
-    return {
-      name: np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
-      for name, member in members.items()
-    }
-  except DAMAGE as error:
-    raise ValueError(
-      f'{source} cannot be read: no npz file of plain arrays, or a damaged one; restore it from a '
-      'copy'
-    ) from error
-
-
-def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
-  """Returns the bytes of an npz file of arrays; the same arrays give the same bytes."""
-  buffer = io.BytesIO()
-  np.savez(buffer, allow_pickle=False, **arrays)
-  return buffer.getvalue()
-
-
 def _listed(scaling: Scaling) -> dict[str, list[float]]:
   return {name: part.tolist() for name, part in scaling._asdict().items()}
-
-
-def _sha256(content: bytes) -> str:
-  return hashlib.sha256(content).hexdigest()

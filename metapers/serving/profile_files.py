@@ -1,6 +1,5 @@
 """A profile as one file that needs no pickle, and is believed only where it is whole."""
 
-import hashlib
 import json
 import os
 import pathlib
@@ -23,7 +22,7 @@ def to_bytes(profile: Profile) -> bytes:
   arrays = _arrays(profile.history, profile.user_state)
   header = {'format': FORMAT, 'version': VERSION, 'model': profile.model, 'sha256': _sha256(arrays)}
   described = np.frombuffer(json.dumps(header).encode(), np.uint8)
-  return exports.packed({HEADER: described, **arrays})
+  return files.packed({HEADER: described, **arrays})
 
 
 def from_bytes(content: bytes, like: Profile) -> Profile:
@@ -37,7 +36,7 @@ def from_bytes(content: bytes, like: Profile) -> Profile:
     ValueError: for bytes that are no profile, damaged or edited, and for a profile of another
       version or model.
   """
-  arrays = exports.unpacked('the profile', content)
+  arrays = files.unpacked('the profile', content)
   header = _header(arrays)
   if header.get('version') != VERSION:
     raise ValueError(
@@ -88,15 +87,15 @@ def _arrays(history: History, state: UserState) -> dict[str, np.ndarray]:
 
 
 def _sha256(arrays: dict[str, np.ndarray]) -> str:
-  return hashlib.sha256(json.dumps(leaves.checksums(arrays)).encode()).hexdigest()
+  return files.sha256(json.dumps(leaves.checksums(arrays)).encode())
 
 
 def _header(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
   try:
-    header = json.loads(arrays.get(HEADER, np.zeros(0, np.uint8)).tobytes())
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f'this is no {FORMAT}: it has no header') from error
-  if not isinstance(header, dict) or header.get('format') != FORMAT:
+    header = files.parse_json(arrays.get(HEADER, np.zeros(0, np.uint8)).tobytes(), 'the header')
+  except ValueError as error:
+    raise ValueError(f'this is no {FORMAT}: {error}') from error
+  if header.get('format') != FORMAT:
     raise ValueError(f'this is no {FORMAT}')
   return header
 

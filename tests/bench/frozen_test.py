@@ -147,7 +147,7 @@ def test_only_files_of_the_manifest_are_read(folder):
   ('change', 'message'),
   [
     ({'version': 2}, 'has version 2; this code reads 1'),
-    ({'format': 'other'}, 'does not tell of metapers-episodes'),
+    ({'format': 'other'}, 'is no metapers-episodes'),
     ({'licence': None}, "field 'licence' must be a str, got None"),
     ({'files': []}, "field 'files' must be a dict"),
   ],

@@ -159,7 +159,7 @@ EDITS = {
   'an unknown split': (lambda c: c['prompt_split'].__setitem__(0, 3), 'prompt_split must hold'),
   'a file outside': (lambda c: c['files'].update({'../rewards': {}}), 'unknown or missing'),
   'no scores': (lambda c: c['files'].pop('rewards'), 'unknown or missing: rewards'),
-  'another format': (lambda c: c.update(format='zip'), 'does not tell of metapers-feature-store'),
+  'another format': (lambda c: c.update(format='zip'), 'is no metapers-feature-store'),
   'a later version': (lambda c: c.update(version=2), 'version 2'),
   'a missing field': (lambda c: c.pop('licence'), "'licence' must be a str"),
 }

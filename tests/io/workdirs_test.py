@@ -81,7 +81,9 @@ def test_a_claim_that_was_killed_half_way_can_be_made_again(tmp_path):
 
 
 def test_reading_says_what_is_wrong(tmp_path):
-  with pytest.raises(ValueError, match=r'config\.json does not exist; give the workdir of a run'):
+  with pytest.raises(
+    ValueError, match=r'holds no run: it has no config\.json; give another folder'
+  ):
     workdirs.read(tmp_path)
   (tmp_path / 'config.json').write_text('{"lear')
   with pytest.raises(ValueError, match='is not JSON'):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from made_profiles import MODEL, D, K, history, profile, same
 
-from metapers.serving import exports, profile_files
+from metapers.core import files
+from metapers.serving import profile_files
 from metapers.serving.profiles import History, Profile
 
 LIKE = Profile(history([]), {'mean': np.zeros(4, np.float32), 'empty': np.zeros((0, 2))}, MODEL)
@@ -18,7 +19,7 @@ def test_a_profile_survives_its_file_bit_for_bit(tmp_path, people):
 
 
 def changed(**changes):
-  return exports.packed(exports.unpacked('', profile_files.to_bytes(profile())) | changes)
+  return files.packed(files.unpacked('', profile_files.to_bytes(profile())) | changes)
 
 
 def test_a_profile_of_another_model_is_refused():
@@ -39,7 +40,7 @@ def test_a_profile_of_another_version_is_refused(monkeypatch):
   [
     (b'', 'cannot be read'),
     (profile_files.to_bytes(profile())[:-200], 'cannot be read'),
-    (exports.packed({'a': np.zeros(1)}), 'this is no metapers-profile'),
+    (files.packed({'a': np.zeros(1)}), 'this is no metapers-profile'),
     (changed(ids=np.zeros((5, 2), np.int64)), 'choice of the profile is int32'),
     (changed(features=np.zeros((5, K, D + 1), np.float16)), 'features of the profile'),
     (changed(choice=np.zeros(5)), 'choice of the profile is float64'),

@@ -1,0 +1,155 @@
+"""JSON and npz files: what is written is read, and what is damaged is refused in one way."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as st_numpy
+
+from metapers.core import files
+
+ARRAYS = {'a': np.arange(3, dtype=np.float32), 'file': np.ones((2, 0)), 'x.y': np.array(['é', ''])}
+
+
+@pytest.mark.parametrize('is_compressed', [False, True])
+def test_arrays_of_any_name_survive_a_file_bit_for_bit(tmp_path, is_compressed):
+  path = files.write_npz(tmp_path / 'new' / 'a.npz', ARRAYS, is_compressed=is_compressed)
+  assert path.read_bytes() == files.packed(ARRAYS, is_compressed=is_compressed)
+  found = files.read_npz(path)
+  assert list(found) == list(ARRAYS)
+  for name, array in ARRAYS.items():
+    np.testing.assert_array_equal(found[name], array, strict=True)
+    np.testing.assert_array_equal(np.load(path)[name], array, strict=True)
+
+
+@given(st_numpy.arrays(st_numpy.scalar_dtypes(), st_numpy.array_shapes(min_dims=0, min_side=0)))
+def test_an_array_of_any_dtype_and_shape_survives(array):
+  found = files.unpacked('this', files.packed({'x': array}))['x']
+  assert (found.dtype, found.shape, found.tobytes()) == (array.dtype, array.shape, array.tobytes())
+
+
+def test_the_same_arrays_give_the_same_bytes(monkeypatch):
+  first = files.packed(ARRAYS)
+  monkeypatch.setattr('time.time', lambda: 2e9)
+  assert files.packed(ARRAYS) == first
+
+
+def test_pickles_are_neither_written_nor_read():
+  evil = {'evil': np.array([{}], object)}
+  with pytest.raises(ValueError, match='allow_pickle'):
+    files.packed(evil)
+  buffer = io.BytesIO()
+  np.savez(buffer, **evil)
+  with pytest.raises(ValueError, match='cannot be read'):
+    files.unpacked('this', buffer.getvalue())
+
+
+def saved(array):
+  buffer = io.BytesIO()
+  np.save(buffer, array)
+  return buffer.getvalue()
+
+
+def zipped(kind, **members):
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, 'w', kind) as file:
+    for name, content in members.items():
+      file.writestr(name, content)
+  return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    b'',
+    b'Dear Ada,',
+    b'x' + files.packed(ARRAYS)[1:],
+    saved(np.ones(3)),
+    zipped(zipfile.ZIP_STORED, letter=b'Dear Ada,'),
+  ],
+  ids=['empty', 'text', 'first byte', 'npy', 'zip'],
+)
+def test_bytes_that_are_no_npz_are_refused_in_one_way(content):
+  with pytest.raises(ValueError, match='mine cannot be read') as caught:
+    files.unpacked('mine', content)
+  assert 'allow_pickle' not in str(caught.value)
+
+
+@pytest.mark.parametrize('kind', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_npz_is_refused_in_one_way(kind):
+  array = np.random.default_rng(0).normal(size=40_000)  # more than zipfile checks at once
+  content = zipped(kind, **{'a.npy': saved(array)})
+  refused = 0
+  for place in [*range(170), *range(len(content) - 80, len(content))]:
+    for bit in range(8):
+      damaged = bytearray(content)
+      damaged[place] ^= 1 << bit
+      try:
+        found = files.unpacked('this', bytes(damaged))  # some bytes mean nothing
+      except ValueError as error:
+        assert 'this cannot be read' in str(error)
+        refused += 1
+      else:
+        np.testing.assert_array_equal(next(iter(found.values()), array), array)
+  assert refused > 1000
+
+
+def test_an_object_survives_a_json_file(tmp_path):
+  value = {'name': 'é', 'list': [1, 0.1, None, True], 'inner': {'x': []}}
+  path = files.write_json(tmp_path / 'new' / 'a.json', value)
+  assert files.read_json(path) == value
+  assert path.read_text(encoding='utf-8').endswith('}\n')
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    (b'', 'is not JSON'),
+    (b'{"a": 1', 'is not JSON'),
+    (b'{"a": 1} {}', 'is not JSON'),
+    (b'{"a": "\xff"}', 'is not JSON'),
+    (b'{"a": ' + b'9' * 10_000 + b'}', 'is not JSON'),
+    (b'{"a": ' * 200_000, 'is not JSON'),
+    (b'[' * 200_000 + b']' * 200_000, 'is not JSON'),
+    (b'[1, 2]', r'must hold a JSON object, got a list'),
+    (b'null', 'must hold a JSON object, got a NoneType'),
+  ],
+  ids=['empty', 'cut', 'two', 'not UTF-8', 'digits', 'deep', 'deep list', 'list', 'null'],
+)
+def test_what_is_no_json_object_is_refused_with_its_path(tmp_path, content, message):
+  (tmp_path / 'a.json').write_bytes(content)
+  with pytest.raises(ValueError, match=rf'/a\.json {message}'):
+    files.read_json(tmp_path / 'a.json')
+  with pytest.raises(ValueError, match=f'^mine {message}'):
+    files.parse_json(content, 'mine')
+  with pytest.raises(ValueError, match=rf'/a\.json {message}'):
+    files.read_manifest(tmp_path / 'a.json', 'form', 1, {})
+
+
+def test_a_missing_file_is_named(tmp_path):
+  with pytest.raises(ValueError, match=r'a\.json is missing'):
+    files.read_json(tmp_path / 'a.json')
+  with pytest.raises(ValueError, match=r'a\.npz is missing'):
+    files.read_npz(tmp_path / 'a.npz')
+  with pytest.raises(ValueError, match=r'holds no run: it has no a\.json; give another folder'):
+    files.read_json(tmp_path / 'a.json', 'run')
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'format': 'other'}, "is no form: its format is 'other'"),
+    ({'version': 2}, 'has version 2; this code reads 1'),
+    ({'names': 'one'}, "field 'names' must be a list, got 'one'"),
+  ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(tmp_path, changes, message):
+  manifest = {'format': 'form', 'version': 1, 'names': []}
+  path = files.write_json(tmp_path / 'manifest.json', manifest)
+  fields = {'names': list}
+  assert files.read_manifest(path, 'form', 1, fields) == (manifest, path.read_bytes())
+  files.write_json(path, manifest | changes)
+  with pytest.raises(ValueError, match=message):
+    files.read_manifest(path, 'form', 1, fields)
