@@ -1,4 +1,4 @@
-"""Users of known taste, ready to be judged, and learners that know it more or less well."""
+"""Users of known preferences to evaluate on, and learners that know these more or less well."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,8 @@ def users(num_users=60, num_queries=8, num_slates=4, *, weights=None, num_prompt
   choice = np.einsum('tnkb,tb->tnk', rewards, weights).argmax(-1)
   mask = rng.random(shape) < 0.9
   mask[0] = False
-  query = task.choices(Candidates(rewards, np.ones((*shape, 2), bool)), choice, mask)
+  shown = Candidates(rewards, np.ones((*shape, 2), bool))
+  query = task.choices(*jax.tree.map(jnp.asarray, (shown, choice, mask)))
   ids = rng.integers(0, num_prompts, shape)
   shown = rewards, np.ones((*shape, 2), bool), ids
   slate = Candidates(slates, rng.random(slates.shape[:-1]) < 0.9)
@@ -34,7 +35,7 @@ def users(num_users=60, num_queries=8, num_slates=4, *, weights=None, num_prompt
   return jax.tree.map(jnp.asarray, (tasks, truth))
 
 
-def judge(tasks, truth, num_resamples=100):
+def evaluation_set(tasks, truth, num_resamples=100):
   return estimates.evaluation_set(tasks, truth, num_resamples=num_resamples)
 
 

@@ -12,7 +12,7 @@ from metapers.evaluation.predictions import Predictions
 
 def judged(**kwargs):
   tasks, truth = evaluation_sets.users(**kwargs)
-  return tasks, truth, evaluation_sets.judge(tasks, truth)
+  return tasks, truth, evaluation_sets.evaluation_set(tasks, truth)
 
 
 def votes():

@@ -53,7 +53,7 @@ def test_entropy_runs_from_nothing_to_the_log_of_the_number_of_models():
 def judged():
   tasks, truth = evaluation_sets.users()
   divided = groups.by_size('entropy', groups.entropy(np.asarray(truth.weights)), num_groups=3)
-  return tasks, truth, evaluation_sets.judge(tasks, truth), divided
+  return tasks, truth, evaluation_sets.evaluation_set(tasks, truth), divided
 
 
 def test_a_group_is_judged_as_if_its_users_were_alone(judged):
@@ -106,7 +106,7 @@ def test_a_learner_that_is_only_good_on_near_users_is_found_out(judged):
 
 def test_a_resample_without_anyone_of_a_group_is_passed_over():
   tasks, truth = evaluation_sets.users(num_users=6)
-  evaluated = evaluation_sets.judge(tasks, truth)
+  evaluated = evaluation_sets.evaluation_set(tasks, truth)
   one = groups.by_size('rank', np.array([1.0, 1, 1, 1, 1, 2]), num_groups=6)
   got = groups.estimate(evaluated, evaluation_sets.noisy(tasks, truth, 0.5), one)['accuracy']
   assert np.isnan(got[1:, 1]).any() and np.isfinite(got[:, 0]).mean() > 0.9

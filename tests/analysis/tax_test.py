@@ -14,7 +14,7 @@ NAMES = ('gemma_2b', tax.SAFETY, 'gemma_7b')
 @pytest.fixture(scope='module')
 def judged():
   tasks, truth = evaluation_sets.users()
-  return tasks, truth, evaluation_sets.judge(tasks, truth)
+  return tasks, truth, evaluation_sets.evaluation_set(tasks, truth)
 
 
 def picking(truth, rewards):
