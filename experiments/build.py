@@ -1,32 +1,50 @@
-"""Turns names in a config into objects: the only place that knows every concrete thing by name."""
+"""Turns configs into objects: the only place that knows every concrete thing by name."""
 
 import functools
+import hashlib
 import inspect
 import json
+import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-import optax
 from ml_collections import config_dict
 
 from metapers import learners
+from metapers.bench.plan import (
+  FROM_SPEC,
+  Condition,
+  Entry,
+  Evaluation,
+  Plan,
+  Stream,
+  TextLengths,
+)
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.population import Population, Spec
+from metapers.core.population import Population
 from metapers.core.tables import Histories
 from metapers.data import comparisons, feature_store, synthetic
 from metapers.populations import np_btl, toy
 from metapers.populations import people as people_population
 from metapers.populations import reward_ensemble as ensemble
+from metapers.training.meta_training import Training
+from metapers.training.objectives import OBJECTIVES
+from metapers.training.optimizers import OPTIMIZERS
+
+Config = Any  # a ConfigDict: what fields it has is not known to a type checker
+OF_CONDITION = ('split', 'change_at', 'window')  # how users are evaluated, not who they are
+OF_TABLES = ('learners', 'benchmark')  # parts of a config that a single run does not have
+STORED_BESIDE = ('data', 'learner_source', 'population_source')  # in a workdir's config.json
 
 
 def reward_ensemble(
   *, store: str = 'synthetic', feature_r2: float | None = None, **kwargs: Any
 ) -> Population:
-  """Builds PersonalLLM's users on the synthetic store, or on a feature store's folder.
+  """Returns PersonalLLM's users on the synthetic store, or on a feature store's folder.
 
   Args:
     store: 'synthetic', or the folder of a store.
-    feature_r2: of the synthetic store's features, 0.5 if not told.
+    feature_r2: of the synthetic store's features, 0.5 if not given.
     **kwargs: of `populations.reward_ensemble`.
 
   Raises:
@@ -35,14 +53,14 @@ def reward_ensemble(
   if store != 'synthetic' and feature_r2 is not None:
     raise ValueError(f'feature_r2={feature_r2} is of the synthetic store; leave it out of {store}')
   if store == 'synthetic':
-    table = synthetic.synthetic_store(feature_r2=feature_r2 or 0.5)
+    table = synthetic.synthetic_store(feature_r2=0.5 if feature_r2 is None else feature_r2)
   else:
     table = feature_store.open_store(store)
   return ensemble.reward_ensemble(table, **kwargs)
 
 
 def people(*, path: str = '', **kwargs: Any) -> Population:
-  """Builds a population of real people from a folder of tables.
+  """Returns a population of real people from a folder of tables.
 
   Args:
     path: the folder; there is no default data.
@@ -54,7 +72,7 @@ def people(*, path: str = '', **kwargs: Any) -> Population:
 
 
 def load_histories(path: str, **kwargs: Any) -> Histories:
-  """Reads the histories of real people.
+  """Returns the histories of real people.
 
   Args:
     path: the folder of their tables.
@@ -66,12 +84,10 @@ def load_histories(path: str, **kwargs: Any) -> Histories:
   if not path:
     raise ValueError('real people need a folder: give --config.population.kwargs.path=FOLDER')
   reads = inspect.signature(comparisons.load_comparisons).parameters
-  loading = {name: value for name, value in kwargs.items() if name in reads}
-  return comparisons.load_comparisons(path, **loading)
+  return comparisons.load_comparisons(
+    path, **{name: value for name, value in kwargs.items() if name in reads}
+  )
 
-
-# A ConfigDict: what fields it has is not known to a type checker.
-Config = Any
 
 # Each name: what builds it, and the factories whose keyword arguments it passes on.
 POPULATIONS: dict[str, tuple[Callable[..., Population], tuple[Callable, ...]]] = {
@@ -81,8 +97,42 @@ POPULATIONS: dict[str, tuple[Callable[..., Population], tuple[Callable, ...]]] =
   'np_btl': (np_btl.np_btl, ()),
 }
 
-# Filled in from the population, never from a config.
-FROM_SPEC = ('num_features', 'num_users')
+
+def is_file(name: str) -> bool:
+  """Tells whether a name is of the form 'path/to/file.py:factory'."""
+  return '.py:' in name
+
+
+def source_hash(name: str) -> str:
+  """Returns the sha256 of the file that a factory is from; '' for one of the package."""
+  if not is_file(name):
+    return ''
+  return hashlib.sha256(pathlib.Path(name.rpartition(':')[0]).read_bytes()).hexdigest()
+
+
+def known(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+  """Returns what a table has under a name.
+
+  Raises:
+    ValueError: for an unknown name; lists the known ones.
+  """
+  if name not in table:
+    raise ValueError(f'unknown {kind} {name!r}; known: {", ".join(table)}')
+  return table[name]
+
+
+@functools.cache
+def learner_factory(name: str) -> Callable[..., MetaLearner]:
+  """Returns a learner's factory by its name in `LEARNERS`, or from a file."""
+  return learners.from_file(name) if is_file(name) else learners.factory(name)
+
+
+@functools.cache
+def population_factory(name: str) -> tuple[Callable[..., Population], tuple[Callable, ...]]:
+  """Returns what builds a population, and the factories whose arguments it passes on."""
+  if is_file(name):
+    return learners.from_file(name), ()
+  return known('population', name, POPULATIONS)
 
 
 def defaults(*factories: Callable) -> dict[str, Any]:
@@ -104,28 +154,8 @@ def defaults(*factories: Callable) -> dict[str, Any]:
   return found
 
 
-def known(kind: str, name: str, table: Mapping[str, Any]) -> Any:
-  """Looks a name up.
-
-  Raises:
-    ValueError: for an unknown name; lists the known ones.
-  """
-  if name not in table:
-    raise ValueError(f'unknown {kind} {name!r}; known: {", ".join(table)}')
-  return table[name]
-
-
-def needed(factory: Callable) -> list[str]:
-  """Returns the arguments of a factory that have no default and no place to come from."""
-  return [
-    name
-    for name, parameter in inspect.signature(factory).parameters.items()
-    if parameter.default is inspect.Parameter.empty and name not in FROM_SPEC
-  ]
-
-
 def section(kind: str, name: str, default: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
-  """Makes `{name, kwargs}` of a config: defaults of the factories, with changes.
+  """Returns `{name, kwargs}` of a config: defaults of the factories, with changes.
 
   Raises:
     ValueError: for a change of something that the factories do not take.
@@ -139,69 +169,264 @@ def section(kind: str, name: str, default: Mapping[str, Any], changes: Mapping[s
 
 
 def population_config(name: str, **changes: Any) -> Config:
-  """Makes the `population` part of a config.
+  """Returns the `population` part of a config.
 
   Raises:
     ValueError: for an unknown population or option.
   """
-  build, factories = known('population', name, POPULATIONS)
+  build, factories = population_factory(name)
   return section('population', name, defaults(build, *factories), changes)
 
 
 def learner_config(name: str, **changes: Any) -> Config:
-  """Makes the `learner` part of a config.
+  """Returns the `learner` part of a config.
 
   Raises:
     ValueError: for an unknown learner or option.
   """
-  factory = known('learner', name, learners.LEARNERS)
-  if needed(factory):
-    raise ValueError(f'{name}: give a default to {", ".join(needed(factory))}, for configs to set')
-  return section('learner', name, defaults(factory), changes)
+  factory = learner_factory(name)
+  needed = [
+    argument
+    for argument, parameter in inspect.signature(factory).parameters.items()
+    if parameter.default is inspect.Parameter.empty and argument not in FROM_SPEC
+  ]
+  if needed:
+    raise ValueError(f'{name}: give a default to {", ".join(needed)}, for configs to set')
+  own = {key: value for key, value in defaults(factory).items() if key not in FROM_SPEC}
+  return section('learner', name, own, changes)
 
 
-def population(config: Config) -> Population:
-  """Builds `config.population`; the same config gives the same object, arrays and all."""
-  return _population(config.population.to_json(sort_keys=True))
+def training_config(objective: str = 'mean', optimizer: str = 'adamw') -> Config:
+  """Returns the `training` part of a config: fields of `Training`, objective and optimiser named.
+
+  Raises:
+    ValueError: for an unknown objective or optimiser.
+  """
+  fields = {
+    name: value
+    for name, value in Training()._asdict().items()
+    if name not in ('objective', 'optimizer')
+  }
+  for kind, name, table in (
+    ('objective', objective, OBJECTIVES),
+    ('optimizer', optimizer, OPTIMIZERS),
+  ):
+    fields[kind] = section(kind, name, defaults(known(kind, name, table)), {})
+  return config_dict.ConfigDict(fields)
+
+
+def training(part: Config) -> Training:
+  """Returns `config.training` as an object."""
+  fields = {name: part[name] for name in Training._fields if name in part}
+  objective = known('objective', part.objective.name, OBJECTIVES)
+  optimizer = known('optimizer', part.optimizer.name, OPTIMIZERS)
+  return Training(
+    **fields
+    | {
+      'objective': objective(**part.objective.kwargs),
+      'optimizer': functools.partial(optimizer, **part.optimizer.kwargs),
+    }
+  )
+
+
+def evaluation(config: Config) -> Evaluation:
+  """Returns `config.evaluation` as an object."""
+  part = config.evaluation
+  fields = {name: part[name] for name in Evaluation._fields}
+  mixture = tuple(dict(changes) for changes in part.mixture)
+  return Evaluation(**fields | {'shots': tuple(part.shots), 'mixture': mixture})
+
+
+class Described(NamedTuple):
+  """Makes the population that a config describes; equal ones are one object, arrays and all.
+
+  population: `config.population` as JSON.
+  """
+
+  population: str
+
+  def __call__(self) -> Population:
+    return _population(self.population)
+
+
+def describe(config: Config) -> Described:
+  """Returns what makes `config.population` when it is needed."""
+  return Described(config.population.to_json(sort_keys=True))
 
 
 @functools.lru_cache(maxsize=8)
 def _population(described: str) -> Population:
   part = json.loads(described)
-  build, _ = known('population', part['name'], POPULATIONS)
+  build, _ = population_factory(part['name'])
   return build(**part['kwargs'])
 
 
-def histories(config: Config) -> Histories | None:
-  """Reads the histories that a config's people come from; None where users are simulated."""
-  if config.population.name != 'people':
+def update(part: str, fields: Config, changes: Mapping[str, Any]) -> None:
+  """Changes fields of one part of a config.
+
+  Raises:
+    ValueError: for an unknown field, or a value of another kind than the field holds.
+  """
+  unknown = sorted(set(changes) - set(fields))
+  if unknown:
+    raise ValueError(f'{part} takes no {", ".join(unknown)}; it takes {", ".join(fields)}')
+  for name, value in changes.items():
+    is_free = fields[name] is None or name == 'shots'  # which are 'uniform' or a number
+    if not is_free and _is_text(fields[name]) != _is_text(value):
+      raise ValueError(f'{part}.{name} is like {fields[name]!r}, got {value!r}')
+  with fields.ignore_type():  # one number, or several of it
+    fields.update(changes)
+
+
+def _is_text(value: Any) -> bool:
+  """Tells text, or several texts, from numbers; one may stand for several and back."""
+  return isinstance(value[0] if isinstance(value, tuple | list) and value else value, str)
+
+
+def single(
+  config: Config,
+  learner: str,
+  *,
+  seed: int = 0,
+  fold: int | None = None,
+  changes: Mapping[str, Any] | None = None,
+) -> Config:
+  """Returns the config of one training run of a table, or of any learner on a config without one.
+
+  Args:
+    config: what all runs share.
+    learner: row of the table, or name of a learner.
+    seed: of training.
+    fold: of people.
+    changes: of the population's options, which win over the learner's own.
+
+  Raises:
+    ValueError: for an unknown learner or option.
+  """
+  run = config.copy_and_resolve_references()
+  own = run.get('learners', {}).get(learner, config_dict.ConfigDict())
+  unknown = sorted(set(own) - {'name', 'kwargs', 'training', 'population'})
+  if unknown:
+    raise ValueError(
+      f'changes of {learner!r} are name, kwargs, training, population; got {unknown}'
+    )
+  with run.unlocked():
+    for name in OF_TABLES:
+      if name in run:
+        del run[name]
+    run.learner = learner_config(own.get('name', learner), **own.get('kwargs', {}))
+  update('training', run.training, own.get('training', {}))
+  update('population', run.population.kwargs, {**own.get('population', {}), **(changes or {})})
+  run.seed = seed
+  if fold is not None:
+    run.population.kwargs.fold = fold
+  return run
+
+
+def stored_run(stored: Mapping[str, Any], *, learner: str = '') -> Config:
+  """Returns the config that a run's workdir holds.
+
+  Args:
+    stored: what `config.json` of the workdir says.
+    learner: 'path/to/file.py:factory' of a run of a learner from a file; no other is loaded.
+
+  Raises:
+    ValueError: for a run of a learner from a file that is not given.
+  """
+  config: Config = config_dict.ConfigDict({
+    name: value for name, value in stored.items() if name not in STORED_BESIDE
+  })
+  for kind in ('learner', 'population'):
+    name = config[kind].name
+    if is_file(name) and name != learner:
+      raise ValueError(f'this run is of the {kind} {name!r}: give --{kind}={name} to load that code')
+  return config
+
+
+def identity(run: Config) -> dict[str, Any]:
+  """Returns what makes two runs the same: the config, and the files that factories are from."""
+  hashes = {kind: source_hash(run[kind].name) for kind in ('learner', 'population') if kind in run}
+  return {**run.to_dict(), **{f'{kind}_source': found for kind, found in hashes.items() if found}}
+
+
+def entry(config: Config, row: str, changes: Mapping[str, Any] | None = None) -> Entry:
+  """Returns the learner of one row of a table, or of a run with `config.learner` itself.
+
+  Args:
+    config: of the table, or of a run.
+    row: of the table.
+    changes: of the options of the population that it is trained on.
+  """
+
+  def run(seed: int, fold: int | None) -> Config:
+    if 'benchmark' not in config:
+      return config
+    return single(config, row, seed=seed, fold=fold, changes=changes)
+
+  runs = [run(config.seed, fold) for fold in folds(config)]
+  first = runs[0]
+  return Entry(
+    factory=learner_factory(first.learner.name),
+    kwargs=first.learner.kwargs.to_dict(),
+    name=first.learner.name,
+    training=training(first.training),
+    populations=tuple(describe(each) for each in runs),
+    identity=lambda seed, fold: identity(run(seed, fold)),
+  )
+
+
+def folds(config: Config) -> tuple[int | None, ...]:
+  """Returns the folds of people that a table runs over; (None,) where there are none."""
+  return tuple(config.get('benchmark', {}).get('folds', ())) or (None,)
+
+
+def parts(config: Config, changes: Mapping[str, Any]) -> tuple[Config, ...]:
+  """Returns the config with some options of the population changed, once for each fold."""
+  made = []
+  for fold in folds(config):
+    part = config.copy_and_resolve_references()
+    own = {} if fold is None else {'fold': fold}
+    update(part.population.name, part.population.kwargs, {**changes, **own})
+    made.append(part)
+  return tuple(made)
+
+
+def condition(config: Config, changes: Mapping[str, Any]) -> Condition:
+  """Returns one condition of a table: options of the population, and how users are evaluated."""
+  options = {name: value for name, value in changes.items() if name not in OF_CONDITION}
+  table = config.get('benchmark', {})
+  return Condition(
+    populations=tuple(describe(part) for part in parts(config, options)),
+    changes=dict(changes),
+    split=changes.get('split', 'test'),
+    stream=Stream(changes['change_at'], changes['window']) if 'change_at' in changes else None,
+    entries={row: entry(config, row, options) for row in table.learners}
+    if table.get('retrain', False)
+    else None,
+  )
+
+
+def plan(config: Config) -> Plan:
+  """Returns a table, or a run as a table of one learner, as an object."""
+  table = config.get('benchmark', {})
+  rows = table.get('learners', ()) or (config.learner.name,)
+  return Plan(
+    entries={row: entry(config, row) for row in rows},
+    conditions=tuple(condition(config, each) for each in table.get('conditions', ({},))),
+    populations=tuple(map(describe, parts(config, {}))),
+    seeds=tuple(table.get('seeds', (config.seed,))),
+    folds=tuple(table.get('folds', ())),
+    evaluation=evaluation(config),
+    protocol=config.protocol,
+    identity=identity(config),
+    texts=text_lengths(config),
+  )
+
+
+def text_lengths(config: Config) -> TextLengths | None:
+  """Returns lengths and subsets of the texts of a config's store; None where there are none."""
+  options = config.population.kwargs
+  if options.get('store', 'synthetic') == 'synthetic':
     return None
-  return load_histories(**config.population.kwargs)
-
-
-def learner(config: Config, spec: Spec) -> MetaLearner:
-  """Builds `config.learner` for a population's sizes."""
-  factory = known('learner', config.learner.name, learners.LEARNERS)
-  wanted = [name for name in FROM_SPEC if name in inspect.signature(factory).parameters]
-  sizes = {name: getattr(spec, name) for name in wanted}
-  return _learner(config.learner.to_json(sort_keys=True), tuple(sizes.items()))
-
-
-@functools.lru_cache(maxsize=64)  # equal configs share one object, and so what jit compiled for it
-def _learner(described: str, sizes: tuple[tuple[str, int], ...]) -> MetaLearner:
-  part = json.loads(described)
-  return learners.make(part['name'], **dict(sizes), **part['kwargs'])
-
-
-def optimizer(training: Config) -> optax.GradientTransformation:
-  """Builds AdamW with a warm-up, cosine decay to 0 and clipping by the global norm."""
-  schedule = optax.warmup_cosine_decay_schedule(
-    init_value=0.0,
-    peak_value=training.learning_rate,
-    warmup_steps=max(1, training.num_steps // 20),
-    decay_steps=max(2, training.num_steps),
-  )
-  return optax.chain(
-    optax.clip_by_global_norm(training.clip_norm),
-    optax.adamw(schedule, weight_decay=training.weight_decay),
-  )
+  found = feature_store.text_lengths(options.store, options.responses)
+  return None if found is None else TextLengths(*found)

@@ -1,4 +1,4 @@
-"""What the commands share: how a mistake in their input is told."""
+"""What the commands share: how a mistake in their input is reported."""
 
 import pathlib
 import runpy
@@ -31,7 +31,7 @@ def one_line(error: Exception) -> str:
 
 
 def fail(error: Exception) -> NoReturn:
-  """Tells a mistake in one line on stderr and exits with 2."""
+  """Reports a mistake in one line on stderr and exits with 2."""
   sys.stderr.write(f'error: {one_line(error)}\n')
   sys.exit(2)
 

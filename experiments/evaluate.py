@@ -3,7 +3,8 @@
     python -m experiments.evaluate --workdir=DIR --shots=0,4,16 --set=concentration=0.1
 
 Prints the table, and adds its rows to results.csv in the workdir. Data that moved since training
-are named by --set=path=FOLDER (people) or --set=store=FOLDER.
+are named by --set=path=FOLDER (people) or --set=store=FOLDER. A run of a learner from a file is
+evaluated with --learner=path/to/file.py:factory: no code is run that a workdir names.
 """
 
 import ast
@@ -13,12 +14,14 @@ from typing import Any
 
 from absl import flags
 
-from experiments import commands, publish, runs, settings
+from experiments import build, commands
+from metapers.bench import compare, report, results, runs, settings
 from metapers.io import workdirs
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'A run of experiments.train.')
 SHOTS = flags.DEFINE_list('shots', None, 'Numbers of comparisons, such as 0,4,16.')
 SET = flags.DEFINE_multi_string('set', [], 'Option of the test population: name=value.')
+LEARNER = flags.DEFINE_string('learner', '', 'Of a run of a learner from a file: FILE.py:factory.')
 
 
 def main(argv: list[str]) -> None:
@@ -26,16 +29,25 @@ def main(argv: list[str]) -> None:
   commands.no_arguments(argv)
   workdir = pathlib.Path(commands.required(WORKDIR))
   changes = dict(map(change, SET.value))
+  config = build.stored_run(workdirs.read_config(workdir), learner=LEARNER.value)
   moved = {name: changes.pop(name) for name in list(changes) if name in workdirs.UNCOMPARED}
-  config, run = runs.restored(workdir, moved)
+  build.update('population', config.population.kwargs, moved)
+  plan = build.plan(config)
+  population = plan.populations[0]()
+  ((_, entry),) = plan.entries.items()
+  identity = {**plan.identity, 'data': population.content_hash}
+  run = runs.restored(entry, population, workdir, seed=config.seed, identity=identity)
   if SHOTS.value:
     config.evaluation.shots = numbers(SHOTS.value)
-  setting = settings.make(config, changes)
-  publish.run(config, run, setting, workdir)
+  plan = build.plan(config)._replace(conditions=(build.condition(config, changes),))
+  setting = settings.make_setting(plan, plan.conditions[0])
+  frame = compare.evaluate_run(plan, setting, run, log=commands.say)
+  commands.say(report.summary(frame, setting))
+  commands.say(f"\n{results.append_results(workdir / 'results.csv', frame)}")
 
 
 def numbers(texts: Sequence[str]) -> tuple[int, ...]:
-  """Reads numbers of shots.
+  """Returns numbers of shots.
 
   Raises:
     ValueError: for something that is not a whole number.
@@ -47,7 +59,7 @@ def numbers(texts: Sequence[str]) -> tuple[int, ...]:
 
 
 def change(text: str) -> tuple[str, Any]:
-  """Reads `name=value`; the value as Python writes it, else as text.
+  """Returns name and value of `name=value`; the value as Python writes it, else as text.
 
   Raises:
     ValueError: without an equals sign.

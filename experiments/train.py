@@ -3,7 +3,8 @@
     python -m experiments.train --config=experiments/configs/maml.py:quick --workdir=DIR
 
 Any field is overridden by a flag: --config.training.num_steps=5000, and the learner is chosen by
---config=experiments/configs/maml.py:learner=cnp. Killed at any moment, the same command goes on.
+--config=experiments/configs/maml.py:learner=cnp, or learner=path/to/file.py:factory for one of your
+own. Killed at any moment, the same command goes on.
 """
 
 import pathlib
@@ -11,7 +12,8 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import commands, publish, runs, settings
+from experiments import build, commands
+from metapers.bench import compare, report, results, runs, settings
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The run.', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
@@ -25,12 +27,25 @@ def main(argv: list[str]) -> None:
   if 'benchmark' in config:
     names = ', '.join(config.benchmark.learners)
     raise ValueError(f'this config is a table; add :learner=NAME to it, one of {names}')
-  setting = settings.make(config, {})  # what cannot be judged is not trained
-  run = runs.train(config, workdir)
+  plan = build.plan(config)
+  setting = settings.make_setting(plan, plan.conditions[0])  # fails before anything is trained
+  ((name, entry),) = plan.entries.items()
+  population = plan.populations[0]()
+  run = runs.train(
+    entry,
+    population,
+    evaluation=plan.evaluation,
+    seed=config.seed,
+    name=name,
+    workdir=workdir,
+    identity={**plan.identity, 'data': population.content_hash},
+  )
   if run.was_done:
-    commands.say(f'{workdir} was trained already, maybe by other code; its parameters are judged')
-  commands.say(f'best of {config.training.num_steps} steps on validation users: {run.best_step}')
-  publish.run(config, run, setting, workdir)
+    commands.say(f'{workdir} was trained already, maybe by other code; its parameters are used')
+  commands.say(f'best of {entry.training.num_steps} steps on validation users: {run.best_step}')
+  frame = compare.evaluate_run(plan, setting, run, log=commands.say)
+  commands.say(report.summary(frame, setting))
+  commands.say(f"\n{results.append_results(workdir / 'results.csv', frame)}")
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
-"""Trained on users of one concentration, judged on others: 0.1 against 0.01 to 1.
+"""Trained on users of one concentration, evaluated on others: 0.1 against 0.01 to 1.
 
-`bayes` knows the judged users' concentration, `bayes_seen` believes in that of the seen ones.
+`bayes` knows the evaluated users' concentration, `bayes_seen` believes in that of those of training.
 Source: ours; no deviations.
 
 Expected: accuracy after 8 comparisons at concentration .01 and 1: bayes 94.6 and 93.0, bayes_seen

@@ -1,7 +1,7 @@
 """Which question to ask next: random, entropy, D-optimal, BALD and EPIG on one curve.
 
 Every test user has a pool of 64 random pairs, noiseless; a learner asks them for one answer after
-another, chosen by its own posterior, and is judged after each. `bayes` is asked the same way.
+another, chosen by its own posterior, and is evaluated after each. `bayes` is asked the same way.
 Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
 Expected: random questions need at least 8 more, significantly, to tell what the best rule (named on
   validation users) tells after 8: 21.7 more of bayes, 11.6 of bayes_head, 15.3 of latent_np.
@@ -19,9 +19,9 @@ LEARNERS = {'bayes_head': {}, 'latent_np': {}}
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='')
+  given = base.parse(argument)
   population = build.population_config('reward_ensemble', concentration=0.05, num_support=32)
-  config = base.base(population)
+  config = base.base(population, given)
   config.protocol = 'asking'
   config.evaluation.shots = (0, 1, 2, 4, 8, 16, 32)
   config.evaluation.num_users = 300
@@ -29,18 +29,17 @@ def get_config(argument: str | None = None) -> Config:
   config.evaluation.num_particles = 512
   config.asking = {
     'pool_size': 64,
-    'num_queries': 64,  # that a user is judged on
+    'num_queries': 64,  # that a user is evaluated on
     'num_questions': 32,
     'compared_after': 8,  # questions by the rule, against those that random questions need
     # Draws from a posterior, more than learners are trained with; a network pays for each.
     'num_samples': {'bayes': 128, 'bayes_head': 128, 'latent_np': 32},
   }
-  config = base.table(config, LEARNERS)
-  if chosen['quick']:
-    config = base.quick(config)
+  config = base.finish(base.table(config, LEARNERS), given)
+  if given['quick'] and not given['learner']:
     config.benchmark.learners = ('bayes_head',)
     config.population.kwargs.num_support = 16
     config.evaluation.shots = (0, 1, 2, 4, 8, 16)
     config.evaluation.num_users = config.evaluation.num_validation_users = 50
     config.asking.update(num_questions=16, compared_after=4)
-  return base.chosen(config, chosen['learner'])
+  return config

@@ -1,6 +1,6 @@
 """The bench: pair rules x concentrations x label accuracies x shots, on unseen users and prompts.
 
-Every learner is trained once, on the mixture of all 36 conditions and 0 to 64 shots, and judged in
+Every learner is trained once, on the mixture of all 36 conditions and 0 to 64 shots, and evaluated in
 each of them. `--config.benchmark.retrain=True` trains anew in each.
 Source: ours; no deviations.
 

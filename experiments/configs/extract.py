@@ -9,13 +9,13 @@ Arguments: none.
 from ml_collections import config_dict
 
 from experiments.build import Config
-from experiments.configs import base
 from metapers.data import reward_models
 
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  base.parse(argument)
+  if argument:
+    raise ValueError(f'this config takes no argument, got {argument!r}')
   config: Config = config_dict.ConfigDict()
   config.source = {
     'kind': 'texts',

@@ -26,11 +26,10 @@ LEARNERS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='')
+  given = base.parse(argument)
   population = build.population_config('reward_ensemble', concentration=0.05, track='features')
-  config = base.base(population)
+  config = base.base(population, given)
   config.evaluation.num_users = 500
   conditions = ({}, {'support_prompts': 'held_out'})
   config = base.table(config, LEARNERS, conditions=conditions)
-  config = base.quick(config) if chosen['quick'] else config
-  return base.chosen(config, chosen['learner'])
+  return base.finish(config, given)

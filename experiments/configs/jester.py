@@ -2,7 +2,7 @@
 
 Data: Jester (Goldberg et al. 2001, Information Retrieval 4(2)); the people who rated all 100
 jokes, a comparison being two jokes whose ratings differ by more than 1. One-hot items: unseen
-people, SEEN items. Three of five folds: 885 people are judged by learners that never saw them.
+people, SEEN items. Three of five folds: 885 people are evaluated by learners that never saw them.
 Expected: the best learner beats `pooled` by at least 7 points after 20 comparisons.
 Time: about 19 minutes on one core; `:quick` (one fold, short training) about 3.
 Command: python -m experiments.benchmark --config=experiments/configs/jester.py --workdir=DIR
@@ -34,9 +34,9 @@ LEARNERS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='')
+  given = base.parse(argument)
   population = build.population_config('people', complete_raters_only=True)
-  config = base.base(population)
+  config = base.base(population, given)
   config.protocol = 'jester'
   config.evaluation.shots = (0, 1, 2, 4, 8, 16, 20)
   config.evaluation.rival = ''
@@ -44,5 +44,4 @@ def get_config(argument: str | None = None) -> Config:
   config.training.evaluate_every = 250
   config.training.learning_rate = 1e-2
   config = base.table(config, LEARNERS, folds=(0, 1, 2))
-  config = base.quick(config) if chosen['quick'] else config
-  return base.chosen(config, chosen['learner'])
+  return base.finish(config, given)

@@ -1,4 +1,4 @@
-"""Noisy labels: trained on users of whose labels 100 to 60 % are right, judged on each.
+"""Noisy labels: trained on users of whose labels 100 to 60 % are right, evaluated on each.
 
 Source: ours, after noisy raters in Barreto et al. 2025 (RFM).
 

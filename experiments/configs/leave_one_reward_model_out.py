@@ -1,4 +1,4 @@
-"""The headline of transfer: a taste that no seen user had.
+"""The headline of transfer: a preference that no user of training had.
 
 Seen users have no weight on reward model b, new users at least half; b takes its turn among all
 ten, each with its own training. On the scores track column b is shown, but was never rewarded.

@@ -14,11 +14,11 @@ NEEDS_KNOWN_USERS = ('low_rank',)
 
 def get_config(argument: str | None = None):
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='maml')
-  pool = {'num_users': 2000} if chosen['learner'] in NEEDS_KNOWN_USERS else {}
+  given = base.parse(argument, learner='maml')
+  pool = {'num_users': 2000} if given['learner'] in NEEDS_KNOWN_USERS else {}
   population = build.population_config('reward_ensemble', concentration=0.05, **pool)
-  config = base.single(base.base(population), chosen['learner'])
-  if chosen['quick']:
+  config = build.single(base.base(population, given), given['learner'])
+  if given['quick']:
     config.training.num_steps = 300
     config.training.evaluate_every = 150
     config.evaluation.num_users = 100

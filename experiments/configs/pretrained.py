@@ -19,7 +19,7 @@ from experiments.configs import base
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='latent_np')
+  given = base.parse(argument, learner='latent_np')
   population = build.population_config(
     'reward_ensemble',
     concentration=(0.01, 0.05, 0.1, 1.0),
@@ -27,12 +27,12 @@ def get_config(argument: str | None = None) -> Config:
     num_support=64,
     num_slates=0,
   )
-  config = base.single(base.base(population), chosen['learner'])
-  if chosen['learner'] == 'latent_np':
+  config = build.single(base.base(population, given), given['learner'])
+  if given['learner'] == 'latent_np':
     config.learner.kwargs.num_samples = 16  # what `ask` compares answers under
-  config.training.num_steps = 300 if chosen['quick'] else 3000
-  config.training.evaluate_every = 150 if chosen['quick'] else 1000
+  config.training.num_steps = 300 if given['quick'] else 3000
+  config.training.evaluate_every = 150 if given['quick'] else 1000
   config.evaluation.shots = (0, 1, 2, 4, 8, 16, 32, 64)
-  config.evaluation.num_users = 100 if chosen['quick'] else 1000
-  config.evaluation.num_validation_users = 50 if chosen['quick'] else 400
+  config.evaluation.num_users = 100 if given['quick'] else 1000
+  config.evaluation.num_validation_users = 50 if given['quick'] else 400
   return config

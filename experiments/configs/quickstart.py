@@ -22,12 +22,12 @@ LEARNERS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, learner='')
+  given = base.parse(argument)
   population = build.population_config('reward_ensemble', concentration=0.05)
-  config = base.base(population)
+  config = base.base(population, given)
   config.training.num_steps = 500
   config.training.evaluate_every = 250
   config.evaluation.num_users = 200
   config.evaluation.num_validation_users = 100
   config.evaluation.num_particles = 400
-  return base.chosen(base.table(config, LEARNERS), chosen['learner'])
+  return base.finish(base.table(config, LEARNERS), given)

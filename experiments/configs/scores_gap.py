@@ -25,11 +25,10 @@ LEARNERS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='')
+  given = base.parse(argument)
   population = build.population_config('reward_ensemble', concentration=0.05)
-  config = base.base(population)
+  config = base.base(population, given)
   config.evaluation.mixture = tuple({'concentration': alpha} for alpha in (0.01, 0.05, 0.1))
   config.evaluation.num_users = 500
   config = base.table(config, LEARNERS)
-  config = base.quick(config) if chosen['quick'] else config
-  return base.chosen(config, chosen['learner'])
+  return base.finish(config, given)

@@ -1,4 +1,4 @@
-"""Trained on 8 comparisons, judged after 0 to 64; `_any` was trained on all numbers.
+"""Trained on 8 comparisons, evaluated after 0 to 64; `_any` was trained on all numbers.
 
 Source: ours, after a question of FSPO's reviewers.
 

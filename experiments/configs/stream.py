@@ -1,10 +1,10 @@
-"""Comparisons that arrive one by one; tastes may change after 32 of 64 turns.
+"""Comparisons that arrive one by one; preferences may change after 32 of 64 turns.
 
 `turn_accuracy` is of the turns since the turn listed before, `cumulative_regret` of all so far.
 With a window a learner remembers the last comparisons only.
 Source: ours, after a question of FSPO's reviewers.
 
-Expected: where tastes change cnp falls from 95 to 72 % at turn 36; at turn 64 it has 81, 93 if it
+Expected: where preferences change cnp falls from 95 to 72 % at turn 36; at turn 64 it has 81, 93 if it
   remembers the last 16 comparisons only.
 Time: 20 minutes on one core; `:quick` 1 to 3.
 Command: python -m experiments.benchmark --workdir=DIR

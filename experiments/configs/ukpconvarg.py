@@ -28,9 +28,9 @@ LEARNERS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='')
+  given = base.parse(argument)
   population = build.population_config('people', num_support=8, num_query=16)
-  config = base.base(population)
+  config = base.base(population, given)
   config.protocol = 'ukpconvarg'
   config.evaluation.shots = (0, 1, 2, 4, 8)
   config.evaluation.rival = ''
@@ -40,5 +40,4 @@ def get_config(argument: str | None = None) -> Config:
   config.training.steps_per_call = 50
   config.training.learning_rate = 1e-2
   config = base.table(config, LEARNERS, folds=(0, 1, 2, 3, 4))
-  config = base.quick(config) if chosen['quick'] else config
-  return base.chosen(config, chosen['learner'])
+  return base.finish(config, given)

@@ -1,53 +1,27 @@
-"""results.csv: one row a number; and the tables and curves read from it."""
+"""Results as a data frame with one row for each number; results.csv holds the same columns."""
 
-import csv
-import io
-import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 from metapers.core import files
 from metapers.evaluation import bootstrap
 
 ALL_SEEDS = 'all'
-KEY_SIZE = 12  # of a row: all but the number, its interval and the number of users
-
-
-class Row(NamedTuple):
-  """One number and what it is of; an empty text means: not applicable.
-
-  The fields are the columns of results.csv. Two rows that agree in all but the last four are the
-  same cell, measured twice.
-  """
-
-  protocol: str
-  population: str
-  track: str
-  split: str
-  pair_rule: str
-  concentration: str
-  temperature: str
-  learner: str
-  seed: str
-  train_shots: str
-  shots: str
-  metric: str
-  value: float
-  ci_low: float
-  ci_high: float
-  num_users: int
-
-
-COLUMNS = Row._fields
-LABELS = COLUMNS[: COLUMNS.index('shots')]
+LABELS = (
+  'protocol', 'population', 'track', 'split', 'pair_rule', 'concentration', 'temperature',
+  'learner', 'seed', 'train_shots',
+)  # fmt: skip
+CELL = (*LABELS, 'shots', 'metric')  # two rows that agree in these are one cell, measured twice
+NUMBERS = ('value', 'ci_low', 'ci_high')
+COLUMNS = (*CELL, *NUMBERS, 'num_users')
 
 
 def text_of(value: object) -> str:
-  """Writes a label: numbers in their shortest form, None as the empty text."""
+  """Returns a label as text: numbers in their shortest form, None as the empty text."""
   if value is None:
     return ''
   return f'{value:g}' if isinstance(value, float) else str(value)
@@ -59,14 +33,14 @@ def rows(
   labels: Mapping[str, object],
   *,
   num_users: int,
-) -> list[Row]:
-  """Turns a learner's estimates into rows, one for each metric and number of shots.
+) -> pd.DataFrame:
+  """Returns a learner's estimates as rows, one for each metric and number of shots.
 
   Args:
     estimates: metric -> [J, L], row 0 the value and the others its resamples.
     shots: the L numbers of support comparisons.
-    labels: column -> what it says; columns left out are not applicable.
-    num_users: that were judged.
+    labels: column -> what it says; columns left out are not applicable: the empty text.
+    num_users: that were evaluated.
 
   Raises:
     ValueError: for a label that is not a column.
@@ -74,67 +48,77 @@ def rows(
   unknown = sorted(set(labels) - set(LABELS))
   if unknown:
     raise ValueError(f'unknown columns {", ".join(unknown)}; known: {", ".join(LABELS)}')
-  texts = [text_of(labels.get(name)) for name in LABELS]
-  made = []
-  for metric, samples in estimates.items():
-    for count, numbers in zip(shots, bootstrap.interval(samples).T, strict=True):
-      made.append(Row._make([*texts, str(count), metric, *map(float, numbers), num_users]))
-  return made
+  texts = {name: text_of(labels.get(name)) for name in LABELS}
+  parts = [
+    pd.DataFrame(
+      {
+        **texts,
+        'shots': [str(count) for count in shots],
+        'metric': metric,
+        **dict(zip(NUMBERS, bootstrap.interval(samples), strict=True)),
+        'num_users': num_users,
+      }
+    )
+    for metric, samples in estimates.items()
+  ]
+  return join(parts)
 
 
-def merge(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
-  """Joins rows; of two of the same cell the later one stays, in the place of the first."""
-  return list({row[:KEY_SIZE]: row for row in [*old, *new]}.values())
+def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+  """Returns rows of several frames in one, with all columns where there are none."""
+  made = [part for part in parts if len(part)]
+  return pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=list(COLUMNS))
 
 
-def read(path: str | os.PathLike) -> list[Row]:
-  """Reads a results.csv; no rows where there is no file.
+def merge(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+  """Returns the rows of both; of two of one cell the new one."""
+  return join([old, new]).drop_duplicates(list(CELL), keep='last', ignore_index=True)
+
+
+def select(frame: pd.DataFrame, **columns: object) -> pd.DataFrame:
+  """Returns the rows whose columns say what is asked, such as `metric='accuracy'`."""
+  wanted = pd.Series(True, index=frame.index)
+  for name, value in columns.items():
+    wanted &= frame[name] == text_of(value)
+  return frame[wanted]
+
+
+def read_results(path: str | os.PathLike) -> pd.DataFrame:
+  """Returns the rows of a results.csv; none where there is no file.
 
   Raises:
-    ValueError: for a file with other columns, or a number that is none.
+    ValueError: for a file with other columns, or text where a number must stand.
   """
   path = pathlib.Path(path)
   if not path.exists():
-    return []
-  header, *lines = [*csv.reader(path.read_text(encoding='utf-8').splitlines())] or [[]]
-  if tuple(header) != COLUMNS:
-    raise ValueError(f'{path} has columns {header}; expected {list(COLUMNS)}: move it away')
-  return [parse(line, path) for line in lines]
-
-
-def parse(line: Sequence[str], path: pathlib.Path) -> Row:
-  """Reads one line of a results.csv."""
-  *labels, value, low, high, num_users = line
+    return join([])
   try:
-    numbers = float(value), float(low or 'nan'), float(high or 'nan'), int(num_users)
-    return Row._make([*labels, *numbers])
-  except (TypeError, ValueError) as error:
-    raise ValueError(f'{path} holds the line {line}, which is not a result: {error}') from error
+    frame = pd.read_csv(
+      path,
+      dtype=dict.fromkeys(CELL, str),
+      keep_default_na=False,
+      na_values={name: [''] for name in NUMBERS},
+    )
+  except (ValueError, pd.errors.ParserError) as error:
+    raise ValueError(f'{path} is no table of results: {error}') from error
+  if tuple(frame.columns) != COLUMNS:
+    raise ValueError(
+      f'{path} has columns {list(frame.columns)}; expected {list(COLUMNS)}: move it away'
+    )
+  for name in (*NUMBERS, 'num_users'):
+    if not pd.api.types.is_numeric_dtype(frame[name]):
+      raise ValueError(f'{path}: column {name} holds text where numbers are expected')
+  return frame
 
 
-def number(value: float) -> str:
-  """Writes a number with six digits; the empty text for NaN: not applicable."""
-  return '' if math.isnan(value) else f'{value:.6g}'
+def write_results(path: str | os.PathLike, frame: pd.DataFrame) -> pathlib.Path:
+  """Writes a results.csv with six digits, whole or not at all, and returns its path."""
+  text = frame.to_csv(
+    columns=list(COLUMNS), index=False, float_format='%.6g', lineterminator='\n'
+  )
+  return files.write_atomically(path, text)
 
 
-def write(path: str | os.PathLike, made: Iterable[Row]) -> pathlib.Path:
-  """Writes a results.csv, whole or not at all."""
-  buffer = io.StringIO()
-  writer = csv.writer(buffer, lineterminator='\n')
-  writer.writerow(COLUMNS)
-  for row in made:
-    writer.writerow([*row[:KEY_SIZE], *map(number, row[KEY_SIZE:-1]), row.num_users])
-  return files.write_atomically(path, buffer.getvalue())
-
-
-def append(path: str | os.PathLike, new: Iterable[Row]) -> pathlib.Path:
-  """Adds rows to a results.csv, replacing those of the same cells."""
-  return write(path, merge(read(path), new))
-
-
-def select(made: Iterable[Row], **columns: object) -> list[Row]:
-  """Keeps the rows whose columns say what is asked, such as `metric='accuracy'`."""
-  wanted = {name: text_of(value) for name, value in columns.items()}
-  return [
-    row for row in made if all(row[COLUMNS.index(name)] == want for name, want in wanted.items())
-  ]
+def append_results(path: str | os.PathLike, new: pd.DataFrame) -> pathlib.Path:
+  """Adds rows to a results.csv, replacing those of the same cells, and returns its path."""
+  return write_results(path, merge(read_results(path), new))

@@ -1,11 +1,13 @@
 """Results as tables and curves: learners down, numbers of shots across."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from metapers.bench import results
-from metapers.bench.results import ALL_SEEDS, Row
+from metapers.bench.results import ALL_SEEDS
 from metapers.io import plots
 from metapers.io.report import Table
 
@@ -23,7 +25,7 @@ UNITS = {'nll': 'nats', 'pick_length': 'words', 'cumulative_regret': 'reward'}
 
 
 def ordered(learners: Iterable[str]) -> list[str]:
-  """Puts references on top and baselines at the bottom; the rest stay as they come."""
+  """Returns names with references first and baselines last; the rest stay as they come."""
   names = list(dict.fromkeys(learners))
   middle = [name for name in names if name not in REFERENCES + BASELINES]
   top = [name for name in REFERENCES if name in names]
@@ -40,10 +42,13 @@ def unit_of(metric: str) -> str:
   return UNITS.get(base, 'reward' if base.startswith('pick_') else share)
 
 
-def cell(row: Row) -> str:
-  """Writes value ± half the width of its interval: percent with one digit, else three.
+def cell(row: Any) -> str:
+  """Returns value ± half the width of its interval: percent with one digit, else three.
 
   Differences carry their sign.
+
+  Args:
+    row: of the results, with attributes metric, value, ci_low and ci_high.
   """
   scale, digits = (100, 1) if unit_of(row.metric) in ('%', 'points') else (1, 3)
   half = (row.ci_high - row.ci_low) / 2
@@ -52,56 +57,73 @@ def cell(row: Row) -> str:
   return value if np.isnan(half) else f'{value} ± {scale * half:.{digits}f}'
 
 
-def over_seeds(rows: Sequence[Row]) -> list[Row]:
-  """Keeps, for each learner, the rows over all seeds, or those of its only seed."""
-  averaged = {row.learner for row in rows if row.seed == ALL_SEEDS}
-  return [row for row in rows if row.seed == ALL_SEEDS or row.learner not in averaged]
+def over_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+  """Returns, for each learner, the rows over all seeds, or those of its only seed."""
+  over_all = frame['seed'] == ALL_SEEDS
+  return frame[over_all | ~frame['learner'].isin(frame['learner'][over_all])]
 
 
-def by_learner(rows: Sequence[Row]) -> dict[str, dict[int, Row]]:
-  """Arranges one condition's rows of one metric: learner -> shots -> row.
+def require_one_condition(frame: pd.DataFrame) -> None:
+  """Refuses two rows of the same learner, metric and shots.
 
   Raises:
-    ValueError: for two rows of the same learner and shots.
+    ValueError: naming them.
   """
-  arranged: dict[str, dict[int, Row]] = {name: {} for name in ordered(row.learner for row in rows)}
-  for row in rows:
-    if int(row.shots) in arranged[row.learner]:
-      raise ValueError(
-        f'several rows for {row.metric} of {row.learner!r} at {row.shots} shots; select one '
-        'condition first, such as select(rows, population=..., concentration=...)'
-      )
-    arranged[row.learner][int(row.shots)] = row
-  return arranged
+  repeated = frame[frame.duplicated(['learner', 'metric', 'shots'])]
+  if len(repeated):
+    row = repeated.iloc[0]
+    raise ValueError(
+      f'several rows for {row.metric} of {row.learner!r} at {row.shots} shots; select one '
+      'condition first, such as select(frame, population=..., concentration=...)'
+    )
 
 
-def table(rows: Iterable[Row], *, metric: str = 'accuracy') -> Table:
-  """Makes the table of one condition: rows learners, columns shots, cells value ± half-width.
+def pivot(
+  caption: str, frame: pd.DataFrame, columns: dict[tuple[str, int], str], *, note: str = ''
+) -> Table:
+  """Returns a table with learners down and (metric, shots) across, value ± half an interval.
+
+  Args:
+    caption: of the table.
+    frame: rows of one condition.
+    columns: (metric, shots) -> header.
+    note: a line that explains what is shown.
+
+  Raises:
+    ValueError: where rows of several conditions are mixed.
+  """
+  require_one_condition(frame)
+  cells = {(row.learner, row.metric, row.shots): cell(row) for row in frame.itertuples()}
+  body = [
+    [name, *(cells.get((name, metric, str(shots)), '') for metric, shots in columns)]
+    for name in ordered(frame['learner'])
+  ]
+  return Table(caption, ['learner', *columns.values()], body, note)
+
+
+def table(frame: pd.DataFrame, *, metric: str = 'accuracy', note: str = '') -> Table:
+  """Returns the table of one condition: learners down, shots across, value ± half-width.
 
   References stand on top and the pooled learner at the bottom.
 
   Args:
-    rows: of one condition; other metrics are left out.
+    frame: rows of one condition; other metrics are left out.
     metric: as in results.csv.
+    note: a line that explains the metric.
 
   Raises:
     ValueError: where no row is of that metric, or rows of several conditions are mixed.
   """
-  chosen = over_seeds(results.select(rows, metric=metric))
-  if not chosen:
+  chosen = over_seeds(results.select(frame, metric=metric))
+  if not len(chosen):
     raise ValueError(f'no rows of metric {metric!r} among the results')
-  arranged = by_learner(chosen)
-  shots = sorted({int(row.shots) for row in chosen})
-  body = [
-    [name, *(cell(found[count]) if count in found else '' for count in shots)]
-    for name, found in arranged.items()
-  ]
+  shots = sorted(chosen['shots'].astype(int).unique())
   caption = f'{metric} ({unit_of(metric)}) ± half a 95 % interval, by shots'
-  return Table(caption, ['learner', *map(str, shots)], body)
+  return pivot(caption, chosen, {(metric, count): str(count) for count in shots}, note=note)
 
 
 def as_text(shown: Table) -> str:
-  """Writes a table for a terminal: columns aligned."""
+  """Returns a table for a terminal: columns aligned."""
   lines = [shown.header, *shown.body]
   widths = [max(map(len, column)) for column in zip(*lines)]
   padded = [
@@ -111,31 +133,52 @@ def as_text(shown: Table) -> str:
 
 
 def as_markdown(shown: Table) -> str:
-  """Writes a table for a README."""
+  """Returns a table for a document in Markdown."""
   rule = ['---', *['---:'] * (len(shown.header) - 1)]
   return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [shown.header, rule, *shown.body])
 
 
-def curves(rows: Iterable[Row], *, metric: str = 'accuracy') -> list[plots.Curve]:
-  """Makes the curves of one condition; single seeds become points beside their average.
+def curves(frame: pd.DataFrame, *, metric: str = 'accuracy') -> list[plots.Curve]:
+  """Returns the curves of one condition; single seeds are points beside their average.
 
   Raises:
     ValueError: where rows of several conditions are mixed.
   """
-  chosen = results.select(rows, metric=metric)
-  arranged = by_learner(over_seeds(chosen))
-  return [curve(name, found, chosen) for name, found in arranged.items()]
+  chosen = results.select(frame, metric=metric)
+  averaged = over_seeds(chosen)
+  require_one_condition(averaged)
+  return [
+    curve(name, averaged[averaged['learner'] == name], chosen[chosen['learner'] == name])
+    for name in ordered(averaged['learner'])
+  ]
 
 
-def curve(name: str, found: dict[int, Row], rows: Sequence[Row]) -> plots.Curve:
-  """Makes the curve of one learner, with the points of its single seeds among `rows`."""
-  shots = sorted(found)
-  value, low, high = np.array([found[n][-4:-1] for n in shots]).T
-  seeds: dict[str, dict[int, float]] = {}
-  for row in results.select(rows, learner=name):
-    if row.seed != found[int(row.shots)].seed:
-      seeds.setdefault(row.seed, {})[int(row.shots)] = row.value
-  points = [[seed.get(n, np.nan) for n in shots] for seed in seeds.values()]
-  role = 'reference' if name in REFERENCES else 'baseline' if name in BASELINES else 'learner'
-  grid = np.array(points).reshape(-1, len(shots))
-  return plots.Curve(name, role, np.array(shots), value, low, high, grid)
+def curve(name: str, averaged: pd.DataFrame, seeds: pd.DataFrame) -> plots.Curve:
+  """Returns the curve of one learner, with the points of its single seeds.
+
+  Args:
+    name: of the learner.
+    averaged: its rows, over all seeds or of its only one.
+    seeds: its rows of every seed.
+  """
+  by_shots = averaged.assign(shots=averaged['shots'].astype(int)).set_index('shots').sort_index()
+  value, low, high = (by_shots[column].to_numpy() for column in results.NUMBERS)
+  single = seeds[~seeds['seed'].isin(averaged['seed'])]
+  points = single.assign(shots=single['shots'].astype(int)).pivot(
+    index='seed', columns='shots', values='value'
+  )
+  points = points.reindex(columns=by_shots.index).to_numpy(np.float64)
+  return plots.Curve(name, role_of(name), by_shots.index.to_numpy(), value, low, high, points)
+
+
+def role_of(name: str) -> str:
+  """Returns how a row is drawn: 'reference', 'baseline' or 'learner'."""
+  if name in REFERENCES:
+    return 'reference'
+  return 'baseline' if name in BASELINES else 'learner'
+
+
+def measured_among(shown: Sequence[str], frame: pd.DataFrame) -> list[str]:
+  """Returns those of some metrics that a frame has, in the order asked."""
+  measured = set(frame['metric'])
+  return [metric for metric in shown if metric in measured]

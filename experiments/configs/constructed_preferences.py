@@ -1,9 +1,9 @@
-"""Real texts, constructed tastes: which answers a new user prefers, read from features.
+"""Real texts, constructed preferences: which answers a new user prefers, read from features.
 
 Store: made by experiments.extract with extract_constructed.py; users are Dirichlet(0.05) ensembles
 of thirteen constructed rewards. Features track, unseen users, unseen prompts, random pairs.
 Time: about 5 minutes on one core.
-Command: python -m experiments.benchmark --config=experiments/configs/constructed_tastes.py
+Command: python -m experiments.benchmark --config=experiments/configs/constructed_preferences.py
   --workdir=DIR --config.population.kwargs.store=STORE
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """
@@ -25,15 +25,14 @@ LEARNERS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  chosen = base.parse(argument, quick=False, learner='')
+  given = base.parse(argument)
   population = build.population_config('reward_ensemble', concentration=0.05, track='features')
-  config = base.base(population)
-  config.protocol = 'constructed_tastes'
+  config = base.base(population, given)
+  config.protocol = 'constructed_preferences'
   config.evaluation.num_users = 500
   config.evaluation.rival = ''
   config.training.num_steps = 1500
   config.training.evaluate_every = 150
   config.training.steps_per_call = 50
   config = base.table(config, LEARNERS)
-  config = base.quick(config) if chosen['quick'] else config
-  return base.chosen(config, chosen['learner'])
+  return base.finish(config, given)

@@ -1,0 +1,147 @@
+"""The cells of a table: what learners and references predict for a setting, made once and kept."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable
+
+import jax
+
+from metapers.analysis import costs
+from metapers.analysis.costs import Costs
+from metapers.bench import plan as plans
+from metapers.bench import runs, settings
+from metapers.bench.plan import Condition, Plan
+from metapers.bench.settings import Setting
+from metapers.core import files
+from metapers.evaluation.predictions import Predictions
+
+Log = Callable[[str], None]
+
+
+def predictions_file(workdir: str | os.PathLike, setting: str, name: str) -> pathlib.Path:
+  """Returns where the predictions of one cell are kept."""
+  return pathlib.Path(workdir) / 'predictions' / setting / f'{name}.npz'
+
+
+def keep_predictions(
+  workdir: str | os.PathLike | None,
+  setting: Setting,
+  name: str,
+  make: Callable[[Setting], Predictions],
+) -> Predictions:
+  """Returns the predictions of a finished cell, or makes and keeps them.
+
+  Args:
+    workdir: of the table; None keeps nothing.
+    setting: whose users are predicted.
+    name: of who predicts, with all that makes another cell of it.
+    make: predicts.
+  """
+  if workdir is None:
+    return jax.device_get(make(setting))
+  path = predictions_file(workdir, setting.name, name)
+  if not path.exists():
+    files.write_npz(path, jax.device_get(make(setting))._asdict())
+  return read_predictions(path)
+
+
+def read_predictions(path: str | os.PathLike) -> Predictions:
+  """Returns the predictions of one cell."""
+  stored = files.read_npz(path)
+  return Predictions(*(stored[field] for field in Predictions._fields))
+
+
+class Trained:
+  """One learner and seed of a table; trains on first use, so that finished cells cost nothing.
+
+  Args:
+    plan: of the table.
+    row: name of the learner in it.
+    seed: of training.
+    workdir: of the table; None keeps nothing.
+    condition: under which it is trained anew; None for the learner of the whole table.
+    log: is given a line for each training run.
+  """
+
+  def __init__(
+    self,
+    plan: Plan,
+    row: str,
+    seed: int,
+    workdir: str | os.PathLike | None,
+    *,
+    condition: Condition | None = None,
+    log: Log = print,
+  ):
+    entries = plan.entries if condition is None else condition.entries or plan.entries
+    self._plan, self._seed, self._log = plan, seed, log
+    self._entry = entries[row]
+    self._folder = None if workdir is None else pathlib.Path(workdir) / 'runs'
+    own = '' if condition is None else f'-{condition.name}'
+    self._row = f'{row}-{seed}{own}'
+    self._runs: list[runs.Run] | None = None
+    self.name = f'{row}-{seed}-{self._entry.training.num_steps}'
+
+  def predict(self, setting: Setting) -> Predictions:
+    """Returns predictions for the users of a setting."""
+    size = self._plan.evaluation.chunk_size
+    return settings.predict(setting, self.runs(), chunk_size=size)
+
+  def predict_flipped(self, setting: Setting) -> Predictions:
+    """Returns predictions after adapting to the opposite of what the users chose."""
+    size = self._plan.evaluation.chunk_size
+    return settings.predict(setting, self.runs(), chunk_size=size, is_flipped=True)
+
+  def measure_costs(self, setting: Setting) -> Costs:
+    """Returns what it costs to adapt to users of a setting."""
+    run, size = self.runs()[0], self._plan.evaluation.chunk_size
+    return costs.measure(
+      run.learner, run.params, setting.tasks, batch_size=size, key=jax.random.key(0)
+    )
+
+  def runs(self) -> list[runs.Run]:
+    """Returns the run of each fold, trained if it is not yet."""
+    if self._runs is None:
+      populations = self._entry.populations or self._plan.populations
+      folds = self._plan.folds or (None,)
+      self._runs = [self._train(*each) for each in zip(folds, populations, strict=True)]
+    return self._runs
+
+  def _train(self, fold: int | None, make_population: plans.MakePopulation) -> runs.Run:
+    name = self._row + ('' if fold is None else f'-fold{fold}')
+    self._log(f'{name}: {self._entry.training.num_steps} steps')
+    population = make_population()
+    identity = self._entry.identity(self._seed, fold)
+    return runs.train(
+      self._entry,
+      population,
+      evaluation=self._plan.evaluation,
+      seed=self._seed,
+      name=name,
+      workdir=None if self._folder is None else self._folder / name,
+      identity={**identity, 'data': population.content_hash},
+    )
+
+
+def trained_by_condition(
+  plan: Plan, row: str, seed: int, workdir: str | os.PathLike | None, log: Log
+) -> list[Trained]:
+  """Returns a learner for each condition: the same one, or one trained anew in each."""
+  shared = Trained(plan, row, seed, workdir, log=log)
+  return [
+    shared
+    if condition.entries is None
+    else Trained(plan, row, seed, workdir, condition=condition, log=log)
+    for condition in plan.conditions
+  ]
+
+
+def keep_costs(workdir: str | os.PathLike | None, trained: Trained, setting: Setting) -> Costs:
+  """Returns what a learner costs: as it was measured, or measured now and kept."""
+  if workdir is None:
+    return trained.measure_costs(setting)
+  path = pathlib.Path(workdir) / 'costs' / f'{trained.name}.json'
+  if not path.exists():
+    files.write_atomically(path, json.dumps(trained.measure_costs(setting)._asdict()))
+  return Costs(**json.loads(path.read_text(encoding='utf-8')))

@@ -1,0 +1,234 @@
+"""`compare`: learners × conditions × seeds, trained, evaluated and laid out.
+
+    result = bench.compare({'mine': learner, 'cnp': make('cnp', num_features=10)}, population)
+    result.table(), result.plot(), result.report('report.html')
+"""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from metapers.analysis.costs import Costs
+from metapers.bench import cells, readings, references, report, results, settings, tables
+from metapers.bench import plan as plans
+from metapers.bench.cells import Log
+from metapers.bench.plan import Condition, Entry, Evaluation, Plan
+from metapers.bench.readings import BySeed
+from metapers.bench.runs import Run
+from metapers.bench.settings import Setting, make_setting
+from metapers.core import files
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.population import Population
+from metapers.evaluation import leaks
+from metapers.evaluation.predictions import Predictions
+from metapers.io import workdirs
+from metapers.io.report import Section
+from metapers.training.meta_training import Training
+
+Made = dict[str, dict[str, Predictions]]  # row -> seed -> its predictions; of a reference the seed ''
+
+
+class Result(NamedTuple):
+  """What a table came to.
+
+  frame: one row for each number, with the columns of results.csv.
+  settings: whom learners were evaluated on, one for each condition.
+  sections: of the report.
+  plan: of the table.
+  """
+
+  frame: pd.DataFrame
+  settings: tuple[Setting, ...]
+  sections: tuple[Section, ...]
+  plan: Plan
+
+  def table(self, metric: str = '', *, condition: int = 0) -> pd.DataFrame:
+    """Returns learners × shots of one condition, each cell value ± half a 95 % interval.
+
+    Args:
+      metric: as in the column of `frame`; by default the accuracy.
+      condition: its number.
+    """
+    setting = self.settings[condition]
+    own = report.of_setting(self.frame, setting)
+    shown = tables.table(own, metric=metric or report.headline(setting))
+    return pd.DataFrame(shown.body, columns=list(shown.header)).set_index('learner')
+
+  def plot(self, metric: str = '', *, condition: int = 0) -> Figure:
+    """Returns the adaptation curves of one condition; arguments as of `table`."""
+    setting = self.settings[condition]
+    own = report.of_setting(self.frame, setting)
+    return report.figure(own, setting, metric or report.headline(setting))
+
+  def report(self, path: str | os.PathLike) -> pathlib.Path:
+    """Writes a self-contained page with all tables and figures, and returns its path."""
+    return report.write_page(path, self.sections, self.settings, self.plan)
+
+
+def compare(
+  learners: Mapping[str, MetaLearner | Entry],
+  population: Population | Sequence[Condition],
+  *,
+  shots: Sequence[int] | None = None,
+  seeds: Sequence[int] = (0,),
+  training: Training = Training(),
+  evaluation: Evaluation = Evaluation(),
+  workdir: str | os.PathLike | None = None,
+  log: Log = print,
+) -> Result:
+  """Returns a table of learners beside the oracle and the exact answer of a population.
+
+  Args:
+    learners: name -> a learner built for the population's sizes, or an `Entry` with its own
+      training. One named `pooled` is what others are compared with.
+    population: on whose train users all are trained, and test users evaluated; or conditions.
+    shots: numbers of comparisons given of a test user; by default those of `evaluation`.
+    seeds: of training.
+    training: of learners that are no entries.
+    evaluation: how many users, resamples and particles.
+    workdir: keeps runs and predictions, so that an interrupted table goes on where it stood.
+    log: is given lines of progress.
+
+  Raises:
+    ValueError: for options that do not fit each other, leaks, or a workdir of another table.
+  """
+  conditions = plans.as_conditions(population)
+  entries = plans.as_entries(learners, training)
+  evaluation = evaluation._replace(shots=tuple(evaluation.shots if shots is None else shots))
+  plan = Plan(
+    entries=entries,
+    conditions=conditions,
+    populations=conditions[0].populations,
+    seeds=tuple(seeds),
+    evaluation=evaluation,
+    identity={
+      'learners': {name: {'num_steps': e.training.num_steps} for name, e in entries.items()},
+      'seeds': list(seeds),
+      'evaluation': evaluation._asdict(),
+    },
+  )
+  return run(plan, workdir, log=log)
+
+
+def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = print) -> Result:
+  """Trains what is missing of a table, evaluates everything and returns the result.
+
+  Args:
+    plan: of the table.
+    workdir: keeps runs and predictions.
+    log: is given lines of progress.
+
+  Raises:
+    ValueError: for options that do not fit each other, leaks, or a workdir of another table.
+  """
+  made = [make_setting(plan, condition) for condition in plan.conditions]
+  if plan.evaluation.flips and not all(map(is_flippable, made)):
+    raise ValueError('evaluation.flips needs pairs, evaluated after fixed numbers of shots')
+  if workdir is not None:
+    data = made[0].populations[0].content_hash
+    workdirs.claim(workdir, {**plan.identity, 'data': data})
+  require_no_leaks(plan, workdir, log)
+  predicted: list[Made] = [reference_cells(plan, each, workdir, log) for each in made]
+  flipped: list[Made] = [{} for _ in made]
+  costs: dict[str, Costs] = {}
+  for row in plan.entries:
+    for seed in plan.seeds:
+      trained = cells.trained_by_condition(plan, row, seed, workdir, log)
+      for one, setting, own, other in zip(trained, made, predicted, flipped, strict=True):
+        cell = cells.keep_predictions(workdir, setting, one.name, one.predict)
+        own.setdefault(row, {})[str(seed)] = cell
+        if plan.evaluation.flips:
+          name = f'{one.name}-flipped'
+          cell = cells.keep_predictions(workdir, setting, name, one.predict_flipped)
+          other.setdefault(row, {})[str(seed)] = cell
+      if row not in costs:
+        costs[row] = cells.keep_costs(workdir, trained[0], made[0])
+  return lay_out(plan, made, predicted, flipped, costs)
+
+
+def is_flippable(setting: Setting) -> bool:
+  """Tells whether the labels of a setting have opposites."""
+  return setting.stream is None and setting.tasks.support.candidates.mask.shape[-1] == 2
+
+
+def require_no_leaks(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> None:
+  """Checks every population, once, before anything is trained or evaluated on it.
+
+  Raises:
+    ValueError: listing what leaks.
+  """
+  for name, make in plans.populations_of(plan).items():
+    path = None if workdir is None else pathlib.Path(workdir) / 'leaks' / f'{name}.txt'
+    if path is None or not path.exists():
+      log(f'{name}: looking for leaks')
+      leaks.require_no_leaks(leaks.find_leaks(make()))
+      if path is not None:
+        files.write_atomically(path, 'none found\n')
+
+
+def reference_cells(
+  plan: Plan, setting: Setting, workdir: str | os.PathLike | None, log: Log
+) -> Made:
+  """Returns what the references of a setting predict."""
+  trained_on = plan.populations[0]
+  return {
+    name: {'': cells.keep_predictions(workdir, setting, name, make)}
+    for name, make in references.table(setting, plan.evaluation, trained_on, log=log).items()
+  }
+
+
+def lay_out(
+  plan: Plan,
+  made: Sequence[Setting],
+  predicted: Sequence[BySeed],
+  flipped: Sequence[BySeed],
+  costs: Mapping[str, Costs],
+) -> Result:
+  """Evaluates all predictions: rows of results, and sections of the report."""
+  frames, sections = [], []
+  for setting, own, other in zip(made, predicted, flipped):
+    evaluated = report.evaluate_all(setting, own)
+    frame = report.rows_of(setting, evaluated)
+    sections.append(report.section(frame, setting))
+    frames.append(frame)
+    if setting.stream is None:
+      extras = readings.Extras(
+        flipped=other or None,
+        costs=costs if setting is made[0] else None,
+        texts=plan.texts,
+        trained_on=None if plan.conditions[0].entries else plan.populations[0](),
+      )
+      reading = readings.read_setting(setting, own, report.over_seeds(evaluated), extras=extras)
+      sections.append(reading.section)
+      frames.append(reading.frame)
+  return Result(results.join(frames), tuple(made), tuple(sections), plan)
+
+
+def write_result(result: Result, workdir: str | os.PathLike) -> list[pathlib.Path]:
+  """Writes results.csv, adaptation.png and report.html into a folder, and returns their paths."""
+  folder = pathlib.Path(workdir)
+  return [
+    results.write_results(folder / 'results.csv', result.frame),
+    report.save_figure(result.plot(), folder / 'adaptation.png'),
+    result.report(folder / 'report.html'),
+  ]
+
+
+def evaluate_run(plan: Plan, setting: Setting, run: Run, *, log: Log = print) -> pd.DataFrame:
+  """Returns the results of one trained run beside the references.
+
+  Args:
+    plan: of one learner and one seed.
+    setting: whom it is evaluated on.
+    run: of the learner.
+    log: is given lines of progress.
+  """
+  (row,), (seed,) = plan.entries, plan.seeds
+  predicted = reference_cells(plan, setting, None, log)
+  made = settings.predict(setting, [run], chunk_size=plan.evaluation.chunk_size)
+  predicted[row] = {str(seed): made}
+  return report.rows_of(setting, report.evaluate_all(setting, predicted))

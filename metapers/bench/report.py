@@ -1,0 +1,203 @@
+"""From predictions to numbers that people read: rows of results, tables, figures, the page."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from metapers.bench import results, tables
+from metapers.bench.plan import Plan
+from metapers.bench.settings import Setting
+from metapers.evaluation import estimates, streams
+from metapers.evaluation.estimates import Estimates
+from metapers.evaluation.predictions import Predictions
+from metapers.io import plots
+from metapers.io import report as pages
+from metapers.io.report import Section
+
+Evaluated = Mapping[str, Mapping[str, Estimates]]  # row -> seed -> its estimates
+COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
+EXPLAINED = {
+  'accuracy': 'share of choices predicted right; a guess between equals counts in part',
+  'accuracy_noiseless': 'the same against what the user truly prefers, without the noise of labels',
+  'nll': 'mean negative log-likelihood of the choices; lower is better, a coin flip has .693',
+  'ece': 'expected calibration error: mean gap between stated confidence and accuracy',
+  'selective_accuracy_80': 'accuracy on the most confident 80 % of the predictions',
+  'top1': "share of slates on which the pick is the user's best response",
+  'pick_reward': "the user's reward of the picked response",
+  'regret': 'reward lost by the pick, as a share of what the best gains over the mean response',
+  'win_rate': "share of picks that the user prefers to the rival model's response",
+  'win_rate_oracle': "the same of the user's best response: the most that a pick can win",
+  'accuracy_worst_decile': 'mean accuracy of the tenth of the users with the lowest one',
+  'turn_accuracy': 'accuracy on the turns since the number of turns in the column before',
+  'cumulative_regret': 'reward lost by all picks so far',
+}
+# What of a population's record stands above its tables; all of it is in the summary below.
+RECORDED = (
+  'normalization', 'temperature', 'flip_rate', 'label_accuracy', 'evaluated_on', 'features',
+  'num_people', 'num_dropped', 'num_comparisons',
+)  # fmt: skip
+DIFFERENCES = tuple(
+  f'{metric}_minus_{name}' for metric in ('accuracy', 'turn_accuracy') for name in COMPARED_WITH
+)
+
+
+def evaluate_all(
+  setting: Setting, predictions: Mapping[str, Mapping[str, Predictions]]
+) -> dict[str, dict[str, Estimates]]:
+  """Returns the estimates of every learner and reference of a setting: row -> seed -> estimates.
+
+  Args:
+    setting: the users.
+    predictions: row -> seed -> its predictions; the seed of a reference is ''.
+
+  Raises:
+    ValueError: naming whose predictions cannot be evaluated, and on whom.
+  """
+  return {
+    name: {seed: evaluate(setting, f'{name} {seed}'.strip(), made) for seed, made in own.items()}
+    for name, own in predictions.items()
+  }
+
+
+def evaluate(setting: Setting, name: str, made: Predictions) -> Estimates:
+  """Returns the estimates of predictions of a setting; those of a stream turn by turn.
+
+  Raises:
+    ValueError: for predictions that cannot be evaluated, naming whose they are.
+  """
+  try:
+    if setting.stream:
+      return streams.estimate(setting.evaluated, made, setting.shots)
+    return estimates.estimate(setting.evaluated, made)
+  except ValueError as error:
+    raise ValueError(f'{name} on {setting.title}: {error}') from error
+
+
+def over_seeds(evaluated: Evaluated) -> dict[str, Estimates]:
+  """Returns every row's estimates averaged over its seeds."""
+  return {name: estimates.average(list(by_seed.values())) for name, by_seed in evaluated.items()}
+
+
+def rows_of(setting: Setting, evaluated: Evaluated) -> pd.DataFrame:
+  """Returns the results of a setting, and paired differences to COMPARED_WITH."""
+  overall = over_seeds(evaluated)
+  parts = []
+  for name, by_seed in evaluated.items():
+    if len(by_seed) > 1:
+      parts += [rows(setting, name, seed, found) for seed, found in by_seed.items()]
+    seed = results.ALL_SEEDS if len(by_seed) > 1 else next(iter(by_seed))
+    parts.append(rows(setting, name, seed, overall[name]))
+    for other in COMPARED_WITH:
+      if other in overall and other != name:
+        paired = estimates.differences(overall[name], overall[other], other)
+        parts.append(rows(setting, name, seed, paired))
+  return results.join(parts)
+
+
+def labels_of(setting: Setting, learner: str, seed: str) -> dict[str, object]:
+  """Returns the labels of one row of a setting."""
+  train_shots = setting.train_shots.get(learner, '')
+  return {**setting.labels, 'learner': learner, 'seed': seed, 'train_shots': train_shots}
+
+
+def rows(setting: Setting, learner: str, seed: str, found: Estimates) -> pd.DataFrame:
+  """Returns one row's estimates with their labels."""
+  labels = labels_of(setting, learner, seed)
+  return results.rows(found, setting.shots, labels, num_users=setting.evaluated.num_users)
+
+
+def headline(setting: Setting) -> str:
+  """Returns the metric that a setting is read by first."""
+  return 'turn_accuracy' if setting.stream else 'accuracy'
+
+
+def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
+  """Returns the rows of one setting."""
+  return results.select(frame, **setting.labels)
+
+
+def figure(own: pd.DataFrame, setting: Setting, metric: str) -> Figure:
+  """Returns the curves of one setting over shots, or over turns."""
+  return plots.adaptation(
+    tables.curves(own, metric=metric), title=setting.title, value_label=metric.replace('_', ' ')
+  )
+
+
+def save_figure(made: Figure, path: str | os.PathLike) -> pathlib.Path:
+  """Writes a figure by the suffix of the path, and returns the path."""
+  return plots.save(made, path)
+
+
+def explanation(metric: str) -> str:
+  """Returns a line that says what a metric is."""
+  base, _, reference = metric.partition('_minus_')
+  known = EXPLAINED.get(base, '')
+  return f'difference to {reference}, paired: {known}' if reference else known
+
+
+def section(own: pd.DataFrame, setting: Setting) -> Section:
+  """Returns one setting's part of the page: its curves and its tables, with intervals."""
+  record = setting.populations[0].record
+  shown = tables.measured_among((*EXPLAINED, *DIFFERENCES), own)
+  return Section(
+    setting.title,
+    text=[' · '.join(f'{name} {value}' for name, value in record.items() if name in RECORDED)],
+    figures=[plots.inline_svg(figure(own, setting, headline(setting)))],
+    tables=[tables.table(own, metric=metric, note=explanation(metric)) for metric in shown],
+  )
+
+
+def findings(frame: pd.DataFrame, setting: Setting) -> list[str]:
+  """Returns in words which learner is best after the most comparisons, and by how much."""
+  metric, last = headline(setting), str(max(setting.shots))
+  own = tables.over_seeds(results.select(of_setting(frame, setting), shots=last))
+  accuracy = results.select(own, metric=metric)
+  learners = accuracy[~accuracy['learner'].isin((*tables.REFERENCES, *tables.BASELINES))]
+  if not len(learners):
+    return []
+  best = learners.loc[learners['value'].idxmax()]
+  said = [
+    f'After {last} {"turns" if setting.stream else "comparisons"} the best learner is '
+    f'{best.learner}, with {tables.cell(best)} % of choices predicted right'
+  ]
+  for other, meaning in (('pooled', 'no personalisation'), ('bayes', 'the exact answer')):
+    paired = results.select(own, metric=f'{metric}_minus_{other}', learner=best.learner)
+    said += [f'{tables.cell(row)} points to {other} ({meaning})' for row in paired.itertuples()]
+  return ['; '.join(said) + f' ({setting.title}).']
+
+
+def summary(frame: pd.DataFrame, setting: Setting) -> str:
+  """Returns the headline table of one setting as text, under what it is of."""
+  shown = tables.table(of_setting(frame, setting), metric=headline(setting))
+  return f'{setting.title}\ndata: {setting.populations[0].source}\n{tables.as_text(shown)}'
+
+
+def write_page(
+  path: str | os.PathLike, sections: Sequence[Section], settings: Sequence[Setting], plan: Plan
+) -> pathlib.Path:
+  """Writes report.html and returns its path: where data come from, results, how they were made."""
+  population = settings[0].populations[0]
+  return pages.save(path, page(sections, population.source, plan, dict(population.record)))
+
+
+def page(
+  sections: Sequence[Section], source: str, plan: Plan, record: Mapping[str, object]
+) -> str:
+  """Returns the page of a table."""
+  title = 'metapers' if plan.protocol == 'metapers' else f'metapers: {plan.protocol}'
+  summary = flat({'config': plan.identity, 'population': record})
+  return pages.render(title, sections, source=source, summary=summary)
+
+
+def flat(tree: Mapping, prefix: str = '') -> dict[str, object]:
+  """Returns nested names joined by dots."""
+  found: dict[str, object] = {}
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      found |= flat(value, f'{prefix}{name}.')
+    else:
+      found[f'{prefix}{name}'] = value
+  return found

@@ -1,0 +1,160 @@
+"""One training run: from a learner and a population to parameters, resumed where it stood."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from metapers.bench import plan as plans
+from metapers.bench.plan import Entry, Evaluation
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.population import Population
+from metapers.core.types import Params
+from metapers.evaluation import adaptation, metrics
+from metapers.io import leaves
+from metapers.io.checkpoints import Checkpoints
+from metapers.io.writers import MetricsWriter
+from metapers.serving import exports
+from metapers.training import meta_training
+
+
+class Run(NamedTuple):
+  """A trained learner: `params` are the best on validation users, prepared for new ones.
+
+  was_done: the workdir held all steps already, so that nothing was trained.
+  """
+
+  learner: MetaLearner
+  params: Params
+  population: Population
+  best_step: int
+  was_done: bool = False
+
+
+def validation(
+  learner: MetaLearner, population: Population, evaluation: Evaluation
+) -> Callable[[Params, int], Mapping[str, float]]:
+  """Returns the callback that scores parameters: minus the mean NLL over the validation users.
+
+  The mean runs over all numbers of shots: parameters are chosen for the whole curve.
+  """
+  plans.check_options(evaluation, population.spec)
+  shots = evaluation.shots
+  size = min(evaluation.num_validation_users, population.spec.num_held_out['validation'])
+  tasks, _ = adaptation.episodes(population, split='validation', num_users=size)
+
+  def evaluate(params: Params, step: int) -> Mapping[str, float]:
+    del step
+    predictions = adaptation.evaluate(
+      learner, params, tasks, shots=shots, chunk_size=evaluation.chunk_size, key=jax.random.key(0)
+    )
+    means = jax.device_get(metrics.user_means(predictions, tasks))
+    by_shots = {f'accuracy_{k}_shots': float(v) for k, v in zip(shots, means['accuracy'])}
+    return {'score': -float(np.mean(means['nll'])), **by_shots}
+
+  return evaluate
+
+
+def train(
+  entry: Entry,
+  population: Population,
+  *,
+  evaluation: Evaluation = Evaluation(),
+  seed: int = 0,
+  name: str = 'learner',
+  workdir: str | os.PathLike | None = None,
+  identity: Mapping[str, Any] = plans.NOTHING,
+  progress: bool = True,
+) -> Run:
+  """Trains a learner on a population, or goes on where the workdir stands.
+
+  Args:
+    entry: the learner, and how it is trained.
+    population: whose train users it is trained on.
+    evaluation: for validation.
+    seed: of the parameters and of everything drawn.
+    name: of the learner, for messages.
+    workdir: of checkpoints, metrics and the export; None keeps nothing.
+    identity: JSON values that make the run, compared when it is resumed.
+    progress: show a bar.
+
+  Raises:
+    ValueError: for options that do not fit each other, or a workdir of another run.
+  """
+  learner, training = plans.build(entry, population.spec), entry.training
+  evaluate = validation(learner, population, evaluation)
+  with contextlib.ExitStack() as stack:
+    checkpoints, was_done = None, False
+    if workdir is not None:
+      checkpoints = Checkpoints(workdir, identity, keep=training.keep_checkpoints)
+      stack.callback(checkpoints.close)
+      was_done = checkpoints.newest_step() >= training.num_steps
+    result = meta_training.meta_train(
+      learner,
+      population,
+      training,
+      seed=seed,
+      name=name,
+      evaluate=evaluate,
+      checkpoints=checkpoints,
+      writer=None if workdir is None else lambda start: MetricsWriter(workdir, from_step=start),
+      progress=progress,
+    )
+  if workdir is not None and entry.name:
+    export = export_of(entry, population, result.best_params)
+    exports.write_export(pathlib.Path(workdir) / exports.FOLDER, export)
+  return Run(learner, result.best_params, population, result.best_step, was_done)
+
+
+def restored(
+  entry: Entry,
+  population: Population,
+  workdir: str | os.PathLike,
+  *,
+  seed: int = 0,
+  identity: Mapping[str, Any] = plans.NOTHING,
+) -> Run:
+  """Returns the best parameters of a finished or interrupted run, without training.
+
+  Args:
+    entry: as it was trained.
+    population: that it was trained on.
+    workdir: of the run.
+    seed: of the run.
+    identity: of the run.
+
+  Raises:
+    ValueError: where nothing was saved yet, or the run is another one.
+  """
+  learner = plans.build(entry, population.spec)
+  checkpoints = Checkpoints(workdir, identity, read_only=True)
+  like = meta_training.initial_state(learner, entry.training, seed=seed)
+  found = checkpoints.best(like) or checkpoints.restore(like)
+  checkpoints.close()
+  if found is None:
+    raise ValueError(f'{workdir} holds no checkpoint yet; let the training run longer')
+  params = meta_training.prepared(learner, population, found.state.params, seed)
+  return Run(learner, params, population, found.step)
+
+
+def export_of(entry: Entry, population: Population, params: Params) -> exports.Export:
+  """Returns a trained learner as an export, which `Personalizer` loads."""
+  training = entry.training
+  kind = 'synthetic ' if population.source.startswith('synthetic') else ''
+  return exports.Export(
+    learner=entry.name,
+    kwargs={**plans.sizes(entry.factory, population.spec), **entry.kwargs},
+    params=leaves.named(params),
+    num_candidates=population.spec.num_candidates,
+    scaling=population.scaling,
+    feature_names=population.spec.feature_names,
+    trained_on={'source': population.source, **population.record},
+    about=(
+      f'{entry.name} trained on {kind}users for {training.num_steps} steps of '
+      f'{training.batch_size}; {population.source}'
+    ),
+  )

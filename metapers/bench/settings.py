@@ -1,0 +1,228 @@
+"""A setting: a condition with its users drawn, on whom every learner is evaluated alike."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metapers.analysis import flips
+from metapers.bench import plan as plans
+from metapers.bench.plan import Condition, Entry, Plan, Stream
+from metapers.bench.runs import Run
+from metapers.core.population import SEEN, Population, Simulation
+from metapers.core.task import Task, Truth
+from metapers.evaluation import adaptation, estimates, streams
+from metapers.evaluation.predictions import Predictions
+
+LABELLED = ('track', 'pair_rule', 'concentration', 'temperature', 'split')  # have a column
+
+
+class Setting(NamedTuple):
+  """One condition, ready to be evaluated.
+
+  name: short, for file names. title: for people. labels: columns of the results.
+  train_shots: row -> comparisons that it was trained on, for its label.
+  populations: one for each fold of people, else one; sizes: evaluated users of each.
+  tasks, truth, evaluated: of all of them, joined along T.
+  """
+
+  name: str
+  title: str
+  labels: Mapping[str, Any]
+  shots: tuple[int, ...]
+  populations: tuple[Population, ...]
+  sizes: tuple[int, ...]
+  tasks: Task
+  truth: Truth | None
+  evaluated: estimates.EvaluationSet
+  train_shots: Mapping[str, str]
+  split: str = 'test'
+  stream: Stream | None = None
+
+
+def make_setting(plan: Plan, condition: Condition) -> Setting:
+  """Returns a condition of a table with the users of its split drawn.
+
+  Raises:
+    ValueError: for more shots than histories hold, or users that there are not.
+  """
+  populations = tuple(make() for make in condition.populations)
+  first, split, evaluation = populations[0], condition.split, plan.evaluation
+  plans.check_options(evaluation, first.spec)
+  sizes = tuple(min(evaluation.num_users, held_out(each, split)) for each in populations)
+  episodes = [
+    adaptation.episodes(population, split=split, num_users=size)
+    for population, size in zip(populations, sizes)
+  ]
+  tasks, truth = jax.tree.map(lambda *parts: jnp.concatenate(parts), *episodes)
+  if condition.stream:
+    tasks, truth = stream_of(tasks, truth, condition.stream, first.simulation)
+  return Setting(
+    name=condition.name,
+    title=title_of(first, sum(sizes), split, condition.stream),
+    labels=labels_of(first, condition, plan.protocol),
+    shots=evaluation.shots,
+    populations=populations,
+    sizes=sizes,
+    tasks=tasks,
+    truth=truth,
+    evaluated=estimates.evaluation_set(
+      tasks,
+      truth,
+      rival=rival_of(evaluation.rival, first.simulation, truth),
+      num_resamples=evaluation.num_resamples,
+    ),
+    train_shots={
+      row: train_shots_of(entry, first.spec.num_support)
+      for row, entry in (condition.entries or plan.entries).items()
+    },
+    split=split,
+    stream=condition.stream,
+  )
+
+
+def train_shots_of(entry: Entry, most: int) -> str:
+  """Returns the comparisons that a learner was trained on, as its label says them."""
+  shots = entry.training.shots
+  return f'0-{most}' if shots == 'uniform' else str(shots)
+
+
+def stream_of(
+  tasks: Task, truth: Truth | None, stream: Stream, simulation: Simulation | None
+) -> tuple[Task, Truth]:
+  """Returns the supports as streams.
+
+  Raises:
+    ValueError: for real people, or supports of prompts that were trained on.
+  """
+  if truth is None or simulation is None or simulation.support_prompts != 'held_out':
+    given = 'real people' if simulation is None else repr(simulation.support_prompts)
+    raise ValueError(
+      "every turn of a stream is evaluated: it needs simulated users with support_prompts='held_out'"
+      f', got {given}'
+    )
+  return streams.as_stream(tasks, truth, stream.change_at)
+
+
+def held_out(population: Population, split: str) -> int:
+  """Returns how many users of a split can be evaluated.
+
+  Raises:
+    ValueError: for a split of which there are none.
+  """
+  known = population.spec.num_held_out
+  if split not in known:
+    raise ValueError(
+      f'no users of split {split!r} here; there are {", ".join(known)}, and with a finite pool '
+      f'(num_users) {SEEN}'
+    )
+  return known[split]
+
+
+def rival_of(wanted: str, simulation: Simulation | None, truth: Truth | None) -> int | None:
+  """Returns the index of the response model that picks are compared with; None without slates.
+
+  Raises:
+    ValueError: for a model that wrote none of the responses.
+  """
+  names = () if simulation is None else simulation.response_models
+  if not names or not wanted or truth is None or truth.slate_prompts.shape[1] == 0:
+    return None
+  if wanted not in names:
+    raise ValueError(f'rival {wanted!r} wrote no response; known: {", ".join(names)}')
+  return names.index(wanted)
+
+
+def labels_of(population: Population, condition: Condition, protocol: str) -> dict[str, Any]:
+  """Returns the columns of the results that a setting fixes.
+
+  Changes of options that have no column of their own stand behind the protocol's name.
+  """
+  others = [
+    f'{name}={value}' for name, value in condition.changes.items() if name not in LABELLED
+  ]
+  known = {name: population.record[name] for name in LABELLED if name in population.record}
+  return {
+    'protocol': ' '.join([protocol, *others]),
+    'population': population.source,
+    **known,
+    'split': condition.split,
+  }
+
+
+def title_of(
+  population: Population, num_users: int, split: str = 'test', stream: Stream | None = None
+) -> str:
+  """Returns a line that describes the users of a setting."""
+  simulation = population.simulation
+  if simulation is None or not simulation.user_models:
+    return f'{population.source}, {num_users} {population.record.get("evaluated_on", "users")}'
+  alphas = dict.fromkeys(f'{model.concentration:g}' for model in simulation.user_models)
+  is_apart = stream is None and simulation.support_prompts == 'held_out'
+  return (
+    f'{num_users} {"seen" if split == SEEN else "unseen"} users (α = {"+".join(alphas)}), '
+    f'unseen prompts, {"+".join(simulation.pair_rules)} pairs, '
+    f'{labels_in_words(simulation.label_accuracies)}, '
+    f'{"scores" if simulation.has_score_features else "features"} track'
+    + (', support from unseen prompts too' if is_apart else '')
+    + (f', {simulation.excluded_model} new to them' if simulation.excluded_model else '')
+    + stream_in_words(stream)
+  )
+
+
+def labels_in_words(accuracies: Sequence[float]) -> str:
+  """Returns how often labels are right, in percent, each share once."""
+  if set(accuracies) == {1.0}:
+    return 'noiseless'
+  shares = dict.fromkeys(f'{share:.0%}' for share in accuracies)
+  return f'{", ".join(shares)} of labels right'
+
+
+def stream_in_words(stream: Stream | None) -> str:
+  """Returns what a title says of a stream."""
+  if stream is None:
+    return ''
+  memory = f', the last {stream.window} remembered' if stream.window else ''
+  change = (
+    f'preferences change after {stream.change_at}' if stream.change_at else 'constant preferences'
+  )
+  return f', turn by turn, {change}{memory}'
+
+
+def predict(
+  setting: Setting, runs: Sequence[Run], *, chunk_size: int, is_flipped: bool = False
+) -> Predictions:
+  """Returns predictions for all users of a setting, each fold's by the run that never saw them.
+
+  Args:
+    setting: whose users are predicted.
+    runs: one for each fold, or a single one.
+    chunk_size: adaptations at once.
+    is_flipped: give learners the opposite of what the users chose.
+  """
+  given = flips.flipped(setting.tasks) if is_flipped else setting.tasks
+  num_turns = given.support.mask.shape[1]
+  parts = []
+  for run, start, size in zip(runs, starts(setting.sizes), setting.sizes, strict=True):
+    mine = slice(start, start + size)
+    tasks, truth = jax.tree.map(lambda x, mine=mine: x[mine], (given, setting.truth))
+    parts.append(
+      adaptation.evaluate(
+        run.learner,
+        run.params,
+        tasks,
+        truth,
+        shots=range(num_turns) if setting.stream else setting.shots,
+        window=setting.stream.window if setting.stream else 0,
+        chunk_size=chunk_size,
+        key=jax.random.key(1),
+      )
+    )
+  made = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
+  return jax.device_get(streams.by_turn(made, given.support.mask) if setting.stream else made)
+
+
+def starts(sizes: Sequence[int]) -> list[int]:
+  """Returns where each part begins in the whole."""
+  return [sum(sizes[:index]) for index in range(len(sizes))]
