@@ -39,10 +39,10 @@ def test_masked_candidates_count_for_nothing(scores, mask):
 @given(MASKS)
 def test_nan_in_masked_scores_reaches_neither_value_nor_gradient(mask):
   scores = jnp.where(jnp.asarray(mask), 1.0, jnp.nan)
-  seen = choices(jnp.argmax(jnp.asarray(mask), -1), mask)
+  made = choices(jnp.argmax(jnp.asarray(mask), -1), mask)
 
   def loss(scores):
-    return choice_model.nll(choice_model.log_probs(scores, jnp.asarray(mask)), seen)
+    return choice_model.nll(choice_model.log_probs(scores, jnp.asarray(mask)), made)
 
   value, gradient = jax.value_and_grad(loss)(scores)
   assert np.isfinite(value)
@@ -51,15 +51,15 @@ def test_nan_in_masked_scores_reaches_neither_value_nor_gradient(mask):
 
 
 def test_ties_are_worth_one_over_their_number():
-  seen = choices(jnp.array([0, 1]), np.ones((2, 4), bool))
+  made = choices(jnp.array([0, 1]), np.ones((2, 4), bool))
   log_p = jnp.array([[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
-  np.testing.assert_allclose(choice_model.correct(log_p, seen), [0.25, 0.5])
+  np.testing.assert_allclose(choice_model.correct(log_p, made), [0.25, 0.5])
 
 
 def test_a_masked_choice_out_of_range_changes_nothing():
-  seen = choices(jnp.array([0, 10**6]), np.array([[True, True], [False, False]]))
+  made = choices(jnp.array([0, 10**6]), np.array([[True, True], [False, False]]))
   log_p = jnp.log(jnp.array([[0.9, 0.1], [0.5, 0.5]]))
-  assert np.allclose(choice_model.nll(log_p, seen), -np.log(0.9))
+  assert np.allclose(choice_model.nll(log_p, made), -np.log(0.9))
 
 
 def test_mean_probability_averages_probabilities():
@@ -74,3 +74,22 @@ def test_reductions_ignore_what_is_masked(reduce):
   x = jnp.array([[1.0, jnp.nan, 3.0]])
   mask = jnp.array([[True, False, True]])
   np.testing.assert_allclose(reduce(x, mask, -1), reduce(jnp.array([[1.0, 3.0]]), mask[:, ::2], -1))
+
+
+def test_a_comparison_of_weight_two_counts_twice_in_the_means():
+  log_p = jnp.log(jnp.array([[0.9, 0.1], [0.3, 0.7]]))
+  made = choices(jnp.array([0, 0]), np.ones((2, 2), bool))._replace(weight=jnp.array([2.0, 1.0]))
+  assert np.allclose(choice_model.nll(log_p, made), -np.log([0.9, 0.9, 0.3]).mean())
+  assert np.allclose(choice_model.total_nll(log_p, made), -np.log([0.9, 0.9, 0.3]).sum())
+  assert np.allclose(choice_model.accuracy(log_p, made), 2 / 3)
+
+
+def test_where_nothing_weighs_means_are_zero_with_finite_gradients():
+  made = choices(jnp.array([0, 1]), np.ones((2, 2), bool))._replace(weight=jnp.zeros(2))
+
+  def nll(scores):
+    return choice_model.nll(choice_model.log_probs(scores, made.candidates.mask), made)
+
+  value, gradient = jax.value_and_grad(nll)(jnp.ones((2, 2)))
+  assert value == 0
+  assert not np.any(gradient)

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,23 +16,22 @@ def made(num_comparisons=5, num_candidates=3, num_features=2):
   return task.choices(
     Candidates(features.reshape(*shape, num_features), jnp.ones(shape, bool)),
     jnp.arange(num_comparisons) % num_candidates,
-    jnp.ones(num_comparisons, bool),
   )
 
 
 @settings(max_examples=50, deadline=None)
 @given(hnp.arrays(bool, 6), st.integers(0, 8))
 def test_with_shots_keeps_the_first_real_comparisons(mask, shots):
-  seen = made(6)._replace(mask=jnp.asarray(mask))
-  kept = np.flatnonzero(task.with_shots(seen, shots).mask)
+  support = made(6)._replace(mask=jnp.asarray(mask))
+  kept = np.flatnonzero(task.with_shots(support, shots).mask)
   assert kept.tolist() == np.flatnonzero(mask)[:shots].tolist()
 
 
 def test_with_shots_edits_only_the_mask():
-  seen = made()
-  cut = task.with_shots(seen, 2)
-  assert cut.candidates is seen.candidates
-  assert cut.choice is seen.choice
+  support = made()
+  cut = task.with_shots(support, 2)
+  assert cut.candidates is support.candidates
+  assert cut.choice is support.choice
 
 
 def test_padding_adds_masked_comparisons_only():
@@ -52,40 +52,43 @@ def test_concat_keeps_both_in_order():
 
 
 def test_drop_masked_leaves_nothing_behind():
-  seen = made()
-  features = seen.candidates.features.at[1, 2].set(jnp.nan)
-  mask = seen.candidates.mask.at[1, 2].set(False)
-  seen = seen._replace(
-    candidates=Candidates(features, mask), mask=seen.mask.at[0].set(False), choice=seen.choice + 99
+  support = made()
+  features = support.candidates.features.at[1, 2].set(jnp.nan)
+  spoiled = support._replace(
+    candidates=Candidates(features, support.candidates.mask.at[1, 2].set(False)),
+    mask=support.mask.at[0].set(False),
+    choice=support.choice + 99,
+    weight=support.weight.at[0].set(jnp.nan),
   )
-  clean = task.drop_masked(seen)
+  clean = task.drop_masked(spoiled)
   assert np.all(np.isfinite(clean.candidates.features))
   assert clean.choice[0] == 0
+  assert clean.weight.tolist() == [0, 1, 1, 1, 1]
   assert not clean.candidates.mask[0].any()
 
 
-def with_candidates(choices, **changes):
-  return choices._replace(candidates=choices.candidates._replace(**changes))
+def test_comparisons_are_real_and_count_once_by_default():
+  support = made(3)
+  assert support.mask.tolist() == [True] * 3
+  assert support.weight.tolist() == [1.0] * 3
 
 
-def without_candidates(choices, where):
-  return with_candidates(choices, mask=choices.candidates.mask.at[where].set(False))
+def test_shots_and_counts_count_comparisons_and_not_weights():
+  support = made(4)._replace(weight=jnp.array([5.0, 0.0, 2.0, 1.0]))
+  kept = task.with_shots(support, 3)
+  assert kept.mask.tolist() == [True, True, True, False]
+  assert task.num_comparisons(kept) == 3
+  assert task.total_weight(kept) == 7
 
 
-SPOILED = [
-  (lambda c: c._replace(choice=c.choice + 7), 'choice must lie in 0..2'),
-  (lambda c: c._replace(choice=c.choice[:2]), 'shapes do not fit'),
-  (lambda c: without_candidates(c, (0, 0)), 'chosen candidate of a real comparison is masked'),
-  (lambda c: without_candidates(c, (0, slice(1, 3))), 'at least two real candidates'),
-  (lambda c: with_candidates(c, features=c.candidates.features * jnp.nan), 'must be finite'),
-]
-
-
-@pytest.mark.parametrize(('spoil', 'message'), SPOILED)
-def test_validate_names_what_is_wrong(spoil, message):
-  with pytest.raises(ValueError, match=message):
-    task.validate(spoil(made()))
-
-
-def test_validate_accepts_what_is_right():
-  assert task.validate(made()) is not None
+def test_masked_entries_of_a_tree_become_zeros_of_their_own_dtype():
+  tokens = jnp.arange(12).reshape(2, 3, 2)
+  features = {'tokens': tokens, 'scores': jnp.full((2, 3), jnp.nan), 'known': tokens > 0}
+  mask = jnp.array([[True, False, True], [False, False, False]])
+  filled = task.fill_masked(Candidates(features, mask)).features
+  assert {name: x.dtype for name, x in filled.items()} == {
+    name: x.dtype for name, x in features.items()
+  }
+  np.testing.assert_array_equal(filled['tokens'], tokens * mask[..., None])
+  np.testing.assert_array_equal(np.isnan(filled['scores']), mask)
+  assert filled['known'].sum() == 3  # the very first token is 0

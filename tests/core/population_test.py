@@ -1,0 +1,46 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metapers.core import population
+from metapers.populations import toy
+
+
+def spec(features):
+  return population.Spec(
+    features=features,
+    num_candidates=2,
+    num_support=1,
+    num_query=1,
+    num_users=0,
+    num_held_out={},
+    num_histories=1,
+    history_length=2,
+  )
+
+
+def test_a_single_vector_has_a_width():
+  assert spec(population.vector(7)).num_features == 7
+  assert spec(population.vector(7)).num_context == 0
+
+
+def test_a_tree_of_features_has_none_and_says_so():
+  tree = {'scores': population.vector(3)}
+  with pytest.raises(ValueError, match='needs features that are one vector, got the tree'):
+    _ = spec(tree).num_features
+
+
+def test_histories_hold_all_that_known_users_did_and_an_empty_query():
+  users = toy.two_types(num_users=5, num_support=3, num_query=4)
+  histories = users.histories(())
+  assert histories.support.choice.shape == (5, 7)
+  assert histories.query.choice.shape == (5, 0)
+  episode, _ = users.episode_of((), jnp.asarray(2), 'train')
+  np.testing.assert_array_equal(histories.support.choice[2, :3], episode.support.choice)
+  np.testing.assert_array_equal(histories.support.choice[2, 3:], episode.query.choice)
+  np.testing.assert_array_equal(histories.user, np.arange(5))
+
+
+def test_fixed_keys_differ_by_split():
+  keys = [str(population.fixed_key(split)) for split in (*population.SPLITS, population.SEEN)]
+  assert len(set(keys)) == len(keys)
