@@ -25,35 +25,34 @@ import tempfile
 
 import numpy as np
 
-from metapers.data import synthetic
+from metapers import Personalizer, pairs, synthetic_store
 from metapers.io import plots
-from metapers.serving.personalizer import Personalizer, pairs
 
 model = Personalizer.load_pretrained()
 print(model.export.about)
 print(', '.join(model.export.feature_names))
 
 # %% [markdown]
-# ## Somebody to learn
+# ## A new user
 #
 # Replies to prompts that training never saw, and Ada, who cares for two of the ten reward models
 # (and so unlike most people; whoever is like the crowd has less to gain).
 
 # %%
-store = synthetic.synthetic_store()
+store = synthetic_store()
 replies = store.rewards[store.prompt_split == 2]  # [P, 8, 10] raw scores of test prompts
 weights = {'beaver_7b': 0.7, 'oasst_pythia_1b': 0.3}
 ada_wants = np.array([weights.get(name, 0.0) for name in store.reward_models])
 
 
-def utility(raw, taste):
-  """What a taste [..., 10] makes of raw scores."""
-  return np.sum((raw - store.mean) / store.std * taste, -1)
+def utility(raw, weights):
+  """Returns the utility of raw scores [..., 10] under somebody's weights [..., 10]."""
+  return np.sum((raw - store.mean) / store.std * weights, -1)
 
 
-def answer(question, taste):
+def answer(question, weights):
   """Puts the preferred one of two [..., 2, 10] first."""
-  best = np.argmax(utility(question, taste[..., None, :]), -1)
+  best = np.argmax(utility(question, weights[..., None, :]), -1)
   order = np.stack([best, 1 - best], -1)[..., None]
   return np.moveaxis(np.take_along_axis(question, order, -2), -2, 0)
 
@@ -61,10 +60,10 @@ def answer(question, taste):
 # %% [markdown]
 # ## Ten lines
 #
-# `ask` finds the question whose answer would tell most; `update` adds a click; `best_of` picks.
+# `ask` finds the question with the most informative answer; `update` adds a click; `best_of` picks.
 
 # %%
-ada = model.adapt()  # a stranger: what most people like
+ada = model.adapt()  # a new user: what most people like
 for click in range(8):
   pool = replies[100 * click : 100 * (click + 1), :2]  # [100, 2, 10]
   question = pool[model.ask(ada, pool)]
@@ -72,15 +71,19 @@ for click in range(8):
 
 unseen = replies[900:]  # [100, 8, 10]
 best = np.argmax(utility(unseen, ada_wants), -1)
-for name, profile in (('a stranger', model.adapt()), ('Ada', ada)):
-  print(name, 'is shown her favourite of eight:', np.mean(model.best_of(profile, unseen) == best))
+for name, profile in (('before', model.adapt()), ('after', ada)):
+  print(
+    name,
+    'eight clicks Ada is shown her favourite of eight:',
+    np.mean(model.best_of(profile, unseen) == best),
+  )
 
 # %% [markdown]
 # The chance that one reply is preferred to another, and how far that chance itself is unknown:
 
 # %%
 a, b = unseen[0, 0], unseen[0, 4]
-for name, profile in (('stranger', model.adapt()), ('Ada', ada)):
+for name, profile in (('before', model.adapt()), ('after', ada)):
   chance, doubt = model.probability(profile, a, b), model.uncertainty(profile, a, b)
   print(f'{name}: {chance:.2f} ± {doubt:.2f}')
 
@@ -104,12 +107,12 @@ assert np.array_equal(again.user_state, ada.user_state)
 # %% [markdown]
 # ## How much is known after how many comparisons?
 #
-# Three hundred people at once, each with 50 unseen questions to be judged on: told random
-# comparisons, or those that `ask` chose among 20 random ones.
+# Three hundred people at once, each with 50 unseen questions to be predicted: after random
+# comparisons, or after those that `ask` chose among 20 random ones (active querying).
 
 # %%
 rng = np.random.default_rng(0)
-tastes = rng.dirichlet(np.full(10, 0.05), size=300)
+their_weights = rng.dirichlet(np.full(10, 0.05), size=300)
 
 
 def questions(count):
@@ -118,7 +121,7 @@ def questions(count):
   return replies[prompts, rng.permuted(np.tile(np.arange(8), (300, count, 1)), axis=-1)[..., :2]]
 
 
-liked, other = answer(questions(50), tastes[:, None])
+liked, other = answer(questions(50), their_weights[:, None])
 
 
 def accuracy(people):
@@ -139,7 +142,7 @@ for name, choose in chosen_by.items():
   for _ in range(16):
     pool = questions(20)
     asked = pool[np.arange(300), choose(people, pool)][:, None]  # [300, 1, 2, 10]
-    people = model.update(people, pairs(*answer(asked, tastes[:, None])))
+    people = model.update(people, pairs(*answer(asked, their_weights[:, None])))
     reached.append(accuracy(people))
   mean, half = np.array(reached).T
   none = np.zeros((0, mean.size))
