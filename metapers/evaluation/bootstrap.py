@@ -30,13 +30,16 @@ class Draws(NamedTuple):
 
 
 def multiplicities(rng: np.random.Generator, size: int, num_resamples: int) -> np.ndarray:
-  """Draws `size` of `size` things with replacement and counts them: [1 + num_resamples, size]."""
+  """Returns how often each of `size` things is drawn with replacement: [1 + num_resamples, size].
+
+  Row 0 is the sample itself.
+  """
   counts = rng.multinomial(size, np.full(size, 1 / size), num_resamples)
   return np.concatenate([np.ones((1, size)), counts]).astype(np.float32)
 
 
 def draw(num_users: int, ids: np.ndarray | None, *, num_resamples: int, seed: int) -> Draws:
-  """Draws resamples of users and of prompts.
+  """Returns resamples of users and of prompts.
 
   Args:
     num_users: T.
@@ -61,27 +64,35 @@ def draw(num_users: int, ids: np.ndarray | None, *, num_resamples: int, seed: in
 
 
 def nan_if_none(count: np.ndarray) -> np.ndarray:
-  """Replaces 0 by NaN: the mean of nothing is not a number."""
+  """Returns the counts with NaN for 0: the mean of nothing is not a number."""
   return np.where(count > 0, count, np.nan)
 
 
 def weights(
-  draws: Draws, denominator: Float[np.ndarray, 'T N'], prompts: Int[np.ndarray, 'T N'] | None
+  draws: Draws,
+  denominator: Float[np.ndarray, 'T N'],
+  prompts: Int[np.ndarray, 'T N'] | None,
+  weight: Float[np.ndarray, 'T N'] | None = None,
 ) -> Float[np.ndarray, 'J T*N']:
   """Returns W such that W @ numerators is the mean over users of each user's own ratio.
 
-  W_jun = c_ju g_jn / (sum_n g_jn d_un) / (sum_u c_ju), c and g the times the user and the prompt
-  were drawn and d the denominator. A user none of whose prompts were drawn says nothing of that
-  resample and is left out of it. A resample in which nobody is left (a handful of users, some with
-  nothing to evaluated) is NaN throughout, and `interval` passes it over.
+      W_jun = c_ju g_jn w_un / (Σ_n g_jn w_un d_un) / (Σ_u c_ju)
+
+  c and g are the times the user and the prompt were drawn, w the weight and d the denominator. A
+  user none of whose prompts were drawn says nothing of that resample and is left out of it. A
+  resample in which nobody is left (a handful of users, some with nothing to evaluate) is NaN
+  throughout, and `interval` passes it over.
 
   Args:
     draws: resamples of users and prompts.
     denominator: d, [T, N].
-    prompts: [T, N] ids among `draws.ids`; None weighs users only.
+    prompts: [T, N] ids among `draws.ids`; None resamples users only.
+    weight: w, [T, N], how often each observation counts; by default once.
   """
   ids = np.full(denominator.shape, draws.ids[0]) if prompts is None else prompts
   drawn = np.take(draws.prompts, np.searchsorted(draws.ids, ids), axis=1)  # [J, T, N]
+  if weight is not None:
+    drawn *= weight.astype(np.float32)[None]
   totals = np.einsum('jtn,tn->jt', drawn, denominator.astype(np.float32))
   counts = np.where(totals > 0, draws.users, 0)
   scale = counts / np.where(totals > 0, totals, 1)

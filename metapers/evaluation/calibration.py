@@ -1,4 +1,4 @@
-"""Calibration: does a learner that says 80 % hit 80 % of the time, and does it know when not?"""
+"""Calibration: is a learner that predicts 80 % right 80 % of the time, and does it know when not?"""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def bin_gaps(
   correct: Float[np.ndarray, 'L T N'],
   num_candidates: int,
 ) -> Float[np.ndarray, 'C L T N']:
-  """Puts confidence - correct of every observation into the bin of its confidence, 0 elsewhere.
+  """Returns confidence - correct of every observation in the bin of its confidence, 0 elsewhere.
 
   Args:
     confidence: probability of the likeliest candidate; 0 where masked.
@@ -48,9 +48,9 @@ def calibration_error(gaps: Float[np.ndarray, 'J C L']) -> Float[np.ndarray, 'J 
 def confidence_slices(
   confidence: Float[np.ndarray, 'T N'], mass: Float[np.ndarray, 'T N']
 ) -> Float[np.ndarray, 'C T N']:
-  """Divides predictions into NUM_SLICES of equal mass, the most confident first.
+  """Returns which of NUM_SLICES of equal mass each prediction is in, the most confident first.
 
-  Looks at confidences only, never at labels. Equal confidences share their slices in proportion.
+  Depends on confidences only, never on labels. Equal confidences share their slices in proportion.
 
   Args:
     confidence: of every prediction; anything where masked.

@@ -15,15 +15,15 @@ from metapers.evaluation.predictions import Predictions
 Estimates = dict[str, Float[np.ndarray, 'J L']]
 WORST_SHARE = 0.1
 COVERAGES = (0.8, 0.5)  # of the most confident predictions
-LEAST_ROOM = 0.03  # between pooled and ceiling: a share of less would be a share of noise
+LEAST_GAP = 0.03  # between pooled and ceiling: a share of less would be a share of noise
 
 
 class EvaluationSet(NamedTuple):
-  """An evaluation set, ready to judge any number of learners alike.
+  """Episodes with the resamples that all learners evaluated on them share.
 
   weights: group of metrics -> [J, T*N]; row 0 weighs the sample itself, the others resamples.
   rival: index of the response model to win against, or None.
-  num_users: users with at least one real query comparison.
+  num_users: users with at least one query comparison that counts.
   """
 
   tasks: Task
@@ -42,7 +42,7 @@ def evaluation_set(
   num_resamples: int = 1000,
   seed: int = 0,
 ) -> EvaluationSet:
-  """Prepares an evaluation set: draws the resamples that all learners share.
+  """Returns an evaluation set: the episodes, and resamples of them.
 
   Args:
     tasks: T episodes.
@@ -53,7 +53,7 @@ def evaluation_set(
 
   Raises:
     ValueError: for a rival of real people or one that wrote no response, fewer than two users, or
-      a set in which no comparison is real.
+      a set in which no comparison is real and weighs something.
   """
   if rival is not None and truth is None:
     raise ValueError('a rival needs slates, which real people do not have; use rival=None')
@@ -63,8 +63,8 @@ def evaluation_set(
   ]
   if empty:
     raise ValueError(
-      f'nothing to judge in {empty[0]!r}: give users with real query comparisons, and a rival '
-      f'among the response models of the slates (rival={rival})'
+      f'nothing to evaluate in {empty[0]!r}: give users with real query comparisons of positive '
+      f'weight, and a rival among the response models of the slates (rival={rival})'
     )
   divided = {group: value for group, value in divided.items() if value.value.any()}
   ids = None if truth is None else np.concatenate([d.prompts.ravel() for d in divided.values()])
@@ -101,7 +101,7 @@ def estimate(evaluated: EvaluationSet, predictions: Predictions) -> Estimates:
 def weigh(
   weights: Float[np.ndarray, 'J O'], values: Float[np.ndarray, 'C L T N'], names: Sequence[str]
 ) -> Float[np.ndarray, 'C J L']:
-  """Applies the weights of O = T*N observations to all columns in one matrix product.
+  """Returns all columns under the weights of O = T*N observations, in one matrix product.
 
   Raises:
     ValueError: for a value that is not finite, naming the metric.
@@ -135,10 +135,12 @@ def worst_users(
   Only users are resampled: each keeps the accuracy measured on their comparisons, for resampling
   those too would add noise, and more noise makes the worst look worse.
   """
-  real = np.asarray(evaluated.tasks.query.mask)
-  there = real.any(-1)
+  query = evaluated.tasks.query
+  weight = np.where(query.mask, query.weight, 0)
+  total = weight.sum(-1, dtype=np.float64)
+  there = total > 0
   counts = evaluated.draws.users[:, there]
-  measured = accuracy.sum(-1)[:, there] / real.sum(-1)[there]
+  measured = (accuracy * weight[None]).sum(-1)[:, there] / total[there]
   tails = [bootstrap.lower_tail_mean(row, counts, WORST_SHARE) for row in measured]
   return np.stack(tails, 1)
 
@@ -165,7 +167,7 @@ def selective(
 
 
 def average(seeds: Sequence[Estimates]) -> Estimates:
-  """Averages the seeds of a learner within every resample.
+  """Returns the mean over the seeds of a learner within every resample.
 
   The interval of the average is for these trained seeds on new users and prompts.
   """
@@ -175,7 +177,7 @@ def average(seeds: Sequence[Estimates]) -> Estimates:
 def differences(
   estimates: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray], name: str
 ) -> Estimates:
-  """Returns `{metric}_minus_{name}`, paired: both were judged by the same evaluated."""
+  """Returns `{metric}_minus_{name}`, paired: both are of the same evaluation set."""
   return {
     f'{metric}_minus_{name}': value - reference[metric]
     for metric, value in estimates.items()
@@ -190,10 +192,10 @@ def recovered(
   *,
   metric: str = 'accuracy',
 ) -> Float[np.ndarray, 'J L']:
-  """Returns the share of the room above the pooled learner that a learner takes, paired.
+  """Returns the share of the gap between the pooled learner and the ceiling that a learner closes.
 
-  (learner - floor) / (ceiling - floor), and NaN at numbers of shots where the room of the sample is
-  less than LEAST_ROOM.
+  (learner - floor) / (ceiling - floor), paired; NaN at numbers of shots where the gap of the sample
+  is less than LEAST_GAP.
 
   Args:
     estimates: of the learner.
@@ -201,6 +203,6 @@ def recovered(
     ceiling: of `bayes`.
     metric: a share, of which more is better.
   """
-  room = ceiling[metric] - floor[metric]
-  is_wide = (room[0] >= LEAST_ROOM) & (room != 0)
-  return np.where(is_wide, estimates[metric] - floor[metric], np.nan) / np.where(is_wide, room, 1)
+  gap = ceiling[metric] - floor[metric]
+  is_wide = (gap[0] >= LEAST_GAP) & (gap != 0)
+  return np.where(is_wide, estimates[metric] - floor[metric], np.nan) / np.where(is_wide, gap, 1)

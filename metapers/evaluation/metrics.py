@@ -2,10 +2,11 @@
 
 A metric is the mean over users of the user's own ratio
 
-  (1/T) sum_u (sum_n numerator_un / sum_n denominator_un),
+    (1/T) Σ_u (Σ_n w_un numerator_un / Σ_n w_un denominator_un),
 
-so that a person with many comparisons counts as much as one with few. Every denominator depends
-on the episodes alone, never on a learner: one weight matrix serves all learners (`bootstrap`).
+w the weights of the comparisons (1 for slates), so that a person with many comparisons counts as
+much as one with few. Denominators and weights depend on the episodes alone, never on a learner: one
+matrix serves all learners (`bootstrap`).
 """
 
 import functools
@@ -23,18 +24,20 @@ Numerators = dict[str, dict[str, Array]]
 
 
 class Denominator(NamedTuple):
-  """What a group of metrics is divided by.
+  """What a group of metrics is divided by, and how its observations weigh.
 
   value: [T, N] (or [T, M]); 0 where an observation does not count.
   prompts: [T, N] (or [T, M]) ids, None for real people.
+  weight: [T, N] (or [T, M]) of the comparisons; 1 for slates.
   """
 
   value: Float[Array, 'T N']
   prompts: Int[Array, 'T N'] | None
+  weight: Float[Array, 'T N']
 
 
 class Slates(NamedTuple):
-  """Slates as the judge sees them.
+  """Slates with the users' true utilities.
 
   utilities: [T, M, R] true rewards, anything where masked. mask: [T, M, R] of real responses.
   best: [T, M] the largest utility. real: [T, M] slates with a choice: two or more responses.
@@ -58,8 +61,13 @@ def utilities(rewards: Float[Array, 'T N E B'], weights: Float[Array, 'T B']) ->
   return jnp.einsum('tneb,tb->tne', rewards, weights)
 
 
+def counted(query: Choices) -> Choices:
+  """Returns the comparisons with those of weight 0 masked, which count for nothing."""
+  return query._replace(mask=query.mask & (query.weight > 0))
+
+
 def noiseless(query: Choices, truth: Truth) -> Choices:
-  """Replaces the choices by the argmax of the true reward among the candidates shown."""
+  """Returns the comparisons with the argmax of the true reward of what was shown as the choice."""
   size = query.candidates.mask.shape[-1]
   shown = utilities(truth.query_rewards[..., :size, :], truth.weights)
   return query._replace(choice=masked.argmax(shown, query.candidates.mask))
@@ -70,7 +78,7 @@ def query_numerators(
 ) -> dict[str, Array]:
   """Returns accuracy, nll (nats), confidence and, given the truth, accuracy_noiseless: [L, T, N].
 
-  `accuracy` is against the labels, noise included; `accuracy_noiseless` against the argmax of the
+  All are as they were observed, without weights. `accuracy` is against the labels, noise included; `accuracy_noiseless` against the argmax of the
   true reward. Ties of a prediction are broken at random, in expectation.
   """
 
@@ -88,7 +96,7 @@ def query_numerators(
   return jax.vmap(observe)(log_probs)
 
 
-def judged_slates(truth: Truth) -> Slates:
+def slates_of(truth: Truth) -> Slates:
   """Returns the true utilities of every slate, and which slates count."""
   mask = truth.slate.mask
   reward = utilities(truth.slate_rewards, truth.weights)
@@ -97,7 +105,7 @@ def judged_slates(truth: Truth) -> Slates:
 
 
 def rival_of(truth: Truth, slates: Slates, rival: int) -> Rival:
-  """Finds the response of the response model of index `rival` in every slate."""
+  """Returns the response of the response model of index `rival` in every slate."""
   theirs = slates.mask & (truth.slate_models == rival)
   first = masked.argmax(jnp.ones_like(slates.utilities), theirs)
   utility = jnp.take_along_axis(slates.utilities, first[..., None], -1)[..., 0]
@@ -107,7 +115,7 @@ def rival_of(truth: Truth, slates: Slates, rival: int) -> Rival:
 def picks(scores: Float[Array, 'T M R'], mask: Bool[Array, 'T M R']) -> Float[Array, 'T M R']:
   """Returns how often each response is picked: the best-scored one, ties shared equally.
 
-  NaN where a real response's score is: a number that is none picks nothing.
+  NaN for a slate in which a real response's score is NaN.
   """
   best = mask & (scores >= masked.largest(scores, mask)[..., None])
   shares = best / jnp.maximum(best.sum(-1, keepdims=True), 1)
@@ -129,7 +137,7 @@ def slate_numerators(
   slate: `top1` (the pick is the user's best) and `pick_reward`. regret: max - pick, over
   max - mean of the slate. rival: `win_rate` and `win_rate_oracle`, what the best pick would win.
   """
-  slates = judged_slates(truth)
+  slates = slates_of(truth)
   other = None if rival is None else rival_of(truth, slates, rival)
   ideal = picks(slates.utilities, slates.mask)
 
@@ -156,18 +164,18 @@ def slate_numerators(
 def numerators(
   predictions: Predictions, tasks: Task, truth: Truth | None = None, *, rival: int | None = None
 ) -> Numerators:
-  """Observes one learner's predictions.
+  """Returns what each metric is measured by, of one learner: group -> metric -> [L, T, N or M].
+
+  0 where an observation does not count, comparisons of weight 0 included.
 
   Args:
     predictions: [L, T, ...].
     tasks: the episodes predicted.
-    truth: of simulated users; None leaves out what only judges see.
+    truth: of simulated users; None leaves out the metrics that need it.
     rival: index of a response model into `truth.slate_models`, to win against.
-
-  Returns:
-    group -> metric -> [L, T, N] (or [L, T, M]); 0 where an observation does not count.
   """
-  observed: Numerators = {'query': query_numerators(predictions.log_probs, tasks.query, truth)}
+  query = counted(tasks.query)
+  observed: Numerators = {'query': query_numerators(predictions.log_probs, query, truth)}
   if truth is not None:
     observed |= slate_numerators(predictions.slate_scores, truth, rival)
   return observed
@@ -178,26 +186,29 @@ def denominators(
   tasks: Task, truth: Truth | None = None, *, rival: int | None = None
 ) -> dict[str, Denominator]:
   """Returns what each group of `numerators` is divided by; the same for every learner."""
-  real = tasks.query.mask.astype(float)
+  query = counted(tasks.query)
+  real, weight = query.mask.astype(float), masked.fill(query.weight, query.mask)
   if truth is None:
-    return {'query': Denominator(real, None)}
-  slates = judged_slates(truth)
+    return {'query': Denominator(real, None, weight)}
+  slates = slates_of(truth)
   spread = slates.best - masked.mean(slates.utilities, slates.mask, -1)
+  of_slates = truth.slate_prompts, jnp.ones(slates.real.shape)
   divided = {
-    'query': Denominator(real, truth.query_prompts),
-    'slate': Denominator(slates.real.astype(float), truth.slate_prompts),
-    'regret': Denominator(masked.fill(spread, slates.real), truth.slate_prompts),
+    'query': Denominator(real, truth.query_prompts, weight),
+    'slate': Denominator(slates.real.astype(float), *of_slates),
+    'regret': Denominator(masked.fill(spread, slates.real), *of_slates),
   }
   if rival is not None:
     has_rival = rival_of(truth, slates, rival).real.astype(float)
-    divided['rival'] = Denominator(has_rival, truth.slate_prompts)
+    divided['rival'] = Denominator(has_rival, *of_slates)
   return divided
 
 
-def per_user(numerator: Float[Array, 'L T N'], denominator: Float[Array, 'T N']) -> Array:
+def per_user(numerator: Float[Array, 'L T N'], denominator: Denominator) -> Float[Array, 'L T']:
   """Returns each user's own ratio [L, T]; NaN for a user with nothing to count."""
-  total = denominator.sum(-1)[None]
-  return jnp.where(total > 0, numerator.sum(-1) / total, jnp.nan)
+  total = (denominator.weight * denominator.value).sum(-1)[None]
+  weighted = (numerator * denominator.weight[None]).sum(-1)
+  return jnp.where(total > 0, weighted / jnp.where(total > 0, total, 1), jnp.nan)
 
 
 def user_means(
@@ -207,7 +218,7 @@ def user_means(
   divided = denominators(tasks, truth, rival=rival)
   observed = numerators(predictions, tasks, truth, rival=rival)
   return {
-    name: jnp.nanmean(per_user(value, divided[group].value), -1)
+    name: jnp.nanmean(per_user(value, divided[group]), -1)
     for group, values in observed.items()
     for name, value in values.items()
   }

@@ -1,4 +1,4 @@
-"""What a learner or a reference says about the same episodes: the common currency of evaluation."""
+"""What a learner or a reference predicts for the users of an evaluation set."""
 
 from typing import NamedTuple
 

@@ -1,7 +1,7 @@
-"""Comparisons that arrive one by one, of people whose tastes may change midway.
+"""Comparisons that arrive one by one, of people whose preferences may change midway.
 
-At every turn a learner that saw the turns before picks a response of the turn's slate and predicts
-the turn's comparison; then it is told the choice.
+At every turn a learner that was given the turns before picks a response of the turn's slate and
+predicts the turn's comparison; then it is given the choice.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ from metapers.evaluation.predictions import Predictions
 
 
 def as_stream(tasks: Task, truth: Truth, change_at: int) -> tuple[Task, Truth]:
-  """Makes the support the query as well: what arrives is predicted first.
+  """Returns episodes whose query is their support: what arrives is predicted first.
 
-  A changed taste is another user's: from turn `change_at` on, user t is shown, asked and answers
-  what user t + 1 was, did and would. Their weights stand side by side, [2 B], and the rewards of a
-  turn where they meet the right ones.
+  Changed preferences are another user's: from turn `change_at` on, user t is shown what user t + 1
+  was, and answers as they did. The weights of both stand side by side, [2 B], and the rewards of a
+  turn in the half of those that apply.
 
   Args:
     tasks: T users with N comparisons in the support.
     truth: of the same, with M = N slates.
-    change_at: first turn of the changed taste; 0 for none.
+    change_at: first turn of the changed preferences; 0 for none.
 
   Raises:
-    ValueError: for fewer slates than turns, or a turn that is none.
+    ValueError: for fewer slates than turns, or `change_at` out of range.
   """
   num_turns = tasks.support.mask.shape[1]
   if truth.slate_prompts.shape[1] != num_turns or not 0 <= change_at < num_turns:
@@ -40,16 +40,16 @@ def as_stream(tasks: Task, truth: Truth, change_at: int) -> tuple[Task, Truth]:
     )
   if change_at:
     tasks, truth = changed(tasks, truth, change_at)
-  judged = truth._replace(
+  streamed = truth._replace(
     query_rewards=truth.support_rewards,
     query_mask=truth.support_mask,
     query_prompts=truth.support_prompts,
   )
-  return tasks._replace(query=tasks.support), judged
+  return tasks._replace(query=tasks.support), streamed
 
 
 def changed(tasks: Task, truth: Truth, change_at: int) -> tuple[Task, Truth]:
-  """Gives every user the next one's turns from `change_at` on."""
+  """Returns every user with the next one's turns from `change_at` on."""
 
   def join(x):
     return jnp.concatenate([x[:, :change_at], jnp.roll(x, -1, 0)[:, change_at:]], 1)
@@ -74,28 +74,28 @@ def changed(tasks: Task, truth: Truth, change_at: int) -> tuple[Task, Truth]:
 
 
 def by_turn(predictions: Predictions, mask: Bool[Array, 'T N']) -> Predictions:
-  """Keeps, of predictions after 0, 1, 2, ... comparisons, those of the turn that came next.
+  """Returns, of predictions after 0, 1, 2, ... comparisons, those of the turn that came next.
 
   Args:
     predictions: [L = N, T, N, ...].
-    mask: real turns; the others told nothing, and are not counted among the comparisons.
+    mask: real turns; the others say nothing, and are not counted among the comparisons.
 
   Returns:
     Predictions [1, T, N, ...].
   """
-  before = jnp.cumsum(mask, 1) - mask  # real comparisons that user t has seen at turn n
+  before = jnp.cumsum(mask, 1) - mask  # real comparisons of user t before turn n
   users, turns = jnp.arange(mask.shape[0])[:, None], jnp.arange(mask.shape[1])
   return jax.tree.map(lambda x: x[before, users, turns][None], predictions)
 
 
 def estimate(evaluated: EvaluationSet, predictions: Predictions, turns: Sequence[int]) -> Estimates:
-  """Returns what a stream is judged by, at some of its turns: [J, L]; users are resampled.
+  """Returns the metrics of a stream at some of its turns: [J, L]; users are resampled.
 
-  `turn_accuracy`: of the turns since the turn listed before. `cumulative_regret`: Σ over all turns
-  so far of the best response's reward minus the pick's.
+  `turn_accuracy`: of the turns since the turn listed before, by weight. `cumulative_regret`: Σ over
+  all turns so far of the best response's reward minus the pick's.
 
   Args:
-    evaluated: of the stream.
+    evaluated: the stream.
     predictions: [1, T, N, ...].
     turns: L rising numbers of turns that are over.
 
@@ -103,18 +103,20 @@ def estimate(evaluated: EvaluationSet, predictions: Predictions, turns: Sequence
     ValueError: for turns that do not rise from 1 to N, or predictions that are not finite.
   """
   observed = jax.device_get(metrics.numerators(predictions, evaluated.tasks, evaluated.truth))
-  mask = np.asarray(evaluated.tasks.query.mask)
+  query = evaluated.tasks.query
+  weight = np.where(query.mask, query.weight, 0)
   ends = np.asarray(turns)
-  if not 1 <= ends[0] <= ends[-1] <= mask.shape[1] or np.any(np.diff(ends) < 1):
-    raise ValueError(f'turns of a stream must rise from 1 to {mask.shape[1]}, got {tuple(turns)}')
-  correct, seen = (at_turns(x, ends) for x in (observed['query']['accuracy'][0], mask))
+  if not 1 <= ends[0] <= ends[-1] <= weight.shape[1] or np.any(np.diff(ends) < 1):
+    raise ValueError(f'turns of a stream must rise from 1 to {weight.shape[1]}, got {tuple(turns)}')
+  correct = at_turns(weight * observed['query']['accuracy'][0], ends)
+  total = at_turns(weight, ends)
   nll, lost = observed['query']['nll'], observed['regret']['regret']
   estimates.require_finite(['nll', 'regret'], [nll, lost])
   counts = evaluated.draws.users
-  share = counts @ np.diff(correct, prepend=0, axis=1) / (counts @ np.diff(seen, prepend=0, axis=1))
+  hits, turned = (counts @ np.diff(x, prepend=0, axis=1) for x in (correct, total))
   regret = at_turns(lost[0], ends)
   mean = counts @ regret / bootstrap.nan_if_none(counts.sum(-1, keepdims=True))
-  return {'turn_accuracy': share, 'cumulative_regret': mean}
+  return {'turn_accuracy': hits / turned, 'cumulative_regret': mean}
 
 
 def at_turns(values: Float[Array, 'T N'] | np.ndarray, ends: np.ndarray) -> np.ndarray:

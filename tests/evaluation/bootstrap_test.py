@@ -40,6 +40,17 @@ def test_weights_are_the_times_the_user_was_drawn_by_the_times_the_prompt_was(se
   assert weights[0] @ values.ravel() == pytest.approx(np.mean(expected), rel=1e-4)
 
 
+def test_weight_two_is_the_observation_twice_in_every_resample():
+  rng = np.random.default_rng(0)
+  prompts, values, denominator = rng.integers(0, 4, (5, 3)), rng.random((5, 3)), rng.random((5, 3))
+  draws = bootstrap.draw(5, prompts, num_resamples=20, seed=0)
+  weight = np.ones((5, 3)) + (np.arange(3) == 1)
+  weighted = bootstrap.weights(draws, denominator, prompts, weight) @ values.ravel()
+  twice = [0, 1, 1, 2]
+  repeated = bootstrap.weights(draws, denominator[:, twice], prompts[:, twice])
+  np.testing.assert_allclose(weighted, repeated @ values[:, twice].ravel(), rtol=1e-5)
+
+
 def test_a_user_none_of_whose_prompts_are_drawn_is_left_out():
   draws = draws_of([[1, 1]], [[0, 2]], [5, 6])
   weights = bootstrap.weights(draws, np.ones((2, 1)), np.array([[5], [6]]))

@@ -1,48 +1,29 @@
+import evaluation_sets
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metapers.core import task
-from metapers.core.task import Candidates, Task, Truth
 from metapers.evaluation import bootstrap, estimates, metrics
-from metapers.evaluation.predictions import Predictions
 
-T, N, B, M, R = 60, 8, 3, 4, 5
+T, N, M = 60, 8, 4
 
 
 @pytest.fixture(scope='module')
 def users():
-  rng = np.random.default_rng(0)
-  rewards = rng.normal(size=(T, N, 2, B)).astype(np.float32)
-  slates = rng.normal(size=(T, M, R, B)).astype(np.float32)
-  weights = rng.dirichlet(np.ones(B), T).astype(np.float32)
-  choice = np.einsum('tnkb,tb->tnk', rewards, weights).argmax(-1)
-  mask = rng.random((T, N)) < 0.9
-  mask[0] = False  # a user with nothing to judge
-  query = task.choices(Candidates(rewards, np.ones((T, N, 2), bool)), choice, mask)
-  ids, slate_ids = rng.integers(0, 30, (T, N)), rng.integers(0, 30, (T, M))
-  shown = (rewards, np.ones((T, N, 2), bool), ids)
-  slate = Candidates(slates, np.ones((T, M, R), bool))
-  models = np.tile(np.arange(R), (T, M, 1))
-  truth = Truth(weights, *shown, *shown, slate, slates, slate_ids, models)
-  tasks = Task(query, query, np.arange(T), np.zeros((T, 0)))
-  return jax.tree.map(jnp.asarray, (tasks, truth))
+  tasks, truth = evaluation_sets.users(T, N, M)
+  slate = truth.slate._replace(mask=jnp.ones(truth.slate.mask.shape, bool))
+  return tasks, truth._replace(slate=slate)
 
 
 @pytest.fixture(scope='module')
-def judge(users):
+def evaluated(users):
   return estimates.evaluation_set(*users, rival=0, num_resamples=150)
 
 
 def predictions_of(users, noise, seed=0):
   """Predicts with the true weights plus noise, at two numbers of shots."""
-  tasks, truth = users
-  true = np.asarray(truth.weights)
-  weights = true + noise * np.random.default_rng(seed).normal(size=(2, *true.shape))
-  log_probs = jnp.einsum('tnkb,ltb->ltnk', tasks.query.candidates.features, weights)
-  scores = jnp.einsum('tmrb,ltb->ltmr', truth.slate_rewards, weights)
-  return Predictions(jax.nn.log_softmax(3 * log_probs), scores)
+  return evaluation_sets.noisy(*users, noise, seed)
 
 
 def test_row_zero_is_the_mean_over_users_of_every_metric(users, evaluated):
@@ -144,14 +125,14 @@ def test_which_predictions_are_selected_never_depends_on_labels(users, evaluated
     np.testing.assert_allclose(value + wrong[name], 1, rtol=1e-4)
 
 
-def test_the_share_of_the_room_is_paired_and_empty_where_there_is_no_room(users, evaluated):
+def test_the_share_of_the_gap_is_paired_and_nan_where_the_gap_is_small(users, evaluated):
   floor, learner, ceiling = (
     estimates.estimate(evaluated, predictions_of(users, noise, seed=1)) for noise in (0.8, 0.3, 0.0)
   )
   share = estimates.recovered(learner, floor, ceiling)
   for row in (0, 7):
-    room = ceiling['accuracy'][row] - floor['accuracy'][row]
-    expected = (learner['accuracy'][row] - floor['accuracy'][row]) / room
+    gap = ceiling['accuracy'][row] - floor['accuracy'][row]
+    expected = (learner['accuracy'][row] - floor['accuracy'][row]) / gap
     np.testing.assert_allclose(share[row], expected, rtol=1e-5)
   half = {'accuracy': (floor['accuracy'] + ceiling['accuracy']) / 2}
   np.testing.assert_allclose(estimates.recovered(half, floor, ceiling), 0.5, rtol=1e-4)
@@ -160,7 +141,7 @@ def test_the_share_of_the_room_is_paired_and_empty_where_there_is_no_room(users,
   assert np.isfinite(estimates.recovered(learner, floor, near)[:, 1]).all()
 
 
-def test_real_people_are_judged_without_truth(users):
+def test_real_people_are_evaluated_without_truth(users):
   tasks, _ = users
   evaluated = estimates.evaluation_set(tasks, num_resamples=50)
   predictions = predictions_of(users, 0.5)
@@ -169,7 +150,7 @@ def test_real_people_are_judged_without_truth(users):
   assert set(got) == {'accuracy', 'nll', 'confidence', 'ece', 'accuracy_worst_decile'} | selective
 
 
-def test_episodes_without_slates_are_judged_on_their_comparisons(users):
+def test_episodes_without_slates_are_evaluated_on_their_comparisons(users):
   tasks, truth = users
   without = truth._replace(
     slate=jax.tree.map(lambda x: x[:, :0], truth.slate),
@@ -183,6 +164,44 @@ def test_episodes_without_slates_are_judged_on_their_comparisons(users):
   assert 'accuracy_noiseless' in got and 'regret' not in got
 
 
+def estimate_twice(tasks, truth, predictions, *, weighted):
+  """Estimates with comparison 2 of every user counted twice, by weight or by repetition."""
+  if weighted:
+    weight = 1 + jnp.broadcast_to(jnp.arange(N) == 2, (T, N)).astype(jnp.float32)
+    tasks = tasks._replace(query=tasks.query._replace(weight=weight))
+  else:
+    twice = jnp.array([*range(N), 2])
+    tasks = tasks._replace(query=jax.tree.map(lambda x: x[:, twice], tasks.query))
+    shown = truth.query_rewards, truth.query_mask, truth.query_prompts
+    shown = (x[:, twice] for x in shown)
+    truth = truth._replace(**dict(zip(('query_rewards', 'query_mask', 'query_prompts'), shown)))
+    predictions = predictions._replace(log_probs=predictions.log_probs[:, :, twice])
+  evaluated = estimates.evaluation_set(tasks, truth, num_resamples=30)
+  return estimates.estimate(evaluated, predictions)
+
+
+def test_weight_two_is_the_comparison_twice_in_every_metric_and_resample(users):
+  predictions = predictions_of(users, 0.7)
+  got, expected = (
+    estimate_twice(*users, predictions, weighted=weighted) for weighted in (True, False)
+  )
+  assert got.keys() == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_users_whose_comparisons_weigh_nothing_are_not_counted(users):
+  tasks, truth = users
+  weight = jnp.ones((T, N)).at[1:11].set(0)
+  weightless = tasks._replace(query=tasks.query._replace(weight=weight))
+  masked = tasks._replace(query=tasks.query._replace(mask=tasks.query.mask & (weight > 0)))
+  predictions = predictions_of(users, 0.7)
+  sets = [estimates.evaluation_set(each, truth, num_resamples=30) for each in (weightless, masked)]
+  assert sets[0].num_users == sets[1].num_users == T - 11
+  got, expected = (estimates.estimate(each, predictions) for each in sets)
+  jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
 def test_diverged_predictions_are_refused_by_name(users, evaluated):
   predictions = predictions_of(users, 0.5)
   broken = predictions._replace(log_probs=predictions.log_probs.at[0, 5].set(jnp.nan))
@@ -190,12 +209,12 @@ def test_diverged_predictions_are_refused_by_name(users, evaluated):
     estimates.estimate(evaluated, broken)
 
 
-def test_what_cannot_be_judged_is_refused(users):
+def test_what_cannot_be_evaluated_is_refused(users):
   tasks, truth = users
   with pytest.raises(ValueError, match='rival=None'):
     estimates.evaluation_set(tasks, rival=0)
   with pytest.raises(ValueError, match='rival=9'):
     estimates.evaluation_set(tasks, truth, rival=9)
   nobody = tasks._replace(query=tasks.query._replace(mask=jnp.zeros((T, N), bool)))
-  with pytest.raises(ValueError, match="nothing to judge in 'query'"):
+  with pytest.raises(ValueError, match="nothing to evaluate in 'query'"):
     estimates.evaluation_set(nobody, truth)

@@ -23,7 +23,8 @@ def draw(seed=0):
   shown = np.ones((T, N, K), bool)
   shown[0, :, 2] = False
   choice = rng.integers(0, 2, (T, N))
-  query = task.choices(Candidates(rewards[..., :K, :], shown), choice, mask)
+  offered = Candidates(rewards[..., :K, :], shown)
+  query = task.choices(*jax.tree.map(jnp.asarray, (offered, choice, mask)))
   slate_mask = rng.random((T, M, R)) < 0.8
   models = np.tile(np.arange(R), (T, M, 1))
   prompts, slate_prompts = rng.integers(0, 9, (T, N)), rng.integers(0, 9, (T, M))
@@ -133,14 +134,14 @@ def test_masked_entries_change_nothing_even_nan():
   expected = means(predictions, tasks, truth, rival=1)
   shown = tasks.query.mask[..., None] & tasks.query.candidates.mask
   there = truth.slate.mask
-  extra = jnp.ones((T, N, 1), bool)  # the candidate that was not shown is evidence, not judged
-  judged = jnp.concatenate([shown, ~extra], -1)
+  extra = jnp.ones((T, N, 1), bool)  # the candidate that was not shown is evidence, not evaluated
+  evaluated = jnp.concatenate([shown, ~extra], -1)
   spoiled = predictions._replace(
     log_probs=jnp.where(shown, predictions.log_probs, jnp.nan),
     slate_scores=jnp.where(there, predictions.slate_scores, jnp.nan),
   )
   truth = truth._replace(
-    query_rewards=jnp.where(judged[..., None], truth.query_rewards, jnp.nan),
+    query_rewards=jnp.where(evaluated[..., None], truth.query_rewards, jnp.nan),
     slate_rewards=jnp.where(there[..., None], truth.slate_rewards, jnp.nan),
   )
   got = means(spoiled, tasks, truth, rival=1)
@@ -159,9 +160,45 @@ def test_a_user_counts_as_much_as_another_however_many_comparisons():
   np.testing.assert_allclose(got['accuracy'], 0.5)  # 5 of 5 right and 0 of 1; two have none
 
 
-def test_real_people_are_judged_on_their_labels_alone():
+def test_real_people_are_evaluated_on_their_labels_alone():
   predictions, tasks, _ = draw()
   assert set(means(predictions, tasks, None)) == {'accuracy', 'nll', 'confidence'}
+
+
+def with_weight(tasks, weight):
+  return tasks._replace(query=tasks.query._replace(weight=jnp.asarray(weight, jnp.float32)))
+
+
+def test_weight_two_is_the_comparison_twice():
+  predictions, tasks, truth = draw()
+  weighted = with_weight(tasks, np.ones((T, N)) + (np.arange(N) == 2))
+  twice = jnp.array([*range(N), 2])
+  query = jax.tree.map(lambda x: x[:, twice], tasks.query)
+  doubled = truth._replace(
+    query_rewards=truth.query_rewards[:, twice],
+    query_mask=truth.query_mask[:, twice],
+    query_prompts=truth.query_prompts[:, twice],
+  )
+  repeated = predictions._replace(log_probs=predictions.log_probs[:, :, twice])
+  got = means(predictions, weighted, truth)
+  expected = means(repeated, tasks._replace(query=query), doubled)
+  plain = means(predictions, tasks, truth)
+  for name, value in expected.items():
+    np.testing.assert_allclose(got[name], value, rtol=1e-6, err_msg=name)
+  assert not np.allclose(got['accuracy'], plain['accuracy'])
+
+
+def test_weight_zero_is_a_masked_comparison_even_nan():
+  predictions, tasks, truth = draw()
+  counts = jnp.broadcast_to(jnp.arange(N) != 2, (T, N))
+  masked = tasks._replace(query=tasks.query._replace(mask=tasks.query.mask & counts))
+  spoiled = predictions._replace(
+    log_probs=jnp.where(counts[None, ..., None], predictions.log_probs, jnp.nan)
+  )
+  weightless = with_weight(tasks, counts)
+  got, expected = means(spoiled, weightless, truth), means(predictions, masked, truth)
+  for name, value in expected.items():
+    np.testing.assert_array_equal(got[name], value, err_msg=name)
 
 
 @pytest.mark.parametrize('num_real', [0, 1])
