@@ -1,4 +1,4 @@
-"""Folders of frozen episodes: the same bytes each time, and nothing altered is believed."""
+"""Files of episodes: the same bytes each time, and nothing that was altered is read."""
 
 import json
 import time
@@ -8,17 +8,17 @@ import jax
 import numpy as np
 import pytest
 
-from metapers.bench import frozen, frozen_arrays
+from metapers.bench import episodes
 from metapers.core import task
 from metapers.core.task import Candidates, Task, Truth
 
 ABOUT = {
-  'protocol': 'calm', 'source': 'drawn', 'licence': 'none', 'config': {}, 'conditions': []
+  'protocol': 'calm', 'source': 'drawn', 'licence': 'none', 'identity': {}, 'conditions': []
 }  # fmt: skip
 T, N, K, D, B, M, R = 4, 3, 2, 5, 3, 2, 6
 
 
-def episodes(seed=0):
+def made(seed=0):
   """Tasks and truth of T users, with NaN where there is nothing."""
   rng = np.random.default_rng(seed)
 
@@ -28,7 +28,8 @@ def episodes(seed=0):
     shown = np.broadcast_to(mask[..., None], (T, N, K))
     features[~shown] = np.nan
     choice = rng.integers(0, K, (T, N)).astype(np.int32)
-    return task.choices(Candidates(features, shown), choice, mask)
+    weight = rng.choice([0.5, 1, 2], (T, N)).astype(np.float32)
+    return task.choices(Candidates(features, shown), choice, mask, weight)
 
   support, query = choices(), choices()
   rewards = rng.normal(size=(2, T, N, K, B)).astype(np.float32)
@@ -48,10 +49,10 @@ def episodes(seed=0):
 
 
 def write(folder, **options):
-  tasks, truth = episodes()
-  with frozen.writing(folder, **options) as draft:
-    draft.add('calm/test.npz', frozen_arrays.shown(tasks, truth.slate, has_labels=False))
-    draft.add('truth/calm.npz', frozen_arrays.hidden(tasks, truth))
+  tasks, truth = made()
+  with episodes.writing_episodes(folder, **options) as draft:
+    draft.add('calm/test.npz', episodes.visible_arrays(tasks, truth.slate, has_labels=False))
+    draft.add('truth/calm.npz', episodes.hidden_arrays(tasks, truth))
     draft.about.update(ABOUT)
   return folder
 
@@ -62,40 +63,53 @@ def folder(tmp_path):
 
 
 def test_what_is_rebuilt_is_what_was_written(folder):
-  tasks, truth = episodes()
-  manifest = frozen.read(folder)
-  seen = frozen.load(folder, manifest, 'calm/test.npz')
-  found = frozen_arrays.rebuild(seen, frozen.load(folder, manifest, 'truth/calm.npz'))
+  tasks, truth = made()
+  manifest = episodes.read_episodes_manifest(folder)
+  visible = episodes.load_arrays(folder, manifest, 'calm/test.npz')
+  found = episodes.rebuild(visible, episodes.load_arrays(folder, manifest, 'truth/calm.npz'))
   for part in ('support', 'query'):
     was, now = getattr(tasks, part), getattr(found[0], part)
     np.testing.assert_array_equal(was.candidates.mask, now.candidates.mask)
     real = np.asarray(was.candidates.mask)
     np.testing.assert_array_equal(was.candidates.features[real], now.candidates.features[real])
     np.testing.assert_array_equal(was.choice[was.mask], now.choice[was.mask])
+    np.testing.assert_array_equal(was.weight[was.mask], now.weight[was.mask])
   np.testing.assert_array_equal(tasks.user, found[0].user)
   for name in set(Truth._fields) - {'slate'}:
     np.testing.assert_array_equal(getattr(truth, name), getattr(found[1], name), err_msg=name)
 
 
-def test_real_people_have_no_truth_but_their_choices():
-  tasks, _ = episodes()
-  hidden = frozen_arrays.hidden(tasks, None)
-  assert set(hidden) == {'query_choice'}
-  seen = frozen_arrays.shown(tasks, has_labels=False)
-  assert not any(name.startswith('slate') for name in seen)
-  found, truth = frozen_arrays.rebuild(seen, hidden)
+def test_real_people_have_no_truth_but_their_choices_and_weights():
+  tasks, _ = made()
+  hidden = episodes.hidden_arrays(tasks, None)
+  assert set(hidden) == {'query_choice', 'query_weight'}
+  visible = episodes.visible_arrays(tasks, has_labels=False)
+  assert not any(name.startswith('slate') for name in visible)
+  found, truth = episodes.rebuild(visible, hidden)
   assert truth is None
   np.testing.assert_array_equal(found.query.mask, tasks.query.mask)
 
 
 def test_answers_and_what_is_masked_are_not_shown():
-  tasks, truth = episodes()
-  seen = frozen_arrays.shown(tasks, truth.slate, has_labels=False)
-  assert 'query_choice' not in seen
-  assert not set(seen) & set(frozen_arrays.HIDDEN)
+  tasks, truth = made()
+  visible = episodes.visible_arrays(tasks, truth.slate, has_labels=False)
+  labels = {'query_choice', 'query_weight'}
+  assert not set(visible) & {*labels, *episodes.HIDDEN}
+  assert 'support_weight' in visible
   for part in ('support', 'query', 'slate'):
-    assert not seen[f'{part}_features'][~seen[f'{part}_shown']].any()
-  assert 'query_choice' in frozen_arrays.shown(tasks, has_labels=True)
+    assert not visible[f'{part}_features'][~visible[f'{part}_shown']].any()
+  assert labels <= set(episodes.visible_arrays(tasks, has_labels=True))
+
+
+def test_features_and_contexts_that_are_several_arrays_are_refused():
+  tasks, _ = made()
+  support = tasks.support.candidates
+  several = {'tokens': support.features, 'scores': support.features}
+  tokens = tasks.support._replace(candidates=support._replace(features=several))
+  with pytest.raises(ValueError, match=r'features that are one array, got .*\(tokens, scores\)'):
+    episodes.visible_arrays(tasks._replace(support=tokens), has_labels=True)
+  with pytest.raises(ValueError, match=r'context that are one array, got several \(age\)'):
+    episodes.visible_arrays(tasks._replace(context={'age': tasks.context}), has_labels=True)
 
 
 @pytest.mark.parametrize('is_compressed', [False, True])
@@ -104,13 +118,14 @@ def test_the_same_arrays_give_the_same_bytes(tmp_path, monkeypatch, is_compresse
   later = time.time() + 1e6
   monkeypatch.setattr(time, 'time', lambda: later)
   second = write(tmp_path / 'second', is_compressed=is_compressed)
-  assert frozen.fingerprint(first) == frozen.fingerprint(second)
+  assert episodes.fingerprint(first) == episodes.fingerprint(second)
   with zipfile.ZipFile(first / 'calm' / 'test.npz') as archive:
     assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
 
 
 def test_the_manifest_describes_every_array(folder):
-  entry = frozen.read(folder)['files']['calm/test.npz']['arrays']['support_features']
+  arrays = episodes.read_episodes_manifest(folder)['files']['calm/test.npz']['arrays']
+  entry = arrays['support_features']
   assert entry['shape'] == [T, N, K, D]
   assert entry['dtype'] == 'float32'
   assert entry['dimensions'] == 'T N K D'
@@ -121,32 +136,49 @@ def test_a_changed_bit_is_noticed(folder):
   content = bytearray(path.read_bytes())
   content[-500] ^= 1
   path.write_bytes(bytes(content))
-  with pytest.raises(ValueError, match=r'calm/test\.npz is not the file that manifest\.json tells'):
-    frozen.load(folder, frozen.read(folder), 'calm/test.npz')
+  with pytest.raises(
+    ValueError, match=r'calm/test\.npz is not the file that manifest\.json describes'
+  ):
+    episodes.load_arrays(folder, episodes.read_episodes_manifest(folder), 'calm/test.npz')
 
 
 def test_the_truth_may_be_kept_elsewhere(folder, tmp_path):
   (folder / 'truth').rename(tmp_path / 'safe')
-  manifest = frozen.read(folder)
+  manifest = episodes.read_episodes_manifest(folder)
   with pytest.raises(ValueError, match=r'truth/calm\.npz is missing; give --truth=FOLDER'):
-    frozen.load(folder, manifest, 'truth/calm.npz')
-  found = frozen.load(folder, manifest, 'truth/calm.npz', truth=str(tmp_path / 'safe'))
+    episodes.load_arrays(folder, manifest, 'truth/calm.npz')
+  found = episodes.load_arrays(folder, manifest, 'truth/calm.npz', truth=str(tmp_path / 'safe'))
   assert found['weights'].shape == (T, B)
 
 
 def test_only_files_of_the_manifest_are_read(folder):
-  manifest = frozen.read(folder)
+  manifest = episodes.read_episodes_manifest(folder)
   with pytest.raises(ValueError, match=r"knows no file 'storm/test\.npz'"):
-    frozen.load(folder, manifest, 'storm/test.npz')
-  manifest['files']['calm/../../x.npz'] = manifest['files']['calm/test.npz']
-  with pytest.raises(ValueError, match='knows no file'):
-    frozen.load(folder, manifest, 'calm/../../x.npz')
+    episodes.load_arrays(folder, manifest, 'storm/test.npz')
+
+
+@pytest.mark.parametrize(
+  'name', ['../x.npz', 'calm/../../x.npz', '/tmp/x.npz', 'C:/x.npz', '..\\x']
+)
+def test_no_file_lies_outside_of_the_folder(folder, name):
+  manifest = episodes.read_episodes_manifest(folder)
+  manifest['files'][name] = manifest['files']['calm/test.npz']
+  with pytest.raises(ValueError, match='outside of the folder'):
+    episodes.load_arrays(folder, manifest, name)
+  (folder / 'manifest.json').write_text(json.dumps(manifest))
+  with pytest.raises(ValueError, match='outside of the folder'):
+    episodes.read_episodes_manifest(folder)
+  with (
+    pytest.raises(ValueError, match='outside of the folder'),
+    episodes.writing_episodes(folder.parent / 'other') as draft,
+  ):
+    draft.add(name, {'user': np.arange(3)})
 
 
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'version': 2}, 'has version 2; this code reads 1'),
+    ({'version': 1}, 'has version 1; this code reads 2'),
     ({'format': 'other'}, 'is no metapers-episodes'),
     ({'licence': None}, "field 'licence' must be a str, got None"),
     ({'files': []}, "field 'files' must be a dict"),
@@ -156,19 +188,19 @@ def test_manifests_of_something_else_are_refused(folder, change, message):
   path = folder / 'manifest.json'
   path.write_text(json.dumps(json.loads(path.read_text()) | change))
   with pytest.raises(ValueError, match=message):
-    frozen.read(folder)
+    episodes.read_episodes_manifest(folder)
 
 
 def test_folders_without_episodes_are_refused(folder, tmp_path):
   with pytest.raises(ValueError, match='holds no metapers-episodes'):
-    frozen.read(tmp_path)
+    episodes.read_episodes_manifest(tmp_path)
   (folder / 'manifest.json').write_text('{')
   with pytest.raises(ValueError, match='is not JSON'):
-    frozen.read(folder)
+    episodes.read_episodes_manifest(folder)
 
 
 def test_a_failed_export_leaves_nothing(tmp_path):
-  with pytest.raises(RuntimeError), frozen.writing(tmp_path / 'episodes') as draft:
+  with pytest.raises(RuntimeError), episodes.writing_episodes(tmp_path / 'episodes') as draft:
     draft.add('calm/test.npz', {'user': np.arange(3)})
     raise RuntimeError
   assert not list(tmp_path.iterdir())
