@@ -1,4 +1,8 @@
-"""Comparisons or ratings by real people, as `Histories`; `people_tables` says what is read."""
+"""Comparisons or ratings by real people as `Histories`, from the files of `people_tables`.
+
+Ratings become the comparisons that they imply: of two items of one context whose ratings differ by
+more than a given gap, the higher rated one is the chosen one.
+"""
 
 import hashlib
 import pathlib
@@ -9,45 +13,26 @@ import numpy as np
 import pandas as pd
 
 from metapers.core.tables import Histories
-from metapers.core.types import Bool, Int
-from metapers.data import people_tables, rated_pairs
-from metapers.data.people_tables import Pairs
+from metapers.core.types import Bool, Float, Int
+from metapers.data import people_tables
 
 
-def check_pairs(
-  rows: Int[np.ndarray, 'M 2'], contexts: Int[np.ndarray, 'I'], item_ids: np.ndarray
-) -> None:
-  """Refuses an item compared with itself, and items of different contexts.
+class ItemPairs(NamedTuple):
+  """M comparisons, person by person and each person's in order.
 
-  Raises:
-    ValueError: naming the items of the first such comparison.
+  user: [M] number of the person. chosen, rejected: [M] rows of the table of items.
   """
-  for wrong, what in (
-    (rows[:, 0] == rows[:, 1], 'an item is compared with itself'),
-    (contexts[rows[:, 0]] != contexts[rows[:, 1]], 'the items are of different contexts'),
-  ):
-    if wrong.any():
-      chosen, rejected = item_ids[rows[wrong][0]].tolist()
-      raise ValueError(
-        f'{what} in {wrong.sum()} comparisons, such as chosen={chosen!r}, rejected={rejected!r}; '
-        'drop those rows'
-      )
+
+  user: Int[np.ndarray, 'M']
+  chosen: Int[np.ndarray, 'M']
+  rejected: Int[np.ndarray, 'M']
 
 
-def pairs_of_comparisons(
-  judged: pd.DataFrame,
-  user: Int[np.ndarray, 'M'],
-  rows: Int[np.ndarray, 'M 2'],
-  rng: np.random.Generator,
-) -> Pairs:
-  """Sorts comparisons by person, then in their own order, or at random where none is known."""
-  order = people_tables.own_order(judged)
-  sequence = np.lexsort((rng.permutation(len(user)) if order is None else order, user))
-  return Pairs(user[sequence], rows[sequence, 0], rows[sequence, 1])
+class UserRows(NamedTuple):
+  """Comparisons of the U people who are kept, of U_all people, a row each.
 
-
-class Tables(NamedTuple):
-  """Comparisons of U kept people: kept [U_all]; chosen, rejected and mask [U, N]."""
+  kept: [U_all]. chosen, rejected: [U, N] rows of the table of items. mask: [U, N].
+  """
 
   kept: Bool[np.ndarray, 'U_all']
   chosen: Int[np.ndarray, 'U N']
@@ -55,45 +40,72 @@ class Tables(NamedTuple):
   mask: Bool[np.ndarray, 'U N']
 
 
-def tabulate(pairs: Pairs, num_users: int, min_comparisons: int, max_comparisons: int) -> Tables:
-  """Arranges the first comparisons of everyone who has enough of them as tables.
+def load_comparisons(
+  path: str,
+  *,
+  min_rating_gap: float = 1.0,
+  min_comparisons: int = 2,
+  max_comparisons: int = 400,
+  complete_raters_only: bool = False,
+  features: str | Sequence[str] | None = None,
+  pair_seed: int = 0,
+) -> Histories:
+  """Returns the comparisons of the people of a folder of tables.
+
+  Args:
+    path: a folder as `people_tables` describes.
+    min_rating_gap: two ratings become a comparison if they differ by more, in units of ratings.
+    min_comparisons: people with fewer are left out, and counted.
+    max_comparisons: kept of each person: the first ones, or as many drawn pairs of rated items.
+    complete_raters_only: keep only people who rated every item, since what others rated may depend
+      on what they prefer.
+    features: columns of `items`, or the name of an .npy file [I, D] in the folder. By default all
+      columns of `items` but item_id, context and text; without any, one-hot ids.
+    pair_seed: of the drawn pairs, and of the order of comparisons where none is known.
 
   Raises:
-    ValueError: if nobody has.
+    ValueError: for an impossible option, a table that is absent, empty, unreadable or inconsistent,
+      or if no person is left; names what was given and the way out.
   """
-  counts = np.bincount(pairs.user, minlength=num_users)
-  kept = counts >= min_comparisons
-  if not kept.any():
-    raise ValueError(
-      f'none of {num_users} people has min_comparisons={min_comparisons} comparisons; '
-      f'the most anyone has is {counts.max()}: lower it'
-    )
-  rank = np.arange(len(pairs.user)) - np.repeat(np.cumsum(counts) - counts, counts)
-  used = kept[pairs.user] & (rank < max_comparisons)
-  shape = int(kept.sum()), min(int(counts.max()), max_comparisons)
-  place = (np.cumsum(kept) - 1)[pairs.user[used]], rank[used]
-  chosen, rejected, mask = (
-    np.zeros(shape, np.int32),
-    np.zeros(shape, np.int32),
-    np.zeros(shape, bool),
+  check_options(path, min_rating_gap, min_comparisons, max_comparisons)
+  folder, rng = pathlib.Path(path), np.random.default_rng(pair_seed)
+  items = people_tables.read_items(folder)
+  kind, preferences = people_tables.read_preferences(folder)
+  values, identity = people_tables.read_features(features, items, folder)
+  if complete_raters_only:
+    preferences = complete_raters(preferences, kind, len(items))
+  user, user_ids = pd.factorize(preferences['user_id'])
+  rows = people_tables.locate(
+    items, preferences[list(people_tables.PREFERENCE_IDS[kind])].to_numpy(), kind
   )
-  chosen[place], rejected[place], mask[place] = pairs.chosen[used], pairs.rejected[used], True
-  return Tables(kept, chosen, rejected, mask)
-
-
-def content_hash(*arrays: np.ndarray) -> str:
-  """Returns the sha256 of the arrays' shapes and bytes."""
-  digest = hashlib.sha256()
-  for array in arrays:
-    digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-  return digest.hexdigest()
+  contexts = people_tables.item_contexts(items, preferences, rows)
+  if kind == 'comparisons':
+    check_pairs(rows, contexts, items['item_id'].to_numpy())
+    pairs = ordered_pairs(preferences, user, rows, rng)
+  else:
+    limits = {'min_rating_gap': min_rating_gap, 'max_comparisons': max_comparisons}
+    pairs = pairs_of_ratings(preferences, user, rows[:, 0], contexts, rng, **limits)
+  found = tabulate(pairs, len(user_ids), min_comparisons, max_comparisons)
+  return Histories(
+    features=values,
+    item_ids=items['item_id'].to_numpy(),
+    user_ids=np.asarray(user_ids)[found.kept],
+    chosen=found.chosen,
+    rejected=found.rejected,
+    mask=found.mask,
+    context=contexts,
+    identity=identity,
+    num_dropped=int((~found.kept).sum()),
+    source=f'{folder.name}: {kind} by real people',
+    content_hash=content_hash(values, found.chosen, found.rejected, found.mask),
+  )
 
 
 def check_options(path: str, min_rating_gap: float, min_comparisons: int, most: int) -> None:
-  """Refuses what no table could satisfy.
+  """Checks the options of `load_comparisons`.
 
   Raises:
-    ValueError: naming the option, what was given and what would do.
+    ValueError: naming the option, the value given and the values allowed.
   """
   if not path or not pathlib.Path(path).is_dir():
     raise ValueError(
@@ -108,67 +120,153 @@ def check_options(path: str, min_rating_gap: float, min_comparisons: int, most: 
     )
 
 
-def load_comparisons(
-  path: str,
-  *,
-  min_rating_gap: float = 1.0,
-  min_comparisons: int = 2,
-  max_comparisons: int = 400,
-  complete_raters_only: bool = False,
-  features: str | Sequence[str] | None = None,
-  pair_seed: int = 0,
-) -> Histories:
-  """Reads what people chose, or rated, from a folder of tables.
-
-  Args:
-    path: a folder as `people_tables` describes.
-    min_rating_gap: two ratings become a comparison if they differ by more, in units of ratings.
-    min_comparisons: people with fewer are left out, and counted.
-    max_comparisons: kept of each person: the first ones, or as many drawn pairs of rated items.
-    complete_raters_only: keep only people who rated every item, for what others rated may depend
-      on their taste.
-    features: columns of `items`, or the name of an .npy file [I, D] in the folder. By default all
-      columns of `items` but item_id, context and text; without any, one-hot ids.
-    pair_seed: of the drawn pairs, and of the order of comparisons where none is known.
+def check_pairs(
+  rows: Int[np.ndarray, 'M 2'], contexts: Int[np.ndarray, 'I'], item_ids: np.ndarray
+) -> None:
+  """Checks that two different items of one context are compared.
 
   Raises:
-    ValueError: for an impossible option, a table that is absent, empty, unreadable or inconsistent,
-      or if nobody is left; names what was given and the way out.
+    ValueError: naming the items of the first comparison for which this does not hold.
   """
-  check_options(path, min_rating_gap, min_comparisons, max_comparisons)
-  folder, rng = pathlib.Path(path), np.random.default_rng(pair_seed)
-  items = people_tables.read_items(folder)
-  name, judged = people_tables.read_judgements(folder)
-  values, identity = people_tables.read_features(features, items, folder)
-  if complete_raters_only:
-    judged = rated_pairs.complete_raters(judged, name, len(items))
-  user, user_ids = pd.factorize(judged['user_id'])
-  rows = people_tables.locate(items, judged[list(people_tables.JUDGED_IDS[name])].to_numpy(), name)
-  contexts = people_tables.item_contexts(items, judged, rows)
-  if name == 'comparisons':
-    check_pairs(rows, contexts, items['item_id'].to_numpy())
-    pairs = pairs_of_comparisons(judged, user, rows, rng)
-  else:
-    pairs = rated_pairs.draw(
-      judged,
-      user,
-      rows[:, 0],
-      contexts,
+  for wrong, what in (
+    (rows[:, 0] == rows[:, 1], 'an item is compared with itself'),
+    (contexts[rows[:, 0]] != contexts[rows[:, 1]], 'the items are of different contexts'),
+  ):
+    if wrong.any():
+      chosen, rejected = item_ids[rows[wrong][0]].tolist()
+      raise ValueError(
+        f'{what} in {wrong.sum()} comparisons, such as chosen={chosen!r}, rejected={rejected!r}; '
+        'drop those rows'
+      )
+
+
+def ordered_pairs(
+  comparisons: pd.DataFrame,
+  user: Int[np.ndarray, 'M'],
+  rows: Int[np.ndarray, 'M 2'],
+  rng: np.random.Generator,
+) -> ItemPairs:
+  """Returns comparisons by person, in the person's order, or in a random one where none is known."""
+  order = people_tables.own_order(comparisons)
+  sequence = np.lexsort((rng.permutation(len(user)) if order is None else order, user))
+  return ItemPairs(user[sequence], rows[sequence, 0], rows[sequence, 1])
+
+
+def complete_raters(preferences: pd.DataFrame, kind: str, num_items: int) -> pd.DataFrame:
+  """Returns the ratings of the people who rated every item.
+
+  Raises:
+    ValueError: if there is no such person, or `kind`, what the table holds, is not 'ratings'.
+  """
+  if kind != 'ratings':
+    raise ValueError(f'complete_raters_only needs a table of ratings, and there are only {kind}')
+  user = pd.factorize(preferences['user_id'])[0]
+  counts = np.bincount(user)[user]
+  if counts.max() < num_items:
+    raise ValueError(
+      f'no person rated all {num_items} items (the most is {counts.max()}); '
+      'set complete_raters_only=False'
+    )
+  return preferences.iloc[counts == num_items].reset_index(drop=True)
+
+
+def pairs_of_ratings(
+  preferences: pd.DataFrame,
+  user: Int[np.ndarray, 'M'],
+  items: Int[np.ndarray, 'M'],
+  contexts: Int[np.ndarray, 'I'],
+  rng: np.random.Generator,
+  *,
+  min_rating_gap: float,
+  max_comparisons: int,
+) -> ItemPairs:
+  """Returns drawn pairs of every person's rated items, `items` [M] being rows; see `draw_pairs`."""
+  ratings = people_tables.numbers(preferences, 'ratings', ['rating'])[:, 0]
+  check_ratings(preferences, ratings)
+  order = people_tables.own_order(preferences)
+  by_person = np.split(np.argsort(user, kind='stable'), np.cumsum(np.bincount(user))[:-1])
+  drawn = []
+  for person, own in enumerate(by_person):
+    better, worse = draw_pairs(
+      ratings[own],
+      contexts[items[own]],
+      None if order is None else order[own],
       rng,
       min_rating_gap=min_rating_gap,
       max_comparisons=max_comparisons,
     )
-  tables = tabulate(pairs, len(user_ids), min_comparisons, max_comparisons)
-  return Histories(
-    features=values,
-    item_ids=items['item_id'].to_numpy(),
-    user_ids=np.asarray(user_ids)[tables.kept],
-    chosen=tables.chosen,
-    rejected=tables.rejected,
-    mask=tables.mask,
-    context=contexts,
-    identity=identity,
-    num_dropped=int((~tables.kept).sum()),
-    source=f'{folder.name}: {name} by real people',
-    content_hash=content_hash(values, tables.chosen, tables.rejected, tables.mask),
-  )
+    drawn.append(ItemPairs(np.full(len(better), person), items[own[better]], items[own[worse]]))
+  return ItemPairs(*(np.concatenate(parts) for parts in zip(*drawn)))
+
+
+def check_ratings(preferences: pd.DataFrame, ratings: Float[np.ndarray, 'M']) -> None:
+  """Checks that ratings are finite, and that no person rates an item twice.
+
+  Raises:
+    ValueError: naming the first person and item for which this does not hold.
+  """
+  infinite = ~np.isfinite(ratings)
+  if infinite.any():
+    raise ValueError(f'{infinite.sum()} ratings are not finite; drop those rows')
+  again = preferences.duplicated(['user_id', 'item_id']).to_numpy()
+  if again.any():
+    user, item = (preferences[column].to_numpy()[again][0] for column in ('user_id', 'item_id'))
+    raise ValueError(f'user_id={user} rates item_id={item} more than once; keep one of these rows')
+
+
+def draw_pairs(
+  ratings: Float[np.ndarray, 'N'],
+  contexts: Int[np.ndarray, 'N'],
+  order: np.ndarray | None,
+  rng: np.random.Generator,
+  *,
+  min_rating_gap: float,
+  max_comparisons: int,
+) -> tuple[Int[np.ndarray, 'M'], Int[np.ndarray, 'M']]:
+  """Returns distinct pairs of one person's rated items: the better ones and the worse ones.
+
+  A pair is drawn if its ratings differ by more than `min_rating_gap` and its items share a
+  context. Its place is where the later of the two was rated, or random without `order`.
+  """
+  first, second = np.triu_indices(len(ratings), 1)
+  gaps = np.round(ratings[first] - ratings[second], 5)  # in float32, 1.07 - 0.07 is above 1
+  clear = (np.abs(gaps) > min_rating_gap) & (contexts[first] == contexts[second])
+  drawn = rng.permutation(np.flatnonzero(clear))[:max_comparisons]
+  first, second, gaps = first[drawn], second[drawn], gaps[drawn]
+  if order is not None:
+    sequence = np.argsort(np.maximum(order[first], order[second]), kind='stable')
+    first, second, gaps = first[sequence], second[sequence], gaps[sequence]
+  return np.where(gaps > 0, first, second), np.where(gaps > 0, second, first)
+
+
+def tabulate(
+  pairs: ItemPairs, num_users: int, min_comparisons: int, max_comparisons: int
+) -> UserRows:
+  """Returns the first comparisons of each person who has enough of them, a row a person.
+
+  Raises:
+    ValueError: if no person has.
+  """
+  counts = np.bincount(pairs.user, minlength=num_users)
+  kept = counts >= min_comparisons
+  if not kept.any():
+    raise ValueError(
+      f'none of {num_users} people has min_comparisons={min_comparisons} comparisons; '
+      f'the most anyone has is {counts.max()}: lower it'
+    )
+  rank = np.arange(len(pairs.user)) - np.repeat(np.cumsum(counts) - counts, counts)
+  used = kept[pairs.user] & (rank < max_comparisons)
+  shape = int(kept.sum()), min(int(counts.max()), max_comparisons)
+  place = (np.cumsum(kept) - 1)[pairs.user[used]], rank[used]
+  chosen, rejected = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+  mask = np.zeros(shape, bool)
+  chosen[place], rejected[place], mask[place] = pairs.chosen[used], pairs.rejected[used], True
+  return UserRows(kept, chosen, rejected, mask)
+
+
+def content_hash(*arrays: np.ndarray) -> str:
+  """Returns the sha256 of the arrays' shapes and bytes."""
+  digest = hashlib.sha256()
+  for array in arrays:
+    digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Tables of real people's judgements (parquet or csv), read and checked.
+"""Tables of what real people preferred (parquet or csv), read and checked.
 
 A folder holds `items` (item_id [, context, text] and feature columns) and either `comparisons`
 (user_id, chosen, rejected [, context, order]) or `ratings` (user_id, item_id, rating [, context,
@@ -8,7 +8,6 @@ the person's own sequence.
 
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,26 +15,15 @@ import pandas as pd
 from metapers.core.types import Float, Int
 
 ITEM_COLUMNS = ('item_id', 'context', 'text')  # every other column of `items` is a feature
-JUDGED_IDS = {'comparisons': ('chosen', 'rejected'), 'ratings': ('item_id',)}
-JUDGED_COLUMNS = {
-  'comparisons': ('user_id', *JUDGED_IDS['comparisons']),
-  'ratings': ('user_id', *JUDGED_IDS['ratings'], 'rating'),
+PREFERENCE_IDS = {'comparisons': ('chosen', 'rejected'), 'ratings': ('item_id',)}
+PREFERENCE_COLUMNS = {
+  'comparisons': ('user_id', *PREFERENCE_IDS['comparisons']),
+  'ratings': ('user_id', *PREFERENCE_IDS['ratings'], 'rating'),
 }
 
 
-class Pairs(NamedTuple):
-  """M comparisons, person by person and each person's in order.
-
-  user: [M] number of the person. chosen, rejected: [M] rows of the table of items.
-  """
-
-  user: Int[np.ndarray, 'M']
-  chosen: Int[np.ndarray, 'M']
-  rejected: Int[np.ndarray, 'M']
-
-
 def read_table(folder: pathlib.Path, name: str) -> pd.DataFrame:
-  """Reads `name`.parquet or `name`.csv.
+  """Returns the table of `name`.parquet or `name`.csv.
 
   Raises:
     ValueError: if there is neither or both, or if it cannot be read or has no rows.
@@ -60,7 +48,7 @@ def _found(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
 
 
 def read_items(folder: pathlib.Path) -> pd.DataFrame:
-  """Reads the table of items.
+  """Returns the table of items.
 
   Raises:
     ValueError: if it lacks item_id, or names an item twice.
@@ -73,24 +61,24 @@ def read_items(folder: pathlib.Path) -> pd.DataFrame:
   return items
 
 
-def read_judgements(folder: pathlib.Path) -> tuple[str, pd.DataFrame]:
-  """Reads the one table of judgements there is, and names it.
+def read_preferences(folder: pathlib.Path) -> tuple[str, pd.DataFrame]:
+  """Returns 'comparisons' or 'ratings', whichever the folder holds, and the table.
 
   Raises:
     ValueError: unless the folder holds either comparisons or ratings, with their columns.
   """
-  names = [name for name in JUDGED_COLUMNS if _found(folder, name)]
+  names = [name for name in PREFERENCE_COLUMNS if _found(folder, name)]
   if len(names) != 1:
     raise ValueError(
       f'{folder} must hold either comparisons or ratings (.parquet or .csv); found {names}'
     )
-  judged = read_table(folder, names[0])
-  check_columns(judged, names[0], JUDGED_COLUMNS[names[0]])
-  return names[0], judged
+  preferences = read_table(folder, names[0])
+  check_columns(preferences, names[0], PREFERENCE_COLUMNS[names[0]])
+  return names[0], preferences
 
 
 def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> None:
-  """Refuses a table without its columns, or with missing values in those that are used.
+  """Checks that a table has its columns, and no missing value in those that are used.
 
   Raises:
     ValueError: naming the columns.
@@ -108,7 +96,7 @@ def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> No
 def read_features(
   features: str | Sequence[str] | None, items: pd.DataFrame, folder: pathlib.Path
 ) -> tuple[Float[np.ndarray, 'I D'], bool]:
-  """Returns the features of the items, and whether they are mere one-hot ids.
+  """Returns the features of the items, and whether they are only one-hot ids.
 
   Raises:
     ValueError: for unknown, non-numeric or non-finite features, or a wrong number of rows.
@@ -171,34 +159,34 @@ def locate(items: pd.DataFrame, ids: np.ndarray, name: str) -> Int[np.ndarray, '
 
 
 def item_contexts(
-  items: pd.DataFrame, judged: pd.DataFrame, rows: Int[np.ndarray, 'M W']
+  items: pd.DataFrame, preferences: pd.DataFrame, rows: Int[np.ndarray, 'M W']
 ) -> Int[np.ndarray, 'I']:
-  """Numbers the group of each item: as `items` tells, else as the judgements do, else all 0.
+  """Returns the number of each item's context: from `items`, else from `preferences`, else 0.
 
-  An item that is never judged, and of which `items` tells no group, gets -1.
+  An item that is in no row of `preferences`, and whose context `items` does not give, gets -1.
 
   Raises:
-    ValueError: if an item is judged in a context that is not its own.
+    ValueError: if an item is used in a context that is not its own.
   """
-  if 'context' not in judged:
+  if 'context' not in preferences:
     names = items['context'] if 'context' in items else np.zeros(len(items), int)
     return pd.factorize(names)[0]
-  told = pd.Series(np.repeat(judged['context'].to_numpy(), rows.shape[1]))
-  judged_items = rows.ravel()
-  names = items['context'] if 'context' in items else told.groupby(judged_items).first()
+  given = pd.Series(np.repeat(preferences['context'].to_numpy(), rows.shape[1]))
+  used_items = rows.ravel()
+  names = items['context'] if 'context' in items else given.groupby(used_items).first()
   names = names.reindex(range(len(items)))
-  own = names.to_numpy()[judged_items]
-  wrong = np.flatnonzero(own != told.to_numpy())
+  own = names.to_numpy()[used_items]
+  wrong = np.flatnonzero(own != given.to_numpy())
   if wrong.size:
     row = wrong[0]
-    item = items['item_id'].to_numpy()[judged_items[row]]
+    item = items['item_id'].to_numpy()[used_items[row]]
     raise ValueError(
-      f'item {item} of context {own[row]} is judged in context {told[row]}; an item belongs to one '
+      f'item {item} of context {own[row]} is used in context {given[row]}; an item belongs to one '
       'context: give it another item_id in the other'
     )
   return pd.factorize(names)[0]
 
 
-def own_order(judged: pd.DataFrame) -> Int[np.ndarray, 'M'] | None:
-  """Ranks the judgements in the order they were made; None where it is not known."""
-  return pd.factorize(judged['order'], sort=True)[0] if 'order' in judged else None
+def own_order(preferences: pd.DataFrame) -> Int[np.ndarray, 'M'] | None:
+  """Returns the rank of each row in the order they were made; None where it is not known."""
+  return pd.factorize(preferences['order'], sort=True)[0] if 'order' in preferences else None

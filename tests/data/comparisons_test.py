@@ -1,15 +1,18 @@
-"""Tables of comparisons become histories, and every bad table is refused with a way out."""
+"""Tables of comparisons or ratings become histories; bad tables are refused with a way out."""
 
 import os
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from metapers.data import comparisons
 
 ITEMS = pd.DataFrame({'item_id': [10, 20, 30, 40], 'context': [0, 0, 0, 1]})
-JUDGED = pd.DataFrame(
+CHOSEN = pd.DataFrame(
   [('ann', 10, 20, 2), ('bob', 30, 10, 0), ('ann', 20, 30, 1), ('ann', 30, 10, 0)],
   columns=['user_id', 'chosen', 'rejected', 'order'],
 )
@@ -30,7 +33,7 @@ def with_row(table, *values):
 
 @pytest.mark.parametrize('suffix', ['.csv', '.parquet'])
 def test_comparisons_stand_in_the_persons_own_order(tmp_path, suffix):
-  path = write(tmp_path, suffix=suffix, items=ITEMS, comparisons=JUDGED)
+  path = write(tmp_path, suffix=suffix, items=ITEMS, comparisons=CHOSEN)
   histories = comparisons.load_comparisons(path, min_comparisons=1)
   assert histories.user_ids.tolist() == ['ann', 'bob']
   assert histories.item_ids.tolist() == [10, 20, 30, 40]
@@ -44,8 +47,8 @@ def test_comparisons_stand_in_the_persons_own_order(tmp_path, suffix):
 def test_without_an_order_the_seed_draws_one(tmp_path):
   chosen = np.arange(1, 41)
   items = pd.DataFrame({'item_id': np.arange(41)})
-  judged = pd.DataFrame({'user_id': 0, 'chosen': chosen, 'rejected': 0})
-  path = write(tmp_path, items=items, comparisons=judged)
+  compared = pd.DataFrame({'user_id': 0, 'chosen': chosen, 'rejected': 0})
+  path = write(tmp_path, items=items, comparisons=compared)
   first, again, other = (
     comparisons.load_comparisons(path, pair_seed=seed).chosen[0].tolist() for seed in (0, 0, 1)
   )
@@ -55,7 +58,7 @@ def test_without_an_order_the_seed_draws_one(tmp_path):
 
 
 def test_people_with_few_comparisons_are_left_out_and_counted(tmp_path):
-  path = write(tmp_path, items=ITEMS, comparisons=JUDGED)
+  path = write(tmp_path, items=ITEMS, comparisons=CHOSEN)
   histories = comparisons.load_comparisons(path, min_comparisons=2)
   assert histories.user_ids.tolist() == ['ann']
   assert histories.num_dropped == 1
@@ -64,23 +67,23 @@ def test_people_with_few_comparisons_are_left_out_and_counted(tmp_path):
 
 
 def test_the_first_comparisons_are_kept(tmp_path):
-  path = write(tmp_path, items=ITEMS, comparisons=JUDGED)
+  path = write(tmp_path, items=ITEMS, comparisons=CHOSEN)
   histories = comparisons.load_comparisons(path, min_comparisons=1, max_comparisons=2)
   np.testing.assert_array_equal(histories.chosen[0], [2, 1])
   assert histories.chosen.shape == (2, 2)
 
 
 def test_the_hash_tells_contents_apart(tmp_path):
-  path = write(tmp_path, items=ITEMS, comparisons=JUDGED)
+  path = write(tmp_path, items=ITEMS, comparisons=CHOSEN)
   one = comparisons.load_comparisons(path).content_hash
   assert comparisons.load_comparisons(path).content_hash == one
-  flipped = JUDGED.rename(columns={'chosen': 'rejected', 'rejected': 'chosen'})
+  flipped = CHOSEN.rename(columns={'chosen': 'rejected', 'rejected': 'chosen'})
   write(tmp_path, comparisons=flipped)
   assert comparisons.load_comparisons(path).content_hash != one
 
 
 def test_items_are_one_hot_without_features(tmp_path):
-  path = write(tmp_path, items=ITEMS.assign(text='?'), comparisons=JUDGED)
+  path = write(tmp_path, items=ITEMS.assign(text='?'), comparisons=CHOSEN)
   histories = comparisons.load_comparisons(path)
   assert histories.identity
   np.testing.assert_array_equal(histories.features, np.eye(4))
@@ -88,7 +91,7 @@ def test_items_are_one_hot_without_features(tmp_path):
 
 def test_features_are_columns_or_an_npy_file(tmp_path):
   items = ITEMS.assign(wit=[0.5, 1, 2, 3], length=[9, 8, 7, 6])
-  path = write(tmp_path, items=items, comparisons=JUDGED)
+  path = write(tmp_path, items=items, comparisons=CHOSEN)
   np.save(tmp_path / 'embedded.npy', np.ones((4, 5)))
 
   def load(features):
@@ -102,36 +105,36 @@ def test_features_are_columns_or_an_npy_file(tmp_path):
   assert load(None).features.dtype == np.float32
 
 
-def test_context_may_be_told_by_the_judgements_alone(tmp_path):
+def test_a_context_may_stand_in_the_comparisons_alone(tmp_path):
   items = ITEMS.drop(columns='context')
-  path = write(tmp_path, items=items, comparisons=JUDGED.assign(context='bottled water'))
+  path = write(tmp_path, items=items, comparisons=CHOSEN.assign(context='bottled water'))
   histories = comparisons.load_comparisons(path)
   np.testing.assert_array_equal(histories.context, [0, 0, 0, -1])
 
 
 BAD_TABLES = {
-  'names 1 unknown items, such as [77]': {'comparisons': with_row(JUDGED, 'ann', 77, 10, 3)},
-  'an item is compared with itself': {'comparisons': with_row(JUDGED, 'ann', 10, 10, 3)},
-  'the items are of different contexts': {'comparisons': with_row(JUDGED, 'ann', 10, 40, 3)},
-  'is judged in context 5': {'comparisons': JUDGED.assign(context=5)},
+  'names 1 unknown items, such as [77]': {'comparisons': with_row(CHOSEN, 'ann', 77, 10, 3)},
+  'an item is compared with itself': {'comparisons': with_row(CHOSEN, 'ann', 10, 10, 3)},
+  'the items are of different contexts': {'comparisons': with_row(CHOSEN, 'ann', 10, 40, 3)},
+  'is used in context 5': {'comparisons': CHOSEN.assign(context=5)},
   'item_id must be unique in items; [10]': {'items': with_row(ITEMS, 10, 0)},
-  "table comparisons lacks the columns ['chosen']": {'comparisons': JUDGED.drop(columns='chosen')},
+  "table comparisons lacks the columns ['chosen']": {'comparisons': CHOSEN.drop(columns='chosen')},
   "table items lacks the columns ['item_id']": {'items': ITEMS.drop(columns='item_id')},
   "1 missing values in 'order' of comparisons": {
-    'comparisons': JUDGED.assign(order=[1, 2, 3, np.nan])
+    'comparisons': CHOSEN.assign(order=[1, 2, 3, np.nan])
   },
   "1 missing values in 'wit' of items": {'items': ITEMS.assign(wit=[1, 2, np.nan, 3])},
   'non-finite features, such as [30]': {'items': ITEMS.assign(wit=[1, 2, np.inf, 3])},
   "columns ['wit'] of items must be numbers": {'items': ITEMS.assign(wit=list('abcd'))},
-  'comparisons.csv has no rows': {'comparisons': JUDGED[:0]},
+  'comparisons.csv has no rows': {'comparisons': CHOSEN[:0]},
   'items.csv has no rows': {'items': ITEMS[:0]},
-  'must hold either comparisons or ratings': {'ratings': JUDGED},
+  'must hold either comparisons or ratings': {'ratings': CHOSEN},
 }
 
 
 @pytest.mark.parametrize('message', BAD_TABLES)
 def test_bad_tables_are_refused(tmp_path, message):
-  write(tmp_path, **({'items': ITEMS, 'comparisons': JUDGED} | BAD_TABLES[message]))
+  write(tmp_path, **({'items': ITEMS, 'comparisons': CHOSEN} | BAD_TABLES[message]))
   with pytest.raises(ValueError) as raised:
     comparisons.load_comparisons(str(tmp_path))
   assert message in str(raised.value)
@@ -155,7 +158,7 @@ BAD_OPTIONS = {
 def test_bad_options_are_refused(tmp_path, name):
   options, message = BAD_OPTIONS[name]
   np.save(tmp_path / 'short.npy', np.ones((3, 2)))
-  path = write(tmp_path, items=ITEMS, comparisons=JUDGED)
+  path = write(tmp_path, items=ITEMS, comparisons=CHOSEN)
   with pytest.raises(ValueError, match=message):
     comparisons.load_comparisons(path, **options)
 
@@ -180,6 +183,113 @@ def test_a_table_twice_or_not_at_all_is_refused(tmp_path):
   write(tmp_path, items=ITEMS, suffix='.parquet')
   with pytest.raises(ValueError, match='found both'):
     comparisons.load_comparisons(str(tmp_path))
+
+
+def write_ratings(folder, ratings, **items):
+  num_items = 1 + max(row[1] for row in ratings)
+  pd.DataFrame({'item_id': range(num_items), **items}).to_csv(folder / 'items.csv', index=False)
+  columns = ['user_id', 'item_id', 'rating', 'order'][: len(ratings[0])]
+  pd.DataFrame(ratings, columns=columns).to_csv(folder / 'ratings.csv', index=False)
+  return str(folder)
+
+
+def pairs_of(histories, user=0):
+  real = histories.mask[user]
+  return list(zip(histories.chosen[user, real].tolist(), histories.rejected[user, real].tolist()))
+
+
+@settings(deadline=None)
+@given(
+  ratings=st.lists(st.integers(-3, 3), max_size=8),
+  contexts=st.lists(st.integers(0, 1), min_size=8, max_size=8),
+  gap=st.sampled_from([0.0, 1.0, 2.0, 3.0]),
+  most=st.integers(1, 40),
+)
+def test_drawn_pairs_are_the_clear_ones_each_once(ratings, contexts, gap, most):
+  contexts = np.array(contexts)[: len(ratings)]
+  better, worse = comparisons.draw_pairs(
+    np.array(ratings, float),
+    contexts,
+    None,
+    np.random.default_rng(0),
+    min_rating_gap=gap,
+    max_comparisons=most,
+  )
+  size = range(len(ratings))
+  clear = {
+    (i, j) for i in size for j in size
+    if ratings[i] - ratings[j] > gap and contexts[i] == contexts[j]
+  }  # fmt: skip
+  drawn = list(zip(better.tolist(), worse.tolist()))
+  assert len(drawn) == len(set(drawn)) == min(most, len(clear))
+  assert set(drawn) <= clear
+
+
+def test_float32_rounding_makes_no_pair_clear():
+  ratings = np.array([1.07, 0.07], np.float32).astype(float)
+  assert ratings[0] - ratings[1] > 1
+  better, _ = comparisons.draw_pairs(
+    ratings, np.zeros(2, int), None, np.random.default_rng(0), min_rating_gap=1.0, max_comparisons=9
+  )
+  assert better.size == 0
+
+
+def test_pairs_stand_where_their_later_item_was_rated(tmp_path):
+  ratings = [('a', item, 9 - 2 * item, 10 * item) for item in (2, 0, 3, 1, 4)]
+  histories = comparisons.load_comparisons(write_ratings(tmp_path, ratings))
+  later = [max(pair) for pair in pairs_of(histories)]
+  assert later == [1, 2, 2, 3, 3, 3, 4, 4, 4, 4]
+
+
+def test_people_whose_ratings_hardly_differ_are_counted(tmp_path):
+  ratings = [(7, 0, 1.0), (7, 1, 3.0), (8, 0, 1.0), (8, 1, 2.0), (9, 1, 3.0)]
+  histories = comparisons.load_comparisons(write_ratings(tmp_path, ratings), min_comparisons=1)
+  assert histories.user_ids.tolist() == [7]
+  assert histories.num_dropped == 2
+
+
+def test_rated_items_of_different_contexts_are_not_compared(tmp_path):
+  path = write_ratings(tmp_path, [(0, 0, 9), (0, 1, 1), (0, 2, 1)], context=['x', 'y', 'x'])
+  assert pairs_of(comparisons.load_comparisons(path, min_comparisons=1)) == [(0, 2)]
+
+
+def test_complete_raters_are_kept(tmp_path):
+  path = write_ratings(tmp_path, [(0, 0, 9), (1, 0, 9), (1, 1, 1), (2, 1, 5)])
+  histories = comparisons.load_comparisons(path, min_comparisons=1, complete_raters_only=True)
+  assert histories.user_ids.tolist() == [1]
+  assert histories.num_dropped == 0
+
+
+BAD_RATINGS = {
+  r'user_id=0 rates item_id=1 more than once': [(0, 0, 9), (0, 1, 1), (0, 1, 2)],
+  r"1 missing values in 'rating' of ratings": [(0, 0, 9), (0, 1, None)],
+  r"columns \['rating'\] of ratings must be numbers": [(0, 0, 'good'), (0, 1, 'bad')],
+  r'1 ratings are not finite': [(0, 0, np.inf), (0, 1, 1)],
+}
+
+
+@pytest.mark.parametrize('message', BAD_RATINGS)
+def test_bad_ratings_are_refused(tmp_path, message):
+  path = write_ratings(tmp_path, BAD_RATINGS[message])
+  with pytest.raises(ValueError, match=message):
+    comparisons.load_comparisons(path, min_comparisons=1)
+
+
+def test_no_complete_rater_is_an_error(tmp_path):
+  path = write_ratings(tmp_path, [(0, 0, 9), (1, 1, 9)])
+  with pytest.raises(ValueError, match=r'no person rated all 2 items \(the most is 1\); set'):
+    comparisons.load_comparisons(path, complete_raters_only=True)
+
+
+@pytest.mark.skipif(not os.environ.get('METAPERS_JESTER'), reason='METAPERS_JESTER is not set')
+def test_the_complete_raters_of_jester_are_read_quickly():
+  start = time.monotonic()
+  histories = comparisons.load_comparisons(os.environ['METAPERS_JESTER'], complete_raters_only=True)
+  assert time.monotonic() - start < 20  # 0.4 s on two idle cores
+  assert len(histories.user_ids) == 1473
+  assert histories.chosen.shape == (1473, 400)
+  assert histories.features.shape == (100, 100)
+  assert histories.mask.sum() == 588_526
 
 
 @pytest.mark.skipif(not os.environ.get('METAPERS_UKPCONVARG'), reason='METAPERS_UKPCONVARG unset')
