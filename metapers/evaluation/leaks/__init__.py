@@ -5,14 +5,14 @@ were learned from, a test prompt in a history, a rejected text that is written a
 chosen on test queries.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 
-from metapers.core.population import SPLITS, Population
+from metapers.core.population import SEEN, SPLITS, ItemPool, Population, Responses
 from metapers.core.tables import Histories
 from metapers.core.task import Task, Truth
+from metapers.core.types import Any, Callable, PyTree
 from metapers.evaluation.leaks import (
   drawn_episodes,
   people_checks,
@@ -20,152 +20,180 @@ from metapers.evaluation.leaks import (
   selection_checks,
   user_checks,
 )
-from metapers.evaluation.leaks.matching import Leak
-from metapers.populations import people_episodes, reward_episodes
+from metapers.evaluation.leaks.drawn_episodes import Drawn
+from metapers.evaluation.leaks.matching import Leak, Leaks
 
 NUM_USERS = 256  # whose episodes are looked at, of each split
-Found = dict[str, list[Leak]]  # by kind, in the order of checking; none where all is well
+# What is true where a kind of leak was looked for and not found.
+CLAIMS = {
+  'users': 'no user of one split is a user of another',
+  'people': 'no person of one split is in another',
+  'conversations': 'no conversation is on two sides',
+  'prompts': 'no evaluation prompt was learned from',
+  'pairs': 'no query comparison stands in its own support',
+  'cues': 'nothing but preference reveals what was chosen',
+  'texts': 'no text, and no form of one, gives anything away',
+  'selection': 'no model is evaluated on users or prompts that it was chosen on',
+}
 
 
-def check(
+def find_leaks(
   population: Population,
   *,
   histories: Histories | None = None,
   contexts_are_conversations: bool = False,
   num_users: int = NUM_USERS,
-) -> list[Leak]:
-  """Runs all checks that apply to a population; see `by_kind`."""
-  found = by_kind(
-    population,
-    histories=histories,
-    contexts_are_conversations=contexts_are_conversations,
-    num_users=num_users,
-  )
-  return [leak for leaks in found.values() for leak in leaks]
+) -> Leaks:
+  """Returns the leaks of each kind that can be looked for, [] where there are none.
+
+  Splits are compared as a whole. Of what users are shown it looks at the fixed episodes of
+  `num_users` users of each held-out split (of all of them, where they are real people), and at as
+  many episodes drawn for training. What can be checked depends on what is known: the weights and
+  the responses of `population.simulation`, the `Truth` of episodes, the items of real people.
+
+  Args:
+    population: of any kind.
+    histories: that real people were made of; these give their ids and contexts.
+    contexts_are_conversations: a context of the histories is a conversation of one person.
+    num_users: see above.
+
+  Raises:
+    ValueError: for histories of another population, or conversations without histories.
+  """
+  if population.items is not None:
+    if contexts_are_conversations and histories is None:
+      raise ValueError('conversations are the contexts of histories; give histories, too')
+    conversations = histories if contexts_are_conversations else None
+    return of_people(population, population.items, histories) | of_shown_items(
+      population, population.items, conversations
+    )
+  if histories is not None or contexts_are_conversations:
+    raise ValueError('histories and conversations are of real people, and here are none; omit them')
+  return of_simulated_users(population, drawn_episodes.draw(population, num_users))
 
 
-def require_none(leaks: Sequence[Leak]) -> None:
+def require_no_leaks(found: Leaks) -> None:
   """Refuses what leaks.
 
   Raises:
     ValueError: listing the leaks.
   """
+  leaks = [leak for of_kind in found.values() for leak in of_kind]
   if leaks:
-    raise ValueError('; '.join(f'leak of {leak.kind}: {leak.told}' for leak in leaks))
+    raise ValueError('; '.join(f'leak of {leak.kind}: {leak.message}' for leak in leaks))
 
 
-def by_kind(
-  population: Population,
-  *,
-  histories: Histories | None = None,
-  contexts_are_conversations: bool = False,
-  num_users: int = NUM_USERS,
-) -> Found:
-  """Runs all checks that apply to a population.
-
-  Splits are compared as a whole. Of what users are shown it looks at the fixed episodes of
-  `num_users` users of each held-out split (of all of them, where they are real people), and at as
-  many episodes drawn for training.
+def of_simulated_users(population: Population, drawn: Drawn) -> Leaks:
+  """Checks simulated users, as far as their weights, prompts and utilities are known.
 
   Args:
-    population: of any kind; what can be checked depends on it.
-    histories: that real people were made of; these tell their ids and contexts.
-    contexts_are_conversations: a context of the histories is a conversation of one person.
-    num_users: see above.
-
-  Returns:
-    The leaks of each kind that was looked for.
-
-  Raises:
-    ValueError: for histories of another population, or conversations without histories.
+    population: of simulated users.
+    drawn: its episodes.
   """
-  arrays = jax.device_get(population.arrays)
-  if not isinstance(arrays, people_episodes.Arrays) and (histories or contexts_are_conversations):
-    raise ValueError('histories and conversations are of real people, and here are none; leave out')
-  if contexts_are_conversations and histories is None:
-    raise ValueError('conversations are told by the contexts of histories; give histories, too')
-  if isinstance(arrays, people_episodes.Arrays):
-    conversations = histories if contexts_are_conversations else None
-    return of_people(arrays, histories) | of_shown(population, arrays, conversations)
-  drawn = drawn_episodes.draw(population, num_users)
-  if isinstance(arrays, reward_episodes.Arrays):
-    return of_simulated_users(
-      arrays, {k: (tasks, known) for k, (tasks, known) in drawn.items() if known is not None}
-    )
-  pairs = [
-    leak
-    for split, (tasks, _) in drawn.items()
-    for leak in people_checks.repeated_pairs(split, *drawn_episodes.offered(tasks))
-  ]
-  return {'pairs': pairs, 'cues': drawn_episodes.cues(drawn)}
-
-
-def in_order(by_split: Mapping[str, Any]) -> dict[str, Any]:
-  """Puts train before what is held out, as it is told."""
-  return {split: by_split[split] for split in SPLITS}
-
-
-def of_simulated_users(
-  arrays: reward_episodes.Arrays, drawn: Mapping[str, tuple[Task, Truth]]
-) -> Found:
-  """Checks users whose weights and prompts are known."""
-  prompts = [
-    *prompt_checks.shared_prompts(in_order(arrays.prompts)),
-    *prompt_checks.repeated_slates(arrays.rewards, arrays.mask, in_order(arrays.prompts)),
-  ]
-  for split, (tasks, truth) in drawn.items():
-    own = split if split in arrays.prompts else 'test'  # on which known users are judged
-    prompts += prompt_checks.met_again(split, tasks, truth)
-    prompts += prompt_checks.misplaced(split, tasks, truth, prompts=arrays.prompts, own=own)
-  looked_at = selection_checks.of_episodes(*drawn['validation'])
-  judged = [split for split in drawn if split not in ('train', 'validation')]
-  return {
-    'users': user_checks.shared_users(
-      {k: users.weights for k, users in in_order(arrays.users).items()}
-    ),
-    'prompts': prompts,
-    'cues': drawn_episodes.cues(drawn),
-    'selection': [
+  facts, found = population.simulation, Leaks()
+  if facts is not None and facts.users is not None:
+    users = by_split(facts.users, population.arrays)
+    found['users'] = user_checks.shared_users({name: own.weights for name, own in users.items()})
+  known = {split: (tasks, truth) for split, (tasks, truth) in drawn.items() if truth is not None}
+  if known:
+    found['prompts'] = of_prompts(responses_of(population), known)
+    found['selection'] = of_selection(known)
+  else:
+    found['pairs'] = [
       leak
-      for split in judged
-      for leak in selection_checks.selection(looked_at, selection_checks.of_episodes(*drawn[split]))
-    ],
-  }
+      for split, (tasks, _) in drawn.items()
+      for leak in people_checks.repeated_pairs(split, *drawn_episodes.offer_codes(tasks))
+    ]
+  return found | {'cues': drawn_episodes.cues(drawn)}
 
 
-def of_people(arrays: people_episodes.Arrays, histories: Histories | None) -> Found:
-  """Checks that no person is on two sides."""
-  groups = in_order(arrays.people)
-  found: Found = {'people': people_checks.shared_histories(groups, len(arrays.features))}
-  if histories is not None:
-    ids = {split: people_checks.ids_of(histories, own) for split, own in groups.items()}
-    found['people'] += people_checks.shared_people(ids)
-    chosen_on, judged_on = (selection_checks.of_people(ids[k]) for k in ('validation', 'test'))
-    found['selection'] = selection_checks.selection(chosen_on, judged_on)
+def responses_of(population: Population) -> dict[str, Responses]:
+  """Fetches the responses to the prompts of each split, without features; {} where unknown."""
+  facts = population.simulation
+  if facts is None or facts.responses is None:
+    return {}
+  responses = facts.responses
+  return by_split(
+    lambda arrays, split: responses(arrays, split)._replace(features=()), population.arrays
+  )
+
+
+def by_split(function: Callable[[PyTree, str], PyTree], arrays: PyTree) -> dict[str, Any]:
+  """Fetches what a function of the arrays returns for each split, train first."""
+  return {split: jax.device_get(function(arrays, split)) for split in SPLITS}
+
+
+def of_prompts(
+  responses: Mapping[str, Responses], known: Mapping[str, tuple[Task, Truth]]
+) -> list[Leak]:
+  """Checks that no prompt is on two sides; without `responses`, of those that episodes show."""
+  prompts = {split: own.prompts for split, own in responses.items()}
+  prompts = prompts or prompt_checks.episode_prompts(known)
+  found = [*prompt_checks.shared_prompts(prompts), *prompt_checks.repeated_slates(responses)]
+  for split, (tasks, truth) in known.items():
+    own = 'test' if split == SEEN else split  # known users are evaluated on test prompts
+    found += prompt_checks.repeated_in_query(split, tasks, truth)
+    found += prompt_checks.misplaced(split, tasks, truth, prompts=prompts, own=own)
   return found
 
 
-def of_shown(
-  population: Population, arrays: people_episodes.Arrays, conversations: Histories | None
-) -> Found:
+def of_selection(known: Mapping[str, tuple[Task, Truth]]) -> list[Leak]:
+  """Checks that nothing that validation looks at is evaluated on."""
+  chosen_on = selection_checks.of_episodes(*known['validation'])
+  return [
+    leak
+    for split in known
+    if split not in ('train', 'validation')
+    for leak in selection_checks.repeated_selection(
+      chosen_on, selection_checks.of_episodes(*known[split])
+    )
+  ]
+
+
+def of_people(population: Population, items: ItemPool, histories: Histories | None) -> Leaks:
+  """Checks that no person is on two sides."""
+  people = by_split(items.choices, population.arrays)
+  num_items = len(items.features(population.arrays))
+  found: Leaks = {'people': people_checks.shared_histories(people, num_items)}
+  if histories is not None:
+    ids = {split: people_checks.ids_of(histories, own) for split, own in people.items()}
+    found['people'] += people_checks.shared_people(ids)
+    sides = (selection_checks.of_people(ids[split]) for split in ('validation', 'test'))
+    found['selection'] = selection_checks.repeated_selection(*sides)
+  return found
+
+
+def of_shown_items(
+  population: Population, items: ItemPool, conversations: Histories | None
+) -> Leaks:
   """Checks what all held-out people are shown, and what training draws."""
-  num_items = len(arrays.features)
-  features = drawn_episodes.raw(arrays.features, population.scaling)
-  drawn = drawn_episodes.draw_items(population, max(population.spec.num_held_out.values()))
-  found: Found = {'pairs': [], 'cues': []}
+  features = jax.device_get(items.features(population.arrays))
+  raw = drawn_episodes.unscaled(features, population.scaling)
+  drawn = drawn_episodes.draw_numbered(
+    population, items, max(population.spec.num_held_out.values())
+  )
+  found: Leaks = {'pairs': [], 'cues': []}
   for split, tasks in drawn.items():
     support, query = (
-      drawn_episodes.item_pairs(part, num_items) for part in (tasks.support, tasks.query)
+      drawn_episodes.pair_codes(part, len(raw)) for part in (tasks.support, tasks.query)
     )
     found['pairs'] += people_checks.repeated_pairs(split, support, query)
-    filled = drawn_episodes.with_features(tasks, features)
-    found['cues'] += drawn_episodes.cues({split: (filled, None)})
+    found['cues'] += drawn_episodes.cues({split: (drawn_episodes.with_features(tasks, raw), None)})
   if conversations is not None:
-    contexts = conversations.context
-    found['conversations'] = people_checks.shared_conversations(in_order(arrays.people), contexts)
-    for split in population.spec.num_held_out:  # training may learn from anything of its people
-      support, query = (
-        drawn_episodes.items(part) for part in (drawn[split].support, drawn[split].query)
-      )
-      found['conversations'] += people_checks.divided_conversations(split, support, query, contexts)
+    found['conversations'] = of_conversations(population, items, conversations, drawn)
+  return found
+
+
+def of_conversations(
+  population: Population, items: ItemPool, histories: Histories, drawn: Mapping[str, Task]
+) -> list[Leak]:
+  """Checks that no conversation, a context of the histories, is on two sides."""
+  contexts = histories.context
+  people = by_split(items.choices, population.arrays)
+  found = people_checks.shared_conversations(people, contexts)
+  for split in population.spec.num_held_out:  # training may learn from anything of its people
+    support, query = (
+      drawn_episodes.item_codes(part) for part in (drawn[split].support, drawn[split].query)
+    )
+    found += people_checks.divided_conversations(split, support, query, contexts)
   return found

@@ -1,9 +1,9 @@
-"""Nothing but taste tells the chosen candidate: not its place, its form, or a feature of its own.
+"""Nothing but preference reveals the chosen candidate: not its place, its form or one feature.
 
-Taste that users share makes features tell, too, and rightly so: at α = 1 a single reward model
-foretells 99.7 % of best-against-worst pairs. A cue is told only if it is right nearly always, and
-then more often than the mean user's taste, or so that one threshold parts all chosen candidates
-from all others, whatever the prompt.
+Preferences that users share make features predictive, too, and rightly so: at α = 1 a single reward
+model predicts 99.7 % of best-against-worst pairs. A cue is reported only if it is right nearly
+always, and then more often than the mean user's preference, or so that one threshold separates all
+chosen candidates from all others, whatever the prompt.
 """
 
 import math
@@ -14,13 +14,14 @@ import numpy as np
 
 from metapers.core.task import Choices
 from metapers.core.types import Bool, Float, Int
+from metapers.evaluation.leaks import matching
 from metapers.evaluation.leaks.matching import Leak
 
 STANDARD_ERRORS = 5.0  # of the count of a position; one population in a million by chance
 FEWEST, LEAST_SHARE = 40, 0.1  # comparisons, and share of all of them, in which a cue differs
 ONE_SIDE = 0.99  # of these
-ABOVE_TASTE = 0.02  # what shared taste does not explain
-PARTED = 0.995  # of the candidates that one threshold puts on the right side
+ABOVE_PREFERENCE = 0.02  # what shared preference does not explain
+SEPARATED = 0.995  # of the candidates that one threshold puts on the right side
 MOST_NUMBERS = 2**21  # features looked at
 RIDGE = 1e-3
 
@@ -28,29 +29,32 @@ RIDGE = 1e-3
 class Offers(NamedTuple):
   """X comparisons of many users.
 
-  features: [X, K, D]. mask: [X, K]. choice: [X]. taste: [X], whether the mean user would choose
-  so, too; None where nobody knows.
+  features: [X, K, D]. mask: [X, K]. choice: [X]. as_mean_user: [X], whether the mean user would
+  choose the same; None where nobody knows. names: [D] of the features.
   """
 
   features: Float[np.ndarray, 'X K D']
   mask: Bool[np.ndarray, 'X K']
   choice: Int[np.ndarray, 'X']
-  taste: Bool[np.ndarray, 'X'] | None
+  as_mean_user: Bool[np.ndarray, 'X'] | None
+  names: tuple[str, ...]
 
 
-def offers(choices: Choices, taste: Bool[np.ndarray, 'T N'] | None = None) -> Offers:
-  """Lists the real comparisons of T users.
+def offers(choices: Choices, as_mean_user: Bool[np.ndarray, 'T N'] | None = None) -> Offers:
+  """Lists the real comparisons of T users; features in several arrays become one vector.
 
   Args:
     choices: [T, N, ...].
-    taste: whether the mean user would choose so.
+    as_mean_user: whether the mean user would choose the same.
   """
   real = np.asarray(choices.mask)
+  features, names = matching.columns(choices.candidates)
   return Offers(
-    np.asarray(choices.candidates.features)[real],
+    features[real],
     np.asarray(choices.candidates.mask)[real],
     np.asarray(choices.choice)[real],
-    None if taste is None else np.asarray(taste)[real],
+    None if as_mean_user is None else np.asarray(as_mean_user)[real],
+    names,
   )
 
 
@@ -68,11 +72,11 @@ def position(name: str, shown: Offers) -> list[Leak]:
       f'place {place} holds the chosen candidate in {counts[place]} of {len(shown.choice)} {name} '
       f'comparisons, {chance[:, place].sum():.0f} expected: show candidates in random order'
     )
-  return [Leak('cues', told) for told in found]
+  return [Leak('cues', message) for message in found]
 
 
 def row_forms(features: Float[np.ndarray, 'X K D']) -> Float[np.ndarray, 'X K 4']:
-  """Returns what one sees of a vector without its meaning: zeros, integers, gaps, constancy."""
+  """Returns the form of a vector: its number of zeros, integers and gaps, and its constancy."""
   forms = (
     np.sum(features == 0, -1),
     np.sum(features == np.round(features), -1),
@@ -94,7 +98,7 @@ ROW_FORMS = ('the number of zeros', 'the number of whole numbers', 'the number o
 
 
 def form(name: str, shown: Offers) -> list[Leak]:
-  """Looks for a feature, or the look of one, that tells the chosen candidate.
+  """Looks for a feature, or a form of one, that reveals the chosen candidate.
 
   Args:
     name: of the split, for the message.
@@ -102,37 +106,37 @@ def form(name: str, shown: Offers) -> list[Leak]:
   """
   few = thinned(shown, MOST_NUMBERS // max(1, math.prod(shown.features.shape[1:])))
   found = []
-  for cue, look in SINGLE.items():
-    columns = telling(look(few.features), few)
-    found += [f'{cue} {column}' for column in columns[:1]]
-  found += [ROW_FORMS[column] for column in telling(row_forms(few.features), few)]
-  if not found and probe_tells(few):
+  for cue, measure in SINGLE.items():
+    columns = revealing(measure(few.features), few)
+    found += [f'{cue} {shown.names[column]}' for column in columns[:1]]
+  found += [ROW_FORMS[column] for column in revealing(row_forms(few.features), few)]
+  if not found and probe_reveals(few):
     found.append('a linear function of the features')
   return [
     Leak(
       'cues',
-      f'{cue} tells the chosen candidate in {name} comparisons of all users alike: make chosen and '
-      'rejected by the same code',
+      f'{cue} reveals the chosen candidate in {name} comparisons of all users alike: make chosen '
+      'and rejected by the same code',
     )
     for cue in dict.fromkeys(found)
   ]
 
 
-def take(shown: Offers, rows: np.ndarray | slice) -> Offers:
+def take_rows(shown: Offers, rows: np.ndarray | slice) -> Offers:
   """Returns some of the comparisons."""
-  taste = None if shown.taste is None else shown.taste[rows]
-  return Offers(shown.features[rows], shown.mask[rows], shown.choice[rows], taste)
+  common = None if shown.as_mean_user is None else shown.as_mean_user[rows]
+  return Offers(shown.features[rows], shown.mask[rows], shown.choice[rows], common, shown.names)
 
 
 def thinned(shown: Offers, count: int) -> Offers:
   """Keeps `count` comparisons, evenly spread."""
   size = len(shown.choice)
   rows = np.unique(np.linspace(0, max(size - 1, 0), min(count, size)).astype(int))
-  return take(shown, rows)
+  return take_rows(shown, rows)
 
 
-def telling(values: Float[np.ndarray, 'X K C'], shown: Offers) -> list[int]:
-  """Returns the columns of a cue that tell the chosen candidate, and not as taste does."""
+def revealing(values: Float[np.ndarray, 'X K C'], shown: Offers) -> list[int]:
+  """Returns the columns of a cue that reveal the chosen candidate, and not as preference does."""
   if len(shown.choice) < FEWEST:
     return []
   chosen_at = (np.arange(shown.mask.shape[1]) == shown.choice[:, None])[..., None]
@@ -147,22 +151,24 @@ def telling(values: Float[np.ndarray, 'X K C'], shown: Offers) -> list[int]:
   return [
     int(column)
     for column in np.flatnonzero(suspects)
-    if not is_taste(shown.taste, differs[:, column], one_side[column])
-    or is_parted(values[..., column], chosen_at[..., 0], other[..., 0])
+    if not is_preference(shown.as_mean_user, differs[:, column], one_side[column])
+    or is_separated(values[..., column], chosen_at[..., 0], other[..., 0])
   ]
 
 
-def is_taste(
-  taste: Bool[np.ndarray, 'X'] | None, differs: Bool[np.ndarray, 'X'], one_side: float
+def is_preference(
+  as_mean_user: Bool[np.ndarray, 'X'] | None, differs: Bool[np.ndarray, 'X'], one_side: float
 ) -> bool:
-  """Tells whether the mean user's taste is right nearly as often, where a cue differs."""
-  return taste is not None and bool(taste[differs].mean() > one_side - ABOVE_TASTE)
+  """Returns whether the mean user's preference is right nearly as often, where a cue differs."""
+  if as_mean_user is None:
+    return False
+  return bool(as_mean_user[differs].mean() > one_side - ABOVE_PREFERENCE)
 
 
-def is_parted(
+def is_separated(
   values: Float[np.ndarray, 'X K'], chosen: Bool[np.ndarray, 'X K'], other: Bool[np.ndarray, 'X K']
 ) -> bool:
-  """Tells whether one threshold parts chosen candidates from others over all comparisons."""
+  """Returns whether one threshold separates chosen candidates from others in all comparisons."""
   own, others = np.sort(values[chosen]), np.sort(values[other])
   thresholds = np.concatenate([own, others])
   above = 1 - np.searchsorted(own, thresholds) / own.size  # share of chosen >= threshold
@@ -170,11 +176,11 @@ def is_parted(
   balanced = (above + below) / 2
   upside_down = np.searchsorted(own, thresholds, 'right') / own.size
   upside_down = (upside_down + 1 - np.searchsorted(others, thresholds, 'right') / others.size) / 2
-  return bool(max(balanced.max(), upside_down.max()) >= PARTED)
+  return bool(max(balanced.max(), upside_down.max()) >= SEPARATED)
 
 
-def probe_tells(shown: Offers) -> bool:
-  """Fits a linear function that tells chosen from others on half of the users, tests the rest."""
+def probe_reveals(shown: Offers) -> bool:
+  """Fits a linear function that separates the chosen on half of the users, tests the rest."""
   half = len(shown.choice) // 2
   if half < FEWEST:
     return False
@@ -186,4 +192,4 @@ def probe_tells(shown: Offers) -> bool:
   size = RIDGE * len(gaps)
   weights = np.linalg.solve(gaps.T @ gaps + size * np.eye(gaps.shape[1]), gaps.sum(0))
   scores = features[half:] @ (weights / scale)  # [X, K]
-  return bool(telling(scores[..., None], take(shown, slice(half, None))))
+  return bool(revealing(scores[..., None], take_rows(shown, slice(half, None))))

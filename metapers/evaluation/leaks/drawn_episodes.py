@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core.population import Population, Scaling
+from metapers.core.population import ItemPool, Population, Scaling
 from metapers.core.task import Choices, Task, Truth
 from metapers.core.types import Bool, Float
 from metapers.evaluation import adaptation
@@ -34,33 +34,32 @@ def _sample(sample_episode, arrays, keys):
   return jax.lax.map(lambda key: sample_episode(arrays, key, 'train'), keys)
 
 
-def draw_items(population: Population, num_users: int) -> dict[str, Task]:
+def draw_numbered(population: Population, items: ItemPool, num_users: int) -> dict[str, Task]:
   """Draws episodes of real people, whose features are the numbers of items: [T, N, K, 1]."""
-  arrays = population.arrays
-  numbers = jnp.arange(len(arrays.features), dtype=jnp.float32)[:, None]
-  numbered = population._replace(arrays=arrays._replace(features=numbers))
+  num_items = len(items.features(population.arrays))
+  numbers = jnp.arange(num_items, dtype=jnp.float32)[:, None]
+  numbered = population._replace(arrays=items.with_features(population.arrays, numbers))
   return {split: tasks for split, (tasks, _) in draw(numbered, num_users).items()}
 
 
-def items(choices: Choices) -> Codes:
+def item_codes(choices: Choices) -> Codes:
   """Returns one item of every comparison whose features are the numbers of items."""
   return Codes(np.asarray(choices.candidates.features[..., 0, 0], np.int64), choices.mask)
 
 
-def item_pairs(choices: Choices, num_items: int) -> Codes:
+def pair_codes(choices: Choices, num_items: int) -> Codes:
   """Numbers the pair of items of every comparison, in whatever order it is shown."""
   pair = np.sort(np.asarray(choices.candidates.features[..., 0], np.int64), -1)
   return Codes(pair[..., 0] * num_items + pair[..., 1], choices.mask)
 
 
-def offered(tasks: Task) -> tuple[Codes, Codes]:
+def offer_codes(tasks: Task) -> tuple[Codes, Codes]:
   """Numbers what every comparison of support and query offers, by its features."""
-  parts = [np.asarray(part.candidates.features) for part in (tasks.support, tasks.query)]
-  rows = matching.keys(np.concatenate(parts, 1))  # [T, N, K]
+  rows = matching.keys(matching.columns(everything(tasks).candidates).values)  # [T, N, K]
   candidate = np.unique(rows, return_inverse=True)[1].reshape(rows.shape)
   shown = matching.keys(np.sort(candidate, -1))  # [T, N], in whatever order
   code = np.unique(shown, return_inverse=True)[1].reshape(shown.shape)
-  support, query = np.split(code, [parts[0].shape[1]], 1)
+  support, query = np.split(code, [tasks.support.mask.shape[1]], 1)
   return Codes(support, tasks.support.mask), Codes(query, tasks.query.mask)
 
 
@@ -69,7 +68,7 @@ def everything(tasks: Task) -> Choices:
   return jax.tree.map(lambda *parts: np.concatenate(parts, 1), tasks.support, tasks.query)
 
 
-def taste(tasks: Task, truth: Truth) -> Bool[np.ndarray, 'T N']:
+def chosen_as_mean_user(tasks: Task, truth: Truth) -> Bool[np.ndarray, 'T N']:
   """Marks the comparisons in which the mean of these users would choose the same."""
   choices = everything(tasks)
   mask = choices.candidates.mask
@@ -78,10 +77,10 @@ def taste(tasks: Task, truth: Truth) -> Bool[np.ndarray, 'T N']:
   return utility.argmax(-1) == choices.choice
 
 
-def raw(features: Float[HostArray, 'I D'], scaling: Scaling) -> Float[np.ndarray, 'I D']:
-  """Undoes the scaling of features, so that zeros and whole numbers can be seen again."""
+def unscaled(features: Float[HostArray, 'I D'], scaling: Scaling) -> Float[np.ndarray, 'I D']:
+  """Returns features before scaling, so that zeros and whole numbers can be seen again."""
   given = np.asarray(features, np.float64) * scaling.scale + scaling.mean
-  error = 1e-5 * scaling.scale + 1e-6 * np.abs(given)  # of float32, with room
+  error = 1e-5 * scaling.scale + 1e-6 * np.abs(given)  # of float32, with a margin
   return np.where(np.abs(given - np.round(given)) < error, np.round(given), given)
 
 
@@ -98,9 +97,10 @@ def with_features(tasks: Task, features: Float[HostArray, 'I D']) -> Task:
 
 
 def cues(drawn: Drawn) -> list[Leak]:
-  """Looks for what tells the chosen candidate, in every split."""
+  """Looks for what reveals the chosen candidate, in every split."""
   found = []
   for split, (tasks, truth) in drawn.items():
-    shown = cue_checks.offers(everything(tasks), None if truth is None else taste(tasks, truth))
+    common = None if truth is None else chosen_as_mean_user(tasks, truth)
+    shown = cue_checks.offers(everything(tasks), common)
     found += cue_checks.position(split, shown) + cue_checks.form(split, shown)
   return found

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from metapers.core.population import ItemChoices
 from metapers.core.tables import Histories
 from metapers.core.types import Int
 from metapers.evaluation.leaks import matching
 from metapers.evaluation.leaks.matching import Codes, HostArray, Leak
-from metapers.populations.people_episodes import People
 
 RARE = 1e-3  # chance that two people are alike by accident
 
@@ -29,10 +29,10 @@ def shared_people(ids: Mapping[str, Sequence | np.ndarray]) -> list[Leak]:
         f'{len(both)} people, such as {both[0]!r}, are among both {first} and {second} people: '
         'divide people, not comparisons, and give everyone one id'
       )
-  return [Leak('people', told) for told in found]
+  return [Leak('people', message) for message in found]
 
 
-def ids_of(histories: Histories, people: People) -> np.ndarray:
+def ids_of(histories: Histories, people: ItemChoices) -> np.ndarray:
   """Looks up the ids of a split's people by what they chose, where that is theirs alone.
 
   Raises:
@@ -52,7 +52,9 @@ def ids_of(histories: Histories, people: People) -> np.ndarray:
   return np.asarray(histories.user_ids)[row[count == 1][at]]
 
 
-def coded(people: People, num_items: int) -> tuple[Int[np.ndarray, 'U N'], Int[np.ndarray, 'U N']]:
+def coded(
+  people: ItemChoices, num_items: int
+) -> tuple[Int[np.ndarray, 'U N'], Int[np.ndarray, 'U N']]:
   """Numbers what everyone was asked, and what they answered; -1 where nothing; in sorted order."""
   chosen, rejected = (np.asarray(part, np.int64) for part in (people.chosen, people.rejected))
   low, high = np.minimum(chosen, rejected), np.maximum(chosen, rejected)
@@ -62,10 +64,10 @@ def coded(people: People, num_items: int) -> tuple[Int[np.ndarray, 'U N'], Int[n
   return np.take_along_axis(asked, order, 1), np.take_along_axis(answered, order, 1)
 
 
-def shared_histories(people: Mapping[str, People], num_items: int) -> list[Leak]:
+def shared_histories(people: Mapping[str, ItemChoices], num_items: int) -> list[Leak]:
   """Finds people of two splits who were asked and answered the very same.
 
-  Two people may do so by accident where few pairs went to many: such are told only if their
+  Two people may do so by accident where few pairs went to many: such are reported only if their
   agreement is rarer than RARE, given how often others gave their answers.
 
   Args:
@@ -89,7 +91,7 @@ def shared_histories(people: Mapping[str, People], num_items: int) -> list[Leak]
         f'{sum(rare)} of {len(alike)} {second} people have the very history of a {first} person: '
         'drop one of the two'
       )
-  return [Leak('people', told) for told in found]
+  return [Leak('people', message) for message in found]
 
 
 class AnswerShares:
@@ -125,7 +127,9 @@ def num_equal(first: np.ndarray, second: np.ndarray) -> int:
   return int(np.dot(counts[at], other_counts[at_other]))
 
 
-def shared_conversations(people: Mapping[str, People], contexts: Int[HostArray, 'I']) -> list[Leak]:
+def shared_conversations(
+  people: Mapping[str, ItemChoices], contexts: Int[HostArray, 'I']
+) -> list[Leak]:
   """Finds conversations that stand in two splits.
 
   Args:
@@ -141,13 +145,13 @@ def shared_conversations(people: Mapping[str, People], contexts: Int[HostArray, 
         f'{both} of {used[second].size} conversations of {second} people are of {first} people, '
         'too: leave them out of one'
       )
-  return [Leak('conversations', told) for told in found]
+  return [Leak('conversations', message) for message in found]
 
 
 def divided_conversations(
   name: str, support: Codes, query: Codes, contexts: Int[HostArray, 'I']
 ) -> list[Leak]:
-  """Finds people judged on a conversation of their own support.
+  """Finds people evaluated on a conversation of their own support.
 
   Args:
     name: of the split.
@@ -155,25 +159,25 @@ def divided_conversations(
     query: likewise.
     contexts: conversation of every item.
   """
-  num_met, num_people = matching.num_met_again(
+  count, num_people = matching.num_repeated(
     *(part._replace(code=contexts[part.code]) for part in (support, query))
   )
-  if not num_met:
+  if not count:
     return []
-  told = (
-    f'{num_met} judged comparisons of {num_people} {name} people belong to a conversation of their '
+  message = (
+    f'{count} query comparisons of {num_people} {name} people belong to a conversation of their '
     'support, whose later turns repeat what was chosen: set item_holdout=True'
   )
-  return [Leak('conversations', told)]
+  return [Leak('conversations', message)]
 
 
 def repeated_pairs(name: str, support: Codes, query: Codes) -> list[Leak]:
-  """Finds people judged on a pair of their own support; codes [T, N] number the pairs."""
-  num_met, num_people = matching.num_met_again(support, query)
-  if not num_met:
+  """Finds people evaluated on a pair of their own support; codes [T, N] number the pairs."""
+  count, num_people = matching.num_repeated(support, query)
+  if not count:
     return []
-  told = (
-    f'{num_met} judged comparisons of {num_people} {name} users stand in their own support: mask '
-    'them in the query'
+  message = (
+    f'{count} query comparisons of {num_people} {name} users stand in their own support: mask them '
+    'in the query'
   )
-  return [Leak('pairs', told)]
+  return [Leak('pairs', message)]

@@ -1,4 +1,4 @@
-"""What was chosen by looking is not judged by the same look: models, epochs, thresholds."""
+"""Nothing is evaluated on users and prompts that it was chosen on: models, epochs, thresholds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from metapers.evaluation.leaks.matching import HostArray, Leak
 
 
 class Selection(NamedTuple):
-  """Whom and what something was chosen on, or is judged on; what is unknown is empty.
+  """Whom and what something was chosen on, or is evaluated on; what is unknown is empty.
 
   people: ids. weights: [T, B] of simulated users. prompts: ids of the prompts queried.
   """
@@ -33,23 +33,23 @@ def of_episodes(tasks: Task, truth: Truth) -> Selection:
   return Selection((), truth.weights, np.unique(prompts))
 
 
-def selection(chosen_on: Selection, judged_on: Selection) -> list[Leak]:
-  """Finds users and prompts that a model, an epoch, an option or a threshold was chosen on.
+def repeated_selection(chosen_on: Selection, evaluated_on: Selection) -> list[Leak]:
+  """Finds evaluation users and prompts that a model, an epoch or a threshold was chosen on.
 
   Args:
     chosen_on: what was looked at when choosing.
-    judged_on: what results are told of.
+    evaluated_on: what results are reported of.
   """
-  names = 'selection', 'judged'
+  names = 'selection', 'evaluation'
   found = [
-    *people_checks.shared_people(dict(zip(names, (chosen_on.people, judged_on.people)))),
-    *user_checks.shared_users(dict(zip(names, (chosen_on.weights, judged_on.weights)))),
+    *people_checks.shared_people(dict(zip(names, (chosen_on.people, evaluated_on.people)))),
+    *user_checks.shared_users(dict(zip(names, (chosen_on.weights, evaluated_on.weights)))),
   ]
-  told = [leak.told for leak in found]
-  prompts = np.intersect1d(chosen_on.prompts, judged_on.prompts).size
+  messages = [leak.message for leak in found]
+  prompts = np.intersect1d(chosen_on.prompts, evaluated_on.prompts).size
   if prompts:
-    told.append(
-      f'{prompts} of {np.unique(judged_on.prompts).size} judged prompts were looked at when '
+    messages.append(
+      f'{prompts} of {np.unique(evaluated_on.prompts).size} evaluation prompts were looked at when '
       'choosing: choose on validation prompts'
     )
-  return [Leak('selection', one) for one in told]
+  return [Leak('selection', message) for message in messages]

@@ -1,15 +1,17 @@
-"""The form of texts does not tell which one was chosen."""
+"""No text, and no form of one, gives anything away; of texts that the caller has read."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from metapers.core.population import SPLITS
+from metapers.core.tables import Histories
+from metapers.core.types import Int
 from metapers.data import rendering
-from metapers.evaluation.leaks import cue_checks
+from metapers.evaluation.leaks import cue_checks, prompt_checks
 from metapers.evaluation.leaks.cue_checks import Offers
 from metapers.evaluation.leaks.matching import Leak
 
-Texts = Sequence[str] | np.ndarray
 OPENING, CLOSING = (
   ('"', "'", '[', '(', '{', '<', '«', '“'),
   ('"', "'", ']', ')', '}', '>', '»', '”'),
@@ -30,8 +32,12 @@ CUES: Mapping[str, Callable[[str], float]] = {
 }
 
 
-def texts_tell(chosen: Texts, rejected: Texts, prompts: Texts | None = None) -> list[Leak]:
-  """Looks for a form that tells the chosen text in nearly all pairs.
+def revealing_forms(
+  chosen: Sequence[str] | np.ndarray,
+  rejected: Sequence[str] | np.ndarray,
+  prompts: Sequence[str] | np.ndarray | None = None,
+) -> list[Leak]:
+  """Looks for a form that reveals the chosen text in nearly all pairs.
 
   Such as LoRe's: chosen replies were a string, rejected ones a list of strings, which its template
   rendered as "['...', '...']".
@@ -42,7 +48,7 @@ def texts_tell(chosen: Texts, rejected: Texts, prompts: Texts | None = None) -> 
     prompts: M texts that both answer.
 
   Raises:
-    ValueError: for as many rejected texts, or prompts, as there are not chosen ones.
+    ValueError: unless there are as many rejected texts, and prompts, as chosen ones.
   """
   prompts = [''] * len(chosen) if prompts is None else prompts
   if not len(chosen) == len(rejected) == len(prompts):
@@ -58,13 +64,52 @@ def texts_tell(chosen: Texts, rejected: Texts, prompts: Texts | None = None) -> 
      for text in pair]
     for pair, prompt in zip(zip(chosen, rejected), prompts)
   ]  # fmt: skip
-  names = [*CUES, *with_prompt]
+  names = (*CUES, *with_prompt)
   values = np.array(found, np.float32).reshape(len(chosen), 2, len(names))
   every = np.ones((len(chosen), 2), bool)
-  shown = Offers(values, every, np.zeros(len(chosen), int), None)
+  shown = Offers(values, every, np.zeros(len(chosen), int), None, names)
   return [
     Leak(
-      'cues', f'{names[column]} tells the chosen text in all pairs alike: render both texts alike'
+      'texts',
+      f'{names[column]} reveals the chosen text in all pairs alike: render both texts alike',
     )
-    for column in cue_checks.telling(values, shown)
+    for column in cue_checks.revealing(values, shown)
   ]
+
+
+def revealing_items(
+  texts: Sequence[str] | np.ndarray, histories: Histories, *, most_pairs: int = 5000
+) -> list[Leak]:
+  """Looks for a form of the items' texts that reveals which one people chose.
+
+  Args:
+    texts: [I] of the items.
+    histories: who chose which.
+    most_pairs: comparisons looked at, evenly spread.
+  """
+  texts, real = np.asarray(texts, object), histories.mask
+  pairs = np.stack([histories.chosen[real], histories.rejected[real]])
+  some = np.unique(np.linspace(0, pairs.shape[1] - 1, most_pairs).astype(int))
+  return revealing_forms(*texts[pairs[:, some]])
+
+
+def repeated_prompts(
+  prompts: Sequence[str] | np.ndarray, prompt_split: Int[np.ndarray, 'P']
+) -> list[Leak]:
+  """Finds prompts of a store that stand in two splits under two ids.
+
+  Args:
+    prompts: [P] texts, in the order of the store.
+    prompt_split: [P], index into SPLITS.
+
+  Raises:
+    ValueError: unless there are as many of both.
+  """
+  if len(prompts) != len(prompt_split):
+    raise ValueError(
+      f'{len(prompts)} texts of {len(prompt_split)} prompts; give the texts of the same store'
+    )
+  texts = np.asarray(prompts, object)
+  return prompt_checks.repeated_texts(
+    {name: texts[prompt_split == index] for index, name in enumerate(SPLITS)}
+  )

@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+from metapers.core.population import ItemChoices
 from metapers.core.tables import Histories
 from metapers.evaluation import leaks
-from metapers.evaluation.leaks import drawn_episodes, people_checks
+from metapers.evaluation.leaks import people_checks
+from metapers.evaluation.leaks.matching import Codes
 from metapers.populations import people
 
 OPTIONS = {'num_support': 4, 'num_query': 8}
@@ -44,11 +46,11 @@ def plain():
 
 
 def found(population=None, **options):
-  return leaks.by_kind(population or plain(), **options)
+  return leaks.find_leaks(population or plain(), **options)
 
 
 def kinds(population=None, **options):
-  return {kind for kind, told in found(population, **options).items() if told}
+  return {kind for kind, of_kind in found(population, **options).items() if of_kind}
 
 
 def with_people(**splits):
@@ -75,12 +77,12 @@ def test_a_history_of_two_splits_is_found():
   both = joined(row(groups['test'], slice(1, None)), row(groups['train'], slice(3, 4)))
   population = with_people(test=both)
   [leak] = found(population)['people']
-  assert leak.told.startswith('1 of 12 test people have the very history of a train person')
+  assert leak.message.startswith('1 of 12 test people have the very history of a train person')
   with_ids = found(population, histories=made_up())
-  assert [leak.told[:9] for leak in with_ids['people']] == ['1 of 12 t', '1 people,']
+  assert [leak.message[:9] for leak in with_ids['people']] == ['1 of 12 t', '1 people,']
 
 
-def test_judging_people_that_were_chosen_on_is_found():
+def test_evaluating_on_people_that_were_chosen_on_is_found():
   groups = plain().arrays.people
   both = joined(groups['test'], row(groups['validation'], slice(0, 2)))
   assert 'selection' in kinds(with_people(test=both), histories=made_up())
@@ -100,7 +102,7 @@ def crowd(num_people, num_pairs, agreement, seed):
   first = np.broadcast_to(2 * np.arange(num_pairs), swapped.shape)
   chosen, rejected = np.where(swapped, first + 1, first), np.where(swapped, first, first + 1)
   every = np.ones(swapped.shape, bool)
-  return people.People(chosen, rejected, every, ~every)
+  return ItemChoices(chosen, rejected, every)
 
 
 @pytest.mark.parametrize(('num_pairs', 'agreement'), [(2, 0.5), (4, 0.75), (40, 0.99)])
@@ -119,7 +121,7 @@ def test_people_who_agree_more_than_others_do_are_one():
   assert people_checks.shared_histories(groups, 80) == []
   groups['test'] = joined(groups['test'], row(groups['train'], slice(8, 10)))
   [leak] = people_checks.shared_histories(groups, 80)
-  assert leak.told.startswith('2 of 62 test people')
+  assert leak.message.startswith('2 of 62 test people')
 
 
 def test_a_history_is_found_in_another_order():
@@ -129,9 +131,9 @@ def test_a_history_is_found_in_another_order():
 
 
 def test_one_conversation_of_a_person_on_both_sides_is_found():
-  told = found(histories=made_up(), contexts_are_conversations=True)['conversations']
-  assert len(told) == 2  # of validation and of test
-  assert told[0].told.endswith('set item_holdout=True')
+  given = found(histories=made_up(), contexts_are_conversations=True)['conversations']
+  assert len(given) == 2  # of validation and of test
+  assert given[0].message.endswith('set item_holdout=True')
 
 
 def test_conversations_held_out_whole_have_none():
@@ -143,31 +145,26 @@ def test_conversations_held_out_whole_have_none():
 
 
 def test_a_conversation_of_two_splits_is_found():
-  groups = plain().arrays.people
-  told = people_checks.shared_conversations(groups, made_up().context)
-  assert told == []
+  items, arrays = plain().items, jax.device_get(plain().arrays)
+  groups = {split: items.choices(arrays, split) for split in ('train', 'test')}
+  assert people_checks.shared_conversations(groups, made_up().context) == []
   context = made_up().context.copy()
-  context[np.asarray(groups['test'].chosen)[0, 0]] = context[
-    np.asarray(groups['train'].chosen)[0, 0]
-  ]
+  first, second = (groups[split].chosen[0, 0] for split in ('train', 'test'))
+  context[second] = context[first]
   [leak] = people_checks.shared_conversations(groups, context)
-  assert leak.told.startswith('1 of 13 conversations of test people are of train people')
+  assert leak.message.startswith('1 of 13 conversations of test people are of train people')
 
 
-def test_a_pair_judged_again_is_found():
+def test_a_pair_of_the_support_is_found_in_the_query():
   support, query = (np.array([[3, 5], [4, 9]]), np.array([[9, 5], [8, 8]]))
   every = np.ones((2, 2), bool)
-  [leak] = people_checks.repeated_pairs(
-    'test', drawn_episodes.Codes(support, every), drawn_episodes.Codes(query, every)
-  )
-  assert leak.told.startswith('1 judged comparisons of 1 test users')
+  [leak] = people_checks.repeated_pairs('test', Codes(support, every), Codes(query, every))
+  assert leak.message.startswith('1 query comparisons of 1 test users')
   hidden = np.array([[True, False], [True, True]])
-  assert not people_checks.repeated_pairs(
-    'test', drawn_episodes.Codes(support, every), drawn_episodes.Codes(query, hidden)
-  )
+  assert not people_checks.repeated_pairs('test', Codes(support, every), Codes(query, hidden))
 
 
-def test_a_pair_judged_again_is_found_in_episodes():
+def test_a_pair_of_the_support_is_found_in_the_query_of_episodes():
   def careless(arrays, user, split):
     seen, truth = plain().episode_of(arrays, user, split)
     return seen._replace(query=jax.tree.map(lambda x: x[:, ...], seen.support)), truth
@@ -186,8 +183,8 @@ def test_a_cue_of_people_is_found():
 def test_histories_of_others_are_refused():
   others = made_up(num_users=70)
   with pytest.raises(ValueError, match='not in these histories'):
-    leaks.check(plain(), histories=others._replace(chosen=others.chosen + 1))
+    leaks.find_leaks(plain(), histories=others._replace(chosen=others.chosen + 1))
   with pytest.raises(ValueError, match='up to 9 comparisons are not of this population'):
-    leaks.check(plain(), histories=made_up(longest=9))
+    leaks.find_leaks(plain(), histories=made_up(longest=9))
   with pytest.raises(ValueError, match='give histories, too'):
-    leaks.check(plain(), contexts_are_conversations=True)
+    leaks.find_leaks(plain(), contexts_are_conversations=True)

@@ -1,0 +1,104 @@
+"""Forms of texts that reveal the chosen one, and prompts of two splits, are found where planted."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from metapers.core.population import SPLITS
+from metapers.core.tables import Histories
+from metapers.data import feature_store, manifest, synthetic
+from metapers.evaluation.leaks import text_checks
+
+PLAIN = [f'A reply of its own, number {n}, with {"so " * (n % 7)}many words.' for n in range(60)]
+OTHER = [f'Another reply, number {n}, that is {"very " * (n % 5)}short.' for n in range(60)]
+
+
+def test_texts_written_alike_have_no_cue():
+  assert text_checks.revealing_forms(PLAIN, OTHER[::-1], ['Why?'] * 60) == []
+
+
+@pytest.mark.parametrize(
+  ('spoil', 'form'),
+  [
+    (lambda text: str([text, 'another']), 'marks of a list'),
+    (lambda text: f'user: why?\n\nassistant: {[text, text]}', 'marks of a list'),
+    (lambda text: f'"{text}"', 'a quote or bracket at the start'),
+    (lambda text: text[: len(text) // 2 * 2], 'an odd number of characters'),
+    (lambda text: f'{text}</s>', 'marks of a chat template'),
+    (lambda text: f' {text}', 'white space at the start'),
+    (lambda text: f'Why? {text}', 'the prompt'),
+  ],
+)
+def test_a_form_of_one_side_is_found(spoil, form):
+  odd = [text if len(text) % 2 else text + '.' for text in OTHER]
+  found = text_checks.revealing_forms(odd, [spoil(text) for text in PLAIN], ['Why?'] * 60)
+  assert any(leak.message.startswith(form) for leak in found)
+  assert any(
+    leak.message.startswith(form)
+    for leak in text_checks.revealing_forms([spoil(text) for text in PLAIN], odd, ['Why?'] * 60)
+  )
+
+
+def test_texts_must_come_in_pairs():
+  with pytest.raises(ValueError, match='2 chosen texts, 1 rejected ones and 2 prompts'):
+    text_checks.revealing_forms(['a', 'b'], ['c'])
+
+
+def histories(num_people=20, longest=6):
+  """People who compare texts of their own, half of whose comparisons are masked."""
+  rng = np.random.default_rng(0)
+  items = rng.permutation(num_people * longest * 2).reshape(num_people, longest, 2)
+  return Histories(
+    features=np.zeros((items.size, 1), np.float32),
+    item_ids=np.arange(items.size),
+    user_ids=np.arange(num_people),
+    chosen=items[..., 0],
+    rejected=items[..., 1],
+    mask=np.arange(longest) < np.array([[2], [4]] * (num_people // 2)),
+    context=np.zeros(items.size, int),
+    identity=False,
+    num_dropped=0,
+    source='made up',
+    content_hash='',
+  )
+
+
+def test_a_form_of_the_items_that_people_rejected_is_found():
+  people = histories()
+  texts = np.array([PLAIN[item % 60] for item in range(len(people.item_ids))], object)
+  assert text_checks.revealing_items(texts, people) == []
+  hidden = texts.copy()
+  hidden[people.rejected[~people.mask]] = "['A reply.', 'Another.']"  # nobody sees these
+  assert text_checks.revealing_items(hidden, people) == []
+  rejected = people.rejected[people.mask]
+  texts[rejected] = [str([text, text]) for text in texts[rejected]]
+  found = text_checks.revealing_items(texts, people, most_pairs=50)
+  assert any(leak.message.startswith('marks of a list reveals the chosen text') for leak in found)
+  assert {leak.kind for leak in found} == {'texts'}
+
+
+def test_a_prompt_of_two_splits_of_a_store_is_found(tmp_path):
+  table = synthetic.synthetic_store(num_prompts=30)
+  prompts = [f'Why {number}?' for number in range(30)]
+  train, test = (np.flatnonzero(table.prompt_split == SPLITS.index(n)) for n in ('train', 'test'))
+  prompts[test[1]] = f' {prompts[train[4]].upper()}\n'
+  responses = [[f'text {p} {r}' for r in range(8)] for p in range(30)]
+  folder = feature_store.write_store(
+    tmp_path / 'store',
+    table,
+    manifest.Provenance('synthetic, for a test', 'by hand', 'Apache-2.0', 'none', '1'),
+    texts=pa.table({'prompt': prompts, 'responses': responses}),
+  )
+  texts = pd.read_parquet(manifest.file_of(folder, manifest.TEXTS), columns=['prompt'])['prompt']
+  split = feature_store.open_store(folder).prompt_split
+  [leak] = text_checks.repeated_prompts(texts.to_numpy(), split)
+  assert leak.kind == 'texts'
+  assert leak.message.startswith(f'1 of {len(test)} test prompts have the text of a train prompt')
+  sound = [f'{text} {number}' for number, text in enumerate(texts)]
+  assert text_checks.repeated_prompts(sound, split) == []
+
+
+def test_texts_of_another_store_are_refused():
+  with pytest.raises(ValueError, match='2 texts of 3 prompts'):
+    text_checks.repeated_prompts(['a', 'b'], np.zeros(3, int))
