@@ -34,7 +34,7 @@ def maml(
   inner_learning_rate: float = 0.05,
   learn_inner_rate: bool = True,
 ) -> MetaLearner:
-  """Model-agnostic meta-learning: differentiates through the inner loop to second order.
+  """Returns model-agnostic meta-learning, differentiated through the inner loop to second order.
 
   The user state is the adapted parameters θ_u.
 
@@ -61,7 +61,7 @@ def fomaml(
   inner_learning_rate: float = 0.05,
   learn_inner_rate: bool = True,
 ) -> MetaLearner:
-  """First-order MAML: as `maml`, but the inner gradients count as constants.
+  """Returns first-order MAML: as `maml`, but the inner gradients count as constants.
 
   Args:
     num_features: D.
@@ -87,9 +87,9 @@ def anil(
   inner_learning_rate: float = 0.05,
   learn_inner_rate: bool = True,
 ) -> MetaLearner:
-  """Almost no inner loop: only the head v of u(x) = v·φ(x) adapts; φ(x) = W x + MLP(x) is shared.
+  """Returns ANIL: only the head v of u(x) = v·φ(x) adapts; φ(x) = W x + MLP(x) is shared.
 
-  The user state is the head [H].
+  "Almost no inner loop". The user state is the head [H].
 
   Args:
     num_features: D.
@@ -124,7 +124,7 @@ def meta_sgd(
   inner_steps: int = 3,
   inner_learning_rate: float = 0.05,
 ) -> MetaLearner:
-  """Meta-SGD: a learned step size for every parameter.
+  """Returns Meta-SGD: as `maml`, with a learned step size for every parameter.
 
   Args:
     num_features: D.
@@ -151,7 +151,7 @@ def reptile(
   inner_steps: int = 5,
   inner_learning_rate: float = 0.05,
 ) -> MetaLearner:
-  """Reptile: moves the start towards where descent on all of a user's comparisons ends.
+  """Returns Reptile: the start moves towards where descent on a user's comparisons ends.
 
   The loss is ½‖θ - θ_u‖² with θ_u constant, so that its gradient is Reptile's θ - θ_u.
 
@@ -167,14 +167,14 @@ def reptile(
   model = _adapt_all(num_features, hidden)
   adapt = _adapter(model, inner_steps, learn_rate=False, first_order=True)
 
-  def loss(params, seen, key):
-    everything = task.concat(seen.support, seen.query)
-    goal = jax.lax.stop_gradient(adapt(params, everything, seen.context, key))
+  def loss(params, episode, key):
+    everything = task.concat(episode.support, episode.query)
+    goal = jax.lax.stop_gradient(adapt(params, everything, episode.context, key))
     moves = jax.tree.map(jnp.subtract, params['adapted'], goal)
-    adapted = adapt(params, seen.support, seen.context, key)
-    scores = model.utility(params['shared'], adapted, seen.query.candidates)
-    log_p = choice_model.log_probs(scores, seen.query.candidates.mask)
-    metrics = jax.lax.stop_gradient(meta_learner.query_metrics(log_p, seen.query))
+    adapted = adapt(params, episode.support, episode.context, key)
+    scores = model.utility(params['shared'], adapted, episode.query.candidates)
+    log_p = choice_model.log_probs(scores, episode.query.candidates.mask)
+    metrics = jax.lax.stop_gradient(meta_learner.query_metrics(log_p, episode.query))
     return 0.5 * optax.tree.norm(moves, squared=True), metrics
 
   return _learner(model, adapt, _single_rate(inner_learning_rate), loss=loss)

@@ -14,18 +14,20 @@ def descend(
   num_steps: int,
   first_order: bool = False,
 ) -> Params:
-  """Takes θ ← θ - rate · ∇loss(θ), `num_steps` times; differentiable to any order.
+  """Returns θ_n of θ ← θ - rate · ∇loss(θ), n = `num_steps`; differentiable to any order.
+
+  Returns the initial parameters if the result is not finite, as after many comparisons that
+  contradict each other.
 
   Args:
     loss: of the parameters; closes over the user's support.
     start: θ_0.
     learning_rates: one rate, or a tree of them like `start` (broadcast against each leaf).
-    num_steps: how often.
+    num_steps: n.
     first_order: treat gradients as constants, so that dθ_n/dθ_0 is the identity (FOMAML).
 
   Returns:
-    θ_n, of the same structure as `start`; θ_0 where θ_n is not finite, as after many comparisons
-    that contradict each other: who cannot be adapted to stays as they were.
+    θ_n, of the same structure as `start`.
   """
   if isinstance(learning_rates, float | jax.Array):
     learning_rates = jax.tree.map(lambda _: learning_rates, start)
@@ -45,7 +47,7 @@ def descend(
 def fit(
   loss: Callable[[Params], Scalar], start: Params, learning_rate: float, *, num_steps: int
 ) -> Params:
-  """Takes θ ← θ - rate · ∇loss(θ) where that does not raise the loss; else halves the rate.
+  """Returns the end of θ ← θ - rate · ∇loss(θ), whose rate halves where a step raises the loss.
 
   A rate is right for some number of comparisons and some noise: with more of either the steps of
   plain descent grow without end.

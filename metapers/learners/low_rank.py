@@ -22,15 +22,15 @@ def low_rank(
   inner_learning_rate: float = 0.5,
   prior_strength: float = 1.0,
 ) -> MetaLearner:
-  """LoRe: u(x) = w_u · φ(x) with w_u on the simplex and φ(x) = V x (+ MLP(x)) of `rank` outputs.
+  """Returns LoRe: u(x) = w_u · φ(x), w_u on the simplex, φ(x) = V x (+ MLP(x)) of `rank` outputs.
 
-  φ, its scale and a table of the seen users' weights are fitted jointly. A new user starts from
-  the seen mean w̄ and solves the convex problem min_w NLL(w) + λ KL(w ‖ w̄) by exponentiated
+  φ, its scale and a table of the known users' weights are fitted jointly. A new user starts from
+  their mean w̄ and solves the convex problem min_w NLL(w) + λ KL(w ‖ w̄) by exponentiated
   gradient: w ← w^(1-ηλ) w̄^(ηλ) exp(-η ∇NLL), normalised. The user state is w_u [rank].
 
   Args:
     num_features: D.
-    num_users: U, the seen users; a finite population is needed.
+    num_users: U, the known users; a finite population is needed.
     hidden: widths of φ's hidden layers; none is LoRe's linear basis.
     rank: number of basis rewards.
     inner_steps: steps of the refit.
@@ -42,7 +42,7 @@ def low_rank(
     ValueError: if there are no known users, or for an option out of range.
 
   Reference:
-    Bose et al. 2025, arXiv:2504.14439. Unlike the paper, the refit starts at the seen mean and is
+    Bose et al. 2025, arXiv:2504.14439. Unlike the paper, the refit starts at w̄ and is
     held to it by λ.
   """
   if num_users < 1:
@@ -79,10 +79,10 @@ def low_rank(
     log_weights, _ = jax.lax.scan(step, log_mean, length=inner_steps)
     return jnp.exp(log_weights)
 
-  def loss(params, seen, key):
+  def loss(params, episode, key):
     del key
-    everything = task.concat(seen.support, seen.query)
-    row = params['table'].at[seen.user].get(mode='fill', fill_value=0)
+    everything = task.concat(episode.support, episode.query)
+    row = params['table'].at[episode.user].get(mode='fill', fill_value=0)
     scores = basis_scores(params, jax.nn.softmax(row), everything.candidates)
     log_p = choice_model.log_probs(scores, everything.candidates.mask)
     metrics = meta_learner.query_metrics(log_p, everything)

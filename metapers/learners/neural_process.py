@@ -30,7 +30,7 @@ def tokens(embedding: Float[Array, 'N K H'], support: Choices) -> Float[Array, '
 def summed_code(
   encoder: Network, params: Params, token: Float[Array, 'N H'], support: Choices
 ) -> Float[Array, 'width']:
-  """Sums the codes of the tokens, scaled by 1/√(1 + n), and appends log(1 + n): `[H + 1]`.
+  """Returns Σ weight_n code(token_n) / √(1 + n) and log(1 + n), n = Σ weight_n: `[H + 1]`.
 
   The scale keeps the input of what follows in range; n restores what it takes away.
   """
@@ -42,7 +42,7 @@ def summed_code(
 
 
 def set_encoder(num_features: int, hidden: int, width: int, num_outputs: int) -> Network:
-  """Builds support -> `[num_outputs]`: embed, token, code, sum, read out.
+  """Returns a network support -> `[num_outputs]`: embed, token, code, sum, read out.
 
   Args:
     num_features: D.
@@ -73,7 +73,7 @@ def set_encoder(num_features: int, hidden: int, width: int, num_outputs: int) ->
 
 
 def decoder(num_features: int, hidden: int, width: int) -> Network:
-  """Builds (z, candidates) -> utilities [N, K]: u(x) = z·φ(x) + MLP([z, φ(x)]), with Z = H."""
+  """Returns the network (z, candidates) -> u(x) = z·φ(x) + MLP([z, φ(x)]) [N, K], with Z = H."""
   embedding = linear_mlp(num_features, (hidden,), width)
   correction = mlp(2 * width, (hidden,), 1)
 
@@ -93,7 +93,7 @@ def decoder(num_features: int, hidden: int, width: int) -> Network:
 
 
 def cnp(num_features: int, *, hidden: int = 128, width: int = 32) -> MetaLearner:
-  """Conditional neural process: z_u = encoder(support), u(x) = decoder(z_u, x).
+  """Returns the conditional neural process: z_u = encoder(support), u(x) = decoder(z_u, x).
 
   The user state is z_u [Z].
 
@@ -126,7 +126,7 @@ def cnp(num_features: int, *, hidden: int = 128, width: int = 32) -> MetaLearner
 def latent_np(
   num_features: int, *, hidden: int = 128, width: int = 32, num_samples: int = 8
 ) -> MetaLearner:
-  """Latent neural process: z_u ~ N(μ(support), σ²(support)), trained by marginal likelihood.
+  """Returns the latent neural process: z_u ~ N(μ(support), σ²(support)), by marginal likelihood.
 
   Loss: -log 1/S Σ_s Π_n P(choice_n | z_s) over the query, per comparison. Predictions average the S
   samples' probabilities, utilities their scores. The user state is the samples [S, Z].
@@ -165,15 +165,15 @@ def latent_np(
     scores = sampled_scores(params, user_state, candidates)
     return choice_model.mean_probability(scores, candidates.mask)
 
-  def loss(params, seen, key):
-    user_state = adapt(params, seen.support, seen.context, key)
-    scores = sampled_scores(params, user_state, seen.query.candidates)
-    total = -jax.vmap(negative_log_likelihood, (0, None))(scores, seen.query)  # [S]
-    weight = task.total_weight(seen.query)
+  def loss(params, episode, key):
+    user_state = adapt(params, episode.support, episode.context, key)
+    scores = sampled_scores(params, user_state, episode.query.candidates)
+    total = -jax.vmap(negative_log_likelihood, (0, None))(scores, episode.query)  # [S]
+    weight = task.total_weight(episode.query)
     count = jnp.where(weight > 0, weight, 1)
     joint = (jax.nn.logsumexp(total) - jnp.log(num_samples)) / count
-    marginal = choice_model.mean_probability(scores, seen.query.candidates.mask)
-    return -joint, meta_learner.query_metrics(marginal, seen.query)
+    marginal = choice_model.mean_probability(scores, episode.query.candidates.mask)
+    return -joint, meta_learner.query_metrics(marginal, episode.query)
 
   return meta_learner.from_adapt_score(
     init, adapt, score, predict=predict, loss=loss, sample=sampled_scores

@@ -9,7 +9,7 @@ from metapers.learners.utility import negative_log_likelihood, utilities, utilit
 
 
 def pooled(num_features: int, *, hidden: Sequence[int] = (64, 64)) -> MetaLearner:
-  """One utility for everyone: u(x) = w·x + MLP(x), fitted to all users' comparisons.
+  """Returns one utility for everyone: u(x) = w·x + MLP(x), fitted to all users' comparisons.
 
   The user state is empty.
 
@@ -40,7 +40,7 @@ def per_user(
   inner_steps: int = 20,
   inner_learning_rate: float = 0.03,
 ) -> MetaLearner:
-  """A model of their own for each user, fitted to the support alone from the pooled start.
+  """Returns a model for each user alone, fitted to their support from the pooled start.
 
   θ_u = θ - rate · Σ_steps ∇ NLL(support), the rate halved where a step would raise the NLL, with θ
   trained as `pooled`: the individual-reward-model row that every comparison of methods should show.

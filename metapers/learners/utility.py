@@ -10,7 +10,7 @@ from metapers.networks.network import Network
 
 
 def utility_network(num_features: int, hidden: Sequence[int]) -> Network:
-  """Builds u(x) = w·x + MLP(x), `[..., D] -> [..., 1]`, in logits."""
+  """Returns the network u(x) = w·x + MLP(x), `[..., D] -> [..., 1]`, in logits."""
   return linear_mlp(num_features, hidden, 1)
 
 
@@ -20,7 +20,7 @@ def utilities(network: Network, params: Params, candidates: Candidates) -> Float
 
 
 def embed(network: Network, params: Params, candidates: Candidates) -> Float[Array, 'N K H']:
-  """Applies a network to every candidate: [N, K, H]."""
+  """Returns the outputs [N, K, H] of a network for each candidate."""
   return network.apply(params, candidates.features)
 
 

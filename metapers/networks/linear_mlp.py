@@ -1,4 +1,4 @@
-"""A linear map plus a perceptron: tastes are often linear in reward-model scores, seldom wholly."""
+"""A linear map plus a perceptron: utilities are often, if not wholly, linear in reward scores."""
 
 from collections.abc import Sequence
 
@@ -20,12 +20,12 @@ class LinearMLP(nnx.Module):
     self.mlp = MLP(sizes, rngs=rngs) if len(sizes) > 2 else None
 
   def __call__(self, x: Float[Array, '*batch D']) -> Float[Array, '*batch H']:
-    """Maps `[..., sizes[0]]` to `[..., sizes[-1]]`."""
+    """Returns y: `[..., sizes[0]] -> [..., sizes[-1]]`."""
     return self.linear(x) if self.mlp is None else self.linear(x) + self.mlp(x)
 
 
 def linear_mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Network:
-  """Builds y = W x + MLP(x): `[..., num_inputs] -> [..., num_outputs]`.
+  """Returns the network y = W x + MLP(x): `[..., num_inputs] -> [..., num_outputs]`.
 
   Args:
     num_inputs: width of x.

@@ -18,14 +18,14 @@ class MLP(nnx.Module):
     self.layers = nnx.List([nnx.Linear(width, out, rngs=rngs) for width, out in pairs])
 
   def __call__(self, x: Float[Array, '*batch D']) -> Float[Array, '*batch H']:
-    """Maps `[..., sizes[0]]` to `[..., sizes[-1]]`."""
+    """Returns the last layer's outputs: `[..., sizes[0]] -> [..., sizes[-1]]`."""
     for layer in self.layers[:-1]:
       x = jax.nn.gelu(layer(x))
     return self.layers[-1](x)
 
 
 def mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Network:
-  """Builds a perceptron `[..., num_inputs] -> [..., num_outputs]` with GELU between the layers.
+  """Returns a perceptron `[..., num_inputs] -> [..., num_outputs]` with GELU between the layers.
 
   Raises:
     ValueError: for a width below 1.
@@ -35,7 +35,7 @@ def mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Network:
 
 
 def checked_sizes(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> tuple[int, ...]:
-  """Joins the widths of all layers.
+  """Returns the widths of all layers, from inputs to outputs.
 
   Raises:
     ValueError: for a width below 1.

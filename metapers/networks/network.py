@@ -19,7 +19,7 @@ class Network(NamedTuple):
 
 
 def from_module(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
-  """Wraps a stateless flax.nnx module.
+  """Returns a stateless flax.nnx module as a `Network`.
 
   Args:
     build: makes the module from random streams; called once abstractly, and once per `init`.

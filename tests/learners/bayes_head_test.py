@@ -20,33 +20,33 @@ def support(num_comparisons=6, num_candidates=2, seed=0):
   return offset, factors, task.choices(candidates, choice, jnp.ones(num_comparisons, bool))
 
 
-def posterior_of(offset, factors, seen, num_samples=4):
+def posterior_of(offset, factors, comparisons, num_samples=4):
   return bayes_head.laplace(
-    offset, factors, seen, jax.random.key(1), num_steps=8, num_samples=num_samples
+    offset, factors, comparisons, jax.random.key(1), num_steps=8, num_samples=num_samples
   )
 
 
-def grid_posterior(offset, factors, seen):
+def grid_posterior(offset, factors, comparisons):
   axis = jnp.linspace(-6, 6, 301)
   points = jnp.stack(jnp.meshgrid(axis, axis), -1).reshape(-1, WIDTH)
-  energy = jax.vmap(lambda v: bayes_head.objective(v, offset, factors, seen))(points)
+  energy = jax.vmap(lambda v: bayes_head.objective(v, offset, factors, comparisons))(points)
   return points, jax.nn.softmax(-energy)
 
 
 def test_mode_has_no_gradient_left():
   for num_candidates in (2, 4):
-    offset, factors, seen = support(num_candidates=num_candidates)
-    mode = posterior_of(offset, factors, seen).mean
-    gradient = jax.grad(bayes_head.objective)(mode, offset, factors, seen)
+    offset, factors, comparisons = support(num_candidates=num_candidates)
+    mode = posterior_of(offset, factors, comparisons).mean
+    gradient = jax.grad(bayes_head.objective)(mode, offset, factors, comparisons)
     np.testing.assert_allclose(gradient, 0, atol=1e-4)
 
 
 def test_weighted_contrasts_give_the_hessian():
-  offset, factors, seen = support(num_candidates=3)
-  seen = task.with_shots(seen, 4)
+  offset, factors, comparisons = support(num_candidates=3)
+  comparisons = task.with_shots(comparisons, 4)
   v = jnp.array([0.3, -0.7])
-  expected = jax.hessian(bayes_head.objective)(v, offset, factors, seen)
-  contrasts = bayes_head.weighted_contrasts(v, offset, factors, seen)
+  expected = jax.hessian(bayes_head.objective)(v, offset, factors, comparisons)
+  contrasts = bayes_head.weighted_contrasts(v, offset, factors, comparisons)
   made = np.eye(WIDTH) + contrasts.T @ contrasts
   np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-5)
 
@@ -60,28 +60,28 @@ def test_both_gram_matrices_give_the_same_solution(shape):
 
 
 def test_no_comparisons_leave_the_prior():
-  offset, factors, seen = support()
-  posterior = posterior_of(offset, factors, task.with_shots(seen, 0), num_samples=20_000)
+  offset, factors, comparisons = support()
+  posterior = posterior_of(offset, factors, task.with_shots(comparisons, 0), num_samples=20_000)
   np.testing.assert_allclose(posterior.mean, 0, atol=1e-6)
   np.testing.assert_allclose(posterior.covariance, np.eye(WIDTH), atol=1e-5)
   np.testing.assert_allclose(np.cov(posterior.noise.T), np.eye(WIDTH), atol=0.05)
 
 
 def test_predictive_is_close_to_exact_integration():
-  offset, factors, seen = support()
-  points, weight = grid_posterior(offset, factors, seen)
+  offset, factors, comparisons = support()
+  points, weight = grid_posterior(offset, factors, comparisons)
   query_offset, query_factors, query = support(20, seed=5)
   scores = query_offset[None] + jnp.einsum('nkh,ph->pnk', query_factors, points)
   exact = jnp.einsum('p,pnk->nk', weight, jax.nn.softmax(scores, -1))
-  posterior = posterior_of(offset, factors, seen)
+  posterior = posterior_of(offset, factors, comparisons)
   made = bayes_head.predictive(query_offset, query_factors, posterior, query.candidates)
   # Laplace and probit are approximations: within a few points on average, never on the wrong side.
   assert float(jnp.abs(jnp.exp(made) - exact).mean()) < 0.03
 
 
 def test_probit_and_sampled_softmax_agree_for_two_candidates():
-  offset, factors, seen = support()
-  posterior = posterior_of(offset, factors, seen, num_samples=4000)
+  offset, factors, comparisons = support()
+  posterior = posterior_of(offset, factors, comparisons, num_samples=4000)
   query_offset, query_factors, query = support(10, seed=7)
   probit = bayes_head.predictive(query_offset, query_factors, posterior, query.candidates)
   wide = Candidates(

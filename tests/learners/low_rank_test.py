@@ -31,9 +31,9 @@ def support(num_comparisons=12):
 
 def test_refit_solves_the_convex_problem():
   learner, params = made()
-  seen = support()
-  found = learner.adapt(params, seen, jnp.zeros(0), jax.random.key(0))
-  basis = np.asarray(seen.candidates.features @ params['basis']['linear']['kernel'])
+  comparisons = support()
+  found = learner.adapt(params, comparisons, jnp.zeros(0), jax.random.key(0))
+  basis = np.asarray(comparisons.candidates.features @ params['basis']['linear']['kernel'])
   contrast = basis[:, 0] - basis[:, 1]
   mean = np.asarray(jax.nn.softmax(params['table']).mean(0))
 
@@ -48,7 +48,7 @@ def test_refit_solves_the_convex_problem():
   np.testing.assert_allclose(found, solved.x, atol=1e-3)
 
 
-def test_without_comparisons_a_new_user_is_the_seen_mean():
+def test_without_comparisons_a_new_user_is_the_mean_of_known_users():
   learner, params = made()
   none = task.with_shots(support(), 0)
   found = learner.adapt(params, none, jnp.zeros(0), jax.random.key(0))

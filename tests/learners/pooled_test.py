@@ -7,20 +7,20 @@ from metapers.core import task
 from metapers.populations import toy
 
 
-def seen():
+def episode():
   return toy.two_types(num_features=3).episode_of((), jnp.asarray(1), 'train')[0]
 
 
 def test_pooled_ignores_the_support():
   learner = learners.make('pooled', num_features=3)
   params = learner.init(jax.random.key(0))
-  assert learner.adapt(params, seen().support, seen().context, jax.random.key(0)) == ()
+  assert learner.adapt(params, episode().support, episode().context, jax.random.key(0)) == ()
 
 
 def test_per_user_starts_at_pooled_and_fits_the_support():
   per_user = learners.make('per_user', num_features=3, inner_steps=200, inner_learning_rate=0.05)
   params = per_user.init(jax.random.key(0))
-  given = seen()
+  given = episode()
   none = per_user.adapt(params, task.with_shots(given.support, 0), given.context, jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal, none, params)
   fitted = per_user.adapt(params, given.support, given.context, jax.random.key(0))
@@ -32,7 +32,7 @@ def test_per_user_is_trained_as_pooled():
   pooled = learners.make('pooled', num_features=3)
   per_user = learners.make('per_user', num_features=3)
   params = pooled.init(jax.random.key(0))
-  losses = [learner.loss(params, seen(), jax.random.key(1))[0] for learner in (pooled, per_user)]
+  losses = [learner.loss(params, episode(), jax.random.key(1))[0] for learner in (pooled, per_user)]
   assert losses[0] == losses[1]
 
 
