@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies
 
-from metapers.bench import submission_checks, submissions
-from metapers.bench.submissions import Asked, Tables
+from metapers.bench import submissions
+from metapers.bench.submissions import Submission, Targets
 from metapers.core import choice_model
 from metapers.evaluation import metrics
 from metapers.evaluation.predictions import Predictions
@@ -17,24 +17,24 @@ SHOTS = (0, 4, 2)
 PROBABILITY = submissions.PROBABILITY
 
 
-def asked_at_random(seed, num_users=3, num_queries=4, num_candidates=3):
+def random_targets(seed, num_users=3, num_queries=4, num_candidates=3):
   rng = np.random.default_rng(seed)
   candidates = rng.random((num_users, num_queries, num_candidates)) < 0.8
-  return Asked(SHOTS, candidates, rng.random((num_users, 2, 5)) < 0.8)
+  return Targets(SHOTS, candidates, rng.random((num_users, 2, 5)) < 0.8)
 
 
-def predicted(asked, seed=0):
+def predicted(targets, seed=0):
   rng = np.random.default_rng(seed)
-  scores = rng.normal(size=(len(SHOTS), *asked.candidates.shape)).astype(np.float32) * 30
-  mask = np.broadcast_to(asked.candidates, scores.shape)
+  scores = rng.normal(size=(len(SHOTS), *targets.candidates.shape)).astype(np.float32) * 30
+  mask = np.broadcast_to(targets.candidates, scores.shape)
   log_probs = choice_model.log_probs(jax.numpy.asarray(scores), jax.numpy.asarray(mask))
-  worth = rng.normal(size=(len(SHOTS), *asked.responses.shape)).astype(np.float32)
+  worth = rng.normal(size=(len(SHOTS), *targets.responses.shape)).astype(np.float32)
   return Predictions(log_probs, jax.numpy.asarray(worth))
 
 
 @pytest.fixture
-def asked():
-  wanted = asked_at_random(0)
+def targets():
+  wanted = random_targets(0)
   wanted.candidates[:, :, :2] = True  # so that a test may spoil any of these
   wanted.candidates[0, 0, 2] = True
   wanted.candidates[2, 3, 2] = False
@@ -42,35 +42,35 @@ def asked():
 
 
 @pytest.fixture
-def tables(asked):
-  return submissions.tables_of({'calm': predicted(asked)}, {'calm': asked})
+def tables(targets):
+  return submissions.submission_of({'calm': predicted(targets)}, {'calm': targets})
 
 
-def back(tables, asked):
-  return submission_checks.predictions_of(tables, {'calm': asked})['calm']
+def back(tables, targets):
+  return submissions.predictions_of(tables, {'calm': targets})['calm']
 
 
 @given(seed=strategies.integers(0, 10_000))
 @settings(max_examples=20, deadline=None)
 def test_the_way_there_and_back_keeps_every_bit(seed):
-  asked = {'calm': asked_at_random(seed), 'storm': asked_at_random(seed + 1)}
-  made = {name: predicted(want, seed) for name, want in asked.items()}
-  tables = submissions.tables_of(made, asked)
-  shuffled = Tables(*(table.sample(frac=1, random_state=seed) for table in tables))
-  for name, found in submission_checks.predictions_of(shuffled, asked).items():
-    want = asked[name]
-    for part, mask in zip(Predictions._fields, (want.candidates, want.responses)):
+  targets = {'calm': random_targets(seed), 'storm': random_targets(seed + 1)}
+  made = {name: predicted(wanted, seed) for name, wanted in targets.items()}
+  tables = submissions.submission_of(made, targets)
+  shuffled = Submission(*(table.sample(frac=1, random_state=seed) for table in tables))
+  for name, found in submissions.predictions_of(shuffled, targets).items():
+    wanted = targets[name]
+    for part, mask in zip(Predictions._fields, (wanted.candidates, wanted.responses)):
       mask = np.broadcast_to(mask, (len(SHOTS), *mask.shape))
       was, now = (np.asarray(getattr(each, part))[mask] for each in (made[name], found))
       np.testing.assert_array_equal(was, now)
-    assert np.all(np.asarray(found.log_probs)[:, ~want.candidates] < -1e38)
+    assert np.all(np.asarray(found.log_probs)[:, ~wanted.candidates] < -1e38)
 
 
-def test_files_keep_every_bit(asked, tmp_path):
-  made = predicted(asked)
-  paths = submissions.write(tmp_path, {'calm': made}, {'calm': asked})
-  found = back(submissions.read(paths), asked)
-  mask = np.broadcast_to(asked.candidates, made.log_probs.shape)
+def test_files_keep_every_bit(targets, tmp_path):
+  made = predicted(targets)
+  paths = submissions.write_submission(tmp_path, {'calm': made}, {'calm': targets})
+  found = back(submissions.read_submission(paths), targets)
+  mask = np.broadcast_to(targets.candidates, made.log_probs.shape)
   np.testing.assert_array_equal(found.log_probs[mask], made.log_probs[mask])
 
 
@@ -80,21 +80,21 @@ def as_probabilities(tables):
   group = ['condition', 'user', 'shots', 'query']
   flat = np.exp(choices[PROBABILITY].astype(float)) + 0.1
   choices[PROBABILITY] = flat / flat.groupby([choices[name] for name in group]).transform('sum')
-  return Tables(choices, tables.picks)
+  return Submission(choices, tables.picks)
 
 
-def test_probabilities_become_their_logarithms(tables, asked):
+def test_probabilities_become_their_logarithms(tables, targets):
   given = as_probabilities(tables)
-  found = np.exp(back(given, asked).log_probs)
+  found = np.exp(back(given, targets).log_probs)
   first = given.choices.iloc[0]
   place = SHOTS.index(first.shots), first.user, first['query'], first.candidate
   assert found[place] == pytest.approx(first.probability, rel=1e-6)
-  np.testing.assert_allclose(found.sum(-1)[:, asked.candidates.any(-1)], 1, rtol=1e-6)
+  np.testing.assert_allclose(found.sum(-1)[:, targets.candidates.any(-1)], 1, rtol=1e-6)
 
 
-def test_without_picks_all_scores_are_equal(tables, asked):
-  found = back(Tables(tables.choices, None), asked)
-  assert found.slate_scores.shape == (len(SHOTS), *asked.responses.shape)
+def test_without_picks_all_scores_are_equal(tables, targets):
+  found = back(Submission(tables.choices, None), targets)
+  assert found.slate_scores.shape == (len(SHOTS), *targets.responses.shape)
   assert not found.slate_scores.any()
 
 
@@ -136,22 +136,22 @@ HERE = r"condition 'calm', user 0, shots 0, query 0"
     (lambda t: t.iloc[:0], "condition 'calm' has no rows"),
   ],
 )
-def test_mistakes_name_the_first_place(tables, asked, spoil, message):
+def test_mistakes_name_the_first_place(tables, targets, spoil, message):
   given = as_probabilities(tables)
   given = given._replace(choices=spoil(given.choices))
   with pytest.raises(ValueError, match=message):
-    back(given, asked)
+    back(given, targets)
 
 
-def test_what_is_impossible_is_refused(tables, asked):
+def test_what_is_impossible_is_refused(tables, targets):
   choices = as_probabilities(tables).choices
   first = (choices.user == 0) & (choices.shots == 0) & (choices['query'] == 0)
   choices.loc[first, PROBABILITY] = [0.0, 1.0, 0.0]
   with pytest.raises(ValueError, match=f'{HERE}, candidate 0: probability 0; it must be above 0'):
-    back(Tables(choices, tables.picks), asked)
+    back(Submission(choices, tables.picks), targets)
   choices.loc[first, PROBABILITY] = [-0.5, 1.0, 0.5]
   with pytest.raises(ValueError, match=r'probability -0\.5; it must be above 0'):
-    back(Tables(choices, tables.picks), asked)
+    back(Submission(choices, tables.picks), targets)
 
 
 @pytest.mark.parametrize(
@@ -162,9 +162,9 @@ def test_what_is_impossible_is_refused(tables, asked):
     (lambda t: spoiled(t, 0, slate=2), 'slate must be among 0..1'),
   ],
 )
-def test_mistakes_in_picks_name_the_first_place(tables, asked, spoil, message):
+def test_mistakes_in_picks_name_the_first_place(tables, targets, spoil, message):
   with pytest.raises(ValueError, match=message):
-    back(tables._replace(picks=spoil(tables.picks)), asked)
+    back(tables._replace(picks=spoil(tables.picks)), targets)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_mistakes_in_picks_name_the_first_place(tables, asked, spoil, message):
 def test_tables_of_another_kind_are_refused(tables, tmp_path, change, message):
   change(tables.choices).to_parquet(tmp_path / 'wrong.parquet')
   with pytest.raises(ValueError, match=message):
-    submissions.read([tmp_path / 'wrong.parquet'])
+    submissions.read_submission([tmp_path / 'wrong.parquet'])
 
 
 def test_files_that_do_not_fit_together_are_refused(tables, tmp_path):
@@ -188,12 +188,12 @@ def test_files_that_do_not_fit_together_are_refused(tables, tmp_path):
   as_probabilities(tables).choices.to_parquet(paths[1])
   tables.picks.to_parquet(paths[2])
   with pytest.raises(ValueError, match='give probability in all tables of choices, or'):
-    submissions.read(paths)
+    submissions.read_submission(paths)
   with pytest.raises(ValueError, match='no table with columns condition, user'):
-    submissions.read(paths[2:])
+    submissions.read_submission(paths[2:])
   (tmp_path / 'text.parquet').write_text('no table')
   with pytest.raises(ValueError, match=r'text\.parquet cannot be read as parquet'):
-    submissions.read([tmp_path / 'text.parquet'])
+    submissions.read_submission([tmp_path / 'text.parquet'])
 
 
 def test_metrics_of_picks_are_all_that_slates_measure():
