@@ -1,5 +1,6 @@
-"""Notebooks run from top to bottom, hold no outputs, and agree with their percent scripts."""
+"""Notebooks run from top to bottom, show their figures, and agree with their percent scripts."""
 
+import json
 import pathlib
 
 import jupytext
@@ -7,10 +8,23 @@ import nbclient
 import pytest
 
 NOTEBOOKS = sorted((pathlib.Path(__file__).parents[1] / 'notebooks').glob('*.ipynb'))
+FIGURES = ('image/svg+xml', 'image/png')
+LARGEST = 100_000  # bytes of a committed image that is not a vector
 
 
 def sources(notebook):
   return [(cell.cell_type, cell.source.strip()) for cell in notebook.cells]
+
+
+def figures(notebook):
+  """Every image that the cells of a notebook show, by its type."""
+  return [
+    (kind, output['data'][kind])
+    for cell in notebook.cells
+    for output in cell.get('outputs', [])
+    for kind in FIGURES
+    if kind in output.get('data', {})
+  ]
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
@@ -19,13 +33,20 @@ def test_pair_agrees(path):
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
-def test_no_outputs_are_committed(path):
-  for cell in jupytext.read(path).cells:
-    assert not cell.get('outputs')
-    assert cell.get('execution_count') is None
+def test_figures_are_committed_and_small(path):
+  shown = figures(jupytext.read(path))
+  assert shown
+  for kind, image in shown:
+    assert kind == 'image/svg+xml' or len(image) <= LARGEST
+  assert not [
+    cell for cell in jupytext.read(path).cells if '<Figure size' in json.dumps(cell.get('outputs'))
+  ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs(path):
-  nbclient.NotebookClient(jupytext.read(path), timeout=600, kernel_name='python3').execute()
+def test_runs_and_shows_as_many_figures(path):
+  notebook = jupytext.read(path)
+  committed = len(figures(notebook))
+  nbclient.NotebookClient(notebook, timeout=600, kernel_name='python3').execute()
+  assert len(figures(notebook)) == committed > 0

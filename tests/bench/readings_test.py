@@ -3,15 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
-from experiments import price_readings, publish, readings
-from experiments.price_readings import Texts
-from experiments.readings import Extras
-from experiments.settings import Setting
 from metapers.analysis import costs, tax
+from metapers.bench import readings, report, results
+from metapers.bench.plan import TextLengths
+from metapers.bench.readings import Extras
+from metapers.bench.settings import Setting
 from metapers.core import task
 from metapers.core.tables import RewardTable
 from metapers.core.task import Candidates, Task, Truth
@@ -59,26 +57,23 @@ def setting():
   population = reward_ensemble.reward_ensemble(
     store(), concentration=0.1, num_support=4, num_query=8, num_slates=4, num_held_out=T
   )
-  record = {**population.record, 'reward_models': ', '.join(NAMES)}
-  population = population._replace(record=record)
   tasks, truth = users(population)
-  values = {
-    'name': 'default',
-    'title': 'toy users',
-    'labels': {'protocol': 'p', 'population': 'toy', 'split': 'test', 'train_shots': 4},
-    'shots': SHOTS,
-    'populations': (population,),
-    'sizes': (T,),
-    'tasks': tasks,
-    'truth': truth,
-    'judge': estimates.evaluation_set(tasks, truth, num_resamples=60),
-  }
-  rest = {name: None for name in Setting._fields if name not in values}
-  return Setting(**values, **rest)
+  return Setting(
+    name='default',
+    title='toy users',
+    labels={'protocol': 'p', 'population': 'toy', 'split': 'test'},
+    shots=SHOTS,
+    populations=(population,),
+    sizes=(T,),
+    tasks=tasks,
+    truth=truth,
+    evaluated=estimates.evaluation_set(tasks, truth, num_resamples=60),
+    train_shots={'maml': '4', 'pooled': '4'},
+  )
 
 
 def knowing(setting, share):
-  """Predicts as one who knows this share of everyone's taste, from the first shot on."""
+  """Predicts as one who knows this share of everyone's weights, from the first shot on."""
   truth = setting.truth
   known = share * jnp.asarray([0.0, 1.0])[:, None, None]
   weights = known * truth.weights[None] + (1 - known) / len(NAMES)
@@ -96,11 +91,11 @@ def predictions(setting):
   }
 
 
-def test_who_cannot_be_judged_is_named(setting, predictions):
+def test_predictions_that_cannot_be_evaluated_are_named(setting, predictions):
   lost = predictions['pooled']['0']
   lost = lost._replace(log_probs=np.full_like(lost.log_probs, np.nan))
   with pytest.raises(ValueError, match=r'^pooled 0 on toy users: .*nll not finite'):
-    publish.judge_all(setting, {**predictions, 'pooled': {'0': lost}})
+    report.evaluate_all(setting, {**predictions, 'pooled': {'0': lost}})
 
 
 @pytest.fixture(scope='module')
@@ -112,33 +107,32 @@ def reading(setting, predictions):
   extras = Extras(
     flipped={'maml': predictions['maml']},
     costs={'pooled': costs.measure(learner, params, setting.tasks, key=jax.random.key(1))},
-    texts=Texts(lengths, subset),
+    texts=TextLengths(lengths, subset),
   )
   return read(setting, predictions, extras=extras)
 
 
 def read(setting, predictions, **options):
-  judged = publish.over_seeds(publish.judge_all(setting, predictions))
-  return readings.read(setting, predictions, judged, **options)
+  overall = report.over_seeds(report.evaluate_all(setting, predictions))
+  return readings.read_setting(setting, predictions, overall, **options)
 
 
 def value(reading, learner, metric, shots='4'):
-  (row,) = [
-    row for row in reading.rows if (row.learner, row.metric, row.shots) == (learner, metric, shots)
-  ]
-  return row.value
+  found = results.select(reading.frame, learner=learner, metric=metric, shots=shots)
+  return found['value'].item()
 
 
 def test_every_cell_is_there_once_with_an_interval_around_its_value(reading):
-  cells = [row[:12] for row in reading.rows]
-  assert len(set(cells)) == len(cells)
-  for row in reading.rows:
-    assert row.ci_low - 1e-6 <= row.value <= row.ci_high + 1e-6, row
-    assert row.protocol == 'p' and 1 <= row.num_users <= T
+  frame = reading.frame
+  assert not frame.duplicated(list(results.CELL)).any()
+  assert (frame['ci_low'] - 1e-6 <= frame['value']).all()
+  assert (frame['value'] <= frame['ci_high'] + 1e-6).all()
+  assert set(frame['protocol']) == {'p'}
+  assert frame['num_users'].between(1, T).all()
 
 
 def test_the_rows_say_what_was_planted(reading, setting, predictions):
-  found = publish.over_seeds(publish.judge_all(setting, predictions))
+  found = report.over_seeds(report.evaluate_all(setting, predictions))
   at_floor, at_top, own = (found[name]['accuracy'][0, 1] for name in ('pooled', 'bayes', 'maml'))
   share = value(reading, 'maml', 'accuracy_share_of_bayes')
   np.testing.assert_allclose(share, (own - at_floor) / (at_top - at_floor), rtol=1e-5)
@@ -153,14 +147,14 @@ def test_the_rows_say_what_was_planted(reading, setting, predictions):
 
 
 def test_seeds_are_averaged_and_references_are_of_no_training(reading):
-  seeds = {(row.learner, row.seed, row.train_shots) for row in reading.rows}
+  seeds = set(reading.frame[['learner', 'seed', 'train_shots']].itertuples(index=False, name=None))
   expected = {('maml', 'all', '4'), ('pooled', '0', '4'), ('bayes', '', ''), ('', '', '')}
   assert seeds == expected
 
 
-def test_there_is_no_share_where_there_is_no_room(reading):
-  shots = [row.shots for row in reading.rows if row.metric == 'accuracy_share_of_bayes']
-  assert shots == ['4']  # at 0 shots bayes is pooled
+def test_there_is_no_share_where_there_is_no_gap(reading):
+  shares = results.select(reading.frame, metric='accuracy_share_of_bayes')
+  assert shares['shots'].tolist() == ['4']  # at 0 shots bayes is pooled
 
 
 def test_every_part_has_its_table(reading):
@@ -183,19 +177,19 @@ def test_real_people_are_read_without_their_weights(setting, predictions):
     for name, by_seed in predictions.items()
   }
   reading = read(people, made, shots=4)
-  assert any('nobody knows' in line for line in reading.section.text)
-  assert {row.metric for row in reading.rows} == {'accuracy_share_of_bayes'}
+  assert any('unknown' in line for line in reading.section.text)
+  assert set(reading.frame['metric']) == {'accuracy_share_of_bayes'}
 
 
 def test_a_number_of_shots_that_was_not_evaluated_is_refused(setting, predictions):
   with pytest.raises(ValueError, match='shots=3 was not evaluated; choose among 0, 4'):
-    readings.read(setting, predictions, {}, shots=3)
+    readings.read_setting(setting, predictions, {}, shots=3)
 
 
 def test_predictions_at_other_numbers_of_shots_are_refused(setting, predictions):
   cut = {'pooled': {'0': jax.tree.map(lambda x: x[:1], predictions['pooled']['0'])}}
   with pytest.raises(ValueError, match=r'pooled predicts at \[1\] numbers of shots'):
-    readings.read(setting, cut, {})
+    readings.read_setting(setting, cut, {})
 
 
 def test_users_that_were_trained_on_are_at_no_distance(setting, predictions):
@@ -206,14 +200,3 @@ def test_users_that_were_trained_on_are_at_no_distance(setting, predictions):
   assert value(reading, '', 'nearest_disagreement_mean', '') == 0
   assert value(reading, '', 'nearest_disagreement_none', '') == 1
   assert value(reading, '', 'nearest_l1_median', '') < 1e-6
-
-
-def test_texts_give_lengths_of_the_responses_shown_and_subsets(tmp_path):
-  rows = {'prompt': ['p', 'q'], 'responses': [['a b', 'c', ''], ['d', 'e f g', None]]}
-  parquet.write_table(pa.table({**rows, 'subset': ['x', None]}), tmp_path / 'texts.parquet')
-  texts = price_readings.read_texts(str(tmp_path), (2, 3))
-  assert texts.lengths.tolist() == [[1, 0], [3, 0]]
-  assert texts.subset.tolist() == ['x', '']
-  parquet.write_table(pa.table(rows), tmp_path / 'texts.parquet')
-  assert price_readings.read_texts(str(tmp_path)).subset.tolist() == ['', '']
-  assert price_readings.read_texts('synthetic') is None

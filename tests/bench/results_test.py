@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from metapers.bench import results, tables
@@ -18,16 +19,20 @@ def rows_of(learner, value=0.7, *, seed: int | str = 'all', metric='accuracy', *
   return results.rows(estimates(value, metric), SHOTS, labels, num_users=50)
 
 
+def join(*parts):
+  return results.join(parts)
+
+
 def test_columns_are_those_of_results_csv():
   assert ','.join(results.COLUMNS) == (
     'protocol,population,track,split,pair_rule,concentration,temperature,learner,seed,'
     'train_shots,shots,metric,value,ci_low,ci_high,num_users'
   )
-  assert results.COLUMNS[results.KEY_SIZE] == 'value'
+  assert tuple(rows_of('maml').columns) == results.COLUMNS
 
 
 def test_one_row_a_number_and_empty_where_not_applicable(tmp_path):
-  path = results.write(tmp_path / 'new' / 'results.csv', rows_of('maml', seed=3))
+  path = results.write_results(tmp_path / 'new' / 'results.csv', rows_of('maml', seed=3))
   header, first, second = path.read_text().splitlines()
   assert header.startswith('protocol,')
   assert first == 'demo,,,,,0.05,0,maml,3,,0,accuracy,0.7,0.681,0.719,50'
@@ -35,43 +40,44 @@ def test_one_row_a_number_and_empty_where_not_applicable(tmp_path):
 
 
 def test_reading_gives_back_what_was_written(tmp_path):
-  made = rows_of('maml') + rows_of('cnp', population='a "b", c')
-  path = results.write(tmp_path / 'results.csv', made)
-  again = results.read(path)
-  assert [row[: results.KEY_SIZE] for row in again] == [row[: results.KEY_SIZE] for row in made]
-  np.testing.assert_allclose([row[-4:] for row in again], [row[-4:] for row in made], rtol=1e-5)
+  made = join(rows_of('maml'), rows_of('cnp', population='a "b", c'), rows_of('NA', value=np.nan))
+  path = results.write_results(tmp_path / 'results.csv', made)
+  again = results.read_results(path)
+  pd.testing.assert_frame_equal(again, made, rtol=1e-5, check_dtype=False)
   before = path.read_bytes()
-  assert results.write(path, again).read_bytes() == before
+  assert results.write_results(path, again).read_bytes() == before
 
 
-def test_a_cell_measured_again_replaces_the_old_number_in_its_place(tmp_path):
+def test_a_cell_measured_again_replaces_the_old_number(tmp_path):
   path = tmp_path / 'results.csv'
-  results.append(path, rows_of('maml', 0.6) + rows_of('cnp'))
-  results.append(path, rows_of('maml', 0.8) + rows_of('anil'))
-  again = results.read(path)
-  assert [row.learner for row in again] == ['maml'] * 2 + ['cnp'] * 2 + ['anil'] * 2
-  assert again[0].value == 0.8
+  results.append_results(path, join(rows_of('maml', 0.6), rows_of('cnp')))
+  results.append_results(path, join(rows_of('maml', 0.8), rows_of('anil')))
+  again = results.read_results(path)
+  assert sorted(again['learner']) == ['anil'] * 2 + ['cnp'] * 2 + ['maml'] * 2
+  assert set(again['value'][again['learner'] == 'maml']) == {0.8}
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-  path = results.write(tmp_path / 'results.csv', rows_of('maml'))
+  path = results.write_results(tmp_path / 'results.csv', rows_of('maml'))
   before = path.read_bytes()
-  with pytest.raises(TypeError):
-    results.write(path, [rows_of('cnp')[0]._replace(value='many')])
+  with pytest.raises(KeyError):
+    results.write_results(path, rows_of('cnp').drop(columns='value'))
   assert path.read_bytes() == before
   assert list(tmp_path.iterdir()) == [path]
 
 
 def test_no_file_is_no_rows_and_a_foreign_one_is_refused(tmp_path):
   path = tmp_path / 'results.csv'
-  assert results.read(path) == []
+  assert not len(results.read_results(path))
   path.write_text('a,b\n1,2\n')
   with pytest.raises(ValueError, match='expected'):
-    results.append(path, rows_of('maml'))
-  results_text = ','.join(results.COLUMNS) + '\n' + 'x,' * 11 + 'accuracy,much,,,5\n'
-  path.write_text(results_text)
-  with pytest.raises(ValueError, match='not a result'):
-    results.read(path)
+    results.append_results(path, rows_of('maml'))
+  path.write_text(','.join(results.COLUMNS) + '\n' + 'x,' * 11 + 'accuracy,much,,,5\n')
+  with pytest.raises(ValueError, match='column value holds text'):
+    results.read_results(path)
+  path.write_text('"')
+  with pytest.raises(ValueError, match='is no table of results'):
+    results.read_results(path)
 
 
 def test_unknown_labels_are_refused():
@@ -80,14 +86,14 @@ def test_unknown_labels_are_refused():
 
 
 def test_select_compares_as_written():
-  made = rows_of('maml') + rows_of('maml', concentration=0.1)
+  made = join(rows_of('maml'), rows_of('maml', concentration=0.1))
   assert len(results.select(made, concentration=0.1, shots=8)) == 1
   assert len(results.select(made, concentration='0.05')) == 2
 
 
 def test_references_stand_on_top_and_pooled_at_the_bottom():
   names = ['pooled', 'cnp', 'bayes_head', 'bayes', 'oracle', 'maml']
-  table = tables.table([row for name in names for row in rows_of(name)])
+  table = tables.table(join(*map(rows_of, names)))
   assert [line[0] for line in table.body] == [
     'oracle', 'bayes', 'cnp', 'bayes_head', 'maml', 'pooled',
   ]  # fmt: skip
@@ -96,7 +102,7 @@ def test_references_stand_on_top_and_pooled_at_the_bottom():
 
 
 def test_nats_are_not_percent():
-  made = rows_of('maml', 0.51234, metric='nll') + rows_of('maml', metric='nll_minus_bayes')
+  made = join(rows_of('maml', 0.51234, metric='nll'), rows_of('maml', metric='nll_minus_bayes'))
   assert tables.table(made, metric='nll').body == [['maml', '0.512 ± 0.019', '0.512 ± 0.019']]
   assert 'nats' in tables.table(made, metric='nll_minus_bayes').caption
 
@@ -108,20 +114,24 @@ def test_differences_carry_their_sign_and_are_in_points():
   assert 'points' in table.caption
 
 
+def three_seeds():
+  """Two seeds of one learner, and their average."""
+  return join(rows_of('maml', 0.6, seed=0), rows_of('maml', 0.8, seed=1), rows_of('maml', 0.7))
+
+
 def test_a_table_shows_the_average_of_seeds_where_there_is_one():
-  made = rows_of('maml', 0.6, seed=0) + rows_of('maml', 0.8, seed=1) + rows_of('maml', 0.7)
-  made += rows_of('cnp', 0.5, seed=0)
+  made = join(three_seeds(), rows_of('cnp', 0.5, seed=0))
   body = tables.table(made).body
   assert [line[:2] for line in body] == [['maml', '70.0 ± 1.9'], ['cnp', '50.0 ± 1.9']]
 
 
 def test_shots_that_a_learner_was_not_asked_leave_an_empty_cell():
-  made = rows_of('maml') + results.select(rows_of('cnp'), shots=8)
+  made = join(rows_of('maml'), results.select(rows_of('cnp'), shots=8))
   assert tables.table(made).body[1] == ['cnp', '', '70.0 ± 1.9']
 
 
 def test_mixed_conditions_are_refused():
-  made = rows_of('maml') + rows_of('maml', concentration=0.1)
+  made = join(rows_of('maml'), rows_of('maml', concentration=0.1))
   with pytest.raises(ValueError, match='select one condition'):
     tables.table(made)
   with pytest.raises(ValueError, match="no rows of metric 'nll'"):
@@ -129,7 +139,7 @@ def test_mixed_conditions_are_refused():
 
 
 def test_text_columns_are_aligned_and_markdown_has_a_rule():
-  table = tables.table(rows_of('oracle', 1.0) + rows_of('low_rank'))
+  table = tables.table(join(rows_of('oracle', 1.0), rows_of('low_rank')))
   lines = tables.as_text(table).splitlines()[1:]
   assert len({len(line) for line in lines}) == 1
   assert tables.as_markdown(table).splitlines()[:3] == [
@@ -140,8 +150,7 @@ def test_text_columns_are_aligned_and_markdown_has_a_rule():
 
 
 def test_curves_carry_intervals_and_the_points_of_single_seeds():
-  made = rows_of('maml', 0.6, seed=0) + rows_of('maml', 0.8, seed=1) + rows_of('maml', 0.7)
-  maml, pooled = tables.curves(made + rows_of('pooled', 0.5))
+  maml, pooled = tables.curves(join(three_seeds(), rows_of('pooled', 0.5)))
   np.testing.assert_allclose(maml.value, 0.7)
   np.testing.assert_allclose([maml.low, maml.high], [[0.681] * 2, [0.719] * 2], rtol=1e-6)
   np.testing.assert_allclose(maml.points, [[0.6, 0.6], [0.8, 0.8]])

@@ -3,16 +3,19 @@
 import importlib
 import pathlib
 
+import jax.numpy as jnp
+import optax
 import pytest
 
-from experiments import build, settings
+from experiments import build
 from experiments.configs import base
 from metapers import learners
+from metapers.bench import plan, settings
 
 FOLDER = pathlib.Path(base.__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob('*.py') if path.stem not in ('__init__', 'base'))
 TABLES = (
-  'scores_gap', 'features_gain', 'jester', 'ukpconvarg', 'quickstart', 'constructed_tastes'
+  'scores_gap', 'features_gain', 'jester', 'ukpconvarg', 'quickstart', 'constructed_preferences'
 )  # fmt: skip
 
 
@@ -21,7 +24,7 @@ def load(name, argument=None):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_docstring_tells_paper_time_and_command(name):
+def test_docstring_says_paper_time_and_command(name):
   document = importlib.import_module(f'experiments.configs.{name}').__doc__
   for part in ('Time:', 'Command:', 'Arguments:'):
     assert part in document, f'{name} lacks {part}'
@@ -31,7 +34,7 @@ def test_docstring_tells_paper_time_and_command(name):
 def test_every_row_of_a_table_is_a_run(name):
   config = load(name)
   for learner in config.benchmark.learners:
-    run = base.single(config, learner, seed=3)
+    run = build.single(config, learner, seed=3)
     assert run.learner.name == learner
     assert run.seed == 3
     assert 'benchmark' not in run
@@ -41,8 +44,8 @@ def test_every_row_of_a_table_is_a_run(name):
 @pytest.mark.parametrize('learner', learners.LEARNERS)
 def test_a_learner_is_chosen_without_stale_options(learner):
   config = load('maml', f'quick,learner={learner}')
-  wanted = build.defaults(learners.LEARNERS[learner])
-  assert set(config.learner.kwargs) == set(wanted)
+  wanted = set(build.defaults(learners.factory(learner))) - set(plan.FROM_SPEC)
+  assert set(config.learner.kwargs) == wanted
 
 
 def test_a_tables_own_options_reach_the_chosen_learner():
@@ -54,16 +57,16 @@ def test_a_tables_own_options_reach_the_chosen_learner():
 
 def test_quick_is_shorter():
   assert load('scores_gap', 'quick').training.num_steps < load('scores_gap').training.num_steps
-  quick = base.single(load('scores_gap', 'quick'), 'cnp', seed=0)
+  quick = build.single(load('scores_gap', 'quick'), 'cnp', seed=0)
   assert quick.training.num_steps == 300
-  quick = base.single(load('features_gain', 'quick'), 'cnp')
+  quick = build.single(load('features_gain', 'quick'), 'cnp')
   assert quick.training.learning_rate == load('features_gain', 'learner=cnp').training.learning_rate
 
 
 @pytest.mark.parametrize(
   ('argument', 'message'),
   [
-    ('fast', 'unknown config argument .fast.; known: quick, learner=...'),
+    ('fast', 'unknown config argument .fast.; known: quick, learner=..., objective=...'),
     ('quick=1', 'unknown config argument .quick=1.'),
     ('learner', 'unknown config argument .learner.'),
     ('learner=mamal', "unknown learner 'mamal'; known: pooled, per_user"),
@@ -86,10 +89,10 @@ def test_unknown_options_list_the_known():
 def test_changes_of_another_kind_are_refused():
   fields = build.population_config('reward_ensemble').kwargs
   with pytest.raises(ValueError, match=r"concentration is like 0\.05, got 'abc'"):
-    base.update('population', fields, {'concentration': 'abc'})
+    build.update('population', fields, {'concentration': 'abc'})
   with pytest.raises(ValueError, match='population takes no alpha; it takes concentration'):
-    base.update('population', fields, {'alpha': 0.1})
-  base.update('population', fields, {'concentration': (0.05, 0.1), 'label_accuracy': 0.9})
+    build.update('population', fields, {'alpha': 0.1})
+  build.update('population', fields, {'concentration': (0.05, 0.1), 'label_accuracy': 0.9})
   assert fields.concentration == (0.05, 0.1)
 
 
@@ -98,20 +101,71 @@ def test_two_factories_must_not_share_an_option():
     build.defaults(lambda *, seed=0: seed, lambda *, seed=1: seed)
 
 
-def test_equal_configs_share_a_learner():
-  config = load('maml', 'quick')
-  spec = build.population(config).spec
-  assert build.learner(config, spec) is build.learner(load('maml', 'quick'), spec)
+def test_equal_configs_share_a_learner_and_a_population():
+  made = [build.plan(load('maml', 'quick')) for _ in range(2)]
+  population = made[0].populations[0]()
+  assert population is made[1].populations[0]()
+  first, second = (plan.build(each.entries['maml'], population.spec) for each in made)
+  assert first is second
 
 
 def test_people_without_a_folder_say_which_flag_is_missing():
   with pytest.raises(ValueError, match=r'--config.population.kwargs.path=FOLDER'):
-    build.population(load('jester'))
+    build.plan(load('jester')).populations[0]()
 
 
-def test_settings_that_differ_in_any_option_have_other_labels():
-  config = base.single(load('features_gain'), 'pooled')
-  population = {'track': 'features', 'source': 'made up'}
+def test_conditions_that_differ_in_any_option_have_other_labels():
+  config = build.single(load('features_gain'), 'pooled')
   changes = ({}, {'support_prompts': 'held_out'}, {'flip_rate': 0.1})
-  labels = [settings.labels(config, population, change) for change in changes]
-  assert len({label['protocol'] for label in labels}) == len(changes)
+  made = [build.condition(config, change) for change in changes]
+  population = build.plan(config).populations[0]()
+  labels = [settings.labels_of(population, each, 'demo')['protocol'] for each in made]
+  assert len(set(labels)) == len(changes)
+
+
+def test_training_names_its_objective_and_optimiser():
+  config = load('maml', 'quick,objective=cvar,optimizer=sgd')
+  config.training.objective.kwargs.share = 0.25
+  made = build.training(config.training)
+  value, _ = made.objective.apply(jnp.arange(8.0), jnp.zeros(8, int), ())
+  assert value == 6.5  # the mean of the largest two
+  with pytest.raises(ValueError, match=r"unknown objective 'sum'; known: mean"):
+    load('maml', 'objective=sum')
+
+
+def test_the_optimiser_of_a_config_is_the_published_schedule():
+  config = load('maml')
+  made = build.training(config.training)
+  transformation = made.optimizer(made.learning_rate, made.num_steps)
+  schedule = optax.warmup_cosine_decay_schedule(0.0, 3e-3, 100, 2000)
+  expected = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.0))
+  params = {'w': jnp.arange(3.0)}
+  states = [each.init(params) for each in (transformation, expected)]
+  for _ in range(3):
+    moves = []
+    for i, each in enumerate((transformation, expected)):
+      move, states[i] = each.update({'w': jnp.ones(3)}, states[i], params)
+      moves.append(move['w'])
+    assert jnp.array_equal(*moves)
+
+
+def test_learners_and_populations_come_from_files(tmp_path):
+  path = tmp_path / 'mine.py'
+  path.write_text(
+    'from metapers.populations import toy\n'
+    'from metapers.learners.pooled import pooled\n'
+    'def mine(num_features, *, depth=2):\n'
+    '  return pooled(num_features, hidden=(4,) * depth)\n'
+    'def people(*, num_users=8):\n'
+    '  return toy.two_types(num_users=num_users)\n'
+  )
+  config = load('maml', f'learner={path}:mine')
+  assert config.learner.kwargs.depth == 2
+  assert build.identity(config)['learner_source'] == build.source_hash(f'{path}:mine')
+  population = build.population_config(f'{path}:people', num_users=16)
+  assert build.describe(base.base(population))().spec.num_users == 16
+  with pytest.raises(ValueError, match='defines no yours'):
+    load('maml', f'learner={path}:yours')
+  with pytest.raises(ValueError, match='give --learner='):
+    build.stored_run(config.to_dict())
+  assert build.stored_run(config.to_dict(), learner=f'{path}:mine').learner.kwargs.depth == 2

@@ -1,0 +1,140 @@
+"""`bench.compare`: a table from objects alone."""
+
+import functools
+
+import matplotlib.figure
+import numpy as np
+import pandas as pd
+import pytest
+from own_population import dinners
+
+from metapers import bench, learners
+from metapers.bench import compare, plan, results
+from metapers.core import meta_learner
+from metapers.populations import toy
+
+SHORT = bench.Training(num_steps=20, batch_size=8, chunk_size=8, steps_per_call=10)
+SMALL = bench.Evaluation(
+  num_users=16, num_validation_users=8, num_resamples=20, num_particles=40, rival='cook b'
+)
+
+
+def quiet(text):
+  del text
+
+
+@functools.cache
+def small_learners():
+  return {
+    'cnp': learners.make('cnp', num_features=4, hidden=8, width=4),
+    'pooled': learners.make('pooled', num_features=4, hidden=()),
+  }
+
+
+def table(population, **options):
+  given = {'training': SHORT, 'evaluation': SMALL, 'shots': (0, 4), 'log': quiet} | options
+  return compare.compare(small_learners(), population, **given)
+
+
+@pytest.fixture(scope='module')
+def on_dinners(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('table') / 'workdir'
+  return table(dinners(), workdir=workdir), workdir
+
+
+def test_a_population_of_ones_own_gets_references_differences_and_groups(on_dinners):
+  result, _ = on_dinners
+  assert tuple(result.frame.columns) == results.COLUMNS
+  assert set(result.frame['learner']) >= {'oracle', 'oracle_features', 'bayes_scores', 'cnp'}
+  metrics = set(result.frame['metric'])
+  assert {'accuracy', 'nll', 'ece', 'regret', 'win_rate', 'accuracy_minus_pooled'} <= metrics
+  assert 'accuracy_minus_pooled@entropy:1' in metrics
+  assert 'pick_mean_reward_minus_pooled' in metrics
+  accuracy = results.select(result.frame, metric='accuracy', shots=4).set_index('learner')['value']
+  assert accuracy['oracle'] == 1.0 > accuracy['bayes_scores'] > accuracy['pooled']
+
+
+def test_a_result_is_shown_as_table_figure_and_page(on_dinners, tmp_path):
+  result, _ = on_dinners
+  shown = result.table()
+  assert isinstance(shown, pd.DataFrame)
+  assert shown.index[0] == 'oracle' and shown.index[-1] == 'pooled'
+  assert list(shown.columns) == ['0', '4']
+  assert isinstance(result.plot('nll'), matplotlib.figure.Figure)
+  page = result.report(tmp_path / 'report.html').read_text()
+  assert 'synthetic diners' in page
+  assert 'minus' in page and '<svg' in page
+
+
+def test_a_finished_table_trains_nothing_and_gives_the_same_numbers(on_dinners):
+  result, workdir = on_dinners
+  said = []
+  again = table(dinners(), workdir=workdir, log=said.append)
+  assert not [line for line in said if 'steps' in line]
+  pd.testing.assert_frame_equal(again.frame, result.frame)
+
+
+def test_without_a_workdir_the_numbers_are_the_same(on_dinners):
+  result, _ = on_dinners
+  pd.testing.assert_frame_equal(table(dinners()).frame, result.frame)
+
+
+def test_a_workdir_of_another_table_is_refused(on_dinners):
+  _, workdir = on_dinners
+  with pytest.raises(ValueError, match='holds a run of another config'):
+    table(dinners(), workdir=workdir, seeds=(1,))
+
+
+def test_a_leak_ends_a_table_before_anything_is_trained(tmp_path):
+  with pytest.raises(ValueError, match=r'leak of prompts: 10 test prompts'):
+    table(dinners(shared_nights=10), workdir=tmp_path / 'leaky')
+  assert not (tmp_path / 'leaky' / 'runs').exists()
+
+
+def test_users_of_two_types_have_the_exact_answer_in_closed_form():
+  result = table(toy.two_types())
+  assert 'bayes' in result.table().index
+  nll = results.select(result.frame, metric='nll', learner='bayes', shots=4)['value'].item()
+  assert nll < 0.1
+
+
+def test_seeds_are_averaged_and_shown():
+  few = {'pooled': small_learners()['pooled']}
+  result = compare.compare(
+    few, toy.two_types(), shots=(0,), seeds=(0, 1), training=SHORT, evaluation=SMALL, log=quiet
+  )
+  own = results.select(result.frame, learner='pooled', metric='accuracy')
+  values = own.set_index('seed')['value']
+  np.testing.assert_allclose(values['all'], (values['0'] + values['1']) / 2)
+
+
+def test_a_learner_without_steps_is_prepared_and_evaluated():
+  def prepare(params, histories, key):
+    del key
+    assert histories.support.choice.shape == (64, 24)
+    return {'w': params['w'] + 1}
+
+  learner = meta_learner.from_adapt_score(
+    lambda key: {'w': np.zeros(4, np.float32)},
+    lambda params, support, context, key: (),
+    lambda params, user_state, candidates: candidates.features @ params['w'],
+    prepare=prepare,
+  )
+  entry = bench.Entry(lambda: learner, training=SHORT._replace(num_steps=0))
+  result = compare.compare({'sum': entry}, toy.two_types(), shots=(0,), evaluation=SMALL, log=quiet)
+  accuracy = results.select(result.frame, learner='sum', metric='accuracy')['value'].item()
+  assert accuracy > 0.55
+
+
+def test_more_shots_than_a_history_holds_are_refused():
+  with pytest.raises(ValueError, match=r'shots must lie in 0\.\.8'):
+    table(dinners(), shots=(0, 9))
+
+
+def test_equal_entries_share_one_learner():
+  spec = toy.two_types().spec
+  entry = bench.Entry(learners.factory('cnp'), {'hidden': 8})
+  assert plan.build(entry, spec) is plan.build(
+    bench.Entry(learners.factory('cnp'), {'hidden': 8}), spec
+  )
+  assert plan.build(entry, spec) is not plan.build(entry._replace(kwargs={'hidden': 4}), spec)
