@@ -333,13 +333,15 @@ def stored_run(stored: Mapping[str, Any], *, learner: str = '') -> Config:
   Raises:
     ValueError: for a run of a learner from a file that is not given.
   """
-  config: Config = config_dict.ConfigDict({
-    name: value for name, value in stored.items() if name not in STORED_BESIDE
-  })
+  config: Config = config_dict.ConfigDict(
+    {name: value for name, value in stored.items() if name not in STORED_BESIDE}
+  )
   for kind in ('learner', 'population'):
     name = config[kind].name
     if is_file(name) and name != learner:
-      raise ValueError(f'this run is of the {kind} {name!r}: give --{kind}={name} to load that code')
+      raise ValueError(
+        f'this run is of the {kind} {name!r}: give --{kind}={name} to load it'
+      )
   return config
 
 

@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
   setting = settings.make_setting(plan, plan.conditions[0])
   frame = compare.evaluate_run(plan, setting, run, log=commands.say)
   commands.say(report.summary(frame, setting))
-  commands.say(f"\n{results.append_results(workdir / 'results.csv', frame)}")
+  commands.say(f'\n{results.append_results(workdir / "results.csv", frame)}')
 
 
 def numbers(texts: Sequence[str]) -> tuple[int, ...]:

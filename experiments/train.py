@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
   commands.say(f'best of {entry.training.num_steps} steps on validation users: {run.best_step}')
   frame = compare.evaluate_run(plan, setting, run, log=commands.say)
   commands.say(report.summary(frame, setting))
-  commands.say(f"\n{results.append_results(workdir / 'results.csv', frame)}")
+  commands.say(f'\n{results.append_results(workdir / "results.csv", frame)}')
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """Trained on users of one concentration, evaluated on others: 0.1 against 0.01 to 1.
 
-`bayes` knows the evaluated users' concentration, `bayes_seen` believes in that of those of training.
+`bayes` knows the evaluated users' concentration, `bayes_seen` assumes that of
+training.
 Source: ours; no deviations.
 
 Expected: accuracy after 8 comparisons at concentration .01 and 1: bayes 94.6 and 93.0, bayes_seen

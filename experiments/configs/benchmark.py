@@ -1,7 +1,7 @@
 """The bench: pair rules x concentrations x label accuracies x shots, on unseen users and prompts.
 
-Every learner is trained once, on the mixture of all 36 conditions and 0 to 64 shots, and evaluated in
-each of them. `--config.benchmark.retrain=True` trains anew in each.
+Every learner is trained once, on the mixture of all 36 conditions and 0 to 64 shots, and evaluated
+in each of them. `--config.benchmark.retrain=True` trains anew in each.
 Source: ours; no deviations.
 
 Expected: mean accuracy over the 36 after 8 and 64 comparisons: bayes 84.9 and 87.8, cnp 83.7 and

@@ -1,7 +1,8 @@
 """Any prompts and responses under thirteen constructed rewards, with an encoder's features.
 
-The rewards are constructed (metapers/data/constructed_rewards.py), not learned from people: preferences
-in length, lists, tone and so on, where no reward model can be run. Labelled so wherever shown.
+The rewards are constructed (metapers/data/constructed_rewards.py), not learned from people:
+preferences in length, lists, tone and so on, where no reward model can be run. Labelled so wherever
+shown.
 Time: 5 minutes for 6,440 texts on 2 cores.
 Command: python -m experiments.extract --config=experiments/configs/extract_constructed.py
   --out=STORE --config.source.path=FILE [--config.encoder.model=FOLDER, without a network]

@@ -1,7 +1,7 @@
 """`compare`: learners × conditions × seeds, trained, evaluated and laid out.
 
-    result = bench.compare({'mine': learner, 'cnp': make('cnp', num_features=10)}, population)
-    result.table(), result.plot(), result.report('report.html')
+result = bench.compare({'mine': learner, 'cnp': make('cnp', num_features=10)}, population)
+result.table(), result.plot(), result.report('report.html')
 """
 
 import os
@@ -29,7 +29,9 @@ from metapers.io import workdirs
 from metapers.io.report import Section
 from metapers.training.meta_training import Training
 
-Made = dict[str, dict[str, Predictions]]  # row -> seed -> its predictions; of a reference the seed ''
+Made = dict[
+  str, dict[str, Predictions]
+]  # row -> seed -> its predictions; of a reference the seed ''
 
 
 class Result(NamedTuple):

@@ -71,7 +71,7 @@ class Entry(NamedTuple):
 
 
 class TextLengths(NamedTuple):
-  """What is known of a store's texts. lengths: [P, R] in words. subset: [P], where each prompt is from."""
+  """Sizes of a store's texts. lengths: [P, R] in words. subset: [P], where a prompt is from."""
 
   lengths: Float[np.ndarray, 'P R']
   subset: np.ndarray
@@ -198,9 +198,7 @@ def populations_of(plan: Plan) -> dict[str, MakePopulation]:
   return found
 
 
-def as_entries(
-  learners: Mapping[str, MetaLearner | Entry], training: Training
-) -> dict[str, Entry]:
+def as_entries(learners: Mapping[str, MetaLearner | Entry], training: Training) -> dict[str, Entry]:
   """Returns entries of learners that are given as objects, trained alike."""
   return {
     name: given if isinstance(given, Entry) else Entry(_Given(given), training=training)

@@ -1,8 +1,8 @@
-"""The protocols of the field as data: who is seen, who is judged, on what, after how much.
+"""The protocols of the field as data: who is trained on, who is evaluated, after how much.
 
 A protocol names options of a population; `experiments/configs` turns each into a table of learners.
-A condition changes options of the population under which learners are judged, and may say besides
-how: `split` ('test' or 'seen' users), `change_at` and `window` of a stream.
+A condition changes options of the population under which learners are evaluated, and may say how:
+`split` ('test' or 'seen' users), `change_at` and `window` of a stream.
 """
 
 import itertools
@@ -24,18 +24,18 @@ REWARD_MODELS = (
   'beaver_7b', 'gemma_2b', 'gemma_7b', 'llama3_sfairx', 'mistral_raft', 'mistral_ray',
   'mistral_weqweasdas', 'oasst_deberta_v3', 'oasst_pythia_1b', 'oasst_pythia_7b',
 )  # fmt: skip
-ON_HELD_OUT = {'support_prompts': 'held_out'}  # where the support is judged, too
+ON_HELD_OUT = {'support_prompts': 'held_out'}  # where the support is evaluated, too
 UNSEEN_AND_SEEN: tuple[Changes, ...] = (NONE, {'split': SEEN})
 
 
 class Protocol(NamedTuple):
-  """Who is trained on, who is judged, and how.
+  """Who is trained on, who is evaluated, and how.
 
   source: paper and code it is read from. deviations: where ours departs from it, each a sentence.
   population: name of its factory, options: what it is given to train on.
-  conditions: changes of options under which every learner is judged.
-  shots: comparisons seen of a judged user; turns, in a stream.
-  num_users: judged in each condition. training, evaluation: changes of a config's parts.
+  conditions: changes of options under which every learner is evaluated.
+  shots: comparisons given of an evaluated user; turns, in a stream.
+  num_users: evaluated under each condition. training, evaluation: changes of a config's parts.
   retrain: train anew under each condition, in place of once on `options`.
   quick, quick_conditions: options, and the conditions, of a variant of a minute.
   """
@@ -129,7 +129,7 @@ PROTOCOLS: dict[str, Protocol] = {
     deviations=(
       'What a learner sees of a response are its four scores, in place of its id or text.',
       'A pair is drawn from those on which the four disagree; there agreed pairs are dropped.',
-      'Training divides the 16 labels of a user in two; there 15 are context and 1 is judged.',
+      'Training divides the 16 labels of a user in two; there 15 are context and 1 is the query.',
     ),
     options={
       'concentration': 0.1,
@@ -170,7 +170,7 @@ PROTOCOLS: dict[str, Protocol] = {
   ),
   'np_btl': Protocol(
     source='Kobalczyk et al. 2024, arXiv:2412.13998, synthetic experiment and its code',
-    deviations=('No pair that is judged was adapted to; there some were.',),
+    deviations=('No pair of the query was adapted to; there some were.',),
     population='np_btl',
     options={'num_held_out': 5000},
     conditions=(NONE, {'pairs': 'published'}),

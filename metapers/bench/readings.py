@@ -6,15 +6,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from metapers.analysis import flips, groups, tax
+from metapers.analysis import flips, tax
 from metapers.analysis.costs import Costs
-from metapers.analysis.groups import Groups
 from metapers.bench import report, results, tables
 from metapers.bench.plan import TextLengths
 from metapers.bench.settings import Setting
 from metapers.core.population import Population
 from metapers.core.task import Truth
-from metapers.evaluation import bootstrap, estimates
+from metapers.evaluation import estimates
 from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.predictions import Predictions
 from metapers.io.report import Section, Table
@@ -259,9 +258,7 @@ def flip_rates(given: Evidence, after: BySeed | None) -> Part:
     return {'flip_rate': flips.flip_rate(given.setting.evaluated, before, made)}
 
   found = averaged(after, measure)
-  made = results.join(
-    [rows(given, name, own, given.setting.shots) for name, own in found.items()]
-  )
+  made = results.join([rows(given, name, own, given.setting.shots) for name, own in found.items()])
   caption = 'flip rate: predictions (%) that change when all labels of the support are flipped'
   return Part(tables=over_shots(given, caption, made, 'flip_rate'), frame=made)
 
@@ -313,8 +310,8 @@ def tax_table(given: Evidence, frame: pd.DataFrame, outcome: str, subsets: Seque
     for subset in subsets
   }
   caption = (
-    f'tax: {outcome} ({tables.unit_of(metric)}) of best-of-R picks after {given.shots} shots, minus '
-    f'that of {FLOOR}'
+    f'tax: {outcome} ({tables.unit_of(metric)}) of best-of-R picks after {given.shots} shots, '
+    f'minus that of {FLOOR}'
   )
   return tables.pivot(caption, frame[frame['metric'].isin([m for m, _ in columns])], columns)
 

@@ -183,9 +183,7 @@ def write_page(
   return pages.save(path, page(sections, population.source, plan, dict(population.record)))
 
 
-def page(
-  sections: Sequence[Section], source: str, plan: Plan, record: Mapping[str, object]
-) -> str:
+def page(sections: Sequence[Section], source: str, plan: Plan, record: Mapping[str, object]) -> str:
   """Returns the page of a table."""
   title = 'metapers' if plan.protocol == 'metapers' else f'metapers: {plan.protocol}'
   summary = flat({'config': plan.identity, 'population': record})

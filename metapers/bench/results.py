@@ -113,9 +113,7 @@ def read_results(path: str | os.PathLike) -> pd.DataFrame:
 
 def write_results(path: str | os.PathLike, frame: pd.DataFrame) -> pathlib.Path:
   """Writes a results.csv with six digits, whole or not at all, and returns its path."""
-  text = frame.to_csv(
-    columns=list(COLUMNS), index=False, float_format='%.6g', lineterminator='\n'
-  )
+  text = frame.to_csv(columns=list(COLUMNS), index=False, float_format='%.6g', lineterminator='\n')
   return files.write_atomically(path, text)
 
 

@@ -99,8 +99,8 @@ def stream_of(
   if truth is None or simulation is None or simulation.support_prompts != 'held_out':
     given = 'real people' if simulation is None else repr(simulation.support_prompts)
     raise ValueError(
-      "every turn of a stream is evaluated: it needs simulated users with support_prompts='held_out'"
-      f', got {given}'
+      'every turn of a stream is evaluated: it needs simulated users with '
+      f"support_prompts='held_out', got {given}"
     )
   return streams.as_stream(tasks, truth, stream.change_at)
 
@@ -139,9 +139,7 @@ def labels_of(population: Population, condition: Condition, protocol: str) -> di
 
   Changes of options that have no column of their own stand behind the protocol's name.
   """
-  others = [
-    f'{name}={value}' for name, value in condition.changes.items() if name not in LABELLED
-  ]
+  others = [f'{name}={value}' for name, value in condition.changes.items() if name not in LABELLED]
   known = {name: population.record[name] for name in LABELLED if name in population.record}
   return {
     'protocol': ' '.join([protocol, *others]),
