@@ -206,7 +206,7 @@ def licence_of(config: Config) -> str:
   if folder == pathlib.Path('synthetic'):
     return 'Apache-2.0 (drawn by metapers)'
   if (folder / manifest.MANIFEST).is_file():
-    return manifest.read(folder)[0]['licence']
+    return manifest.read_store_manifest(folder)[0]['licence']
   if not told.is_file():
     raise ValueError(f'{told} is missing, which tells the licence of the data; give --licence=TEXT')
   return json.loads(told.read_text(encoding='utf-8'))['licence']

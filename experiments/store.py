@@ -58,7 +58,7 @@ def info() -> None:
   print(f'reward models: {", ".join(table.reward_models)}')
   print(f'response models: {", ".join(table.response_models)}')
   if STORE.value != 'synthetic':
-    content, _ = manifest.read(pathlib.Path(STORE.value))
+    content, _ = manifest.read_store_manifest(pathlib.Path(STORE.value))
     for name in ('made_by', 'licence', 'extractor', 'revision'):
       print(f'{name}: {content[name] or "none"}')
 

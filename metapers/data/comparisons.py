@@ -146,7 +146,7 @@ def ordered_pairs(
   rows: Int[np.ndarray, 'M 2'],
   rng: np.random.Generator,
 ) -> ItemPairs:
-  """Returns comparisons by person, in the person's order, or in a random one where none is known."""
+  """Returns comparisons by person, in the person's order; a random one where none is known."""
   order = people_tables.own_order(comparisons)
   sequence = np.lexsort((rng.permutation(len(user)) if order is None else order, user))
   return ItemPairs(user[sequence], rows[sequence, 0], rows[sequence, 1])

@@ -8,7 +8,7 @@ with a row per prompt and the columns `prompt`, `subset`, `responses` and `respo
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from metapers.core.population import SPLITS
 from metapers.core.tables import RewardTable
 from metapers.core.types import Float
 from metapers.data import manifest as manifests
-from metapers.data import reward_table, store_checks
+from metapers.data import reward_table
 from metapers.data.manifest import TEXTS, Provenance
 
 
@@ -34,7 +34,7 @@ def write_store(
   texts: pa.Table | None = None,
   overwrite: bool = False,
 ) -> pathlib.Path:
-  """Writes a store to a temporary folder beside `path` and renames it.
+  """Writes a store to a temporary folder beside `path`, renames it, and returns the path.
 
   A kill at any moment leaves the old store or none. `table.mean`, `table.std` and `table.source`
   are not written: the statistics are computed anew, and the provenance names the source.
@@ -46,9 +46,6 @@ def write_store(
     prompt_features: [P, Dp] or None.
     texts: a row per prompt, with the columns of `texts.parquet`, or None.
     overwrite: replaces a store that is there; anything else is never replaced.
-
-  Returns:
-    The path.
 
   Raises:
     ValueError: if the folder exists, arrays do not fit the format or each other, features of a
@@ -75,22 +72,21 @@ def write_store(
 
 
 def open_store(path: str | os.PathLike, *, verify: bool = True) -> RewardTable:
-  """Opens a store; its arrays stay on disk until they are read.
+  """Returns the table of a store; its arrays stay on disk until they are read.
+
+  Responses with a missing score, or that repeat an earlier one of their prompt, are masked, and a
+  warning counts them.
 
   Args:
     path: the folder.
     verify: compares the sha256 of every file with the manifest, which reads them whole.
-
-  Returns:
-    The table. Responses with a missing score, or that repeat an earlier one of their prompt, are
-    masked, and a warning counts them.
 
   Raises:
     ValueError: for a file, shape, dtype, hash, name or statistic that does not fit the manifest;
       names the file and both values.
   """
   folder = pathlib.Path(path)
-  content, manifest_hash = manifests.read(folder)
+  content, manifest_hash = manifests.read_store_manifest(folder)
   there = content['files']
   if verify:
     for name, entry in there.items():
@@ -108,6 +104,36 @@ def open_store(path: str | os.PathLike, *, verify: bool = True) -> RewardTable:
   if counts.missing or counts.repeated:
     logging.warning('%s: %s; never shown', folder, counts)
   return table
+
+
+def text_lengths(
+  path: str | os.PathLike, responses: Sequence[int] = ()
+) -> tuple[Float[np.ndarray, 'P R'], np.ndarray] | None:
+  """Returns the lengths of a store's responses [P, R], in words, and where each prompt is from [P].
+
+  Args:
+    path: the folder.
+    responses: numbers (from 1) of the responses to keep; none for all.
+
+  Returns:
+    None for a folder without texts, and for 'synthetic', which is none.
+
+  Raises:
+    ValueError: for texts that cannot be read, or a number beyond the responses.
+  """
+  file = manifests.file_of(pathlib.Path(path), TEXTS)
+  if not file.is_file():
+    return None
+  table = _read_texts(file)
+  texts = _responses_of(table)
+  wrong = [number for number in responses if not 1 <= number <= texts.shape[1]]
+  if wrong:
+    raise ValueError(f'responses must be numbers from 1 to {texts.shape[1]}, got {wrong}')
+  lengths = np.vectorize(lambda text: len((text or '').split()), otypes=[np.float32])(texts)
+  kept = [number - 1 for number in responses] or slice(None)
+  has_subset = 'subset' in table.column_names
+  subset = table['subset'].to_pylist() if has_subset else [''] * len(texts)
+  return lengths[:, kept], np.array([name or '' for name in subset], str)
 
 
 def _check_target(path: pathlib.Path, overwrite: bool) -> None:
@@ -134,7 +160,7 @@ def _describe(
     'splits': list(SPLITS),
     'prompt_split': table.prompt_split.tolist(),
   }
-  store_checks.check_shapes('the table', content, arrays, responses)
+  manifests.check_shapes('the table', content, arrays, responses)
   mask = reward_table.usable_responses(table.rewards, responses)
   if not np.array_equal(mask, table.mask):
     raise ValueError(
@@ -142,7 +168,7 @@ def _describe(
       f'{int((~mask).sum())}; set the scores of a response to NaN to mask it'
     )
   if table.features is not None:
-    store_checks.check_finite(table.features, mask)
+    manifests.check_finite(table.features, mask)
   mean, std = reward_table.statistics(table.rewards, mask, table.prompt_split)
   content['train_mean'] = dict(zip(table.reward_models, mean.tolist()))
   content['train_std'] = dict(zip(table.reward_models, std.tolist()))
@@ -189,12 +215,12 @@ def _to_table(
   texts: np.ndarray | None,
   manifest_hash: str,
 ) -> RewardTable:
-  store_checks.check_shapes(str(folder), content, arrays, texts)
+  manifests.check_shapes(str(folder), content, arrays, texts)
   rewards = arrays['rewards']
   mask = reward_table.usable_responses(rewards, texts)
   prompt_split = np.array(content['prompt_split'], np.int8)
   mean, std = reward_table.statistics(rewards, mask, prompt_split)
-  store_checks.check_statistics(folder / manifests.MANIFEST, content, mean, std)
+  manifests.check_statistics(folder / manifests.MANIFEST, content, mean, std)
   return RewardTable(
     rewards=rewards,
     features=arrays.get('features'),

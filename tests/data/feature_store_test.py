@@ -1,12 +1,38 @@
 """Feature stores on disk: what is written comes back, and what does not fit is refused."""
 
 import json
+import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from small_stores import PROVENANCE, TABLE, edit_manifest, texts_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from metapers.data import feature_store, reward_table
+from metapers.data import feature_store, reward_table, synthetic
+from metapers.data.manifest import Provenance
+
+PROVENANCE = Provenance('synthetic, for a test', 'by hand', 'Apache-2.0', 'tanh', '1')
+TABLE = synthetic.synthetic_store(num_prompts=30)
+
+
+def texts_of(table, repeats=()):
+  rows = [[f'text {p} {r}' for r in range(8)] for p in range(len(table.rewards))]
+  for prompt, response, earlier in repeats:
+    rows[prompt][response] = rows[prompt][earlier]
+  return pa.table({'prompt': [f'prompt {p}' for p in range(len(rows))], 'responses': rows})
+
+
+def edit_manifest(folder, edit):
+  path = folder / 'manifest.json'
+  content = json.loads(path.read_text())
+  edit(content)
+  path.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def store(tmp_path):
+  return feature_store.write_store(tmp_path / 'store', TABLE, PROVENANCE)
 
 
 def test_what_is_written_comes_back(store):
@@ -171,3 +197,128 @@ def test_a_manifest_that_does_not_fit_is_refused(store, name):
   edit_manifest(store, edit)
   with pytest.raises(ValueError, match=message):
     feature_store.open_store(store)
+
+
+def test_lengths_of_texts_are_counted_in_words(tmp_path):
+  rows = [[' '.join('x' * (p + r)) for r in range(8)] for p in range(30)]
+  rows[0][2] = None
+  texts = pa.table({'responses': rows, 'subset': [None, *'ab' * 14, 'c']})
+  path = feature_store.write_store(tmp_path / 's', TABLE, PROVENANCE, texts=texts)
+  lengths, subset = feature_store.text_lengths(path)
+  expected = np.add.outer(np.arange(30), np.arange(8)).astype(np.float32)
+  expected[0, 2] = 0
+  np.testing.assert_array_equal(lengths, expected)
+  assert lengths.dtype == np.float32
+  assert subset.tolist() == ['', *'ab' * 14, 'c']
+  some, _ = feature_store.text_lengths(path, (8, 1))
+  np.testing.assert_array_equal(some, expected[:, [7, 0]])
+  with pytest.raises(ValueError, match=r'numbers from 1 to 8, got \[0, 9\]'):
+    feature_store.text_lengths(path, (0, 9))
+
+
+def test_lengths_are_none_without_texts(store):
+  assert feature_store.text_lengths(store) is None
+  assert feature_store.text_lengths('synthetic') is None
+
+
+def test_a_link_out_of_the_store_is_refused(store, tmp_path):
+  shutil.move(store / 'features.npy', tmp_path / 'elsewhere.npy')
+  (store / 'features.npy').symlink_to(tmp_path / 'elsewhere.npy')
+  with pytest.raises(ValueError, match='leads out of the store'):
+    feature_store.open_store(store)
+
+
+def test_pickled_arrays_are_never_loaded(store):
+  np.save(store / 'features.npy', np.array([[[{}]]], object), allow_pickle=True)
+  with pytest.raises(ValueError, match=r'features\.npy is not a readable'):
+    feature_store.open_store(store, verify=False)
+
+
+def test_a_folder_that_is_no_store_is_refused(tmp_path):
+  with pytest.raises(ValueError, match=r'no manifest\.json'):
+    feature_store.open_store(tmp_path)
+  (tmp_path / 'manifest.json').write_text('{')
+  with pytest.raises(ValueError, match='not JSON'):
+    feature_store.open_store(tmp_path)
+
+
+def test_unreadable_texts_are_refused(tmp_path):
+  path = feature_store.write_store(tmp_path / 's', TABLE, PROVENANCE, texts=texts_of(TABLE))
+  (path / 'texts.parquet').write_bytes(b'nothing')
+  with pytest.raises(ValueError, match=r'texts\.parquet'):
+    feature_store.open_store(path, verify=False)
+
+
+@pytest.mark.parametrize(
+  'responses', [['one text'] * 30, [None] * 30, [['a'] * 7] * 30, [['a']] * 29 + [['a', 'b']]]
+)
+def test_texts_of_another_form_are_refused(tmp_path, responses):
+  with pytest.raises(ValueError, match='texts'):
+    feature_store.write_store(
+      tmp_path / 's', TABLE, PROVENANCE, texts=pa.table({'responses': responses})
+    )
+
+
+def test_features_that_are_not_finite_are_refused_unless_masked(tmp_path):
+  features, rewards, mask = TABLE.features.copy(), TABLE.rewards.copy(), TABLE.mask.copy()
+  features[3, 2, 1] = np.inf
+  with pytest.raises(ValueError, match='response 2 of prompt 3 are not finite'):
+    feature_store.write_store(tmp_path / 's', TABLE._replace(features=features), PROVENANCE)
+  rewards[3, 2], mask[3, 2] = np.nan, False
+  table = TABLE._replace(features=features, rewards=rewards, mask=mask)
+  assert not feature_store.open_store(
+    feature_store.write_store(tmp_path / 's', table, PROVENANCE)
+  ).mask[3, 2]
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'features': TABLE.features[:-1]}, 'features has shape'),
+    ({'features': TABLE.features.astype(float)}, 'features must have 3 dimensions'),
+    ({'rewards': TABLE.rewards.astype(float)}, 'rewards must have 3 dimensions and be float32'),
+    ({'reward_models': TABLE.reward_models[:-1]}, 'reward_models names 9'),
+    ({'rewards': TABLE.rewards[..., :0]}, 'rewards are empty'),
+    ({'prompt_split': np.full(30, 2)}, 'no usable response to a train prompt'),
+  ],
+)
+def test_a_table_that_does_not_fit_itself_is_not_written(tmp_path, change, message):
+  with pytest.raises(ValueError, match=message):
+    feature_store.write_store(tmp_path / 's', TABLE._replace(**change), PROVENANCE)
+  assert not list(tmp_path.iterdir())
+
+
+JSON = st.recursive(
+  st.none() | st.booleans() | st.integers(-3, 99) | st.floats() | st.text(max_size=3),
+  lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+  max_leaves=4,
+)
+
+
+def draw_place(data, tree):
+  """Walks down a JSON tree to a container and a key in it."""
+  keys = sorted(tree) if isinstance(tree, dict) else range(len(tree))
+  key = data.draw(st.sampled_from(keys))
+  inner = tree[key]
+  if isinstance(inner, dict | list) and inner and data.draw(st.booleans()):
+    return draw_place(data, inner)
+  return tree, key
+
+
+@settings(
+  max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_damage_to_a_manifest_is_a_value_error(store, data):
+  path = store / 'manifest.json'
+  original = path.read_text()
+  damaged = json.loads(original)
+  place, key = draw_place(data, damaged)
+  place[key] = data.draw(JSON)
+  path.write_text(json.dumps(damaged))
+  try:
+    feature_store.open_store(store)
+  except ValueError:
+    pass
+  finally:
+    path.write_text(original)
