@@ -22,6 +22,7 @@ RANKS = {
   'metapers.testing': 5,
   'metapers.bench': 6,
   'metapers.collect': 7,
+  'metapers.__init__': 7,  # imports when first asked for
   'experiments': 8,
 }
 # Third-party packages that only these may import.
@@ -30,6 +31,9 @@ CONFINED = {
   'ml_collections': ('experiments',),
   'orbax': ('metapers.io',),
   'matplotlib': ('metapers.io',),
+  'jinja2': ('metapers.io',),
+  'openai': ('metapers.io.chat',),
+  'httpx2': ('metapers.io.chat',),
 }
 
 

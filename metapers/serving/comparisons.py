@@ -1,5 +1,6 @@
-"""Comparisons as a caller gives them, checked at the border and put into the form that is kept."""
+"""Comparisons and contexts as a caller gives them, checked at the border, as the form kept."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +12,9 @@ from metapers.serving.profiles import History
 
 LARGEST = 1000.0  # train standard deviations: more is another unit (and float16 ends at 65,504)
 
-NUMBERS = 'biufV'  # kinds of numpy; bfloat16 is a V
-
 
 class Comparisons(NamedTuple):
-  """What one person chose, or U people along a leading axis of everything.
+  """What one user chose, or U users along a leading axis of everything.
 
   features: [N, K, D] of the candidates, raw: the model scales them itself.
   choice: [N], index into K of the preferred candidate.
@@ -23,13 +22,15 @@ class Comparisons(NamedTuple):
     the number of what was forgotten may be given anew (a profile knows nothing of what it forgot).
     Whoever stores numbers elsewhere gives ids of their own.
   shown: [N, K], False where there is no candidate. A comparison without any is no comparison, so
-    that people with fewer fit into one array. None: all are real.
+    that users with fewer fit into one array. None: all are real.
+  weight: [N], how often each counts, from 0 up; 2 is the comparison twice. None: each counts once.
   """
 
   features: Float[np.ndarray, '*U N K D']
   choice: Int[np.ndarray, '*U N']
   ids: Int[np.ndarray, '*U N'] | None = None
   shown: Bool[np.ndarray, '*U N K'] | None = None
+  weight: Float[np.ndarray, '*U N'] | None = None
 
 
 def pairs(
@@ -38,20 +39,22 @@ def pairs(
   *,
   ids: int | Int[np.ndarray, '*N'] | None = None,
   mask: Bool[np.ndarray, '*N'] | None = None,
+  weight: float | Float[np.ndarray, '*N'] | None = None,
 ) -> Comparisons:
-  """Makes comparisons of two, the chosen one first.
+  """Returns comparisons of two candidates, the chosen one first.
 
   Args:
-    chosen: raw features: [D] of one comparison, [N, D] of one person, [U, N, D] of many; so a
-      single click of each of U people is [U, 1, D].
+    chosen: raw features: [D] of one comparison, [N, D] of one user, [U, N, D] of many; so a single
+      click of each of U users is [U, 1, D].
     rejected: the same of what was not chosen.
     ids: one for each comparison, see `Comparisons`.
     mask: False where there is no comparison.
+    weight: how often each comparison counts; None counts each once.
 
   Raises:
     ValueError: for other shapes.
   """
-  chosen, rejected = np.asarray(chosen), np.asarray(rejected)
+  chosen, rejected = one_array('features', chosen), one_array('features', rejected)
   if chosen.shape != rejected.shape or not 1 <= chosen.ndim <= 3:
     raise ValueError(
       'chosen and rejected must both be [D], [N, D] or [U, N, D], got shapes '
@@ -64,60 +67,73 @@ def pairs(
   size = features.shape[:-2]
   shown = None if mask is None else np.repeat(_of_size('mask', mask, size)[..., None], 2, -1)
   numbers = None if ids is None else _of_size('ids', ids, size)
-  return Comparisons(features, np.zeros(size, np.int32), numbers, shown)
+  weights = None if weight is None else _of_size('weight', weight, size)
+  return Comparisons(features, np.zeros(size, np.int32), numbers, shown, weights)
 
 
-def people_of(given: Comparisons) -> tuple[int, ...]:
-  """Returns (U,) for comparisons of many people, () for those of one.
+def one_array(name: str, given: Any) -> np.ndarray:
+  """Returns the array that is given, where serving reads one vector.
+
+  Raises:
+    ValueError: for a dict of arrays.
+  """
+  if isinstance(given, Mapping):
+    raise ValueError(
+      f'{name} of several arrays ({", ".join(map(str, given))}) are not served yet: serving reads '
+      'one vector; concatenate them and train on that'
+    )
+  return np.asarray(given)
+
+
+def users_of(given: Comparisons) -> tuple[int, ...]:
+  """Returns (U,) for comparisons of many users, () for those of one.
 
   Raises:
     ValueError: for what is neither.
   """
   if not isinstance(given, Comparisons):
     raise ValueError(
-      f'expected comparisons, got {type(given).__name__}: make them by '
-      'personalizer.pairs(chosen, rejected), or Comparisons(features, choice)'
+      f'expected comparisons, got {type(given).__name__}: make them by pairs(chosen, rejected), or '
+      'Comparisons(features, choice)'
     )
-  shape = np.shape(given.features)
+  shape = one_array('features', given.features).shape
   if len(shape) not in (3, 4):
     raise ValueError(
-      f'expected features [N, K, D] of one person, or [U, N, K, D] of many, got {list(shape)}'
+      f'expected features [N, K, D] of one user, or [U, N, K, D] of many, got {list(shape)}'
     )
   if len(shape) == 4 and not shape[0]:
-    raise ValueError(
-      f'there are no people: features are {list(shape)}; give at least one, [1, ...]'
-    )
+    raise ValueError(f'there are no users: features are {list(shape)}; give at least one, [1, ...]')
   return shape[:-3]
 
 
-def as_asked(features: Any, people: tuple[int, ...], axes: str) -> np.ndarray:
-  """Makes an array of what is asked of people, and refuses one without the axes it must have.
+def as_query(features: Any, users: tuple[int, ...], axes: str) -> np.ndarray:
+  """Returns an array of what is to be predicted, with all the axes that it must have.
 
   Args:
-    features: [*people, ..., *axes].
-    people: (U,), or () for one person.
-    axes: that must be there behind those of the people, such as 'R D'. The first of '*N D' may be
-      missing with one person; with many it would be taken for the people by chance.
+    features: [*users, ..., *axes].
+    users: (U,), or () for one user.
+    axes: that must be there behind those of the users, such as 'R D'. The first of '*N D' may be
+      missing with one user; with many it would be taken for the users by chance.
 
   Raises:
     ValueError: naming the shape expected.
   """
-  given, needed = np.asarray(features), axes.replace('*', '').split()
-  least = len(people) + len(needed) - (axes.startswith('*') and not people)
-  if given.ndim >= least and given.shape[: len(people)] == people:
+  given, needed = one_array('features', features), axes.replace('*', '').split()
+  least = len(users) + len(needed) - (axes.startswith('*') and not users)
+  if given.ndim >= least and given.shape[: len(users)] == users:
     return given
-  who, share = 'one person', ''
-  if people:
-    who = f'{people[0]} people'
-    share = f'; np.broadcast_to(x, ({people[0]}, *x.shape)) shows the same to all'
+  owner, share = 'one user', ''
+  if users:
+    owner = f'{users[0]} users'
+    share = f'; np.broadcast_to(x, ({users[0]}, *x.shape)) shows the same to all'
   raise ValueError(
-    f'a profile of {who} needs features [{", ".join([*map(str, people), *needed])}], got shape '
+    f'a profile of {owner} needs features [{_sizes(*users, *needed)}], got shape '
     f'{list(given.shape)}{share}'
   )
 
 
 def paired(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-  """Makes questions of two, [..., 2, D], of one array each.
+  """Returns comparisons of two candidates, [..., 2, D], of one array each.
 
   Raises:
     ValueError: for two shapes.
@@ -130,37 +146,70 @@ def paired(a: np.ndarray, b: np.ndarray) -> np.ndarray:
   return np.stack([a, b], -2)
 
 
-def nothing(people: tuple[int, ...], export: Export) -> History:
-  """Returns the history of people who have chosen nothing yet: N = 0."""
+def as_context(given: Any, users: tuple[int, ...], export: Export) -> Float[np.ndarray, '*U C']:
+  """Returns the context that a learner reads besides the comparisons.
+
+  Args:
+    given: [C] of one user, [U, C] of many; None where the learner reads none.
+    users: (U,), or () for one user.
+    export: of the learner.
+
+  Raises:
+    ValueError: for another width, a context that is missing, not numeric or not finite.
+  """
+  width = export.num_context
+  expected = (*users, width)
+  if given is None and not width:
+    return np.zeros(expected, np.float32)
+  if given is None:
+    raise ValueError(
+      f'{export.learner} reads a context of {width} numbers: give context=[{_sizes(*expected)}]'
+    )
+  context = one_array('contexts', given)
+  if context.shape != expected or context.dtype.kind not in profiles.NUMBERS:
+    reads = f'reads a context of {width} numbers' if width else 'reads no context'
+    raise ValueError(
+      f'{export.learner} {reads}: expected context [{_sizes(*expected)}], got '
+      f'{context.dtype}{list(context.shape)}'
+    )
+  wrong = np.argwhere(~(np.abs(context) <= np.finfo(np.float32).max))
+  if wrong.size:
+    at = tuple(wrong[0].tolist())
+    raise ValueError(f'context at {list(at)} is {context[at]}; give a finite number')
+  return context.astype(np.float32)
+
+
+def empty_history(users: tuple[int, ...], export: Export) -> History:
+  """Returns the history of users who have chosen nothing yet: N = 0."""
   size, width = export.num_candidates, export.scaling.mean.size
   return History(
-    np.zeros((*people, 0), np.int64),
-    np.zeros((*people, 0), np.int32),
-    np.zeros((*people, 0, size, width), np.float16),
-    np.zeros((*people, 0, size), bool),
+    np.zeros((*users, 0), np.int64),
+    np.zeros((*users, 0), np.int32),
+    np.zeros((*users, 0, size, width), np.float16),
+    np.zeros((*users, 0, size), bool),
+    np.zeros((*users, 0), np.float32),
   )
 
 
 def as_history(given: Comparisons, kept: History, export: Export) -> History:
-  """Checks comparisons, scales them, and puts them into the form of those kept.
+  """Returns comparisons checked, scaled, and in the form of those kept.
 
   Raises:
     ValueError: naming what is wrong, and where.
   """
-  people, most = kept.ids.shape[:-1], export.num_candidates
-  fits = people_of(given) == people
+  users, most = kept.ids.shape[:-1], export.num_candidates
+  fits = users_of(given) == users
   features, choice = np.asarray(given.features), np.asarray(given.choice)
   if not fits or not 2 <= features.shape[-2] <= most:
     raise ValueError(
-      f'expected features [{", ".join([*map(str, people), "N", "K", "D"])}] with 2 to {most} '
-      f'candidates K, got {list(features.shape)}'
-      + ('; a click of each is pairs of [U, 1, D]' if people else '')
+      f'expected features [{_sizes(*users, "N", "K", "D")}] with 2 to {most} candidates K, got '
+      f'{list(features.shape)}' + ('; a click of each is pairs of [U, 1, D]' if users else '')
     )
   size = features.shape[:-1]
   shown = np.ones(size, bool) if given.shown is None else np.asarray(given.shown, bool)
-  ids = profiles.next_ids(kept, features.shape[-3]) if given.ids is None else np.asarray(given.ids)
   scaled = scale(features, shown, export)
-  check_choices(choice, shown)
+  profiles.check_choices(choice, shown)
+  ids = profiles.next_ids(kept, features.shape[-3]) if given.ids is None else np.asarray(given.ids)
   profiles.check_ids(ids, choice.shape)
   wider = [(0, 0)] * choice.ndim + [(0, most - features.shape[-2])]
   return History(
@@ -168,46 +217,26 @@ def as_history(given: Comparisons, kept: History, export: Export) -> History:
     choice.astype(np.int32),
     np.pad(scaled, [*wider, (0, 0)]).astype(np.float16),
     np.pad(shown, wider),
+    _as_weight(given.weight, np.asarray(shown.any(-1))),
   )
-
-
-def check_choices(choice: np.ndarray, shown: Bool[np.ndarray, '*N K']) -> None:
-  """Refuses choices of what was not shown.
-
-  Raises:
-    ValueError: naming the first that is wrong.
-  """
-  if choice.shape != shown.shape[:-1] or not np.issubdtype(choice.dtype, np.integer):
-    raise ValueError(
-      f'choice must be {list(shown.shape[:-1])} indices of candidates, got '
-      f'{choice.dtype}{list(choice.shape)}'
-    )
-  picked = shown & (np.arange(shown.shape[-1]) == choice[..., None])
-  wrong = np.argwhere(shown.any(-1) & ~(picked.any(-1) & (shown.sum(-1) > 1)))
-  if wrong.size:
-    at = tuple(wrong[0].tolist())
-    raise ValueError(
-      f'comparison {list(at)} chose {choice[at]} of candidates shown={shown[at].tolist()}; the '
-      'choice must be shown and have a rival, or leave the comparison out (shown all False)'
-    )
 
 
 def scale(
   features: Float[np.ndarray, '*N D'], shown: Bool[np.ndarray, '*N'], export: Export
 ) -> Float[np.ndarray, '*N D']:
-  """Scales raw features as in training; zeros where nothing is shown.
+  """Returns raw features scaled as in training; zeros where nothing is shown.
 
   Raises:
-    ValueError: for another width, what is no number, NaN, or numbers far from all of training.
+    ValueError: for another width, what is not numeric, NaN, or numbers far from all of training.
   """
-  if features.dtype.kind not in NUMBERS:
+  if features.dtype.kind not in profiles.NUMBERS:
     raise ValueError(f'features must be numbers, got dtype {features.dtype}')
   mean, spread = export.scaling
   names = export.feature_names or tuple(str(index) for index in range(mean.size))
   if features.shape != (*shown.shape, mean.size):
     raise ValueError(
       f'a candidate has {mean.size} features ({", ".join(names)[:200]}); got shape '
-      f'{list(features.shape)}, and {list(shown.shape)} of who is shown'
+      f'{list(features.shape)}, and a mask of candidates {list(shown.shape)}'
     )
   scaled = np.where(shown[..., None], (features - mean) / spread, 0).astype(np.float32)
   wrong = np.argwhere(~(np.abs(scaled) <= LARGEST))
@@ -220,11 +249,19 @@ def scale(
   return scaled
 
 
-def as_given(history: History, export: Export) -> Comparisons:
-  """Undoes `as_history`, up to the precision of what is kept."""
+def as_comparisons(history: History, export: Export) -> Comparisons:
+  """Returns what `as_history` was given, up to the precision of what is kept."""
   mean, spread = export.scaling
   raw = np.where(history.shown[..., None], history.features * spread + mean, 0)
-  return Comparisons(raw, history.choice, history.ids, history.shown)
+  return Comparisons(raw, history.choice, history.ids, history.shown, history.weight)
+
+
+def _as_weight(given: Any, mask: Bool[np.ndarray, '*N']) -> Float[np.ndarray, '*N']:
+  if given is None:
+    return mask.astype(np.float32)
+  weight = np.asarray(given)
+  profiles.check_weights(weight, mask)
+  return np.where(mask, weight, 0).astype(np.float32)
 
 
 def _of_size(name: str, given: Any, size: tuple[int, ...]) -> np.ndarray:
@@ -235,3 +272,7 @@ def _of_size(name: str, given: Any, size: tuple[int, ...]) -> np.ndarray:
       f'{name} must be {list(size)}, one for each comparison, got {list(array.shape)}'
     )
   return array.reshape(size)
+
+
+def _sizes(*axes: int | str) -> str:
+  return ', '.join(map(str, axes))

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,27 +11,31 @@ import jax
 import numpy as np
 
 from metapers.core import files
-from metapers.core.population import Scaling
+from metapers.core.population import Population, Scaling
 from metapers.core.types import Params, PyTree
 from metapers.io import leaves
 
-FORMAT, VERSION = 'metapers-learner', 1
+FORMAT, VERSION = 'metapers-learner', 2  # 2: with the width of the context
 HEADER, PARAMETERS = 'learner.json', 'params.npz'
 FOLDER = 'export'  # of a training run's workdir
 FIELDS = {
-  'learner': str, 'kwargs': dict, 'num_candidates': int, 'feature_names': list, 'about': str,
-  'trained_on': dict, 'mean': list, 'scale': list, 'sha256': str,
+  'learner': str, 'kwargs': dict, 'num_candidates': int, 'num_context': int, 'feature_names': list,
+  'about': str, 'trained_on': dict, 'mean': list, 'scale': list, 'sha256': str,
 }  # fmt: skip
 
 
 class Export(NamedTuple):
   """A trained learner.
 
-  learner: its name. kwargs: of its factory, `num_features` and `num_users` included.
+  learner: its name; a label only, nothing is imported by it that is not in `learners.LEARNERS`.
+  kwargs: of its factory, the sizes that come from the population included.
   params: arrays by the path to each in the learner's parameters, see `leaves.named`.
   num_candidates: K, the most candidates that a comparison had in training.
-  scaling: of raw features. feature_names: D names in order; () where they have none.
-  trained_on: what the population says of itself. about: one line for people.
+  scaling: of raw features.
+  feature_names: D names in order; () where they have none.
+  trained_on: what the population says of itself, for display.
+  about: one line for people.
+  num_context: C, the width of the context that the learner reads besides the comparisons.
   """
 
   learner: str
@@ -38,20 +43,54 @@ class Export(NamedTuple):
   params: Mapping[str, np.ndarray]
   num_candidates: int
   scaling: Scaling
-  feature_names: tuple[str, ...]
-  trained_on: Mapping[str, str | float]
-  about: str
+  feature_names: tuple[str, ...] = ()
+  trained_on: Mapping[str, str | float] = types.MappingProxyType({})
+  about: str = ''
+  num_context: int = 0
 
 
-def write(folder: str | os.PathLike, export: Export) -> pathlib.Path:
-  """Writes an export; a kill at any moment leaves no half of one.
+def export_of(
+  learner: str, kwargs: Mapping[str, Any], params: Params, population: Population, *, about: str
+) -> Export:
+  """Returns the export of a learner that was trained on a population.
+
+  Args:
+    learner: name of its factory.
+    kwargs: that the factory was called with.
+    params: the best of the run, prepared.
+    population: what they were trained on.
+    about: one line for people.
+
+  Raises:
+    ValueError: for features or contexts of several arrays.
+  """
+  spec = population.spec
+  for name, shapes in (('features', spec.features), ('a context', spec.context)):
+    if len(getattr(shapes, 'shape', ())) != 1:
+      raise ValueError(
+        f'this learner reads {name} of several arrays ({shapes}); serving reads one vector: '
+        'concatenate them and train on that'
+      )
+  data = {'data': population.content_hash} if population.content_hash else {}
+  return Export(
+    learner=learner,
+    kwargs=kwargs,
+    params=leaves.named(params),
+    num_candidates=spec.num_candidates,
+    scaling=population.scaling,
+    feature_names=spec.feature_names,
+    trained_on={'source': population.source, **data, **population.record},
+    about=about,
+    num_context=spec.num_context,
+  )
+
+
+def write_export(folder: str | os.PathLike, export: Export) -> pathlib.Path:
+  """Writes an export and returns its folder; a kill at any moment leaves no half of one.
 
   Args:
     folder: made if missing; an older export there is replaced.
     export: what to write.
-
-  Returns:
-    The folder.
 
   Raises:
     ValueError: for a folder that holds something else, or parts that do not fit each other.
@@ -59,9 +98,14 @@ def write(folder: str | os.PathLike, export: Export) -> pathlib.Path:
   folder = pathlib.Path(folder)
   if folder.exists() and not is_export(folder):
     raise ValueError(f'{folder} exists and is no export; give another folder')
-  check(folder, export)
+  check_export(folder, export)
   arrays = files.packed(export.params)
-  fields = {**export._asdict(), **_listed(export.scaling), 'sha256': files.sha256(arrays)}
+  fields = {
+    **export._asdict(),
+    'trained_on': dict(export.trained_on),
+    **_listed(export.scaling),
+    'sha256': files.sha256(arrays),
+  }
   header = {'format': FORMAT, 'version': VERSION, **{name: fields[name] for name in FIELDS}}
   with files.writing_folder(folder) as place:
     (place / PARAMETERS).write_bytes(arrays)
@@ -70,12 +114,12 @@ def write(folder: str | os.PathLike, export: Export) -> pathlib.Path:
 
 
 def is_export(folder: str | os.PathLike) -> bool:
-  """Tells whether a folder holds an export, whole or not."""
+  """Returns whether a folder holds an export, whole or not."""
   return (pathlib.Path(folder) / HEADER).is_file()
 
 
-def read(folder: str | os.PathLike) -> Export:
-  """Reads an export, and believes nothing that does not fit.
+def read_export(folder: str | os.PathLike) -> Export:
+  """Returns the export in a folder; nothing that does not fit is believed.
 
   Raises:
     ValueError: for a folder without one, another format or version, a missing field, parameters
@@ -94,22 +138,28 @@ def read(folder: str | os.PathLike) -> Export:
   scaling = Scaling(*(np.array(header[name], np.float32) for name in Scaling._fields))
   header |= {'scaling': scaling, 'params': files.unpacked(path, content)}
   header['feature_names'] = tuple(header['feature_names'])
-  return check(folder, Export(**{name: header[name] for name in Export._fields}))
+  return check_export(folder, Export(**{name: header[name] for name in Export._fields}))
 
 
-def check(source: str | os.PathLike, export: Export) -> Export:
-  """Makes sure that the widths of an export agree, and returns it.
+def check_export(source: str | os.PathLike, export: Export) -> Export:
+  """Returns an export whose widths agree.
 
   Raises:
     ValueError: naming what does not fit.
   """
   mean, scale = export.scaling
-  width = export.kwargs.get('num_features')
+  width = export.kwargs.get('num_features', mean.size)
   names = len(export.feature_names) or width
   if not mean.shape == scale.shape == (width,) or names != width:
     raise ValueError(
       f'{source}: num_features is {width}, but there are {mean.size} means, {scale.size} scales '
       f'and {len(export.feature_names)} feature names; export the run anew'
+    )
+  given = export.kwargs.get('num_context', export.num_context)
+  if given != export.num_context or given < 0:
+    raise ValueError(
+      f'{source}: num_context is {export.num_context}, but the learner was made with {given}; '
+      'export the run anew'
     )
   numbers = (mean, scale, *export.params.values())
   if not all(np.isfinite(array).all() for array in numbers) or not np.all(scale > 0):
@@ -122,6 +172,7 @@ def fingerprint(export: Export) -> str:
   content = {
     'learner': export.learner,
     'kwargs': export.kwargs,
+    'num_context': export.num_context,
     **_listed(export.scaling),
     'params': leaves.checksums(export.params),
   }
@@ -129,7 +180,7 @@ def fingerprint(export: Export) -> str:
 
 
 def rebuild(stored: Mapping[str, np.ndarray], shapes: PyTree) -> Params:
-  """Puts stored arrays back into a tree.
+  """Returns the tree that stored arrays came from.
 
   Args:
     stored: arrays by name.

@@ -1,25 +1,28 @@
 import json
+import types
 
 import jax
 import numpy as np
 import pytest
 
-from metapers.core import files
+from metapers.core import files, population
 from metapers.core.population import Scaling
 from metapers.io import leaves
+from metapers.populations import toy
 from metapers.serving import exports
 
 PARAMS = {'head': np.arange(3, dtype=np.float32), 'body': {'w': np.ones((2, 3), np.float32)}}
 SHAPES = jax.eval_shape(lambda: PARAMS)
 EXPORT = exports.Export(
   learner='anything',
-  kwargs={'num_features': 3, 'hidden': [8, 8]},
+  kwargs={'num_features': 3, 'num_context': 2, 'hidden': [8, 8]},
   params=leaves.named(PARAMS),
   num_candidates=2,
   scaling=Scaling(np.float32([0.1, -2, 3e5]), np.float32([1, 0.3, 2])),
   feature_names=('length', 'warmth', 'wit'),
   trained_on={'source': 'synthetic'},
   about='a test',
+  num_context=2,
 )
 
 
@@ -29,7 +32,7 @@ def edited(folder, **changes):
 
 
 def test_what_is_written_is_read_bit_for_bit(tmp_path):
-  found = exports.read(exports.write(tmp_path / 'export', EXPORT))
+  found = exports.read_export(exports.write_export(tmp_path / 'export', EXPORT))
   assert found._replace(params={}, scaling=None) == EXPORT._replace(params={}, scaling=None)
   jax.tree.map(np.testing.assert_array_equal, found.scaling, EXPORT.scaling)
   jax.tree.map(np.testing.assert_array_equal, exports.rebuild(found.params, SHAPES), PARAMS)
@@ -37,62 +40,64 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path):
 
 
 def test_an_export_replaces_an_older_one_and_nothing_else(tmp_path):
-  exports.write(tmp_path / 'export', EXPORT)
-  exports.write(tmp_path / 'export', EXPORT._replace(about='newer'))
-  assert exports.read(tmp_path / 'export').about == 'newer'
+  exports.write_export(tmp_path / 'export', EXPORT)
+  exports.write_export(tmp_path / 'export', EXPORT._replace(about='newer'))
+  assert exports.read_export(tmp_path / 'export').about == 'newer'
   assert [path.name for path in tmp_path.iterdir()] == ['export']
   with pytest.raises(ValueError, match='is no export'):
-    exports.write(tmp_path, EXPORT)
+    exports.write_export(tmp_path, EXPORT)
 
 
 @pytest.mark.parametrize('name', [exports.HEADER, exports.PARAMETERS])
 def test_the_same_export_gives_the_same_bytes(tmp_path, name):
-  first, second = (exports.write(tmp_path / each, EXPORT) / name for each in 'ab')
+  first, second = (exports.write_export(tmp_path / each, EXPORT) / name for each in 'ab')
   assert first.read_bytes() == second.read_bytes()
 
 
 def test_an_altered_parameter_is_noticed(tmp_path):
-  folder = exports.write(tmp_path / 'export', EXPORT)
+  folder = exports.write_export(tmp_path / 'export', EXPORT)
   altered = EXPORT.params | {'head': np.zeros(3, np.float32)}
   (folder / exports.PARAMETERS).write_bytes(files.packed(altered))
   with pytest.raises(ValueError, match='sha256'):
-    exports.read(folder)
+    exports.read_export(folder)
   (folder / exports.PARAMETERS).unlink()
   with pytest.raises(ValueError, match='missing'):
-    exports.read(folder)
+    exports.read_export(folder)
 
 
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'version': 2}, 'has version 2; this code reads 1'),
+    ({'version': 1}, 'has version 1; this code reads 2'),
     ({'format': 'other'}, 'is no metapers-learner'),
     ({'kwargs': None}, "field 'kwargs' must be a dict"),
     ({'kwargs': {'num_features': 4}}, 'num_features is 4, but there are 3 means'),
+    ({'num_context': 'two'}, "field 'num_context' must be a int"),
+    ({'num_context': 3}, 'num_context is 3, but the learner was made with 2'),
     ({'mean': [0.0]}, '1 means'),
     ({'feature_names': ['one']}, '1 feature names'),
     ({'scale': [1.0, 0.0, 1.0]}, 'scales above 0'),
   ],
 )
 def test_a_header_that_does_not_fit_is_named(tmp_path, changes, message):
-  folder = exports.write(tmp_path / 'export', EXPORT)
+  folder = exports.write_export(tmp_path / 'export', EXPORT)
   edited(folder, **changes)
   with pytest.raises(ValueError, match=message):
-    exports.read(folder)
+    exports.read_export(folder)
 
 
 def test_a_folder_without_an_export_says_so(tmp_path):
   with pytest.raises(ValueError, match='holds no metapers-learner'):
-    exports.read(tmp_path)
+    exports.read_export(tmp_path)
   (tmp_path / exports.HEADER).write_text('{')
   with pytest.raises(ValueError, match='is not JSON'):
-    exports.read(tmp_path)
+    exports.read_export(tmp_path)
 
 
 def test_parameters_that_are_not_finite_are_not_written(tmp_path):
   params = EXPORT.params | {'head': np.full(3, np.nan, np.float32)}
   with pytest.raises(ValueError, match='finite'):
-    exports.write(tmp_path / 'export', EXPORT._replace(params=params))
+    exports.write_export(tmp_path / 'export', EXPORT._replace(params=params))
   assert not list(tmp_path.iterdir())
 
 
@@ -113,7 +118,12 @@ def test_parameters_of_another_learner_do_not_fit(params):
 
 @pytest.mark.parametrize(
   'change',
-  [{'kwargs': {'num_features': 3}}, {'learner': 'other'}, {'scaling': Scaling(*np.ones((2, 3)))}],
+  [
+    {'kwargs': {'num_features': 3}},
+    {'learner': 'other'},
+    {'scaling': Scaling(*np.ones((2, 3)))},
+    {'num_context': 0},
+  ],
 )
 def test_whatever_changes_predictions_changes_the_fingerprint(change):
   assert exports.fingerprint(EXPORT._replace(**change)) != exports.fingerprint(EXPORT)
@@ -121,3 +131,38 @@ def test_whatever_changes_predictions_changes_the_fingerprint(change):
 
 def test_wording_does_not_change_the_fingerprint():
   assert exports.fingerprint(EXPORT._replace(about='x')) == exports.fingerprint(EXPORT)
+
+
+def with_shapes(**shapes):
+  made = toy.two_types(num_features=3)
+  names = {'feature_names': ('length', 'warmth', 'wit')}
+  return made._replace(spec=made.spec._replace(**names, **shapes), content_hash='0' * 64)
+
+
+def test_an_export_takes_its_sizes_from_the_population(tmp_path):
+  trained_on = with_shapes(context=population.vector(2))
+  made = exports.export_of('anything', EXPORT.kwargs, PARAMS, trained_on, about='a test')
+  assert (made.num_candidates, made.num_context) == (trained_on.spec.num_candidates, 2)
+  assert made.feature_names == EXPORT.feature_names
+  assert made.trained_on['source'] == trained_on.source
+  assert made.trained_on['data'] == '0' * 64
+  read = exports.read_export(exports.write_export(tmp_path / 'export', made))
+  assert exports.fingerprint(read) == exports.fingerprint(made)
+
+
+@pytest.mark.parametrize(
+  ('shapes', 'name'),
+  [
+    ({'features': {'tokens': population.vector(2)}}, 'features'),
+    ({'context': {'own_text': population.vector(2)}}, 'a context'),
+  ],
+)
+def test_several_arrays_are_not_exported(shapes, name):
+  with pytest.raises(ValueError, match=f'reads {name} of several arrays.*serving reads one vector'):
+    exports.export_of('anything', EXPORT.kwargs, PARAMS, with_shapes(**shapes), about='')
+
+
+def test_facts_that_cannot_be_edited_are_written_too(tmp_path):
+  fixed = EXPORT._replace(trained_on=types.MappingProxyType({'source': 'synthetic'}))
+  found = exports.read_export(exports.write_export(tmp_path / 'export', fixed))
+  assert found.trained_on == {'source': 'synthetic'}

@@ -27,23 +27,23 @@ def test_an_unknown_name_lists_the_known_ones():
     Personalizer.load_pretrained('gpt')
 
 
-def test_it_learns_whom_it_has_not_seen():
+def test_it_adapts_to_users_it_has_not_seen():
   model, store = Personalizer.load_pretrained(), synthetic.synthetic_store()
   assert model.export.feature_names == tuple(personal_llm_constants.REWARD_MODELS)
   rng = np.random.default_rng(0)
   replies = store.rewards[store.prompt_split == 2]
   prompts = rng.integers(len(replies), size=(60, 36))
   shown = replies[prompts, :2]  # [60, 36, 2, 10]
-  taste = rng.dirichlet(np.full(10, 0.05), size=(60, 1, 1))
-  wanted = np.argmax(np.sum(shown / store.std * taste, -1), -1)[..., None, None]
+  weights = rng.dirichlet(np.full(10, 0.05), size=(60, 1, 1))
+  wanted = np.argmax(np.sum(shown / store.std * weights, -1), -1)[..., None, None]
   chosen, rejected = (np.take_along_axis(shown, i, 2)[:, :, 0] for i in (wanted, 1 - wanted))
-  strangers, friends = (
-    model.probability(people, chosen[:, 16:], rejected[:, 16:])
-    for people in (
+  new, adapted = (
+    model.probability(users, chosen[:, 16:], rejected[:, 16:])
+    for users in (
       model.adapt(pairs(chosen[:, :0], rejected[:, :0])),
       model.adapt(pairs(chosen[:, :16], rejected[:, :16])),
     )
   )
-  assert np.mean(strangers > 0.5) > 0.7
-  assert np.mean(friends > 0.5) > np.mean(strangers > 0.5) + 0.05
-  assert np.log(friends).mean() > np.log(strangers).mean() + 0.1
+  assert np.mean(new > 0.5) > 0.7
+  assert np.mean(adapted > 0.5) > np.mean(new > 0.5) + 0.05
+  assert np.log(adapted).mean() > np.log(new).mean() + 0.1
