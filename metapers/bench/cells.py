@@ -24,6 +24,11 @@ def predictions_file(workdir: str | os.PathLike, setting: str, name: str) -> pat
   return pathlib.Path(workdir) / 'predictions' / setting / f'{name}.npz'
 
 
+def name_of(row: str, seed: int, num_steps: int) -> str:
+  """Returns the name of the cells of a learner that was trained for so many steps."""
+  return f'{row}-{seed}-{num_steps}'
+
+
 def keep_predictions(
   workdir: str | os.PathLike | None,
   setting: Setting,
@@ -81,7 +86,7 @@ class Trained:
     own = '' if condition is None else f'-{condition.name}'
     self._row = f'{row}-{seed}{own}'
     self._runs: list[runs.Run] | None = None
-    self.name = f'{row}-{seed}-{self._entry.training.num_steps}'
+    self.name = name_of(row, seed, self._entry.training.num_steps)
 
   def predict(self, setting: Setting) -> Predictions:
     """Returns predictions for the users of a setting."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metapers.analysis import flips
 from metapers.bench import plan as plans
-from metapers.bench.plan import Condition, Entry, Plan, Stream
+from metapers.bench.plan import Condition, Plan, Stream
 from metapers.bench.runs import Run
 from metapers.core.population import SEEN, Population, Simulation
 from metapers.core.task import Task, Truth
@@ -74,7 +74,7 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
       num_resamples=evaluation.num_resamples,
     ),
     train_shots={
-      row: train_shots_of(entry, first.spec.num_support)
+      row: train_shots_of(entry.training.shots, first.spec.num_support)
       for row, entry in (condition.entries or plan.entries).items()
     },
     split=split,
@@ -82,9 +82,8 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
   )
 
 
-def train_shots_of(entry: Entry, most: int) -> str:
+def train_shots_of(shots: str | int, most: int) -> str:
   """Returns the comparisons that a learner was trained on, as its label says them."""
-  shots = entry.training.shots
   return f'0-{most}' if shots == 'uniform' else str(shots)
 
 

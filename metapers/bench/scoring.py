@@ -1,0 +1,186 @@
+"""Scores a submission for episodes in files by the code that evaluates our own learners."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import pandas as pd
+
+from metapers.bench import cells, episodes, freezing, report, results, settings, submissions, tables
+from metapers.bench.cells import Log
+from metapers.bench.settings import Setting
+from metapers.core.task import Task, Truth
+from metapers.evaluation import estimates
+from metapers.evaluation.predictions import Predictions
+from metapers.io import workdirs
+
+BySeed = dict[str, dict[str, Predictions]]  # row -> seed -> its predictions
+# What must be alike in the config of a workdir and in that of the episodes, beside whom is evaluated.
+SAME = ('protocol', 'population', 'population_source', 'data')
+
+
+class Finished(NamedTuple):
+  """What the learners of a table predicted for a condition.
+
+  predictions: row -> seed -> its predictions. train_shots: row -> its label.
+  """
+
+  predictions: BySeed
+  train_shots: dict[str, str]
+
+
+def score(
+  folder: str | os.PathLike,
+  paths: Sequence[str | os.PathLike],
+  *,
+  name: str,
+  truth: str | None = None,
+  workdir: str | os.PathLike | None = None,
+  log: Log = print,
+) -> pd.DataFrame:
+  """Returns the results of a submission, beside those of references and of a finished table.
+
+  Args:
+    folder: of the episodes.
+    paths: parquet files, see `submissions`.
+    name: of the method, in the results.
+    truth: folder of the truth, where it is kept apart.
+    workdir: of `experiments.benchmark` on the same protocol, whose learners to add.
+    log: is given the table of each condition.
+
+  Raises:
+    ValueError: for files that are not those of the manifest, predictions of something else than
+      the targets, a name that is taken, or a workdir of another table.
+  """
+  manifest, submission = episodes.read_episodes_manifest(folder), submissions.read_submission(paths)
+  conditions = {entry['name']: entry for entry in manifest['conditions']}
+  loaded = {condition: load(folder, manifest, condition, truth) for condition in conditions}
+  targets = {
+    condition: submissions.targets_of(*loaded[condition], entry['shots'])
+    for condition, entry in conditions.items()
+  }
+  made = submissions.predictions_of(submission, targets)
+  frames = []
+  for condition, entry in conditions.items():
+    tasks, known = loaded.pop(condition)
+    others = finished(workdir, manifest, condition, tasks.support.mask.shape[1])
+    setting = setting_of(entry, tasks, known, others.train_shots)
+    predicted = stored_references(folder, manifest, entry, truth) | others.predictions
+    require_free(name, predicted)
+    frame = report.rows_of(
+      setting, report.evaluate_all(setting, {**predicted, name: {'': made[condition]}})
+    )
+    frame = frame if submission.picks is not None else without_picks(frame, name)
+    log(f'\n{setting.title}\ndata: {manifest["source"]}; licence: {manifest["licence"]}')
+    log(tables.as_text(tables.table(frame, metric=report.headline(setting))))
+    frames.append(frame)
+  return results.join(frames)
+
+
+def load(
+  folder: str | os.PathLike, manifest: Mapping[str, Any], condition: str, truth: str | None
+) -> tuple[Task, Truth | None]:
+  """Returns the episodes of a condition that are evaluated."""
+  return episodes.rebuild(
+    episodes.load_arrays(folder, manifest, f'{condition}/test.npz'),
+    episodes.load_arrays(folder, manifest, f'{episodes.TRUTH}/{condition}.npz', truth=truth),
+  )
+
+
+def setting_of(
+  entry: Mapping[str, Any], tasks: Task, truth: Truth | None, train_shots: Mapping[str, str]
+) -> Setting:
+  """Returns a condition as it was exported; of its population nothing is needed."""
+  return Setting(
+    name=entry['name'],
+    title=entry['title'],
+    labels=entry['labels'],
+    shots=tuple(entry['shots']),
+    populations=(),
+    sizes=(len(tasks.user),),
+    tasks=tasks,
+    truth=truth,
+    evaluated=estimates.evaluation_set(
+      tasks, truth, rival=entry['rival'], num_resamples=entry['num_resamples']
+    ),
+    train_shots=train_shots,
+  )
+
+
+def stored_references(
+  folder: str | os.PathLike,
+  manifest: Mapping[str, Any],
+  entry: Mapping[str, Any],
+  truth: str | None,
+) -> BySeed:
+  """Returns what the references predicted when the episodes were exported."""
+  if not entry['references']:
+    return {}
+  file = freezing.references_file(entry['name'])
+  arrays = episodes.load_arrays(folder, manifest, file, truth=truth)
+  return {
+    name: {
+      '': Predictions(*(jnp.asarray(arrays[f'{name}.{field}']) for field in Predictions._fields))
+    }
+    for name in entry['references']
+  }
+
+
+def require_free(name: str, predicted: Mapping[str, Any]) -> None:
+  """Refuses a name for a submission that another row has.
+
+  Raises:
+    ValueError: naming it.
+  """
+  if name in (*predicted, *tables.REFERENCES):
+    raise ValueError(f'{name!r} is the name of another row; give --name=ANOTHER')
+
+
+def finished(
+  workdir: str | os.PathLike | None, manifest: Mapping[str, Any], condition: str, most: int
+) -> Finished:
+  """Returns what the learners of a finished table predicted for the users of a condition.
+
+  Args:
+    workdir: of `experiments.benchmark`; None for none.
+    manifest: of the episodes.
+    condition: its name.
+    most: comparisons that a history holds.
+
+  Raises:
+    ValueError: for a workdir of something else, of other users, or with nothing finished yet.
+  """
+  if workdir is None:
+    return Finished({}, {})
+  stored = workdirs.read_config(workdir)
+  if 'benchmark' not in stored:
+    raise ValueError(f'{workdir} is of a single run; give the workdir of experiments.benchmark')
+  workdirs.compare(pathlib.Path(workdir), compared(stored), compared(manifest['identity']))
+  found = Finished({}, {})
+  for row in stored['benchmark']['learners']:
+    training = {**stored['training'], **stored['learners'][row].get('training', {})}
+    for seed in stored['benchmark']['seeds']:
+      cell = cells.name_of(row, seed, training['num_steps'])
+      path = cells.predictions_file(workdir, condition, cell)
+      if path.exists():
+        found.predictions.setdefault(row, {})[str(seed)] = cells.read_predictions(path)
+        found.train_shots[row] = settings.train_shots_of(training['shots'], most)
+  if not found.predictions:
+    raise ValueError(f'{workdir} has no predictions for {condition!r} yet; run it to the end')
+  return found
+
+
+def compared(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what of a table's config decides who is evaluated, and after how many comparisons."""
+  evaluation = {name: config.get('evaluation', {}).get(name) for name in ('shots', 'num_users')}
+  folds = config.get('benchmark', {}).get('folds', ())
+  same = {name: config.get(name) for name in SAME}
+  return {**same, 'evaluation': evaluation, 'folds': list(folds)}
+
+
+def without_picks(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+  """Drops what is measured of picks, differences included, from the rows of one method."""
+  metric = frame['metric'].str.partition('_minus_')[0]
+  return frame[~(metric.isin(submissions.OF_PICKS) & (frame['learner'] == name))]
