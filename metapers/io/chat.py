@@ -4,27 +4,30 @@ The key is read from the environment and goes into one header of requests to one
 message, log, file or redirect.
 """
 
-import http.client
+import email.utils
 import itertools
-import json
+import os
 import queue
 import random
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import httpx2
+import openai
 from absl import logging
 
-from metapers.io import endpoint
+from metapers.core import files
 
-LONGEST_PAUSE = 300.0  # seconds; who asks for more is better asked again another day
+LONGEST_PAUSE = 300.0  # seconds; an endpoint that wants more is better asked again another day
 LONGEST_BACKOFF = 60.0
 OF_ONE_REQUEST = (400, 403, 413, 422)  # its length, its content, its form
 TEMPORARY = (408, 409, 425, 429)  # and all from 500 on
+UNREACHABLE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
+ADVICE = 'give the base_url of an OpenAI-compatible endpoint, as https://HOST/v1'
 
 Message = Mapping[str, Any]
 
@@ -57,6 +60,10 @@ class RequestFailed(OSError):
 class Client:
   """Asks one endpoint, and asks again, after ever longer pauses, where that may help.
 
+  The `openai` package sends the requests. Its own retries are turned off: they count towards no
+  rate, hold back no other request when the endpoint asks for a pause, and take an answer of status
+  200 without a completion for good.
+
   Args:
     base_url: such as https://api.openai.com/v1 or http://localhost:8000/v1.
     key_variable: the environment variable that holds the key.
@@ -82,17 +89,26 @@ class Client:
     for name, value in (('timeout', timeout), ('num_tries', num_tries)):
       if not value > 0:
         raise ValueError(f'{name} must be positive, got {value}')
-    self.base_url = endpoint.checked_url(base_url)
-    self._key_variable, self._key = key_variable, endpoint.checked_key(key_variable)
-    self._timeout, self._num_tries, self._backoff = timeout, num_tries, backoff
-    self._pace = endpoint.Pace(requests_per_minute)
-    self._opener = urllib.request.build_opener(endpoint.NoRedirect)
+    self.base_url = checked_url(base_url)
+    self._key_variable, self._key = key_variable, checked_key(key_variable)
+    self._num_tries, self._backoff = num_tries, backoff
+    self._pace = Pace(requests_per_minute)
+    # A redirect would carry the key to another place.
+    transport = openai.DefaultHttpxClient(follow_redirects=False, timeout=timeout)
+    self._openai = openai.OpenAI(
+      base_url=self.base_url,
+      api_key=self._key,
+      max_retries=0,
+      timeout=timeout,
+      http_client=transport,
+    )
+    weakref.finalize(self, transport.close).atexit = False
 
   def __repr__(self) -> str:
     return f'Client({self.base_url!r})'
 
   def complete(self, model: str, messages: Sequence[Message], **parameters: Any) -> Completion:
-    """Asks a model to answer.
+    """Returns a model's answer.
 
     Args:
       model: as the endpoint names it.
@@ -104,70 +120,84 @@ class Client:
       ValueError: for a wrong key, URL or model: no other request would fare better.
       OSError: if the endpoint cannot be reached, or keeps limiting requests.
     """
-    body = json.dumps({'model': model, 'messages': list(messages), **parameters}).encode()
     for trial in itertools.count(1):
       self._pace.wait()
       try:
-        return self._read(model, *self._send(body))
+        return self._read(model, self._send(model, messages, parameters))
       except _MayPass as error:
         if trial == self._num_tries or error.pause > LONGEST_PAUSE:
           raise error.final from error
-        told = (logging.WARNING, '%s; try %d of %d', 10, error.final, trial, self._num_tries)
-        logging.log_every_n_seconds(*told)
+        message = (logging.WARNING, '%s; try %d of %d', 10, error.final, trial, self._num_tries)
+        logging.log_every_n_seconds(*message)
         self._pace.hold(error.pause)
         backoff = min(self._backoff * 2 ** (trial - 1), LONGEST_BACKOFF) * random.uniform(0.5, 1.5)
         time.sleep(max(error.pause, backoff))
     raise AssertionError('the last try returns or raises')
 
-  def _send(self, body: bytes) -> tuple[int, str, bytes]:
-    """Returns status, the header Retry-After and the content of the reply."""
-    headers = {'Authorization': f'Bearer {self._key}', 'Content-Type': 'application/json'}
-    request = urllib.request.Request(f'{self.base_url}/chat/completions', body, headers)
-    try:
-      with self._opener.open(request, timeout=self._timeout) as reply:
-        return reply.status, '', reply.read()
-    except urllib.error.HTTPError as error:
-      with error:
-        return error.code, error.headers.get('Retry-After', ''), error.read()
-    except urllib.error.URLError as error:
-      told = f'{self.base_url} cannot be reached ({error.reason}); see that it runs, and run again'
-      raise _MayPass(OSError(told)) from error
-    except (OSError, http.client.HTTPException) as error:
-      told = f'{self.base_url} broke off ({type(error).__name__}: {error})'
-      raise _MayPass(RequestFailed(told)) from error
+  def _send(
+    self, model: str, messages: Sequence[Message], parameters: Mapping[str, Any]
+  ) -> httpx2.Response | openai.APIConnectionError:
+    """Returns the reply of any status, or why there is none.
 
-  def _read(self, model: str, status: int, retry_after: str, content: bytes) -> Completion:
+    The errors of `openai` hold the request, and so the key: none may become the context of another.
+    """
+    completions: Any = self._openai.chat.completions.with_raw_response
     try:
-      answer = json.loads(content)
-    except ValueError:  # no JSON, or not even text
-      answer = None
-    error = answer.get('error') if isinstance(answer, dict) else None
+      # As `extra_body`: `create` takes no parameters but those of OpenAI's own endpoint.
+      sent = completions.create(model=model, messages=list(messages), extra_body=parameters)
+      return sent.http_response
+    except openai.APIStatusError as error:
+      return error.response
+    except openai.APIConnectionError as error:
+      return error
+
+  def _read(self, model: str, reply: httpx2.Response | openai.APIConnectionError) -> Completion:
+    if isinstance(reply, openai.APIConnectionError):
+      raise self._broken(reply.__cause__)
+    try:
+      answer = files.parse_json(reply.content, 'the answer')
+    except ValueError:
+      answer = {}
+    status, error = reply.status_code, answer.get('error')
     details = error if isinstance(error, dict) else {}
-    if status == 200 and error:  # so some routers hand on what befell the model behind them
+    if status < 300 and error:  # so some routers hand on what befell the model behind them
       code = details.get('code')
       status = code if isinstance(code, int) and code >= 400 else 500
-    if status == 200 and answer is not None:
+    if status < 300 and answer:
       return _completion(answer)
-    told = str(details.get('message') or error or content[:300].decode('utf-8', 'replace'))
-    # Cut last: half a key could not be found.
-    told = f'{status}: {told.replace(self._key, "[key]")[:300]}'
-    raise self._failure(model, status, told, endpoint.seconds_asked(retry_after))
+    text = details.get('message') or error or reply.content.decode('utf-8', 'replace')
+    pause = seconds_asked(reply.headers.get('Retry-After', ''))
+    raise self._failure(model, status, f'{status}: {self._shown(text)}', pause)
 
-  def _failure(self, model: str, status: int, told: str, pause: float) -> Exception:
+  def _shown(self, text: Any) -> str:
+    return str(text).replace(self._key, '[key]')[:300]  # cut last: half a key could not be found
+
+  def _broken(self, cause: BaseException | None) -> Exception:
+    reason = f'{type(cause).__name__}: {self._shown(cause)}'
+    if isinstance(cause, UNREACHABLE):
+      message = f'{self.base_url} cannot be reached ({reason}); see that it runs, and run again'
+      return _MayPass(OSError(message))
+    return _MayPass(RequestFailed(f'{self.base_url} broke off ({reason})'))
+
+  def _failure(self, model: str, status: int, reason: str, pause: float) -> Exception:
     url = self.base_url
+    if status < 300:
+      return _MayPass(RequestFailed(f'{url} answers with no JSON object ({reason}); {ADVICE}'))
     if status in OF_ONE_REQUEST:
-      return RequestFailed(f'{model} refuses a request ({told})')
+      return RequestFailed(f'{model} refuses a request ({reason})')
     if status == 429:
-      asked = f', asks for a pause of {pause:.0f} s' if pause else ''
+      wanted = f', asks for a pause of {pause:.0f} s' if pause else ''
       advice = 'give fewer requests_per_minute or less concurrency, or see to the quota'
-      return _MayPass(OSError(f'{url} limits requests ({told}{asked}); {advice}'), pause)
+      return _MayPass(OSError(f'{url} limits requests ({reason}{wanted}); {advice}'), pause)
     if status in TEMPORARY or status >= 500:
-      return _MayPass(RequestFailed(f'{model} at {url} fails ({told})'), pause)
+      return _MayPass(RequestFailed(f'{model} at {url} fails ({reason})'), pause)
     if status == 401:
-      return ValueError(f'{url} does not accept the key in {self._key_variable} ({told})')
+      return ValueError(f'{url} does not accept the key in {self._key_variable} ({reason})')
+    if status == 402:
+      return ValueError(f'{url} asks for payment ({reason}); add credit to the account of the key')
     return ValueError(
-      f'{url}/chat/completions is not there, or knows no model {model!r} ({told}); give the '
-      'base_url of an OpenAI-compatible endpoint, as https://HOST/v1, and a model of its /models'
+      f'{url}/chat/completions is not there, or knows no model {model!r} ({reason}); {ADVICE}, and '
+      'a model of its /models'
     )
 
 
@@ -179,8 +209,8 @@ def complete_all(
   An error that would befall the others as well is raised when the requests under way have ended.
 
   Args:
-    client: whom to ask.
-    requests: taken one by one, as there is room for them.
+    client: of the endpoint.
+    requests: taken one by one, as others end.
     concurrency: how many are under way at once.
 
   Yields:
@@ -215,14 +245,77 @@ def complete_all(
     raise fatal
 
 
-def _work(client: Client, asked: queue.SimpleQueue, ended: queue.SimpleQueue) -> None:
-  while (item := asked.get()) is not None:
-    number, request = item
+class Pace:
+  """Lets requests start evenly, so many a minute, and none while held."""
+
+  def __init__(self, requests_per_minute: float | None):
+    if requests_per_minute is not None and not requests_per_minute > 0:
+      raise ValueError(f'requests_per_minute must be positive or None, got {requests_per_minute}')
+    self._interval = 60.0 / requests_per_minute if requests_per_minute else 0.0
+    self._free, self._lock = 0.0, threading.Lock()
+
+  def wait(self) -> None:
+    """Returns when the next request may start."""
+    while (delay := self._claim()) > 0:
+      time.sleep(delay)
+
+  def hold(self, seconds: float) -> None:
+    """Lets no request start for some seconds."""
+    with self._lock:
+      self._free = max(self._free, time.monotonic() + seconds)
+
+  def _claim(self) -> float:
+    with self._lock:
+      now = time.monotonic()
+      if now >= self._free:
+        self._free = now + self._interval
+        return 0.0
+      return self._free - now
+
+
+def seconds_asked(retry_after: str) -> float:
+  """Returns the seconds that a header Retry-After, a number or a date, asks for; 0 without one."""
+  try:
+    seconds = float(retry_after)
+  except ValueError:
+    date = email.utils.parsedate_tz(retry_after)
     try:
-      result = client.complete(request.model, request.messages, **request.parameters)
-    except Exception as error:  # raised by whom it is for
-      result = error
-    ended.put((number, result))
+      seconds = email.utils.mktime_tz(date) - time.time() if date else 0.0
+    except (ValueError, OverflowError):
+      seconds = 0.0
+  return seconds if seconds > 0 else 0.0  # NaN is no pause, either
+
+
+def checked_url(base_url: str) -> str:
+  """Returns a URL without its last slash.
+
+  Raises:
+    ValueError: for a URL of another form, or one that holds a secret.
+  """
+  parts = urllib.parse.urlsplit(base_url)
+  if parts.username or parts.password or parts.query or parts.fragment:
+    raise ValueError('base_url must hold no password and no query: keys go into the environment')
+  path = parts.path.rstrip('/')
+  if parts.scheme not in ('http', 'https') or not parts.hostname or path.endswith('/completions'):
+    raise ValueError(
+      f'base_url must be like https://HOST/v1, without /chat/completions, got {base_url!r}'
+    )
+  return f'{parts.scheme}://{parts.netloc}{path}'
+
+
+def checked_key(variable: str) -> str:
+  """Returns the key that an environment variable holds.
+
+  Raises:
+    ValueError: where there is none, or what no header could carry.
+  """
+  key = os.environ.get(variable, '')
+  if not key:
+    raise ValueError(f'set {variable} to the key of the endpoint; any word where it needs none')
+  # Python's own error would show the header.
+  if not (key.isascii() and key.isprintable()) or ' ' in key:
+    raise ValueError(f'{variable} holds spaces, line breaks or other characters that no key has')
+  return key
 
 
 class _MayPass(Exception):
@@ -233,14 +326,31 @@ class _MayPass(Exception):
     self.final, self.pause = final, pause
 
 
-def _completion(answer: Any) -> Completion:
+def _work(client: Client, asked: queue.SimpleQueue, ended: queue.SimpleQueue) -> None:
+  while (item := asked.get()) is not None:
+    number, request = item
+    try:
+      result = client.complete(request.model, request.messages, **request.parameters)
+    except Exception as error:  # raised by `complete_all`
+      result = error
+    ended.put((number, result))
+
+
+def _completion(answer: Mapping[str, Any]) -> Completion:
   try:
     choice = answer['choices'][0]
-    text = choice['message'].get('content') or ''
+    text = _joined(choice['message'].get('content') or '')
     # A limit of tokens may cut an emoji in half, and no file could hold the other half.
     whole = text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
-  except (KeyError, IndexError, TypeError, AttributeError) as error:
+  except (KeyError, IndexError, TypeError, AttributeError):
     # Without what it says instead, which may be the key.
-    raise _MayPass(RequestFailed('the endpoint answers without choices and message')) from error
+    failure = RequestFailed('the endpoint answers without choices and message')
+    raise _MayPass(failure) from None
   reason, model = choice.get('finish_reason') or '', answer.get('model') or ''
-  return Completion(whole, str(reason), str(model), answer.get('usage') or {})
+  usage = answer.get('usage')
+  return Completion(whole, str(reason), str(model), usage if isinstance(usage, dict) else {})
+
+
+def _joined(content: Any) -> str:
+  # Some endpoints give the text in parts, beside parts of other kinds.
+  return content if isinstance(content, str) else ''.join(part.get('text', '') for part in content)

@@ -1,4 +1,4 @@
-"""The command against a fake endpoint: what it writes, what it asks again, what it tells."""
+"""The command against a fake endpoint: what it writes, what it asks again, what it prints."""
 
 import collections
 import http.server
@@ -17,6 +17,20 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 KEY = 'sk-a-key-that-nobody-may-see'
 PROMPTS = [f'prompt {n}' for n in range(12)]
+IN_TURN = """
+import contextlib, io, json, sys
+from experiments import commands, respond
+
+results = []
+for words in json.load(sys.stdin):
+  sys.argv, err = ['respond', *words], io.StringIO()
+  with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
+    try:
+      commands.run(respond.main)
+    except SystemExit as end:
+      results.append((end.code or 0, err.getvalue()))
+print(json.dumps(results))
+"""
 
 
 class Endpoint:
@@ -94,20 +108,32 @@ def arguments(endpoint, tmp_path):
   }
 
 
-def start(arguments):
-  words = [f'--{name}={value}' for name, value in arguments.items()]
+def start(*words):
   environment = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'OPENAI_API_KEY': KEY}
   return subprocess.Popen(
-    [sys.executable, '-m', 'experiments.respond', *words],
-    cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    [sys.executable, *words], cwd=ROOT, env=environment, text=True,
+    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
   )  # fmt: skip
 
 
+def given(arguments):
+  return [f'--{name}={value}' for name, value in arguments.items()]
+
+
 def respond(arguments):
-  process = start(arguments)
+  process = start('-m', 'experiments.respond', *given(arguments))
   out, err = process.communicate(timeout=120)
   assert KEY not in out + err
   return process.returncode, out, err
+
+
+def in_turn(*arguments):
+  """Runs the command several times in one process, and returns its exit codes and errors."""
+  process = start('-c', IN_TURN)
+  out, err = process.communicate(json.dumps([given(each) for each in arguments]), timeout=120)
+  assert KEY not in out + err
+  assert process.returncode == 0, err
+  return json.loads(out)
 
 
 def journal_of(arguments):
@@ -163,7 +189,7 @@ def test_every_prompt_and_model_has_its_response_in_place(endpoint, arguments, t
 
 def test_a_killed_run_goes_on_where_it_was(endpoint, arguments):
   endpoint.delay = 0.15
-  process = start(arguments)
+  process = start('-m', 'experiments.respond', *given(arguments))
   while len(journaled(arguments)) < 6:
     assert process.poll() is None
     time.sleep(0.01)
@@ -188,58 +214,35 @@ def test_a_killed_run_goes_on_where_it_was(endpoint, arguments):
 
 
 def test_other_parameters_or_prompts_are_refused_with_the_difference(endpoint, arguments):
-  arguments = {**arguments, 'models': 'a', 'requests_per_minute': 6000}
-  assert respond(arguments)[0] == 0
-  before, table = endpoint.asked.copy(), arguments['out'].read_bytes()
-  code, _, err = respond({**arguments, 'max_tokens': 65})
-  assert code == 2
-  assert 'max_tokens: 64 there, 65 now' in err
-  assert 'another --out' in err
-  lines = arguments['prompts'].read_text().splitlines(keepends=True)
-  arguments['prompts'].write_text(''.join(lines[1:]))
-  code, _, err = respond(arguments)
-  assert code == 2
-  assert 'prompts: ' in err
-  assert endpoint.asked == before
-  assert arguments['out'].read_bytes() == table
+  fewer = arguments['prompts'].with_name('fewer.jsonl')
+  fewer.write_text(''.join(arguments['prompts'].read_text().splitlines(keepends=True)[1:]))
+  first = {**arguments, 'models': 'a', 'requests_per_minute': 6000}
+  made, tokens, prompts = in_turn(first, {**first, 'max_tokens': 65}, {**first, 'prompts': fewer})
+  assert made[0] == 0, made
+  assert [tokens[0], prompts[0]] == [2, 2]
+  assert 'max_tokens: 64 there, 65 now' in tokens[1]
+  assert 'another file to write' in tokens[1]
+  assert 'prompts: ' in prompts[1]
+  assert sum(endpoint.answered.values()) == 12
+  table = pd.read_parquet(arguments['out'])
+  assert [json.loads(text)['max_tokens'] for text in table['parameters']] == [64] * 12
 
 
-def test_a_model_that_never_answers_ends_the_run(endpoint, arguments):
-  names = [f'prompt {n}' for n in range(60)]
-  arguments['prompts'].write_text(''.join(json.dumps({'prompt': x}) + '\n' for x in names))
-  endpoint.replies = {('a', name): (400, 'no such parameter') for name in names}
-  code, _, err = respond({**arguments, 'models': 'a'})
-  assert code == 2
-  assert 'no such parameter' in err.splitlines()[-1]
-  assert len(endpoint.asked) < 30
-  assert not arguments['out'].exists()
-
-
-@pytest.mark.parametrize(
-  ('changes', 'content', 'expected'),
-  [
+def test_bad_input_is_one_line(arguments):
+  cases = [
     ({'models': 'a,a'}, '{"prompt": "x"}', 'different names'),
     ({'out': pathlib.Path('out.csv')}, '{"prompt": "x"}', '.parquet file'),
     ({}, '{"text": "x"}', 'column prompt'),
     ({}, '{"prompt": "x"}\n{"prompt": " "}', 'curate'),
     ({'base_url': 'nonsense'}, '{"prompt": "x"}', 'https://HOST/v1'),
-  ],
-)
-def test_bad_input_is_one_line(arguments, changes, content, expected):
-  arguments['prompts'].write_text(content + '\n')
-  code, _, err = respond({**arguments, **changes})
-  assert code == 2
-  assert err.startswith('error: ')
-  assert err.count('\n') == 1
-  assert expected in err
-
-
-@pytest.mark.parametrize('line', ['{"row": 0}', '[1, 2]', 'no json'])
-def test_a_spoiled_journal_is_named(arguments, line):
-  arguments['prompts'].write_text('{"prompt": "x"}\n')
-  assert respond(arguments)[0] == 0
-  with journal_of(arguments).open('a') as file:
-    file.write(line + '\n')
-  code, _, err = respond(arguments)
-  assert code == 2
-  assert 'is no journal' in err
+  ]
+  given = []
+  for n, (changes, content, _) in enumerate(cases):
+    path = arguments['prompts'].with_name(f'{n}.jsonl')
+    path.write_text(content + '\n')
+    given.append({**arguments, 'prompts': path, **changes})
+  for (code, err), (_, _, expected) in zip(in_turn(*given), cases, strict=True):
+    assert code == 2
+    assert err.startswith('error: ')
+    assert err.count('\n') == 1
+    assert expected in err

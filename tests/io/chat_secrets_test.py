@@ -1,7 +1,7 @@
 """Where the client sends its key, and where nobody may see it."""
 
 import pytest
-from fake_endpoint import KEY, MESSAGES, answer, client, first
+from fake_endpoint import CUT, DROP, KEY, MESSAGES, answer, client, first
 
 from metapers.io import chat
 
@@ -46,29 +46,53 @@ def test_numbers_out_of_range_are_refused(monkeypatch, name, value):
     chat.Client('https://host/v1', **{name: value})
 
 
-def test_the_key_is_in_no_message_and_no_log(serve, monkeypatch):
+def chain(error):
+  """Returns an error, and all that it came from or while."""
+  found, waiting = [], [error]
+  while waiting:
+    each = waiting.pop()
+    if each is not None and each not in found:
+      found.append(each)
+      waiting += [each.__cause__, each.__context__]
+  return found
+
+
+def test_the_key_is_in_no_message_and_no_log(serve, monkeypatch, caplog):
+  caplog.set_level(0)
   log = []
   monkeypatch.setattr(
     chat.logging, 'log_every_n_seconds', lambda level, text, n, *args: log.append(text % args)
   )
-  for status in (400, 401, 404, 429, 500):
-    # Ends behind the cut of long messages, lest half of it be left.
-    told = {'error': {'message': 'x' * 290 + KEY}}
-    endpoint = serve(lambda n, body, s=status, t=told: (s, {}, t))
+  # Ends behind the cut of long messages, lest half of it be left.
+  text = 'x' * 290 + KEY
+  for status in (200, 400, 401, 402, 404, 429, 500):
+    content = text if status == 200 else {'error': {'message': text}}
+    endpoint = serve(lambda n, body, s=status, c=content: (s, {}, c))
     asking = client(endpoint, num_tries=2)
     with pytest.raises((ValueError, OSError)) as caught:
       asking.complete('m', MESSAGES)
-    chain = [caught.value, caught.value.__cause__, caught.value.__context__]
     assert 'xxx' in str(caught.value)
-    assert all(KEY[:5] not in f'{each!r} {each}' for each in [*chain, asking])
-  assert len(log) == 2
+    assert all(KEY[:5] not in f'{each!r} {each} {vars(each)}' for each in chain(caught.value))
+    assert KEY[:5] not in repr(asking)
+  assert len(log) == 3
   assert all('xxx' in line and KEY[:5] not in line for line in log)
+  assert KEY[:5] not in caplog.text
+  assert 'openai' in caplog.text
 
 
-def test_the_key_follows_no_redirect(serve):
+@pytest.mark.parametrize('reply', [DROP, (200, CUT, answer('fine')), (302, {'Location': '/'}, '')])
+def test_an_error_without_an_answer_does_not_hold_the_request(serve, reply):
+  endpoint = serve(lambda n, body: reply)
+  with pytest.raises((ValueError, OSError)) as caught:
+    client(endpoint, num_tries=1).complete('m', MESSAGES)
+  assert not [each for each in chain(caught.value) if hasattr(each, 'request')]
+
+
+@pytest.mark.parametrize('status', [302, 307])
+def test_the_key_follows_no_redirect(serve, status):
   other = serve(first())
-  endpoint = serve(lambda n, body: (302, {'Location': f'{other.url}/chat/completions'}, ''))
-  with pytest.raises(ValueError, match='302'):
+  endpoint = serve(lambda n, body: (status, {'Location': f'{other.url}/chat/completions'}, ''))
+  with pytest.raises(ValueError, match=str(status)):
     client(endpoint).complete('m', MESSAGES)
   assert other.headers == []
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from fake_endpoint import (
+  CUT,
   DROP,
   KEY,
   MESSAGES,
@@ -39,9 +40,26 @@ def test_a_completion_is_what_the_endpoint_said(serve):
     (503, {}, ''),
     (200, {}, {'error': {'code': 502, 'message': 'no model behind me'}}),
     (200, {}, {'choices': []}),
+    (200, {}, {'choices': [{'message': None}]}),
+    (200, {}, ''),
+    (200, {}, '<html>Please wait</html>'),
+    (200, {}, '{"choices": [{"mess'),
+    (200, CUT, answer('fine')),
     DROP,
   ],
-  ids=['limit', 'error', 'busy', 'router', 'nothing', 'drop'],
+  ids=[
+    'limit',
+    'error',
+    'busy',
+    'router',
+    'no choices',
+    'no message',
+    'empty',
+    'no JSON',
+    'half JSON',
+    'cut short',
+    'drop',
+  ],
 )
 def test_what_may_pass_is_tried_again(serve, reply):
   endpoint = serve(first(reply, reply))
@@ -54,6 +72,46 @@ def test_tries_come_to_an_end(serve):
   with pytest.raises(chat.RequestFailed, match='500: oh no'):
     client(endpoint, num_tries=3).complete('m', MESSAGES)
   assert len(endpoint.times) == 3
+
+
+def test_a_page_in_place_of_an_answer_says_what_to_do(serve):
+  endpoint = serve(lambda n, body: (200, {}, '<html>Welcome</html>'))
+  with pytest.raises(chat.RequestFailed, match=r'no JSON object.*Welcome.*https://HOST/v1'):
+    client(endpoint, num_tries=2).complete('m', MESSAGES)
+
+
+@pytest.mark.parametrize(
+  ('content', 'expected'),
+  [
+    (
+      [{'type': 'text', 'text': 'one '}, {'type': 'image'}, {'type': 'text', 'text': 'two'}],
+      'one two',
+    ),
+    ([], ''),
+    (None, ''),
+  ],
+)
+def test_a_text_in_parts_is_joined(serve, content, expected):
+  endpoint = serve(lambda n, body: (200, {}, answer(content)))
+  assert client(endpoint).complete('m', MESSAGES).text == expected
+
+
+def test_parameters_that_openai_does_not_know_are_sent(serve):
+  endpoint = serve(first())
+  client(endpoint).complete('m', MESSAGES, top_k=3, guided_choice=['a', 'b'])
+  assert endpoint.bodies[0]['top_k'] == 3
+  assert endpoint.bodies[0]['guided_choice'] == ['a', 'b']
+
+
+@pytest.mark.parametrize(
+  ('header', 'seconds'),
+  [
+    ('', 0), ('2', 2), ('0.5', 0.5), ('-3', 0), ('nan', 0), ('²', 0), ('soon', 0),
+    ('Thu, 01 Jan 1970 00:00:00 GMT', 0), ('Mon, 99 Jan 999999999999 00:00:00 GMT', 0),
+  ],
+)  # fmt: skip
+def test_no_header_of_a_pause_is_too_odd(header, seconds):
+  assert chat.seconds_asked(header) == seconds
 
 
 def test_pauses_double(serve, monkeypatch):
@@ -171,8 +229,7 @@ def test_an_error_of_all_requests_waits_for_answers_under_way(serve):
   [
     ((401, {}, ''), 'does not accept the key in OPENAI_API_KEY'),
     ((404, {}, {'error': {'message': 'The model does not exist'}}), "no model 'm'.*does not exist"),
-    ((200, {}, '<html>Welcome</html>'), 'Welcome.*https://HOST/v1'),
-    ((402, {}, 'pay first'), 'pay first'),
+    ((402, {}, 'pay first'), 'asks for payment .402: pay first.; add credit'),
   ],
 )
 def test_errors_that_stay_say_what_to_do(serve, reply, expected):
@@ -192,5 +249,5 @@ def test_an_endpoint_that_is_not_there_is_named(serve):
 
 def test_silence_is_a_failed_request(serve):
   endpoint = serve(lambda n, body: time.sleep(0.4) or (200, {}, answer('late')))
-  with pytest.raises(chat.RequestFailed, match='TimeoutError'):
+  with pytest.raises(chat.RequestFailed, match=r'broke off .*ReadTimeout'):
     client(endpoint, timeout=0.1, num_tries=2).complete('m', MESSAGES)

@@ -1,4 +1,4 @@
-"""A chat endpoint on this machine that does as it is told."""
+"""A chat endpoint on this machine that answers as its test wants."""
 
 import http.server
 import json
@@ -11,6 +11,7 @@ from metapers.io import chat
 KEY = 'sk-a-key-that-nobody-may-see'
 MESSAGES = [{'role': 'user', 'content': 'hello'}]
 DROP = 'drop the connection'
+CUT = {'Content-Length': '1000'}  # more than is sent
 
 
 def answer(text, **fields):
@@ -37,7 +38,7 @@ class Endpoint:
         status, headers, content = reply
         made = content.encode() if isinstance(content, str) else json.dumps(content).encode()
         self.send_response(status)
-        for name, value in {**headers, 'Content-Length': str(len(made))}.items():
+        for name, value in {'Content-Length': str(len(made)), **headers}.items():
           self.send_header(name, value)
         self.end_headers()
         self.wfile.write(made)
@@ -60,7 +61,7 @@ class Endpoint:
       number = len(self.times)
       self.times.append(time.monotonic())
       self.bodies.append(body)
-      self.headers.append(dict(headers))
+      self.headers.append(headers)  # of any case
       self.open += 1
       self.most_open = max(self.most_open, self.open)
     try:
