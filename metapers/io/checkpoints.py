@@ -1,12 +1,10 @@
-"""Checkpoints that are verified before they are believed: orbax, with checksums of every leaf.
+"""Checkpoints that are verified before they are used: orbax, with checksums of every leaf.
 
 Orbax restores an altered file in silence and never falls back to an older step, so each checkpoint
-carries the sha256 of its leaves and of what it says about them, and the newest one that verifies is
-used.
+carries the sha256 of its leaves and of its description, and the newest one that verifies is used.
 """
 
-import hashlib
-import json
+import functools
 import os
 import pathlib
 import shutil
@@ -19,18 +17,24 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from metapers.core.types import PyTree
-from metapers.io import leaves, workdirs
+from metapers.io import processes, verified, workdirs
 
 SET_ASIDE = 'set_aside'
+FROZEN = 'frozen'
 BEGUN = 'checkpoints_begun'  # an empty file: something was saved here once
 
 
 class Restored(NamedTuple):
-  """A verified checkpoint. score: of its evaluation, None where there was none."""
+  """A verified checkpoint.
+
+  score: of its evaluation, None where there was none. frozen: hash of the parameters that were kept
+  out of training, '' without any.
+  """
 
   step: int
   state: PyTree
   score: float | None
+  frozen: str = ''
 
 
 class Checkpoints:
@@ -56,10 +60,11 @@ class Checkpoints:
   ):
     if keep < 1:
       raise ValueError(f'keep must be at least 1, to go on from, got {keep}')
-    self.config = (workdirs.verify if read_only else workdirs.claim)(workdir, config)
+    self.config = (workdirs.verify_config if read_only else workdirs.claim)(workdir, config)
     self._read_only = read_only
     self._folder = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._begun = self._folder.parent / BEGUN
+    self._frozen = self._folder.parent / FROZEN
     self._scores: dict[int, float | None] = {}
     self._options = ocp.CheckpointManagerOptions(
       preservation_policy=_LastAndBest(keep, self._scores),
@@ -69,24 +74,44 @@ class Checkpoints:
     )
     self._open()
 
-  def save(self, step: int, state: PyTree, *, score: float | None = None) -> None:
+  def save(self, step: int, state: PyTree, *, score: float | None = None, frozen: str = '') -> None:
     """Starts saving a state; returns when its arrays are copied, not when they are on disk.
 
     Args:
       step: number of updates made.
       state: pytree of arrays; PRNG keys may be among them.
       score: of this state's evaluation, higher is better; the best is kept.
+      frozen: what `store_frozen` returned for this run.
     """
-    if self._read_only:
-      raise ValueError(f'{self._folder} was opened with read_only=True; nothing is saved there')
-    arrays = leaves.named(state)
-    checksums = leaves.checksums(arrays)
-    about = _sealed({'checksums': checksums, 'config': self.config, 'score': score})
-    items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about))
+    self._check_writable()
+    items = verified.to_save(state, config=self.config, score=score, frozen=frozen)
     self._scores[step] = score
     if not self._manager.save(step, args=items, force=True):
       raise RuntimeError(f'orbax did not save step {step} in {self._folder}')
     self._note_begun()
+
+  def store_frozen(self, params: PyTree) -> str:
+    """Stores, once a run, parameters that no checkpoint repeats; returns their hash.
+
+    Args:
+      params: pytree of arrays; one without leaves is not stored, and its hash is ''.
+    """
+    if not jax.tree.leaves(params):
+      return ''
+    self._check_writable()
+    return verified.store_by_hash(self._frozen, params) if jax.tree.leaves(params) else ''
+
+  def restore_frozen(self, name: str, like: PyTree) -> PyTree:
+    """Returns the parameters of a hash, verified.
+
+    Args:
+      name: the hash; '' gives `like`.
+      like: pytree of the same structure, shapes and dtypes; its shardings are those of the result.
+
+    Raises:
+      ValueError: if they are missing or damaged: every checkpoint of the run needs them.
+    """
+    return verified.restore_by_hash(self._frozen, name, like) if name else like
 
   def restore(self, like: PyTree) -> Restored | None:
     """Restores the newest checkpoint that verifies; None if nothing was ever saved.
@@ -94,10 +119,11 @@ class Checkpoints:
     Those that do not verify are named in a warning and set aside, lest one be kept as the best.
 
     Args:
-      like: a state of the same structure, shapes and dtypes.
+      like: a state of the same structure, shapes and dtypes; its shardings are those of the result,
+        whatever those of the run that saved.
 
     Raises:
-      ValueError: if there are checkpoints and none verifies.
+      ValueError: if there are checkpoints and none verifies, or they are of another form.
     """
     self.wait()
     newest, damaged = None, []
@@ -122,8 +148,8 @@ class Checkpoints:
     return max((each for each in found if each and each.score is not None), key=_rank, default=None)
 
   def newest_step(self) -> int:
-    """Returns the step of the newest checkpoint, verified or not; 0 without any."""
-    return self._manager.latest_step() or 0
+    """Returns the step of the newest checkpoint, verified or not; -1 without any."""
+    return max(self._manager.all_steps(), default=-1)
 
   def wait(self) -> None:
     """Waits until everything saved is on disk."""
@@ -142,52 +168,41 @@ class Checkpoints:
       about = self._about(step)
       self._scores[step] = about['score'] if about else None
 
+  def _check_writable(self) -> None:
+    if self._read_only:
+      raise ValueError(f'{self._folder} was opened with read_only=True; nothing is saved there')
+
   def _note_begun(self) -> None:
     # Looks at the disk: orbax lists a step before it is there, and a kill may come between.
-    if not self._read_only and any(x.name.isdecimal() for x in self._folder.iterdir()):
+    writes = processes.is_first() and not self._read_only
+    if writes and any(x.name.isdecimal() for x in self._folder.iterdir()):
       self._begun.touch()
 
+  def _name(self, step: int) -> str:
+    return f'checkpoint {step} of {self._folder}'
+
   def _about(self, step: int) -> dict[str, Any] | None:
-    items = ocp.args.Composite(about=ocp.args.JsonRestore())
-    try:
-      about = self._manager.restore(step, args=items)['about']
-    except Exception as error:  # what a damaged file raises depends on which byte is wrong
-      logging.warning('checkpoint %d of %s cannot be read: %s', step, self._folder, _line(error))
-      return None
-    if not isinstance(about, dict) or about != _sealed(about):
-      logging.warning('checkpoint %d of %s: its description is altered', step, self._folder)
-      return None
-    return about
+    return verified.read_description(
+      functools.partial(self._manager.restore, step), self._name(step)
+    )
 
   def _verified(self, step: int, like: PyTree) -> Restored | None:
     about = self._about(step)
     if about is None:
       return None
-    wanted = {x: jax.ShapeDtypeStruct(y.shape, y.dtype) for x, y in leaves.named(like).items()}
-    leaves.check_names(wanted, about['checksums'])
-    items = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
-    try:
-      found = self._manager.restore(step, args=items)['state']
-    except Exception as error:  # as above
-      logging.warning('checkpoint %d of %s cannot be read: %s', step, self._folder, _line(error))
-      return None
-    altered = leaves.differences(leaves.checksums(found), about['checksums'])
-    wrong = [f'checksum of {name}' for name in altered]
-    # Orbax does not mind asking for one shape and getting another.
-    wrong += [f'shape of {name}' for name in wanted if found[name].shape != wanted[name].shape]
-    if wrong:
-      logging.warning('checkpoint %d of %s is not right: %s', step, self._folder, ', '.join(wrong))
-      return None
-    return Restored(step, leaves.like(like, found), about['score'])
+    read = functools.partial(self._manager.restore, step)
+    state = verified.read_state(read, self._name(step), about, like)
+    return None if state is None else Restored(step, state, about['score'], about['frozen'])
 
   def _set_aside(self, steps: list[int]) -> None:
     self._manager.close()
-    for step in steps:
+    for step in steps if processes.is_first() else ():
       target = self._folder.parent / SET_ASIDE / str(step)
       logging.warning('checkpoint %d is not used and goes to %s', step, target)
       shutil.rmtree(target, ignore_errors=True)
       target.parent.mkdir(exist_ok=True)
       (self._folder / str(step)).rename(target)
+    processes.wait_for_all(SET_ASIDE)
     self._open()
 
 
@@ -211,12 +226,22 @@ class InMemory:
   def __init__(self):
     self._best: Restored | None = None
 
-  def save(self, step: int, state: PyTree, *, score: float | None = None) -> None:
+  def save(self, step: int, state: PyTree, *, score: float | None = None, frozen: str = '') -> None:
     """Keeps a copy of the state if no earlier one scored higher."""
-    new = Restored(step, state, score)
+    new = Restored(step, state, score, frozen)
     if score is not None and (self._best is None or _rank(new) > _rank(self._best)):
       # A copy: the state's buffers are given to the next step to write to.
       self._best = new._replace(state=jax.tree.map(jnp.copy, state))
+
+  def store_frozen(self, params: PyTree) -> str:
+    """Stores nothing, and returns the hash of nothing."""
+    del params
+    return ''
+
+  def restore_frozen(self, name: str, like: PyTree) -> PyTree:
+    """Returns the parameters given."""
+    del name
+    return like
 
   def restore(self, like: PyTree) -> None:
     """There is never anything to go on from."""
@@ -232,13 +257,3 @@ class InMemory:
 
 def _rank(restored: Restored) -> tuple[float | None, int]:
   return restored.score, restored.step  # of equals the latest
-
-
-def _sealed(about: Mapping[str, Any]) -> dict[str, Any]:
-  content = {name: value for name, value in about.items() if name != 'seal'}
-  described = json.dumps(content, sort_keys=True).encode()
-  return {**content, 'seal': hashlib.sha256(described).hexdigest()}
-
-
-def _line(error: Exception) -> str:
-  return f'{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}'[:200]

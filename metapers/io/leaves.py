@@ -1,4 +1,4 @@
-"""Any pytree of arrays as named numpy arrays and back, with a checksum of each."""
+"""Any pytree as named arrays and back, and checksums by which they are verified."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -9,22 +9,57 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core.types import PyTree
+from metapers.io import processes
+
+Description = dict[str, dict[str, Any]]
+
+
+def by_path(tree: PyTree, root: str = '') -> dict[str, Any]:
+  """Returns the leaves of a pytree by the dotted path to each, such as 'params.base.w'.
+
+  Raises:
+    ValueError: for two leaves of one path, as of a key with a dot.
+  """
+  found, _ = jax.tree_util.tree_flatten_with_path(tree)
+  named = {_path(path, root): leaf for path, leaf in found}
+  if len(named) < len(found):
+    raise ValueError(f'two arrays have one path among {", ".join(named)}; use keys without dots')
+  return named
 
 
 def named(state: PyTree) -> dict[str, np.ndarray]:
-  """Copies the arrays of a pytree, PRNG keys as their data, by the path to each."""
-  # Orbax refuses arrays without entries, such as weights of a context of width 0.
-  found, _ = jax.tree_util.tree_flatten_with_path(state)
-  return {_name(path): _plain(leaf) for path, leaf in found if leaf.size}
+  """Returns copies on the host of the arrays of a pytree, PRNG keys as their data, by path.
+
+  Arrays without entries are left out.
+  """
+  return {name: np.array(_plain(leaf)) for name, leaf in by_path(state).items() if leaf.size}
 
 
-def like(old: PyTree, leaves: Mapping[str, np.ndarray]) -> PyTree:
-  """Puts named arrays into the structure of another pytree, whose own arrays are not used."""
+def copied(state: PyTree) -> dict[str, jax.Array]:
+  """Returns copies on their devices of the arrays of a pytree, PRNG keys as their data, by path.
+
+  Copies, for the next step is given the buffers of the state to write to. Arrays without entries,
+  such as weights of a context of width 0, are left out: orbax refuses them.
+  """
+  return {name: jnp.copy(_plain(leaf)) for name, leaf in by_path(state).items() if leaf.size}
+
+
+def shapes(like: PyTree) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns shape, dtype and sharding of what `copied` gives for a pytree."""
+  plain = {name: _plain(leaf) for name, leaf in by_path(like).items() if leaf.size}
+  return {
+    name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+    for name, leaf in plain.items()
+  }
+
+
+def like(old: PyTree, leaves: Mapping[str, Any]) -> PyTree:
+  """Returns named arrays in the structure of another pytree, whose own arrays are not used."""
 
   def revive(path, leaf):
     if not leaf.size:
       return leaf
-    new = jnp.asarray(leaves[_name(path)])
+    new = jnp.asarray(leaves[_path(path)])
     return jax.random.wrap_key_data(new, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else new
 
   return jax.tree_util.tree_map_with_path(revive, old)
@@ -47,28 +82,91 @@ def differences(actual: Mapping[str, str], expected: Mapping[str, str]) -> list[
   return [name for name in names if actual.get(name) != expected.get(name)]
 
 
-def _name(path: tuple[Any, ...]) -> str:
-  return jax.tree_util.keystr(path, simple=True, separator='.')
+def describe(arrays: Mapping[str, jax.Array]) -> Description:
+  """Returns dtype, shape and {range: sha256} of each array; all processes must call this.
+
+  A range, such as '0:8,0:64', lies in the global array: whoever holds those entries can verify them,
+  on however many devices. Each process hashes what it alone owns.
+  """
+  own = {name: _digests(array, owned=True) for name, array in arrays.items()}
+  gathered = processes.gather(own)
+  return {
+    name: {
+      'dtype': str(array.dtype),
+      'shape': list(array.shape),
+      'ranges': {where: digest for part in gathered for where, digest in part[name].items()},
+    }
+    for name, array in arrays.items()
+  }
 
 
-def _plain(leaf: Any) -> np.ndarray:
-  # A copy: on a CPU the view would be of a buffer that the next step is given to write to.
-  return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+def altered(arrays: Mapping[str, jax.Array], description: Description) -> list[str]:
+  """Returns the names of arrays that are not as described; all processes must call this."""
+  own = [name for name in sorted(arrays) if _is_altered(arrays[name], description[name])]
+  return sorted({name for part in processes.gather(own) for name in part})
+
+
+def check_form(wanted: Mapping[str, jax.ShapeDtypeStruct], description: Description) -> None:
+  """Compares arrays with those of a checkpoint whose description is whole.
+
+  Raises:
+    ValueError: if names, shapes or dtypes differ: that is no damage, but other code.
+  """
+  here = {name: f'{leaf.dtype}{list(leaf.shape)}' for name, leaf in wanted.items()}
+  there = {name: f'{leaf["dtype"]}{leaf["shape"]}' for name, leaf in description.items()}
+  wrong = [
+    f'{name}: {there.get(name, "absent")} there, {here.get(name, "absent")} here'
+    for name in differences(here, there)
+  ]
+  if wrong:
+    raise ValueError(
+      f'the checkpoint has other arrays than the run ({_some(wrong)}): the code has changed; give '
+      'another workdir'
+    )
+
+
+def _some(items: Iterable[str]) -> str:
+  items = list(items)
+  return '; '.join(items[:4]) + ('; ...' if len(items) > 4 else '')
+
+
+def _path(path: tuple[Any, ...], root: str = '') -> str:
+  return '.'.join(filter(None, [root, jax.tree_util.keystr(path, simple=True, separator='.')]))
+
+
+def _plain(leaf: Any) -> jax.Array:
+  return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
 
 
 def _is_key(leaf: Any) -> bool:
   return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def check_names(wanted: Iterable[str], stored: Iterable[str]) -> None:
-  """Compares the names of leaves with those in a checkpoint whose description is whole.
+def _digests(array: jax.Array, *, owned: bool) -> dict[str, str]:
+  shards = [shard for shard in array.addressable_shards if not owned or shard.replica_id == 0]
+  parts = {_range(shard.index, array.shape): shard.data for shard in shards}  # replicas once
+  return {where: _digest(np.asarray(part)) for where, part in parts.items()}
 
-  Raises:
-    ValueError: if they differ: that is no damage, but other code.
-  """
-  gone, new = sorted(set(stored) - set(wanted)), sorted(set(wanted) - set(stored))
-  if gone or new:
-    raise ValueError(
-      f'the checkpoint has other arrays than the run (only there: {", ".join(gone[:3]) or "none"}; '
-      f'only here: {", ".join(new[:3]) or "none"}): the code has changed; give another workdir'
-    )
+
+def _is_altered(array: jax.Array, described: Mapping[str, Any]) -> bool:
+  ranges = described['ranges']
+  if list(array.shape) != described['shape'] or str(array.dtype) != described['dtype']:
+    return True
+  held = array.sharding.devices_indices_map(array.shape).values()
+  if {_range(index, array.shape) for index in held} == set(ranges):  # as it was written
+    return any(ranges[where] != digest for where, digest in _digests(array, owned=False).items())
+  whole = processes.whole(array)
+  return any(_digest(whole[_index(where)]) != digest for where, digest in ranges.items())
+
+
+def _range(index: tuple[slice, ...], shape: tuple[int, ...]) -> str:
+  bounds = [part.indices(size)[:2] for part, size in zip(index, shape, strict=True)]
+  return ','.join(f'{start}:{stop}' for start, stop in bounds)
+
+
+def _index(where: str) -> tuple[slice, ...]:
+  return tuple(slice(*map(int, part.split(':'))) for part in where.split(',') if part)
+
+
+def _digest(values: np.ndarray) -> str:
+  return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).view(np.uint8)).hexdigest()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metapers.core import files
+from metapers.io import processes
 
 # Where a run is kept, where its data lie, how it is shown: none of these changes its results.
 UNCOMPARED = ('workdir', 'path', 'store', 'progress', 'logging', 'devices')
@@ -29,31 +30,35 @@ def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, An
     ValueError: if the folder belongs to another config, showing the differences, or holds
       something else.
   """
-  folder = pathlib.Path(workdir)
+  if processes.is_first():
+    _claim(pathlib.Path(workdir), config)
+  processes.wait_for_all('claim')
+  return verify_config(workdir, config)
+
+
+def _claim(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
   path = folder / 'config.json'
-  wanted = json.loads(json.dumps(config))
   if folder.exists() and not folder.is_dir():
     raise ValueError(f'{folder} is a file; give a folder, or a name that is free')
   if path.exists():
-    verify(folder, config)
+    verify_config(folder, config)
   elif folder.exists() and not all(_is_leftover(entry) for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no config.json; give an empty workdir')
-  files.write_json(path, wanted)
-  return wanted
+  files.write_json(path, json.loads(json.dumps(config)))
 
 
-def verify(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
+def verify_config(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
   """Makes sure, as `claim` does, that a folder belongs to a config; takes and writes nothing.
 
   Raises:
     ValueError: if it belongs to another config, or to none.
   """
   wanted = json.loads(json.dumps(config))
-  compare(pathlib.Path(workdir), read(workdir), wanted)
+  compare_configs(pathlib.Path(workdir), read_config(workdir), wanted)
   return wanted
 
 
-def read(workdir: str | os.PathLike) -> dict[str, Any]:
+def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
   """Reads the config of a workdir.
 
   Raises:
@@ -62,7 +67,7 @@ def read(workdir: str | os.PathLike) -> dict[str, Any]:
   return files.read_json(pathlib.Path(workdir) / 'config.json', 'run')
 
 
-def compare(workdir: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def compare_configs(workdir: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
   """Refuses a config that differs in what matters.
 
   Raises:

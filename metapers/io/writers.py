@@ -17,10 +17,12 @@ class MetricsWriter:
 
   Args:
     workdir: the folder; made if missing.
-    from_step: what an earlier process wrote of later steps is dropped: it will be written again.
+    from_step: that a run resumes from; what an earlier process wrote of later steps is dropped, for
+      it will be written again. None for a run that starts: all is dropped.
   """
 
-  def __init__(self, workdir: str | os.PathLike, *, from_step: int = 0):
+  def __init__(self, workdir: str | os.PathLike, *, from_step: int | None = None):
+    from_step = -1 if from_step is None else from_step
     path = pathlib.Path(workdir)
     path.mkdir(parents=True, exist_ok=True)
     _keep_until(path / 'metrics.jsonl', from_step)

@@ -1,4 +1,4 @@
-"""What a run says of itself while it runs: a progress bar, and metrics written one call late."""
+"""What a run reports while it runs: a progress bar, and metrics written one call late."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,6 +7,7 @@ import numpy as np
 import tqdm
 
 from metapers.core.types import Metrics
+from metapers.io import processes
 from metapers.io.writers import MetricsWriter
 
 WATCHED = ('loss', 'gradient_norm', 'parameter_norm')
@@ -18,8 +19,8 @@ class Log:
   Args:
     name: of the learner.
     num_steps: of the whole run.
-    step: that the run starts from.
-    writer: makes the writer, given that step; None writes nothing.
+    resumed_step: that the run goes on from; None where it starts.
+    writer: makes the writer, given that step; None writes nothing. Only process 0 writes.
     progress: show a bar.
   """
 
@@ -27,17 +28,22 @@ class Log:
     self,
     name: str,
     num_steps: int,
-    step: int,
-    writer: Callable[[int], MetricsWriter] | None,
+    resumed_step: int | None,
+    writer: Callable[[int | None], MetricsWriter] | None,
     *,
     progress: bool,
   ):
-    self.name, self.step = name, step
+    self.name, self.step = name, resumed_step or 0
     self._pending: Metrics | None = None
     self._size = 0
-    self._writer = writer(step) if writer else None
+    self._writer = writer(resumed_step) if writer and processes.is_first() else None
     self._bar = tqdm.tqdm(
-      total=num_steps, initial=step, desc=name, unit='step', disable=not progress, leave=False
+      total=num_steps,
+      initial=self.step,
+      desc=name,
+      unit='step',
+      disable=not (progress and processes.is_first()),
+      leave=False,
     )
 
   def push(self, size: int, metrics: Metrics) -> None:
@@ -63,7 +69,7 @@ class Log:
       values = ', '.join(f'{name} {values[bad]}' for name, values in watched.items())
       raise FloatingPointError(
         f'{self.name}: step {self.step - self._size + bad} is not finite ({values}); the last '
-        'checkpoint is from before. Lower the learning rate, or look for extreme features'
+        'checkpoint is of an earlier step. Lower the learning rate, or look for extreme features'
       )
     means = {name: float(np.mean(values)) for name, values in fetched.items()}
     self.write(means)

@@ -3,28 +3,39 @@
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from metapers.core.types import Metrics, Params, PRNGKey, PyTree
 from metapers.io.checkpoints import Checkpoints, InMemory
 from metapers.io.writers import MetricsWriter
 from metapers.training import devices, signals
 from metapers.training.log import Log
-from metapers.training.step import BatchLoss, Sampler, Step, TrainState, make_step
+from metapers.training.step import (
+  BatchLoss,
+  Sampler,
+  Step,
+  TrainState,
+  join_frozen,
+  make_step,
+  split_frozen,
+)
 
 Evaluate = Callable[[Params, int], Mapping[str, float]]
+WriterFrom = Callable[[int | None], MetricsWriter]
 
 
 class Plan(NamedTuple):
-  """How long a run is, and when it stops to look.
+  """How long a run is, and when it stops to evaluate.
 
-  num_steps: updates in all. steps_per_call: updates in one compiled call. evaluate_every: updates
-  between evaluations, each followed by a checkpoint; 0 for only at the end.
+  num_steps: updates in all; 0 evaluates and saves the parameters that it starts from.
+  steps_per_call: updates in one compiled call. evaluate_every: updates between evaluations, each
+  followed by a checkpoint; 0 for only at the end.
   """
 
   num_steps: int
@@ -38,11 +49,26 @@ class Plan(NamedTuple):
 
 
 class Result(NamedTuple):
-  """params: after the last step. best_params: of the best evaluation (the last without any)."""
+  """Parameters, frozen ones among them.
+
+  params: after the last step. best_params: of the best evaluation (the last without any).
+  """
 
   params: Params
   best_params: Params
   best_step: int
+
+
+class Begun(NamedTuple):
+  """What a run begins with: its state, what it leaves as it is, and the hash that stores it.
+
+  resumed_step: of the checkpoint that it goes on from; None for a run that starts.
+  """
+
+  state: TrainState
+  frozen: Params
+  frozen_hash: str
+  resumed_step: int | None
 
 
 def fit(
@@ -55,13 +81,17 @@ def fit(
   plan: Plan,
   key: PRNGKey,
   objective_state: PyTree = (),
+  frozen: Collection[str] = (),
+  start: Callable[[Params], Params] | None = None,
+  mesh: Mesh | None = None,
+  sharding: devices.Rule = devices.replicated,
   name: str = 'learner',
   evaluate: Evaluate | None = None,
   checkpoints: Checkpoints | None = None,
-  writer: Callable[[int], MetricsWriter] | None = None,
+  writer: WriterFrom | None = None,
   progress: bool = True,
 ) -> Result:
-  """Minimises a batch loss by stochastic gradients.
+  """Returns parameters that minimise a batch loss by stochastic gradients.
 
   Batches are drawn on the device inside the compiled call; the state is donated to it; metrics are
   fetched one call late, so that the device never waits for the host. Step i uses the key
@@ -69,92 +99,164 @@ def fit(
 
   Args:
     params: to start from.
-    batch_loss: `(params, objective_state, batch) -> (scalar, (objective_state, metrics))`.
+    batch_loss: `(params, objective_state, batch, arrays) -> (scalar, (objective_state, metrics))`.
     sampler: `(arrays, key) -> batch`.
     arrays: what the sampler draws from; an argument of the compiled call, not a constant of it.
     optimizer: optax transformation.
-    plan: how long, and when to look.
+    plan: how long, and when to evaluate.
     key: of everything random in the steps.
     objective_state: to start from.
+    frozen: names of top-level parameters to leave as they are: no gradient or moment is kept of
+      them, no step copies them, and a workdir stores them once.
+    start: `(params) -> params`, called once before step 0; a resumed run has its result.
+    mesh: of devices; by default all of them, for users (`devices.task_mesh`).
+    sharding: `(name, leaf) -> PartitionSpec` of parameters ('params.base.w'; their moments
+      follow) and arrays ('arrays.rewards'); replicates by default.
     name: of the learner, for messages.
     evaluate: `(params, step) -> numbers`; the highest 'score' among them is the best checkpoint.
     checkpoints: where to save and to resume from; without, nothing is kept.
-    writer: makes the metrics writer, given the step that the run starts from.
+    writer: makes the metrics writer, given the step that the run resumes from, None at the start.
     progress: show a bar.
 
   Raises:
     FloatingPointError: for a loss, gradient, parameters or score that are not finite; the last good
       checkpoint stays.
     SystemExit: 143 after SIGTERM, with the state saved at the next call boundary.
-    ValueError: for a plan without steps, or numbers of `evaluate` without a score.
+    ValueError: for an impossible plan, unknown frozen names, a sharding that does not fit, or
+      numbers of `evaluate` without a score.
   """
   check_plan(plan)
-  mesh = devices.task_mesh()
+  mesh = mesh or devices.task_mesh()
   kept = checkpoints or InMemory()
-  state = initial_state(params, optimizer, objective_state, key)
-  restored = kept.restore(state)
-  state = devices.replicate(state if restored is None else restored.state, mesh)
-  arrays = devices.replicate(arrays, mesh)
-  run = compile_steps(make_step(batch_loss, sampler, optimizer), plan.steps_per_call)
-  log = Log(name, plan.num_steps, int(state.step), writer, progress=progress)
+  place = functools.partial(devices.place, mesh=mesh, rule=sharding)
+  begun = begin(
+    place(params, root='params'),
+    kept,
+    lambda trained: initial_state(
+      trained, optimizer, objective_state, key, mesh=mesh, sharding=sharding
+    ),
+    frozen=frozen,
+    start=lambda params: place(start(params), root='params') if start else params,
+  )
+  state, arrays = begun.state, place(arrays, root='arrays')
+  run = compile_steps(make_step(batch_loss, sampler, optimizer), plan.steps_per_call, state)
+  log = Log(name, plan.num_steps, begun.resumed_step, writer, progress=progress)
+
+  def save(is_stop):
+    log.flush()  # raises before a diverged state is saved
+    everything = join_frozen(state.params, begun.frozen)
+    score = look(evaluate, everything, log) if is_stop else None
+    kept.save(log.step, state, score=score, frozen=begun.frozen_hash)
+
   with contextlib.ExitStack() as stack:
     stack.callback(kept.wait)  # whatever ends the run, a save under way is finished
     stack.enter_context(contextlib.closing(log))
     interruption = stack.enter_context(signals.Interruption())
+    if plan.num_steps == 0 and begun.resumed_step is None:
+      save(is_stop=True)
     while log.step < plan.num_steps:
       stop = plan.next_stop(log.step)
       size = min(plan.steps_per_call, stop - log.step)
-      state, metrics = run(state, arrays, size)
+      state, metrics = run(state, begun.frozen, arrays, size)
       log.push(size, metrics)
-      asked = interruption.asked  # read once: a signal may come between two looks
+      asked = interruption.is_asked()  # once: a signal may come between two looks
       if asked or log.step == stop:
-        log.flush()  # raises before a diverged state is saved
-        score = look(evaluate, state.params, log) if log.step == stop else None
-        kept.save(log.step, state, score=score)
+        save(is_stop=log.step == stop)
       if asked:
         raise SystemExit(signals.EXIT_CODE)
-    if interruption.asked:  # since the last look: all is saved
+    if interruption.is_asked():  # since the last look: all is saved
       raise SystemExit(signals.EXIT_CODE)
-    return finish(state, kept)
+    return finish(state, begun.frozen, kept)
+
+
+def begin(
+  params: Params,
+  kept: Checkpoints | InMemory,
+  state_of: Callable[[Params], TrainState],
+  *,
+  frozen: Collection[str],
+  start: Callable[[Params], Params],
+) -> Begun:
+  """Returns what was saved last, or what a run starts with where nothing was.
+
+  Args:
+    params: to start from.
+    kept: where to look.
+    state_of: gives the first state of the parameters to train.
+    frozen: names of the others.
+    start: is called on all of them where nothing was saved.
+  """
+  trained, fixed = split_frozen(params, frozen)
+  restored = kept.restore(state_of(trained))
+  if restored is not None:
+    fixed = kept.restore_frozen(restored.frozen, fixed)
+    return Begun(restored.state, fixed, restored.frozen, restored.step)
+  trained, fixed = split_frozen(start(params), frozen)
+  return Begun(state_of(trained), fixed, kept.store_frozen(fixed), None)
 
 
 def initial_state(
-  params: Params, optimizer: optax.GradientTransformation, objective_state: PyTree, key: PRNGKey
+  params: Params,
+  optimizer: optax.GradientTransformation,
+  objective_state: PyTree,
+  key: PRNGKey,
+  *,
+  mesh: Mesh | None = None,
+  sharding: devices.Rule = devices.replicated,
 ) -> TrainState:
-  """Makes the state before the first update; also the form in which checkpoints are restored."""
-  step = jnp.asarray(0, jnp.int32)
-  state = TrainState(step, key, params, optimizer.init(params), objective_state)
+  """Returns the state before the first update; also the form in which checkpoints are restored.
+
+  Args:
+    params: without frozen ones, see `step.split_frozen`.
+    optimizer: as in `fit`, like all others.
+    objective_state: to start from.
+    key: of everything random in the steps.
+    mesh: of devices.
+    sharding: of parameters and their moments.
+  """
+  mesh = mesh or devices.task_mesh()
+  params = devices.place(params, mesh, sharding, root='params')
+  moments = devices.place_like_params(optimizer.init(params), params, mesh)
+  step, key, objective_state = devices.place(
+    (jnp.asarray(0, jnp.int32), key, objective_state), mesh
+  )
   # A copy: the first compiled call is given the state's buffers to write to.
-  return jax.tree.map(jnp.copy, state)
+  return jax.tree.map(jnp.copy, TrainState(step, key, params, moments, objective_state))
 
 
 def check_plan(plan: Plan) -> None:
-  """Refuses a plan that would not do anything."""
-  if plan.num_steps < 1 or plan.steps_per_call < 1 or plan.evaluate_every < 0:
-    raise ValueError(f'a plan needs at least one step, and one step a call; got {plan}')
+  """Refuses an impossible plan."""
+  if plan.num_steps < 0 or plan.steps_per_call < 1 or plan.evaluate_every < 0:
+    raise ValueError(
+      'a plan needs num_steps and evaluate_every of at least 0, and steps_per_call of at least 1; '
+      f'got {plan}'
+    )
 
 
 def compile_steps(
-  step: Step, most: int
-) -> Callable[[TrainState, PyTree, int], tuple[TrainState, Metrics]]:
-  """Compiles `(state, arrays, num_steps) -> (state, metrics [most])`; donates the state.
+  step: Step, most: int, state: TrainState
+) -> Callable[[TrainState, Params, PyTree, int], tuple[TrainState, Metrics]]:
+  """Returns compiled `(state, frozen, arrays, num_steps) -> (state, metrics [most])`.
 
-  The number of steps is data. A loop of constant length is compiled to other code for another
-  length (one of length 1 is no loop at all), and the bits would depend on where a run was cut.
+  The state is donated, and comes back laid out over the devices as it was. The number of steps is
+  data. A loop of constant length is compiled to other code for another length (one of length 1 is
+  no loop at all), and the bits would depend on where a run was cut.
 
   Args:
     step: one step.
     most: the largest number of steps; the metrics of steps beyond `num_steps` are zero.
+    state: of which the layout is taken.
   """
+  shardings = jax.tree.map(lambda x: x.sharding, state)
 
-  @functools.partial(jax.jit, donate_argnums=0)
-  def run(state, arrays, num_steps):
+  @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, shardings.step))
+  def run(state, frozen, arrays, num_steps):
     def body(i, carry):
       state, history = carry
-      state, metrics = step(state, arrays)
+      state, metrics = step(state, frozen, arrays)
       return state, jax.tree.map(lambda rows, row: rows.at[i].set(row), history, metrics)
 
-    _, shapes = jax.eval_shape(step, state, arrays)
+    _, shapes = jax.eval_shape(step, state, frozen, arrays)
     empty = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
     return jax.lax.fori_loop(0, num_steps, body, (state, empty))
 
@@ -162,7 +264,7 @@ def compile_steps(
 
 
 def look(evaluate: Evaluate | None, params: Params, log: Log) -> float | None:
-  """Evaluates, writes the numbers down and returns the score, if there is one.
+  """Returns the score of an evaluation, if there is one, with its numbers written.
 
   Raises:
     FloatingPointError: for a score that is not finite.
@@ -177,15 +279,15 @@ def look(evaluate: Evaluate | None, params: Params, log: Log) -> float | None:
   if not math.isfinite(numbers['score']):
     raise FloatingPointError(
       f'{log.name}: the score of step {log.step} is {numbers["score"]}; the last checkpoint is '
-      'from before'
+      'of an earlier step'
     )
   return numbers['score']
 
 
-def finish(state: TrainState, kept: Checkpoints | InMemory) -> Result:
-  """Collects the last and the best parameters."""
-  params = jax.device_get(state.params)
+def finish(state: TrainState, frozen: Params, kept: Checkpoints | InMemory) -> Result:
+  """Returns the last and the best parameters, on the host."""
+  params = devices.fetch(join_frozen(state.params, frozen))
   best = kept.best(state)
   if best is None:
     return Result(params, params, int(state.step))
-  return Result(params, jax.device_get(best.state.params), best.step)
+  return Result(params, devices.fetch(join_frozen(best.state.params, frozen)), best.step)

@@ -1,70 +1,212 @@
 """Meta-training: `fit` on tasks of a population."""
 
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple
 
 import jax
-import optax
+from jax.sharding import Mesh
 
-from metapers.core.meta_learner import MetaLearner
+from metapers.core import meta_learner
+from metapers.core.meta_learner import FromHistories, MetaLearner
 from metapers.core.population import Population
-from metapers.core.types import PRNGKey
-from metapers.training import devices, loop, objectives, step
+from metapers.core.task import Task
+from metapers.core.types import Params, PRNGKey, PyTree
+from metapers.io import leaves
+from metapers.io.checkpoints import Checkpoints
+from metapers.training import devices, loop, objectives, optimizers, step
 from metapers.training.objectives import Objective
 
 
+class Training(NamedTuple):
+  """How a learner is trained.
+
+  num_steps: updates in all. batch_size: T, users per step. chunk_size: users at once on a device.
+  shots: comparisons kept of each support: 'uniform' over 0..num_support, or a number.
+  learning_rate: as the optimizer takes it. steps_per_call: updates in one compiled call.
+  evaluate_every: updates between evaluations, each followed by a checkpoint; 0 for only at the end.
+  keep_checkpoints: how many of the last to keep, besides the best. optimizer: `(learning_rate,
+  num_steps) -> optax transformation`; options are bound by `functools.partial`. objective: joins the
+  users' losses.
+  """
+
+  num_steps: int = 2000
+  batch_size: int = 64
+  chunk_size: int = 32
+  shots: str | int = 'uniform'
+  learning_rate: float = 3e-3
+  steps_per_call: int = 100
+  evaluate_every: int = 500
+  keep_checkpoints: int = 2
+  optimizer: optimizers.OptimizerOf = optimizers.adamw
+  objective: Objective = objectives.mean()
+
+
 class RunKeys(NamedTuple):
-  """Independent keys of one run: of its parameters, of its steps, of the learner's `prepare`."""
+  """Independent keys of one run: of its parameters and steps, of the learner's `prepare`, `start`."""
 
   init: PRNGKey
   steps: PRNGKey
   prepare: PRNGKey
+  start: PRNGKey
 
 
 def run_keys(seed: int) -> RunKeys:
-  """Derives a run's keys from its seed."""
-  return RunKeys(*jax.random.split(jax.random.key(seed), len(RunKeys._fields)))
+  """Returns a run's keys, derived from its seed."""
+  key = jax.random.key(seed)
+  # Folding in 0, 1 or 2 would give one of the three again.
+  return RunKeys(*jax.random.split(key, 3), jax.random.fold_in(key, 3))
 
 
 def meta_train(
   learner: MetaLearner,
   population: Population,
-  optimizer: optax.GradientTransformation,
+  training: Training = Training(),
   *,
-  plan: loop.Plan,
-  batch_size: int = 64,
-  chunk_size: int = 32,
-  shots: str | int = 'uniform',
-  objective: Objective | None = None,
   seed: int = 0,
-  **options: Any,
+  frozen: Collection[str] = (),
+  name: str = 'learner',
+  evaluate: loop.Evaluate | None = None,
+  checkpoints: Checkpoints | None = None,
+  writer: loop.WriterFrom | None = None,
+  progress: bool = True,
+  mesh: Mesh | None = None,
+  sharding: devices.Rule = devices.replicated,
 ) -> loop.Result:
-  """Trains a learner on the train users of a population.
+  """Returns parameters of a learner trained on the train users of a population, prepared for use.
+
+  `learner.start` is called once before the first step, and `learner.prepare` before every
+  evaluation and on what is returned: what is evaluated is what is served.
 
   Args:
     learner: whose loss is minimised.
     population: whose train split is drawn from.
-    optimizer: optax transformation.
-    plan: how long, and when to look.
-    batch_size: T, users per step.
-    chunk_size: users at once on a device.
-    shots: comparisons kept of each support: 'uniform' over 0..num_support, or a number.
-    objective: joins the users' losses; by default their mean.
+    training: how.
     seed: of the parameters and of everything drawn.
-    **options: of `loop.fit`: name, evaluate, checkpoints, writer, progress.
+    frozen: names of top-level parameters that are left as they are.
+    name: of the learner, for messages.
+    evaluate: `(prepared params, step) -> numbers`; the highest 'score' among them is the best.
+    checkpoints: where to save and to resume from; they hold parameters that are not prepared.
+    writer: makes the metrics writer, see `loop.fit`.
+    progress: show a bar.
+    mesh: of devices, with an axis `devices.AXIS` over users; by default all along it.
+    sharding: of parameters and arrays, see `loop.fit`.
 
   Raises:
-    ValueError: for sizes that do not fit each other.
+    ValueError: for sizes that do not fit each other, or a `start` or `prepare` that changes shapes.
   """
-  objective = objective or objectives.mean()
-  keys, mesh = run_keys(seed), devices.task_mesh()
-  return loop.fit(
+  mesh = mesh or devices.task_mesh()
+  check_batch(learner, training, mesh)
+  arrays = devices.place(population.arrays, mesh, sharding, root='arrays')
+  histories, keys = known_histories(learner, population, arrays), run_keys(seed)
+
+  def prepare(params):
+    return from_histories('prepare', learner.prepare, params, histories, keys.prepare)
+
+  result = loop.fit(
     learner.init(keys.init),
-    step.meta_loss(learner, objective, mesh=mesh, chunk_size=chunk_size),
-    step.task_sampler(population, batch_size=batch_size, shots=shots),
-    population.arrays,
-    optimizer,
-    plan=plan,
+    step.meta_loss(learner, training.objective, mesh=mesh, chunk_size=training.chunk_size),
+    step.task_sampler(population, batch_size=training.batch_size, shots=training.shots),
+    arrays,
+    training.optimizer(training.learning_rate, training.num_steps),
+    plan=loop.Plan(training.num_steps, training.steps_per_call, training.evaluate_every),
     key=keys.steps,
-    objective_state=objective.init(),
-    **options,
+    objective_state=training.objective.init(),
+    frozen=frozen,
+    start=lambda params: from_histories('start', learner.start, params, histories, keys.start),
+    mesh=mesh,
+    sharding=sharding,
+    name=name,
+    evaluate=evaluate and (lambda params, step: evaluate(prepare(params), step)),
+    checkpoints=checkpoints,
+    writer=writer,
+    progress=progress,
   )
+  return result._replace(params=prepare(result.params), best_params=prepare(result.best_params))
+
+
+def check_batch(learner: MetaLearner, training: Training, mesh: Mesh) -> None:
+  """Refuses batches that do not divide over devices and chunks."""
+  # Coupled users are not taken in chunks, and need only divide over the devices.
+  chunk_size = 1 if learner.batch_loss else training.chunk_size
+  step.num_chunks(training.batch_size, chunk_size, mesh)
+
+
+def known_histories(learner: MetaLearner, population: Population, arrays: PyTree) -> Task | None:
+  """Returns the histories of the known users; None for a learner that does not need them."""
+  keep = meta_learner.keep_params
+  if learner.start is keep and learner.prepare is keep:
+    return None
+  return jax.jit(population.histories)(arrays)
+
+
+def from_histories(
+  name: str, function: FromHistories, params: Params, histories: Task | None, key: PRNGKey
+) -> Params:
+  """Returns what a learner's `start` or `prepare` makes of the parameters.
+
+  Raises:
+    ValueError: for another structure, shape or dtype, naming the array.
+  """
+  if function is meta_learner.keep_params:
+    return params
+  made = function(params, histories, key)
+  before, after = described(params), described(made)
+  wrong = [
+    f'{path} is {after.get(path, "absent")} and was {before.get(path, "absent")}'
+    for path in leaves.differences(before, after)
+  ]
+  if wrong:
+    raise ValueError(f'{name} must change neither shapes nor dtypes: {"; ".join(wrong)}')
+  return made
+
+
+def described(params: Params) -> dict[str, str]:
+  """Returns dtype and shape of each array, by path."""
+  return {path: f'{x.dtype}{list(x.shape)}' for path, x in leaves.by_path(params).items()}
+
+
+def prepared(learner: MetaLearner, population: Population, params: Params, seed: int) -> Params:
+  """Returns parameters of a checkpoint as `meta_train` returns them: after the learner's `prepare`.
+
+  Args:
+    learner: that they are of.
+    population: that it was trained on.
+    params: all, frozen ones among them.
+    seed: of the run.
+  """
+  histories = known_histories(learner, population, population.arrays)
+  return from_histories('prepare', learner.prepare, params, histories, run_keys(seed).prepare)
+
+
+def restore_best(
+  learner: MetaLearner,
+  population: Population,
+  training: Training,
+  checkpoints: Checkpoints,
+  *,
+  seed: int = 0,
+  frozen: Collection[str] = (),
+) -> tuple[Params, int] | None:
+  """Returns the best parameters saved by `meta_train`, prepared, and their step; None without any.
+
+  Args:
+    learner: as it was trained, like all others.
+    population: that it was trained on.
+    training: how.
+    checkpoints: of the run.
+    seed: of the run.
+    frozen: names of parameters kept out of training.
+
+  Raises:
+    ValueError: where no checkpoint is whole, or they are of other code.
+  """
+  keys = run_keys(seed)
+  trained, fixed = step.split_frozen(learner.init(keys.init), frozen)
+  optimizer = training.optimizer(training.learning_rate, training.num_steps)
+  like = loop.initial_state(trained, optimizer, training.objective.init(), keys.steps)
+  found = checkpoints.best(like) or checkpoints.restore(like)
+  if found is None:
+    return None
+  fixed = checkpoints.restore_frozen(found.frozen, fixed)
+  params = step.join_frozen(found.state.params, fixed)
+  return prepared(learner, population, params, seed), found.step

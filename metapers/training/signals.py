@@ -4,6 +4,8 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+from metapers.io import processes
+
 EXIT_CODE = 128 + signal.SIGTERM
 
 
@@ -14,7 +16,7 @@ class Interruption:
   """
 
   def __init__(self):
-    self.asked = False
+    self._asked = False
     self._previous = None
 
   def __enter__(self) -> 'Interruption':
@@ -31,6 +33,10 @@ class Interruption:
     if self._previous is not None:
       signal.signal(signal.SIGTERM, self._previous)
 
+  def is_asked(self) -> bool:
+    """Returns whether any process was asked to stop; all of them must call this."""
+    return any(processes.gather(self._asked))
+
   def _note(self, number: int, frame: FrameType | None) -> None:
     del number, frame
-    self.asked = True
+    self._asked = True

@@ -3,6 +3,7 @@
 `vmap` over users is written here, and in `evaluation/`, and nowhere else.
 """
 
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import jax
@@ -29,13 +30,14 @@ from metapers.training import devices
 from metapers.training.objectives import Objective
 
 Sampler = Callable[[PyTree, PRNGKey], PyTree]
-BatchLoss = Callable[[Params, PyTree, PyTree], tuple[Scalar, tuple[PyTree, Metrics]]]
+BatchLoss = Callable[[Params, PyTree, PyTree, PyTree], tuple[Scalar, tuple[PyTree, Metrics]]]
 
 
 class TrainState(NamedTuple):
   """What a run carries from step to step, and what a checkpoint holds.
 
-  step: number of updates made. seed_key: base key; step i uses `fold_in(seed_key, i)`.
+  step: number of updates made. seed_key: base key; step i uses `fold_in(seed_key, i)`. params:
+  without those that are frozen.
   """
 
   step: Int[Array, '']
@@ -45,7 +47,7 @@ class TrainState(NamedTuple):
   objective_state: PyTree
 
 
-Step = Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]
+Step = Callable[[TrainState, Params, PyTree], tuple[TrainState, Metrics]]
 
 
 class Batch(NamedTuple):
@@ -58,7 +60,7 @@ class Batch(NamedTuple):
 def task_sampler(
   population: Population, *, batch_size: int, shots: str | int = 'uniform', split: str = 'train'
 ) -> Sampler:
-  """Makes a sampler `(arrays, key) -> Batch` of T = batch_size tasks.
+  """Returns a sampler `(arrays, key) -> Batch` of T = batch_size tasks.
 
   Task number i of a step is drawn from `fold_in(key, i)`, so that the number of devices never
   changes which users are drawn.
@@ -82,10 +84,10 @@ def task_sampler(
 
   def draw(arrays, key):
     key_episode, key_shots, key_loss = jax.random.split(key, 3)
-    seen, _ = population.sample_episode(arrays, key_episode, split)
-    size = seen.support.mask.shape[-1]  # short histories hold fewer than num_support
+    episode, _ = population.sample_episode(arrays, key_episode, split)
+    size = episode.support.mask.shape[-1]  # short histories hold fewer than num_support
     kept = jax.random.randint(key_shots, (), 0, size + 1) if shots == 'uniform' else shots
-    return Batch(seen._replace(support=task.with_shots(seen.support, kept)), key_loss)
+    return Batch(episode._replace(support=task.with_shots(episode.support, kept)), key_loss)
 
   def sample(arrays, key):
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch_size))
@@ -97,43 +99,61 @@ def task_sampler(
 def meta_loss(
   learner: MetaLearner, objective: Objective, *, mesh: Mesh, chunk_size: int
 ) -> BatchLoss:
-  """Makes the batch loss of meta-learning: the objective over the losses of all users.
+  """Returns the batch loss of meta-learning: the objective over the losses of all users.
 
   An inner loop over hundreds of users at once multiplies per-user weights and falls out of the
-  cache: each device takes its users `chunk_size` at a time.
+  cache: each device takes its users `chunk_size` at a time. Coupled users (`learner.batch_loss`)
+  are taken all at once.
 
   Args:
-    learner: whose `loss` is taken.
+    learner: whose `batch_loss`, or else `loss`, is taken.
     objective: that joins the users' losses.
-    mesh: users of a chunk are spread over its devices.
-    chunk_size: users at once on one device; batches must be multiples of it times the devices, or
-      smaller than that.
-
-  Raises:
-    ValueError: for a chunk size below 1; when traced, for a batch that does not divide.
+    mesh: users are spread over its axis `devices.AXIS`.
+    chunk_size: users at once on one device; see `num_chunks`.
   """
-  if chunk_size < 1:
-    raise ValueError(f'chunk_size must be at least 1, got {chunk_size}')
 
-  def batch_loss(params, objective_state, batch):
-    num_tasks = batch.keys.shape[0]
-    at_once = min(chunk_size * mesh.size, num_tasks)
-    if num_tasks % at_once or at_once % mesh.size:
-      raise ValueError(
-        f'a batch of {num_tasks} users does not divide into chunks of {chunk_size} on '
-        f'{mesh.size} devices: make batch_size a multiple of {chunk_size * mesh.size}'
-      )
-    batch = devices.shard(batch, mesh, axis=0)
-    chunks = devices.shard(in_chunks(batch, num_tasks // at_once), mesh, axis=1)
+  def independent(params, batch):
+    size = batch.keys.shape[0]
+    chunks = in_chunks(batch, num_chunks(size, chunk_size, mesh))
+    chunks = devices.shard(chunks, mesh, axis=1)
 
     def chunk_loss(chunk):
       return jax.vmap(learner.loss, (None, 0, 0))(params, chunk.tasks, chunk.keys)
 
-    losses, metrics = jax.lax.map(chunk_loss, chunks)  # [chunks, at_once]
-    value, objective_state = objective.apply(losses.T.ravel(), batch.tasks.user, objective_state)
+    losses, metrics = jax.lax.map(chunk_loss, chunks)  # [chunks, users at once]
+    return losses.T.ravel(), metrics
+
+  def coupled(params, batch):
+    return learner.batch_loss(params, batch.tasks, batch.keys)
+
+  def batch_loss(params, objective_state, batch, arrays):
+    del arrays
+    batch = devices.shard(batch, mesh, axis=0)
+    losses, metrics = (coupled if learner.batch_loss else independent)(params, batch)
+    value, objective_state = objective.apply(losses, batch.tasks.user, objective_state)
     return value, (objective_state, jax.tree.map(jnp.mean, metrics))
 
   return batch_loss
+
+
+def num_chunks(batch_size: int, chunk_size: int, mesh: Mesh) -> int:
+  """Returns into how many chunks a batch divides; a batch smaller than one is a chunk.
+
+  Raises:
+    ValueError: for sizes below 1, or a batch that does not divide.
+  """
+  if batch_size < 1 or chunk_size < 1:
+    raise ValueError(
+      f'batch_size and chunk_size must be at least 1, got {batch_size} and {chunk_size}'
+    )
+  num_devices = mesh.shape[devices.AXIS]
+  at_once = min(chunk_size * num_devices, batch_size)
+  if batch_size % at_once or at_once % num_devices:
+    raise ValueError(
+      f'a batch of {batch_size} users does not divide into chunks of {chunk_size} on {num_devices} '
+      f'devices: make batch_size a multiple of {chunk_size * num_devices}'
+    )
+  return batch_size // at_once
 
 
 def in_chunks(batch: PyTree, num_chunks: int) -> PyTree:
@@ -148,19 +168,49 @@ def in_chunks(batch: PyTree, num_chunks: int) -> PyTree:
   return jax.tree.map(split, batch)
 
 
+def split_frozen(params: Params, frozen: Collection[str]) -> tuple[Params, Params]:
+  """Returns the parameters to train, and the top-level ones to leave as they are.
+
+  Raises:
+    ValueError: for names that are not among the parameters.
+  """
+  if not frozen:
+    return params, {}
+  names = sorted(params) if isinstance(params, Mapping) else []
+  unknown = sorted(set(frozen) - set(names))
+  if unknown:
+    raise ValueError(
+      f'frozen names {", ".join(unknown)}, which top-level parameters do not have; they are: '
+      f'{", ".join(map(str, names)) or "no dict"}'
+    )
+  trained = {name: part for name, part in params.items() if name not in frozen}
+  return trained, {name: params[name] for name in frozen}
+
+
+def join_frozen(trained: Params, frozen: Params) -> Params:
+  """Returns all parameters together again."""
+  return {**trained, **frozen} if frozen else trained
+
+
 def make_step(
   batch_loss: BatchLoss, sampler: Sampler, optimizer: optax.GradientTransformation
 ) -> Step:
-  """Makes `(state, arrays) -> (state, metrics)`: draw a batch, take its gradient, update.
+  """Returns `(state, frozen, arrays) -> (state, metrics)`: draw a batch, take its gradient, update.
 
-  Metrics are those of the batch loss, with 'loss', 'gradient_norm' (before the update) and
-  'parameter_norm' (after it); a norm is finite only where all entries are.
+  `frozen` are the parameters that `split_frozen` left out. Metrics are those of the batch loss,
+  with 'loss', 'gradient_norm' (before the update) and 'parameter_norm' (after it); a norm is finite
+  only where all entries are.
   """
 
-  def step(state, arrays):
+  def step(state, frozen, arrays):
     batch = sampler(arrays, jax.random.fold_in(state.seed_key, state.step))
-    (loss, (objective_state, metrics)), gradient = jax.value_and_grad(batch_loss, has_aux=True)(
-      state.params, state.objective_state, batch
+
+    def loss_of(trained):
+      params = join_frozen(trained, frozen)
+      return batch_loss(params, state.objective_state, batch, arrays)
+
+    (loss, (objective_state, metrics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(
+      state.params
     )
     updates, optimizer_state = optimizer.update(gradient, state.optimizer_state, state.params)
     params = optax.apply_updates(state.params, updates)

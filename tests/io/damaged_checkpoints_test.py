@@ -59,10 +59,6 @@ def remove_data(step):
     path.unlink()
 
 
-def remove_array_metadata(step):
-  (step / 'state' / '_METADATA').unlink()
-
-
 def remove_manifest(step):
   (step / 'state' / 'manifest.ocdbt').unlink()
 
@@ -88,8 +84,8 @@ def alter_checksum(step):
 
 
 DAMAGES = [
-  truncate, zero, empty, flip_first, flip_middle, remove_data, remove_array_metadata,
-  remove_manifest, remove_state, remove_description, alter_score, alter_checksum,
+  truncate, zero, empty, flip_first, flip_middle, remove_data, remove_manifest,
+  remove_state, remove_description, alter_score, alter_checksum,
 ]  # fmt: skip
 
 
@@ -110,7 +106,7 @@ def test_a_damaged_newest_is_named_and_the_one_before_it_used(workdir, caplog, d
   checkpoints.close()
 
 
-def test_no_flipped_byte_of_the_data_is_believed(workdir):
+def test_every_flipped_byte_of_the_data_is_found(workdir):
   checkpoints = Checkpoints(workdir, CONFIG)
   path = max(data(workdir / 'checkpoints' / '2'), key=lambda path: path.stat().st_size)
   whole = path.read_bytes()
@@ -131,7 +127,7 @@ def test_several_damaged_ones_are_skipped(workdir):
   checkpoints.close()
 
 
-def test_a_damaged_best_is_not_believed(workdir, opened):
+def test_a_damaged_best_is_not_used(workdir, opened):
   flip_middle(workdir / 'checkpoints' / '1')
   assert opened.best(state(0)).step == 2
 
@@ -163,14 +159,18 @@ def test_a_first_save_that_was_killed_is_a_fresh_start(tmp_path):
   checkpoints.close()
 
 
-def test_of_whatever_file_is_cut_short_the_state_is_right_or_refused(workdir):
+@pytest.mark.parametrize('damage', ['cut', 'remove'])
+def test_whatever_file_is_cut_short_or_lost_the_state_is_right_or_refused(workdir, damage):
   folder = workdir / 'checkpoints' / '3'
   checkpoints = Checkpoints(workdir, CONFIG, read_only=True)
   files = [path for path in folder.rglob('*') if path.is_file() and path.stat().st_size]
   steps = set()
   for path in files:
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    if damage == 'cut':
+      path.write_bytes(whole[: len(whole) // 2])
+    else:
+      path.unlink()
     found = checkpoints.restore(state(0))
     assert_same(found.state, state(found.step))
     steps.add(found.step)

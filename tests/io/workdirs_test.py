@@ -18,7 +18,7 @@ def changed(**parts):
 
 def test_a_new_workdir_is_made_and_keeps_its_config(tmp_path):
   returned = workdirs.claim(tmp_path / 'a' / 'b', CONFIG)
-  assert returned == workdirs.read(tmp_path / 'a' / 'b') == json.loads(json.dumps(CONFIG))
+  assert returned == workdirs.read_config(tmp_path / 'a' / 'b') == json.loads(json.dumps(CONFIG))
 
 
 def test_the_same_config_may_claim_again(tmp_path):
@@ -45,7 +45,7 @@ def test_every_difference_is_shown_with_both_values(tmp_path):
   ):
     assert part in str(error.value)
   assert 'seed' not in str(error.value)
-  assert workdirs.read(tmp_path)['learner']['name'] == 'maml'
+  assert workdirs.read_config(tmp_path)['learner']['name'] == 'maml'
 
 
 @pytest.mark.parametrize('name', workdirs.UNCOMPARED)
@@ -77,14 +77,14 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
 def test_a_claim_that_was_killed_half_way_can_be_made_again(tmp_path):
   (tmp_path / '.config.json.x1y2').write_text('{"lear')
   workdirs.claim(tmp_path, CONFIG)
-  assert workdirs.read(tmp_path)['learner']['name'] == 'maml'
+  assert workdirs.read_config(tmp_path)['learner']['name'] == 'maml'
 
 
 def test_reading_says_what_is_wrong(tmp_path):
   with pytest.raises(
     ValueError, match=r'holds no run: it has no config\.json; give another folder'
   ):
-    workdirs.read(tmp_path)
+    workdirs.read_config(tmp_path)
   (tmp_path / 'config.json').write_text('{"lear')
   with pytest.raises(ValueError, match='is not JSON'):
-    workdirs.read(tmp_path)
+    workdirs.read_config(tmp_path)

@@ -25,8 +25,8 @@ def program():
   loss = step.meta_loss(learner, objectives.mean(), mesh=mesh, chunk_size=3)
   sampler = step.task_sampler(population, batch_size=6 * NUM_DEVICES, shots=1)
   state = loop.initial_state(learner.init(jax.random.key(0)), optimizer, (), jax.random.key(0))
-  state, arrays = devices.replicate((state, population.arrays), mesh)
-  compiled = jax.jit(step.make_step(loss, sampler, optimizer)).lower(state, arrays).compile()
+  arrays = devices.place(population.arrays, mesh)
+  compiled = jax.jit(step.make_step(loss, sampler, optimizer)).lower(state, {}, arrays).compile()
   return compiled.as_text()
 
 

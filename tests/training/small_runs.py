@@ -53,7 +53,7 @@ def noise_sampler(arrays, key):
   return arrays[None] + jax.random.normal(key, (4, 3))
 
 
-def squared(params, objective_state, batch):
+def squared(params, objective_state, batch, arrays):
   """A batch loss without users: the squared distance to the batch; the state counts batches."""
   loss = jnp.mean((params['w'][None] - batch) ** 2)
   return loss, (objective_state + 1, {'first': batch[0, 0]})

@@ -89,7 +89,7 @@ def test_bad_options_are_refused(options, message):
 def test_the_loss_of_a_batch_is_that_of_a_loop_over_its_users():
   learner, batch = maml(), draw(batch_size=6)
   params = learner.init(KEY)
-  value, (state, metrics) = loss_of(learner, 3)(params, (), batch)
+  value, (state, metrics) = loss_of(learner, 3)(params, (), batch, ())
   each = jax.jit(learner.loss)
   single = [
     each(params, task.take(batch.tasks, index), batch.keys[index]) for index in range(6)
@@ -108,8 +108,8 @@ def test_the_objective_gets_losses_and_users_in_order_and_carries_its_state():
     return losses @ groups, {'losses': losses, 'groups': groups, 'count': state['count'] + 1}
 
   objective = objectives.Objective(lambda: {'count': 0}, apply)
-  _, (whole, _) = loss_of(learner, 6, objective)(params, {'count': 4}, batch)
-  _, (chunked, _) = loss_of(learner, 2, objective)(params, {'count': 4}, batch)
+  _, (whole, _) = loss_of(learner, 6, objective)(params, {'count': 4}, batch, ())
+  _, (chunked, _) = loss_of(learner, 2, objective)(params, {'count': 4}, batch, ())
   assert whole['count'] == 5
   np.testing.assert_array_equal(chunked['groups'], batch.tasks.user)
   np.testing.assert_allclose(chunked['losses'], whole['losses'], rtol=1e-5)
@@ -120,7 +120,7 @@ def test_the_size_of_chunks_changes_neither_loss_nor_gradient():
   params = learner.init(KEY)
 
   def gradient(size):
-    return jax.jit(jax.value_and_grad(loss_of(learner, size), has_aux=True))(params, (), batch)
+    return jax.jit(jax.value_and_grad(loss_of(learner, size), has_aux=True))(params, (), batch, ())
 
   (expected, _), expected_grads = gradient(100)
   for size in (1, 3):
@@ -132,22 +132,22 @@ def test_the_size_of_chunks_changes_neither_loss_nor_gradient():
 def test_a_batch_that_leaves_a_rest_is_refused():
   learner = pooled()
   with pytest.raises(ValueError, match=r'6 users does not divide into chunks of 4 .*multiple of 4'):
-    loss_of(learner, 4)(learner.init(KEY), (), draw(batch_size=6))
+    loss_of(learner, 4)(learner.init(KEY), (), draw(batch_size=6), ())
 
 
-@pytest.mark.parametrize('chunk_size', [0, -2])
-def test_chunks_without_users_are_refused(chunk_size):
-  with pytest.raises(ValueError, match=f'chunk_size must be at least 1, got {chunk_size}'):
-    loss_of(maml(), chunk_size)
+@pytest.mark.parametrize('sizes', [(6, 0), (0, 2), (-1, 2)])
+def test_chunks_and_batches_without_users_are_refused(sizes):
+  with pytest.raises(ValueError, match=r'must be at least 1, got {} and {}'.format(*sizes)):
+    step.num_chunks(*sizes, devices.task_mesh())
 
 
 def test_a_step_draws_from_its_own_key_and_counts():
   advance = step.make_step(small_runs.squared, small_runs.noise_sampler, optax.sgd(0.1))
   params, seed_key = {'w': jnp.zeros(3)}, jax.random.key(1)
   state = step.TrainState(jnp.asarray(7), seed_key, params, optax.sgd(0.1).init(params), 0)
-  after, metrics = advance(state, jnp.arange(3.0))
+  after, metrics = advance(state, {}, jnp.arange(3.0))
   batch = small_runs.noise_sampler(jnp.arange(3.0), jax.random.fold_in(seed_key, 7))
-  gradient = jax.grad(lambda p: small_runs.squared(p, 0, batch)[0])(params)['w']
+  gradient = jax.grad(lambda p: small_runs.squared(p, 0, batch, ())[0])(params)['w']
   np.testing.assert_allclose(after.params['w'], -0.1 * gradient, rtol=1e-6)
   np.testing.assert_allclose(metrics['gradient_norm'], jnp.linalg.norm(gradient), rtol=1e-6)
   assert (after.step, after.objective_state, after.seed_key) == (8, 1, seed_key)
