@@ -15,7 +15,6 @@ from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.core.types import Params
 from metapers.evaluation import adaptation, metrics
-from metapers.io import leaves
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
 from metapers.serving import exports
@@ -104,7 +103,7 @@ def train(
       writer=None if workdir is None else lambda start: MetricsWriter(workdir, from_step=start),
       progress=progress,
     )
-  if workdir is not None and entry.name:
+  if workdir is not None and entry.name and exports.is_servable(population.spec):
     export = export_of(entry, population, result.best_params)
     exports.write_export(pathlib.Path(workdir) / exports.FOLDER, export)
   return Run(learner, result.best_params, population, result.best_step, was_done)
@@ -145,14 +144,11 @@ def export_of(entry: Entry, population: Population, params: Params) -> exports.E
   """Returns a trained learner as an export, which `Personalizer` loads."""
   training = entry.training
   kind = 'synthetic ' if population.source.startswith('synthetic') else ''
-  return exports.Export(
-    learner=entry.name,
-    kwargs={**plans.sizes(entry.factory, population.spec), **entry.kwargs},
-    params=leaves.named(params),
-    num_candidates=population.spec.num_candidates,
-    scaling=population.scaling,
-    feature_names=population.spec.feature_names,
-    trained_on={'source': population.source, **population.record},
+  return exports.export_of(
+    entry.name,
+    {**plans.sizes(entry.factory, population.spec), **entry.kwargs},
+    params,
+    population,
     about=(
       f'{entry.name} trained on {kind}users for {training.num_steps} steps of '
       f'{training.batch_size}; {population.source}'

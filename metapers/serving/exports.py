@@ -11,13 +11,14 @@ import jax
 import numpy as np
 
 from metapers.core import files
-from metapers.core.population import Population, Scaling
+from metapers.core.population import Population, Scaling, Spec
 from metapers.core.types import Params, PyTree
 from metapers.io import leaves
 
 FORMAT, VERSION = 'metapers-learner', 2  # 2: with the width of the context
 HEADER, PARAMETERS = 'learner.json', 'params.npz'
 FOLDER = 'export'  # of a training run's workdir
+SHAPES = ('features', 'context')  # arguments of a factory that are trees of shapes
 FIELDS = {
   'learner': str, 'kwargs': dict, 'num_candidates': int, 'num_context': int, 'feature_names': list,
   'about': str, 'trained_on': dict, 'mean': list, 'scale': list, 'sha256': str,
@@ -28,7 +29,7 @@ class Export(NamedTuple):
   """A trained learner.
 
   learner: its name; a label only, nothing is imported by it that is not in `learners.LEARNERS`.
-  kwargs: of its factory, the sizes that come from the population included.
+  kwargs: of its factory, JSON values; sizes that come from the population included.
   params: arrays by the path to each in the learner's parameters, see `leaves.named`.
   num_candidates: K, the most candidates that a comparison had in training.
   scaling: of raw features.
@@ -56,25 +57,24 @@ def export_of(
 
   Args:
     learner: name of its factory.
-    kwargs: that the factory was called with.
+    kwargs: that the factory was called with; shapes among them are those of the vectors served.
     params: the best of the run, prepared.
     population: what they were trained on.
     about: one line for people.
 
   Raises:
-    ValueError: for features or contexts of several arrays.
+    ValueError: for features or a context of several arrays.
   """
   spec = population.spec
-  for name, shapes in (('features', spec.features), ('a context', spec.context)):
-    if len(getattr(shapes, 'shape', ())) != 1:
-      raise ValueError(
-        f'this learner reads {name} of several arrays ({shapes}); serving reads one vector: '
-        'concatenate them and train on that'
-      )
+  if not is_servable(spec):
+    raise ValueError(
+      'this learner reads features or a context of several arrays; serving reads one vector of '
+      f'each: concatenate them and train on that; got {spec.features} and {spec.context}'
+    )
   data = {'data': population.content_hash} if population.content_hash else {}
   return Export(
     learner=learner,
-    kwargs=kwargs,
+    kwargs={name: value for name, value in kwargs.items() if name not in SHAPES},
     params=leaves.named(params),
     num_candidates=spec.num_candidates,
     scaling=population.scaling,
@@ -83,6 +83,11 @@ def export_of(
     about=about,
     num_context=spec.num_context,
   )
+
+
+def is_servable(spec: Spec) -> bool:
+  """Returns whether the features of a candidate and the context of a user are one vector each."""
+  return all(len(getattr(shapes, 'shape', ())) == 1 for shapes in (spec.features, spec.context))
 
 
 def write_export(folder: str | os.PathLike, export: Export) -> pathlib.Path:

@@ -14,6 +14,7 @@ are `profile.history.ids`, real where `profile.history.mask`.
 """
 
 import functools
+import inspect
 import numbers
 import os
 import pathlib
@@ -23,6 +24,7 @@ import numpy as np
 
 from metapers import learners
 from metapers.core.meta_learner import MetaLearner
+from metapers.core.population import vector
 from metapers.core.types import Any, Callable, Float, Int
 from metapers.learners import Factory
 from metapers.serving import comparisons as border
@@ -314,4 +316,8 @@ def _make(export: Export, factory: Factory | None) -> MetaLearner:
       'Personalizer.from_checkpoint(path, learner=factory). Known without: '
       f'{", ".join(learners.LEARNERS)}'
     )
-  return learners.make(factory or export.learner, **export.kwargs)
+  build = factory or learners.factory(export.learner)
+  widths = {'features': export.scaling.mean.size, 'context': export.num_context}
+  known = inspect.signature(build).parameters
+  shapes = {name: vector(width) for name, width in widths.items() if name in known}
+  return learners.make(build, **export.kwargs, **shapes)

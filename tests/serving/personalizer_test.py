@@ -251,11 +251,11 @@ def test_capacity_counts_comparisons_and_not_weight():
   same(model.adapt(rest).user_state, model.forget(heavy, 3).user_state)
 
 
-def contextual(num_features, num_context, *, rate=1.0):
+def contextual(features, num_context, *, rate=1.0):
   """A learner from outside of the package: context and choices add to what features are worth."""
 
   def init(key):
-    return {'weights': jax.random.normal(key, (num_features, num_context))}
+    return {'weights': jax.random.normal(key, (*features.shape, num_context))}
 
   def adapt(params, support, context, key):
     gap = support.candidates.features[:, 0] - support.candidates.features[:, 1]  # [N, D]
@@ -271,12 +271,12 @@ def contextual(num_features, num_context, *, rate=1.0):
   return meta_learner.from_adapt_score(init, adapt, score, update=update)
 
 
-CONTEXTUAL = {'num_features': D, 'num_context': 2, 'rate': 0.5}
+CONTEXTUAL = {'num_context': 2, 'rate': 0.5}
 
 
 @functools.cache
 def contextual_export():
-  params = leaves.named(contextual(**CONTEXTUAL).init(jax.random.key(0)))
+  params = leaves.named(contextual(population.vector(D), **CONTEXTUAL).init(jax.random.key(0)))
   scaling = population.unscaled(D)
   return exports.Export('mine.py:contextual', CONTEXTUAL, params, 2, scaling, num_context=2)
 
@@ -294,8 +294,8 @@ def test_a_learner_from_elsewhere_is_given_by_the_caller(tmp_path):
   ):
     with pytest.raises(ValueError, match=r"learner 'mine.py:contextual': an export never imports"):
       make()
-  with pytest.raises(ValueError, match='takes no rate; it takes num_features, num_context'):
-    Personalizer(contextual_export(), learner=lambda num_features, num_context: None)
+  with pytest.raises(ValueError, match='takes no rate; it takes features, num_context'):
+    Personalizer(contextual_export(), learner=lambda features, num_context: None)
   model = Personalizer.from_checkpoint(path, learner=contextual, capacity=CAPACITY)
   given, queried = pairs(*draw(2, 3)), draw(5, seed=1)
   found, expected = (

@@ -70,6 +70,16 @@ def test_powers_of_two(count, expected):
   assert serving.power_of_two(count) == expected
 
 
+def test_a_function_of_many_users_serves_one():
+  def double(users):
+    return jax.tree.map(lambda x: 2 * x, users)
+
+  one = serving.for_one_or_many(double, {'x': np.arange(3)}, 0)
+  many = serving.for_one_or_many(double, {'x': np.arange(6).reshape(2, 3)}, 1)
+  np.testing.assert_array_equal(one['x'], [0, 2, 4])
+  np.testing.assert_array_equal(many['x'][0], one['x'])
+
+
 def supports(features, context=()):
   """Makes one comparison of one candidate for each user, with a context each."""
   features = np.asarray(features, np.float16).reshape(-1, 1, 1, 1)
