@@ -1,4 +1,4 @@
-"""What personalising costs: parameters, bytes kept for a user, time to adapt to one."""
+"""What personalisation costs: parameters, bytes kept for a user, time to adapt to one."""
 
 import functools
 import statistics
@@ -37,7 +37,7 @@ def measure(
   num_calls: int = 9,
   key: PRNGKey,
 ) -> Costs:
-  """Measures what a learner costs on the first `batch_size` of some users.
+  """Returns what a learner costs, measured on the first `batch_size` of some users.
 
   The time is the median of several calls after compilation, each waited for, over the batch: how
   fast users are served when many come at once, not how long a single one waits.
@@ -72,7 +72,7 @@ def measure(
 
 @functools.partial(jax.jit, static_argnums=0)
 def adapt(learner: MetaLearner, params: Params, tasks: Task, keys: Key[Array, 'T']) -> UserState:
-  """Adapts to T users at once; a key each."""
+  """Returns the states of T users, adapted to at once with a key each."""
   return jax.vmap(learner.adapt, (None, 0, 0, 0))(params, tasks.support, tasks.context, keys)
 
 
@@ -84,5 +84,5 @@ def time_once(learner: MetaLearner, params: Params, tasks: Task, keys: Key[Array
 
 
 def num_bytes(tree: PyTree) -> int:
-  """Counts the bytes of the arrays of a tree."""
+  """Returns the number of bytes of the arrays of a tree."""
   return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

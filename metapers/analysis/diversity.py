@@ -56,7 +56,7 @@ def votes(
   mask: Bool[np.ndarray, 'P R'],
   weights: Float[np.ndarray, 'U B'],
 ) -> Int[np.ndarray, 'P R']:
-  """Counts the users whose favourite each response is; the first of tied ones gets the vote.
+  """Returns how many users' favourite each response is; the first of tied ones gets the vote.
 
   Args:
     rewards_z: z-scores [P, R, B]; anything where masked.

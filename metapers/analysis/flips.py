@@ -1,4 +1,4 @@
-"""Flip rate: turn every label of a user around and count the predictions that turn with them.
+"""Flip rate: the share of predictions that change when every label of a user is flipped.
 
 A learner that ignores labels (or reads only which candidates were shown) has a rate of 0; one that
 personalises has a high one. Not to be confused with the label noise that populations call
@@ -24,7 +24,7 @@ from metapers.evaluation.predictions import Predictions
 
 
 def flipped(tasks: Task) -> Task:
-  """Turns the choice of every real support comparison around; the query stays.
+  """Returns the tasks with every real support choice flipped; the query stays.
 
   Raises:
     ValueError: for comparisons of more than two candidates, which have no opposite choice.
@@ -63,7 +63,7 @@ def flip_rate(
       f'predictions before and after must be of the same queries and shots, got '
       f'{before.log_probs.shape} and {after.log_probs.shape}'
     )
-  query = evaluated.tasks.query
+  query = metrics.counted(evaluated.tasks.query)
   changed = _changed(before.log_probs, after.log_probs, query.candidates.mask, query.mask)
   return estimates.weigh(evaluated.weights['query'], np.asarray(changed)[None], ['flip_rate'])[0]
 

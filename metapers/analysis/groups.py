@@ -1,4 +1,4 @@
-"""Results by group of users: by how far they are from those seen, by how mixed their taste is."""
+"""Results by group of users, such as by how far they are from the nearest train user."""
 
 from typing import NamedTuple
 
@@ -15,11 +15,13 @@ class Groups(NamedTuple):
   """G groups of T users, in the order of a quantity.
 
   name: of the quantity. labels: [G] its range in each group. index: [T] the group of each user.
+  title: what the quantity is, in words.
   """
 
   name: str
   labels: tuple[str, ...]
   index: Int[np.ndarray, 'T']
+  title: str = ''
 
 
 def entropy(weights: Float[np.ndarray, 'T B']) -> Float[np.ndarray, 'T']:
@@ -28,18 +30,24 @@ def entropy(weights: Float[np.ndarray, 'T B']) -> Float[np.ndarray, 'T']:
 
 
 def by_size(
-  name: str, values: Float[np.ndarray, 'T'], *, num_groups: int = 4, in_percent: bool = False
+  name: str,
+  values: Float[np.ndarray, 'T'],
+  *,
+  title: str = '',
+  num_groups: int = 4,
+  in_percent: bool = False,
 ) -> Groups:
-  """Groups users by the size of a quantity, into groups about as large as each other.
+  """Returns users grouped by the size of a quantity, in groups about as large as each other.
 
-  Equal values never part. Where an equal share of the users or more stand at 0, these are a group
-  of their own and the rest are divided; fewer groups come back where there are too few values.
+  Equal values stay together. Where an equal share of the users or more stand at 0, these are a
+  group of their own and the rest are divided; too few distinct values make fewer groups.
 
   Args:
     name: of the quantity.
     values: [T].
+    title: what the quantity is, in words.
     num_groups: G at most.
-    in_percent: writes the labels so.
+    in_percent: whether labels are in percent.
 
   Raises:
     ValueError: for fewer than one group, or a value that is not finite.
@@ -55,26 +63,26 @@ def by_size(
   place = np.searchsorted(np.unique(edges), values, side='left')  # groups are (edge, next edge]
   _, index = np.unique(place, return_inverse=True)
   labels = [span(values[index == group], in_percent) for group in range(index.max() + 1)]
-  return Groups(name, tuple(labels), index)
+  return Groups(name, tuple(labels), index, title)
 
 
 def span(values: Float[np.ndarray, 'T'], in_percent: bool) -> str:
-  """Writes the least and the largest of some values."""
+  """Returns the least and the largest of some values, as text."""
   scale, unit = (100, ' %') if in_percent else (1, '')
-  low, high = (f'{scale * value:.3g}' for value in (values.min(), values.max()))
+  low, high = (f'{scale * value + 0.0:.3g}' for value in (values.min(), values.max()))  # no '-0'
   return (low if low == high else f'{low}-{high}') + unit
 
 
 def sizes(groups: Groups, evaluated: EvaluationSet) -> Int[np.ndarray, 'G']:
-  """Counts the users of each group that have something to evaluated."""
-  there = np.asarray(evaluated.tasks.query.mask).any(-1)
+  """Returns how many users of each group have a query comparison that counts."""
+  there = np.asarray(metrics.counted(evaluated.tasks.query).mask).any(-1)
   return np.bincount(groups.index[there], minlength=len(groups.labels))
 
 
 def estimate(
   evaluated: EvaluationSet, predictions: Predictions, groups: Groups, *, row: int = -1
 ) -> Estimates:
-  """Returns the metrics of the queries within each group: [J, G], with the judge's own resamples.
+  """Returns the metrics of the queries within each group: [J, G], with the set's own resamples.
 
   Mean over the group's users of the user's own ratio; differences between learners stay paired.
 
@@ -89,13 +97,15 @@ def estimate(
   """
   num_users = len(evaluated.tasks.user)
   if groups.index.shape != (num_users,):
-    raise ValueError(f'{groups.name} groups {groups.index.size} users, the judge has {num_users}')
+    raise ValueError(
+      f'{groups.name} groups {groups.index.size} users, but {num_users} are evaluated; group these'
+    )
   one = jax.tree.map(lambda x: x[row : row + 1 or None], predictions)
   observed = jax.device_get(
     metrics.numerators(one, evaluated.tasks, evaluated.truth, rival=evaluated.rival)
   )
   names = [*observed['query'], 'number of users']
-  counted = np.asarray(evaluated.tasks.query.mask, np.float32)[None]
+  counted = np.asarray(metrics.counted(evaluated.tasks.query).mask, np.float32)[None]
   values = np.stack([*observed['query'].values(), counted])  # [C, 1, T, N]
   is_member = groups.index == np.arange(len(groups.labels))[:, None]  # [G, T]
   inside = estimates.weigh(evaluated.weights['query'], values * is_member[None, :, :, None], names)

@@ -1,7 +1,7 @@
 """Personalisation tax: what picking for a user costs in things the user was not asked about.
 
-The best of R responses by a learner's score is laid beside the best by one score for everyone: how
-much safer, better in the mean or longer is it?
+The best of R responses by a learner's score is compared with the best by one score for everyone:
+how much safer, better in the mean or longer is it?
 
 Reference:
   Dong et al. 2025, "When Personalization Meets Reality": safety falls by up to 20 % under
@@ -32,7 +32,7 @@ def outcomes(
   *,
   lengths: Float[np.ndarray, 'P R'] | None = None,
 ) -> Outcomes:
-  """Collects what is known of every response of the slates besides the user's own reward.
+  """Returns what is known of every response of the slates besides the user's own reward.
 
   Args:
     truth: of T users.
@@ -116,12 +116,12 @@ def _earned(
 def subsets(
   truth: Truth, subset_of_prompt: Sequence[str] | np.ndarray, *, least_slates: int = 50
 ) -> dict[str, Bool[np.ndarray, 'T M']]:
-  """Divides the slates by the subset that their prompt is from.
+  """Returns the slates of each subset that prompts are from.
 
   Args:
     truth: of T users.
     subset_of_prompt: [P] names, of all prompts of the store; '' where none is known.
-    least_slates: subsets with fewer are left out, for nothing could be said of them.
+    least_slates: subsets with fewer are left out, as too few to estimate anything on.
   """
   subset = np.asarray(subset_of_prompt)[np.asarray(truth.slate_prompts)]  # [T, M]
   found = {str(name): subset == name for name in np.unique(subset)}

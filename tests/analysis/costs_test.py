@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import pytest
 
 from metapers.analysis import costs
-from metapers.core import meta_learner
+from metapers.core import meta_learner, task
+from metapers.core.task import Candidates
 
 
 def learner_of(num_turns):
@@ -18,17 +19,17 @@ def learner_of(num_turns):
     del context, key
     start = jnp.full((64, 64), support.candidates.features.sum())
     turned = jax.lax.fori_loop(0, num_turns, lambda _, x: params['matrix'] @ x, start)
-    return {'taste': turned[0, :3] + params['bias'], 'is_known': support.mask.any()}
+    return {'preference': turned[0, :3] + params['bias'], 'is_known': support.mask.any()}
 
   def score(params, user_state, candidates):
     del params
-    return candidates.features @ user_state['taste']
+    return candidates.features @ user_state['preference']
 
   return meta_learner.from_adapt_score(init, adapt, score)
 
 
-def measure(learner, **kwargs):
-  tasks, _ = evaluation_sets.users(num_users=8, num_queries=4)
+def measure(learner, *, tasks=None, **kwargs):
+  tasks = tasks or evaluation_sets.users(num_users=8, num_queries=4)[0]
   params = learner.init(jax.random.key(0))
   return costs.measure(learner, params, tasks, key=jax.random.key(1), **kwargs)
 
@@ -39,6 +40,24 @@ def test_parameters_and_bytes_are_counted_by_hand():
   assert found.state_bytes == 3 * 4 + 1
   assert (found.batch_size, found.num_comparisons) == (8, 4)
   assert found.device == jax.devices()[0].device_kind
+
+
+def test_features_and_contexts_in_several_arrays_are_costed():
+  def adapt(params, support, context, key):
+    del params, key
+    return support.candidates.features['tokens'].sum((0, 1)) + context['age']
+
+  def score(params, user_state, candidates):
+    del params
+    return candidates.features['tokens'] @ user_state
+
+  tasks, _ = evaluation_sets.users(num_users=6, num_queries=4)
+  candidates = Candidates({'tokens': jnp.ones((6, 4, 2, 7), int)}, jnp.ones((6, 4, 2), bool))
+  support = task.choices(candidates, tasks.support.choice)
+  several = tasks._replace(support=support, query=support, context={'age': jnp.ones((6, 7), int)})
+  learner = meta_learner.from_adapt_score(lambda key: (), adapt, score)
+  found = measure(learner, tasks=several, num_calls=1)
+  assert (found.num_parameters, found.state_bytes, found.batch_size) == (0, 7 * 4, 6)
 
 
 def test_much_more_work_takes_several_times_as_long():

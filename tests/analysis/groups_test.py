@@ -39,7 +39,7 @@ def test_many_zeros_are_a_group_of_their_own_and_the_rest_is_divided():
   assert groups.by_size('size', np.zeros(9)).labels == ('0',)
 
 
-def test_a_value_that_is_no_number_is_refused():
+def test_a_value_that_is_not_finite_is_refused():
   with pytest.raises(ValueError, match='finite'):
     groups.by_size('distance', np.array([0.0, np.nan]))
 
@@ -50,21 +50,25 @@ def test_entropy_runs_from_nothing_to_the_log_of_the_number_of_models():
 
 
 @pytest.fixture(scope='module')
-def judged():
+def evaluation():
   tasks, truth = evaluation_sets.users()
   divided = groups.by_size('entropy', groups.entropy(np.asarray(truth.weights)), num_groups=3)
   return tasks, truth, evaluation_sets.evaluation_set(tasks, truth), divided
 
 
-def test_a_group_is_judged_as_if_its_users_were_alone(judged):
-  tasks, truth, evaluated, divided = judged
+@pytest.mark.parametrize('weights', [(1,), (0, 1, 3)])
+def test_a_group_is_evaluated_as_if_its_users_were_alone(evaluation, weights):
+  tasks, truth, _, divided = evaluation
+  times = np.random.default_rng(0).choice(weights, tasks.query.mask.shape).astype(np.float32)
+  tasks = tasks._replace(query=tasks.query._replace(weight=jnp.asarray(times)))
+  evaluated = evaluation_sets.evaluation_set(tasks, truth)
   predictions = evaluation_sets.noisy(tasks, truth, 0.5)
   got = groups.estimate(evaluated, predictions, divided, row=1)
   mask = np.asarray(tasks.query.mask)
   right = np.asarray(predictions.log_probs[1].argmax(-1) == tasks.query.choice)
   prompts = np.searchsorted(evaluated.draws.ids, np.asarray(truth.query_prompts))
   for resample in (0, 1, 17):
-    weight = mask * evaluated.draws.prompts[resample][prompts]
+    weight = mask * times * evaluated.draws.prompts[resample][prompts]
     for group in range(3):
       counts = evaluated.draws.users[resample] * (divided.index == group) * (weight.sum(-1) > 0)
       own = (weight * right).sum(-1) / np.maximum(weight.sum(-1), 1e-9)
@@ -72,8 +76,8 @@ def test_a_group_is_judged_as_if_its_users_were_alone(judged):
       np.testing.assert_allclose(got['accuracy'][resample, group], expected, rtol=1e-4)
 
 
-def test_groups_weighted_by_their_users_give_the_whole(judged):
-  tasks, truth, evaluated, divided = judged
+def test_groups_weighted_by_their_users_give_the_whole(evaluation):
+  tasks, truth, evaluated, divided = evaluation
   predictions = evaluation_sets.noisy(tasks, truth, 0.5)
   whole = estimates.estimate(evaluated, predictions)
   sizes = groups.sizes(divided, evaluated)
@@ -83,8 +87,8 @@ def test_groups_weighted_by_their_users_give_the_whole(judged):
     np.testing.assert_allclose(parts @ sizes / sizes.sum(), whole[metric][0, row], rtol=1e-5)
 
 
-def test_a_learner_that_is_only_good_on_near_users_is_found_out(judged):
-  tasks, truth, evaluated, _ = judged
+def test_a_learner_that_is_only_good_on_near_users_is_found_out(evaluation):
+  tasks, truth, evaluated, _ = evaluation
   distance = np.arange(len(tasks.user)) / 100
   true = np.asarray(truth.weights)
   pooled = np.full_like(true, 1 / 3)
@@ -113,10 +117,20 @@ def test_a_resample_without_anyone_of_a_group_is_passed_over():
   assert np.isfinite(bootstrap.interval(got)).all()
 
 
-def test_groups_of_other_users_are_refused(judged):
-  tasks, truth, evaluated, _ = judged
+def test_users_whose_comparisons_weigh_nothing_are_not_counted(evaluation):
+  tasks, truth, evaluated, divided = evaluation
+  weight = tasks.query.weight.at[5].set(0)
+  tasks = tasks._replace(query=tasks.query._replace(weight=weight))
+  fewer = groups.sizes(divided, evaluation_sets.evaluation_set(tasks, truth))
+  expected = groups.sizes(divided, evaluated)
+  expected[divided.index[5]] -= 1
+  np.testing.assert_array_equal(fewer, expected)
+
+
+def test_groups_of_other_users_are_refused(evaluation):
+  tasks, truth, evaluated, _ = evaluation
   other = groups.by_size('size', np.arange(7.0))
-  with pytest.raises(ValueError, match='groups 7 users, the judge has 60'):
+  with pytest.raises(ValueError, match='groups 7 users, but 60 are evaluated'):
     groups.estimate(evaluated, evaluation_sets.noisy(tasks, truth, 0.5), other)
 
 

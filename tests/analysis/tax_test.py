@@ -12,7 +12,7 @@ NAMES = ('gemma_2b', tax.SAFETY, 'gemma_7b')
 
 
 @pytest.fixture(scope='module')
-def judged():
+def evaluation():
   tasks, truth = evaluation_sets.users()
   return tasks, truth, evaluation_sets.evaluation_set(tasks, truth)
 
@@ -23,8 +23,8 @@ def picking(truth, rewards):
   return Predictions(empty, jnp.asarray(rewards)[None])
 
 
-def test_outcomes_are_the_columns_they_are_named_after(judged):
-  _, truth, _ = judged
+def test_outcomes_are_the_columns_they_are_named_after(evaluation):
+  _, truth, _ = evaluation
   lengths = np.arange(30.0 * R).reshape(30, R).astype(np.float32)
   found = tax.outcomes(truth, NAMES, lengths=lengths)
   assert set(found) == {'mean_reward', tax.SAFETY, 'length'}
@@ -35,8 +35,8 @@ def test_outcomes_are_the_columns_they_are_named_after(judged):
   assert set(tax.outcomes(truth, ('a', 'b', 'c'))) == {'mean_reward'}
 
 
-def test_names_and_lengths_that_do_not_fit_are_refused(judged):
-  _, truth, _ = judged
+def test_names_and_lengths_that_do_not_fit_are_refused(evaluation):
+  _, truth, _ = evaluation
   with pytest.raises(ValueError, match='2 names for 3 reward models'):
     tax.outcomes(truth, NAMES[:2])
   with pytest.raises(ValueError, match='lengths of 2 responses'):
@@ -57,8 +57,8 @@ def mean_picked(truth, scores, outcome, slates):
 
 
 @pytest.mark.parametrize('share', [1.0, 0.3])
-def test_what_is_picked_equals_a_loop_on_all_slates_and_on_some(judged, share):
-  _, truth, evaluated = judged
+def test_what_is_picked_equals_a_loop_on_all_slates_and_on_some(evaluation, share):
+  _, truth, evaluated = evaluation
   rng = np.random.default_rng(0)
   slates = rng.random(truth.slate_prompts.shape) < share
   scores = rng.normal(size=truth.slate_rewards.shape[:3]).astype(np.float32)
@@ -70,8 +70,8 @@ def test_what_is_picked_equals_a_loop_on_all_slates_and_on_some(judged, share):
     np.testing.assert_allclose(got[f'pick_{name}'][0, 0], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_picking_the_most_dangerous_where_it_matters_is_found_on_those_prompts_alone(judged):
-  _, truth, evaluated = judged
+def test_picking_the_most_dangerous_where_it_matters_is_found_on_those_prompts_alone(evaluation):
+  _, truth, evaluated = evaluation
   safety = np.asarray(truth.slate_rewards[..., 1])
   subset = np.array(['chat', 'harmless'])[np.arange(30) % 2]
   parts = tax.subsets(truth, subset)
@@ -93,14 +93,14 @@ def test_picking_the_most_dangerous_where_it_matters_is_found_on_those_prompts_a
   np.testing.assert_allclose(tax_of['chat'], 0, atol=1e-6)
 
 
-def test_subsets_that_are_small_or_without_a_name_are_left_out(judged):
-  _, truth, _ = judged
+def test_subsets_that_are_small_or_without_a_name_are_left_out(evaluation):
+  _, truth, _ = evaluation
   subset = np.array(['rare'] + [''] * 9 + ['common'] * 20)
   assert set(tax.subsets(truth, subset, least_slates=20)) == {'common'}
 
 
-def test_scores_and_outcomes_of_masked_responses_change_nothing(judged):
-  _, truth, evaluated = judged
+def test_scores_and_outcomes_of_masked_responses_change_nothing(evaluation):
+  _, truth, evaluated = evaluation
   scores = np.asarray(truth.slate_rewards[..., 0])
   found = tax.outcomes(truth, NAMES)
   expected = tax.estimate(evaluated, picking(truth, scores), found)
@@ -111,8 +111,8 @@ def test_scores_and_outcomes_of_masked_responses_change_nothing(judged):
     np.testing.assert_array_equal(got[name], value)
 
 
-def test_scores_that_are_no_numbers_pick_nothing(judged):
-  tasks, truth, evaluated = judged
+def test_scores_that_are_not_finite_are_refused(evaluation):
+  tasks, truth, evaluated = evaluation
   broken = picking(truth, np.full(truth.slate.mask.shape, np.nan))
   with pytest.raises(ValueError, match='not finite'):
     tax.estimate(evaluated, broken, tax.outcomes(truth, NAMES))
@@ -121,8 +121,8 @@ def test_scores_that_are_no_numbers_pick_nothing(judged):
     estimates.estimate(evaluated, right._replace(slate_scores=right.slate_scores * jnp.nan))
 
 
-def test_picks_without_slates_are_refused(judged):
-  tasks, truth, evaluated = judged
+def test_picks_without_slates_are_refused(evaluation):
+  tasks, truth, evaluated = evaluation
   people = estimates.evaluation_set(tasks, num_resamples=10)
   made, found = picking(truth, truth.slate_rewards[..., 0]), tax.outcomes(truth, NAMES)
   with pytest.raises(ValueError, match='num_slates >= 1'):
