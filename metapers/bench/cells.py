@@ -91,21 +91,21 @@ class Trained:
   def predict(self, setting: Setting) -> Predictions:
     """Returns predictions for the users of a setting."""
     size = self._plan.evaluation.chunk_size
-    return settings.predict(setting, self.runs(), chunk_size=size)
+    return settings.predict(setting, self.fold_runs(), chunk_size=size)
 
   def predict_flipped(self, setting: Setting) -> Predictions:
     """Returns predictions after adapting to the opposite of what the users chose."""
     size = self._plan.evaluation.chunk_size
-    return settings.predict(setting, self.runs(), chunk_size=size, is_flipped=True)
+    return settings.predict(setting, self.fold_runs(), chunk_size=size, is_flipped=True)
 
   def measure_costs(self, setting: Setting) -> Costs:
     """Returns what it costs to adapt to users of a setting."""
-    run, size = self.runs()[0], self._plan.evaluation.chunk_size
+    run, size = self.fold_runs()[0], self._plan.evaluation.chunk_size
     return costs.measure(
       run.learner, run.params, setting.tasks, batch_size=size, key=jax.random.key(0)
     )
 
-  def runs(self) -> list[runs.Run]:
+  def fold_runs(self) -> list[runs.Run]:
     """Returns the run of each fold, trained if it is not yet."""
     if self._runs is None:
       populations = self._entry.populations or self._plan.populations
