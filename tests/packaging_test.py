@@ -20,7 +20,7 @@ def test_the_wheel_imports_outside_the_clone(tmp_path):
     archive.extractall(tmp_path / 'site')
   here = {
     str(path.relative_to(ROOT))
-    for kind in ('*.py', '*.json', '*.npz')
+    for kind in ('*.py', '*.html', '*.json', '*.npz')
     for path in (ROOT / 'metapers').rglob(kind)
   }
   assert packed == here

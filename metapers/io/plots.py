@@ -1,5 +1,6 @@
 """Curves of accuracy against the number of comparisons, readable in print, light and dark."""
 
+import html
 import io
 import os
 import pathlib
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib import axes, figure, ticker
+from scipy import optimize
 
 from metapers.core import files
 from metapers.core.types import Float, Int
@@ -55,12 +57,12 @@ class Curve(NamedTuple):
 
 
 def position(shots: np.ndarray) -> np.ndarray:
-  """Places shots on the axis: log2(1 + shots), so that 0 has a place and doubling is one step."""
+  """Returns places on the axis: log2(1 + shots), so that 0 has one and doubling is one step."""
   return np.log2(1 + np.asarray(shots))
 
 
 def line_styles(curves: Sequence[Curve]) -> list[dict]:
-  """Chooses colour, dash and marker of every curve."""
+  """Returns colour, dash and marker of every curve."""
   styles, num_learners, num_references = [], 0, 0
   for curve in curves:
     if curve.role == 'learner':
@@ -77,20 +79,13 @@ def line_styles(curves: Sequence[Curve]) -> list[dict]:
 
 
 def spread(wanted: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
-  """Moves label positions apart by at least `gap`, within [low, high] where they fit, in order."""
+  """Returns label positions in order, `gap` or more apart, within [low, high] where they fit."""
   order = np.argsort(wanted, kind='stable')
   placed = wanted[order].astype(float)
   steps = gap * np.arange(len(placed))
-  # Blocks of touching labels, each centred on its members: isotonic regression by pooling.
-  blocks: list[tuple[float, int]] = []
-  for target in placed - steps:
-    mean, count = target, 1
-    while blocks and blocks[-1][0] > mean:
-      before, size = blocks.pop()
-      mean, count = (before * size + mean * count) / (size + count), size + count
-    blocks.append((mean, count))
-  level = np.repeat([mean for mean, _ in blocks], [count for _, count in blocks])
-  level = np.clip(level, low, max(low, high - (steps[-1] if len(steps) else 0)))
+  # Labels that would touch become blocks, each centred on where its members would be.
+  level = optimize.isotonic_regression(placed - steps).x
+  level = np.clip(level, low, max(low, high - steps[-1]))
   result = np.empty_like(placed)
   result[order] = level + steps
   return result
@@ -131,7 +126,7 @@ def adaptation(
   count_label: str = 'comparisons seen of a new user',
   in_percent: bool = True,
 ) -> figure.Figure:
-  """Draws an adaptation figure: one line a learner over the number of comparisons.
+  """Returns an adaptation figure: one line a learner over the number of comparisons.
 
   Args:
     curves: in the order in which learners take colours.
@@ -166,7 +161,7 @@ def adaptation(
 
 
 def save(made: figure.Figure, path: str | os.PathLike) -> pathlib.Path:
-  """Writes a figure as .png, .svg or .pdf by its suffix, whole or not at all."""
+  """Writes a figure as .png, .svg or .pdf by its suffix, whole or not at all; returns the path."""
   buffer = io.BytesIO()
   with matplotlib.rc_context(STYLE):
     made.savefig(buffer, format=pathlib.Path(path).suffix[1:], facecolor='white')
@@ -177,6 +172,10 @@ def inline_svg(made: figure.Figure) -> str:
   """Returns the figure as an SVG element for a page, its ink in the page's text colour."""
   buffer = io.StringIO()
   with matplotlib.rc_context(STYLE):
-    made.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
-  svg = buffer.getvalue()
-  return svg[svg.index('<svg') :].replace(INK, 'currentColor')
+    # HTML has no element for metadata.
+    none = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+    made.savefig(buffer, format='svg', transparent=True, metadata=none)
+  svg = buffer.getvalue().replace(INK, 'currentColor')
+  title = ' '.join(made.axes[0].get_title(loc='left').split())
+  label = f'<svg role="img" aria-label="{html.escape(title)}"'
+  return label + svg[svg.index('<svg') + len('<svg') :]

@@ -1,5 +1,6 @@
 import html.parser
 import itertools
+import re
 
 import hypothesis
 import numpy as np
@@ -17,12 +18,15 @@ class Page(html.parser.HTMLParser):
 
   def __init__(self, text):
     super().__init__()
-    self.open, self.addresses, self.texts = [], [], []
+    self.open, self.addresses, self.texts, self.ids = [], [], [], []
     self.feed(text)
+    self.close()
 
   def handle_starttag(self, tag, attrs):
     names = {'src', 'href', 'xlink:href', 'data', 'action'}
     self.addresses += [value for name, value in attrs if name in names]
+    self.addresses += re.findall(r'url\(([^)]*)\)', ' '.join(value or '' for _, value in attrs))
+    self.ids += [value for name, value in attrs if name == 'id']
     if tag not in VOID:
       self.open.append(tag)
 
@@ -57,25 +61,50 @@ def figure():
   return plots.adaptation(draw_curves(), title='unseen users <synthetic>')
 
 
-def make_page(figure):
-  table = report.Table('accuracy', ['learner', '0'], [['<b>maml</b>', '60 ± 1'], ['cnp', '61 ± 2']])
+@pytest.fixture(scope='module')
+def text(figure):
+  body = [['<b>maml</b>', '60 ± 1'], ['cnp', '61 ± 2']]
+  table = report.Table('accuracy (%)', ['learner', '0'], body, note='share of choices > 1/2')
+  svg = plots.inline_svg(figure)
   sections = [
-    report.Section('first & last', ['a < b'], [plots.inline_svg(figure)], [table]),
-    report.Section('second'),
+    report.Section('first & last', ['a < b'], [svg, svg], [table]),
+    report.Section('second', figures=[svg], tables=[report.Table('nll', ['learner'], [])]),
   ]
-  return report.render('Results', sections, source='synthetic', summary={'path': '"x" <y>'})
+  lead = ['maml <best>', 'cnp & co']
+  return report.render(
+    'Results', sections, source='synthetic', summary={'{{ x }}': '"x" <y>'}, lead=lead
+  )
 
 
-def test_the_page_is_well_formed_and_loads_nothing(figure):
-  page = Page(make_page(figure))
+def test_the_page_is_well_formed_and_loads_nothing(text):
+  page = Page(text)
   assert page.open == []
-  assert page.addresses and all(address.startswith('#') for address in page.addresses)
-  assert '@import' not in make_page(figure)
+  assert {address[1:] for address in page.addresses} <= set(page.ids)
+  assert all(address.startswith('#') for address in page.addresses)
+  assert '@import' not in text
 
 
-def test_texts_are_escaped_and_the_source_is_named(figure):
-  texts = Page(make_page(figure)).texts
-  shown = {'first & last', 'a < b', '<b>maml</b>', '60 ± 1', '"x" <y>', 'data: synthetic'}
+def test_no_two_ids_are_the_same(text):
+  page = Page(text)
+  assert len(set(page.ids)) == len(page.ids) > 100
+  assert {'figure-1-figure_1', 'figure-3-figure_1', 'section-2'} <= set(page.ids)
+  assert '<metadata' not in text
+
+
+def test_findings_stand_above_everything_and_notes_under_captions(text):
+  texts = [part for part in Page(text).texts if part.strip()]
+  places = [texts.index(x) for x in ('data: synthetic', 'maml <best>', 'cnp & co', 'a < b')]
+  assert places == sorted(places)
+  assert texts[texts.index('accuracy (%)') + 1] == 'share of choices > 1/2'
+  plain = report.render('Results', [report.Section('only')], source='x', summary={})
+  assert not {'<ul', '<nav', '<small'} & set(re.findall('<[a-z]+', plain))
+
+
+def test_texts_are_escaped_and_the_source_is_named(text):
+  texts = Page(text).texts
+  shown = {
+    'first & last', 'a < b', '<b>maml</b>', '60 ± 1', '{{ x }}', '"x" <y>', 'data: synthetic'
+  }  # fmt: skip
   assert shown <= set(texts)
 
 
@@ -115,6 +144,13 @@ def test_labels_keep_their_order_and_distance_and_stay_inside(wanted):
   order = np.argsort(wanted, kind='stable')
   assert (np.diff(placed[order]) >= 0.1 - 1e-9).all()
   assert placed.min() >= -1e-9 and placed.max() <= 1 + 1e-9
+
+
+def test_labels_that_touch_are_centred_on_where_they_would_be():
+  wanted = np.array([0.5, 0.5, 0.1, 0.54])
+  np.testing.assert_allclose(
+    plots.spread(wanted, 0.1, 0.0, 1.0), [0.413333, 0.513333, 0.1, 0.613333], atol=1e-6
+  )
 
 
 def test_labels_far_apart_stay_where_they_are():
