@@ -33,7 +33,7 @@ from metapers.training.optimizers import OPTIMIZERS
 
 Config = Any  # a ConfigDict: what fields it has is not known to a type checker
 OF_CONDITION = ('split', 'change_at', 'window')  # how users are evaluated, not who they are
-OF_TABLES = ('learners', 'benchmark')  # parts of a config that a single run does not have
+OF_TABLES = ('learners', 'benchmark', 'asking')  # parts of a config that a single run does not have
 STORED_BESIDE = ('data', 'learner_source', 'population_source')  # in a workdir's config.json
 
 

@@ -11,20 +11,25 @@ in `shots`, predict the query, and give the table to `experiments.score`.
 `train.npz` holds the support and query, choices included, of users to learn from across users (with
 `benchmark.retrain`, each condition has its own): fit on these as one likes, for instance predict
 each query from a random number of the support's comparisons. `known_user` of a test user who was
-trained on is the `user` of `train.npz`. Users of one `fold` are to be judged by what was learned
-from train and validation users of the same fold alone: people to be judged in one fold are among
-those to learn from in another, with their answers.
+trained on is the `user` of `train.npz`. Users of one `fold` are to be evaluated by what was learned
+from train and validation users of the same fold alone: people who are evaluated in one fold are
+among those to learn from in another, with their answers.
 
 The folder `truth` holds the answers. Keep it apart; it guards against accidents only, for whoever
 has this code can draw the same users again.
 """
 
 import pathlib
+import runpy
 
 from absl import flags
 
-from experiments import commands, freezing
-from metapers.bench import frozen
+from experiments import build, commands
+from experiments.build import Config
+from experiments.configs import base
+from metapers.bench import episodes, freezing
+from metapers.core import files
+from metapers.data import manifest
 
 PROTOCOL = flags.DEFINE_string('protocol', None, 'A config, such as lore or benchmark:quick.')
 OUT = flags.DEFINE_string('out', None, 'The folder to make.')
@@ -33,22 +38,54 @@ NUM_TRAIN_USERS = flags.DEFINE_integer(
 )
 COMPRESS = flags.DEFINE_bool('compress', False, 'Write smaller files, in more time.')
 REFERENCES = flags.DEFINE_bool('references', True, 'Compute oracle and bayes, for the table.')
-LICENCE = flags.DEFINE_string('licence', None, 'Of the data, where these do not tell.')
+LICENCE = flags.DEFINE_string('licence', None, 'Of the data, where these do not say.')
+CONFIGS = pathlib.Path(base.__file__).parent
 
 
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
-  config = freezing.config_of(commands.required(PROTOCOL))
-  folder = freezing.export(
-    config,
-    pathlib.Path(commands.required(OUT)),
+  config = config_of(commands.required(PROTOCOL))
+  folder = freezing.export_episodes(
+    build.plan(config),
+    commands.required(OUT),
+    licence=LICENCE.value or licence_of(config),
     num_train_users=NUM_TRAIN_USERS.value,
     is_compressed=COMPRESS.value,
     has_references=REFERENCES.value,
-    licence=LICENCE.value,
+    log=commands.say,
   )
-  commands.say(f'{folder}\nepisodes sha256: {frozen.fingerprint(folder)}')
+  commands.say(f'{folder}\nepisodes sha256: {episodes.fingerprint(folder)}')
+
+
+def config_of(protocol: str) -> Config:
+  """Returns the config that a protocol names.
+
+  Raises:
+    ValueError: for one that does not exist; lists those that do.
+  """
+  name, _, argument = protocol.partition(':')
+  path = pathlib.Path(name) if name.endswith('.py') else CONFIGS / f'{name}.py'
+  if not path.is_file():
+    known = sorted(path.stem for path in CONFIGS.glob('[!_]*.py') if path.stem != 'base')
+    raise ValueError(f'unknown protocol {name!r}; known: {", ".join(known)}')
+  return runpy.run_path(str(path))['get_config'](argument)
+
+
+def licence_of(config: Config) -> str:
+  """Returns the licence of a population's data, as their folder says it.
+
+  Raises:
+    ValueError: where nothing says it.
+  """
+  kwargs = config.population.kwargs
+  folder = pathlib.Path(kwargs.get('path') or kwargs.get('store') or 'synthetic')
+  if folder == pathlib.Path('synthetic') and not build.is_file(config.population.name):
+    return 'Apache-2.0 (drawn by metapers)'
+  for name in (manifest.MANIFEST, 'source.json'):  # of a feature store, of people
+    if (folder / name).is_file() and 'licence' in (about := files.read_json(folder / name)):
+      return about['licence']
+  raise ValueError(f'{folder}/source.json is missing, or no licence in it; give --licence=TEXT')
 
 
 if __name__ == '__main__':

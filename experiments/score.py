@@ -1,11 +1,11 @@
-"""Judges predictions that any framework made for frozen episodes.
+"""Scores predictions that any framework made for episodes in files.
 
     python -m experiments.score --episodes=FOLDER predictions.parquet [more.parquet]
 
 A table of choices has the columns condition, user, shots, query, candidate, and probability (or
 log_probability, in nats): a row for each real candidate of each real query comparison. A table of
 picks, if any, has condition, user, shots, slate, response, score; without it, what is measured of
-picks is left out. Prints the table of each condition, by the code that judges our own learners,
+picks is left out. Prints the table of each condition, by the code that evaluates our own learners,
 with the references beside it; `--workdir` of an `experiments.benchmark` on the same protocol adds
 its learners, and differences to its `pooled`.
 """
@@ -14,8 +14,8 @@ import pathlib
 
 from absl import flags
 
-from experiments import commands, scoring
-from metapers.bench import frozen, results
+from experiments import commands
+from metapers.bench import episodes, results, scoring
 
 EPISODES = flags.DEFINE_string('episodes', None, 'A folder of experiments.export_episodes.')
 TRUTH = flags.DEFINE_string('truth', None, 'The folder `truth` of it, where it is kept apart.')
@@ -29,12 +29,18 @@ def main(argv: list[str]) -> None:
   _, *paths = argv
   if not paths:
     raise ValueError('give the parquet files of predictions, behind the flags')
-  folder = pathlib.Path(commands.required(EPISODES))
-  name = NAME.value or pathlib.Path(paths[0]).stem
-  rows = scoring.score(folder, paths, name=name, truth=TRUTH.value, workdir=WORKDIR.value)
-  commands.say(f'\nepisodes sha256: {frozen.fingerprint(folder)}')
+  folder = commands.required(EPISODES)
+  frame = scoring.score(
+    folder,
+    paths,
+    name=NAME.value or pathlib.Path(paths[0]).stem,
+    truth=TRUTH.value,
+    workdir=WORKDIR.value,
+    log=commands.say,
+  )
+  commands.say(f'\nepisodes sha256: {episodes.fingerprint(folder)}')
   if OUT.value:
-    commands.say(str(results.append(OUT.value, rows)))
+    commands.say(str(results.append_results(OUT.value, frame)))
 
 
 if __name__ == '__main__':

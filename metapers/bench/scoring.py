@@ -17,7 +17,7 @@ from metapers.evaluation.predictions import Predictions
 from metapers.io import workdirs
 
 BySeed = dict[str, dict[str, Predictions]]  # row -> seed -> its predictions
-# What must be alike in the config of a workdir and in that of the episodes, beside whom is evaluated.
+# What must be alike in the configs of a workdir and of episodes, beside who is evaluated.
 SAME = ('protocol', 'population', 'population_source', 'data')
 
 
@@ -157,7 +157,7 @@ def finished(
   stored = workdirs.read_config(workdir)
   if 'benchmark' not in stored:
     raise ValueError(f'{workdir} is of a single run; give the workdir of experiments.benchmark')
-  workdirs.compare(pathlib.Path(workdir), compared(stored), compared(manifest['identity']))
+  workdirs.compare_configs(pathlib.Path(workdir), compared(stored), compared(manifest['identity']))
   found = Finished({}, {})
   for row in stored['benchmark']['learners']:
     training = {**stored['training'], **stored['learners'][row].get('training', {})}
@@ -183,4 +183,4 @@ def compared(config: Mapping[str, Any]) -> dict[str, Any]:
 def without_picks(frame: pd.DataFrame, name: str) -> pd.DataFrame:
   """Drops what is measured of picks, differences included, from the rows of one method."""
   metric = frame['metric'].str.partition('_minus_')[0]
-  return frame[~(metric.isin(submissions.OF_PICKS) & (frame['learner'] == name))]
+  return frame.loc[~(metric.isin(submissions.OF_PICKS) & (frame['learner'] == name))]

@@ -1,0 +1,119 @@
+"""What active querying came to in words, tables and figures: how many questions a rule saves."""
+
+import os
+import pathlib
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from metapers.bench import report, results, tables
+from metapers.bench.asking import EXACT, LEAD, RANDOM, QueryingResult
+from metapers.io import plots
+from metapers.io.report import Section, Table
+
+SHOWN = ('accuracy', 'regret', 'nll', 'accuracy_minus_random', 'regret_minus_random')
+DRAWN = ('accuracy', 'regret')
+AXIS = 'questions asked of a new user'
+
+
+def write_result(result: QueryingResult, workdir: str | os.PathLike) -> list[pathlib.Path]:
+  """Writes results.csv, asking.png and report.html into a folder, and returns their paths."""
+  folder, first = pathlib.Path(workdir), next(iter(result.plan.entries))
+  sections = [
+    Section('What a good question saves', text=statements(result), tables=[leads(result)]),
+    *(section(result, name) for name in result.best_rules),
+  ]
+  return [
+    results.write_results(folder / 'results.csv', result.frame),
+    report.save_figure(figure(result, first), folder / 'asking.png'),
+    report.write_page(folder / 'report.html', sections, [result.users], result.plan),
+  ]
+
+
+def summary(result: QueryingResult) -> str:
+  """Returns in words who was asked, and what the best rule of each learner saves."""
+  return '\n'.join([title(result), *statements(result)])
+
+
+def title(result: QueryingResult) -> str:
+  """Returns a line that describes who was asked."""
+  return f'{result.users.title}, pools of {result.users.tasks.support.mask.shape[1]}'
+
+
+def statements(result: QueryingResult) -> list[str]:
+  """Returns a sentence for each learner on its best rule."""
+  return [statement(result, name, rule) for name, rule in result.best_rules.items()]
+
+
+def statement(result: QueryingResult, name: str, rule: str) -> str:
+  """Returns by how many questions a learner's best rule beats random questions, in words."""
+  own = results.select(result.frame, learner=f'{name} {rule}', metric=LEAD)
+  row: Any = next(own.itertuples())
+  after, most = result.questioning.compared_after, most_lead(result)
+  return (
+    f'{name}: {rule}, the best rule on validation users, reaches after {after} questions the '
+    'accuracy that random questions reach after '
+    f'{"at least " if row.value >= most else ""}{after + row.value:.1f}. '
+    f'It saves {lead_text(row, most)} questions (95 % interval), '
+    + ('which is significant.' if row.ci_low > 0 else 'which is not significant.')
+  )
+
+
+def most_lead(result: QueryingResult) -> int:
+  """Returns the longest lead that can be measured: random questions end there."""
+  return result.questioning.num_questions - result.questioning.compared_after
+
+
+def lead_text(row: Any, most: int) -> str:
+  """Returns a lead with its interval; what random questions did not reach is at least as much."""
+  numbers = (f'{"≥ " if x >= most else ""}{x:.1f}' for x in (row.value, row.ci_low, row.ci_high))
+  return '{} ({} to {})'.format(*numbers)
+
+
+def leads(result: QueryingResult) -> Table:
+  """Returns the table of all leads: learners down, rules across."""
+  made = results.select(result.frame, metric=LEAD)
+  cells = {str(row.learner): lead_text(row, most_lead(result)) for row in made.itertuples()}
+  rules = list(dict.fromkeys(name.split()[1] for name in cells))
+  return Table(
+    'questions that random ones need more, for the accuracy of each rule after '
+    f'{result.questioning.compared_after}; {result.questioning.num_questions} were asked',
+    ['learner', *rules],
+    [[name, *(cells[f'{name} {rule}'] for rule in rules)] for name in result.best_rules],
+  )
+
+
+def shown(result: QueryingResult) -> pd.DataFrame:
+  """Returns the rows of the numbers of questions that tables and figures show."""
+  counts = [str(count) for count in result.plan.evaluation.shots]
+  return result.frame.loc[result.frame['shots'].isin(counts)]
+
+
+def figure(result: QueryingResult, name: str, metric: str = 'accuracy') -> Figure:
+  """Returns one learner's curves by every rule, beside `bayes` by its best rule and at random."""
+  beside: set[str] = set()
+  if name != EXACT and EXACT in result.best_rules:
+    beside = {f'{EXACT} {rule}' for rule in (result.best_rules[EXACT], RANDOM)}
+  curves = []
+  for curve in tables.curves(shown(result), metric=metric):
+    if curve.name in beside:
+      curves.append(curve._replace(role='reference'))
+    elif curve.name.startswith(f'{name} '):
+      rule = curve.name.removeprefix(f'{name} ')
+      curves.append(curve._replace(name=rule, role='baseline' if rule == RANDOM else 'learner'))
+  heading = f'{name}: {title(result)}'
+  return plots.adaptation(curves, title=heading, value_label=metric, count_label=AXIS)
+
+
+def section(result: QueryingResult, name: str) -> Section:
+  """Returns one learner's part of the page: its curves and its tables."""
+  own = shown(result)
+  own = own.loc[own['learner'].str.startswith(f'{name} ')]
+  return Section(
+    f'{name} asks {title(result)}',
+    figures=[
+      plots.inline_svg(figure(result, name, metric)) for metric in tables.measured_among(DRAWN, own)
+    ],
+    tables=[tables.table(own, metric=metric) for metric in tables.measured_among(SHOWN, own)],
+  )
