@@ -44,7 +44,7 @@ def _claim(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
     verify_config(folder, config)
   elif folder.exists() and not all(_is_leftover(entry) for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no config.json; give an empty workdir')
-  files.write_json(path, json.loads(json.dumps(config)))
+  files.write_json(path, config)
 
 
 def verify_config(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
