@@ -1,4 +1,4 @@
-"""What each comparison of a pool is worth asking, judged by draws from one user's posterior.
+"""Acquisition functions: the value of asking each comparison of a pool, by draws from a posterior.
 
 Every rule maps a `Pool` to a value per comparison [N]; the largest is asked next. All but `random`
 are functions of the same S draws, whatever learner they come from.
@@ -14,7 +14,7 @@ from metapers.core.types import Array, Bool, Callable, Float, PRNGKey
 
 
 class Pool(NamedTuple):
-  """What could be asked, and what is to be known, as S draws see them.
+  """What could be asked, and what is to be predicted, under S draws from a posterior.
 
   utilities: [S, N, K] in logits, so that a noiseless choice has very large ones. mask: [N, K].
   targets: [S, Q, K] likewise, of comparisons like those to be predicted; the same draws.
@@ -28,7 +28,7 @@ class Pool(NamedTuple):
   key: PRNGKey
 
 
-Rule = Callable[[Pool], Float[Array, 'N']]
+Acquisition = Callable[[Pool], Float[Array, 'N']]
 
 
 def probabilities(
@@ -44,12 +44,12 @@ def entropy_of(p: Float[Array, '*batch'], axis: int | tuple[int, ...]) -> Array:
 
 
 def random(pool: Pool) -> Float[Array, 'N']:
-  """Values every comparison by a number drawn uniformly."""
+  """Returns a value for every comparison that is drawn uniformly."""
   return jax.random.uniform(pool.key, pool.mask.shape[:1])
 
 
 def entropy(pool: Pool) -> Float[Array, 'N']:
-  """Returns H(mean_s p_s), in nats: how open the answer is, for whatever reason.
+  """Returns H(mean_s p_s), in nats: the uncertainty of the answer, whatever its reason.
 
   Reference:
     Lewis and Gale 1994, arXiv:cmp-lg/9407020 (uncertainty sampling).
@@ -76,9 +76,9 @@ def d_optimal(pool: Pool) -> Float[Array, 'N']:
 
 
 def bald(pool: Pool) -> Float[Array, 'N']:
-  """Returns H(mean_s p_s) - mean_s H(p_s), in nats: what the answer tells of the user.
+  """Returns H(mean_s p_s) - mean_s H(p_s), in nats: the information of the answer on the user.
 
-  Noiseless draws are sure of themselves, and what is left is the entropy of their votes.
+  Of noiseless draws this is the entropy of their votes.
 
   Reference:
     Houlsby et al. 2011, arXiv:1112.5745.
@@ -88,7 +88,7 @@ def bald(pool: Pool) -> Float[Array, 'N']:
 
 
 def mutual_information(log_p: Float[Array, 'S N K']) -> Float[Array, 'N']:
-  """Returns H(mean_s p_s) - mean_s H(p_s): what a choice is expected to tell, in nats.
+  """Returns H(mean_s p_s) - mean_s H(p_s), in nats, from log-probabilities.
 
   Reference:
     Houlsby et al. 2011, arXiv:1112.5745 (BALD).
@@ -101,8 +101,8 @@ def mutual_information(log_p: Float[Array, 'S N K']) -> Float[Array, 'N']:
 def epig(pool: Pool) -> Float[Array, 'N']:
   """Returns the mean over targets of I(answer; answer to the target), in nats.
 
-  With the joint 1/S Σ_s p_s(k) p_s(j): of all that an answer tells of the user, what bears on
-  predictions. Few draws overstate it, by up to about (K - 1)² / 2S nats, the same for all.
+  With the joint 1/S Σ_s p_s(k) p_s(j): the part of an answer's information on the user that bears
+  on predictions. Few draws overstate it, by up to about (K - 1)² / 2S nats, the same for all.
 
   Reference:
     Bickford Smith et al. 2023, arXiv:2304.08151.
@@ -116,7 +116,7 @@ def epig(pool: Pool) -> Float[Array, 'N']:
   return jnp.maximum(masked.mean(information, real, -1), 0)
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, Acquisition] = {
   'random': random,
   'entropy': entropy,
   'd_optimal': d_optimal,

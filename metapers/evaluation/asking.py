@@ -1,6 +1,6 @@
-"""Users who are asked: after every answer the learner adapts and the rule picks the next question.
+"""Active querying: the questions a learner picks for each user, and what it predicts after each.
 
-The pool of a user is the support of their episode; an answer is seen when it was asked for.
+The pool of a user is the support of their episode; an answer is given when it is asked for.
 """
 
 import functools
@@ -14,17 +14,16 @@ import numpy as np
 from metapers.core import batches, masked, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices, Task, Truth
-from metapers.core.types import Array, Callable, Float, Int, Params, PRNGKey, UserState
+from metapers.core.types import Array, Float, Int, Params, PRNGKey, UserState
 from metapers.evaluation import acquisition, adaptation
-from metapers.evaluation.acquisition import Pool, Rule
+from metapers.evaluation.acquisition import Acquisition, Pool
 from metapers.evaluation.predictions import Predictions
 
-Update = Callable[[Params, UserState, Choices, Array, PRNGKey], UserState]
 NONE_LEFT = np.int32(2**31 - 1)  # beyond every pool, so that writing there writes nothing
 
 
 class Answers(NamedTuple):
-  """What came of asking T users Q questions.
+  """What T users were asked, Q questions each, and what was predicted of them.
 
   predictions: [L = Q + 1, T, ...] after 0, 1, ..., Q answers. questions: [Q, T] positions in the
   pool, in the order in which they were asked; NONE_LEFT where a pool was exhausted.
@@ -34,12 +33,11 @@ class Answers(NamedTuple):
   questions: Int[Array, 'Q T']
 
 
-class Simulation(NamedTuple):
-  """What a compiled simulation is known by; see `ask`."""
+class Program(NamedTuple):
+  """The static options by which a compiled program is known; see `ask`."""
 
   learner: MetaLearner
-  rules: tuple[Rule, ...]
-  update: Update
+  rules: tuple[Acquisition, ...]
   num_questions: int
   chunk_size: int
 
@@ -51,13 +49,15 @@ def ask(
   truth: Truth | None = None,
   *,
   rule: str,
-  rules: Mapping[str, Rule] = acquisition.RULES,
+  rules: Mapping[str, Acquisition] = acquisition.RULES,
   num_questions: int,
-  update: Update | None = None,
   chunk_size: int = 64,
   key: PRNGKey,
 ) -> Answers:
-  """Asks every user, one question after another, and predicts after each answer, in one call.
+  """Returns the questions that a rule picks for every user, one after another, and predictions.
+
+  After each answer the learner updates its user state, or, without `update`, adapts anew to all
+  answers; the rule then picks the comparison of the pool that draws from the posterior value most.
 
   Args:
     learner: compiled once for its functions and the shapes, whatever the rule.
@@ -65,10 +65,8 @@ def ask(
     tasks: T users, whose supports are the pools.
     truth: gives the slates to score, as in `adaptation.evaluate`.
     rule: name of the rule to ask by; its targets are the pool.
-    rules: those that there are.
+    rules: acquisition functions by name.
     num_questions: Q. A user whose pool is exhausted is asked nothing more.
-    update: `(params, user_state, support, context, key) -> user_state`, for a learner that goes on
-      where it stood; by default it adapts anew to all answers.
     chunk_size: users asked at once; bounds the memory. 1 keeps a learner's conditionals.
     key: user t adapts and is asked with `fold_in(key, t)`, whatever the rule.
 
@@ -84,27 +82,14 @@ def ask(
       f'{num_questions}. Lower it or raise num_support of the population'
     )
   slate = adaptation.no_slates(tasks) if truth is None else truth.slate
-  simulation = Simulation(
-    learner, tuple(rules.values()), update or adapt_anew(learner), num_questions, chunk_size
-  )
+  program = Program(learner, tuple(rules.values()), num_questions, chunk_size)
   number = jnp.asarray(list(rules).index(rule))
-  return _ask(simulation, params, (tasks, slate), number, key)
-
-
-@functools.lru_cache(maxsize=64)  # one object a learner, for it is what jit knows the code by
-def adapt_anew(learner: MetaLearner) -> Update:
-  """Makes the update of a learner that forgets its state and adapts to all answers."""
-
-  def update(params, user_state, support, context, key):
-    del user_state
-    return learner.adapt(params, support, context, key)
-
-  return update
+  return _ask(program, params, (tasks, slate), number, key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _ask(
-  simulation: Simulation,
+  program: Program,
   params: Params,
   people: tuple[Task, Candidates],
   rule: Int[Array, ''],
@@ -112,14 +97,14 @@ def _ask(
 ) -> Answers:
   def one(user: Int[Array, '']) -> Answers:
     person, slate = task.take(people, user)
-    return ask_one(simulation, params, person, slate, rule=rule, key=jax.random.fold_in(key, user))
+    return ask_one(program, params, person, slate, rule=rule, key=jax.random.fold_in(key, user))
 
-  answers = batches.map_chunks(one, people[0].user.shape[0], simulation.chunk_size)
+  answers = batches.map_chunks(one, people[0].user.shape[0], program.chunk_size)
   return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), answers)
 
 
 def ask_one(
-  simulation: Simulation,
+  program: Program,
   params: Params,
   person: Task,
   slate: Candidates,
@@ -127,26 +112,29 @@ def ask_one(
   rule: Int[Array, ''],
   key: PRNGKey,
 ) -> Answers:
-  """Asks one user: [L, ...] and [Q]."""
-  learner, pool = simulation.learner, person.support
+  """Returns what one user is asked, [Q], and what is predicted, [L, ...]."""
+  learner, pool = program.learner, person.support
   key_adapt, key_rule = jax.random.split(key)
+  given = person.context, key_adapt
+
+  def after_answer(state, questions, latest):
+    if learner.update is None:
+      return learner.adapt(params, answered(pool, questions), *given)
+    return learner.update(params, state, answered(pool, latest[None]), *given)
 
   def turn(carry, number):
-    state, questions = carry
-    support = answered(pool, questions)
-    state = simulation.update(params, state, support, person.context, key_adapt)
+    state = after_answer(*carry)
     log_probs = learner.predict(params, state, person.query.candidates)
     predictions = Predictions(log_probs, learner.score(params, state, slate))
     shown = pool_of(learner, params, state, pool, jax.random.fold_in(key_rule, number))
-    value = jax.lax.switch(rule, simulation.rules, shown)
+    latest = best_unasked(jax.lax.switch(rule, program.rules, shown), pool, carry[1])
     # After the last answer there is no place for a further question.
-    questions = questions.at[number].set(best_unasked(value, pool, questions), mode='drop')
-    return (state, questions), predictions
+    questions = carry[1].at[number].set(latest, mode='drop')
+    return (state, questions, latest), predictions
 
-  questions = jnp.full(simulation.num_questions, NONE_LEFT)
-  state = learner.adapt(params, answered(pool, questions), person.context, key_adapt)
-  numbers = jnp.arange(simulation.num_questions + 1)
-  (_, questions), predictions = jax.lax.scan(turn, (state, questions), numbers)
+  state = adaptation.state_without_support(learner, params, pool, *given)
+  start = (state, jnp.full(program.num_questions, NONE_LEFT), jnp.asarray(NONE_LEFT))
+  (_, questions, _), predictions = jax.lax.scan(turn, start, jnp.arange(program.num_questions + 1))
   return Answers(predictions, questions)
 
 
@@ -169,7 +157,7 @@ def answered(pool: Choices, questions: Int[Array, 'Q']) -> Choices:
 def pool_of(
   learner: MetaLearner, params: Params, user_state: UserState, pool: Choices, key: PRNGKey
 ) -> Pool:
-  """Shows the pool, which is its own target, to the draws of a user's posterior."""
+  """Returns the pool, which is its own target, under draws from a user's posterior."""
   mask = pool.candidates.mask & pool.mask[:, None]
   utilities = learner.sample(params, user_state, pool.candidates._replace(mask=mask))
   return Pool(utilities, mask, utilities, mask, key)
@@ -178,7 +166,7 @@ def pool_of(
 def questions_needed(
   accuracy: Float[np.ndarray, 'J L'], level: Float[np.ndarray, 'J']
 ) -> Float[np.ndarray, 'J']:
-  """Returns after how many questions a curve first reaches a level: [J], between whole numbers.
+  """Returns the number of questions at which a curve first reaches a level: [J], interpolated.
 
   The curve counts by its best so far and is linear in between; one that ends below counts L - 1,
   the least that it can be.
@@ -196,11 +184,11 @@ def questions_needed(
 def questions_ahead(
   accuracy: Float[np.ndarray, 'J L'], rival: Float[np.ndarray, 'J L'], after: int
 ) -> Float[np.ndarray, 'J']:
-  """Returns how many questions more a rival needs for what was reached `after` so many: [J].
+  """Returns how many questions more a rival needs for the accuracy `after` so many: [J].
 
   Args:
     accuracy: with resamples, see `estimates.estimate`.
-    rival: judged by the same evaluated.
+    rival: the same of a rival, on the same evaluation set.
     after: number of questions.
   """
   return questions_needed(rival, accuracy[:, after]) - after

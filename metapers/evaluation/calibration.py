@@ -1,4 +1,4 @@
-"""Calibration: is a learner that predicts 80 % right 80 % of the time, and does it know when not?"""
+"""Calibration: are predictions of 80 % right 80 % of the time, and are the confident ones right?"""
 
 import numpy as np
 

@@ -78,8 +78,9 @@ def query_numerators(
 ) -> dict[str, Array]:
   """Returns accuracy, nll (nats), confidence and, given the truth, accuracy_noiseless: [L, T, N].
 
-  All are as they were observed, without weights. `accuracy` is against the labels, noise included; `accuracy_noiseless` against the argmax of the
-  true reward. Ties of a prediction are broken at random, in expectation.
+  All are as they were observed, without weights. `accuracy` is against the labels, noise included;
+  `accuracy_noiseless` against the argmax of the true reward. Ties of a prediction are broken at
+  random, in expectation.
   """
 
   def observe(log_p):

@@ -1,4 +1,4 @@
-"""What could be known: references that see the true rewards, beside which learners are judged.
+"""References that see the true rewards of simulated users, to compare learners with.
 
 `oracle` knows the user. `bayes` knows the prior, the choice model and the comparison rule of the
 simulator, and infers the user from the same comparisons as a learner; under `extreme`, which pair
@@ -16,8 +16,8 @@ from metapers.core import choice_model, masked
 from metapers.core.population import UserModel
 from metapers.core.task import Choices, Task, Truth
 from metapers.core.types import Array, Bool, Float, Int
-from metapers.evaluation.bayes import posterior
-from metapers.evaluation.bayes.evidence import Rule, UserModels
+from metapers.evaluation.bayes import evidence, posterior
+from metapers.evaluation.bayes.evidence import Rule
 from metapers.evaluation.bayes.posterior import Belief
 from metapers.evaluation.predictions import Predictions
 from metapers.populations import choice_rules
@@ -50,24 +50,26 @@ def oracle(
   *,
   num_rows: int,
   temperature: float | Float[Array, 'T'] = 0.0,
-  flip_rate: float = 0.0,
+  flip_rate: float | Float[Array, 'T'] = 0.0,
 ) -> Predictions:
-  """Predicts with the true rewards and the true choice model.
+  """Returns the predictions of the true rewards under the true choice model.
 
   Args:
     tasks: T users.
-    truth: of the same. Replace its rewards by rewards predicted from features, and this is what
-      the features allow (`oracle_features`; of its NLL only the order means anything).
-    num_rows: L, the numbers of shots to repeat the same answer for.
+    truth: of the same. With rewards that are predicted from features in their place, this is what
+      the features allow (`references.oracle_features`; of its NLL only the order means anything).
+    num_rows: L, the numbers of shots to repeat the same predictions for.
     temperature: of the choices to predict, or [T] each user's own.
-    flip_rate: of them.
+    flip_rate: likewise.
   """
   mask = tasks.query.candidates.mask
   shown = truth.query_rewards[..., : mask.shape[-1], :]
-  own = jnp.broadcast_to(jnp.float32(temperature), mask.shape[:1])[:, None]
-  noise = {'temperature': own, 'flip_rate': jnp.float32(flip_rate)}
+  heat, flips = (
+    jnp.broadcast_to(jnp.float32(x), mask.shape[:1])[:, None] for x in (temperature, flip_rate)
+  )
   utilities = jnp.einsum('tnkb,tb->tnk', shown, truth.weights)
-  log_p = jnp.maximum(choice_rules.log_choice(utilities, mask, **noise), np.log(LEAST_PROBABILITY))
+  log_p = choice_rules.log_choice(utilities, mask, temperature=heat, flip_rate=flips)
+  log_p = jnp.maximum(log_p, np.log(LEAST_PROBABILITY))
   log_p = masked.fill(log_p, mask, float(jnp.finfo(log_p.dtype).min))
   slate_scores = jnp.einsum('tmrb,tb->tmr', truth.slate_rewards, truth.weights)
   once = Predictions(log_p, slate_scores)
@@ -77,7 +79,7 @@ def oracle(
 def bayes(
   tasks: Task,
   truth: Truth,
-  conditions: Sequence[UserModel],
+  user_models: Sequence[UserModel],
   *,
   pair_rule: str,
   shots: Sequence[int],
@@ -85,16 +87,18 @@ def bayes(
   num_particles: int = 1000,
   seed: int = 0,
 ) -> tuple[Predictions, Diagnostics]:
-  """Predicts with the exact posterior given the first k comparisons, for every k in one pass.
+  """Returns the exact posterior predictive given the first k comparisons, for every k in one pass.
 
-  p(choice = k | pair shown, support) = Σ_w π(w) P(shown, k | w) / Σ_w π(w) P(shown | w), smoothed
-  by half a particle; slates are scored by E[w] · rewards.
+      p(choice = k | shown, support) = Σ_w π(w) P(shown, k | w) / Σ_w π(w) P(shown | w)
+
+  π(w) ∝ Dirichlet(w; α) Π_n P(shown_n, choice_n | w)^weight_n. Probabilities are smoothed by half a
+  particle; slates are scored by E[w] · rewards.
 
   Args:
     tasks: T users.
-    truth: their rewards; the weights are not looked at.
-    conditions: what the users' may be, equally likely before any choice. One is the row `bayes`
-      (that knows α and the temperature), several are `bayes_mixture`.
+    truth: their rewards; the weights are not used.
+    user_models: equally likely before any choice. One is the row `bayes` (that knows α and the
+      temperature), several are `bayes_mixture`.
     pair_rule: of support and query, one of `choice_rules.PAIR_RULES`.
     shots: L numbers of support comparisons. A user with fewer uses all there are.
     floor: [B] least weights that users are known to have; none for the whole simplex.
@@ -105,23 +109,23 @@ def bayes(
     Predictions of both halves together, [L, T, ...], and Diagnostics.
 
   Raises:
-    ValueError: for no conditions or one out of range, an unknown rule, or shots out of range.
+    ValueError: for no user models or one out of range, an unknown rule, or shots out of range.
   """
-  check(tasks, conditions, pair_rule, shots, num_particles)
+  check_options(tasks, user_models, pair_rule, shots, num_particles)
   ordered, back = np.unique(np.asarray(shots), return_inverse=True)
   rule = Rule(pair_rule, tasks.query.candidates.mask.shape[-1], tuple(floor))
-  kinds = UserModels(*map(jnp.asarray, np.asarray(conditions, np.float32).T))
-  bank = posterior.draw_bank(conditions, truth.weights.shape[-1], seed, rule.floor)
+  models = evidence.stack(user_models)
+  bank = posterior.draw_bank(user_models, truth.weights.shape[-1], seed, rule.floor)
   people = posterior.people_of(tasks, truth, max(1, int(ordered[-1])))
   key = jax.random.key(seed)
-  beliefs = posterior.infer(key, people, bank, kinds, jnp.asarray(ordered), rule, num_particles)
+  beliefs = posterior.infer(key, people, bank, models, jnp.asarray(ordered), rule, num_particles)
   beliefs = jax.tree.map(lambda x: x[:, back], beliefs)  # [2, L, T, ...]
   return summarise(tasks, beliefs)
 
 
-def check(
+def check_options(
   tasks: Task,
-  conditions: Sequence[UserModel],
+  user_models: Sequence[UserModel],
   pair_rule: str,
   shots: Sequence[int],
   num_particles: int,
@@ -138,19 +142,19 @@ def check(
     )
   if not shots or min(shots) < 0 or max(shots) > size:
     raise ValueError(f'shots must lie in 0..{size}, what the support holds; got {list(shots)}')
-  if not 1 <= len(conditions) <= num_particles:
+  if not 1 <= len(user_models) <= num_particles:
     raise ValueError(
-      f'bayes needs 1 to num_particles={num_particles} conditions, got {len(conditions)}'
+      f'bayes needs 1 to num_particles={num_particles} user models, got {len(user_models)}'
     )
-  for one in conditions:
+  for one in user_models:
     if not (one.concentration > 0 and one.temperature >= 0 and 0 <= one.flip_rate < 1):
       raise ValueError(
-        f'a condition needs concentration > 0, temperature >= 0 and flip_rate in [0, 1), got {one}'
+        f'a user model needs concentration > 0, temperature >= 0 and flip_rate in [0, 1), got {one}'
       )
 
 
 def smooth(counts: Float[Array, 'T N K'], mask: Bool[Array, 'T N K']) -> Float[Array, 'T N K']:
-  """Turns expected numbers of particles into log-probabilities, with one uniform particle more."""
+  """Returns log-probabilities from expected numbers of particles and one uniform particle more."""
   uniform = mask / jnp.maximum(mask.sum(-1, keepdims=True), 1)
   smoothed = masked.fill(counts, mask) + uniform
   p = smoothed / jnp.maximum(smoothed.sum(-1, keepdims=True), 1)
@@ -158,24 +162,25 @@ def smooth(counts: Float[Array, 'T N K'], mask: Bool[Array, 'T N K']) -> Float[A
 
 
 def accuracy_and_nll(log_p: Float[Array, 'T N K'], query: Choices) -> tuple[Array, Array]:
-  """Returns every user's accuracy and NLL: [T] each."""
-  accuracy = masked.mean(choice_model.correct(log_p, query), query.mask, -1)
-  return accuracy, -masked.mean(choice_model.chosen_log_probs(log_p, query), query.mask, -1)
+  """Returns every user's accuracy and NLL, by the weights of the comparisons: [T] each."""
+  observed = choice_model.correct(log_p, query), -choice_model.chosen_log_probs(log_p, query)
+  accuracy, nll = (masked.weighted_mean(x, query.mask, query.weight, -1) for x in observed)
+  return accuracy, nll
 
 
 def standard_error(gap: Float[Array, 'L T']) -> Float[Array, 'L']:
-  """Returns that of the average of two halves, from their differences for T users."""
+  """Returns the standard error of the average of two halves, by their differences for T users."""
   return jnp.sqrt(jnp.sum(gap**2, -1)) / (2 * gap.shape[-1])
 
 
 @jax.jit
 def summarise(tasks: Task, beliefs: Belief) -> tuple[Predictions, Diagnostics]:
-  """Puts the two halves together, and tells by their difference how far they can be trusted."""
+  """Returns the predictions of the two halves together, and how far the halves differ."""
   mask = tasks.query.candidates.mask
   log_p = jax.vmap(smooth, (0, None))(beliefs.counts.sum(0), mask)
   halves = jax.vmap(jax.vmap(smooth, (0, None)), (0, None))(beliefs.counts, mask)
-  evaluated = jax.vmap(jax.vmap(accuracy_and_nll, (0, None)), (0, None))(halves, tasks.query)
-  accuracy, nll = (first - second for first, second in evaluated)  # [L, T]
+  observed = jax.vmap(jax.vmap(accuracy_and_nll, (0, None)), (0, None))(halves, tasks.query)
+  accuracy, nll = (first - second for first, second in observed)  # [L, T]
   diagnostics = Diagnostics(
     accuracy_gap=accuracy.mean(-1),
     nll_gap=nll.mean(-1),

@@ -1,22 +1,24 @@
-"""What comparisons say about a simulated user's weights, fast enough for a million particles.
+"""The likelihood of comparisons under a simulated user's weights, for a million particles at once.
 
 `choice_rules.log_joint` is the rule; this is the same rule for the choice that was made, written on
 gaps of utility, which are linear in the weights, with the particles on the LAST axis: the one that
 processors vectorise over. A test holds the two together.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
+from metapers.core.population import UserModel
 from metapers.core.types import Array, Bool, Float, Int
 
 TINY = float(np.finfo(np.float32).tiny)
 
 
 class Rule(NamedTuple):
-  """What is known beforehand, statically.
+  """How all users are shown what they compare, and what is known of their weights; static.
 
   pair_rule: one of `choice_rules.PAIR_RULES`. num_candidates: K. floor: [B] least weights of the
   users; none for the whole simplex.
@@ -28,33 +30,46 @@ class Rule(NamedTuple):
 
 
 class UserModels(NamedTuple):
-  """The condition of each of S particles, or S conditions: the fields of `Condition`."""
+  """The user model of each of S particles: the fields of `population.UserModel` as arrays."""
 
   concentration: Float[Array, 'S']
   temperature: Float[Array, 'S']
   flip_rate: Float[Array, 'S']
 
 
+def stack(user_models: Sequence[UserModel]) -> UserModels:
+  """Returns user models as arrays [S]."""
+  return UserModels(*map(jnp.asarray, np.asarray(user_models, np.float32).T))
+
+
 class Evidence(NamedTuple):
   """N comparisons, each of the chosen candidate with the E - 1 others that bear on it.
 
   contrasts: [E-1, N, B] rewards of the chosen candidate minus those of another, the other
-    candidates shown first. mask: [E-1, N], True where that other one is real.
+    candidates shown first. mask: [E-1, N], True where that other one is real. weight: [N], how
+    often each comparison counts: its likelihood is P^weight.
   """
 
   contrasts: Float[Array, 'E1 N B']
   mask: Bool[Array, 'E1 N']
+  weight: Float[Array, 'N']
 
 
 def evidence_of(
-  rewards: Float[Array, 'N E B'], mask: Bool[Array, 'N E'], choice: Int[Array, 'N'], *, rule: Rule
+  rewards: Float[Array, 'N E B'],
+  mask: Bool[Array, 'N E'],
+  choice: Int[Array, 'N'],
+  weight: Float[Array, 'N'] | None = None,
+  *,
+  rule: Rule,
 ) -> Evidence:
-  """Subtracts every other candidate's rewards from the chosen one's.
+  """Returns the rewards of the chosen candidates minus those of every other one.
 
   Args:
     rewards: [N, E, B], the K candidates shown first.
     mask: [N, E].
     choice: [N], in 0..K-1.
+    weight: [N], how often each comparison counts; by default once.
     rule: what is shown.
   """
   last = rule.num_candidates - 1
@@ -65,11 +80,33 @@ def evidence_of(
   real = jnp.take_along_axis(mask, other, 1)
   chosen = jnp.take_along_axis(rewards, choice[:, None, None], 1)
   contrasts = chosen - jnp.take_along_axis(rewards, other[..., None], 1)
-  return Evidence(jnp.where(real[..., None], contrasts, 0).swapaxes(0, 1), real.T)
+  weight = jnp.ones(choice.shape) if weight is None else weight
+  return Evidence(jnp.where(real[..., None], contrasts, 0).swapaxes(0, 1), real.T, weight)
+
+
+def no_evidence(capacity: int, num_evidence: int, num_models: int) -> Evidence:
+  """Returns a buffer for the evidence of N = `capacity` comparisons, all of weight 0.
+
+  Args:
+    capacity: N.
+    num_evidence: E, see `choice_rules.num_evidence`.
+    num_models: B.
+  """
+  shape = num_evidence - 1, capacity
+  return Evidence(jnp.zeros((*shape, num_models)), jnp.zeros(shape, bool), jnp.zeros(capacity))
+
+
+def store(buffer: Evidence, new: Evidence, n: Int[Array, '']) -> Evidence:
+  """Returns the buffer with the evidence of ONE comparison at `n`; unchanged beyond its end."""
+  return Evidence(
+    buffer.contrasts.at[:, n].set(new.contrasts[:, 0], mode='drop'),
+    buffer.mask.at[:, n].set(new.mask[:, 0], mode='drop'),
+    buffer.weight.at[n].set(new.weight[0], mode='drop'),
+  )
 
 
 def probability(
-  gaps: Float[Array, 'E1 N S'], mask: Bool[Array, 'E1 N'], conditions: UserModels, *, rule: Rule
+  gaps: Float[Array, 'E1 N S'], mask: Bool[Array, 'E1 N'], user_models: UserModels, *, rule: Rule
 ) -> Float[Array, 'N S']:
   """Returns P(shown, choice | w) of the choice made, up to a constant that no user changes.
 
@@ -79,15 +116,15 @@ def probability(
   Args:
     gaps: [E-1, N, S] utility of the chosen candidate minus that of the others.
     mask: [E-1, N].
-    conditions: [S].
+    user_models: [S].
     rule: what is shown.
   """
   num_others = rule.num_candidates - 1
   real = mask[:num_others, :, None]
-  scaled = gaps[:num_others] / jnp.maximum(conditions.temperature, TINY)[None, None]
+  scaled = gaps[:num_others] / jnp.maximum(user_models.temperature, TINY)[None, None]
   chosen = 1 / (1 + jnp.where(real, jnp.exp(-scaled), 0).sum(0))
   flipped = (1 - chosen) / jnp.maximum(real.sum(0), 1)
-  noisy = chosen + conditions.flip_rate[None] * (flipped - chosen)
+  noisy = chosen + user_models.flip_rate[None] * (flipped - chosen)
   if rule.pair_rule != 'extreme':
     return noisy
   low, high = jnp.minimum(gaps[:1], 0), jnp.maximum(gaps[:1], 0)

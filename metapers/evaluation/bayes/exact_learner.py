@@ -1,4 +1,4 @@
-"""`bayes` as a learner: the exact posterior of a simulated user, seen through the same functions.
+"""`bayes` as a learner: the exact posterior of a simulated user, behind the same functions.
 
 Unlike `ceiling.bayes`, which sees the true rewards beside what learners see, it reads the rewards
 from the features, which on the scores track they are.
@@ -9,106 +9,131 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from metapers.core import meta_learner, task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.population import UserModel
-from metapers.core.task import Choices
-from metapers.core.types import PRNGKey
-from metapers.evaluation.asking import Update
+from metapers.core.population import Simulation, UserModel
+from metapers.core.types import Array, Int
 from metapers.evaluation.bayes import ceiling, evidence, particles, posterior
-from metapers.evaluation.bayes.evidence import Rule, UserModels
+from metapers.evaluation.bayes.evidence import Evidence, Rule
 from metapers.evaluation.bayes.particles import Particles
 
 SHARPEST = 1e-4  # temperature, in rewards, that stands for noiseless choices in draws
 
 
-class Exact(NamedTuple):
-  """A learner, and how its user state goes on where it stood: see `asking.ask`."""
+class State(NamedTuple):
+  """What is known of one user.
 
-  learner: MetaLearner
-  update: Update
+  particles: of the posterior. given: the evidence of the comparisons so far, in a buffer of fixed
+  capacity, which moves of the particles need. count: of these comparisons.
+  """
+
+  particles: Particles
+  given: Evidence
+  count: Int[Array, '']
 
 
 def exact_learner(
   num_models: int,
-  conditions: Sequence[UserModel],
+  user_models: Sequence[UserModel],
   *,
   num_candidates: int = 2,
   num_particles: int = 1024,
   num_samples: int = 128,
+  capacity: int = 64,
   seed: int = 0,
-) -> Exact:
-  """p(w | support) by particles, with w of a Dirichlet and P(k) ∝ exp(w·x_k / temperature).
+) -> MetaLearner:
+  """Returns p(w | support) by particles, with w of a Dirichlet and P(k) ∝ exp(w·x_k / temperature).
 
   The parameters are draws from the prior; nothing is trained. The user state is the particles; one
-  user at a time is fastest (chunk_size=1), since `vmap` makes every user pay for every move. Which
-  pair is shown must not depend on the user's taste, as it does under `extreme`.
+  user at a time is fastest (chunk_size=1), since `vmap` makes every user pay for every move.
 
   Args:
     num_models: B, the number of features.
-    conditions: what the users' may be, equally likely before any choice.
+    user_models: equally likely before any choice.
     num_candidates: K.
     num_particles: error falls with its root, cost is linear.
     num_samples: S, of `sample`. Flipped labels, which no utility expresses, are in `predict` alone.
+    capacity: comparisons that a user state can hold; cost is linear. Predictions after more of them
+      are NaN.
     seed: of the draws from the prior.
+
+  Raises:
+    ValueError: when adapting to a support of more than `capacity` comparisons.
   """
   rule = Rule('random', num_candidates)
-  kinds = UserModels(*map(jnp.asarray, np.asarray(conditions, np.float32).T))
+  models = evidence.stack(user_models)
 
   def init(key):
     del key
-    return posterior.draw_bank(conditions, num_models, seed)[0]
+    return posterior.draw_bank(user_models, num_models, seed)[0]
 
-  def update(params, user_state, support, context, key):
+  def update(params, user_state, comparison, context, key):
     del params, context
     _, key_moves = jax.random.split(key)
-    return absorb_new(key_moves, user_state, task.drop_masked(support), rule)
+    now, given, n = user_state
+    rewards, mask = comparison.candidates
+    new = evidence.evidence_of(rewards, mask, comparison.choice, comparison.weight, rule=rule)
+    given = evidence.store(given, new, n)
+    now = particles.absorb(jax.random.fold_in(key_moves, n), now, given, n, rule=rule)
+    fits = jnp.where(n < capacity, now.log_importance, jnp.nan)
+    return State(now._replace(log_importance=fits), given, n + 1)
 
   def adapt(params, support, context, key):
+    size = support.mask.size
+    if size > capacity:
+      raise ValueError(f'capacity={capacity} holds no support of {size} comparisons; raise it')
+
+    def add(n, state):
+      one = task.take(support, n[None])
+      return jax.lax.cond(
+        support.mask[n], lambda: update(params, state, one, context, key), lambda: state
+      )
+
     key_start, _ = jax.random.split(key)
-    start = posterior.prior(key_start, params, kinds, num_particles, support.mask.size)
-    return update(params, start, support, context, key)
+    now = posterior.prior(key_start, params, models, num_particles, capacity)
+    nothing = evidence.no_evidence(capacity, num_candidates, num_models)
+    return jax.lax.fori_loop(0, size, add, State(now, nothing, jnp.zeros((), jnp.int32)))
 
   def score(params, user_state, candidates):
     del params
-    return candidates.features @ particles.mean(jnp.exp(user_state.log_weights), user_state)
+    now = user_state.particles
+    return candidates.features @ particles.mean(jnp.exp(now.log_weights), now)
 
   def predict(params, user_state, candidates):
     del params
-    counts = posterior.counts(user_state, candidates.features, candidates.mask, rule)
+    counts = posterior.counts(user_state.particles, candidates.features, candidates.mask, rule)
     return ceiling.smooth(counts[None], candidates.mask[None])[0]
 
   def sample(params, user_state, candidates):
     del params
-    drawn = particles.pick(user_state, 0.5, num_samples)
-    temperature = jnp.maximum(drawn.conditions.temperature, SHARPEST)
+    drawn = particles.pick(user_state.particles, 0.5, num_samples)
+    temperature = jnp.maximum(drawn.user_models.temperature, SHARPEST)
     weights = jnp.exp(drawn.log_weights) / temperature[None]  # [B, S]
     return jnp.einsum('nkb,bs->snk', candidates.features, weights)
 
-  return Exact(
-    meta_learner.from_adapt_score(init, adapt, score, predict=predict, sample=sample), update
+  return meta_learner.from_adapt_score(
+    init, adapt, score, predict=predict, sample=sample, update=update
   )
 
 
-def absorb_new(key: PRNGKey, now: Particles, support: Choices, rule: Rule) -> Particles:
-  """Conditions particles on the real comparisons; those explained already cost nothing.
+def of_simulation(simulation: Simulation, **options: int) -> MetaLearner:
+  """Returns the `exact_learner` of the users of a simulation.
 
   Args:
-    key: PRNG key; comparison n takes `fold_in(key, n)`, so that it does not matter when it comes.
-    now: conditioned on some of the support.
-    support: nothing non-finite may stand in masked entries.
-    rule: what is shown.
+    simulation: of the population.
+    **options: of `exact_learner`.
+
+  Raises:
+    ValueError: for users whose exact posterior is not a function of what learners see.
   """
-  candidates = support.candidates
-  seen = evidence.evidence_of(candidates.features, candidates.mask, support.choice, rule=rule)
-
-  def absorb(n, now):
-    return jax.lax.cond(
-      support.mask[n],
-      lambda: particles.absorb(jax.random.fold_in(key, n), now, seen, n, rule=rule),
-      lambda: now,
+  is_seen = simulation.has_score_features and not simulation.excluded_model
+  if not is_seen or not simulation.user_models or 'extreme' in simulation.pair_rules:
+    raise ValueError(
+      'the exact learner needs score features, users of a Dirichlet without an excluded reward '
+      'model, and pairs that do not depend on the user; got '
+      f'has_score_features={simulation.has_score_features}, '
+      f'{len(simulation.user_models)} user models, pair_rules={simulation.pair_rules}, '
+      f'excluded_model={simulation.excluded_model!r}'
     )
-
-  return jax.lax.fori_loop(0, support.mask.size, absorb, now)
+  return exact_learner(len(simulation.reward_models), simulation.user_models, **options)

@@ -1,8 +1,8 @@
 """Sequential Monte Carlo over one simulated user's weights: the exact posterior, by particles.
 
-The target after n comparisons is Dirichlet(w; α) Π_i P(shown_i, choice_i | w). Particles are
-reweighted by one comparison at a time and, when few of them carry the weight, resampled and moved.
-Weights stay in log space: at α = 0.001 most of them are below float32's smallest number.
+The target after n comparisons is Dirichlet(w; α) Π_i P(shown_i, choice_i | w)^weight_i. Particles
+are reweighted by one comparison at a time and, when few of them carry the weight, resampled and
+moved. Weights stay in log space: at α = 0.001 most are below float32's smallest number.
 
 References:
   Chopin 2002 (Biometrika 89), sequential particles for a fixed parameter; Del Moral, Doucet and
@@ -33,13 +33,13 @@ class Particles(NamedTuple):
 
   log_weights: [B, S] of the reward models; exp of each column sums to 1.
   log_importance: [S] of each particle, up to a constant.
-  conditions: [S] each particle's own, which a mixture of conditions is inferred by.
-  rung: [N] how far down LADDER each comparison has come; 0 is not yet seen.
+  user_models: [S] each particle's own, by which a mixture of them is inferred.
+  rung: [N] how far down LADDER each comparison has come; 0 is not yet given.
   """
 
   log_weights: Float[Array, 'B S']
   log_importance: Float[Array, 'S']
-  conditions: UserModels
+  user_models: UserModels
   rung: Int[Array, 'N']
 
 
@@ -57,17 +57,17 @@ def effective_size(log_importance: Float[Array, '*R S']) -> Float[Array, '*R']:
 
 
 def mean(values: Float[Array, '*N S'], particles: Particles) -> Float[Array, '*N']:
-  """Averages what each particle says, by importance."""
+  """Returns the average of the particles' values, by importance."""
   return values @ shares(particles.log_importance)
 
 
 def resample(key: PRNGKey, particles: Particles) -> Particles:
-  """Draws as many particles by importance, systematically: one random number for all of them."""
+  """Returns as many particles drawn by importance, systematically: of one random number."""
   return pick(particles, jax.random.uniform(key), particles.log_importance.size)
 
 
 def pick(particles: Particles, offset: float | Float[Array, ''], count: int) -> Particles:
-  """Takes the particles at (i + offset) / count, i = 0, 1, ..., of their distribution."""
+  """Returns the particles at (i + offset) / count, i = 0, 1, ..., of their distribution."""
   edges = jnp.cumsum(shares(particles.log_importance))
   points = (jnp.arange(count) + offset) / count
   last = particles.log_importance.size - 1
@@ -75,13 +75,15 @@ def pick(particles: Particles, offset: float | Float[Array, ''], count: int) -> 
   return Particles(
     particles.log_weights[:, index],
     jnp.zeros(count),
-    jax.tree.map(lambda x: x[index], particles.conditions),
+    jax.tree.map(lambda x: x[index], particles.user_models),
     particles.rung,
   )
 
 
-def rejuvenate(key: PRNGKey, particles: Particles, seen: Evidence, *, rule: Rule) -> Particles:
-  """Moves mass between each reward model and all others, in turn; leaves the target invariant.
+def rejuvenate(key: PRNGKey, particles: Particles, given: Evidence, *, rule: Rule) -> Particles:
+  """Returns particles after moving mass between each reward model and the others, in turn.
+
+  This leaves the target invariant.
 
   With t = w_b, and the proportions among the others held fixed, the prior makes
   t ~ Beta(α, (B - 1) α), and every gap of utility is linear in t. A floor under the weights bounds
@@ -90,12 +92,12 @@ def rejuvenate(key: PRNGKey, particles: Particles, seen: Evidence, *, rule: Rule
   Args:
     key: PRNG key.
     particles: whose rungs say how far each comparison counts.
-    seen: N comparisons.
+    given: N comparisons.
     rule: what is shown, and the floor.
   """
   num_models = particles.log_weights.shape[0]
   epsilon = jnp.asarray(LADDER)[particles.rung][:, None]
-  first = particles.conditions.concentration
+  first = particles.user_models.concentration
   second = (num_models - 1) * first
   line = slice_sampling.beta_line(first, second)
 
@@ -105,15 +107,16 @@ def rejuvenate(key: PRNGKey, particles: Particles, seen: Evidence, *, rule: Rule
     others = jnp.where(is_moved, -jnp.inf, log_weights)
     log_rest = jax.nn.logsumexp(others, 0)
     least_rest = least_share(others - log_rest[None], rule.floor)
-    own_gaps = seen.contrasts[..., model, None]
-    rest_gaps = seen.contrasts @ jnp.exp(others - log_rest[None])  # [E-1, N, S]
+    own_gaps = given.contrasts[..., model, None]
+    rest_gaps = given.contrasts @ jnp.exp(others - log_rest[None])  # [E-1, N, S]
 
     def log_target(x):
       own, rest = jax.nn.sigmoid(x), jax.nn.sigmoid(-x)
       gaps = own_gaps * own[None, None] + rest_gaps * rest[None, None]
-      p = evidence.probability(gaps, seen.mask, particles.conditions, rule=rule)
+      p = evidence.probability(gaps, given.mask, particles.user_models, rule=rule)
       log_prior = first * jax.nn.log_sigmoid(x) + second * jax.nn.log_sigmoid(-x)
-      density = log_prior + jnp.log(epsilon + (1 - epsilon) * p).sum(0)
+      log_p = jnp.log(epsilon + (1 - epsilon) * p)  # 0 at rung 0, where those of weight 0 stay
+      density = log_prior + (given.weight[:, None] * log_p).sum(0)
       if not rule.floor:
         return density
       is_above = (own >= jnp.asarray(rule.floor)[model]) & (rest >= least_rest)
@@ -143,19 +146,19 @@ def least_share(log_others: Float[Array, 'B S'], floor: tuple[float, ...]) -> Fl
 
 
 def weigh(
-  particles: Particles, seen: Evidence, n: Int[Array, ''], *, rule: Rule
+  particles: Particles, given: Evidence, n: Int[Array, ''], *, rule: Rule
 ) -> tuple[Int[Array, ''], Float[Array, 'S'], Float[Array, '']]:
-  """Looks how far down LADDER comparison `n` can go: as far as enough particles stay effective.
+  """Returns how far down LADDER comparison `n` can go for enough particles to stay effective.
 
   Returns:
     The rung to go to, one further at least; the particles' importance there; and their effective
     share.
   """
-  gaps = seen.contrasts[:, n][:, None] @ jnp.exp(particles.log_weights)
-  p = evidence.probability(gaps, seen.mask[:, n][:, None], particles.conditions, rule=rule)
+  gaps = given.contrasts[:, n][:, None] @ jnp.exp(particles.log_weights)
+  p = evidence.probability(gaps, given.mask[:, n][:, None], particles.user_models, rule=rule)
   epsilon = jnp.asarray(LADDER)[:, None]
   now = particles.rung[n]
-  log_p = jnp.log(epsilon + (1 - epsilon) * p)  # [rungs, S]
+  log_p = given.weight[n] * jnp.log(epsilon + (1 - epsilon) * p)  # [rungs, S]
   importance = particles.log_importance[None] + log_p - log_p[now][None]
   share = effective_size(importance) / particles.log_importance.size
   furthest = jnp.max(jnp.where(share >= LEAP_ESS, jnp.arange(LAST + 1), 0))
@@ -164,9 +167,9 @@ def weigh(
 
 
 def absorb(
-  key: PRNGKey, particles: Particles, seen: Evidence, n: Int[Array, ''], *, rule: Rule
+  key: PRNGKey, particles: Particles, given: Evidence, n: Int[Array, ''], *, rule: Rule
 ) -> Particles:
-  """Conditions the particles on comparison `n`.
+  """Returns the particles conditioned on comparison `n`; as they are if its weight is 0.
 
   One that no particle explains, not even in steps and after waiting, stays on the rung it reached,
   short of LAST: it counts as if its label could be any with that rung's ε, and callers count such.
@@ -174,27 +177,27 @@ def absorb(
   Args:
     key: PRNG key.
     particles: conditioned on other comparisons.
-    seen: N comparisons.
+    given: N comparisons.
     n: which of them is new.
     rule: what is shown.
   """
 
   def is_unfinished(carry):
     _, particles, waited = carry
-    return (particles.rung[n] < LAST) & (waited <= PATIENCE)
+    return (particles.rung[n] < LAST) & (waited <= PATIENCE) & (given.weight[n] > 0)
 
   def refresh(keys, particles):
-    return rejuvenate(keys[1], resample(keys[0], particles), seen, rule=rule)
+    return rejuvenate(keys[1], resample(keys[0], particles), given, rule=rule)
 
   def step(carry):
     key, particles, waited = carry
     key, *keys = jax.random.split(key, 3)
-    rung, importance, share = weigh(particles, seen, n, rule=rule)
+    rung, importance, share = weigh(particles, given, n, rule=rule)
     is_waiting = (share == 0) | (share < WAIT_ESS) & (waited < PATIENCE)
     rung = jnp.where(is_waiting, particles.rung[n], rung)
     importance = jnp.where(is_waiting, particles.log_importance, importance)
     reached = Particles(
-      particles.log_weights, importance, particles.conditions, particles.rung.at[n].set(rung)
+      particles.log_weights, importance, particles.user_models, particles.rung.at[n].set(rung)
     )
     is_low = is_waiting | (share < LEAST_ESS)
     moved = jax.lax.cond(is_low, refresh, lambda _, same: same, keys, reached)

@@ -22,7 +22,7 @@ BANK_SIZE = 4096  # draws from the prior, of which every user takes a window
 
 
 class Belief(NamedTuple):
-  """What one half of the particles of one user say at one number of shots.
+  """What one half of the particles of one user predicts at one number of shots.
 
   counts: [N, K] expected number of particles that would have shown and chosen this.
   slate_scores: [M, R]. effective_size, num_unexplained: [].
@@ -35,48 +35,54 @@ class Belief(NamedTuple):
 
 
 class Person(NamedTuple):
-  """What is known of one user: seen comparisons, in order and real ones first; and questions."""
+  """What is known of one user: comparisons, in order and real ones first; what is to be predicted.
+
+  num_real: of the comparisons.
+  """
 
   rewards: Float[Array, '*T N E B']
   mask: Bool[Array, '*T N E']
   choice: Int[Array, '*T N']
-  num_seen: Int[Array, '*T']
+  weight: Float[Array, '*T N']
+  num_real: Int[Array, '*T']
   query_rewards: Float[Array, '*T Q E B']
   query_mask: Bool[Array, '*T Q E']
   slate_rewards: Float[Array, '*T M R B']
 
 
 def draw_bank(
-  conditions: Sequence[UserModel], num_models: int, seed: int, floor: tuple[float, ...] = ()
-) -> Float[Array, '2 C G O B']:
-  """Draws log-weights from the prior: for each half and condition G draws and O turns of each.
+  user_models: Sequence[UserModel], num_models: int, seed: int, floor: tuple[float, ...] = ()
+) -> Float[Array, '2 Z G O B']:
+  """Returns log-weights from the prior: for each half and user model G draws and O turns of each.
 
   Without a floor the prior is exchangeable, so that every rotation of a draw is one too; together
   they give each reward model exactly its share, which is most of the variance at small
   concentrations. With a floor a draw stands as it is: O = 1.
 
   Returns:
-    [2, C, G, O, B].
+    [2, Z, G, O, B], Z the number of user models.
   """
   rng = np.random.default_rng(seed)
-  alphas = [one.concentration for one in conditions] * NUM_HALVES
+  alphas = [one.concentration for one in user_models] * NUM_HALVES
   drawn = [dirichlet.sample_above(rng, BANK_SIZE, alpha, num_models, floor) for alpha in alphas]
   turns = np.arange(1 if floor else num_models)[:, None] + np.arange(num_models)
   turned = np.stack(drawn)[..., turns % num_models]
-  return jnp.asarray(turned.reshape(NUM_HALVES, len(conditions), *turned.shape[1:]))
+  return jnp.asarray(turned.reshape(NUM_HALVES, len(user_models), *turned.shape[1:]))
 
 
 def people_of(tasks: Task, truth: Truth, most: int) -> Person:
-  """Puts every user's real comparisons first and keeps `most` of them."""
+  """Returns what is known of every user: the first `most` of their real comparisons."""
   real = tasks.support.mask
   order = jnp.argsort(~real, -1, stable=True)[:, :most]
   mask = truth.support_mask & real[..., None]
   rewards = masked.fill_features(truth.support_rewards, mask)
   choice = jnp.where(real, tasks.support.choice, 0)
+  weight = masked.fill(tasks.support.weight, real)
   return Person(
     jnp.take_along_axis(rewards, order[..., None, None], 1),
     jnp.take_along_axis(mask, order[..., None], 1),
     jnp.take_along_axis(choice, order, 1),
+    jnp.take_along_axis(weight, order, 1),
     real.sum(-1),
     masked.fill_features(truth.query_rewards, truth.query_mask),
     truth.query_mask,
@@ -85,18 +91,22 @@ def people_of(tasks: Task, truth: Truth, most: int) -> Person:
 
 
 def prior(
-  key: PRNGKey, bank: Float[Array, 'C G O B'], kinds: UserModels, num_particles: int, most: int
+  key: PRNGKey,
+  bank: Float[Array, 'Z G O B'],
+  user_models: UserModels,
+  num_particles: int,
+  most: int,
 ) -> Particles:
-  """Takes about `num_particles` from a window of the bank, equally many of each condition."""
+  """Returns about `num_particles` of a window of the bank, equally many of each user model."""
   num_kinds, num_draws, num_turns, num_models = bank.shape
   each = num_particles // num_kinds
   num_rows = -(-each // num_turns)
   start = jax.random.randint(key, (), 0, num_draws)
   rows = bank[:, (start + jnp.arange(num_rows)) % num_draws]
   log_weights = rows.reshape(num_kinds, -1, num_models)[:, :each].reshape(-1, num_models).T
-  conditions = jax.tree.map(lambda x: jnp.repeat(x, each), kinds)
+  repeated = jax.tree.map(lambda x: jnp.repeat(x, each), user_models)
   rung = jnp.zeros(most, jnp.int32)
-  return Particles(log_weights, jnp.zeros(num_kinds * each), conditions, rung)
+  return Particles(log_weights, jnp.zeros(num_kinds * each), repeated, rung)
 
 
 def counts(
@@ -108,49 +118,50 @@ def counts(
   def count(candidate):
     choice = jnp.full(mask.shape[0], candidate)
     asked = evidence.evidence_of(rewards, mask, choice, rule=rule)
-    p = evidence.probability(asked.contrasts @ weights, asked.mask, now.conditions, rule=rule)
+    p = evidence.probability(asked.contrasts @ weights, asked.mask, now.user_models, rule=rule)
     return particles.mean(p, now) * now.log_importance.size
 
   return jax.lax.map(count, jnp.arange(rule.num_candidates)).T
 
 
-def believe(now: Particles, person: Person, num_seen: Int[Array, ''], rule: Rule) -> Belief:
-  """Asks the particles for everything there is to predict of one user."""
+def believe(now: Particles, person: Person, num_given: Int[Array, ''], rule: Rule) -> Belief:
+  """Returns all that the particles predict of one user after `num_given` comparisons."""
   expected = counts(now, person.query_rewards, person.query_mask, rule)
   scores = person.slate_rewards @ particles.mean(jnp.exp(now.log_weights), now)
-  unexplained = num_seen - jnp.sum(now.rung == particles.LAST)
+  is_given = (jnp.arange(now.rung.size) < num_given) & (person.weight > 0)
+  unexplained = jnp.sum(is_given & (now.rung < particles.LAST))
   return Belief(expected, scores, particles.effective_size(now.log_importance), unexplained)
 
 
 def infer_one(
   key: PRNGKey, person: Person, start: Particles, shots: Int[Array, 'L'], rule: Rule
 ) -> Belief:
-  """Lets particles see one user's comparisons in turn, and asks them at each number of shots."""
-  seen = evidence.evidence_of(person.rewards, person.mask, person.choice, rule=rule)
+  """Returns what particles predict of one user at each number of shots, given one after another."""
+  given = evidence.evidence_of(person.rewards, person.mask, person.choice, person.weight, rule=rule)
 
   def absorb(n, now):
-    return particles.absorb(jax.random.fold_in(key, n), now, seen, n, rule=rule)
+    return particles.absorb(jax.random.fold_in(key, n), now, given, n, rule=rule)
 
   def until(carry, count):
-    now, num_seen = carry
-    count = jnp.minimum(count, person.num_seen)
-    now = jax.lax.fori_loop(num_seen, count, absorb, now)
+    now, num_given = carry
+    count = jnp.minimum(count, person.num_real)
+    now = jax.lax.fori_loop(num_given, count, absorb, now)
     return (now, count), believe(now, person, count, rule)
 
-  return jax.lax.scan(until, (start, jnp.zeros_like(person.num_seen)), shots)[1]
+  return jax.lax.scan(until, (start, jnp.zeros_like(person.num_real)), shots)[1]
 
 
 @functools.partial(jax.jit, static_argnames=('rule', 'num_particles'))
 def infer(
   key: PRNGKey,
   people: Person,
-  bank: Float[Array, '2 C G O B'],
-  kinds: UserModels,
+  bank: Float[Array, '2 Z G O B'],
+  user_models: UserModels,
   shots: Int[Array, 'L'],
   rule: Rule,
   num_particles: int,
 ) -> Belief:
-  """Infers every user twice, with independent particles: [2, L, T, ...].
+  """Returns what two independent halves of particles predict of every user: [2, L, T, ...].
 
   One user at a time: the particles of one fill the processor, and a user whose particles need no
   moves skips them, which `vmap` over users could not.
@@ -161,7 +172,7 @@ def infer(
     half, user = jnp.divmod(index, num_users)
     key_start, key_moves = jax.random.split(jax.random.fold_in(key, index))
     person = task.take(people, user)
-    start = prior(key_start, bank[half], kinds, num_particles, most)
+    start = prior(key_start, bank[half], user_models, num_particles, most)
     return infer_one(key_moves, person, start, shots, rule)
 
   flat = jax.lax.map(one, jnp.arange(NUM_HALVES * num_users))

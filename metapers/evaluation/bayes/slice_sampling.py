@@ -31,13 +31,13 @@ class Line(NamedTuple):
 
 
 def beta_line(first: Float[Array, 'S'], second: Float[Array, 'S']) -> Line:
-  """Fits a Line to x = logit t with t ~ Beta(first, second), with tails no lighter."""
+  """Returns a Line for x = logit t with t ~ Beta(first, second), with tails no lighter."""
   rate = jnp.sqrt(first * second / (first + second))  # 1 / standard deviation, near the mode
   return Line(jnp.log(first / second), jnp.minimum(first, rate), jnp.minimum(second, rate))
 
 
 def quantile(line: Line, v: Float[Array, 'S']) -> Float[Array, 'S']:
-  """Maps the unit interval to the line."""
+  """Returns the quantiles of a Line: the unit interval mapped to the line."""
   share = line.right / (line.left + line.right)  # of the probability, left of the mode
   below = jnp.log(jnp.maximum(v / share, TINY)) / line.left
   above = -jnp.log(jnp.maximum((1 - v) / (1 - share), TINY)) / line.right
@@ -45,7 +45,7 @@ def quantile(line: Line, v: Float[Array, 'S']) -> Float[Array, 'S']:
 
 
 def distribution(line: Line, x: Float[Array, 'S']) -> Float[Array, 'S']:
-  """Maps the line to the unit interval."""
+  """Returns the distribution function of a Line: the line mapped to the unit interval."""
   share = line.right / (line.left + line.right)
   y = x - line.mode
   below = share * jnp.exp(jnp.minimum(line.left * y, 0))
@@ -62,7 +62,7 @@ def log_density(line: Line, x: Float[Array, 'S']) -> Float[Array, 'S']:
 def move(
   key: PRNGKey, x: Float[Array, 'S'], line: Line, log_target: Callable[[Array], Array]
 ) -> Float[Array, 'S']:
-  """Moves each of S particles along its line, leaving its target density invariant.
+  """Returns S particles, each moved along its line, which leaves its target density invariant.
 
   The bracket begins with a width drawn at random, from the whole unit interval down to its
   thousandth, and shrinks towards the particle. One whose proposals all fail stays where it is: this

@@ -17,7 +17,7 @@ def predict(
   shots: Sequence[int],
   choice_probabilities: Callable[[Candidates], Float[Array, 'T N K Z']],
 ) -> Float[Array, 'L T N K']:
-  """Predicts with the posterior over Z types after k comparisons, from a uniform prior.
+  """Returns the posterior predictive over Z types after k comparisons, from a uniform prior.
 
       P(choice | D_k) = Σ_z P(z | D_k) P(choice | z),   P(z | D_k) ∝ Π_{i ≤ k} P(choice_i | z)^{w_i}
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from simulated_posteriors import SETTINGS, SMALL, check_against_grid, simulate
 
-from metapers.core import choice_model
+from metapers.core import choice_model, task
 from metapers.core.population import UserModel
 from metapers.evaluation.bayes import ceiling
 
@@ -15,37 +15,78 @@ NOISELESS, NOISY, FLIPPED = UserModel(0.3), UserModel(0.3, 0.4), UserModel(0.3, 
 
 @pytest.mark.parametrize('rule', RULES, ids=str)
 def test_bayes_agrees_with_a_fine_grid(rule):
-  for condition in (NOISELESS, NOISY, FLIPPED):  # of one compiled program
-    tasks, truth = simulate(condition, rule, **SMALL)
-    check_against_grid(tasks, truth, [condition], rule)
+  for user_model in (NOISELESS, NOISY, FLIPPED):  # of one compiled program
+    tasks, truth = simulate(user_model, rule, **SMALL)
+    check_against_grid(tasks, truth, [user_model], rule)
 
 
 def test_a_floor_under_the_weights_agrees_with_a_fine_grid():
   floor = (0.0, 0.5, 0.1)
-  for condition in (NOISELESS, NOISY):
-    tasks, truth = simulate(condition, **SMALL, floor=floor)
-    check_against_grid(tasks, truth, [condition], ('random', 2), floor)
+  for user_model in (NOISELESS, NOISY):
+    tasks, truth = simulate(user_model, **SMALL, floor=floor)
+    check_against_grid(tasks, truth, [user_model], ('random', 2), floor)
 
 
 def test_a_mixture_agrees_with_a_fine_grid():
-  conditions = [UserModel(0.2), UserModel(3.0, 0.5, 0.1)]
-  tasks, truth = simulate(conditions[0], **SMALL)
-  check_against_grid(tasks, truth, conditions, ('random', 2))
+  user_models = [UserModel(0.2), UserModel(3.0, 0.5, 0.1)]
+  tasks, truth = simulate(user_models[0], **SMALL)
+  check_against_grid(tasks, truth, user_models, ('random', 2))
+
+
+def weighted(tasks, weight):
+  weight = jnp.broadcast_to(jnp.asarray(weight, jnp.float32), tasks.support.mask.shape)
+  return tasks._replace(support=tasks.support._replace(weight=weight))
+
+
+@pytest.mark.parametrize('rule', [RULES[0], RULES[2]], ids=str)
+def test_weights_agree_with_a_fine_grid(rule):
+  for user_model in (NOISY, FLIPPED):
+    tasks, truth = simulate(user_model, rule, **SMALL)
+    check_against_grid(weighted(tasks, (0.5, 0, 3, 1, 2)), truth, [user_model], rule)
+
+
+def test_weight_two_is_the_comparison_twice():
+  tasks, truth = simulate(NOISY, **SMALL)
+  twice = jnp.array([0, 1, 2, 3, 3])
+  support = jax.tree.map(lambda x: x[:, twice], tasks.support)
+  options = {'pair_rule': 'random', **SETTINGS}
+
+  def predict(support):
+    shown = truth._replace(support_rewards=truth.support_rewards[:, twice])
+    predictions, _ = ceiling.bayes(tasks._replace(support=support), shown, [NOISY], **options)
+    return jnp.exp(predictions.log_probs[-1])
+
+  once = support._replace(mask=support.mask.at[:, 4].set(False))
+  weight_two = once._replace(weight=jnp.where(jnp.arange(5) == 3, 2.0, jnp.ones((3, 5))))
+  np.testing.assert_allclose(predict(weight_two), predict(support), atol=0.03)
+  assert jnp.abs(predict(once) - predict(support)).max() > 0.1
+
+
+def test_weight_zero_is_a_masked_comparison():
+  tasks, truth = simulate(NOISELESS, **SMALL)
+  choice = tasks.support.choice.at[:, 3:].set(1 - tasks.support.choice[:, 3:])
+  tasks = tasks._replace(support=tasks.support._replace(choice=choice))
+  options = {'pair_rule': 'random', **SETTINGS}
+  got, diagnostics = ceiling.bayes(weighted(tasks, (1, 1, 1, 0, 0)), truth, [NOISELESS], **options)
+  masked = tasks._replace(support=task.with_shots(tasks.support, 3))
+  want, _ = ceiling.bayes(masked, truth, [NOISELESS], **options)
+  jax.tree.map(np.testing.assert_array_equal, got, want)
+  assert np.all(diagnostics.num_unexplained == 0)
 
 
 LARGE = {'num_users': 80, 'num_support': 8, 'num_query': 32, 'num_models': 10}
 
 
 @pytest.mark.parametrize(
-  'condition', [UserModel(0.05), UserModel(1.0), UserModel(0.1, 0.3), UserModel(0.05, 0.0, 0.1)]
+  'user_model', [UserModel(0.05), UserModel(1.0), UserModel(0.1, 0.3), UserModel(0.05, 0.0, 0.1)]
 )
-def test_bayes_knows_how_often_it_is_right(condition):
-  tasks, truth = simulate(condition, **LARGE)
+def test_bayes_is_calibrated(user_model):
+  tasks, truth = simulate(user_model, **LARGE)
   predictions, diagnostics = ceiling.bayes(
-    tasks, truth, [condition], pair_rule='random', shots=(0, 3, 8), num_particles=500
+    tasks, truth, [user_model], pair_rule='random', shots=(0, 3, 8), num_particles=500
   )
   p = jnp.exp(predictions.log_probs)
-  accuracy, nll = jax.vmap(ceiling.evaluated, (0, None))(predictions.log_probs, tasks.query)
+  accuracy, nll = jax.vmap(ceiling.accuracy_and_nll, (0, None))(predictions.log_probs, tasks.query)
   for surplus in (
     p.max(-1).mean(-1) - accuracy,
     -(p * predictions.log_probs).sum(-1).mean(-1) - nll,
@@ -58,17 +99,17 @@ def test_bayes_knows_how_often_it_is_right(condition):
   assert np.all(np.abs(diagnostics.nll_gap) < 8 * diagnostics.nll_error + 0.005)
 
 
-def test_who_believes_otherwise_is_not_above_it():
+def test_other_priors_are_not_above_it():
   tasks, truth = simulate(UserModel(0.05), **LARGE)
   options = {'pair_rule': 'random', 'shots': (0, 3, 8), 'num_particles': 500}
 
-  def judged(condition):
-    predictions, _ = ceiling.bayes(tasks, truth, [condition], **options)
-    return jax.vmap(ceiling.evaluated, (0, None))(predictions.log_probs, tasks.query)
+  def evaluate(user_model):
+    predictions, _ = ceiling.bayes(tasks, truth, [user_model], **options)
+    return jax.vmap(ceiling.accuracy_and_nll, (0, None))(predictions.log_probs, tasks.query)
 
-  accuracy, nll = judged(UserModel(0.05))
+  accuracy, nll = evaluate(UserModel(0.05))
   for other in (UserModel(1.0), UserModel(0.05, 0.5), UserModel(0.05, 0.0, 0.2)):
-    other_accuracy, other_nll = judged(other)
+    other_accuracy, other_nll = evaluate(other)
     for gain in (other_accuracy - accuracy, nll - other_nll):
       error = gain.std(-1) / gain.shape[-1] ** 0.5
       assert np.all(gain.mean(-1) <= 2 * error + 0.001)
@@ -76,14 +117,14 @@ def test_who_believes_otherwise_is_not_above_it():
 
 
 def test_sharp_priors_and_many_noiseless_choices_kill_no_user():
-  condition = UserModel(0.01)
-  tasks, truth = simulate(condition, **{**LARGE, 'num_users': 12, 'num_support': 64})
+  user_model = UserModel(0.01)
+  tasks, truth = simulate(user_model, **{**LARGE, 'num_users': 12, 'num_support': 64})
   predictions, diagnostics = ceiling.bayes(
-    tasks, truth, [condition], pair_rule='random', shots=(16, 64), num_particles=500
+    tasks, truth, [user_model], pair_rule='random', shots=(16, 64), num_particles=500
   )
   assert np.all(diagnostics.num_unexplained == 0)
   assert np.all(diagnostics.effective_size > 100)
-  _, nll = jax.vmap(ceiling.evaluated, (0, None))(predictions.log_probs, tasks.query)
+  _, nll = jax.vmap(ceiling.accuracy_and_nll, (0, None))(predictions.log_probs, tasks.query)
   assert np.all(np.isfinite(predictions.log_probs))
   assert nll[1].mean() < 0.08
   assert nll[1].max() < 0.6
@@ -124,7 +165,7 @@ def test_oracle_is_never_wrong_without_noise_and_as_often_as_the_noise_with_it()
   assert choice_model.correct(predictions.log_probs[1], tasks.query).min() == 1
   tasks, truth = simulate(FLIPPED, **LARGE)
   predictions = ceiling.oracle(tasks, truth, num_rows=1, flip_rate=FLIPPED.flip_rate)
-  accuracy, nll = ceiling.judge(predictions.log_probs[0], tasks.query)
+  accuracy, nll = ceiling.accuracy_and_nll(predictions.log_probs[0], tasks.query)
   entropy = stats.bernoulli(FLIPPED.flip_rate).entropy()
   np.testing.assert_allclose(accuracy.mean(), 1 - FLIPPED.flip_rate, atol=0.04)
   np.testing.assert_allclose(nll.mean(), entropy, atol=0.07)
@@ -150,13 +191,13 @@ def test_oracle_splits_ties_and_leaves_masked_candidates_nothing():
     ({'pair_rule': 'best'}, 'unknown pair_rule'),
     ({'shots': (0, 9)}, 'shots must lie in 0..5'),
     ({'shots': ()}, 'shots must lie in 0..5'),
-    ({'conditions': []}, 'conditions, got 0'),
-    ({'conditions': [UserModel(0.0)]}, 'concentration > 0'),
-    ({'conditions': [UserModel(0.1, 0.0, 1.0)]}, 'flip_rate in'),
+    ({'user_models': []}, 'user models, got 0'),
+    ({'user_models': [UserModel(0.0)]}, 'concentration > 0'),
+    ({'user_models': [UserModel(0.1, 0.0, 1.0)]}, 'flip_rate in'),
   ],
 )
 def test_bad_options_are_refused_by_name(options, message):
   tasks, truth = simulate(NOISELESS, **SMALL)
-  given = {'conditions': [NOISELESS], 'pair_rule': 'random', 'shots': (0,)} | options
+  given = {'user_models': [NOISELESS], 'pair_rule': 'random', 'shots': (0,)} | options
   with pytest.raises(ValueError, match=message):
-    ceiling.bayes(tasks, truth, given.pop('conditions'), **given)
+    ceiling.bayes(tasks, truth, given.pop('user_models'), **given)

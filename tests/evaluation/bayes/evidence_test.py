@@ -38,10 +38,10 @@ def test_it_is_the_rule_of_the_simulator(rule, temperature, flip_rate):
     temperature=jnp.float32(temperature),
     flip_rate=jnp.float32(flip_rate),
   )
-  condition = UserModels(*(jnp.full(PARTICLES, x) for x in (1.0, temperature, flip_rate)))
+  user_models = UserModels(*(jnp.full(PARTICLES, x) for x in (1.0, temperature, flip_rate)))
   for choice in range(rule.num_candidates):
     asked = evidence.evidence_of(rewards, mask, jnp.full(NUM, choice), rule=rule)
-    p = evidence.probability(asked.contrasts @ weights, asked.mask, condition, rule=rule)
+    p = evidence.probability(asked.contrasts @ weights, asked.mask, user_models, rule=rule)
     real = np.asarray(mask[:, choice])
     wanted = np.exp(expected[..., choice].T)
     np.testing.assert_allclose(p[real], wanted[real], rtol=1e-4, atol=1e-6)
@@ -49,6 +49,6 @@ def test_it_is_the_rule_of_the_simulator(rule, temperature, flip_rate):
 
 def test_ties_without_noise_are_shared_equally():
   gaps = jnp.array([0.0, 0.0, 1.0]).reshape(3, 1, 1)
-  condition = UserModels(jnp.ones(1), jnp.zeros(1), jnp.zeros(1))
-  p = evidence.probability(gaps, jnp.ones((3, 1), bool), condition, rule=Rule('best_of_k', 4))
+  user_models = UserModels(jnp.ones(1), jnp.zeros(1), jnp.zeros(1))
+  p = evidence.probability(gaps, jnp.ones((3, 1), bool), user_models, rule=Rule('best_of_k', 4))
   np.testing.assert_allclose(p, 1 / 3, rtol=1e-6)

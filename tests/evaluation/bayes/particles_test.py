@@ -21,8 +21,9 @@ def draws(concentration, seed, size=SIZE):
 
 def start(log_weights, concentration, flip_rate=0.0):
   size = log_weights.shape[1]
-  condition = UserModels(jnp.full(size, concentration), jnp.zeros(size), jnp.full(size, flip_rate))
-  return Particles(log_weights, jnp.zeros(size), condition, jnp.zeros(NUM, jnp.int32))
+  noise = jnp.zeros(size), jnp.full(size, flip_rate)
+  user_models = UserModels(jnp.full(size, concentration), *noise)
+  return Particles(log_weights, jnp.zeros(size), user_models, jnp.zeros(NUM, jnp.int32))
 
 
 def comparisons(seed=0):
@@ -32,9 +33,9 @@ def comparisons(seed=0):
 
 
 @jax.jit
-def sweeps(key, state, seen):
+def sweeps(key, state, given):
   def sweep(state, key):
-    return particles.rejuvenate(key, state, seen, rule=RULE), None
+    return particles.rejuvenate(key, state, given, rule=RULE), None
 
   return jax.lax.scan(sweep, state, jax.random.split(key, 30))[0]
 
@@ -55,23 +56,25 @@ def test_moves_reach_the_prior_from_elsewhere(concentration):
 
 
 def test_moves_keep_a_constrained_prior():
-  seen, candidates = comparisons(9), draws(0.3, 4, 200_000)
-  feasible = np.all(np.einsum('nb,bs->ns', seen.contrasts[0], np.exp(candidates)) > 0, 0)
+  given, candidates = comparisons(9), draws(0.3, 4, 200_000)
+  feasible = np.all(np.einsum('nb,bs->ns', given.contrasts[0], np.exp(candidates)) > 0, 0)
   expected = np.asarray(candidates)[:, feasible]
   assert 2 * SIZE < expected.shape[1] < 100_000
   state = start(jnp.asarray(expected[:, :SIZE]), 0.3)
   state = state._replace(rung=jnp.full(NUM, particles.LAST))
-  moved = sweeps(jax.random.key(5), state, seen)
-  assert np.all(np.einsum('nb,bs->ns', seen.contrasts[0], np.exp(moved.log_weights)) > -1e-5)
+  moved = sweeps(jax.random.key(5), state, given)
+  assert np.all(np.einsum('nb,bs->ns', given.contrasts[0], np.exp(moved.log_weights)) > -1e-5)
   assert max(distances(moved.log_weights, expected[:, SIZE:])) < 0.05
 
 
 def test_conditioning_agrees_with_rejection():
-  seen, candidates = comparisons(9), draws(0.3, 4, 200_000)
-  feasible = np.all(np.einsum('nb,bs->ns', seen.contrasts[0], np.exp(candidates)) > 0, 0)
+  given, candidates = comparisons(9), draws(0.3, 4, 200_000)
+  feasible = np.all(np.einsum('nb,bs->ns', given.contrasts[0], np.exp(candidates)) > 0, 0)
   state = start(draws(0.3, 6), 0.3)
   for n in range(NUM):
-    state = absorb(jax.random.fold_in(jax.random.key(7), n), state, seen, jnp.asarray(n), rule=RULE)
+    state = absorb(
+      jax.random.fold_in(jax.random.key(7), n), state, given, jnp.asarray(n), rule=RULE
+    )
   weights = particles.mean(jnp.exp(state.log_weights), state)
   expected = np.exp(candidates)[:, feasible].mean(1)
   np.testing.assert_allclose(weights, expected, atol=0.02)
@@ -81,31 +84,31 @@ def test_conditioning_agrees_with_rejection():
 def test_a_rare_choice_is_reached_down_the_ladder():
   # Only users with w_0 > 0.98 choose so: 8 in a million of this prior, and none of its particles.
   contrast = jnp.full((1, NUM, MODELS), -1.0).at[..., 0].set(1 / 49)
-  seen = Evidence(contrast, jnp.ones((1, NUM), bool))
+  given = Evidence(contrast, jnp.ones((1, NUM), bool), jnp.ones(NUM))
   state = start(draws(1.0, 0), 1.0)
   assert jnp.exp(state.log_weights[0]).max() < 0.97
-  state = absorb(jax.random.key(0), state, seen, jnp.asarray(0), rule=RULE)
+  state = absorb(jax.random.key(0), state, given, jnp.asarray(0), rule=RULE)
   assert state.rung[0] == particles.LAST
   assert jnp.exp(state.log_weights[0]).min() > 0.98 - 1e-4
   assert jnp.unique(state.log_weights[0]).size > SIZE / 4
 
 
 def test_an_impossible_choice_kills_none_and_can_be_counted():
-  seen = Evidence(jnp.full((1, NUM, MODELS), -1.0), jnp.ones((1, NUM), bool))
-  state = absorb(jax.random.key(0), start(draws(0.3, 0), 0.3), seen, jnp.asarray(1), rule=RULE)
+  given = Evidence(jnp.full((1, NUM, MODELS), -1.0), jnp.ones((1, NUM), bool), jnp.ones(NUM))
+  state = absorb(jax.random.key(0), start(draws(0.3, 0), 0.3), given, jnp.asarray(1), rule=RULE)
   assert 0 < state.rung[1] < particles.LAST
   assert np.all(state.rung[jnp.array([0, 2])] == 0)
   assert np.all(np.isfinite(state.log_weights))
   assert particles.effective_size(state.log_importance) > 100
 
 
-def test_resampling_keeps_averages_and_conditions_together():
+def test_resampling_keeps_averages_and_user_models_together():
   state = start(draws(0.3, 0), 0.3)
-  marked = state.conditions._replace(flip_rate=state.log_weights[0])
+  marked = state.user_models._replace(flip_rate=state.log_weights[0])
   importance = jax.random.normal(jax.random.key(1), (SIZE,))
-  state = state._replace(conditions=marked, log_importance=importance)
+  state = state._replace(user_models=marked, log_importance=importance)
   drawn = particles.resample(jax.random.key(2), state)
-  assert np.array_equal(drawn.conditions.flip_rate, drawn.log_weights[0])
+  assert np.array_equal(drawn.user_models.flip_rate, drawn.log_weights[0])
   before, after = (particles.mean(jnp.exp(x.log_weights), x) for x in (state, drawn))
   np.testing.assert_allclose(before, after, atol=0.01)
 

@@ -30,15 +30,15 @@ def compare(key, rewards, weights, noise, *, rule):
 
 
 def simulate(
-  condition, rule=('random', 2), *, num_users, num_support, num_query, num_models, floor=()
+  user_model, rule=('random', 2), *, num_users, num_support, num_query, num_models, floor=()
 ):
   """Draws users from the prior, and their episodes on independent Gaussian scores."""
   rng = np.random.default_rng(0)
-  drawn = dirichlet.sample_above(rng, num_users, condition.concentration, num_models, floor)
+  drawn = dirichlet.sample_above(rng, num_users, user_model.concentration, num_models, floor)
   weights, num = jnp.exp(drawn), num_support + num_query
   scores = rng.normal(size=(num_users, num, RESPONSES, num_models)).astype(np.float32)
   each = jax.vmap(functools.partial(compare, rule=rule), (0, 0, None, None))
-  noise = jnp.array([condition.temperature, condition.flip_rate])
+  noise = jnp.array([user_model.temperature, user_model.flip_rate])
   keys = jax.random.split(jax.random.key(0), (num_users, num))
   order, choice = jax.vmap(each, (0, 0, 0, None))(keys, scores, weights, noise)
   rewards = jnp.take_along_axis(scores, order[..., None], 2)
@@ -69,7 +69,10 @@ def grid(concentration, size=200):
 
 @functools.partial(jax.jit, static_argnames='rule')
 def evidence_of_grid(points, tasks, truth, noise, *, rule):
-  """Returns, at every number of shots of every user, Σ_w P(choices, answer | w) and Σ_w w P."""
+  """Returns, at every number of shots of every user, Σ_w P(choices, answer | w) and Σ_w w P.
+
+  P holds each choice of the support as often as its weight says.
+  """
 
   def joint(rewards):
     utilities = jnp.einsum('neb,gb->gne', rewards, points)
@@ -78,21 +81,24 @@ def evidence_of_grid(points, tasks, truth, noise, *, rule):
     return choice_rules.log_joint(utilities, jnp.ones(utilities.shape, bool), **options)
 
   def one(user):
-    choice, rewards, query_rewards = user
+    choice, weight, rewards, query_rewards = user
     log_p = jnp.take_along_axis(joint(rewards), choice[None, :, None], -1)[..., 0]
+    log_p = jnp.where(weight[None] > 0, weight[None] * log_p, 0)
     log_p = jnp.pad(jnp.cumsum(log_p, 1), ((0, 0), (1, 0)))
     likelihood = jnp.exp(log_p).T  # [L, G]
     return jnp.einsum('lg,gnk->lnk', likelihood, jnp.exp(joint(query_rewards))), likelihood @ points
 
-  return jax.lax.map(one, (tasks.support.choice, truth.support_rewards, truth.query_rewards))
+  support = tasks.support
+  given = support.choice, support.weight, truth.support_rewards, truth.query_rewards
+  return jax.lax.map(one, given)
 
 
-def check_against_grid(tasks, truth, conditions, rule, floor=()):
+def check_against_grid(tasks, truth, user_models, rule, floor=()):
   settings = {'pair_rule': rule[0], 'floor': floor, **SETTINGS}
-  predictions, diagnostics = ceiling.bayes(tasks, truth, conditions, **settings)
+  predictions, diagnostics = ceiling.bayes(tasks, truth, user_models, **settings)
   assert np.all(diagnostics.num_unexplained == 0)
   answers, weights = jnp.zeros(()), jnp.zeros(())
-  for one in conditions:
+  for one in user_models:
     noise = jnp.array([one.temperature, one.flip_rate])
     points = grid(one.concentration)
     points = points[(points >= jnp.asarray([floor or (0.0, 0.0, 0.0)])).all(-1)]

@@ -1,0 +1,221 @@
+"""The references of a table of results: what is known of simulated users, and what can be learned.
+
+Each is a function of the episodes, their truth and the facts of the simulation that made them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from metapers.core.population import SEEN, Population, Responses, Simulation, UserModel, Users
+from metapers.core.task import Task, Truth
+from metapers.core.types import Any
+from metapers.data import ridge
+from metapers.evaluation import adaptation, streams
+from metapers.evaluation.bayes import ceiling
+from metapers.evaluation.bayes import types as user_types
+from metapers.evaluation.bayes.ceiling import Diagnostics
+from metapers.evaluation.predictions import Predictions
+
+
+class Prior(NamedTuple):
+  """What is known of users before any comparison.
+
+  user_models: equally likely ones. pair_rule: of `choice_rules`. floor: [B] least weights, () for
+  none. truth: of the users, without a reward model of which they are known to have no weight.
+  """
+
+  user_models: tuple[UserModel, ...]
+  pair_rule: str
+  floor: tuple[float, ...]
+  truth: Truth
+
+
+def users_of(population: Population, split: str) -> Users:
+  """Returns the simulated users of a split; those of SEEN are train users.
+
+  Raises:
+    ValueError: for a population whose users have no weights.
+  """
+  simulation = population.simulation
+  if simulation is None or simulation.users is None:
+    raise ValueError(
+      f'references need simulated users with weights; {population.source!r} has none: nobody knows '
+      'the rewards of real people'
+    )
+  return simulation.users(population.arrays, 'train' if split == SEEN else split)
+
+
+def has_posterior(simulation: Simulation) -> bool:
+  """Returns whether `bayes` can be computed: weights of a Dirichlet, and one pair rule for all."""
+  return bool(simulation.user_models) and len(simulation.pair_rules) == 1
+
+
+def mixture(known: UserModel, changes: Sequence[Mapping[str, Any]]) -> tuple[UserModel, ...]:
+  """Returns user models that each differ from the known one in the fields given.
+
+  Raises:
+    ValueError: for a field that a user model does not have.
+  """
+  unknown = sorted(set().union(*changes) - set(UserModel._fields))
+  if unknown:
+    fields = ', '.join(UserModel._fields)
+    raise ValueError(f'a mixture is of user models with {fields}; got {", ".join(unknown)}')
+  return tuple(known._replace(**change) for change in changes)
+
+
+def prior_of(
+  simulation: Simulation, truth: Truth, split: str, *, believe_seen: bool = False
+) -> Prior:
+  """Returns what is known of the users of a split before any comparison.
+
+  Of an excluded reward model, train and validation users are known to have no weight, and test
+  users at least `excluded_share`.
+
+  Args:
+    simulation: of the population.
+    truth: of the users.
+    split: of the users, SEEN included.
+    believe_seen: that the excluded reward model has no weight, whatever the split.
+  """
+  pair_rule, floor = simulation.pair_rules[0], ()
+  if simulation.excluded_model:
+    index = simulation.reward_models.index(simulation.excluded_model)
+    if split == 'test' and not believe_seen:
+      floor = tuple(
+        simulation.excluded_share if b == index else 0.0
+        for b in range(len(simulation.reward_models))
+      )
+    else:
+      truth = without(truth, index)
+  return Prior(simulation.user_models, pair_rule, floor, truth)
+
+
+def without(truth: Truth, index: int) -> Truth:
+  """Returns the truth without reward model `index`, of which users have no weight."""
+  return truth._replace(
+    weights=jnp.delete(truth.weights, index, -1),
+    support_rewards=jnp.delete(truth.support_rewards, index, -1),
+    query_rewards=jnp.delete(truth.query_rewards, index, -1),
+    slate_rewards=jnp.delete(truth.slate_rewards, index, -1),
+  )
+
+
+def oracle(tasks: Task, truth: Truth, users: Users, *, num_rows: int) -> Predictions:
+  """Returns the predictions of the true rewards under every user's own choice model.
+
+  Args:
+    tasks: T users.
+    truth: of the same.
+    users: of the split, see `users_of`; the first T are those of the tasks.
+    num_rows: L, the numbers of shots to repeat the same predictions for.
+  """
+  size = len(tasks.user)
+  noise = {'temperature': users.temperature[:size], 'flip_rate': users.flip_rate[:size]}
+  return ceiling.oracle(tasks, truth, num_rows=num_rows, **noise)
+
+
+def oracle_features(
+  tasks: Task, truth: Truth, users: Users, responses: Responses, *, num_rows: int
+) -> Predictions:
+  """Returns the predictions of the true weights on scores that a ridge reads from the features.
+
+  Args:
+    tasks: T users.
+    truth: of the same.
+    users: as in `oracle`.
+    responses: to the train prompts, which the ridge is fitted on.
+    num_rows: L.
+  """
+  order = np.argsort(responses.prompts)  # a sum's last digits depend on the order of its terms
+  features, rewards, mask = (
+    np.asarray(x)[order] for x in (responses.features, responses.rewards, responses.mask)
+  )
+  fitted = ridge.within_prompt_ridge(features, rewards, mask, np.ones(len(mask), bool))
+  coefficients = jnp.asarray(fitted)
+  read = truth._replace(
+    query_rewards=tasks.query.candidates.features @ coefficients,
+    slate_rewards=truth.slate.features @ coefficients,
+  )
+  return oracle(tasks, read, users, num_rows=num_rows)
+
+
+def bayes(
+  tasks: Task,
+  truth: Truth,
+  simulation: Simulation,
+  *,
+  split: str,
+  shots: Sequence[int] = (),
+  is_stream: bool = False,
+  user_models: Sequence[UserModel] = (),
+  believe_seen: bool = False,
+  num_particles: int = 1000,
+) -> tuple[Predictions, Diagnostics]:
+  """Returns the exact posterior predictive, and how exact it is.
+
+  Args:
+    tasks: T users.
+    truth: of the same.
+    simulation: of their population.
+    split: of the users, SEEN included.
+    shots: L numbers of comparisons.
+    is_stream: predicts each comparison of the support from those before it, in place of `shots`.
+    user_models: equally likely beforehand; by default those of the simulation.
+    believe_seen: see `prior_of`.
+    num_particles: of each of two halves.
+  """
+  prior = prior_of(simulation, truth, split, believe_seen=believe_seen)
+  made, diagnostics = ceiling.bayes(
+    tasks,
+    prior.truth,
+    user_models or prior.user_models,
+    pair_rule=prior.pair_rule,
+    shots=range(tasks.support.mask.shape[1]) if is_stream else shots,
+    floor=prior.floor,
+    num_particles=num_particles,
+  )
+  return streams.by_turn(made, tasks.support.mask) if is_stream else made, diagnostics
+
+
+def bayes_seen(
+  tasks: Task,
+  truth: Truth,
+  simulation: Simulation,
+  trained_on: Simulation,
+  *,
+  split: str = 'test',
+  **options: Any,
+) -> tuple[Predictions, Diagnostics]:
+  """Returns `bayes` under the prior of the users that learners were trained on.
+
+  Args:
+    tasks: T users.
+    truth: of the same.
+    simulation: of their population.
+    trained_on: of the population that learners were trained on.
+    split: of the users.
+    **options: of `bayes`.
+  """
+  options |= {'user_models': trained_on.user_models, 'believe_seen': True}
+  return bayes(tasks, truth, simulation, split=split, **options)
+
+
+def types(tasks: Task, simulation: Simulation, *, shots: Sequence[int]) -> Predictions:
+  """Returns the exact posterior predictive of users who are of a few equally likely types.
+
+  Args:
+    tasks: T users.
+    simulation: with `choice_probabilities`.
+    shots: L numbers of comparisons.
+
+  Raises:
+    ValueError: for users who are not of a few types.
+  """
+  if simulation.choice_probabilities is None:
+    raise ValueError('these users are not of a few types: simulation.choice_probabilities is None')
+  log_probs = user_types.predict(tasks, shots, simulation.choice_probabilities)
+  scores = jnp.zeros((len(shots), *adaptation.no_slates(tasks).mask.shape))
+  return Predictions(log_probs, scores)
