@@ -159,3 +159,25 @@ def describe_users(evaluated: EvaluationSet, found: Distances, contrasts: Contra
     'nearest_l1_median': groups.user_median(draws, found.l1),
   }
   return {name: values[:, None] for name, values in samples.items()}
+
+
+def in_words(described: Estimates, found: Distances, num_contrasts: int) -> tuple[str, ...]:
+  """Returns what `describe_users` found, as sentences.
+
+  Args:
+    described: of T users.
+    found: of the same.
+    num_contrasts: random comparisons that it was found on.
+  """
+  said = {name: groups.percent(samples) for name, samples in described.items()}
+  l1 = float(described['nearest_l1_median'][0, 0])
+  return (
+    f'Two of the users disagree on {said["disagreement"]} of random comparisons of the prompts '
+    f'that they are evaluated on, and on {said["disagreement_query"]} of the query comparisons; '
+    f'some two of the {len(found.l1)} disagree on {said["contested"]} and '
+    f'{said["contested_query"]}.',
+    f'The nearest of {found.num_train:,} train users disagrees with a user on '
+    f'{said["nearest_disagreement_median"]} of random comparisons (median; mean '
+    f'{said["nearest_disagreement_mean"]}); with {said["nearest_disagreement_none"]} of the users '
+    f'on none of {num_contrasts:,}. Median L1 distance of the weights: {l1:.3g}.',
+  )
