@@ -70,12 +70,14 @@ def newest(history: History, size: int) -> History:
   kept = np.take_along_axis(keep, order, -1)
 
   def gather(array):
-    trailing = (1,) * (array.ndim - order.ndim)
-    found = np.take_along_axis(array, order.reshape(*order.shape, *trailing), order.ndim - 1)
-    found = np.where(kept.reshape(*kept.shape, *trailing), found, array.dtype.type(0))
-    widths = [(0, 0)] * array.ndim
-    widths[order.ndim - 1] = (0, size - order.shape[-1])
-    return np.pad(found, widths)
+    *users, count = order.shape
+    trailing = array.shape[order.ndim :]
+    index = (..., *(None,) * len(trailing))
+    found = np.zeros((*users, size, *trailing), array.dtype)
+    rows = found[(*(slice(None),) * len(users), slice(count))]
+    picked = np.take_along_axis(array, order[index], len(users))
+    np.copyto(rows, picked, where=kept[index])
+    return found
 
   return History(*map(gather, history))
 
@@ -183,7 +185,7 @@ def append(history: History, new: History) -> History:
 
 
 def without(history: History, comparison_id: Any) -> History:
-  """Returns what is left when one comparison of each user is taken out.
+  """Returns what is left when one comparison of each user is masked; `newest` takes it out.
 
   Args:
     history: of one or many.
@@ -206,8 +208,7 @@ def without(history: History, comparison_id: Any) -> History:
       f'{_named(at)}there is no comparison {wanted[at]} to forget; kept are {ids or "none"} '
       '(older ones than the history holds are forgotten already)'
     )
-  shown = history.shown & ~found[..., None]
-  return newest(history._replace(shown=shown), history.ids.shape[-1])
+  return history._replace(shown=history.shown & ~found[..., None])
 
 
 def one_of(profiles: Profile, index: int | np.integer) -> Profile:
