@@ -1,11 +1,11 @@
 """The cells of a table: what learners and references predict for a setting, made once and kept."""
 
-import json
 import os
 import pathlib
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 from metapers.analysis import costs
 from metapers.analysis.costs import Costs
@@ -54,7 +54,7 @@ def keep_predictions(
 def read_predictions(path: str | os.PathLike) -> Predictions:
   """Returns the predictions of one cell."""
   stored = files.read_npz(path)
-  return Predictions(*(stored[field] for field in Predictions._fields))
+  return Predictions(*(jnp.asarray(stored[field]) for field in Predictions._fields))
 
 
 class Trained:
@@ -148,5 +148,5 @@ def keep_costs(workdir: str | os.PathLike | None, trained: Trained, setting: Set
     return trained.measure_costs(setting)
   path = pathlib.Path(workdir) / 'costs' / f'{trained.name}.json'
   if not path.exists():
-    files.write_atomically(path, json.dumps(trained.measure_costs(setting)._asdict()))
-  return Costs(**json.loads(path.read_text(encoding='utf-8')))
+    files.write_json(path, trained.measure_costs(setting)._asdict())
+  return Costs(**files.read_json(path))

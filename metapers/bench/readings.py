@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 
-from metapers.analysis import flips, tax
+from metapers.analysis import disagreement, distances, flips, groups, tax
 from metapers.analysis.costs import Costs
+from metapers.analysis.groups import Groups
 from metapers.bench import report, results, tables
 from metapers.bench.plan import TextLengths
 from metapers.bench.settings import Setting
@@ -114,7 +116,8 @@ def read_setting(
       by_users(given, setting.truth, trained_on),
       taxes(given, setting.truth, extras.texts),
     ]
-  parts.append(costs_of(extras.costs))
+  if extras.costs:
+    parts.append(Part(tables=(report.costs_table(extras.costs),)))
   section = Section(
     f'{setting.title}: for whom, how well calibrated, at what price',
     text=[line for part in parts for line in part.text],
@@ -176,7 +179,7 @@ def keep(found: Estimates, metrics: Iterable[str], *, suffix: str = '') -> Estim
   return {f'{metric}{suffix}': found[metric] for metric in metrics if metric in found}
 
 
-def at_shots(found: Estimates, given: Evidence) -> Estimates:
+def at_shots(found: Estimates, given: Evidence) -> dict[str, np.ndarray]:
   """Returns estimates at the one number of shots: [J, 1]."""
   return {metric: samples[:, [given.at]] for metric, samples in found.items()}
 
@@ -197,8 +200,15 @@ def rows(
   seed = seeds[0] if len(seeds) == 1 else results.ALL_SEEDS
   labels = report.labels_of(given.setting, learner, seed)
   size = given.setting.evaluated.num_users if num_users is None else num_users
-  made = results.rows(found, shots, labels, num_users=size)
-  return made[np.isfinite(made['value'].astype(float))]
+  parts = []
+  for column, count in enumerate(shots):
+    there = {
+      metric: samples[:, column : column + 1]
+      for metric, samples in found.items()
+      if np.isfinite(samples[0, column])
+    }
+    parts.append(results.rows(there, [count], labels, num_users=size))
+  return results.join(parts)
 
 
 def over_shots(given: Evidence, caption: str, frame: pd.DataFrame, metric: str) -> tuple[Table]:
@@ -263,6 +273,79 @@ def flip_rates(given: Evidence, after: BySeed | None) -> Part:
   return Part(tables=over_shots(given, caption, made, 'flip_rate'), frame=made)
 
 
+def by_users(given: Evidence, truth: Truth, trained_on: Population) -> Part:
+  """Returns how new users are, and results by distance to the train users and by entropy.
+
+  Args:
+    given: of simulated users.
+    truth: of the same.
+    trained_on: whose train users are those that learners were trained on.
+  """
+  population, evaluated = given.setting.populations[0], given.setting.evaluated
+  facts, known = population.simulation, trained_on.simulation
+  if facts is None or facts.responses is None or known is None or known.users is None:
+    return Part(('The weights of the train users are unknown: no groups by distance to them.',))
+  responses = facts.responses(population.arrays, given.setting.prompt_split)
+  contrasts = disagreement.random_contrasts(jax.random.key(0), responses, evaluated.draws.ids)
+  nearest = distances.to_nearest(truth.weights, distances.train_weights(trained_on), contrasts)
+  found = distances.describe_users(evaluated, nearest, contrasts)
+  parts = [by_group(given, one) for one in distances.user_groups(truth.weights, nearest).values()]
+  described = rows(given, '', found, [0]).assign(shots='')
+  return Part(
+    distances.in_words(found, nearest, len(contrasts.prompts)),
+    tuple(table for part in parts for table in part.tables),
+    results.join([described, *(part.frame for part in parts)]),
+  )
+
+
+def by_group(given: Evidence, divided: Groups) -> Part:
+  """Returns results by group of users: accuracy, NLL, and what is gained over `pooled`."""
+
+  def measure(name, seed, made):
+    del name, seed
+    found = groups.estimate(given.setting.evaluated, made, divided, row=given.at)
+    return keep(found, GROUP_METRICS)
+
+  found = averaged(given.predictions, measure)
+  differences = [minus(found, reference) for reference in (FLOOR, given.ceiling) if reference]
+  made = results.join(
+    [
+      group_rows(given, name, own, divided)
+      for several in (found, *differences)
+      for name, own in several.items()
+    ]
+  )
+  return Part(tables=(group_table(given, made, divided),), frame=made)
+
+
+def group_rows(given: Evidence, learner: str, found: Estimates, divided: Groups) -> pd.DataFrame:
+  """Returns estimates [J, G] as rows `{metric}@{groups}:{number}`, numbered from 1."""
+  parts = []
+  for group, size in enumerate(groups.sizes(divided, given.setting.evaluated)):
+    samples = {
+      f'{metric}@{divided.name}:{group + 1}': value[:, group : group + 1]
+      for metric, value in found.items()
+    }
+    parts.append(rows(given, learner, samples, [given.shots], num_users=int(size)))
+  return results.join(parts)
+
+
+def group_table(given: Evidence, frame: pd.DataFrame, divided: Groups) -> Table:
+  """Returns accuracy by group, and what is gained over `pooled`."""
+  counts = groups.sizes(divided, given.setting.evaluated)
+  columns = {
+    (f'{metric}@{divided.name}:{group + 1}', given.shots): header.format(label, counts[group])
+    for metric, header in (
+      ('accuracy', '{} ({} users)'),
+      (f'accuracy_minus_{FLOOR}', f'{{}}: − {FLOOR}'),
+    )
+    for group, label in enumerate(divided.labels)
+    if metric == 'accuracy' or FLOOR in given.predictions
+  }
+  caption = f'accuracy (%) ± half a 95 % interval after {given.shots} shots, by {divided.title}'
+  return tables.pivot(caption, frame, columns)
+
+
 def taxes(given: Evidence, truth: Truth, texts: TextLengths | None) -> Part:
   """Returns what personal picks cost in safety, in the mean reward and in length, by subset."""
   simulation = given.setting.populations[0].simulation
@@ -314,20 +397,3 @@ def tax_table(given: Evidence, frame: pd.DataFrame, outcome: str, subsets: Seque
     f'minus that of {FLOOR}'
   )
   return tables.pivot(caption, frame[frame['metric'].isin([m for m, _ in columns])], columns)
-
-
-def costs_of(measured: Mapping[str, Costs] | None) -> Part:
-  """Returns what learners cost. No rows: times differ from run to run."""
-  if not measured:
-    return Part()
-  body = [
-    [name, f'{one.num_parameters:,}', f'{one.state_bytes:,}', f'{one.microseconds:.3g}']
-    for name, one in measured.items()
-  ]
-  one = next(iter(measured.values()))
-  caption = (
-    f'costs; time to adapt to {one.num_comparisons} comparisons, of {one.batch_size} users at once '
-    f'on {one.device}, compiled'
-  )
-  header = ['learner', 'parameters', 'bytes of a user', 'µs to adapt a user']
-  return Part(tables=(Table(caption, header, body),))

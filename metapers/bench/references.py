@@ -1,15 +1,145 @@
 """The references of a table: what could be known of the users, and so what is left to learn."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from metapers.bench.plan import Evaluation, MakePopulation
 from metapers.bench.settings import Setting
-from metapers.core.population import Population, UserModel
-from metapers.evaluation import adaptation, streams
+from metapers.core.population import Simulation
+from metapers.core.task import Truth
 from metapers.evaluation.bayes import references
+from metapers.evaluation.bayes.ceiling import Diagnostics
 from metapers.evaluation.predictions import Predictions
 
 Make = Callable[[Setting], Predictions]
+Log = Callable[[str], None]
+
+
+def table(
+  setting: Setting, evaluation: Evaluation, trained_on: MakePopulation, *, log: Log
+) -> dict[str, Make]:
+  """Returns what makes each reference of a setting; real people have none.
+
+  `oracle` is the true reward; `bayes` the exact posterior predictive under the setting's own user
+  model, called `bayes_scores` where it sees scores that learners do not; `bayes_mixture` the same
+  without knowing which user model of `evaluation.mixture` holds; `bayes_seen` the same under the
+  prior of the users that were trained on; `oracle_features` the true weights on rewards
+  ridge-regressed from the features. Users who differ in their pair rule, or whose preferences
+  change, have no `bayes`.
+
+  Args:
+    setting: the users.
+    evaluation: which references, and how exact.
+    trained_on: makes the population that learners were trained on.
+    log: is given lines of progress.
+
+  Raises:
+    ValueError: for a mixture where learners do not see scores, or one of other fields.
+  """
+  simulation = setting.populations[0].simulation
+  if simulation is None:
+    return {}
+  if simulation.choice_probabilities is not None:
+    return {'bayes': functools.partial(of_types, simulation=simulation)}
+  if setting.truth is None:
+    return {}
+  given = {'evaluation': evaluation, 'trained_on': trained_on, 'log': log}
+  return of_weights(setting, setting.truth, simulation, **given)
+
+
+def of_types(setting: Setting, simulation: Simulation) -> Predictions:
+  """Returns the exact answer for users of a few types."""
+  return references.types(setting.tasks, simulation, shots=setting.shots)
+
+
+def of_weights(
+  setting: Setting,
+  truth: Truth,
+  simulation: Simulation,
+  *,
+  evaluation: Evaluation,
+  trained_on: MakePopulation,
+  log: Log,
+) -> dict[str, Make]:
+  """Returns the references of users who weigh reward models; see `table`."""
+  if evaluation.mixture and not simulation.has_score_features:
+    raise ValueError('evaluation.mixture is for the scores track; leave it empty here')
+  made: dict[str, Make] = {'oracle': functools.partial(oracle, truth=truth)}
+  if not simulation.has_score_features and simulation.responses is not None:
+    made['oracle_features'] = functools.partial(oracle_features, truth=truth)
+  if not has_posterior(setting):
+    return made
+
+  def exact(setting: Setting, **options: Any) -> Predictions:
+    log(f'bayes: {evaluation.num_particles} particles')
+    found, diagnostics = references.bayes(
+      setting.tasks,
+      truth,
+      simulation,
+      split=setting.split,
+      shots=setting.shots,
+      is_stream=setting.stream is not None,
+      num_particles=evaluation.num_particles,
+      **options,
+    )
+    log(exactness(diagnostics))
+    return found
+
+  made['bayes' if simulation.has_score_features else 'bayes_scores'] = exact
+  if evaluation.mixture:
+    several = references.mixture(simulation.user_models[0], evaluation.mixture)
+    made['bayes_mixture'] = functools.partial(exact, user_models=several)
+  if evaluation.seen_prior:
+    made['bayes_seen'] = lambda setting: exact(
+      setting, user_models=user_models_of(trained_on), believe_seen=True
+    )
+  return made
+
+
+def has_posterior(setting: Setting) -> bool:
+  """Returns whether `bayes` can be computed: one pair rule, and preferences that last."""
+  simulation, stream = setting.populations[0].simulation, setting.stream
+  is_lasting = stream is None or not (stream.change_at or stream.window)
+  return simulation is not None and is_lasting and references.has_posterior(simulation)
+
+
+def user_models_of(make: MakePopulation) -> tuple:
+  """Returns the user models of a population of simulated users; () for others."""
+  simulation = make().simulation
+  return () if simulation is None else simulation.user_models
+
+
+def num_rows(setting: Setting) -> int:
+  """Returns for how many numbers of shots a setting is predicted."""
+  return 1 if setting.stream else len(setting.shots)
+
+
+def oracle(setting: Setting, truth: Truth) -> Predictions:
+  """Returns the predictions of the true rewards."""
+  users = references.users_of(setting.populations[0], setting.split)
+  return references.oracle(setting.tasks, truth, users, num_rows=num_rows(setting))
+
+
+def oracle_features(setting: Setting, truth: Truth) -> Predictions:
+  """Returns the predictions of the true weights on scores read from features."""
+  population = setting.populations[0]
+  assert population.simulation is not None and population.simulation.responses is not None
+  responses = population.simulation.responses(population.arrays, 'train')
+  users = references.users_of(population, setting.split)
+  return references.oracle_features(
+    setting.tasks, truth, users, responses, num_rows=num_rows(setting)
+  )
+
+
+def exactness(diagnostics: Diagnostics) -> str:
+  """Returns a line that says how far the two halves of the particles differ."""
+  points = 100 * float(np.abs(diagnostics.accuracy_gap).max())
+  nats = float(np.abs(diagnostics.nll_gap).max())
+  unexplained = int(np.max(diagnostics.num_unexplained))
+  contradicting = f'; {unexplained} comparisons contradict the prior' if unexplained else ''
+  return (
+    f'bayes: two halves differ by at most {points:.2f} points and {nats:.4f} nats{contradicting}'
+  )

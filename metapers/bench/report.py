@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
+from metapers.analysis.costs import Costs
 from metapers.bench import results, tables
 from metapers.bench.plan import Plan
 from metapers.bench.settings import Setting
@@ -15,7 +16,7 @@ from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.predictions import Predictions
 from metapers.io import plots
 from metapers.io import report as pages
-from metapers.io.report import Section
+from metapers.io.report import Section, Table
 
 Evaluated = Mapping[str, Mapping[str, Estimates]]  # row -> seed -> its estimates
 COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
@@ -150,6 +151,20 @@ def section(own: pd.DataFrame, setting: Setting) -> Section:
   )
 
 
+def costs_table(measured: Mapping[str, Costs]) -> Table:
+  """Returns the table of what learners cost; times differ from run to run, so it has no rows."""
+  body = [
+    [name, f'{one.num_parameters:,}', f'{one.state_bytes:,}', f'{one.microseconds:.3g}']
+    for name, one in measured.items()
+  ]
+  one = next(iter(measured.values()))
+  caption = (
+    f'costs; time to adapt to {one.num_comparisons} comparisons, of {one.batch_size} users at once '
+    f'on {one.device}, compiled'
+  )
+  return Table(caption, ['learner', 'parameters', 'bytes of a user', 'µs to adapt a user'], body)
+
+
 def findings(frame: pd.DataFrame, setting: Setting) -> list[str]:
   """Returns in words which learner is best after the most comparisons, and by how much."""
   metric, last = headline(setting), str(max(setting.shots))
@@ -158,7 +173,7 @@ def findings(frame: pd.DataFrame, setting: Setting) -> list[str]:
   learners = accuracy[~accuracy['learner'].isin((*tables.REFERENCES, *tables.BASELINES))]
   if not len(learners):
     return []
-  best = learners.loc[learners['value'].idxmax()]
+  best = learners.sort_values('value').iloc[-1]
   said = [
     f'After {last} {"turns" if setting.stream else "comparisons"} the best learner is '
     f'{best.learner}, with {tables.cell(best)} % of choices predicted right'

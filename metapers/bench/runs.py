@@ -131,13 +131,12 @@ def restored(
   """
   learner = plans.build(entry, population.spec)
   checkpoints = Checkpoints(workdir, identity, read_only=True)
-  like = meta_training.initial_state(learner, entry.training, seed=seed)
-  found = checkpoints.best(like) or checkpoints.restore(like)
+  found = meta_training.restore_best(learner, population, entry.training, checkpoints, seed=seed)
   checkpoints.close()
   if found is None:
     raise ValueError(f'{workdir} holds no checkpoint yet; let the training run longer')
-  params = meta_training.prepared(learner, population, found.state.params, seed)
-  return Run(learner, params, population, found.step)
+  params, step = found
+  return Run(learner, params, population, step)
 
 
 def export_of(entry: Entry, population: Population, params: Params) -> exports.Export:

@@ -40,6 +40,11 @@ class Setting(NamedTuple):
   split: str = 'test'
   stream: Stream | None = None
 
+  @property
+  def prompt_split(self) -> str:
+    """The split whose prompts users are evaluated on: known users' are those of the test."""
+    return 'test' if self.split == SEEN else self.split
+
 
 def make_setting(plan: Plan, condition: Condition) -> Setting:
   """Returns a condition of a table with the users of its split drawn.

@@ -1,6 +1,6 @@
 """Results as tables and curves: learners down, numbers of shots across."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def require_one_condition(frame: pd.DataFrame) -> None:
 
 
 def pivot(
-  caption: str, frame: pd.DataFrame, columns: dict[tuple[str, int], str], *, note: str = ''
+  caption: str, frame: pd.DataFrame, columns: Mapping[tuple[str, int], str], *, note: str = ''
 ) -> Table:
   """Returns a table with learners down and (metric, shots) across, value ± half an interval.
 
@@ -117,7 +117,7 @@ def table(frame: pd.DataFrame, *, metric: str = 'accuracy', note: str = '') -> T
   chosen = over_seeds(results.select(frame, metric=metric))
   if not len(chosen):
     raise ValueError(f'no rows of metric {metric!r} among the results')
-  shots = sorted(chosen['shots'].astype(int).unique())
+  shots = sorted(map(int, chosen['shots'].unique()))
   caption = f'{metric} ({unit_of(metric)}) ± half a 95 % interval, by shots'
   return pivot(caption, chosen, {(metric, count): str(count) for count in shots}, note=note)
 

@@ -44,7 +44,7 @@ def users(population, num_queries=8, num_slates=4):
   rewards = arrays.rewards[prompts[..., None], order]
   shown, real = np.ones(rewards.shape[:3], bool), np.ones(prompts.shape, bool)
   choice = np.einsum('tnkb,tb->tnk', rewards, weights).argmax(-1)
-  query = task.choices(Candidates(rewards, shown), choice, real)
+  query = task.choices(*jax.device_put((Candidates(rewards, shown), choice, real)))
   slates = rng.choice(np.arange(60, 90), (T, num_slates))
   offered = Candidates(arrays.rewards[slates], arrays.mask[slates])
   seen = rewards, shown, prompts

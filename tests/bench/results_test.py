@@ -40,7 +40,9 @@ def test_one_row_a_number_and_empty_where_not_applicable(tmp_path):
 
 
 def test_reading_gives_back_what_was_written(tmp_path):
-  made = join(rows_of('maml'), rows_of('cnp', population='a "b", c'), rows_of('NA', value=np.nan))
+  made = join(
+    rows_of('maml'), rows_of('cnp', population='a "b", c'), rows_of('NA').assign(ci_low=np.nan)
+  )
   path = results.write_results(tmp_path / 'results.csv', made)
   again = results.read_results(path)
   pd.testing.assert_frame_equal(again, made, rtol=1e-5, check_dtype=False)
