@@ -75,17 +75,17 @@ class Truth(NamedTuple):
 
 def choices(
   candidates: Candidates,
-  choice: Int[Array, '*T N'],
-  mask: Bool[Array, '*T N'] | None = None,
-  weight: Float[Array, '*T N'] | None = None,
+  choice: Int[Array, '*N'],
+  mask: Bool[Array, '*N'] | None = None,
+  weight: Float[Array, '*N'] | None = None,
 ) -> Choices:
   """Makes comparisons; by default all are real and count once.
 
   Args:
     candidates: what was offered.
-    choice: [*T, N] index into K of the preferred candidate.
-    mask: [*T, N], True where the comparison is real.
-    weight: [*T, N], how often each counts.
+    choice: [*T, N], or [] of one comparison under `vmap`: index into K of the preferred candidate.
+    mask: likewise, True where the comparison is real.
+    weight: likewise, how often each counts.
   """
   shape = jnp.shape(choice)
   mask = jnp.ones(shape, bool) if mask is None else mask

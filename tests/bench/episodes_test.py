@@ -29,7 +29,8 @@ def made(seed=0):
     features[~shown] = np.nan
     choice = rng.integers(0, K, (T, N)).astype(np.int32)
     weight = rng.choice([0.5, 1, 2], (T, N)).astype(np.float32)
-    return task.choices(Candidates(features, shown), choice, mask, weight)
+    given = (Candidates(features, shown), choice, mask, weight)
+    return task.choices(*jax.tree.map(jax.numpy.asarray, given))
 
   support, query = choices(), choices()
   rewards = rng.normal(size=(2, T, N, K, B)).astype(np.float32)

@@ -1,0 +1,83 @@
+"""Exporting episodes and scoring predictions for them, as a user types it."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from experiments import build, export_episodes
+from experiments.configs import base
+from metapers.bench import results
+
+ROOT = pathlib.Path(__file__).parents[2]
+EXAMPLE = pathlib.Path(__file__).parent / 'numpy_example.py'
+
+
+def command(name, *arguments):
+  made = [sys.executable, '-m', f'experiments.{name}', *map(str, arguments)]
+  return subprocess.run(made, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """Returns the episodes of a protocol of two conditions, small enough for a test."""
+  path = tmp_path_factory.mktemp('exported')
+  config = path / 'small.py'
+  config.write_text(
+    'from experiments.configs import p_ttt\n'
+    'def get_config(argument=None):\n'
+    '  config = p_ttt.get_config(argument)\n'
+    '  config.population.kwargs.num_query = 5\n'
+    '  config.evaluation.shots = (0, 3)\n'
+    '  config.evaluation.num_users = 6\n'
+    '  config.evaluation.num_particles = config.evaluation.num_resamples = 20\n'
+    '  return config\n'
+  )
+  made = command(
+    'export_episodes', f'--protocol={config}:quick', f'--out={path / "episodes"}',
+    '--num_train_users=5',
+  )  # fmt: skip
+  assert made.returncode == 0, made.stderr
+  assert 'episodes sha256: ' in made.stdout
+  return path / 'episodes'
+
+
+def test_predictions_of_another_framework_get_on_the_table(folder, tmp_path):
+  path, out = tmp_path / 'logistic.parquet', tmp_path / 'results.csv'
+  subprocess.run([sys.executable, EXAMPLE, folder, path], check=True)
+  done = command('score', f'--episodes={folder}', f'--out={out}', path)
+  assert done.returncode == 0, done.stderr
+  assert 'licence: Apache-2.0' in done.stdout
+  frame = results.read_results(out)
+  assert {'logistic', 'oracle', 'bayes'} == set(frame['learner'])
+  assert {'test', 'seen'} == set(frame['split'])
+
+
+def test_mistakes_are_one_line(folder, tmp_path):
+  failed = command('score', f'--episodes={folder}', folder / 'manifest.json')
+  assert failed.returncode == 2
+  assert failed.stderr.startswith('error: ')
+  assert 'cannot be read as parquet' in failed.stderr
+  assert failed.stderr.count('\n') == 1
+  again = command('export_episodes', '--protocol=p_ttt:quick', f'--out={folder}')
+  assert again.returncode == 2
+  assert 'exists; give a name that is free' in again.stderr
+
+
+def test_protocols_are_named():
+  assert export_episodes.config_of('lore:quick').protocol == 'lore'
+  path = pathlib.Path(base.__file__).parent / 'copl.py'
+  assert export_episodes.config_of(f'{path}:quick').protocol == 'copl'
+  with pytest.raises(ValueError, match=r"unknown protocol 'love'; known: .*lore"):
+    export_episodes.config_of('love')
+
+
+def test_a_licence_is_read_where_the_data_lie(tmp_path):
+  config = base.base(build.population_config('people', path=str(tmp_path)))
+  with pytest.raises(ValueError, match=r'source\.json is missing.*give --licence=TEXT'):
+    export_episodes.licence_of(config)
+  (tmp_path / 'source.json').write_text('{"licence": "CC0"}')
+  assert export_episodes.licence_of(config) == 'CC0'
+  drawn = base.base(build.population_config('reward_ensemble'))
+  assert export_episodes.licence_of(drawn).startswith('Apache-2.0')
