@@ -97,6 +97,9 @@ def test_users_are_described_by_their_disagreements_and_distances():
     rate = disagreement.rate(evaluated.draws, truth.weights, where)
     np.testing.assert_array_equal(found[f'disagreement{name}'][:, 0], rate)
     assert value[f'disagreement{name}'] < value[f'contested{name}']
+  first, second = distances.in_words(found, near, 40)
+  assert f'disagree on {100 * value["disagreement"]:.1f} % [' in first
+  assert 'The nearest of 11 train users' in second and 'on none of 40.' in second
 
 
 def test_users_whose_truth_is_unknown_are_not_described():
