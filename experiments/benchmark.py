@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import build, commands
-from metapers.bench import compare, report
+from metapers.bench import report, runner
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The table to make.', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and results go.')
@@ -23,10 +23,10 @@ def main(argv: list[str]) -> None:
   config, workdir = commands.required(CONFIG), commands.required(WORKDIR)
   if 'benchmark' not in config:
     raise ValueError('this config is of a single run; give it to experiments.train')
-  result = compare.run(build.plan(config), workdir, log=commands.say)
+  result = runner.run(build.plan(config), workdir, log=commands.say)
   for setting in result.settings:
     commands.say('\n' + report.summary(result.frame, setting))
-  commands.say('\n' + '\n'.join(map(str, compare.write_result(result, workdir))))
+  commands.say('\n' + '\n'.join(map(str, runner.write_result(result, workdir))))
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from experiments import build, commands
-from metapers.bench import compare, report, results, runs, settings
+from metapers.bench import report, results, runner, runs, settings
 from metapers.io import workdirs
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'A run of experiments.train.')
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     config.evaluation.shots = numbers(SHOTS.value)
   plan = build.plan(config)._replace(conditions=(build.condition(config, changes),))
   setting = settings.make_setting(plan, plan.conditions[0])
-  frame = compare.evaluate_run(plan, setting, run, log=commands.say)
+  frame = runner.evaluate_run(plan, setting, run, log=commands.say)
   commands.say(report.summary(frame, setting))
   commands.say(f'\n{results.append_results(workdir / "results.csv", frame)}')
 

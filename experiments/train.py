@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import build, commands
-from metapers.bench import compare, report, results, runs, settings
+from metapers.bench import report, results, runner, runs, settings
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The run.', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
   if run.was_done:
     commands.say(f'{workdir} was trained already, maybe by other code; its parameters are used')
   commands.say(f'best of {entry.training.num_steps} steps on validation users: {run.best_step}')
-  frame = compare.evaluate_run(plan, setting, run, log=commands.say)
+  frame = runner.evaluate_run(plan, setting, run, log=commands.say)
   commands.say(report.summary(frame, setting))
   commands.say(f'\n{results.append_results(workdir / "results.csv", frame)}')
 

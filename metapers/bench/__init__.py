@@ -1,7 +1,7 @@
 """Learners × conditions × seeds as a library: `compare`, and what it is made of."""
 
-from metapers.bench.compare import Result, compare
 from metapers.bench.plan import Condition, Entry, Evaluation, Plan, Stream
+from metapers.bench.runner import Result, compare
 from metapers.training.meta_training import Training
 
 __all__ = [

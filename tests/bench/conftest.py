@@ -4,9 +4,9 @@ import pytest
 @pytest.fixture(scope='session')
 def folder(tmp_path_factory):
   """Returns a folder of episodes with references; do not change it."""
-  import exported  # noqa: PLC0415 - what other tests of the bench need not wait for
+  import exported
 
-  from metapers.bench import freezing  # noqa: PLC0415
+  from metapers.bench import freezing
 
   path = tmp_path_factory.mktemp('frozen') / 'episodes'
   return freezing.export_episodes(

@@ -9,7 +9,7 @@ import pytest
 from own_population import dinners
 
 from metapers import bench, learners
-from metapers.bench import compare, plan, results
+from metapers.bench import plan, results, runner
 from metapers.core import meta_learner
 from metapers.populations import toy
 
@@ -33,7 +33,7 @@ def small_learners():
 
 def table(population, **options):
   given = {'training': SHORT, 'evaluation': SMALL, 'shots': (0, 4), 'log': quiet} | options
-  return compare.compare(small_learners(), population, **given)
+  return runner.compare(small_learners(), population, **given)
 
 
 @pytest.fixture(scope='module')
@@ -100,7 +100,7 @@ def test_users_of_two_types_have_the_exact_answer_in_closed_form():
 
 def test_seeds_are_averaged_and_shown():
   few = {'pooled': small_learners()['pooled']}
-  result = compare.compare(
+  result = runner.compare(
     few, toy.two_types(), shots=(0,), seeds=(0, 1), training=SHORT, evaluation=SMALL, log=quiet
   )
   own = results.select(result.frame, learner='pooled', metric='accuracy')
@@ -121,7 +121,7 @@ def test_a_learner_without_steps_is_prepared_and_evaluated():
     prepare=prepare,
   )
   entry = bench.Entry(lambda: learner, training=SHORT._replace(num_steps=0))
-  result = compare.compare({'sum': entry}, toy.two_types(), shots=(0,), evaluation=SMALL, log=quiet)
+  result = runner.compare({'sum': entry}, toy.two_types(), shots=(0,), evaluation=SMALL, log=quiet)
   accuracy = results.select(result.frame, learner='sum', metric='accuracy')['value'].item()
   assert accuracy > 0.55
 
