@@ -2,29 +2,21 @@
 
     python -m experiments.extract --config=experiments/configs/extract_personal_llm.py --out=STORE
 
-Work is kept in shards in OUT.parts: killed at any moment, the same command goes on. On several
-machines: --shard=0/4 ... --shard=3/4, then --merge=FOLDER,FOLDER of the others' parts. --benchmark
-measures, on tiny models and the config's texts, whether scores depend on the batch, and how fast.
+Work is kept in shards in OUT.parts: after a kill at any moment, the same command resumes it. On
+several machines: --shard=0/4 ... --shard=3/4, then --merge=FOLDER,FOLDER of the others' parts.
+--benchmark measures, on tiny models and the config's texts, whether scores depend on the batch, and
+how fast they are.
 """
 
-import concurrent.futures
-import json
 import pathlib
-import queue
-from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import tqdm
 from absl import flags
 from ml_collections import config_flags
 
 from experiments import commands
 from experiments.build import Config
-from metapers.core.population import SPLITS
-from metapers.core.tables import RewardTable
 from metapers.data import (
-  constructed_rewards,
   extraction,
   feature_store,
   personal_llm,
@@ -34,9 +26,8 @@ from metapers.data import (
   sources,
   texts,
 )
-from metapers.data.extraction import Extracted, Piece, Scored
-from metapers.data.manifest import Provenance
-from metapers.data.reward_models import RewardModel
+from metapers.data.extraction import Extraction, Piece
+from metapers.data.reward_models import Options
 from metapers.data.shards import Job
 from metapers.data.sources import Source
 
@@ -54,41 +45,52 @@ def main(argv: list[str]) -> None:
   commands.no_arguments(argv)
   if BENCHMARK.value:
     # torch is needed by extraction alone.
-    from experiments import extraction_benchmark
+    from metapers.testing import scorer_benchmark
 
-    source = CONFIG.value and sources.read(**CONFIG.value.source.to_dict())
-    extraction_benchmark.run(source.texts if source else None)
+    scorer_benchmark.run_benchmark(CONFIG.value and source_of(CONFIG.value).texts, commands.say)
     return
   config, out = commands.required(CONFIG), pathlib.Path(commands.required(OUT))
-  if SCORES.value:
-    config.source.scores = SCORES.value
-  extract(config, out)
-
-
-def extract(config: Config, out: pathlib.Path) -> None:
-  """Does what is missing of the work, and writes the store when all of it is there."""
   if out.exists():
     raise ValueError(f'{out} exists; give another --out, or look at it by experiments.store info')
-  source = sources.read(**config.source.to_dict())
-  tell(source)
-  models = models_of(config)
-  job = shards.claim(out.with_name(f'{out.name}.parts'), recipe(config, source, models))
-  names = [model.name for model in models] + list(config.constructed)
-  size = len(source.texts.prompts)
-  pieces = extraction.plan(names, size, config.prompts_per_shard)
+  extract(extraction_of(config), out)
+
+
+def source_of(config: Config) -> Source:
+  """Returns the source of a config, with the scores of --scores."""
+  scores = {'scores': SCORES.value} if SCORES.value else {}
+  return sources.read_source(**config.source.to_dict() | scores)
+
+
+def extraction_of(config: Config) -> Extraction:
+  """Returns what a config extracts."""
+  encoder = [config.encoder] if config.encoder.model else []
+  given = [each if isinstance(each, str) else dict(each) for each in [*config.models, *encoder]]
+  return Extraction(
+    source=source_of(config),
+    models=[reward_models.reward_model(each) for each in given],
+    constructed=config.constructed,
+    options=Options(**config.options.to_dict()),
+    prompts_per_shard=config.prompts_per_shard,
+  )
+
+
+def extract(wanted: Extraction, out: pathlib.Path) -> None:
+  """Does what is missing of the work, and writes the store once every part of it is there."""
+  report_source(wanted.source)
+  pieces = extraction.pieces_of(wanted)
+  job = shards.claim_job(out.with_name(f'{out.name}.parts'), extraction.recipe(wanted))
   if MERGE.value:
-    shards.merge(job, MERGE.value, [piece.name for piece in pieces])
+    shards.merge_parts(job, MERGE.value, [piece.name for piece in pieces])
   else:
-    work(config, job, source, models, extraction.share(pieces, SHARD.value))
-  missing = [piece for piece in pieces if not shards.path_of(job, piece.name).exists()]
+    make_parts(wanted, job, extraction.share(pieces, SHARD.value))
+  missing = extraction.missing_pieces(job, pieces)
   if missing:
     commands.say(f'{len(pieces) - len(missing)} of {len(pieces)} shards are made, in {job.folder}')
     return
-  commands.say(str(write(config, out, source, extraction.join(job, pieces, source.texts))))
-  extraction.features_file(job).unlink(missing_ok=True)
+  write_store(wanted, job, pieces, out)
 
 
-def tell(source: Source) -> None:
+def report_source(source: Source) -> None:
   """Prints what was read, what is left out, and how published statistics compare."""
   shape = source.texts.responses.shape
   commands.say(f'{source.name}: {shape[0]} prompts x {shape[1]} responses')
@@ -98,141 +100,30 @@ def tell(source: Source) -> None:
     commands.say(personal_llm.as_text(personal_llm.statistics(loaded)))
 
 
-def models_of(config: Config) -> list[RewardModel]:
-  """Returns the models that score, and the encoder.
+def make_parts(wanted: Extraction, job: Job, pieces: list[Piece]) -> None:
+  """Makes the parts that are missing, under a bar of progress."""
+  missing = extraction.missing_pieces(job, pieces)
+  with tqdm.tqdm(total=extraction.count_texts(missing, wanted.source), unit='text') as bar:
 
-  Raises:
-    ValueError: for a name or field that is not known.
-  """
-  known = reward_models.named()
-  made = []
-  for given in config.models:
-    if isinstance(given, str) and given not in known:
-      raise ValueError(f'unknown reward model {given!r}; known: {", ".join(known)}, or give fields')
-    made.append(known[given] if isinstance(given, str) else RewardModel(**dict(given)))
-  wrong = [name for name in config.constructed if name not in constructed_rewards.CONSTRUCTED]
-  if wrong:
-    raise ValueError(
-      f'unknown constructed rewards {", ".join(wrong)}; known: '
-      f'{", ".join(constructed_rewards.CONSTRUCTED)}'
-    )
-  if config.encoder.model:
-    made.append(RewardModel(**config.encoder.to_dict()))
-  return [reward_models.check(model) for model in made]
+    def progress(model: str, num_texts: int) -> None:
+      bar.set_description(model)
+      bar.update(num_texts)
+
+    extraction.make_parts(wanted, job, missing, DEVICES.value, log=commands.say, progress=progress)
 
 
-def recipe(config: Config, source: Source, models: Sequence[RewardModel]) -> dict[str, Any]:
-  """Returns what parts must agree in: texts, models, and how these are run."""
-  return {
-    'texts': texts.digest(source.texts),
-    'models': [model._asdict() for model in models],
-    'constructed': list(config.constructed),
-    'options': config.options.to_dict(),
-    'prompts_per_shard': config.prompts_per_shard,
-  }
-
-
-def work(
-  config: Config,
-  job: Job,
-  source: Source,
-  models: Sequence[RewardModel],
-  pieces: Sequence[Piece],
-) -> None:
-  """Makes the parts that are missing, model after model, spread over the devices."""
-  todo = [piece for piece in pieces if not shards.path_of(job, piece.name).exists()]
-  width = source.texts.responses.shape[1]
-  with tqdm.tqdm(total=sum((p.stop - p.start) * width for p in todo), unit='text') as bar:
-    for name in dict.fromkeys(piece.model for piece in todo):
-      mine = [piece for piece in todo if piece.model == name]
-      scorers = scorers_of(config, name, models, source)
-      bar.set_description(name)
-      free: queue.SimpleQueue = queue.SimpleQueue()
-      for scorer in scorers:
-        free.put(scorer)
-
-      def one(piece: Piece, free: queue.SimpleQueue = free) -> None:
-        scorer = free.get()
-        try:
-          shards.save(job, piece.name, extraction.make_part(scorer, source.texts, piece))
-        finally:
-          free.put(scorer)
-        bar.update((piece.stop - piece.start) * width)
-
-      with concurrent.futures.ThreadPoolExecutor(len(scorers)) as pool:
-        for done in [pool.submit(one, piece) for piece in mine]:
-          done.result()
-
-
-def scorers_of(
-  config: Config, name: str, models: Sequence[RewardModel], source: Source
-) -> list[extraction.Score]:
-  """Loads a model on every device, or returns a constructed reward."""
-  if name in config.constructed:
-    return [constructed(name)]
-  # torch is needed by extraction alone.
-  from metapers.data import reward_scorer
-
-  model = reward_models.named(tuple(models))[name]
-  features = model.pooling != 'score'
-  options = reward_scorer.Options(**config.options.to_dict(), features=features)
-  made = [reward_scorer.Scorer(model, options, device) for device in DEVICES.value]
-  example = made[0].render(source.texts.prompts[0], source.texts.responses[0, 0])
-  commands.say(f'{name} ({made[0].version}) reads: {example[:200]!r}')
-  return made
-
-
-def constructed(name: str) -> extraction.Score:
-  """Makes a scorer of a constructed reward."""
-
-  def score(prompts: Sequence[str], responses: Sequence[str]) -> Scored:
-    scores = constructed_rewards.score([name], prompts, responses)[:, 0]
-    return Scored(scores, None, 0, 'constructed')
-
-  return score
-
-
-def write(config: Config, out: pathlib.Path, source: Source, made: Extracted) -> pathlib.Path:
-  """Writes the store and prints what is masked and what was cut."""
-  scores = source.scores | made.scores
-  if not scores:
-    raise ValueError('nothing scores these texts: name models, constructed rewards or --scores')
-  rewards = np.stack(list(scores.values()), -1).astype(np.float32)
-  read = source.texts
-  mask = reward_table.usable_responses(rewards, read.responses)
-  mean, std = reward_table.statistics(rewards, mask, read.prompt_split)
-  labels = ' with constructed rewards' if config.constructed else ''
-  table = RewardTable(
-    rewards=rewards,
-    features=made.features,
-    mask=mask,
-    reward_models=tuple(scores),
-    response_model=read.response_model,
-    response_models=read.response_models,
-    mean=mean,
-    std=std,
-    prompt_split=read.prompt_split,
-    source=source.name + labels,
-    manifest_hash='',
-  )
-  how = json.dumps(
-    {
-      'options': config.options.to_dict(),
-      'truncated': made.num_truncated,
-      'versions': made.versions,
-    }
-  )
-  provenance = Provenance(
-    source=source.name + labels,
-    made_by=f'experiments.extract {how}',
-    licence=source.licence,
-    extractor=config.encoder.model if made.features is not None else '',
-    revision=made.versions.get(config.encoder.name, ''),
-  )
+def write_store(wanted: Extraction, job: Job, pieces: list[Piece], out: pathlib.Path) -> None:
+  """Writes the store, and prints what is masked and what was cut."""
+  read = wanted.source.texts
+  made = extraction.join(job, pieces, read)
+  table = extraction.table_of(wanted, made)
   commands.say(f'{reward_table.count_masked(table)}; texts cut: {made.num_truncated}')
-  counts = np.bincount(read.prompt_split, minlength=len(SPLITS))
-  commands.say('prompts: ' + ', '.join(f'{n} {name}' for name, n in zip(SPLITS, counts)))
-  return feature_store.write_store(out, table, provenance, texts=texts.to_table(read))
+  sizes = reward_table.split_sizes(table.prompt_split)
+  commands.say('prompts: ' + ', '.join(f'{size} {name}' for name, size in sizes.items()))
+  provenance = extraction.provenance_of(wanted, made, 'experiments.extract')
+  feature_store.write_store(out, table, provenance, texts=texts.to_table(read))
+  commands.say(str(out))
+  extraction.features_file(job).unlink(missing_ok=True)
 
 
 if __name__ == '__main__':

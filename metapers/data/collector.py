@@ -1,4 +1,4 @@
-"""Gathers people's comparisons of texts as tables, and counts what makes none."""
+"""Collects people's comparisons of texts as tables, and counts what is left out, by reason."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ class PeopleTables(NamedTuple):
   """items: item_id, context, text. comparisons: user_id, chosen, rejected, context, order,
   conversation, turn.
 
-  source, licence: one line each. left_out: why comparisons were not made -> how many.
+  source, licence: one line each. left_out: reason -> number of comparisons not made.
   """
 
   items: pd.DataFrame
@@ -25,7 +25,7 @@ class PeopleTables(NamedTuple):
 
 
 class Place(NamedTuple):
-  """Whose comparison it is, in which conversation, in which turn of it, counted from 0."""
+  """The person and the conversation of a comparison, and its turn, counted from 0."""
 
   user: Any
   conversation: Any
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 class Collector:
-  """Gathers items and comparisons, and counts what makes none."""
+  """Items and comparisons collected so far."""
 
   def __init__(self):
     self.items: dict[tuple[str, str], int] = {}
@@ -43,7 +43,7 @@ class Collector:
     self._owners: dict[str, str] = {}
 
   def compare(self, place: Place, history: Sequence[Turn], chosen: str, rejected: str) -> None:
-    """Adds one comparison, or counts why it is none.
+    """Adds one comparison, or counts the reason why it is left out.
 
     Args:
       place: whose it is.
@@ -89,10 +89,10 @@ class Collector:
     self._orders[user] += 1
 
   def tables(self, source: str, licence: str) -> PeopleTables:
-    """Returns what was gathered.
+    """Returns what was collected.
 
     Raises:
-      ValueError: for no comparison at all, or a form that gives the choice away.
+      ValueError: without any comparison, or for a form of texts that reveals the choice.
     """
     if not self.rows:
       raise ValueError(f'{source} holds no comparison; left out: {dict(self.left_out)}')

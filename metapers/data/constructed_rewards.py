@@ -1,4 +1,4 @@
-"""Rewards constructed from surface features of a text, tastes that people would recognise.
+"""Rewards constructed from surface features of a text, preferences that people would recognise.
 
 CONSTRUCTED, not learned from people: they stand in for reward models where none can be run, and are
 labelled so wherever they are shown. Deterministic, offline, and finite for any text.
@@ -24,51 +24,16 @@ NUMBER = re.compile(r'\d+(?:[.,]\d+)*')
 NAME = re.compile(r'(?<=[a-z,;] )[A-Z][a-z]+')  # capitalised inside a sentence
 EXAMPLE = re.compile(r'\b(?:for example|for instance|such as|e\.g\.|namely)', re.IGNORECASE)
 QUESTION = re.compile(r'\?')
-HEDGES = frozenset(
-  [
-    'may',
-    'might',
-    'could',
-    'perhaps',
-    'possibly',
-    'probably',
-    'generally',
-    'usually',
-    'often',
-    'sometimes',
-    'seems',
-    'seem',
-    'appears',
-    'appear',
-    'likely',
-    'unlikely',
-    'suggest',
-    'suggests',
-    'tend',
-    'tends',
-    'typically',
-    'potentially',
-  ]
-)
+HEDGES = frozenset([
+  'may', 'might', 'could', 'perhaps', 'possibly', 'probably', 'generally', 'usually', 'often',
+  'sometimes', 'seems', 'seem', 'appears', 'appear', 'likely', 'unlikely', 'suggest', 'suggests',
+  'tend', 'tends', 'typically', 'potentially',
+])  # fmt: skip
 CONTRACTION = re.compile(r"\b\w+'(?:t|s|re|ve|ll|d|m)\b", re.IGNORECASE)
-CASUAL = frozenset(
-  [
-    'hey',
-    'yeah',
-    'ok',
-    'okay',
-    'wow',
-    'cool',
-    'awesome',
-    'gonna',
-    'wanna',
-    'kinda',
-    'lol',
-    'stuff',
-    'guys',
-    'hi',
-  ]
-)
+CASUAL = frozenset([
+  'hey', 'yeah', 'ok', 'okay', 'wow', 'cool', 'awesome', 'gonna', 'wanna', 'kinda', 'lol', 'stuff',
+  'guys', 'hi',
+])  # fmt: skip
 YOU = frozenset(['you', 'your', 'yours', 'yourself', "you're", "you'll", "you've", "you'd"])
 ENDINGS = ('tion', 'sion', 'ment', 'ness', 'ity', 'ance', 'ence', 'ism')  # of abstract nouns
 PER_WORDS = 100  # rates are per hundred words
@@ -76,7 +41,7 @@ SENTIMENT_CHARACTERS = 1500  # of which sentiment is read: the lexicon's rules t
 
 
 def words_of(text: str) -> list[str]:
-  """Splits a text into lower-case words."""
+  """Returns the words of a text, in lower case."""
   return WORD.findall(text.lower())
 
 
@@ -86,33 +51,33 @@ def rate(count: int, text: str) -> float:
 
 
 def length(prompt: str, response: str) -> float:
-  """Prefers long answers: log of 1 + characters."""
+  """Returns log(1 + characters): prefers long answers."""
   del prompt
   return math.log1p(len(response))
 
 
 def brevity(prompt: str, response: str) -> float:
-  """Prefers short sentences, whatever the length of the whole: -log words per sentence."""
+  """Returns -log(1 + words per sentence): prefers short sentences, whatever the whole length."""
   del prompt
   sentences = max(len(SENTENCE_END.findall(response)), 1)
   return -math.log1p(len(words_of(response)) / sentences)
 
 
 def readability(prompt: str, response: str) -> float:
-  """Prefers plain prose: minus the automated readability index, a school grade from -5 to 25."""
+  """Returns minus the automated readability index, a school grade from -5 to 25."""
   del prompt
   prose = LIST_ITEM.sub('', response)
   return -min(max(float(textstat.textstat.automated_readability_index(prose)), -5.0), 25.0)
 
 
 def lists(prompt: str, response: str) -> float:
-  """Prefers lists and markdown: their marks per hundred words."""
+  """Returns the rate of list and markdown marks."""
   del prompt
   return rate(len(LIST_ITEM.findall(response)) + len(MARKDOWN.findall(response)), response)
 
 
 def formality(prompt: str, response: str) -> float:
-  """Prefers formal wording: long words, no contractions, nothing casual."""
+  """Returns 5 x the share of long words minus the rate of contractions and casual words."""
   del prompt
   words = words_of(response)
   casual = len(CONTRACTION.findall(response)) + sum(word in CASUAL for word in words)
@@ -122,38 +87,38 @@ def formality(prompt: str, response: str) -> float:
 
 @functools.cache
 def lexicon() -> SentimentIntensityAnalyzer:
-  """Loads the sentiment lexicon that comes with vaderSentiment, once."""
+  """Returns the sentiment lexicon that comes with vaderSentiment, loaded once."""
   return SentimentIntensityAnalyzer()
 
 
 def sentiment(prompt: str, response: str) -> float:
-  """Prefers a positive tone: positive minus negative share (Hutto and Gilbert 2014, VADER)."""
+  """Returns the positive minus the negative share (Hutto and Gilbert 2014, VADER)."""
   del prompt
   found = lexicon().polarity_scores(response[:SENTIMENT_CHARACTERS])
   return found['pos'] - found['neg']
 
 
 def hedging(prompt: str, response: str) -> float:
-  """Prefers cautious claims: hedges per hundred words."""
+  """Returns the rate of hedges: prefers cautious claims."""
   del prompt
   return rate(sum(word in HEDGES for word in words_of(response)), response)
 
 
 def questions(prompt: str, response: str) -> float:
-  """Prefers being asked back: question marks per hundred words."""
+  """Returns the rate of question marks: prefers questions in return."""
   del prompt
   return rate(len(QUESTION.findall(response)), response)
 
 
 def vocabulary(prompt: str, response: str) -> float:
-  """Prefers rich vocabulary: log of different words / words^¾."""
+  """Returns log(1 + different words) - ¾ log(1 + words): prefers a rich vocabulary."""
   del prompt
   words = words_of(response)
   return math.log1p(len(set(words))) - 0.75 * math.log1p(len(words))
 
 
 def concreteness(prompt: str, response: str) -> float:
-  """Prefers numbers, names and examples, and fewer abstract nouns."""
+  """Returns the rate of numbers, names and examples minus that of abstract nouns."""
   del prompt
   concrete = sum(len(mark.findall(response)) for mark in (NUMBER, NAME, EXAMPLE))
   abstract = sum(word.endswith(ENDINGS) for word in words_of(response))
@@ -161,19 +126,19 @@ def concreteness(prompt: str, response: str) -> float:
 
 
 def enthusiasm(prompt: str, response: str) -> float:
-  """Prefers exclamation: marks per hundred words."""
+  """Returns the rate of exclamation marks."""
   del prompt
   return rate(response.count('!'), response)
 
 
 def directness(prompt: str, response: str) -> float:
-  """Prefers being addressed: second person per hundred words."""
+  """Returns the rate of the second person: prefers direct address."""
   del prompt
   return rate(sum(word in YOU for word in words_of(response)), response)
 
 
 def echo(prompt: str, response: str) -> float:
-  """Prefers answers in the words of the question: the share of its words that come back."""
+  """Returns the share of the words of the prompt that the response repeats."""
   asked = set(words_of(prompt))
   return len(asked & set(words_of(response))) / max(len(asked), 1)
 
@@ -195,10 +160,8 @@ CONSTRUCTED: dict[str, Callable[[str, str], float]] = {
 }
 
 
-def score(
-  names: Sequence[str], prompts: Sequence[str], responses: Sequence[str]
-) -> Float[np.ndarray, 'N B']:
-  """Scores N pairs of prompt and response by the B rewards named: float32 [N, B].
+def check_names(names: Sequence[str]) -> None:
+  """Checks that all names are those of constructed rewards.
 
   Raises:
     ValueError: for an unknown name; lists the known ones.
@@ -208,6 +171,17 @@ def score(
     raise ValueError(
       f'unknown constructed rewards {", ".join(unknown)}; known: {", ".join(CONSTRUCTED)}'
     )
+
+
+def score(
+  names: Sequence[str], prompts: Sequence[str], responses: Sequence[str]
+) -> Float[np.ndarray, 'N B']:
+  """Returns the scores of N pairs of prompt and response by the B rewards named: float32 [N, B].
+
+  Raises:
+    ValueError: for an unknown name; lists the known ones.
+  """
+  check_names(names)
   pairs = list(zip(prompts, responses, strict=True))
   columns = [[CONSTRUCTED[name](*pair) for pair in pairs] for name in names]
   return np.array(columns, np.float32).reshape(len(names), len(pairs)).T

@@ -1,4 +1,4 @@
-"""How PersonalLLM came by its prompts, for any pool of prompts."""
+"""PersonalLLM's selection of prompts, for any pool of prompts."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow as pa
 
 
-class LeftOut(NamedTuple):
-  """Prompts of the pool that were not taken, by why: in this order, each counted once."""
+class PromptsLeftOut(NamedTuple):
+  """Numbers of prompts not taken, by reason; each is counted once, by the first that applies."""
 
   empty: int
   repeated: int
@@ -17,14 +17,14 @@ class LeftOut(NamedTuple):
 
 
 class Curated(NamedTuple):
-  """The prompts taken, in the order of the pool, and how many were not.
+  """The prompts taken, in the order of the pool, and the numbers of those left out.
 
   prompts: the columns of the pool, `prompt_id` (the pool's own, else the row in the pool) and
     `split`, 'train' or 'test'.
   """
 
   prompts: pd.DataFrame
-  left_out: LeftOut
+  left_out: PromptsLeftOut
 
 
 def curate(
@@ -35,22 +35,22 @@ def curate(
   max_characters: int = 2_400,
   seed: int = 0,
 ) -> Curated:
-  """Takes prompts of a pool: those with text, each once, not too long; a random draw; a split.
+  """Returns a random draw of a pool's prompts, without empty, repeated and too long ones.
 
   The order of the draw does not depend on its size: a larger one holds the smaller one's prompts,
   and the same test prompts.
 
   Args:
-    pool: with a column `prompt`; repeats are told by their text without outer white space, and the
-      first is kept.
+    pool: with a column `prompt`; repeats have the same text up to outer white space, and the first
+      is kept.
     num_prompts: how many to draw; None for all that remain.
     num_test: how many of those drawn are test prompts.
     max_characters: a longer prompt is left out.
     seed: of draw and split.
 
   Raises:
-    ValueError: without a column `prompt`, with a `prompt_id` that stands twice, or if too few
-      prompts remain.
+    ValueError: without a column `prompt`, with a repeated `prompt_id`, or if too few prompts
+      remain.
 
   Reference: Zollo et al. 2024, arXiv:2409.20296, section 2 and appendix A.
   """
@@ -73,16 +73,16 @@ def curate(
   split.iloc[drawn[:num_test]] = 'test'
   prompts = frame.assign(split=split).iloc[np.sort(drawn)].reset_index(drop=True)
   counts = (empty.sum(), repeated.sum(), too_long.sum(), len(remaining) - size)
-  return Curated(prompts, LeftOut(*map(int, counts)))
+  return Curated(prompts, PromptsLeftOut(*map(int, counts)))
 
 
 def numbered(pool: pd.DataFrame | pa.Table) -> pd.DataFrame:
   """Returns the pool with a `prompt_id` for each row: its own, else the row's number.
 
   Raises:
-    ValueError: without a column `prompt`, or for a `prompt_id` that stands twice.
+    ValueError: without a column `prompt`, or for a repeated `prompt_id`.
   """
-  frame = pool.to_pandas() if isinstance(pool, pa.Table) else pool
+  frame = pool if isinstance(pool, pd.DataFrame) else pool.to_pandas()
   if 'prompt' not in frame.columns:
     raise ValueError(f'a column prompt is needed; got {", ".join(map(str, frame.columns))}')
   frame = frame.reset_index(drop=True)
@@ -90,5 +90,5 @@ def numbered(pool: pd.DataFrame | pa.Table) -> pd.DataFrame:
     return frame.assign(prompt_id=np.arange(len(frame)))
   twice = frame['prompt_id'].to_numpy()[frame['prompt_id'].duplicated()]
   if len(twice):
-    raise ValueError(f'prompt_id {twice[0]} stands twice; give each prompt its own')
+    raise ValueError(f'prompt_id {twice[0]} is repeated; give each prompt its own')
   return frame

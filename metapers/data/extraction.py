@@ -1,35 +1,46 @@
-"""Texts through reward models into the parts of a feature store: once, in shards, resumably.
+"""Texts through reward models and an encoder into a feature store: once, in shards, resumably.
 
-A part is one model on some prompts. Parts hold scores [n, R] float32 (NaN where there is nothing to
-score) and, of the model whose features are kept, features [n, R, D] float16.
+The work is divided into pieces: one model on some prompts. Each piece makes a part on disk, with
+scores [n, R] float32 (NaN where there is nothing to score) or, of the encoder, features [n, R, D]
+float16; all parts together make the store.
 """
 
+import concurrent.futures
+import json
 import pathlib
+import queue
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
+from metapers.core.tables import RewardTable
 from metapers.core.types import Bool, Float
-from metapers.data import shards, texts
+from metapers.data import constructed_rewards, reward_table, shards, texts
+from metapers.data.manifest import Provenance
+from metapers.data.reward_models import Options, RewardModel, Scored
 from metapers.data.shards import Job, Part
+from metapers.data.sources import Source
 from metapers.data.texts import Texts
 
+Score = Callable[[Sequence[str], Sequence[str]], Scored]  # of prompts and responses
+Progress = Callable[[str, int], None]  # of the model that is run, and the number of texts done
 
-class Scored(NamedTuple):
-  """What a model makes of N texts.
 
-  scores: [N], features: [N, D], each if it makes them. num_truncated: texts that had to be cut.
-  version: of the model, such as a commit; parts of different versions are not joined.
+class Extraction(NamedTuple):
+  """What is extracted, and how.
+
+  source: the texts, and scores that are known already. models: reward models and at most one
+  encoder. constructed: names of constructed rewards. options: how the models are run.
+  prompts_per_shard: in one piece of the work.
   """
 
-  scores: Float[np.ndarray, 'N'] | None
-  features: Float[np.ndarray, 'N D'] | None
-  num_truncated: int
-  version: str
-
-
-Score = Callable[[Sequence[str], Sequence[str]], Scored]  # of prompts and responses
+  source: Source
+  models: Sequence[RewardModel] = ()
+  constructed: Sequence[str] = ()
+  options: Options = Options()
+  prompts_per_shard: int = 64
 
 
 class Piece(NamedTuple):
@@ -45,8 +56,43 @@ class Piece(NamedTuple):
     return f'{self.model}/{self.start:06d}'
 
 
-def plan(models: Sequence[str], num_prompts: int, prompts_per_shard: int) -> list[Piece]:
-  """Divides the work: for each model, consecutive prompts.
+class Extracted(NamedTuple):
+  """What the parts hold together.
+
+  scores: model -> [P, R]. features: [P, R, D] on disk, or None. num_truncated: model -> texts cut.
+  versions: model -> its version.
+  """
+
+  scores: dict[str, Float[np.ndarray, 'P R']]
+  features: Float[np.ndarray, 'P R D'] | None
+  num_truncated: dict[str, int]
+  versions: dict[str, str]
+
+
+def recipe(extraction: Extraction) -> dict[str, Any]:
+  """Returns what parts must agree in to be joined: texts, models, and how these are run."""
+  return {
+    'texts': texts.digest(extraction.source.texts),
+    'models': [model._asdict() for model in extraction.models],
+    'constructed': list(extraction.constructed),
+    'options': extraction.options._asdict(),
+    'prompts_per_shard': extraction.prompts_per_shard,
+  }
+
+
+def pieces_of(extraction: Extraction) -> list[Piece]:
+  """Returns the pieces of an extraction, model after model.
+
+  Raises:
+    ValueError: for an unknown constructed reward, or as `divide`.
+  """
+  constructed_rewards.check_names(extraction.constructed)
+  names = [model.name for model in extraction.models] + list(extraction.constructed)
+  return divide(names, len(extraction.source.texts.prompts), extraction.prompts_per_shard)
+
+
+def divide(models: Sequence[str], num_prompts: int, prompts_per_shard: int) -> list[Piece]:
+  """Returns pieces of consecutive prompts for each model.
 
   Raises:
     ValueError: for names that repeat or could not be files, or no prompts in a shard.
@@ -65,7 +111,7 @@ def plan(models: Sequence[str], num_prompts: int, prompts_per_shard: int) -> lis
 
 
 def share(pieces: Sequence[Piece], text: str) -> list[Piece]:
-  """Takes the i-th of n equal shares of the work, written `i/n` with i from 0 to n-1.
+  """Returns the i-th of n equal shares of the work, written `i/n` with i from 0 to n-1.
 
   Raises:
     ValueError: for anything else.
@@ -76,8 +122,94 @@ def share(pieces: Sequence[Piece], text: str) -> list[Piece]:
   return list(pieces[int(index) :: int(count)])
 
 
+def missing_pieces(job: Job, pieces: Sequence[Piece]) -> list[Piece]:
+  """Returns the pieces whose parts are not on disk."""
+  return [piece for piece in pieces if not shards.part_path(job, piece.name).exists()]
+
+
+def count_texts(pieces: Sequence[Piece], source: Source) -> int:
+  """Returns the number of texts in some pieces of the work."""
+  num_responses = source.texts.responses.shape[1]
+  return sum(piece.stop - piece.start for piece in pieces) * num_responses
+
+
+def make_parts(
+  extraction: Extraction,
+  job: Job,
+  pieces: Sequence[Piece],
+  devices: Sequence[str] = ('cpu',),
+  *,
+  log: Callable[[str], None] = logging.info,
+  progress: Progress = lambda model, num_texts: None,
+) -> None:
+  """Makes the parts that are missing, model after model, spread over the devices.
+
+  Args:
+    extraction: what is extracted.
+    job: of the recipe of this extraction.
+    pieces: those to do here.
+    devices: each gets a copy of the model, such as ('cuda:0', 'cuda:1').
+    log: called with a line for each model: its version, and the first text as it reads it.
+    progress: called with a model's name as it begins, and after each part with the number of its
+      texts.
+  """
+  missing = missing_pieces(job, pieces)
+  for name in dict.fromkeys(piece.model for piece in missing):
+    own = [piece for piece in missing if piece.model == name]
+    scorers = scorers_of(extraction, name, devices, log)
+    progress(name, 0)
+    _make_parts_of_model(extraction.source, job, own, scorers, progress)
+
+
+def _make_parts_of_model(
+  source: Source, job: Job, pieces: Sequence[Piece], scorers: Sequence[Score], progress: Progress
+) -> None:
+  free: queue.SimpleQueue[Score] = queue.SimpleQueue()
+  for scorer in scorers:
+    free.put(scorer)
+
+  def make_one(piece: Piece) -> None:
+    scorer = free.get()
+    try:
+      shards.save_part(job, piece.name, make_part(scorer, source.texts, piece))
+    finally:
+      free.put(scorer)
+    progress(piece.model, count_texts([piece], source))
+
+  with concurrent.futures.ThreadPoolExecutor(len(scorers)) as pool:
+    for done in [pool.submit(make_one, piece) for piece in pieces]:
+      done.result()
+
+
+def scorers_of(
+  extraction: Extraction, name: str, devices: Sequence[str], log: Callable[[str], None]
+) -> list[Score]:
+  """Returns a model loaded on every device, or the one scorer of a constructed reward."""
+  if name in extraction.constructed:
+    return [constructed_scorer(name)]
+  # torch is needed by extraction alone.
+  from metapers.data import reward_scorer
+
+  model = next(model for model in extraction.models if model.name == name)
+  made = [reward_scorer.Scorer(model, extraction.options, device) for device in devices]
+  read = extraction.source.texts
+  example = made[0].render(read.prompts[0], read.responses[0, 0])
+  log(f'{name} ({made[0].version}) reads: {example[:200]!r}')
+  return made
+
+
+def constructed_scorer(name: str) -> Score:
+  """Returns the scorer of a constructed reward."""
+
+  def score(prompts: Sequence[str], responses: Sequence[str]) -> Scored:
+    scores = constructed_rewards.score([name], prompts, responses)[:, 0]
+    return Scored(scores, None, 0, 'constructed')
+
+  return score
+
+
 def make_part(score: Score, read: Texts, piece: Piece) -> Part:
-  """Scores the readable responses of a piece."""
+  """Returns the part of a piece: what the model makes of its readable responses."""
   rows = slice(piece.start, piece.stop)
   responses, mask = read.responses[rows], texts.readable(read)[rows]
   if not mask.any():
@@ -95,7 +227,7 @@ def make_part(score: Score, read: Texts, piece: Piece) -> Part:
 def spread(
   values: Float[np.ndarray, 'N *D'], mask: Bool[np.ndarray, 'n R'], empty: float
 ) -> np.ndarray:
-  """Puts the values of readable responses in their places: [n, R, ...]."""
+  """Returns the values of readable responses in their places: [n, R, ...], `empty` elsewhere."""
   made = np.full((*mask.shape, *values.shape[1:]), empty, values.dtype)
   made[mask] = values
   return made
@@ -106,21 +238,8 @@ def features_file(job: Job) -> pathlib.Path:
   return job.folder / '.features.npy'
 
 
-class Extracted(NamedTuple):
-  """What the parts hold together.
-
-  scores: model -> [P, R]. features: [P, R, D] on disk, or None. num_truncated: model -> texts cut.
-  versions: model -> its version.
-  """
-
-  scores: dict[str, Float[np.ndarray, 'P R']]
-  features: Float[np.ndarray, 'P R D'] | None
-  num_truncated: dict[str, int]
-  versions: dict[str, str]
-
-
 def join(job: Job, pieces: Sequence[Piece], read: Texts) -> Extracted:
-  """Joins all parts; features are written to a file piece by piece and mapped.
+  """Returns all parts joined; features are written to a file piece by piece and mapped.
 
   Raises:
     ValueError: for a part that is missing or damaged, parts of different versions of a model, or
@@ -131,7 +250,7 @@ def join(job: Job, pieces: Sequence[Piece], read: Texts) -> Extracted:
   versions: dict[str, str] = {}
   features, featured = None, None
   for piece in pieces:
-    part = shards.load(job, piece.name)
+    part = shards.load_part(job, piece.name)
     cut = num_truncated.get(piece.model, 0)
     num_truncated[piece.model] = cut + int(part['num_truncated'])
     rows = slice(piece.start, piece.stop)
@@ -140,7 +259,7 @@ def join(job: Job, pieces: Sequence[Piece], read: Texts) -> Extracted:
       if versions.setdefault(piece.model, version) != version:
         raise ValueError(
           f'{piece.name} was made by {version} of {piece.model}, others by '
-          f'{versions[piece.model]}; delete it and go on'
+          f'{versions[piece.model]}; delete it and run the same command again'
         )
     if 'scores' in part:
       whole = scores.setdefault(piece.model, np.full(read.responses.shape, np.nan, np.float32))
@@ -158,3 +277,56 @@ def _map_features(job: Job, read: Texts, first: np.ndarray) -> Any:
   shape = (*read.responses.shape, first.shape[-1])
   # D may be 4,096: more than fits in memory.
   return np.lib.format.open_memmap(features_file(job), 'w+', first.dtype, shape)
+
+
+def store_source(extraction: Extraction) -> str:
+  """Returns the line on a store's source that is shown with every result."""
+  label = ' with constructed rewards' if extraction.constructed else ''
+  return extraction.source.name + label
+
+
+def table_of(extraction: Extraction, made: Extracted) -> RewardTable:
+  """Returns the table of a store: scores that were known and made, and the features.
+
+  Raises:
+    ValueError: without any scores.
+  """
+  scores, read = extraction.source.scores | made.scores, extraction.source.texts
+  if not scores:
+    raise ValueError(
+      'nothing scores these texts; give models, constructed rewards or a table of scores'
+    )
+  rewards = np.stack(list(scores.values()), -1).astype(np.float32)
+  mask = reward_table.usable_responses(rewards, read.responses)
+  mean, std = reward_table.statistics(rewards, mask, read.prompt_split)
+  return RewardTable(
+    rewards=rewards,
+    features=made.features,
+    mask=mask,
+    reward_models=tuple(scores),
+    response_model=read.response_model,
+    response_models=read.response_models,
+    mean=mean,
+    std=std,
+    prompt_split=read.prompt_split,
+    source=store_source(extraction),
+    manifest_hash='',
+  )
+
+
+def provenance_of(extraction: Extraction, made: Extracted, command: str) -> Provenance:
+  """Returns where a store comes from; `command` names what made it, such as a module."""
+  how = {
+    'options': extraction.options._asdict(),
+    'truncated': made.num_truncated,
+    'versions': made.versions,
+  }
+  encoder = next((model for model in extraction.models if model.pooling != 'score'), None)
+  extractor = encoder if made.features is not None else None
+  return Provenance(
+    source=store_source(extraction),
+    made_by=f'{command} {json.dumps(how)}',
+    licence=extraction.source.licence,
+    extractor=extractor.model if extractor else '',
+    revision=made.versions[extractor.name] if extractor else '',
+  )

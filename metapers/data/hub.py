@@ -15,7 +15,7 @@ SUFFIXES = ('.parquet', '.jsonl', '.csv')
 def read_table(
   name: str, revision: str, path: str, *, split: str, config: str = '', file: str = ''
 ) -> pd.DataFrame:
-  """Reads one split of a data set.
+  """Returns one split of a data set.
 
   Args:
     name: id on the hub.
@@ -44,7 +44,7 @@ def read_table(
 
 
 def commit_of(name: str, revision: str) -> str:
-  """Returns the commit that a branch or tag of a data set stands for now, to be read and recorded.
+  """Returns the commit of a data set that a branch or tag names now.
 
   Raises:
     ValueError: for a hub that cannot be reached, or a revision that it does not have.
@@ -54,13 +54,13 @@ def commit_of(name: str, revision: str) -> str:
   except Exception as error:  # the library lets through whatever its transport raises
     reason = str(error).strip().splitlines()[0]
     raise ValueError(
-      f'the hub does not tell the commit of {name} (revision {revision}): {reason}. Without a '
+      f'the hub does not give the commit of {name} (revision {revision}): {reason}. Without a '
       'network give a local folder of its files as path'
     ) from error
 
 
 def read_local(folder: pathlib.Path, start: str) -> pd.DataFrame:
-  """Reads the files of a folder whose names begin so, in the order of their names.
+  """Returns the rows of a folder's files whose names begin with `start`, in the order of names.
 
   Raises:
     ValueError: naming the folder and what was looked for.

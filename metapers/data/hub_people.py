@@ -1,11 +1,10 @@
 """Published comparisons by real people, from the hub or local files, as the people tables.
 
-The context of a comparison is the prompt that its conversation opens with: whoever holds out whole
-contexts parts no conversation, whose later turns repeat what was chosen before, and shows no text
-twice under two names. `conversation` and `turn` are kept beside it.
+The context of a comparison is the prompt that its conversation opens with. Holding out whole
+contexts then divides no conversation, whose later turns repeat what was chosen before, and no text
+stands on both sides under two names. `conversation` and `turn` are kept, too.
 """
 
-import json
 import math
 import os
 import pathlib
@@ -29,7 +28,7 @@ NO_TEXT = 'EMPTY STRING'  # how some rows of Community Alignment write that ther
 PERSONAL = ('user_id', 'conversation_id', 'context', 'chosen', 'rejected')
 
 
-class Part(NamedTuple):
+class HubSplit(NamedTuple):
   """One split on the hub; how the names of its files begin, '' for as the split's."""
 
   split: str
@@ -38,15 +37,15 @@ class Part(NamedTuple):
 
 
 class Publication(NamedTuple):
-  """Where a data set is: id on the hub and its parts; the columns that are read."""
+  """A published data set: its id on the hub and its splits; the columns that are read."""
 
   name: str
-  parts: tuple[Part, ...]
+  splits: tuple[HubSplit, ...]
   columns: tuple[str, ...]
   licence: str
 
 
-PARTS = Part('train'), Part('validation'), Part('test')
+SPLITS = HubSplit('train'), HubSplit('validation'), HubSplit('test')
 AREAS = 'Art_and_Entertainment', 'Lifestyle_and_Personal_Development', 'Society_and_Culture'
 PRISM_LICENCE = (
   'people: CC BY 4.0; models: CC BY-NC 4.0 and the terms of their makers: treat as non-commercial'
@@ -54,35 +53,35 @@ PRISM_LICENCE = (
 PUBLISHED = {
   'prism': Publication(
     'HannahRoseKirk/prism-alignment',
-    (Part('train', 'conversations', 'conversations'),),
+    (HubSplit('train', 'conversations', 'conversations'),),
     ('conversation_id', 'user_id', 'conversation_history'),
     PRISM_LICENCE,
   ),
   'community_alignment': Publication(
     'facebook/community-alignment-dataset',
-    (Part('train', file='community_alignment'),),
+    (HubSplit('train', file='community_alignment'),),
     ('conversation_id', 'annotator_id', 'first_turn_prompt', 'first_turn_preferred_response',
      'first_turn_response_a', 'first_turn_response_b'),
     'CC BY 4.0',
   ),
   'personal_rewardbench_prism': Publication(
-    'MichaelR207/prism_personalized_0125', PARTS, PERSONAL, f'as PRISM: {PRISM_LICENCE}'
+    'MichaelR207/prism_personalized_0125', SPLITS, PERSONAL, f'as PRISM: {PRISM_LICENCE}'
   ),
   'personal_rewardbench_arena': Publication(
-    'MichaelR207/chatbot_arena_personalized_0125', PARTS, PERSONAL,
+    'MichaelR207/chatbot_arena_personalized_0125', SPLITS, PERSONAL,
     'as Chatbot Arena: see lmsys/chatbot_arena_conversations',
   ),
   'personalized_rewardbench': Publication(
     'QiyaoMa/Personalized-RewardBench',
-    tuple(Part('test', area, f'{area}/test') for area in AREAS),
+    tuple(HubSplit('test', area, f'{area}/test') for area in AREAS),
     ('id', 'question', 'chosen', 'rejected'),
     'Apache-2.0',
   ),
 }  # fmt: skip
 
 
-def read(kind: str, *, path: str = '', revision: str = 'main') -> PeopleTables:
-  """Reads a published data set.
+def read_people(kind: str, *, path: str = '', revision: str = 'main') -> PeopleTables:
+  """Returns the comparisons of a published data set.
 
   `personal_rewardbench_*` are the two halves of PersonalRewardBench. `personalized_rewardbench` is
   another benchmark: a model wrote its answers by a person's rubric, one comparison each.
@@ -105,9 +104,9 @@ def read(kind: str, *, path: str = '', revision: str = 'main') -> PeopleTables:
   published, made = PUBLISHED[kind], Collector()
   known = path or COMMIT.fullmatch(revision)
   commit = revision if known else hub.commit_of(published.name, revision)
-  for part in published.parts:
+  for each in published.splits:
     frame = hub.read_table(
-      published.name, commit, path, split=part.split, config=part.config, file=part.file
+      published.name, commit, path, split=each.split, config=each.config, file=each.file
     )
     check_columns(frame, published)
     READERS[kind]((dict(row) for _, row in frame.iterrows()), made)
@@ -116,7 +115,7 @@ def read(kind: str, *, path: str = '', revision: str = 'main') -> PeopleTables:
 
 
 def check_columns(frame: pd.DataFrame, published: Publication) -> None:
-  """Asserts the schema.
+  """Checks that a table has the columns that are read.
 
   Raises:
     ValueError: naming what is missing, and what is there.
@@ -239,11 +238,11 @@ READERS: dict[str, Callable[[Rows, Collector], None]] = {
 }
 
 
-def write(folder: str | os.PathLike, tables: PeopleTables) -> pathlib.Path:
-  """Writes items.parquet, comparisons.parquet and source.json, as `load_comparisons` reads them."""
+def write_people(folder: str | os.PathLike, tables: PeopleTables) -> pathlib.Path:
+  """Writes the tables to a folder for `load_comparisons`, beside source.json, and returns it."""
   folder = pathlib.Path(folder)
   about = {'source': tables.source, 'licence': tables.licence, 'left_out': tables.left_out}
-  files.write_atomically(folder / 'source.json', json.dumps(about, indent=2) + '\n')
+  files.write_json(folder / 'source.json', about)
   files.write_atomically(folder / 'items.parquet', tables.items.to_parquet())
   files.write_atomically(folder / 'comparisons.parquet', tables.comparisons.to_parquet())
   return folder

@@ -87,9 +87,9 @@ def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> No
   if absent:
     raise ValueError(f'table {name} lacks the columns {absent}; it has {list(table.columns)}')
   used = [column for column in (*required, 'context', 'order') if column in table]
-  holes = table[used].isna().sum()
-  if holes.any():
-    column = holes.idxmax()
+  holes = {column: int(table[column].isna().sum()) for column in used}
+  column = max(used, key=holes.__getitem__)
+  if holes[column]:
     raise ValueError(f'{holes[column]} missing values in {column!r} of {name}; drop those rows')
 
 
@@ -104,7 +104,7 @@ def read_features(
   if isinstance(features, str):
     values = _load_npy(folder / features)
   else:
-    given = [column for column in items if column not in ITEM_COLUMNS]
+    given = [str(column) for column in items if column not in ITEM_COLUMNS]
     columns = given if features is None else list(features)
     if not columns:
       return np.eye(len(items), dtype=np.float32), True
@@ -113,7 +113,7 @@ def read_features(
     raise ValueError(f'features must have shape [{len(items)}, D], one row an item: {values.shape}')
   bad = ~np.isfinite(values).all(1)
   if bad.any():
-    named = items['item_id'][bad].tolist()[:3]
+    named = items['item_id'].to_numpy()[bad][:3].tolist()
     raise ValueError(f'{bad.sum()} items have non-finite features, such as {named}; drop or fill')
   return values, False
 
@@ -148,7 +148,7 @@ def locate(items: pd.DataFrame, ids: np.ndarray, name: str) -> Int[np.ndarray, '
   Raises:
     ValueError: for an id that is not among the items.
   """
-  rows = pd.Index(items['item_id']).get_indexer(ids.ravel()).reshape(ids.shape)
+  rows = pd.Index(items['item_id']).get_indexer(pd.Index(ids.ravel())).reshape(ids.shape)
   unknown = pd.unique(ids[rows < 0])
   if len(unknown):
     raise ValueError(

@@ -1,4 +1,4 @@
-"""What PersonalLLM published of its reward and response models.
+"""PersonalLLM's published reward and response models, apart from what reads its data set.
 
 Reference: Zollo et al. 2024, arXiv:2409.20296; github.com/namkoong-lab/PersonalLLM, constants.py.
 """

@@ -1,4 +1,4 @@
-"""Conversations as one text each, and whether their form gives the choice away."""
+"""Conversations as one text each, and whether the form of these texts reveals the choice."""
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ import pandas as pd
 
 from metapers.core.types import Float
 
-# What chat models end or part their turns with; some published answers still hold it.
+# Chat models end or separate their turns with these; some published answers still hold them.
 MARKS = (
   '<|end_of_text|>', '<|endoftext|>', '<|eot_id|>', '<|im_end|>', '<|im_start|>', '</s>', '<s>',
 )  # fmt: skip
@@ -26,14 +26,14 @@ class Turn(NamedTuple):
 
 
 def clean(text: str) -> str:
-  """Removes marks of chat templates and outer white space, and composes unicode."""
+  """Returns a text without marks of chat templates and outer white space, in composed unicode."""
   for mark in MARKS:
     text = text.replace(mark, '')
   return unicodedata.normalize('NFC', text).strip()
 
 
 def render(history: Sequence[Turn], response: str) -> str:
-  """Writes a conversation that ends with a response: the one way, for chosen and rejected alike."""
+  """Returns a conversation that ends with a response, written alike for chosen and rejected."""
   turns = [*history, Turn('assistant', response)]
   return '\n\n'.join(f'{turn.role}: {clean(turn.text)}' for turn in turns)
 
@@ -51,7 +51,7 @@ CUES: Mapping[str, Callable[[str, str], float]] = {
 
 
 def check_cues(items: pd.DataFrame, comparisons: pd.DataFrame) -> None:
-  """Asserts that nothing in the form of texts, apart from what they say, tells the chosen one.
+  """Checks that no cue in the form of texts, apart from their content, reveals the chosen one.
 
   Args:
     items: item_id, text and, where it is the prompt, context.
@@ -64,20 +64,19 @@ def check_cues(items: pd.DataFrame, comparisons: pd.DataFrame) -> None:
   if len(comparisons) < FEWEST_PAIRS:
     return
   prompts = items['context'].astype(str) if 'context' in items else [''] * len(items)
-  rows = pd.Index(items['item_id']).get_indexer(
-    comparisons[['chosen', 'rejected']].to_numpy().ravel()
-  )
+  ids = pd.Index(comparisons[['chosen', 'rejected']].to_numpy().ravel())
+  rows = pd.Index(items['item_id']).get_indexer(ids)
   for name, cue in CUES.items():
     found = np.array([cue(text, prompt) for text, prompt in zip(items['text'], prompts)])
     first, second = found[rows].reshape(-1, 2).T
-    check_sides(name, first - second)
+    check_cue(name, first - second)
 
 
-def check_sides(name: str, gaps: Float[np.ndarray, 'M']) -> None:
-  """Refuses a cue, chosen less rejected in M pairs, that tells the sides apart.
+def check_cue(name: str, gaps: Float[np.ndarray, 'M']) -> None:
+  """Checks that a cue, chosen minus rejected in M pairs, does not reveal the chosen side.
 
   Raises:
-    ValueError: naming the cue, in how many pairs it differs and how often it tells.
+    ValueError: naming the cue, in how many pairs it differs and how often it is on one side.
   """
   differing = gaps[gaps != 0]
   more = float(np.mean(differing > 0)) if differing.size else 0.5

@@ -1,7 +1,11 @@
-"""Reward models by name: where their weights are, how they want to be asked, which way is up."""
+"""Reward models by name: where their weights are, what they read, and how they are run."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metapers.core.types import Float
 
 # How a prompt and a response become one text where the tokenizer has no chat template of its own.
 TEMPLATES = {
@@ -13,6 +17,7 @@ TEMPLATES = {
 PAIR = 'pair'  # the tokenizer takes prompt and response as a pair of segments
 CHAT = 'chat'  # the tokenizer's own chat template
 POOLINGS = ('score', 'mean', 'cls', 'last')
+DTYPES = ('float32', 'bfloat16', 'float16')
 
 
 class RewardModel(NamedTuple):
@@ -34,6 +39,35 @@ class RewardModel(NamedTuple):
   pooling: str = 'score'
   key_mapping: Mapping[str, str] | None = None
   ignored: tuple[str, ...] = ()
+
+
+class Options(NamedTuple):
+  """How a model is run: all of it is recorded with the scores.
+
+  allow_pickle: load weights that are not safetensors. batch_size: texts at once. bucket: texts of
+  like length share a batch. dtype: of the weights. layer: whose hidden states become features, -1
+  for the last. max_length: tokens; longer texts are cut and counted.
+  """
+
+  allow_pickle: bool = False
+  batch_size: int = 16
+  bucket: bool = True
+  dtype: str = 'float32'
+  layer: int = -1
+  max_length: int = 2048
+
+
+class Scored(NamedTuple):
+  """What a model makes of N texts.
+
+  scores: [N], features: [N, D], each if it makes them. num_truncated: texts that had to be cut.
+  version: of the model, such as a commit; parts of different versions are not joined.
+  """
+
+  scores: Float[np.ndarray, 'N'] | None
+  features: Float[np.ndarray, 'N D'] | None
+  num_truncated: int
+  version: str
 
 
 # PersonalLLM's ten (Zollo et al. 2024, arXiv:2409.20296), by its aliases. The first is a COST.
@@ -65,16 +99,31 @@ PERSONAL_LLM = (
 )  # fmt: skip
 
 
-def named(models: tuple[RewardModel, ...] = PERSONAL_LLM) -> dict[str, RewardModel]:
-  """Returns the models by name."""
-  return {model.name: model for model in models}
-
-
-def check(model: RewardModel) -> RewardModel:
-  """Refuses a specification that means nothing.
+def reward_model(given: str | Mapping[str, Any]) -> RewardModel:
+  """Returns one of PersonalLLM's reward models by its name, or another one by its fields.
 
   Raises:
-    ValueError: naming the field, what was given and what would do.
+    ValueError: for a name, a field or a value that is not known; lists the known ones.
+  """
+  known = {model.name: model for model in PERSONAL_LLM}
+  if isinstance(given, str):
+    if given not in known:
+      raise ValueError(f'unknown reward model {given!r}; known: {", ".join(known)}, or give fields')
+    return known[given]
+  fields = dict(given)
+  if not {'name', 'model'} <= set(fields) <= set(RewardModel._fields):
+    raise ValueError(
+      f'a reward model needs the fields name and model, and may have '
+      f'{", ".join(RewardModel._fields[2:])}; got {", ".join(map(str, fields))}'
+    )
+  return checked_model(RewardModel(**fields))
+
+
+def checked_model(model: RewardModel) -> RewardModel:
+  """Returns the model, whose fields are known to be valid.
+
+  Raises:
+    ValueError: naming the field, the value given and the values allowed.
   """
   templates = (CHAT, PAIR, *TEMPLATES)
   if model.template not in templates:
@@ -88,3 +137,19 @@ def check(model: RewardModel) -> RewardModel:
   if not model.name or not model.model:
     raise ValueError(f'a reward model needs a name and a model, got {model}')
   return model
+
+
+def checked_options(options: Options) -> Options:
+  """Returns the options, which are known to be valid.
+
+  Raises:
+    ValueError: naming the option, the value given and the values allowed.
+  """
+  if options.dtype not in DTYPES:
+    raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, got {options.dtype!r}')
+  if options.max_length < 8 or options.batch_size < 1:
+    raise ValueError(
+      f'max_length must be at least 8 and batch_size at least 1, got {options.max_length} and '
+      f'{options.batch_size}'
+    )
+  return options

@@ -1,7 +1,7 @@
 """A reward model or encoder on a device: text in, scores and features out. Needs torch.
 
-What a response gets depends on its own text only: padding is on the right, its id is explicit and
-masked, and texts of like length share a batch for speed alone.
+The score of a response depends on its own text only: padding is on the right, its id is explicit
+and masked, and texts of like length share a batch for speed alone.
 """
 
 import hashlib
@@ -13,31 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import transformers
-from absl import logging
 
 from metapers.core.types import Int
 from metapers.data import reward_models
-from metapers.data.extraction import Scored
-from metapers.data.reward_models import CHAT, PAIR, TEMPLATES, RewardModel
+from metapers.data.reward_models import CHAT, PAIR, TEMPLATES, Options, RewardModel, Scored
 
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
-
-
-class Options(NamedTuple):
-  """How a model is run: all of it is recorded with what it makes.
-
-  dtype: of the weights. max_length: tokens; longer texts are cut and counted. batch_size: texts at
-  once. features: keep the hidden state of `layer` (-1 the last) too. bucket: texts of like length
-  share a batch. allow_pickle: load weights that are not safetensors.
-  """
-
-  dtype: str = 'float32'
-  max_length: int = 2048
-  batch_size: int = 16
-  features: bool = False
-  layer: int = -1
-  bucket: bool = True
-  allow_pickle: bool = False
+TORCH_DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 class Encoded(NamedTuple):
@@ -47,24 +28,8 @@ class Encoded(NamedTuple):
   segments: list[int]
 
 
-def check(options: Options) -> Options:
-  """Refuses options that mean nothing.
-
-  Raises:
-    ValueError: naming the option, what was given and what would do.
-  """
-  if options.dtype not in DTYPES:
-    raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, got {options.dtype!r}')
-  if options.max_length < 8 or options.batch_size < 1:
-    raise ValueError(
-      f'max_length must be at least 8 and batch_size at least 1, got {options.max_length} and '
-      f'{options.batch_size}'
-    )
-  return options
-
-
 def unreachable(model: RewardModel, what: str, error: Exception) -> ValueError:
-  """Makes the error of a repository that cannot be read, with the ways out."""
+  """Returns the error of a repository that cannot be read, with the ways out."""
   reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
   return ValueError(
     f'{model.name}: cannot load the {what} of {model.model} (revision {model.revision}): {reason} '
@@ -76,14 +41,29 @@ def unreachable(model: RewardModel, what: str, error: Exception) -> ValueError:
 class Scorer:
   """One model on one device."""
 
-  def __init__(self, model: RewardModel, options: Options, device: str = 'cpu'):
+  def __init__(
+    self,
+    model: RewardModel,
+    options: Options,
+    device: str = 'cpu',
+    *,
+    keeps_features: bool = False,
+  ):
     """Loads tokenizer and weights.
+
+    Args:
+      model: that scores, or an encoder.
+      options: how it is run.
+      device: where, such as 'cuda:0'.
+      keeps_features: whether a model that scores returns its features, too; an encoder always does.
 
     Raises:
       ValueError: for a repository that cannot be read, weights that are missing or left over, or a
         tokenizer without a chat template or any token to pad with.
     """
-    self.spec, self.options = reward_models.check(model), check(options)
+    self.spec = reward_models.checked_model(model)
+    self.options = reward_models.checked_options(options)
+    self.keeps_features = keeps_features or model.pooling != 'score'
     self.device = torch.device(device)
     self.tokenizer = self._load_tokenizer()
     self.module = self._load_module().to(self.device).eval()
@@ -117,7 +97,7 @@ class Scorer:
       module, report = kind.from_pretrained(
         spec.model,
         revision=spec.revision,
-        dtype=DTYPES[self.options.dtype],
+        dtype=TORCH_DTYPES[self.options.dtype],
         use_safetensors=None if self.options.allow_pickle else True,
         trust_remote_code=False,
         output_loading_info=True,
@@ -179,7 +159,7 @@ class Scorer:
     return Encoded(tokens['input_ids'], tokens['token_type_ids']), is_long
 
   def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> Scored:
-    """Scores N pairs of prompt and response."""
+    """Returns the scores, or features, of N pairs of prompt and response."""
     pairs = zip(prompts, responses, strict=True)
     encoded, is_long = zip(*itertools.starmap(self.encode, pairs))
     lengths = np.array([len(one.ids) for one in encoded])
@@ -198,7 +178,7 @@ class Scorer:
 
   @torch.inference_mode()
   def run(self, texts: Sequence[Encoded]) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Runs one padded batch; returns scores [n] and features [n, D], each if it is kept."""
+    """Returns scores [n] and features [n, D] of one padded batch, each if it is kept."""
     width = max(len(text.ids) for text in texts)
     ids = torch.full((len(texts), width), self.pad_id)
     mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
@@ -209,18 +189,17 @@ class Scorer:
     inputs = {'input_ids': ids.to(self.device), 'attention_mask': mask.to(self.device)}
     if self.spec.template == PAIR and 'token_type_ids' in self.tokenizer.model_input_names:
       inputs['token_type_ids'] = segments.to(self.device)
-    wanted = self.options.features or self.spec.pooling != 'score'
-    outputs = self.module(**inputs, output_hidden_states=wanted)
+    outputs = self.module(**inputs, output_hidden_states=self.keeps_features)
     scores = None
     if self.spec.pooling == 'score':
       scores = self.spec.sign * outputs.logits[:, 0].float().cpu().numpy()
-    if not wanted:
+    if not self.keeps_features:
       return scores, None
     hidden = outputs.hidden_states[self.options.layer].float()
     return scores, self.pooled(hidden, inputs).cpu().numpy().astype(np.float16)
 
   def pooled(self, hidden: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Returns one vector a text [n, D] of its hidden states [n, length, D]."""
+    """Returns one vector a text [n, D] from its hidden states [n, length, D]."""
     mask, pooling = inputs['attention_mask'], self.spec.pooling
     if pooling == 'mean':
       return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
@@ -236,11 +215,6 @@ class Scorer:
 def batches(
   lengths: Int[np.ndarray, 'N'], batch_size: int, *, bucket: bool
 ) -> list[Int[np.ndarray, 'n']]:
-  """Divides N texts into batches: of like length, longest first, or in the order they came."""
+  """Returns the rows of each batch of N texts: of like length, longest first, or in their order."""
   order = np.argsort(-lengths, kind='stable') if bucket else np.arange(len(lengths))
   return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-
-
-def log_first(scorer: Scorer, prompt: str, response: str) -> None:
-  """Logs how the first text looks to the model."""
-  logging.info('%s reads: %r', scorer.spec.name, scorer.render(prompt, response))

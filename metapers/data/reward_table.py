@@ -1,4 +1,4 @@
-"""What follows from the raw scores of a `RewardTable`: splits, usable responses, statistics."""
+"""Splits, usable responses and statistics of the raw scores of a `RewardTable`."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ VALIDATION_SEED = 8402
 
 
 def assign_splits(num_prompts: int, *, num_validation: int, num_test: int) -> Int[np.ndarray, 'P']:
-  """Assigns prompts to splits: the last are test, validation is drawn from the rest.
+  """Returns the split of each prompt: the last are test, validation is drawn from the rest.
 
   Args:
     num_prompts: P.
@@ -25,7 +25,7 @@ def assign_splits(num_prompts: int, *, num_validation: int, num_test: int) -> In
     [P], index into `population.SPLITS`.
 
   Raises:
-    ValueError: if a split stays empty.
+    ValueError: if a split is empty.
   """
   num_train = num_prompts - num_validation - num_test
   if min(num_train, num_validation, num_test) < 1:
@@ -40,20 +40,25 @@ def assign_splits(num_prompts: int, *, num_validation: int, num_test: int) -> In
   return split
 
 
+def split_sizes(prompt_split: Int[np.ndarray, 'P']) -> dict[str, int]:
+  """Returns the number of prompts of each split."""
+  return dict(zip(SPLITS, np.bincount(prompt_split, minlength=len(SPLITS)).tolist()))
+
+
 def is_train(prompt_split: Int[np.ndarray, 'P']) -> Bool[np.ndarray, 'P']:
-  """Marks the prompts that statistics may use: train and validation, PersonalLLM's own train."""
+  """Returns whether statistics may use each prompt: train and validation, PersonalLLM's train."""
   return prompt_split != SPLITS.index('test')
 
 
 def missing_responses(rewards: Float[np.ndarray, 'P R B']) -> Bool[np.ndarray, 'P R']:
-  """Marks the responses with a score that is missing: NaN, or infinite."""
+  """Returns whether each response lacks a score: NaN, or infinite."""
   return np.any(~np.isfinite(rewards), -1)
 
 
 def repeated_responses(
   rewards: Float[np.ndarray, 'P R B'], texts: np.ndarray | None = None
 ) -> Bool[np.ndarray, 'P R']:
-  """Marks the responses that repeat an earlier one of their prompt.
+  """Returns whether each response repeats an earlier one of its prompt.
 
   A repeat has the same B raw scores, or, where texts are known, the same text.
 
@@ -67,7 +72,7 @@ def repeated_responses(
 
 
 def repeated_texts(texts: np.ndarray) -> Bool[np.ndarray, 'P R']:
-  """Marks the texts [P, R] that repeat an earlier one of their prompt."""
+  """Returns whether each text [P, R] repeats an earlier one of its prompt."""
   same = (texts[:, :, None] == texts[:, None]).astype(bool)
   return np.any(same & np.tri(texts.shape[1], k=-1, dtype=bool), -1)
 
@@ -75,7 +80,7 @@ def repeated_texts(texts: np.ndarray) -> Bool[np.ndarray, 'P R']:
 def usable_responses(
   rewards: Float[np.ndarray, 'P R B'], texts: np.ndarray | None = None
 ) -> Bool[np.ndarray, 'P R']:
-  """Marks the responses that may be shown: neither missing a score nor a repeat, [P, R]."""
+  """Returns whether each response may be shown: no score is missing, and it is no repeat."""
   return ~(missing_responses(rewards) | repeated_responses(rewards, texts))
 
 
@@ -113,7 +118,7 @@ def z_scores(
 
 
 class MaskedCounts(NamedTuple):
-  """How many responses are never shown, and why; of `total` in all."""
+  """Numbers of responses that are never shown, by reason; of `total` in all."""
 
   missing: int
   repeated: int
@@ -121,6 +126,6 @@ class MaskedCounts(NamedTuple):
 
 
 def count_masked(table: RewardTable) -> MaskedCounts:
-  """Counts the responses with a missing score and, among the others, those masked as repeats."""
+  """Returns the numbers of responses without a score and, of the others, masked as repeats."""
   missing = missing_responses(table.rewards)
   return MaskedCounts(int(missing.sum()), int((~table.mask & ~missing).sum()), table.mask.size)

@@ -8,7 +8,7 @@ from metapers.core.types import Bool, Float
 def center(
   x: Float[np.ndarray, 'P R D'], mask: Bool[np.ndarray, 'P R']
 ) -> Float[np.ndarray, 'P R D']:
-  """Subtracts each prompt's mean over its real responses; 0 where masked."""
+  """Returns values minus each prompt's mean over its real responses; 0 where masked."""
   real = np.where(mask[..., None], x, 0).astype(np.float32)
   mean = real.sum(1, keepdims=True) / np.maximum(mask.sum(1), 1)[:, None, None]
   return np.where(mask[..., None], real - mean, 0)
@@ -22,7 +22,7 @@ def within_prompt_ridge(
   *,
   penalty: float = 1.0,
 ) -> Float[np.ndarray, 'D B']:
-  """Regresses scores on features, both centred inside each prompt.
+  """Returns the coefficients of scores on features, both centred inside each prompt.
 
   A = (XᵀX + λV)⁻¹ XᵀY with X, Y the centred features and scores of the train prompts, V the
   diagonal of feature variances and λ = `penalty`: rescaling a feature changes no prediction.
@@ -35,7 +35,7 @@ def within_prompt_ridge(
     penalty: in responses' worth of shrinkage, >= 0.
 
   Returns:
-    Coefficients [D, B]; predict with `predict`.
+    [D, B], for `predict`.
 
   Raises:
     ValueError: for a negative penalty or no train prompts.
@@ -57,7 +57,7 @@ def predict(
   mask: Bool[np.ndarray, 'P R'],
   coefficients: Float[np.ndarray, 'D B'],
 ) -> Float[np.ndarray, 'P R B']:
-  """Predicts scores [P, R, B] relative to each prompt's mean; 0 where masked."""
+  """Returns predicted scores [P, R, B] relative to each prompt's mean; 0 where masked."""
   return center(features, mask) @ coefficients
 
 
@@ -71,3 +71,15 @@ def within_prompt_r2(
   residual = np.where(mask[..., None], y - predicted, 0)
   total = np.square(y).sum((0, 1), dtype=np.float64)
   return 1 - np.square(residual).sum((0, 1), dtype=np.float64) / total
+
+
+def held_out_r2(
+  features: Float[np.ndarray, 'P R D'],
+  scores: Float[np.ndarray, 'P R B'],
+  mask: Bool[np.ndarray, 'P R'],
+  held_out: Bool[np.ndarray, 'P'],
+) -> Float[np.ndarray, 'B']:
+  """Returns `within_prompt_r2` on the held-out prompts of a regression on all others, [B]."""
+  fit = within_prompt_ridge(features, scores, mask, ~held_out)
+  predicted = predict(features[held_out], mask[held_out], fit)
+  return within_prompt_r2(predicted, scores[held_out], mask[held_out])

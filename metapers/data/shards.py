@@ -1,13 +1,13 @@
 """Long work in parts on disk: each part is there whole or not at all, and is made once.
 
-A job is a folder with `job.json`, which says what is made, and one .npz file for each part. Killed
-at any moment, the same job goes on; parts made on several machines are joined if their jobs agree.
+A job is a folder with `job.json`, its recipe, and one .npz file for each part. After a kill at any
+moment the same job resumes; parts made on several machines are merged if their recipes agree.
 """
 
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +27,8 @@ class Job(NamedTuple):
 Part = Mapping[str, np.ndarray]
 
 
-def claim(folder: str | os.PathLike, recipe: Mapping[str, Any]) -> Job:
-  """Takes a new folder for a job, or goes on with the one that is there.
+def claim_job(folder: str | os.PathLike, recipe: Mapping[str, Any]) -> Job:
+  """Returns the job of a folder, new or to be resumed.
 
   Raises:
     ValueError: for a folder of another job, showing what differs, or of something else.
@@ -36,7 +36,7 @@ def claim(folder: str | os.PathLike, recipe: Mapping[str, Any]) -> Job:
   folder = pathlib.Path(folder)
   wanted = json.loads(json.dumps(recipe))
   if (folder / JOB).exists():
-    compare(folder, read_recipe(folder), wanted)
+    check_recipe(folder, read_recipe(folder), wanted)
   elif folder.exists() and not all(entry.name.startswith('.') for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no {JOB}; give another folder')
   else:
@@ -45,7 +45,7 @@ def claim(folder: str | os.PathLike, recipe: Mapping[str, Any]) -> Job:
 
 
 def read_recipe(folder: pathlib.Path) -> dict[str, Any]:
-  """Reads what a job makes.
+  """Returns the recipe of the job in a folder.
 
   Raises:
     ValueError: where there is no job, or its file is not JSON.
@@ -53,8 +53,8 @@ def read_recipe(folder: pathlib.Path) -> dict[str, Any]:
   return files.read_json(folder / JOB, 'parts of an extraction')
 
 
-def compare(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-  """Refuses parts that were made otherwise.
+def check_recipe(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+  """Checks that parts were made by the same recipe.
 
   Raises:
     ValueError: listing every field that differs, with both values.
@@ -71,23 +71,23 @@ def compare(folder: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]
     )
 
 
-def path_of(job: Job, name: str) -> pathlib.Path:
+def part_path(job: Job, name: str) -> pathlib.Path:
   """Returns the file of one part."""
   return job.folder / f'{name}.npz'
 
 
-def save(job: Job, name: str, part: Part) -> None:
-  """Keeps one part: equal arrays give equal bytes."""
-  files.write_npz(path_of(job, name), part)
+def save_part(job: Job, name: str, part: Part) -> None:
+  """Writes one part, atomically; equal arrays give equal bytes."""
+  files.write_npz(part_path(job, name), part)
 
 
-def load(job: Job, name: str) -> dict[str, np.ndarray]:
-  """Loads one part.
+def load_part(job: Job, name: str) -> dict[str, np.ndarray]:
+  """Returns one part.
 
   Raises:
     ValueError: for a part that is missing or damaged.
   """
-  path = path_of(job, name)
+  path = part_path(job, name)
   if not path.exists():
     raise ValueError(f'{path} is missing; run its shard first')
   try:
@@ -96,37 +96,20 @@ def load(job: Job, name: str) -> dict[str, np.ndarray]:
     raise ValueError(f'{path} is damaged ({error}); delete it and go on') from error
 
 
-def make_missing(
-  job: Job, names: Sequence[str], make: Callable[[str], Part], done: Callable[[str], None]
-) -> None:
-  """Makes the parts that are not there yet, in order.
-
-  Args:
-    job: that they belong to.
-    names: of the parts.
-    make: name -> its arrays.
-    done: called after each part, also for those that were there.
-  """
-  for name in names:
-    if not path_of(job, name).exists():
-      save(job, name, make(name))
-    done(name)
-
-
-def merge(job: Job, others: Iterable[str | os.PathLike], names: Sequence[str]) -> None:
-  """Copies parts of other folders into a job's own.
+def merge_parts(job: Job, others: Iterable[str | os.PathLike], names: Sequence[str]) -> None:
+  """Copies the named parts from other folders into the job's own.
 
   Raises:
-    ValueError: for a folder whose parts were made otherwise, or parts that none has.
+    ValueError: for a folder of another recipe, or a part that is in none of the folders.
   """
   for folder in map(pathlib.Path, others):
-    compare(folder, read_recipe(folder), job.recipe)
+    check_recipe(folder, read_recipe(folder), job.recipe)
     other = Job(folder, job.recipe)
     for name in names:
-      if path_of(other, name).exists() and not path_of(job, name).exists():
-        load(other, name)
-        files.write_atomically(path_of(job, name), path_of(other, name).read_bytes())
-  missing = [name for name in names if not path_of(job, name).exists()]
+      if part_path(other, name).exists() and not part_path(job, name).exists():
+        load_part(other, name)
+        files.write_atomically(part_path(job, name), part_path(other, name).read_bytes())
+  missing = [name for name in names if not part_path(job, name).exists()]
   if missing:
     raise ValueError(
       f'{len(missing)} of {len(names)} parts are in no folder, the first is {missing[0]}; run the '

@@ -1,4 +1,4 @@
-"""Where prompts, responses and scores that are already known come from."""
+"""Prompts, responses and scores that are already known, from the hub or from files."""
 
 import re
 from typing import Any, NamedTuple
@@ -14,7 +14,10 @@ SCORED = re.compile(r'response_(\d+)_(?!model$)(.+)')
 
 
 class Source(NamedTuple):
-  """texts, and what is known of them: scores: reward model -> raw [P, R]; name: one line."""
+  """Texts and what is known of them.
+
+  texts: prompts and responses. scores: reward model -> raw [P, R]. name, licence: a line each.
+  """
 
   texts: Texts
   scores: dict[str, Float[np.ndarray, 'P R']]
@@ -22,11 +25,11 @@ class Source(NamedTuple):
   licence: str
 
 
-def read(
+def read_source(
   kind: str, *, path: str = '', revision: str = 'main', scores: str = '', name: str = '',
   licence: str = '',
 ) -> Source:  # fmt: skip
-  """Reads a source.
+  """Returns the source of a kind.
 
   Args:
     kind: 'personal_llm' (the hub, or `path` as its folder), 'texts' (a parquet or jsonl file with
@@ -56,23 +59,23 @@ def read(
 
 
 def read_personal_llm(path: str, revision: str) -> Source:
-  """Reads PersonalLLM with its ten reward models' scores."""
+  """Returns PersonalLLM with its ten reward models' scores."""
   commit = '' if path else hub.commit_of(personal_llm.DATA_SET, revision)
-  loaded = personal_llm.load(path=path, revision=commit)
+  loaded = personal_llm.load_data_set(path=path, revision=commit)
   origin = f'commit {commit}' if commit else 'from local files'
   name = f'PersonalLLM ({personal_llm.DATA_SET}, {origin})'
   return Source(loaded.texts, loaded.scores, name, personal_llm.LICENCE)
 
 
 def read_texts(frame: pd.DataFrame) -> Source:
-  """Reads a table with a row per prompt."""
+  """Returns the source of a table with a row per prompt."""
   found = texts.from_frame(frame)
   columns = score_columns(frame, found.responses.shape[1])
   return Source(found, texts.scores_of(frame, columns), '', '')
 
 
 def score_columns(frame: pd.DataFrame, num_responses: int) -> dict[str, list[str]]:
-  """Finds columns `response_1_NAME` .. `response_R_NAME`.
+  """Returns NAME -> columns `response_1_NAME` .. `response_R_NAME`.
 
   Raises:
     ValueError: for a name that some responses lack.
@@ -88,7 +91,7 @@ def score_columns(frame: pd.DataFrame, num_responses: int) -> dict[str, list[str
 
 
 def join_scores(source: Source, frame: pd.DataFrame) -> Source:
-  """Adds precomputed scores, matched by prompt_id; a prompt without a row gets NaN.
+  """Returns a source with more scores, matched by prompt_id; NaN for a prompt without a row.
 
   Raises:
     ValueError: for a table without prompt_id or scores, ids that repeat or are unknown, or a name
@@ -121,7 +124,7 @@ def join_scores(source: Source, frame: pd.DataFrame) -> Source:
 
 
 def from_ultrafeedback(frame: pd.DataFrame) -> pd.DataFrame:
-  """Turns completions with ratings by aspect into a table with a row per prompt.
+  """Returns a table with a row per prompt, made of completions with ratings by aspect.
 
   Each row has `instruction` and `completions`: a list of `model`, `response` and `annotations`
   (aspect -> {'Rating': '1'..'5'}). Aspects become reward models; prompts with another number of
@@ -147,7 +150,7 @@ def _wide(row: dict[Any, Any]) -> dict[str, Any]:
   for i, completion in enumerate(row['completions'], 1):
     made[f'response_{i}'] = completion['response']
     made[f'response_{i}_model'] = completion['model']
-    for aspect, judged in completion['annotations'].items():
-      rating = (judged or {}).get('Rating')
-      made[f'response_{i}_{aspect}'] = pd.to_numeric(rating, errors='coerce')  # 'N/A' is missing
+    for aspect, rated in completion['annotations'].items():
+      rating = pd.Series([(rated or {}).get('Rating')])
+      made[f'response_{i}_{aspect}'] = pd.to_numeric(rating, errors='coerce')[0]  # 'N/A' is missing
   return made

@@ -1,4 +1,4 @@
-"""Prompts with as many responses each: what reward models read."""
+"""Prompts with the same number of responses each: what reward models read."""
 
 import json
 import os
@@ -36,8 +36,8 @@ class Texts(NamedTuple):
   prompt_split: Int[np.ndarray, 'P']
 
 
-class LeftOut(NamedTuple):
-  """Responses that are never shown, by why: upstream's error mark, no text, a text met before."""
+class ResponsesLeftOut(NamedTuple):
+  """Numbers of responses that are never shown: upstream's error mark, no text, a repeated text."""
 
   errors: int
   empty: int
@@ -45,17 +45,17 @@ class LeftOut(NamedTuple):
 
 
 def readable(texts: Texts) -> Bool[np.ndarray, 'P R']:
-  """Marks the responses that have a text to score."""
+  """Returns whether each response has a text to score."""
   stripped = _stripped(texts)
   return (stripped != '') & (stripped != ERROR_TEXT)
 
 
-def left_out(texts: Texts) -> LeftOut:
-  """Counts the responses that are never shown."""
+def left_out(texts: Texts) -> ResponsesLeftOut:
+  """Returns the numbers of responses that are never shown."""
   stripped, is_readable = _stripped(texts), readable(texts)
   repeated = reward_table.repeated_texts(texts.responses) & is_readable
   errors, empty = np.sum(stripped == ERROR_TEXT), np.sum(stripped == '')
-  return LeftOut(int(errors), int(empty), int(repeated.sum()))
+  return ResponsesLeftOut(int(errors), int(empty), int(repeated.sum()))
 
 
 def digest(texts: Texts) -> str:
@@ -79,7 +79,7 @@ def to_table(texts: Texts) -> pa.Table:
 
 
 def read_frame(path: str | os.PathLike) -> pd.DataFrame:
-  """Reads a parquet, jsonl or csv file.
+  """Returns the rows of a parquet, jsonl or csv file.
 
   Raises:
     ValueError: for a file that is missing, of another kind, or unreadable.
@@ -111,7 +111,7 @@ def response_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = None) -> Texts:
-  """Makes texts of a table with a row per prompt.
+  """Returns the texts of a table with a row per prompt.
 
   Args:
     frame: columns `prompt`, and `response_1`.. [, `response_1_model`..] or `responses` [,
@@ -119,7 +119,7 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
     prompt_split: [P]; by default a tenth of the prompts each are validation and test.
 
   Raises:
-    ValueError: for missing columns, or responses that are not as many for every prompt.
+    ValueError: for missing columns, or different numbers of responses.
   """
   if 'prompt' not in frame.columns:
     raise ValueError(f'a column prompt is needed; got {", ".join(map(str, frame.columns))}')
@@ -157,14 +157,14 @@ def column(frame: pd.DataFrame, name: str, default: Any) -> np.ndarray:
 
 
 def scores_of(frame: pd.DataFrame, columns: Mapping[str, list[str]]) -> dict[str, np.ndarray]:
-  """Reads precomputed scores, NaN where missing or infinite: reward model -> [P, R].
+  """Returns precomputed scores, NaN where missing or infinite: reward model -> [P, R].
 
   Args:
     frame: a row per prompt.
     columns: reward model -> its R columns, in the order of the responses.
 
   Raises:
-    ValueError: for a column that is missing or holds no numbers.
+    ValueError: for a column that is missing or non-numeric.
   """
   found = {}
   for name, wanted in columns.items():
@@ -182,7 +182,8 @@ def scores_of(frame: pd.DataFrame, columns: Mapping[str, list[str]]) -> dict[str
 def _read_jsonl(path: pathlib.Path) -> pd.DataFrame:
   # pandas' own reader guesses types: '001' would become a number.
   with path.open(encoding='utf-8') as file:
-    return pd.DataFrame([json.loads(line) for line in file if line.strip()])
+    lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
+  return pd.DataFrame([files.parse_json(line, f'line {number}') for number, line in lines])
 
 
 def _read_csv(path: pathlib.Path) -> pd.DataFrame:
@@ -204,7 +205,7 @@ def _lists(frame: pd.DataFrame, name: str) -> np.ndarray:
   widths = sorted({len(row) for row in rows})
   if len(widths) != 1 or widths[0] < 2:
     raise ValueError(
-      f'{name} must hold as many entries for every prompt, two or more; got {widths}'
+      f'{name} must hold the same number of entries, two or more, for every prompt; got {widths}'
     )
   made = np.empty((len(rows), widths[0]), object)
   made[:] = rows

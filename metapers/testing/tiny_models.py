@@ -34,7 +34,7 @@ CHAT_TEMPLATE = (
 
 
 def tokenizer(*, chat: bool = True, pieces: bool = False) -> Any:
-  """Makes a tokenizer of whole words, or of pieces of four characters.
+  """Returns a tokenizer of whole words, or of pieces of four characters.
 
   Args:
     chat: gives it a chat template.
@@ -56,7 +56,7 @@ def tokenizer(*, chat: bool = True, pieces: bool = False) -> Any:
   return made
 
 
-def save(
+def save_model(
   folder: str | os.PathLike,
   family: str,
   *,
@@ -64,7 +64,7 @@ def save(
   chat: bool = True,
   pieces: bool = False,
 ) -> str:
-  """Saves a classifier of a family, of a hidden width, with its tokenizer; returns its folder."""
+  """Saves a classifier of a family and hidden width with its tokenizer, and returns the folder."""
   torch.manual_seed(0)
   sizes = SMALL | {'hidden_size': width} | FAMILIES[family]
   config = transformers.AutoConfig.for_model(family, **sizes)
@@ -77,8 +77,8 @@ def save(
   return str(folder)
 
 
-def texts(count: int, longest: int = 60) -> tuple[list[str], list[str]]:
-  """Draws prompts and responses of very different lengths, of the tokenizer's own words."""
+def draw_texts(count: int, longest: int = 60) -> tuple[list[str], list[str]]:
+  """Returns prompts and responses of very different lengths, in the tokenizer's own words."""
   rng = np.random.default_rng(0)
   prompts = [' '.join(rng.choice(WORDS, rng.integers(1, 9))) for _ in range(count)]
   return prompts, [' '.join(rng.choice(WORDS, rng.integers(1, longest))) for _ in range(count)]

@@ -81,14 +81,14 @@ def test_columns_stand_in_the_order_of_the_names():
 
 def test_unknown_names_list_the_known():
   with pytest.raises(
-    ValueError, match=r'unknown constructed rewards taste; known: length, brevity'
+    ValueError, match=r'unknown constructed rewards charm; known: length, brevity'
   ):
-    constructed_rewards.score(['length', 'taste'], ['p'], ['r'])
+    constructed_rewards.score(['length', 'charm'], ['p'], ['r'])
 
 
 @pytest.mark.skipif(not os.environ.get('METAPERS_ALPACA8'), reason='METAPERS_ALPACA8 is not set')
-def test_on_real_answers_no_two_are_the_same_taste():
-  read = sources.read('texts', path=os.environ['METAPERS_ALPACA8']).texts
+def test_on_real_answers_no_two_measure_the_same():
+  read = sources.read_source('texts', path=os.environ['METAPERS_ALPACA8']).texts
   names, size = list(constructed_rewards.CONSTRUCTED), read.responses.shape[1]
   prompts = np.repeat(read.prompts, size).tolist()
   scores = constructed_rewards.score(names, prompts, read.responses.ravel().tolist())

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metapers.data import extraction, shards, texts
-from metapers.data.extraction import Scored
+from metapers.data.reward_models import Scored
 
 FRAME = pd.DataFrame(
   {
@@ -30,10 +30,10 @@ def lengths(prompts, responses):
 
 
 def made(folder, names=('length',), score=lengths, **recipe):
-  job = shards.claim(folder, {'model': 'length', **recipe})
-  pieces = extraction.plan(names, 7, 3)
+  job = shards.claim_job(folder, {'model': 'length', **recipe})
+  pieces = extraction.divide(names, 7, 3)
   for piece in pieces:
-    shards.save(job, piece.name, extraction.make_part(score, READ, piece))
+    shards.save_part(job, piece.name, extraction.make_part(score, READ, piece))
   return job, pieces
 
 
@@ -64,19 +64,19 @@ def test_parts_have_the_same_bytes_whenever_they_are_made(tmp_path):
   first, pieces = made(tmp_path / 'first')
   second, _ = made(tmp_path / 'second')
   for piece in pieces:
-    one, other = (shards.path_of(job, piece.name).read_bytes() for job in (first, second))
+    one, other = (shards.part_path(job, piece.name).read_bytes() for job in (first, second))
     assert one == other
 
 
 def test_shares_divide_the_work():
-  pieces = extraction.plan(('a', 'b'), 10, 3)
+  pieces = extraction.divide(('a', 'b'), 10, 3)
   parts = [extraction.share(pieces, f'{i}/3') for i in range(3)]
   assert sorted(piece for part in parts for piece in part) == sorted(pieces)
   assert sum(piece.stop - piece.start for piece in pieces) == 20
 
 
 @pytest.mark.parametrize('text', ['', '3', '3/3', '-1/2', 'a/b', '0/0'])
-def test_a_share_that_means_nothing_is_refused(text):
+def test_an_invalid_share_is_refused(text):
   with pytest.raises(ValueError, match='shard must be written i/n'):
     extraction.share([], text)
 
@@ -85,15 +85,15 @@ def test_merging_joins_what_several_machines_made(tmp_path):
   whole, pieces = made(tmp_path / 'whole')
   halves = []
   for i in range(2):
-    halves.append(shards.claim(tmp_path / f'half {i}', whole.recipe))
+    halves.append(shards.claim_job(tmp_path / f'half {i}', whole.recipe))
     for piece in extraction.share(pieces, f'{i}/2'):
-      shards.save(halves[i], piece.name, extraction.make_part(lengths, READ, piece))
+      shards.save_part(halves[i], piece.name, extraction.make_part(lengths, READ, piece))
   names = [piece.name for piece in pieces]
   with pytest.raises(ValueError, match='1 of 3 parts are in no folder, the first is length/000003'):
-    shards.merge(halves[0], [], names)
-  shards.merge(halves[0], [tmp_path / 'half 1'], names)
+    shards.merge_parts(halves[0], [], names)
+  shards.merge_parts(halves[0], [tmp_path / 'half 1'], names)
   for name in names:
-    one, other = (shards.path_of(job, name).read_bytes() for job in (whole, halves[0]))
+    one, other = (shards.part_path(job, name).read_bytes() for job in (whole, halves[0]))
     assert one == other
 
 
@@ -101,17 +101,17 @@ def test_parts_made_otherwise_are_refused(tmp_path):
   job, pieces = made(tmp_path / 'job')
   other, _ = made(tmp_path / 'other', dtype='bfloat16')
   with pytest.raises(ValueError, match="dtype: 'bfloat16' there, None now"):
-    shards.merge(job, [other.folder], [piece.name for piece in pieces])
+    shards.merge_parts(job, [other.folder], [piece.name for piece in pieces])
   with pytest.raises(ValueError, match='parts made otherwise'):
-    shards.claim(job.folder, {'model': 'another'})
+    shards.claim_job(job.folder, {'model': 'another'})
   with pytest.raises(ValueError, match='holds no parts'):
-    shards.merge(job, [tmp_path / 'nowhere'], [])
+    shards.merge_parts(job, [tmp_path / 'nowhere'], [])
 
 
 def test_parts_of_another_version_are_not_joined(tmp_path):
   job, pieces = made(tmp_path / 'job')
-  part = shards.load(job, pieces[1].name) | {'version': np.array('two')}
-  shards.save(job, pieces[1].name, part)
+  part = shards.load_part(job, pieces[1].name) | {'version': np.array('two')}
+  shards.save_part(job, pieces[1].name, part)
   with pytest.raises(ValueError, match='was made by two of length, others by one'):
     extraction.join(job, pieces, READ)
 
@@ -124,31 +124,31 @@ def test_features_of_two_models_are_not_joined(tmp_path):
 
 def test_a_damaged_part_is_named(tmp_path):
   job, pieces = made(tmp_path / 'job')
-  path = shards.path_of(job, pieces[0].name)
+  path = shards.part_path(job, pieces[0].name)
   path.write_bytes(path.read_bytes()[:50])
   with pytest.raises(ValueError, match=r'000000\.npz is damaged .* delete it and go on'):
     extraction.join(job, pieces, READ)
 
 
 def test_a_full_disk_leaves_no_half_part(tmp_path, monkeypatch):
-  job = shards.claim(tmp_path / 'job', {})
+  job = shards.claim_job(tmp_path / 'job', {})
 
   def full(handle):
     raise OSError(28, 'No space left on device')
 
   monkeypatch.setattr('os.fsync', full)
   with pytest.raises(OSError, match='No space left'):
-    shards.save(job, 'length/000000', {'x': np.zeros(3)})
+    shards.save_part(job, 'length/000000', {'x': np.zeros(3)})
   assert not [path for path in job.folder.rglob('*') if path.is_file() and path.name != 'job.json']
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
   (tmp_path / 'letter.txt').write_text('dear')
   with pytest.raises(ValueError, match=r'is not empty and holds no job\.json'):
-    shards.claim(tmp_path, {})
+    shards.claim_job(tmp_path, {})
   (tmp_path / 'job.json').write_text('{')
   with pytest.raises(ValueError, match='is not JSON'):
-    shards.claim(tmp_path, {})
+    shards.claim_job(tmp_path, {})
 
 
 @settings(max_examples=40, deadline=None)
@@ -166,7 +166,7 @@ def test_any_text_is_read_as_it_is(responses):
     ({'question': ['q']}, 'a column prompt is needed'),
     ({'prompt': ['q'], 'response_1': ['a']}, 'expected the columns prompt and response_1'),
     ({'prompt': ['q'], 'response_1': ['a'], 'response_3': ['b']}, 'expected the columns'),
-    ({'prompt': ['q', 'r'], 'responses': [['a'], ['b', 'c']]}, 'as many entries for every prompt'),
+    ({'prompt': ['q', 'r'], 'responses': [['a'], ['b', 'c']]}, 'the same number of entries'),
   ],
 )
 def test_tables_of_another_form_are_refused(columns, message):

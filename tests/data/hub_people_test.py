@@ -44,7 +44,7 @@ def write_jsonl(path, rows):
 
 def test_prism_gives_chosen_against_each_other_answer(tmp_path):
   rows = [prism(number, f'user{number % 2}') for number in range(8)]
-  found = hub_people.read('prism', path=write_jsonl(tmp_path / 'conversations.jsonl', rows))
+  found = hub_people.read_people('prism', path=write_jsonl(tmp_path / 'conversations.jsonl', rows))
   assert len(found.comparisons) == 8 * 3
   assert found.left_out == {'tie': 8}
   assert (
@@ -70,7 +70,7 @@ def test_community_alignment_goes_on_with_the_preferred_answer(tmp_path, suffix)
   frame.loc[5, ['second_turn_prompt', 'second_turn_preferred_response']] = None
   path = tmp_path / f'community_alignment.{suffix}'
   frame.to_csv(path, index=False) if suffix == 'csv' else frame.to_parquet(path)
-  found = hub_people.read('community_alignment', path=str(tmp_path))
+  found = hub_people.read_people('community_alignment', path=str(tmp_path))
   assert len(found.comparisons) == 6 * 3 + 5 * 3
   last = found.comparisons['chosen'].tolist()[3]
   expected = 'user: p0\n\nassistant: a0\n\nuser: go on\n\nassistant: second b0'
@@ -94,7 +94,7 @@ def test_personal_rewardbench_reads_all_splits(tmp_path, suffix):
     rows = [personal(4 * at + number, split) for number in range(4)]
     path = tmp_path / f'{split}-00000-of-00001.{suffix}'
     write_jsonl(path, rows) if suffix == 'jsonl' else pd.DataFrame(rows).to_parquet(path)
-  found = hub_people.read('personal_rewardbench_prism', path=str(tmp_path))
+  found = hub_people.read_people('personal_rewardbench_prism', path=str(tmp_path))
   assert len(found.comparisons) == 12
   assert texts(found)[0] == (
     'user: hello\n\nassistant: hi\n\nuser: question 0\n\nassistant: good 0'
@@ -108,7 +108,7 @@ def test_both_sides_of_the_arena_are_read_alike_whether_message_or_list(tmp_path
   rows += [personal(31, 'train', context=[]), personal(32, 'train', rejected=None)]
   for split in ('train', 'validation', 'test'):
     write_jsonl(tmp_path / f'{split}.jsonl', rows if split == 'train' else rows[:1])
-  found = hub_people.read('personal_rewardbench_arena', path=str(tmp_path))
+  found = hub_people.read_people('personal_rewardbench_arena', path=str(tmp_path))
   assert len(found.comparisons) == 30
   assert found.left_out == {'malformed conversation': 3, 'repeated pair': 2}
   assert texts(found)[0].endswith('assistant: good 0')
@@ -123,14 +123,14 @@ def test_the_other_rewardbench_gives_one_comparison_a_person_in_each_area(tmp_pa
     ]
     rows[2]['rejected'], rows[3]['chosen'], rows[4]['question'] = '', None, None
     write_jsonl(tmp_path / area / 'test-00000-of-00001.jsonl', rows)
-  found = hub_people.read('personalized_rewardbench', path=str(tmp_path))
+  found = hub_people.read_people('personalized_rewardbench', path=str(tmp_path))
   assert len(found.comparisons) == 3 * 2
   assert found.left_out == {'empty text': 3 * 3}
   assert not any('nan' in text or 'None' in text for text in texts(found))
 
 
 def read_prism(tmp_path, *rows):
-  return hub_people.read('prism', path=write_jsonl(tmp_path / 'conversations.jsonl', rows))
+  return hub_people.read_people('prism', path=write_jsonl(tmp_path / 'conversations.jsonl', rows))
 
 
 def test_ties_unrated_and_contradicted_choices_are_counted_not_compared(tmp_path):
@@ -185,7 +185,7 @@ def test_a_turn_without_a_choice_ends_the_conversation_and_is_counted(tmp_path):
   rows[0]['first_turn_preferred_response'] = None
   rows[1]['second_turn_response_b'] = 'EMPTY STRING'
   path = write_jsonl(tmp_path / 'community_alignment.jsonl', rows)
-  found = hub_people.read('community_alignment', path=path)
+  found = hub_people.read_people('community_alignment', path=path)
   assert found.comparisons['conversation'].tolist() == ['1'] * 3
   assert found.left_out == {'turn without one question and one choice, and what follows': 2}
 
@@ -195,7 +195,7 @@ def test_no_hold_out_of_contexts_parts_a_conversation_or_shows_a_text_twice(tmp_
   for row in rows:
     row |= {f'first_turn_response_{x}': f'{x} {row["first_turn_prompt"]}' for x in 'abcd'}
   path = write_jsonl(tmp_path / 'community_alignment.jsonl', rows)
-  found = hub_people.read('community_alignment', path=path)
+  found = hub_people.read_people('community_alignment', path=path)
   assert most(found, 'context', per='conversation') == 1
   assert most(found, 'user_id', per='conversation') == 1
   assert most(found, 'turn', per='conversation') == 2
@@ -204,8 +204,8 @@ def test_no_hold_out_of_contexts_parts_a_conversation_or_shows_a_text_twice(tmp_
 
 def test_what_is_written_is_read_as_histories(tmp_path):
   rows = [prism(number, f'user{number % 2}') for number in range(8)]
-  tables = hub_people.read('prism', path=write_jsonl(tmp_path / 'conversations.jsonl', rows))
-  folder = hub_people.write(tmp_path / 'people', tables)
+  tables = hub_people.read_people('prism', path=write_jsonl(tmp_path / 'conversations.jsonl', rows))
+  folder = hub_people.write_people(tmp_path / 'people', tables)
   np.save(folder / 'features.npy', np.random.default_rng(0).normal(size=(len(tables.items), 3)))
   histories = comparisons.load_comparisons(str(folder), features='features.npy')
   assert histories.mask.sum() == 24
@@ -221,18 +221,18 @@ def test_a_missing_column_and_other_kinds_are_named(tmp_path):
   with pytest.raises(
     ValueError, match='has no column user_id, conversation_history; it has conver'
   ):
-    hub_people.read('prism', path=path)
+    hub_people.read_people('prism', path=path)
   with pytest.raises(ValueError, match="unknown data set of people 'polls'; known: prism"):
-    hub_people.read('polls')
+    hub_people.read_people('polls')
   with pytest.raises(ValueError, match=r'holds no community_alignment\*\.parquet'):
-    hub_people.read('community_alignment', path=path)
+    hub_people.read_people('community_alignment', path=path)
 
 
 def test_without_a_network_the_error_says_what_to_do(monkeypatch):
   monkeypatch.setattr('datasets.config.HF_HUB_OFFLINE', True)
   monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
   with pytest.raises(ValueError, match=r'Download conversations\*\.parquet .* give their folder'):
-    hub_people.read('prism', revision='0' * 40)
+    hub_people.read_people('prism', revision='0' * 40)
 
 
 def test_a_branch_is_read_at_its_commit_which_is_recorded(monkeypatch):
@@ -245,5 +245,5 @@ def test_a_branch_is_read_at_its_commit_which_is_recorded(monkeypatch):
   monkeypatch.setattr(hub, 'commit_of', lambda name, revision: 'c0ffee')
   monkeypatch.setattr(hub, 'read_table', read_table)
   name = hub_people.PUBLISHED['personal_rewardbench_arena'].name
-  assert hub_people.read('personal_rewardbench_arena').source == f'{name} (commit c0ffee)'
+  assert hub_people.read_people('personal_rewardbench_arena').source == f'{name} (commit c0ffee)'
   assert asked == [(name, 'c0ffee', split) for split in ('train', 'validation', 'test')]

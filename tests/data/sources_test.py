@@ -29,7 +29,9 @@ def saved(frame, path):
 @pytest.mark.parametrize('suffix', ['.parquet', '.jsonl'])
 def test_a_wide_file_gives_texts_and_its_scores(tmp_path, suffix):
   finite = WIDE.replace(np.inf, np.nan)
-  found = sources.read('texts', path=saved(finite, tmp_path / f'mine{suffix}'), licence='mine')
+  found = sources.read_source(
+    'texts', path=saved(finite, tmp_path / f'mine{suffix}'), licence='mine'
+  )
   assert found.texts.responses.tolist() == [['a', 'd'], ['b', 'e'], ['c', 'f']]
   np.testing.assert_array_equal(found.scores['kind'], [[1, 4], [2, 5], [np.nan, 6]])
   assert (found.name, found.licence) == (f'mine{suffix}', 'mine')
@@ -44,7 +46,7 @@ def test_scores_are_joined_by_prompt_whatever_their_order(tmp_path):
     {'prompt_id': ['z', 'x'], 'response_1_calm': [1.0, 2.0], 'response_2_calm': [3.0, 4.0]}
   )
   path = saved(WIDE, tmp_path / 'texts.parquet')
-  found = sources.read('texts', path=path, scores=saved(scores, tmp_path / 'scores.parquet'))
+  found = sources.read_source('texts', path=path, scores=saved(scores, tmp_path / 'scores.parquet'))
   np.testing.assert_array_equal(found.scores['calm'], [[2, 4], [np.nan, np.nan], [1, 3]])
   assert list(found.scores) == ['kind', 'calm']
 
@@ -80,9 +82,9 @@ def test_ratings_by_aspect_become_reward_models(tmp_path):
   frame = pd.DataFrame([ultrafeedback('12'), ultrafeedback('53'), ultrafeedback('444')])
   path = saved(frame, tmp_path / 'rated.jsonl')
   with pytest.raises(ValueError, match='cannot be split into'):
-    sources.read('ultrafeedback', path=path)  # two prompts make no three splits
+    sources.read_source('ultrafeedback', path=path)  # two prompts make no three splits
   frame = pd.DataFrame([ultrafeedback('12'), ultrafeedback('53'), ultrafeedback('21')])
-  found = sources.read('ultrafeedback', path=saved(frame, tmp_path / 'more.jsonl'))
+  found = sources.read_source('ultrafeedback', path=saved(frame, tmp_path / 'more.jsonl'))
   assert list(found.scores) == ['helpfulness', 'honesty']
   np.testing.assert_array_equal(found.scores['helpfulness'], [[1, 2], [5, 3], [2, 1]])
   assert np.isnan(found.scores['honesty']).all()
@@ -91,11 +93,11 @@ def test_ratings_by_aspect_become_reward_models(tmp_path):
 
 def test_other_kinds_and_files_are_refused(tmp_path):
   with pytest.raises(ValueError, match="unknown kind of source 'csv'; known: personal_llm, texts"):
-    sources.read('csv')
+    sources.read_source('csv')
   with pytest.raises(ValueError, match=r'is no \.parquet or \.jsonl file'):
-    sources.read('texts', path=str(tmp_path / 'nothing.parquet'))
+    sources.read_source('texts', path=str(tmp_path / 'nothing.parquet'))
   (tmp_path / 'bad.parquet').write_bytes(b'nothing')
   with pytest.raises(ValueError, match=r'bad\.parquet cannot be read'):
-    sources.read('texts', path=str(tmp_path / 'bad.parquet'))
+    sources.read_source('texts', path=str(tmp_path / 'bad.parquet'))
   with pytest.raises(ValueError, match='no column completions'):
     sources.from_ultrafeedback(pd.DataFrame({'instruction': ['why']}))

@@ -23,13 +23,13 @@ NUM_PROMPTS = 40
 def given(tmp_path_factory):
   """A file of texts, and the flags that extract it by two models and two constructed rewards."""
   root = tmp_path_factory.mktemp('given')
-  prompts, responses = tiny_models.texts(4 * NUM_PROMPTS)
+  prompts, responses = tiny_models.draw_texts(4 * NUM_PROMPTS)
   columns = {f'response_{i + 1}': responses[i::4] for i in range(4)}
   frame = pd.DataFrame({'prompt': [f'{n} {p}' for n, p in enumerate(prompts[::4])], **columns})
   frame.loc[0, 'response_2'] = ''
   frame.to_parquet(root / 'texts.parquet')
   models = [
-    {'name': name, 'model': tiny_models.save(root / name, family), 'template': template}
+    {'name': name, 'model': tiny_models.save_model(root / name, family), 'template': template}
     for name, family, template in (('llama', 'llama', 'chat'), ('deberta', 'deberta-v2', 'pair'))
   ]
   config = root / 'config.py'
@@ -79,15 +79,15 @@ def whole(given, tmp_path_factory):
 
 @pytest.mark.slow
 def test_texts_become_a_store_that_opens(whole):
-  out, told = whole
+  out, shown = whole
   table = feature_store.open_store(out)
   assert table.reward_models == ('llama', 'deberta', 'length', 'vocabulary')
   assert table.features.shape == (NUM_PROMPTS, 4, 32)
   assert table.features.dtype == np.float16
   assert not table.mask[0, 1]
   assert table.source == 'made up with constructed rewards'
-  assert "'empty': 1" in told
-  assert "reads: 'user 0 " in told
+  assert "'empty': 1" in shown
+  assert "reads: 'user 0 " in shown
 
 
 @pytest.mark.slow
@@ -140,7 +140,7 @@ def test_the_benchmark_prints_all_families_and_ratios(given):
   ('flag', 'message'),
   [
     ("--config.models=('nobody',)", "unknown reward model 'nobody'; known: beaver_7b"),
-    ("--config.constructed=('taste',)", 'unknown constructed rewards taste; known: length'),
+    ("--config.constructed=('charm',)", 'unknown constructed rewards charm; known: length'),
     ('--config.source.path=nowhere.parquet', r'nowhere.parquet is no .parquet or .jsonl file'),
     ('--config.source.kind=magic', "unknown kind of source 'magic'"),
     ('--shard=2/2', 'shard must be written i/n'),
