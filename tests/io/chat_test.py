@@ -2,6 +2,9 @@
 
 import email.utils
 import itertools
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -194,6 +197,25 @@ def test_requests_are_drawn_as_there_is_room(serve):
   found = chat.complete_all(client(serve(first())), endless, concurrency=2)
   assert len(list(itertools.islice(found, 5))) == 5
   assert len(drawn) <= 7
+
+
+def test_an_interrupted_program_does_not_wait_for_its_requests(serve):
+  release = threading.Event()
+  endpoint = serve(lambda n, body: (release.wait(60), (200, {}, answer('late')))[1])
+  code = (
+    'from metapers.io import chat\n'
+    f'client = chat.Client({endpoint.url!r})\n'
+    "list(chat.complete_all(client, [chat.Request('m', [], {})] * 3, concurrency=2))"
+  )
+  program = subprocess.Popen([sys.executable, '-c', code], stderr=subprocess.PIPE, text=True)
+  while endpoint.open < 2:
+    assert program.poll() is None
+    time.sleep(0.02)
+  program.send_signal(signal.SIGINT)
+  try:
+    assert 'KeyboardInterrupt' in program.communicate(timeout=20)[1]
+  finally:
+    release.set()
 
 
 def test_a_refused_request_does_not_stop_the_others(serve):
