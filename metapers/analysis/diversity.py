@@ -9,11 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metapers.core.population import SPLITS
+from metapers.core.tables import RewardTable
 from metapers.core.types import Bool, Float, Int
+from metapers.data import personal_llm_constants, reward_table
+from metapers.populations import dirichlet
 
 TOP_SHARES = (50, 75, 95)  # percent of the vote
 WINNERS = ('<=2', '3', '4', '5', '>=6')
 NUM_USERS = 1000  # in the published table
+USERS_SEED = 0  # of the users who are compared with the published ones
 BLOCK = 64  # prompts at once: their rewards for 1,000 users stay in the cache
 
 
@@ -117,3 +122,60 @@ def diversity(
     winners=100 * np.bincount(distinct, minlength=7)[2:] / len(distinct),
     wins=100 * wins / counts.sum(),
   )
+
+
+def dirichlet_diversity(
+  rng: np.random.Generator,
+  concentration: float,
+  rewards_z: Float[np.ndarray, 'P R B'],
+  mask: Bool[np.ndarray, 'P R'],
+  response_model: Int[np.ndarray, 'P R'],
+  *,
+  num_response_models: int,
+) -> Diversity:
+  """Returns the table of NUM_USERS users drawn from Dirichlet(α·1_B), α = `concentration`."""
+  log_weights = dirichlet.sample_log_weights(rng, NUM_USERS, concentration, rewards_z.shape[-1])
+  return diversity(
+    rewards_z, mask, np.exp(log_weights), response_model, num_response_models=num_response_models
+  )
+
+
+class PaperComparison(NamedTuple):
+  """The cells of one concentration's table, in percent.
+
+  labels: of each cell. ours: of simulated users. paper: published, or None where the response
+  models are others than the paper's.
+  """
+
+  labels: list[str]
+  ours: Float[np.ndarray, 'cells']
+  paper: Float[np.ndarray, 'cells'] | None
+
+
+def compare_with_paper(table: RewardTable, concentration: float) -> PaperComparison:
+  """Returns the diversity of simulated users on a store's test prompts, beside the published one.
+
+  Args:
+    table: of a store.
+    concentration: α of the users, a key of PAPER.
+  """
+  test = table.prompt_split == SPLITS.index('test')
+  scores_z = reward_table.z_scores(table.rewards, table.mask, table.mean, table.std)
+  ours = dirichlet_diversity(
+    np.random.default_rng([USERS_SEED, round(1000 * concentration)]),
+    concentration,
+    scores_z[test],
+    table.mask[test],
+    table.response_model[test],
+    num_response_models=len(table.response_models),
+  )
+  labels = [f'top share <={share}%' for share in TOP_SHARES]
+  labels += [f'{count} winners' for count in WINNERS]
+  labels += [f'wins of {name}' for name in table.response_models]
+  published = personal_llm_constants.RESPONSE_MODELS
+  if set(table.response_models) != set(published):
+    return PaperComparison(labels, np.concatenate(ours), None)
+  order = [published.index(name) for name in table.response_models]
+  paper = PAPER[concentration]
+  paper = paper._replace(wins=paper.wins[order])
+  return PaperComparison(labels, np.concatenate(ours), np.concatenate(paper))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metapers.analysis import diversity
-from metapers.data import personal_llm_constants
+from metapers.data import personal_llm_constants, synthetic
 
 
 def draw(seed, prompts=70, responses=4, users=9):
@@ -71,3 +71,19 @@ def test_no_users_or_no_prompts_are_refused():
     diversity.diversity(rewards, mask, weights[:0], models, num_response_models=5)
   with pytest.raises(ValueError, match='got 9 and 0'):
     diversity.diversity(rewards, mask & False, weights, models, num_response_models=5)
+
+
+def test_published_wins_follow_the_names_of_response_models():
+  table = synthetic.synthetic_store(num_prompts=300)
+  flipped = table._replace(
+    response_model=7 - table.response_model, response_models=table.response_models[::-1]
+  )
+  straight, turned = (diversity.compare_with_paper(each, 0.05) for each in (table, flipped))
+  np.testing.assert_allclose(turned.ours[-8:], straight.ours[:-9:-1])
+  np.testing.assert_allclose(turned.paper[-8:], straight.paper[:-9:-1])
+
+
+def test_other_response_models_have_nothing_to_be_compared_with():
+  table = synthetic.synthetic_store(num_prompts=300)
+  renamed = table._replace(response_models=tuple('abcdefgh'))
+  assert diversity.compare_with_paper(renamed, 0.05).paper is None

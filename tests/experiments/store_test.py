@@ -1,5 +1,7 @@
 """The store command: what it prints, and how it ends."""
 
+import re
+
 import numpy as np
 import pytest
 from absl import flags
@@ -41,32 +43,19 @@ def call(command, capsys, **values):
 def test_the_synthetic_population_disagrees_as_the_published_one(capsys):
   shown = call('diversity', capsys)
   assert 'source: synthetic' in shown
-  table = synthetic.synthetic_store()
-  compared = [store.compare(table, concentration) for concentration in diversity.PAPER]
-  difference = np.abs(np.concatenate([rows.ours - rows.paper for rows in compared]))
-  assert difference.mean() <= 1.5
-  assert difference.max() <= 4
-  last = f'mean absolute difference {difference.mean():.2f} points, largest {difference.max():.2f}'
-  assert shown.strip().endswith(last)
-
-
-def test_published_wins_follow_the_names_of_response_models():
-  table = synthetic.synthetic_store(num_prompts=300)
-  flipped = table._replace(
-    response_model=7 - table.response_model, response_models=table.response_models[::-1]
+  cells = np.array(
+    [line.split()[-3:] for line in shown.splitlines() if line.startswith('  ')], float
   )
-  straight, turned = store.compare(table, 0.05), store.compare(flipped, 0.05)
-  np.testing.assert_allclose(turned.ours[-8:], straight.ours[:-9:-1])
-  np.testing.assert_allclose(turned.paper[-8:], straight.paper[:-9:-1])
+  assert len(cells) == 16 * len(diversity.PAPER)
+  ours, paper, minus = cells.T
+  np.testing.assert_allclose(ours - paper, minus, atol=0.11)  # each is rounded
+  found = re.search(r'mean absolute difference (\S+) points, largest (\S+)\n$', shown)
+  mean, largest = map(float, found.groups())
+  assert mean == pytest.approx(np.abs(minus).mean(), abs=0.05) and mean <= 1.5
+  assert largest == pytest.approx(np.abs(minus).max(), abs=0.05) and largest <= 4
 
 
-def test_other_response_models_have_nothing_to_be_compared_with():
-  table = synthetic.synthetic_store(num_prompts=300)
-  renamed = table._replace(response_models=tuple('abcdefgh'))
-  assert store.compare(renamed, 0.05).paper is None
-
-
-def test_info_tells_where_a_store_comes_from(folder, capsys):
+def test_info_says_where_a_store_comes_from(folder, capsys):
   shown = call('info', capsys, store=str(folder))
   for text in ('synthetic, for a test', '100 prompts x 8 responses x 10', 'licence: Apache-2.0'):
     assert text in shown
@@ -92,8 +81,8 @@ def test_verify_passes_a_good_store_and_exits_with_1_on_a_bad_one(folder, tmp_pa
   with pytest.raises(SystemExit) as exited:
     call('verify', capsys, store=str(tmp_path))
   assert exited.value.code == 1
-  told = capsys.readouterr().err
-  assert told.startswith('bad store: ') and told.count('\n') == 1
+  shown = capsys.readouterr().err
+  assert shown.startswith('bad store: ') and shown.count('\n') == 1
 
 
 @pytest.mark.parametrize(
@@ -110,8 +99,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(argv, message, capsys, monkeypatc
   with flagsaver.flagsaver(), pytest.raises(SystemExit) as exited:
     commands.run(store.main)
   assert exited.value.code == 2
-  told = capsys.readouterr().err
-  assert message in told and told.startswith('error: ') and told.count('\n') == 1
+  shown = capsys.readouterr().err
+  assert message in shown and shown.startswith('error: ') and shown.count('\n') == 1
 
 
 def test_any_other_error_keeps_its_traceback(monkeypatch):
