@@ -13,6 +13,8 @@ from metapers.bench import tables
     ('pick_reward', 'reward'),
     ('pick_beaver_7b_minus_pooled@harmless', 'reward'),
     ('pick_length_minus_pooled', 'words'),
+    ('cumulative_regret', 'reward'),
+    ('turn_accuracy', '%'),
   ],
 )
 def test_the_unit_of_a_metric_survives_differences_and_groups(metric, unit):

@@ -79,7 +79,7 @@ def test_d_optimal_of_more_candidates_is_the_first_order_of_the_determinant():
   np.testing.assert_allclose(acquisition.d_optimal(it), expected, rtol=1e-3)
 
 
-def test_of_draws_that_are_sure_bald_is_the_entropy_of_their_votes():
+def test_of_noiseless_draws_bald_is_the_entropy_of_their_votes():
   it = pool(1e5 * np.random.default_rng(2).normal(size=(S, N, K)))
   votes = np.mean(np.asarray(it.utilities).argmax(-1), 0)
   share = np.clip(votes, 1e-12, 1 - 1e-12)
@@ -88,7 +88,7 @@ def test_of_draws_that_are_sure_bald_is_the_entropy_of_their_votes():
     np.testing.assert_allclose(rule(it), expected, atol=1e-5)
 
 
-def test_noise_is_worth_asking_about_to_entropy_alone():
+def test_entropy_alone_values_noise():
   certain = np.zeros((S, N, K))  # all draws agree that the answer is a coin's
   assert np.all(acquisition.entropy(pool(certain)) > 0.69)
   for name in ('d_optimal', 'bald', 'epig'):
@@ -96,8 +96,8 @@ def test_noise_is_worth_asking_about_to_entropy_alone():
 
 
 def test_epig_alone_prefers_what_bears_on_the_targets():
-  bits = np.array(list(itertools.product((-1, 1), repeat=2)) * 2, float)  # two independent tastes
-  utilities = 1e3 * np.stack([bits, -bits], -1)  # comparison n tells taste n
+  bits = np.array(list(itertools.product((-1, 1), repeat=2)) * 2, float)  # independent preferences
+  utilities = 1e3 * np.stack([bits, -bits], -1)  # comparison n is about preference n
   it = pool(utilities, utilities[:, :1])
   assert acquisition.epig(it).argmax() == 0
   np.testing.assert_allclose(acquisition.epig(it), [np.log(2), 0], atol=1e-5)

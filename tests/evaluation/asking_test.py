@@ -1,4 +1,4 @@
-"""Asking on a circle of tastes: a posterior known on a grid, drawn from by a key."""
+"""Active querying on a circle of preferences: a posterior on a grid, drawn from by a key."""
 
 import jax
 import jax.numpy as jnp
@@ -13,20 +13,28 @@ from metapers.evaluation import acquisition, adaptation, asking
 
 T, POOL, QUERY, SLATES, Q = 40, 12, 30, 3, 6
 ANGLES = jnp.linspace(0, 2 * jnp.pi, 64, endpoint=False)
-TASTES = jnp.stack([jnp.cos(ANGLES), jnp.sin(ANGLES)], -1)  # [G, 2]
+GRID = jnp.stack([jnp.cos(ANGLES), jnp.sin(ANGLES)], -1)  # [G, 2] weights of two features
 KEY = jax.random.key(3)
 
 
-def circle(num_draws=32):
-  """Knows that tastes lie on the circle, and that one label in twenty is flipped."""
+def circle(num_draws=32, *, has_update=False):
+  """Knows that weights lie on the circle, and that one label in twenty is flipped."""
 
-  def adapt(params, support, context, key):
+  def total(params, support):
     scores = jnp.einsum('nkd,gd->gnk', support.candidates.features, params)
     sharp = jax.vmap(choice_model.log_probs, (0, None))(30 * scores, support.candidates.mask)
     log_p = jax.vmap(choice_model.chosen_log_probs, (0, None))(sharp, support)
     log_p = jnp.log(0.05 + 0.9 * jnp.exp(log_p))
-    logits = masked.total(log_p, jnp.broadcast_to(support.mask[None], log_p.shape), -1)
+    return masked.total(log_p, jnp.broadcast_to(support.mask[None], log_p.shape), -1)
+
+  def with_draws(params, logits, key):
     return logits, params[jax.random.categorical(key, logits, shape=(num_draws,))]
+
+  def adapt(params, support, context, key):
+    return with_draws(params, total(params, support), key)
+
+  def update(params, state, comparison, context, key):
+    return with_draws(params, state[0] + total(params, comparison), key)
 
   def score(params, state, candidates):
     return candidates.features @ (jax.nn.softmax(state[0]) @ params)
@@ -34,7 +42,9 @@ def circle(num_draws=32):
   def sample(params, state, candidates):
     return 30 * jnp.einsum('nkd,sd->snk', candidates.features, state[1])
 
-  return meta_learner.from_adapt_score(lambda key: TASTES, adapt, score, sample=sample)
+  return meta_learner.from_adapt_score(
+    lambda key: GRID, adapt, score, sample=sample, update=update if has_update else None
+  )
 
 
 LEARNER = circle()  # one object, so that it is compiled once
@@ -43,19 +53,18 @@ LEARNER = circle()  # one object, so that it is compiled once
 def users():
   rng = np.random.default_rng(0)
   angles = rng.uniform(0, 2 * np.pi, T)
-  taste = np.stack([np.cos(angles), np.sin(angles)], -1).astype(np.float32)
+  weights = np.stack([np.cos(angles), np.sin(angles)], -1).astype(np.float32)
 
   def choices(size):
     features = rng.normal(size=(T, size, 2, 2)).astype(np.float32)
-    choice = np.einsum('tnkd,td->tnk', features, taste).argmax(-1)
-    return task.choices(
-      Candidates(features, np.ones((T, size, 2), bool)), choice, np.ones((T, size), bool)
-    )
+    choice = np.einsum('tnkd,td->tnk', features, weights).argmax(-1)
+    shown = Candidates(jnp.asarray(features), jnp.ones((T, size, 2), bool))
+    return task.choices(shown, jnp.asarray(choice))
 
   support, query = choices(POOL), choices(QUERY)
   slate = Candidates(*choices(SLATES).candidates)
   none = (None,) * 6
-  truth = Truth(taste, *none, slate, slate.features, None, None)
+  truth = Truth(weights, *none, slate, slate.features, None, None)
   return jax.tree.map(
     jnp.asarray, (Task(support, query, np.arange(T), np.zeros((T, 0), np.float32)), truth)
   )
@@ -66,7 +75,7 @@ TASKS, TRUTH = users()
 
 def ask(tasks=TASKS, truth=TRUTH, learner=LEARNER, **options):
   options = {'rule': 'bald', 'num_questions': Q, 'chunk_size': 16, 'key': KEY} | options
-  return asking.ask(learner, TASTES, tasks, truth, **options)
+  return asking.ask(learner, GRID, tasks, truth, **options)
 
 
 @pytest.fixture(scope='module')
@@ -81,12 +90,12 @@ def test_the_simulation_is_that_of_a_loop(by_bald):
     key, _ = jax.random.split(jax.random.fold_in(KEY, user))
     is_asked, asked = np.zeros(POOL, bool), []
     for turn in range(Q + 1):
-      state = adapt(TASTES, person.support._replace(mask=jnp.array(is_asked)), person.context, key)
-      log_probs = predict(TASTES, state, person.query.candidates)
+      state = adapt(GRID, person.support._replace(mask=jnp.array(is_asked)), person.context, key)
+      log_probs = predict(GRID, state, person.query.candidates)
       np.testing.assert_allclose(by_bald.predictions.log_probs[turn, user], log_probs, atol=1e-3)
-      scores = LEARNER.score(TASTES, state, truth.slate)
+      scores = LEARNER.score(GRID, state, truth.slate)
       np.testing.assert_allclose(by_bald.predictions.slate_scores[turn, user], scores, atol=1e-4)
-      drawn = sample(TASTES, state, person.support.candidates)
+      drawn = sample(GRID, state, person.support.candidates)
       mask = person.support.candidates.mask
       value = acquisition.bald(acquisition.Pool(drawn, mask, drawn, mask, KEY))
       asked.append(int(np.where(is_asked, -1, value).argmax()))
@@ -94,7 +103,7 @@ def test_the_simulation_is_that_of_a_loop(by_bald):
     assert by_bald.questions[:, user].tolist() == asked[:Q]
 
 
-def test_answers_that_were_not_asked_for_are_not_seen(by_bald):
+def test_answers_that_were_not_asked_for_change_nothing(by_bald):
   is_asked = np.zeros((T, POOL), bool)
   is_asked[np.arange(T), np.asarray(by_bald.questions)] = True
   choice = jnp.where(is_asked, TASKS.support.choice, 1 - TASKS.support.choice)
@@ -103,10 +112,10 @@ def test_answers_that_were_not_asked_for_are_not_seen(by_bald):
 
 
 @pytest.mark.parametrize('rule', acquisition.RULES)
-def test_the_whole_pool_is_asked_once_and_then_known_as_without_a_rule(rule):
+def test_the_whole_pool_is_asked_once_and_then_predicted_from_as_without_a_rule(rule):
   answers = ask(rule=rule, num_questions=POOL)
   assert np.array_equal(np.sort(answers.questions, 0), np.tile(np.arange(POOL)[:, None], T))
-  known = adaptation.evaluate(LEARNER, TASTES, TASKS, TRUTH, shots=(0, POOL), key=KEY)
+  known = adaptation.evaluate(LEARNER, GRID, TASKS, TRUTH, shots=(0, POOL), key=KEY)
   ends = jax.tree.map(lambda x: x[jnp.array([0, -1])], answers.predictions)
   np.testing.assert_allclose(ends.log_probs, known.log_probs, atol=1e-3)
 
@@ -124,7 +133,7 @@ def test_a_pool_that_is_exhausted_changes_nothing_more():
   np.testing.assert_array_equal(log_probs[4:], np.broadcast_to(log_probs[3], log_probs[4:].shape))
 
 
-def test_what_is_masked_is_neither_asked_nor_a_target():
+def test_masked_comparisons_are_neither_asked_nor_targets():
   real = jnp.arange(1, POOL, 2)
   mask = jnp.broadcast_to(jnp.isin(jnp.arange(POOL), real), (T, POOL))
   few = jax.tree.map(lambda x: x[:, real], TASKS.support)
@@ -134,7 +143,7 @@ def test_what_is_masked_is_neither_asked_nor_a_target():
   np.testing.assert_array_equal(answers.questions, real[expected.questions])
 
 
-def test_good_questions_tell_more_than_random_ones(by_bald):
+def test_active_querying_is_more_accurate_than_random_questions(by_bald):
   def accuracy(answers):
     correct = jax.vmap(choice_model.correct, (0, None))
     return correct(answers.predictions.log_probs, TASKS.query).mean((1, 2))
@@ -142,16 +151,19 @@ def test_good_questions_tell_more_than_random_ones(by_bald):
   assert accuracy(by_bald)[Q] > accuracy(ask(rule='random'))[Q] + 0.02
 
 
-def test_chunks_and_a_state_that_goes_on_change_nothing(by_bald):
-  def update(params, state, support, context, key):
-    return LEARNER.adapt(params, support, context, key)
-
-  for options in ({'chunk_size': 1}, {'update': update}):
+def test_chunks_and_updates_in_place_of_adapting_anew_change_nothing(by_bald):
+  sizes = []
+  learner = circle(has_update=True)
+  traced = learner._replace(
+    adapt=lambda *given: sizes.append(given[1].choice.size) or learner.adapt(*given)
+  )
+  for options in ({'chunk_size': 1}, {'learner': traced}):
     answers = ask(**options)
     np.testing.assert_array_equal(answers.questions, by_bald.questions)
     np.testing.assert_allclose(
       answers.predictions.log_probs, by_bald.predictions.log_probs, atol=1e-4
     )
+  assert set(sizes) == {1}  # adapted to nothing, once, and updated since
 
 
 def test_all_rules_share_one_compiled_program():

@@ -1,10 +1,11 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_store import small_population
 
-from metapers.bench import tables
 from metapers.core import choice_model, meta_learner, task
 from metapers.evaluation import adaptation, estimates, streams
 from metapers.evaluation.bayes import ceiling
@@ -12,8 +13,9 @@ from metapers.evaluation.bayes import ceiling
 TURNS, USERS = 6, 5
 
 
+@functools.cache  # one object, so that it is compiled once
 def counting():
-  """A learner that picks the first candidate's first feature times what it has seen."""
+  """A learner that scores by the first feature, with a sign that each comparison turns."""
 
   def adapt(params, support, context, key):
     del params, context, key
@@ -26,6 +28,7 @@ def counting():
   return meta_learner.from_adapt_score(lambda key: {}, adapt, score)
 
 
+@functools.cache
 def stream(change_at=0):
   population = small_population(num_support=TURNS, num_slates=TURNS)
   tasks, truth = adaptation.episodes(population, split='test', num_users=USERS)
@@ -40,10 +43,10 @@ def predict(tasks, truth, window=0):
 
 
 def test_each_turn_is_predicted_from_the_turns_before():
-  tasks, truth, streamed, judged = stream()
-  made = predict(streamed, judged)
+  tasks, truth, streamed, facts = stream()
+  made = predict(streamed, facts)
   assert made.log_probs.shape == (1, USERS, TURNS, 2)
-  sign = np.array([1, -1, 1, -1, 1, -1])[None, :, None]  # of 0, 1, 2, ... comparisons seen
+  sign = np.array([1, -1, 1, -1, 1, -1])[None, :, None]  # after 0, 1, 2, ... comparisons
   expected = choice_model.log_probs(
     jnp.asarray(tasks.support.candidates.features[..., 0] * sign), tasks.support.candidates.mask
   )
@@ -58,62 +61,76 @@ def test_a_window_forgets_what_is_older():
   np.testing.assert_array_equal(
     task.latest(tasks.support, 4, 0).mask, task.with_shots(tasks.support, 4).mask
   )
-  _, _, streamed, judged = stream()
-  made = predict(streamed, judged, window=1)
-  one_seen = np.array([1, -1, -1, -1, -1, -1])[None, :, None]
-  np.testing.assert_allclose(made.slate_scores[0], judged.slate.features[..., 0] * one_seen)
+  _, _, streamed, facts = stream()
+  made = predict(streamed, facts, window=1)
+  after_one = np.array([1, -1, -1, -1, -1, -1])[None, :, None]
+  np.testing.assert_allclose(made.slate_scores[0], facts.slate.features[..., 0] * after_one)
 
 
-def test_what_told_nothing_is_not_counted():
-  """Turn 1 of everyone is masked: turn 2 has seen one comparison, and not itself."""
-  _, _, streamed, judged = stream()
+def test_masked_turns_are_not_counted():
+  """Turn 1 of everyone is masked: turn 2 comes after one comparison."""
+  _, _, streamed, facts = stream()
   real = jnp.ones((USERS, TURNS), bool).at[:, 1].set(False)
   streamed = streamed._replace(support=streamed.support._replace(mask=real))
-  made = predict(streamed, judged)
-  sign = np.array([1, -1, -1, 1, -1, 1])[None, :, None]  # of 0, 1, 1, 2, 3, 4 seen
-  np.testing.assert_allclose(made.slate_scores[0], judged.slate.features[..., 0] * sign, rtol=1e-5)
+  made = predict(streamed, facts)
+  sign = np.array([1, -1, -1, 1, -1, 1])[None, :, None]  # after 0, 1, 1, 2, 3, 4
+  np.testing.assert_allclose(made.slate_scores[0], facts.slate.features[..., 0] * sign, rtol=1e-5)
 
 
-def test_changed_tastes_are_the_next_users():
-  tasks, truth, streamed, judged = stream(change_at=4)
-  utilities = np.einsum('tneb,tb->tne', judged.query_rewards, judged.weights)
+def test_changed_preferences_are_the_next_users():
+  tasks, truth, streamed, facts = stream(change_at=4)
+  utilities = np.einsum('tneb,tb->tne', facts.query_rewards, facts.weights)
   np.testing.assert_array_equal(utilities[..., :2].argmax(-1), streamed.query.choice)
   other = np.roll(np.arange(USERS), -1)
   np.testing.assert_array_equal(
     streamed.support.candidates.features[:, 4:], tasks.support.candidates.features[other, 4:]
   )
-  np.testing.assert_array_equal(judged.slate_prompts[:, :4], truth.slate_prompts[:, :4])
-  slates = np.einsum('tmrb,tb->tmr', judged.slate_rewards, judged.weights)
+  np.testing.assert_array_equal(facts.slate_prompts[:, :4], truth.slate_prompts[:, :4])
+  slates = np.einsum('tmrb,tb->tmr', facts.slate_rewards, facts.weights)
   own = np.einsum('tmrb,tb->tmr', truth.slate_rewards, truth.weights)
   np.testing.assert_allclose(slates[:, :4], own[:, :4], rtol=1e-5)
   np.testing.assert_allclose(slates[:, 4:], own[other, 4:], rtol=1e-5)
 
 
 def test_the_oracle_has_no_regret_and_numbers_are_of_the_turns_listed():
-  _, _, streamed, judged = stream(change_at=3)
-  evaluated = estimates.evaluation_set(streamed, judged, num_resamples=10)
-  perfect = ceiling.oracle(streamed, judged, num_rows=1)
+  _, _, streamed, facts = stream(change_at=3)
+  evaluated = estimates.evaluation_set(streamed, facts, num_resamples=10)
+  perfect = ceiling.oracle(streamed, facts, num_rows=1)
   found = streams.estimate(evaluated, perfect, (2, 6))
   assert found['turn_accuracy'].shape == (11, 2)
   np.testing.assert_allclose(found['turn_accuracy'], 1)
   np.testing.assert_allclose(found['cumulative_regret'], 0, atol=1e-5)
 
-  made = predict(streamed, judged)
+  made = predict(streamed, facts)
   found = streams.estimate(evaluated, made, (2, 6))
   hits = np.asarray(choice_model.correct(made.log_probs[0], streamed.query))
   np.testing.assert_allclose(found['turn_accuracy'][0], [hits[:, :2].mean(), hits[:, 2:].mean()])
-  slates = np.einsum('tmrb,tb->tmr', judged.slate_rewards, judged.weights)
-  slates = np.where(judged.slate.mask, slates, -np.inf)
-  scores = np.where(judged.slate.mask, made.slate_scores[0], -np.inf)
+  slates = np.einsum('tmrb,tb->tmr', facts.slate_rewards, facts.weights)
+  slates = np.where(facts.slate.mask, slates, -np.inf)
+  scores = np.where(facts.slate.mask, made.slate_scores[0], -np.inf)
   picked = np.take_along_axis(slates, scores.argmax(-1)[..., None], -1)[..., 0]
   lost = (slates.max(-1) - picked).sum(1).mean()
   np.testing.assert_allclose(found['cumulative_regret'][0, 1], lost, rtol=1e-5)
 
 
-def test_a_learner_that_diverged_is_not_judged():
-  _, _, streamed, judged = stream()
-  evaluated = estimates.evaluation_set(streamed, judged, num_resamples=10)
-  made = predict(streamed, judged)
+def test_turns_count_by_weight():
+  _, _, streamed, facts = stream()
+  real = jnp.ones((USERS, TURNS), bool).at[:, 1].set(False)
+  made = predict(streamed, facts)
+  found = []
+  for changes in ({'weight': real.astype(jnp.float32)}, {'mask': real}):
+    tasks = streamed._replace(query=streamed.query._replace(**changes))
+    evaluated = estimates.evaluation_set(tasks, facts, num_resamples=10)
+    found.append(streams.estimate(evaluated, made, (2, 6))['turn_accuracy'])
+  np.testing.assert_allclose(*found, rtol=1e-6)
+  evaluated = estimates.evaluation_set(streamed, facts, num_resamples=10)
+  assert not np.allclose(found[0], streams.estimate(evaluated, made, (2, 6))['turn_accuracy'])
+
+
+def test_a_learner_that_diverged_is_refused():
+  _, _, streamed, facts = stream()
+  evaluated = estimates.evaluation_set(streamed, facts, num_resamples=10)
+  made = predict(streamed, facts)
   for broken in (made._replace(log_probs=made.log_probs * jnp.nan),
                  made._replace(slate_scores=made.slate_scores * jnp.nan)):  # fmt: skip
     with pytest.raises(ValueError, match='not finite'):
@@ -122,10 +139,10 @@ def test_a_learner_that_diverged_is_not_judged():
 
 @pytest.mark.parametrize('turns', [(0, 2), (2, 2), (4, 2), (2, TURNS + 1)])
 def test_turns_rise_from_one(turns):
-  _, _, streamed, judged = stream()
-  evaluated = estimates.evaluation_set(streamed, judged, num_resamples=10)
+  _, _, streamed, facts = stream()
+  evaluated = estimates.evaluation_set(streamed, facts, num_resamples=10)
   with pytest.raises(ValueError, match='must rise from 1 to 6'):
-    streams.estimate(evaluated, predict(streamed, judged), turns)
+    streams.estimate(evaluated, predict(streamed, facts), turns)
 
 
 @pytest.mark.parametrize(('slates', 'change_at'), [(4, 0), (TURNS, TURNS), (TURNS, -1)])
@@ -134,8 +151,3 @@ def test_streams_that_cannot_be_are_refused(slates, change_at):
   tasks, truth = adaptation.episodes(population, split='test', num_users=USERS)
   with pytest.raises(ValueError, match='change_at'):
     streams.as_stream(tasks, truth, change_at)
-
-
-def test_regret_is_told_in_rewards_and_accuracy_in_percent():
-  assert tables.unit_of('cumulative_regret') == 'reward'
-  assert tables.unit_of('turn_accuracy') == '%'
