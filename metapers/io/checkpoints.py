@@ -182,9 +182,8 @@ class Checkpoints:
     return f'checkpoint {step} of {self._folder}'
 
   def _about(self, step: int) -> dict[str, Any] | None:
-    return verified.read_description(
-      functools.partial(self._manager.restore, step), self._name(step)
-    )
+    read = functools.partial(self._manager.restore, step)
+    return verified.read_description(read, self._name(step))
 
   def _verified(self, step: int, like: PyTree) -> Restored | None:
     about = self._about(step)

@@ -60,7 +60,7 @@ def like(old: PyTree, leaves: Mapping[str, Any]) -> PyTree:
     if not leaf.size:
       return leaf
     new = jnp.asarray(leaves[_path(path)])
-    return jax.random.wrap_key_data(new, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else new
+    return jax.random.wrap_key_data(new, impl=jax.random.key_impl(leaf)) if is_key(leaf) else new
 
   return jax.tree_util.tree_map_with_path(revive, old)
 
@@ -76,6 +76,11 @@ def checksums(leaves: Mapping[str, np.ndarray]) -> dict[str, str]:
   return {name: checksum(np.asarray(leaf)) for name, leaf in leaves.items()}
 
 
+def is_key(leaf: Any) -> bool:
+  """Returns whether a leaf is an array of PRNG keys."""
+  return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+
+
 def differences(actual: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
   """Returns the names under which two mappings differ."""
   names = sorted(set(actual) | set(expected))
@@ -85,8 +90,8 @@ def differences(actual: Mapping[str, str], expected: Mapping[str, str]) -> list[
 def describe(arrays: Mapping[str, jax.Array]) -> Description:
   """Returns dtype, shape and {range: sha256} of each array; all processes must call this.
 
-  A range, such as '0:8,0:64', lies in the global array: whoever holds those entries can verify them,
-  on however many devices. Each process hashes what it alone owns.
+  A range, such as '0:8,0:64', lies in the global array, so that it is verified on however many
+  devices. Each process hashes what it owns.
   """
   own = {name: _digests(array, owned=True) for name, array in arrays.items()}
   gathered = processes.gather(own)
@@ -135,11 +140,7 @@ def _path(path: tuple[Any, ...], root: str = '') -> str:
 
 
 def _plain(leaf: Any) -> jax.Array:
-  return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
-
-
-def _is_key(leaf: Any) -> bool:
-  return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+  return jax.random.key_data(leaf) if is_key(leaf) else jnp.asarray(leaf)
 
 
 def _digests(array: jax.Array, *, owned: bool) -> dict[str, str]:
@@ -169,4 +170,5 @@ def _index(where: str) -> tuple[slice, ...]:
 
 
 def _digest(values: np.ndarray) -> str:
-  return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).view(np.uint8)).hexdigest()
+  content = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+  return hashlib.sha256(content.data).hexdigest()

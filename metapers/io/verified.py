@@ -100,9 +100,8 @@ def restore_by_hash(folder: pathlib.Path, name: str, like: PyTree) -> PyTree:
   path = folder / name
   with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
     read = functools.partial(checkpointer.restore, path)
-    about = read_description(read, str(path))
-    is_right = about is not None and about['seal'] == name
-    state = read_state(read, str(path), about, like) if is_right else None
+    about = read_description(read, str(path)) or {}
+    state = read_state(read, str(path), about, like) if about.get('seal') == name else None
   if state is None:
     raise ValueError(
       f'the arrays in {path} are missing or damaged, and all checkpoints need them; restore them '

@@ -80,7 +80,7 @@ def fetch(tree: PyTree) -> PyTree:
 def _put(name: str, leaf: Any, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
   try:
     sharding = NamedSharding(mesh, spec)
-    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if leaves.is_key(leaf):
       # Keys themselves cannot be put on the devices of other processes.
       data = jax.device_put(jax.random.key_data(leaf), sharding)
       return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))

@@ -1,6 +1,7 @@
 """Meta-training: `fit` on tasks of a population."""
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import jax
@@ -24,9 +25,9 @@ class Training(NamedTuple):
   shots: comparisons kept of each support: 'uniform' over 0..num_support, or a number.
   learning_rate: as the optimizer takes it. steps_per_call: updates in one compiled call.
   evaluate_every: updates between evaluations, each followed by a checkpoint; 0 for only at the end.
-  keep_checkpoints: how many of the last to keep, besides the best. optimizer: `(learning_rate,
-  num_steps) -> optax transformation`; options are bound by `functools.partial`. objective: joins the
-  users' losses.
+  keep_checkpoints: how many of the last to keep, besides the best.
+  optimizer: `(learning_rate, num_steps) -> optax transformation`; bind options by
+  `functools.partial`. objective: joins the users' losses.
   """
 
   num_steps: int = 2000
@@ -42,7 +43,7 @@ class Training(NamedTuple):
 
 
 class RunKeys(NamedTuple):
-  """Independent keys of one run: of its parameters and steps, of the learner's `prepare`, `start`."""
+  """Independent keys of one run: of parameters and steps, and of the learner's own functions."""
 
   init: PRNGKey
   steps: PRNGKey
@@ -53,8 +54,9 @@ class RunKeys(NamedTuple):
 def run_keys(seed: int) -> RunKeys:
   """Returns a run's keys, derived from its seed."""
   key = jax.random.key(seed)
-  # Folding in 0, 1 or 2 would give one of the three again.
-  return RunKeys(*jax.random.split(key, 3), jax.random.fold_in(key, 3))
+  init, steps, prepare = jax.random.split(key, 3)
+  # Folding in 0, 1 or 2 would give one of these again.
+  return RunKeys(init, steps, prepare, jax.random.fold_in(key, 3))
 
 
 def meta_train(
@@ -97,7 +99,7 @@ def meta_train(
   mesh = mesh or devices.task_mesh()
   check_batch(learner, training, mesh)
   arrays = devices.place(population.arrays, mesh, sharding, root='arrays')
-  histories, keys = known_histories(learner, population, arrays), run_keys(seed)
+  histories, keys = histories_when_needed(population, arrays), run_keys(seed)
 
   def prepare(params):
     return from_histories('prepare', learner.prepare, params, histories, keys.prepare)
@@ -131,25 +133,26 @@ def check_batch(learner: MetaLearner, training: Training, mesh: Mesh) -> None:
   step.num_chunks(training.batch_size, chunk_size, mesh)
 
 
-def known_histories(learner: MetaLearner, population: Population, arrays: PyTree) -> Task | None:
-  """Returns the histories of the known users; None for a learner that does not need them."""
-  keep = meta_learner.keep_params
-  if learner.start is keep and learner.prepare is keep:
-    return None
-  return jax.jit(population.histories)(arrays)
+def histories_when_needed(population: Population, arrays: PyTree) -> Callable[[], Task]:
+  """Returns a function that gives the histories of the known users, computed at its first call."""
+  return functools.cache(lambda: jax.jit(population.histories)(arrays))
 
 
 def from_histories(
-  name: str, function: FromHistories, params: Params, histories: Task | None, key: PRNGKey
+  name: str,
+  function: FromHistories,
+  params: Params,
+  histories: Callable[[], Task],
+  key: PRNGKey,
 ) -> Params:
-  """Returns what a learner's `start` or `prepare` makes of the parameters.
+  """Returns what a learner's `start` or `prepare`, of that name, makes of the parameters.
 
   Raises:
     ValueError: for another structure, shape or dtype, naming the array.
   """
   if function is meta_learner.keep_params:
     return params
-  made = function(params, histories, key)
+  made = function(params, histories(), key)
   before, after = described(params), described(made)
   wrong = [
     f'{path} is {after.get(path, "absent")} and was {before.get(path, "absent")}'
@@ -174,7 +177,7 @@ def prepared(learner: MetaLearner, population: Population, params: Params, seed:
     params: all, frozen ones among them.
     seed: of the run.
   """
-  histories = known_histories(learner, population, population.arrays)
+  histories = histories_when_needed(population, population.arrays)
   return from_histories('prepare', learner.prepare, params, histories, run_keys(seed).prepare)
 
 

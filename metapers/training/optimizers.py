@@ -1,4 +1,4 @@
-"""Optimizers by name: factories `(learning_rate, num_steps, *, options) -> optax transformation`."""
+"""Optimizers by name: factories `(learning_rate, num_steps, **options)` of transformations."""
 
 import math
 
@@ -81,6 +81,6 @@ def _check_run(learning_rate: float, num_steps: int) -> None:
   _check('num_steps', num_steps, num_steps >= 0, 'at least 0')
 
 
-def _check(name: str, value: float, is_possible: bool, expected: str) -> None:
+def _check(name: str, value: float | int, is_possible: bool, expected: str) -> None:
   if not is_possible:
     raise ValueError(f'{name} must be {expected}, got {value}')

@@ -123,13 +123,13 @@ def meta_loss(
     losses, metrics = jax.lax.map(chunk_loss, chunks)  # [chunks, users at once]
     return losses.T.ravel(), metrics
 
-  def coupled(params, batch):
-    return learner.batch_loss(params, batch.tasks, batch.keys)
-
   def batch_loss(params, objective_state, batch, arrays):
     del arrays
     batch = devices.shard(batch, mesh, axis=0)
-    losses, metrics = (coupled if learner.batch_loss else independent)(params, batch)
+    if learner.batch_loss:
+      losses, metrics = learner.batch_loss(params, batch.tasks, batch.keys)
+    else:
+      losses, metrics = independent(params, batch)
     value, objective_state = objective.apply(losses, batch.tasks.user, objective_state)
     return value, (objective_state, jax.tree.map(jnp.mean, metrics))
 

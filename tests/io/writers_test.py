@@ -6,7 +6,7 @@ import pytest
 from metapers.io import writers
 
 
-def write(workdir, steps, from_step=0):
+def write(workdir, steps, from_step=None):
   writer = writers.MetricsWriter(workdir, from_step=from_step)
   for step in steps:
     writer.write(step, {'loss': 0.1 * step + 0.2})
@@ -37,6 +37,12 @@ def test_steps_after_the_one_resumed_from_are_dropped_and_the_others_keep_their_
   write(tmp_path, [6, 8], from_step=4)
   write(tmp_path, [], from_step=4)
   assert (tmp_path / 'metrics.jsonl').read_bytes() == before
+
+
+def test_a_run_that_starts_anew_drops_what_was_written_even_of_step_0(tmp_path):
+  write(tmp_path, [0, 2])
+  write(tmp_path, [0], from_step=None)
+  assert steps(tmp_path) == [0]
 
 
 @pytest.mark.parametrize('torn', ['{"st', '{"step": 12', '{"step": 6, "loss": 1.0}'])

@@ -1,20 +1,24 @@
 """Eight devices, faked by a process of its own, do the same as one."""
 
-import os
+import json
 import pathlib
-import subprocess
+import shutil
 import sys
 
 import jax
+import layouts
 import numpy as np
 import optax
 import pytest
+from jax.sharding import PartitionSpec
 
 from metapers import learners
+from metapers.io.checkpoints import SET_ASIDE
 from metapers.populations import toy
 from metapers.training import devices, loop, objectives, step
 
 NUM_DEVICES = 8
+HALF = layouts.PLAN._replace(num_steps=4)
 
 
 def program():
@@ -55,14 +59,40 @@ def trained():
   return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in named}
 
 
+def layout():
+  """Returns the spec of every array of a first state by path, under the rule of `layouts`."""
+  state = loop.initial_state(
+    layouts.start(), optax.adam(0.1), (), jax.random.key(0), sharding=layouts.rule
+  )
+  return {name: str(x.sharding.spec) for name, x in layouts.named(state).items()}
+
+
+def moved(folder):
+  """Goes on from one device's checkpoint, and leaves one of its own for one device."""
+  layouts.run(folder / 'from_one')
+  layouts.run(folder / 'from_eight', HALF)
+  return layout()
+
+
 @pytest.fixture(scope='module')
-def both(tmp_path_factory):
-  path = tmp_path_factory.mktemp('devices') / 'eight.npz'
-  flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={NUM_DEVICES}'
-  environment = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
-  subprocess.run([sys.executable, __file__, path], env=environment, check=True, timeout=120)
-  with np.load(path) as eight:
-    return trained(), dict(eight)
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('devices')
+
+
+@pytest.fixture(scope='module')
+def both(folder):
+  layouts.run(folder / 'from_one', HALF)
+  process = layouts.elsewhere(__file__, folder, num_devices=NUM_DEVICES)
+  one = trained()
+  assert process.wait(timeout=180) == 0
+  with np.load(folder / 'eight.npz') as eight:
+    return one, dict(eight)
+
+
+@pytest.fixture(scope='module')
+def plain(folder):
+  """Parameters of a run of `layouts` that stayed on one device."""
+  return layouts.named(layouts.run(folder / 'plain').params)
 
 
 def test_the_number_of_devices_does_not_change_who_is_drawn(both):
@@ -86,6 +116,42 @@ def test_each_device_draws_its_own_users_and_none_travels(both):
   assert 'all-reduce(' in text and 'all-gather' not in text and 'all-to-all' not in text
 
 
+def test_a_rule_divides_parameters_with_their_moments_and_nothing_else(both):
+  _, eight = both
+  found = json.loads(str(eight['layout']))
+  assert {name for name, spec in found.items() if 'tasks' in spec} == {
+    f'{part}.{name}'
+    for part in ('params', 'optimizer_state.0.mu', 'optimizer_state.0.nu')
+    for name in ('base.w', 'table')
+  }
+
+
+@pytest.mark.parametrize('name', ['from_one', 'from_eight'])
+def test_a_run_goes_on_with_another_number_of_devices(folder, both, plain, name):
+  result = layouts.run(shutil.copytree(folder / name, folder / 'copy' / name))
+  layouts.assert_close(layouts.named(result.params), plain)
+  assert result.params['table'].tobytes() == np.asarray(layouts.start()['table']).tobytes()
+
+
+def test_a_flipped_byte_of_what_eight_devices_wrote_is_found_on_one(folder, both, caplog):
+  workdir = shutil.copytree(folder / 'from_one', folder / 'flipped')
+  for path in (workdir / 'checkpoints' / '8' / 'state').rglob('d/*'):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+  result = layouts.run(workdir)
+  assert any(line.startswith('checkpoint 8 of') for line in caplog.messages)
+  assert (workdir / SET_ASIDE / '8').is_dir() and result.best_step == 8
+
+
+def test_a_sharding_that_does_not_fit_names_the_array():
+  odd = devices.place({'w': np.zeros((4, 2))}, devices.task_mesh())
+  with pytest.raises(ValueError, match=r'the sharding .*model.* does not fit params\.w: '):
+    devices.place(odd, devices.task_mesh(), lambda *_: PartitionSpec('model'), root='params')
+
+
 if __name__ == '__main__':
   assert jax.device_count() == NUM_DEVICES
-  np.savez(pathlib.Path(sys.argv[1]), **trained(), program=program())
+  folder = pathlib.Path(sys.argv[1])
+  layout = json.dumps(moved(folder))
+  np.savez(folder / 'eight.npz', **trained(), program=program(), layout=layout)

@@ -69,6 +69,28 @@ def test_the_step_is_traced_for_one_program_however_long_the_calls():
   assert traces(loop.Plan(100, 7, 30)) == traces(loop.Plan(1)) > 0
 
 
+def test_the_loss_is_given_the_arrays():
+  def loss(params, objective_state, batch, arrays):
+    return jnp.sum((params['w'] - arrays) ** 2), (objective_state, {})
+
+  result = small_runs.point(loop.Plan(1), batch_loss=loss)
+  np.testing.assert_allclose(result.params['w'], 0.2 * np.arange(3.0), rtol=1e-6)
+
+
+def test_under_x64_a_run_is_resumed_with_the_same_bits(tmp_path):
+  def run(num_steps, **options):
+    return small_runs.point(loop.Plan(num_steps, 2), start={'w': jnp.zeros(3)}, **options)
+
+  with jax.enable_x64(True):
+    whole = run(4)
+    assert whole.params['w'].dtype == np.float64
+    for num_steps in (2, 4):
+      checkpoints = Checkpoints(tmp_path, {})
+      resumed = run(num_steps, checkpoints=checkpoints)
+      checkpoints.close()
+  assert small_runs.same_bits(resumed, whole)
+
+
 def test_the_callers_parameters_survive():
   start = {'w': jnp.ones(3)}
   small_runs.point(PLAN, start=start)
