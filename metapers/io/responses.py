@@ -124,7 +124,7 @@ def wide_table(
   failures: Mapping[Wanted, str],
 ) -> pd.DataFrame:
   """Returns a row per prompt; the response of a failed request is '', its finish reason why."""
-  columns = {name: prompts[name] for name in KEPT if name in prompts.columns}
+  columns: dict[str, Any] = {name: prompts[name] for name in KEPT if name in prompts.columns}
   for number, model in enumerate(models, start=1):
     wanted = [Wanted(row, model) for row in range(len(prompts))]
     found = [
