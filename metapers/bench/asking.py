@@ -6,7 +6,7 @@ Which rule is best is read off validation users; what it saves is measured on te
 import functools
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -54,13 +54,14 @@ class Questioning(NamedTuple):
 class Asker(NamedTuple):
   """A learner that is ready to ask.
 
-  name: its row. cell: name with how long it was trained, for files. chunk_size: users at once.
+  name: its row. cell: name with how long it was trained, for files. make_params: trains it on first
+  use, so that finished parts cost nothing. chunk_size: users at once.
   """
 
   name: str
   cell: str
   learner: MetaLearner
-  params: Params
+  make_params: Callable[[], Params]
   chunk_size: int
 
 
@@ -167,10 +168,13 @@ def asking_learner(plan: Plan, questioning: Questioning, row: str) -> MetaLearne
 def trained_asker(
   plan: Plan, row: str, learner: MetaLearner, workdir: str | os.PathLike | None, log: Log
 ) -> Asker:
-  """Returns a learner with the parameters of its row of the table, trained if it is not yet."""
+  """Returns a learner with the parameters of its row of the table."""
   trained = cells.Trained(plan, row, plan.seeds[0], workdir, log=log)
-  (run,) = trained.fold_runs()
-  return Asker(row, trained.name, learner, run.params, plan.evaluation.chunk_size)
+
+  def make_params() -> Params:
+    return trained.fold_runs()[0].params
+
+  return Asker(row, trained.name, learner, make_params, plan.evaluation.chunk_size)
 
 
 def exact_asker(plan: Plan, questioning: Questioning) -> Asker:
@@ -191,7 +195,7 @@ def exact_asker(plan: Plan, questioning: Questioning) -> Asker:
     **({'num_samples': draws[EXACT]} if EXACT in draws else {}),
   )
   # One user at a time: vmap would make every user pay for every move of the particles.
-  return Asker(EXACT, EXACT, learner, learner.init(jax.random.key(0)), chunk_size=1)
+  return Asker(EXACT, EXACT, learner, lambda: learner.init(jax.random.key(0)), chunk_size=1)
 
 
 def estimates_by_rule(
@@ -205,10 +209,11 @@ def estimates_by_rule(
   """Returns the estimates of a learner that asks all users of a setting, by rule."""
 
   def predict(users: Setting, rule: str) -> Predictions:
+    params = asker.make_params()
     log(f'{asker.name} asks {users.name} users by {rule}')
     answers = asking.ask(
       asker.learner,
-      asker.params,
+      params,
       users.tasks,
       users.truth,
       rule=rule,

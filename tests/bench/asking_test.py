@@ -144,7 +144,7 @@ def critics():
 def plan_of(make_population, learner='bayes_head', **kwargs):
   short = bench.Training(num_steps=4, batch_size=8, chunk_size=8, steps_per_call=2)
   small = bench.Evaluation(
-    shots=(0, 1, 3), num_users=8, num_validation_users=6, num_resamples=20, num_particles=40,
+    shots=(0, 1, 3), num_users=8, num_validation_users=8, num_resamples=20, num_particles=40,
     rival='',
   )  # fmt: skip
   return plans.Plan(
@@ -193,14 +193,15 @@ def test_finished_parts_are_skipped(asked):
 
 
 def test_users_without_an_exact_posterior_are_asked_by_learners_alone():
-  everyone = functools.cache(lambda: dinners(num_diners=12))
+  made = critics()
+  facts = made.simulation._replace(has_score_features=False)
+  everyone = functools.cache(lambda: made._replace(simulation=facts))
   with pytest.raises(ValueError, match='needs score features'):
-    asking.run(plan_of(everyone), ASKED._replace(population=everyone), log=quiet)
-  alone = ASKED._replace(population=everyone, num_samples={}, exact=False)
+    asking.run(plan_of(everyone, width=4), ASKED._replace(population=everyone), log=quiet)
+  alone = ASKED._replace(population=everyone, exact=False)
   result = asking.run(plan_of(everyone, width=4), alone, log=quiet)
   assert set(result.frame['learner']) == {f'bayes_head {rule}' for rule in RULES}
-  page = asking_report.section(result, 'bayes_head')
-  assert len(page.figures) == 2
+  assert len(asking_report.section(result, 'bayes_head').figures) == 2
 
 
 def extreme():

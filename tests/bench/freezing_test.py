@@ -56,7 +56,12 @@ def test_a_condition_that_is_trained_on_has_its_own_users_to_learn_from(tmp_path
     conditions=(plan.conditions[0]._replace(entries=plan.entries),),
   )
   folder = freezing.export_episodes(
-    apart, tmp_path / 'apart', licence='none', has_references=False, log=exported.quiet
+    apart,
+    tmp_path / 'apart',
+    licence='none',
+    num_train_users=7,
+    has_references=False,
+    log=exported.quiet,
   )
   assert (folder / 'default' / 'train.npz').exists()
   assert not (folder / 'train.npz').exists()
