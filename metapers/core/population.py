@@ -165,12 +165,15 @@ class ItemPool(NamedTuple):
 
   features: `(arrays) -> [I, D]` of the items, scaled. with_features: `(arrays, [I, D]) -> arrays`
   that show other features of the same items. choices: `(arrays, split) -> ItemChoices` of all
-  people of a split.
+  people of a split. user_ids: `(arrays, split) -> [U]` ids of these people, as in the source.
+  contexts: [I] the group (prompt, conversation) of each item, or None where there is none.
   """
 
   features: Callable[[PyTree], Float[Array, 'I D']]
   with_features: Callable[[PyTree, Array], PyTree]
   choices: Callable[[PyTree, str], ItemChoices]
+  user_ids: Callable[[PyTree, str], np.ndarray]
+  contexts: Int[np.ndarray, 'I'] | None = None
 
 
 SampleEpisode = Callable[[PyTree, PRNGKey, str], tuple[Task, Truth | None]]

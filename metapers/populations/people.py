@@ -20,7 +20,7 @@ from metapers.core.population import (
   Spec,
 )
 from metapers.core.tables import Histories
-from metapers.core.types import Bool, Int
+from metapers.core.types import Array, Bool, Int
 from metapers.populations import people_episodes
 from metapers.populations.people_episodes import Arrays, Layout, People
 
@@ -76,8 +76,8 @@ def hold_out_items(histories: Histories, share: float, seed: int) -> Bool[np.nda
 
 def select(
   histories: Histories, users: Int[np.ndarray, 'U_'], unseen: Bool[np.ndarray, 'I'], *, train: bool
-) -> People:
-  """Gathers some users' comparisons, without those that their split must not use.
+) -> tuple[People, Int[Array, '_']]:
+  """Returns some users' comparisons, without those that their split must not use, and their rows.
 
   Of the `unseen` items [I], train users show none, and held-out users' queries nothing else: a
   comparison of a held-out item with another one is dropped, and people left without are, too.
@@ -89,7 +89,8 @@ def select(
   if train:
     mask, query_only = mask & ~query_only, np.zeros_like(mask)
   kept = (query_only if unseen.any() and not train else mask).any(1)
-  return People(*(jnp.asarray(table[kept]) for table in (chosen, rejected, mask, query_only)))
+  tables = (chosen, rejected, mask, query_only)
+  return People(*(jnp.asarray(table[kept]) for table in tables)), jnp.asarray(users[kept])
 
 
 def check_support(histories: Histories, num_support: int, num_query: int) -> None:
@@ -104,7 +105,7 @@ def check_support(histories: Histories, num_support: int, num_query: int) -> Non
   if num_support > longest // 2:
     raise ValueError(
       f'num_support={num_support} is more than half of the longest history, of {longest} '
-      f'comparisons, the other half being judged; ask for at most {longest // 2}'
+      f'comparisons, the other half being the query; ask for at most {longest // 2}'
     )
 
 
@@ -114,16 +115,17 @@ def place(histories: Histories, splits: dict[str, np.ndarray], unseen: np.ndarra
   Raises:
     ValueError: for a split without people.
   """
-  people = {
+  selected = {
     name: select(histories, users, unseen, train=name == 'train') for name, users in splits.items()
   }
-  empty = [name for name, table in people.items() if len(table.mask) == 0]
+  empty = [name for name, (_, rows) in selected.items() if rows.size == 0]
   if empty:
     raise ValueError(
       f'split {empty[0]!r} of {len(histories.mask)} people is empty; give more people, or change '
       'num_folds, validation_share or item_holdout_share'
     )
-  return Arrays(jnp.asarray(histories.features), people)
+  people, rows = ({name: each[part] for name, each in selected.items()} for part in (0, 1))
+  return Arrays(jnp.asarray(histories.features), people, rows)
 
 
 def scaling_of(arrays: Arrays) -> Scaling:
@@ -148,20 +150,21 @@ def people(
   item_holdout_share: float = 0.2,
   split_seed: int = 0,
 ) -> Population:
-  """Makes a population of real people's histories.
+  """Returns a population of real people's histories.
 
   A drawn episode divides a person's comparisons at random; the fixed one of `episode_of` in the
-  person's own order, the first ones in and later ones judged (at random where no order is known).
-  The support takes at most half of what a person has; no pair of it is judged.
+  person's own order, the first ones in the support and later ones in the query (at random where no
+  order is known).
+  The support takes at most half of what a person has; no pair of it is queried.
 
   Args:
     histories: comparisons of U people among I items.
     num_support: comparisons to adapt to, at most.
-    num_query: comparisons to be judged on, at most.
+    num_query: comparisons to be evaluated on, at most.
     fold: which of num_folds parts of the people is unseen: the test split.
     num_folds: parts of the people.
     validation_share: of the other people.
-    item_holdout: judge held-out people on items that training never showed, after a support of
+    item_holdout: evaluate held-out people on items that training never showed, after a support of
       items that it did. Needs features.
     item_holdout_share: of the items; of their contexts, where there are several.
     split_seed: of the splits.
@@ -211,6 +214,8 @@ def people(
       features=lambda arrays: arrays.features,
       with_features=lambda arrays, features: arrays._replace(features=features),
       choices=lambda arrays, split: ItemChoices(*arrays.people[split][:3]),
+      user_ids=lambda arrays, split: np.asarray(histories.user_ids)[np.asarray(arrays.rows[split])],
+      contexts=histories.context,
     ),
   )
 

@@ -27,10 +27,15 @@ class People(NamedTuple):
 
 
 class Arrays(NamedTuple):
-  """What lives on the device: features [I, D] of the items, and split -> People."""
+  """What lives on the device.
+
+  features: [I, D] of the items. people: split -> People. rows: split -> [U] rows of these people
+  among all histories.
+  """
 
   features: Float[Array, 'I D']
   people: dict[str, People]
+  rows: dict[str, Int[Array, '_']]
 
 
 class Layout(NamedTuple):

@@ -152,7 +152,7 @@ def episode_of_nine():
     chosen = jnp.arange(9)[None]
     mask = chosen < length
     person = people_episodes.People(chosen, chosen + 9, mask, jnp.zeros_like(mask))
-    arrays = people_episodes.Arrays(jnp.eye(18), {'test': person})
+    arrays = people_episodes.Arrays(jnp.eye(18), {'test': person}, {})
     priority = jax.random.uniform(key, (9,))
     user = jnp.array(0)
     return people_episodes.episode(arrays, user, 'test', layout, priority=priority, key=key)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 import jax
 
 from metapers.core.population import SEEN, SPLITS, ItemPool, Population, Responses
-from metapers.core.tables import Histories
 from metapers.core.task import Task, Truth
 from metapers.core.types import Any, Callable, PyTree
 from metapers.evaluation.leaks import (
@@ -40,7 +39,6 @@ CLAIMS = {
 def find_leaks(
   population: Population,
   *,
-  histories: Histories | None = None,
   contexts_are_conversations: bool = False,
   num_users: int = NUM_USERS,
 ) -> Leaks:
@@ -53,22 +51,18 @@ def find_leaks(
 
   Args:
     population: of any kind.
-    histories: that real people were made of; these give their ids and contexts.
-    contexts_are_conversations: a context of the histories is a conversation of one person.
+    contexts_are_conversations: a context of the items is a conversation of one person.
     num_users: see above.
 
   Raises:
-    ValueError: for histories of another population, or conversations without histories.
+    ValueError: for conversations where there are none.
   """
-  if population.items is not None:
-    if contexts_are_conversations and histories is None:
-      raise ValueError('conversations are the contexts of histories; give histories, too')
-    conversations = histories if contexts_are_conversations else None
-    return of_people(population, population.items, histories) | of_shown_items(
-      population, population.items, conversations
-    )
-  if histories is not None or contexts_are_conversations:
-    raise ValueError('histories and conversations are of real people, and here are none; omit them')
+  items = population.items
+  if contexts_are_conversations and (items is None or items.contexts is None):
+    raise ValueError("conversations are contexts of real people's items; here are none: omit them")
+  if items is not None:
+    found = of_people(population, items) | of_shown_items(population, items)
+    return found | (of_conversations(population, items) if contexts_are_conversations else {})
   return of_simulated_users(population, drawn_episodes.draw(population, num_users))
 
 
@@ -150,50 +144,50 @@ def of_selection(known: Mapping[str, tuple[Task, Truth]]) -> list[Leak]:
   ]
 
 
-def of_people(population: Population, items: ItemPool, histories: Histories | None) -> Leaks:
+def of_people(population: Population, items: ItemPool) -> Leaks:
   """Checks that no person is on two sides."""
   people = by_split(items.choices, population.arrays)
+  ids = {split: items.user_ids(population.arrays, split) for split in SPLITS}
   num_items = len(items.features(population.arrays))
-  found: Leaks = {'people': people_checks.shared_histories(people, num_items)}
-  if histories is not None:
-    ids = {split: people_checks.ids_of(histories, own) for split, own in people.items()}
-    found['people'] += people_checks.shared_people(ids)
-    sides = (selection_checks.of_people(ids[split]) for split in ('validation', 'test'))
-    found['selection'] = selection_checks.repeated_selection(*sides)
-  return found
+  sides = (selection_checks.of_people(ids[split]) for split in ('validation', 'test'))
+  return {
+    'people': [
+      *people_checks.shared_histories(people, num_items),
+      *people_checks.shared_people(ids),
+    ],
+    'selection': selection_checks.repeated_selection(*sides),
+  }
 
 
-def of_shown_items(
-  population: Population, items: ItemPool, conversations: Histories | None
-) -> Leaks:
+def of_shown_items(population: Population, items: ItemPool) -> Leaks:
   """Checks what all held-out people are shown, and what training draws."""
   features = jax.device_get(items.features(population.arrays))
   raw = drawn_episodes.unscaled(features, population.scaling)
-  drawn = drawn_episodes.draw_numbered(
-    population, items, max(population.spec.num_held_out.values())
-  )
   found: Leaks = {'pairs': [], 'cues': []}
-  for split, tasks in drawn.items():
+  for split, tasks in numbered_episodes(population, items).items():
     support, query = (
       drawn_episodes.pair_codes(part, len(raw)) for part in (tasks.support, tasks.query)
     )
     found['pairs'] += people_checks.repeated_pairs(split, support, query)
     found['cues'] += drawn_episodes.cues({split: (drawn_episodes.with_features(tasks, raw), None)})
-  if conversations is not None:
-    found['conversations'] = of_conversations(population, items, conversations, drawn)
   return found
 
 
-def of_conversations(
-  population: Population, items: ItemPool, histories: Histories, drawn: Mapping[str, Task]
-) -> list[Leak]:
-  """Checks that no conversation, a context of the histories, is on two sides."""
-  contexts = histories.context
+def numbered_episodes(population: Population, items: ItemPool) -> Mapping[str, Task]:
+  """Draws the episodes of all people, with the numbers of items in place of features."""
+  most = max(population.spec.num_held_out.values())
+  return drawn_episodes.draw_numbered(population, items, most)
+
+
+def of_conversations(population: Population, items: ItemPool) -> Leaks:
+  """Checks that no conversation, a context of the items, is on two sides."""
+  assert items.contexts is not None
   people = by_split(items.choices, population.arrays)
-  found = people_checks.shared_conversations(people, contexts)
+  found = people_checks.shared_conversations(people, items.contexts)
+  drawn = numbered_episodes(population, items)
   for split in population.spec.num_held_out:  # training may learn from anything of its people
     support, query = (
       drawn_episodes.item_codes(part) for part in (drawn[split].support, drawn[split].query)
     )
-    found += people_checks.divided_conversations(split, support, query, contexts)
-  return found
+    found += people_checks.divided_conversations(split, support, query, items.contexts)
+  return {'conversations': found}

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from metapers.core.population import ItemChoices
-from metapers.core.tables import Histories
 from metapers.core.types import Int
 from metapers.evaluation.leaks import matching
 from metapers.evaluation.leaks.matching import Codes, HostArray, Leak
@@ -30,26 +29,6 @@ def shared_people(ids: Mapping[str, Sequence | np.ndarray]) -> list[Leak]:
         'divide people, not comparisons, and give everyone one id'
       )
   return [Leak('people', message) for message in found]
-
-
-def ids_of(histories: Histories, people: ItemChoices) -> np.ndarray:
-  """Looks up the ids of a split's people by what they chose, where that is theirs alone.
-
-  Raises:
-    ValueError: for people that are not among the histories.
-  """
-  tables = [np.concatenate([part.chosen, part.rejected], 1) for part in (histories, people)]
-  if tables[0].shape[1] != tables[1].shape[1]:
-    raise ValueError(
-      f'these histories of up to {histories.mask.shape[1]} comparisons are not of this population, '
-      f'of up to {people.mask.shape[1]}; give those that it was made of'
-    )
-  known, own = (matching.keys(np.asarray(table, np.int32)) for table in tables)
-  if not np.isin(own, known).all():
-    raise ValueError('people of this population are not in these histories; give those it is of')
-  values, row, count = np.unique(known, return_index=True, return_counts=True)
-  _, at, _ = np.intersect1d(values[count == 1], own, return_indices=True)
-  return np.asarray(histories.user_ids)[row[count == 1][at]]
 
 
 def coded(

@@ -54,9 +54,18 @@ def kinds(population=None, **options):
 
 
 def with_people(**splits):
-  """Replaces the people of some splits."""
+  """Replaces the people of some splits, each given as people and their rows."""
   arrays = plain().arrays
-  return plain()._replace(arrays=arrays._replace(people={**arrays.people, **splits}))
+  people, rows = ({name: each[part] for name, each in splits.items()} for part in (0, 1))
+  return plain()._replace(
+    arrays=arrays._replace(people={**arrays.people, **people}, rows={**arrays.rows, **rows})
+  )
+
+
+def group(split, some=slice(None)):
+  """Some people of a split, and their rows."""
+  arrays = plain().arrays
+  return row((arrays.people[split], arrays.rows[split]), some)
 
 
 def row(part, index):
@@ -68,30 +77,26 @@ def joined(*parts):
 
 
 def test_people_of_their_own_have_none():
-  assert found() == {'people': [], 'pairs': [], 'cues': []}
-  assert found(histories=made_up()) == {'people': [], 'selection': [], 'pairs': [], 'cues': []}
+  assert found() == {'people': [], 'selection': [], 'pairs': [], 'cues': []}
 
 
 def test_a_history_of_two_splits_is_found():
-  groups = plain().arrays.people
-  both = joined(row(groups['test'], slice(1, None)), row(groups['train'], slice(3, 4)))
-  population = with_people(test=both)
-  [leak] = found(population)['people']
-  assert leak.message.startswith('1 of 12 test people have the very history of a train person')
-  with_ids = found(population, histories=made_up())
-  assert [leak.message[:9] for leak in with_ids['people']] == ['1 of 12 t', '1 people,']
+  both = joined(group('test', slice(1, None)), group('train', slice(3, 4)))
+  same_history, same_id = found(with_people(test=both))['people']
+  expected = '1 of 12 test people have the very history of a train person'
+  assert same_history.message.startswith(expected)
+  assert same_id.message.startswith('1 people,')
 
 
 def test_evaluating_on_people_that_were_chosen_on_is_found():
-  groups = plain().arrays.people
-  both = joined(groups['test'], row(groups['validation'], slice(0, 2)))
-  assert 'selection' in kinds(with_people(test=both), histories=made_up())
+  both = joined(group('test'), group('validation', slice(0, 2)))
+  assert 'selection' in kinds(with_people(test=both))
 
 
 def test_two_ids_of_one_person_are_found():
   ids = np.where(np.arange(60) < 30, made_up().user_ids[::-1], made_up().user_ids)
   twice = np.char.add(ids, np.where(np.arange(60) < 30, ' ', ''))
-  assert 'people' in kinds(histories=made_up()._replace(user_ids=twice))
+  assert 'people' in kinds(people.people(made_up()._replace(user_ids=twice), **OPTIONS))
   assert people_checks.shared_people({'train': [1, 2], 'test': [12]}) == []
 
 
@@ -131,7 +136,7 @@ def test_a_history_is_found_in_another_order():
 
 
 def test_one_conversation_of_a_person_on_both_sides_is_found():
-  given = found(histories=made_up(), contexts_are_conversations=True)['conversations']
+  given = found(contexts_are_conversations=True)['conversations']
   assert len(given) == 2  # of validation and of test
   assert given[0].message.endswith('set item_holdout=True')
 
@@ -139,7 +144,7 @@ def test_one_conversation_of_a_person_on_both_sides_is_found():
 def test_conversations_held_out_whole_have_none():
   histories = made_up(conversations_each=6)
   population = people.people(histories, **OPTIONS, item_holdout=True)
-  options = {'histories': histories, 'contexts_are_conversations': True}
+  options = {'contexts_are_conversations': True}
   assert kinds(population, **options) == set()
   assert 'conversations' in kinds(people.people(histories, **OPTIONS), **options)
 
@@ -180,11 +185,7 @@ def test_a_cue_of_people_is_found():
   assert kinds(population) == {'cues'}
 
 
-def test_histories_of_others_are_refused():
-  others = made_up(num_users=70)
-  with pytest.raises(ValueError, match='not in these histories'):
-    leaks.find_leaks(plain(), histories=others._replace(chosen=others.chosen + 1))
-  with pytest.raises(ValueError, match='up to 9 comparisons are not of this population'):
-    leaks.find_leaks(plain(), histories=made_up(longest=9))
-  with pytest.raises(ValueError, match='give histories, too'):
-    leaks.find_leaks(plain(), contexts_are_conversations=True)
+def test_conversations_of_items_without_contexts_are_refused():
+  items = plain().items._replace(contexts=None)
+  with pytest.raises(ValueError, match='of real people, and here are none'):
+    leaks.find_leaks(plain()._replace(items=items), contexts_are_conversations=True)
