@@ -339,9 +339,7 @@ def stored_run(stored: Mapping[str, Any], *, learner: str = '') -> Config:
   for kind in ('learner', 'population'):
     name = config[kind].name
     if is_file(name) and name != learner:
-      raise ValueError(
-        f'this run is of the {kind} {name!r}: give --{kind}={name} to load it'
-      )
+      raise ValueError(f'this run is of the {kind} {name!r}: give --{kind}={name} to load it')
   return config
 
 

@@ -77,7 +77,7 @@ def _distinct(svg: str, prefix: str) -> markupsafe.Markup:
 
 @functools.cache
 def _template() -> jinja2.Template:
-  text = importlib.resources.files(__package__).joinpath('report.html').read_text('utf-8')
+  text = importlib.resources.files('metapers.io').joinpath('report.html').read_text('utf-8')
   return jinja2.Environment(
     autoescape=True,
     undefined=jinja2.StrictUndefined,

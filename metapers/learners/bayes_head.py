@@ -6,16 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metapers.core import choice_model, masked, meta_learner
+from metapers.core import choice_model, meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices
-from metapers.core.types import Array, Float, PRNGKey, Scalar
-from metapers.learners import options
-from metapers.learners.utility import embed, negative_log_likelihood, utilities, utility_network
+from metapers.core.types import Array, Float, PRNGKey
+from metapers.learners import newton, options
+from metapers.learners.utility import embed, utilities, utility_network
 from metapers.networks.linear_mlp import linear_mlp
-
-NEWTON_SIZES = (1.0, 0.5, 0.25, 0.0625)  # of the line search: Newton alone can overshoot
-TINY = 1e-12
 
 
 class Posterior(NamedTuple):
@@ -35,7 +32,7 @@ def bayes_head(
   inner_steps: int = 8,
   num_samples: int = 16,
 ) -> MetaLearner:
-  """u(x) = m(x) + v_u · φ(x) with v_u ~ N(0, I), posterior by Newton-Laplace.
+  """Returns u(x) = m(x) + v_u · φ(x) with v_u ~ N(0, I), its posterior by Newton and Laplace.
 
   Prior: a Gaussian over users' utilities with learned mean m(x) and covariance φ(x)·φ(x'); the last
   layer of φ is the prior's Cholesky factor. Predictive for K = 2: the probit approximation
@@ -87,53 +84,6 @@ def bayes_head(
   return meta_learner.from_adapt_score(init, adapt, score, predict=predict, sample=sample)
 
 
-def objective(
-  v: Float[Array, 'H'],
-  offset: Float[Array, 'N K'],
-  factors: Float[Array, 'N K H'],
-  support: Choices,
-) -> Scalar:
-  """Returns -log P(support | v) - log N(v; 0, I), up to a constant, in nats."""
-  return negative_log_likelihood(offset + factors @ v, support) + 0.5 * v @ v
-
-
-def weighted_contrasts(
-  v: Float[Array, 'H'],
-  offset: Float[Array, 'N K'],
-  factors: Float[Array, 'N K H'],
-  support: Choices,
-) -> Float[Array, 'NK H']:
-  """Returns A with Hessian I + AᵀA of `objective`: rows √p_nk (φ_nk - Σ_j p_nj φ_nj)."""
-  mask = support.candidates.mask & support.mask[:, None]
-  p = jnp.exp(choice_model.log_probs(offset + factors @ v, mask))
-  centred = factors - jnp.einsum('nk,nkh->nh', p, factors)[:, None]
-  weighted = p * support.weight[:, None]
-  root = masked.fill(jnp.sqrt(jnp.maximum(weighted, TINY)), mask)  # √ has no derivative at 0
-  return (root[..., None] * centred).reshape(-1, v.size)
-
-
-def solve(contrasts: Float[Array, 'NK H'], b: Float[Array, 'H *batch']) -> Float[Array, 'H *batch']:
-  """Returns (I + AᵀA)⁻¹ b, by whichever of the two Gram matrices is smaller (Woodbury)."""
-  # The inverse of a small, well-conditioned matrix: its gradient is two products, where that of a
-  # Cholesky solve with many right-hand sides takes a hundred times as long on a CPU (measured).
-  rows, width = contrasts.shape
-  if rows < width:
-    inverse = jnp.linalg.inv(jnp.eye(rows) + contrasts @ contrasts.T)
-    return b - contrasts.T @ (inverse @ (contrasts @ b))
-  return jnp.linalg.inv(jnp.eye(width) + contrasts.T @ contrasts) @ b
-
-
-def newton_direction(
-  v: Float[Array, 'H'],
-  offset: Float[Array, 'N K'],
-  factors: Float[Array, 'N K H'],
-  support: Choices,
-) -> Float[Array, 'H']:
-  """Returns the direction [H] of a full Newton step from v."""
-  gradient = jax.grad(objective)(v, offset, factors, support)
-  return -solve(weighted_contrasts(v, offset, factors, support), gradient)
-
-
 def laplace(
   offset: Float[Array, 'N K'],
   factors: Float[Array, 'N K H'],
@@ -143,7 +93,7 @@ def laplace(
   num_steps: int,
   num_samples: int,
 ) -> Posterior:
-  """Finds the mode of the head's posterior and its Gaussian there.
+  """Returns the Gaussian at the mode of the head's posterior.
 
   The steps that find the mode are not differentiated: at the mode one Newton step has the exact
   derivative, for its dependence on where it starts vanishes there.
@@ -156,21 +106,11 @@ def laplace(
     num_steps: Newton steps with line search.
     num_samples: S.
   """
-  sizes = jnp.asarray(NEWTON_SIZES)
-  constant = jax.lax.stop_gradient((offset, factors))
-  width = factors.shape[-1]
-
-  def step(v, _):
-    direction = newton_direction(v, *constant, support)
-    proposals = v[None] + sizes[:, None] * direction[None]
-    values = jax.vmap(lambda proposal: objective(proposal, *constant, support))(proposals)
-    return proposals[jnp.argmin(values)], None
-
-  mode, _ = jax.lax.scan(step, jnp.zeros(width), length=num_steps)
-  mode = jax.lax.stop_gradient(mode)
-  mean = mode + newton_direction(mode, offset, factors, support)
-  covariance = solve(weighted_contrasts(mean, offset, factors, support), jnp.eye(width))
-  return Posterior(mean, covariance, jax.random.normal(key, (num_samples, width)))
+  v = newton.mode(offset, factors, support, num_steps=num_steps)
+  mean = v + newton.direction(v, offset, factors, support)
+  contrasts = newton.weighted_contrasts(mean, offset, factors, support)
+  covariance = newton.solve(contrasts, jnp.eye(v.size))
+  return Posterior(mean, covariance, jax.random.normal(key, (num_samples, v.size)))
 
 
 def draws(

@@ -259,8 +259,15 @@ class Personalizer:
       ValueError: for a file that is no profile, damaged or edited, of another version, or of
         another model.
     """
-    new = self.adapt(context=np.zeros(self.num_context, np.float32))
-    return profiles.from_bytes(pathlib.Path(path).read_bytes(), new)
+    return profiles.from_bytes(pathlib.Path(path).read_bytes(), self._like)
+
+  @functools.cached_property
+  def _like(self) -> Profile:
+    # Shapes alone: no context is known for which the learner is sure to have a finite state.
+    history = profiles.newest(border.empty_history((), self.export), self.capacity)
+    context = np.zeros(self.num_context, np.float32)
+    state = jax.eval_shape(self._ask.adapt, self._params, _support(history, context))
+    return Profile(history, context, state, self._model)
 
   def _nothing(self, context: Any) -> Comparisons:
     users = np.shape(context)[:-1][:1] if self.num_context else ()
@@ -295,17 +302,20 @@ class Personalizer:
     longest = int(history.mask.sum(-1).max(initial=0))
     size = min(serving.power_of_two(longest), self.capacity) if many else self.capacity
     kept = profiles.newest(history, size)
-    support = serving.Support(kept.features, kept.shown, kept.choice, kept.weight, context)
     # Always anew, even where the learner has an `update`: that agrees with `adapt` to 1e-5 only,
     # and a profile would depend on the path to its comparisons, on forgotten ones among others.
     adapt = functools.partial(serving.adapt_users, self._ask, self._params)
-    state = serving.for_one_or_many(adapt, support, many)
+    state = serving.for_one_or_many(adapt, _support(kept, context), many)
     return Profile(kept, context, state, self._model)
 
   def _predict(self, function: Callable, profile: Profile, features: np.ndarray) -> np.ndarray:
     scaled = border.scale(features, np.ones(features.shape[:-1], bool), self.export)
     many = profile.history.ids.ndim - 1
     return serving.query_users(function, self._params, profile.user_state, scaled, many=many)
+
+
+def _support(history: History, context: np.ndarray) -> serving.Support:
+  return serving.Support(history.features, history.shown, history.choice, history.weight, context)
 
 
 def _make(export: Export, factory: Factory | None) -> MetaLearner:

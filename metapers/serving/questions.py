@@ -94,22 +94,22 @@ def all_real(features: Float[Array, 'N K D']) -> Candidates:
   return Candidates(features, jnp.ones(features.shape[:2], bool))
 
 
-def adapt_users(asked: Questions, params: Params, support: Support) -> UserState:
+def adapt_users(functions: Questions, params: Params, support: Support) -> UserState:
   """Returns the states of U users; that of a new user where adapting gives no finite one.
 
   Gradient descent diverges on features far from all that training saw, and the others of a batch
   shall not suffer for it. A warning names the users.
 
   Args:
-    asked: see `questions`.
+    functions: see `questions`.
     params: of the learner.
     support: with a leading U.
 
   Raises:
     ValueError: if a context alone, without comparisons, gives no finite state; names the users.
   """
-  state = map_users(asked.adapt, params, support)
-  finite = _is_finite(asked, params, state, support)
+  state = map_users(functions.adapt, params, support)
+  finite = _is_finite(functions, params, state, support)
   if finite.all():
     return state
   warnings.warn(
@@ -117,7 +117,7 @@ def adapt_users(asked: Questions, params: Params, support: Support) -> UserState
     'as new users: their features lie too far from those of training for this learner',
     stacklevel=2,
   )
-  return _as_new(asked, params, state, support, ~finite)
+  return _as_new(functions, params, state, support, ~finite)
 
 
 def query_users(
@@ -194,11 +194,11 @@ def power_of_two(count: int) -> int:
 
 
 def _as_new(
-  asked: Questions, params: Params, state: UserState, support: Support, diverged: np.ndarray
+  functions: Questions, params: Params, state: UserState, support: Support, diverged: np.ndarray
 ) -> UserState:
   own = _rows(support, diverged)
   nothing = jax.tree.map(np.zeros_like, own)._replace(context=own.context)
-  new = map_users(asked.adapt, params, nothing)
+  new = map_users(functions.adapt, params, nothing)
   finite = np.isfinite(_largest_entries(new, own.choice.shape[0]))
   if not finite.all():
     wrong = np.flatnonzero(diverged)[~finite][:5].tolist()
@@ -212,14 +212,14 @@ def _as_new(
 
 
 def _is_finite(
-  asked: Questions, params: Params, state: UserState, support: Support
+  functions: Questions, params: Params, state: UserState, support: Support
 ) -> Bool[np.ndarray, 'U']:
   # To predict takes longer than to adapt, so only those whose state looks odd are predicted for.
   largest = _largest_entries(state, support.choice.shape[0])
   finite, odd = np.isfinite(largest), np.isfinite(largest) & (largest > LARGE)
   if odd.any():
     query = Query(_rows(state, odd), support.features[odd].astype(np.float32))
-    for function in (asked.score, asked.probability):
+    for function in (functions.score, functions.probability):
       finite[odd] &= np.isfinite(map_users(function, params, query)).all((-2, -1))
   return finite
 

@@ -5,6 +5,8 @@
 Each claim is a function of a `Subject` that raises AssertionError saying what broke.
 """
 
+import time
+
 import jax
 
 from metapers.core.meta_learner import MetaLearner
@@ -26,27 +28,56 @@ CHECKS: tuple[Callable[[Subject], None], ...] = (
   learning_checks.finite_differences_agree,
   learning_checks.training_learns,
   learning_checks.same_key_gives_same_bits,
-  learning_checks.checkpoint_keeps_predictions,
+  learning_checks.checkpoint_keeps_every_bit,
   checks.candidates_permute,
   learning_checks.flipped_labels_move_predictions_the_other_way,
   checks.samples_agree_with_predictions,
+  checks.weight_two_is_the_comparison_twice,
+  checks.weight_zero_is_a_masked_comparison,
+  checks.context_is_accepted,
+  checks.start_and_prepare_keep_forms,
+  checks.update_equals_adapt,
 )
 
 
-def check(learner: MetaLearner, excused: Exceptions | None = None) -> None:
-  """Runs every check on a learner, with silent promotion of ranks forbidden as in the tests.
+def check(
+  learner: MetaLearner,
+  excused: Exceptions | None = None,
+  *,
+  num_context: int = 0,
+  progress: bool = True,
+) -> None:
+  """Returns None if a learner keeps the contract; promotion of ranks is forbidden as in the tests.
 
   Args:
-    learner: built with num_features=4 (and num_users=64, if it keeps a table of known users).
+    learner: built with num_features=4 (and num_users=64, num_histories=64, where it asks for them).
     excused: what it is excused from; by default nothing.
+    num_context: C, the width of the contexts that it is built for.
+    progress: whether to print a line for each claim, with the seconds it took.
 
   Raises:
-    AssertionError: naming the check that failed, and by how much.
+    AssertionError: naming the claim that failed, and by how much.
   """
+  report = _progress() if progress else lambda claim: None
   with jax.numpy_rank_promotion('raise'):
-    it = subject(learner, excused or Exceptions())
+    it = subject(learner, excused or Exceptions(), num_context=num_context)
+    report('a short training')
     for claim in CHECKS:
+      name = claim.__name__.replace('_', ' ')
       try:
         claim(it)
       except AssertionError as error:
-        raise AssertionError(f'{claim.__name__}: {error}') from error
+        raise AssertionError(f'{name}: {error}') from error
+      report(name)
+
+
+def _progress() -> Callable[[str], None]:
+  last = time.perf_counter()
+
+  def report(done: str) -> None:
+    nonlocal last
+    now = time.perf_counter()
+    print(f'{done:<48} {now - last:5.1f} s', flush=True)
+    last = now
+
+  return report

@@ -1,18 +1,24 @@
 """What the contract examines: a learner, briefly trained on a population with a known answer."""
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from metapers.core import task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.task import Task
-from metapers.core.types import Array, Callable, Float, Params, Scalar
+from metapers.core.task import Choices, Task
+from metapers.core.types import Array, Callable, Float, Params, PRNGKey, Scalar
 from metapers.populations import toy
 
 SHAPE = {'num_features': 4, 'num_support': 8, 'num_query': 16, 'num_users': 64}
+TASKS = 64  # T
+BATCH = 32  # tasks in a step of the short training
+# Checks compile much and compute little: half of their time would go into optimising code.
+COMPILER = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
 
 
 class Exceptions(NamedTuple):
@@ -20,6 +26,9 @@ class Exceptions(NamedTuple):
 
   adapts: False where the user state is empty (pooled), so that support cannot matter.
   order_matters: True where the order of the support may count.
+  weight: False where weights of comparisons cannot be honoured.
+  trained: False where there is nothing to train: `start` and `prepare` are all. Then nothing is
+    claimed of gradients and of training, but 8 shots must still beat 0.
   exact_gradient: False where the loss is not differentiated exactly (first order, surrogates).
   constant: names of top-level parameters that the loss does not train.
   num_steps: of the short training, and learning_rate: of its Adam.
@@ -27,6 +36,8 @@ class Exceptions(NamedTuple):
 
   adapts: bool = True
   order_matters: bool = False
+  weight: bool = True
+  trained: bool = True
   exact_gradient: bool = True
   constant: tuple[str, ...] = ()
   num_steps: int = 150
@@ -36,93 +47,179 @@ class Exceptions(NamedTuple):
 class Subject(NamedTuple):
   """What the checks are given.
 
-  start, trained: parameters before and after a short training. tasks: [T, ...] of K = 2; wide: of
-  K = 3. predictions: jitted `(params, task) -> log-probabilities [N, K]` of the query after
-  adapting. value_and_grad: jitted `(params, task) -> (loss, gradient)`.
+  initial, start, trained: parameters as `init` makes them, as the learner's `start` leaves them,
+    and after a short training and `prepare`.
+  histories: of the 64 known users. tasks: [T, ...] of K = 2; wide: of K = 3. All three are host
+    arrays: what the checks do to them compiles nothing.
+  predictions: compiled `(params, tasks) -> log-probabilities [T, N, K]` of the queries after
+    adapting. value_and_grad: compiled `(params, tasks) -> (mean loss, gradient)`, the gradient {}
+    where there is nothing to train. Each shape compiles once: checks keep to the shapes of `tasks`.
   """
 
   learner: MetaLearner
   excused: Exceptions
+  initial: Params
   start: Params
   trained: Params
+  histories: Task
   tasks: Task
   wide: Task
-  predictions: Callable[[Params, Task], Float[Array, 'N K']]
+  predictions: Callable[[Params, Task], Float[Array, 'T N K']]
   value_and_grad: Callable[[Params, Task], tuple[Scalar, Params]]
 
 
-def predictions(learner: MetaLearner, params: Params, seen: Task) -> Float[Array, 'N K']:
-  """Adapts to the support of one task and returns the query's log-probabilities [N, K]."""
-  user_state = learner.adapt(params, seen.support, seen.context, jax.random.key(1))
-  return learner.predict(params, user_state, seen.query.candidates)
+def subject(learner: MetaLearner, excused: Exceptions, *, num_context: int = 0) -> Subject:
+  """Returns the learner, briefly trained, and tasks, made once for all the checks.
+
+  Args:
+    learner: built for 4 features, and 64 known users or histories where it asks for their number.
+    excused: what it is excused from.
+    num_context: C, the width of the contexts that it is built for.
+  """
+  histories = known_histories(num_context)
+  initial = quick_jit(learner.init)(jax.random.key(0))
+  start = learner.start(initial, histories, jax.random.key(5))
+  trained = train_briefly(learner, start, excused, num_context) if excused.trained else start
+  return Subject(
+    learner=learner,
+    excused=excused,
+    initial=initial,
+    start=start,
+    trained=learner.prepare(trained, histories, jax.random.key(3)),
+    histories=histories,
+    tasks=held_out_tasks(2, num_context),
+    wide=held_out_tasks(3, num_context),
+    predictions=quick_jit(jax.vmap(functools.partial(predictions, learner), (None, 0))),
+    value_and_grad=quick_jit(mean_loss_and_gradient(learner, excused)),
+  )
 
 
-def train_briefly(learner: MetaLearner, params: Params, excused: Exceptions) -> Params:
-  """Trains on `toy.two_types` for a few seconds, with supports of 0 to 8 comparisons."""
+def quick_jit(function: Callable) -> Callable:
+  """Returns the function under jit, compiled in a hurry where that is known to work."""
+  options = COMPILER if jax.default_backend() == 'cpu' else None
+  return jax.jit(function, compiler_options=options)
+
+
+def predictions(learner: MetaLearner, params: Params, episode: Task) -> Float[Array, 'N K']:
+  """Returns log-probabilities [N, K] of the query of one task after adapting to its support."""
+  user_state = learner.adapt(params, episode.support, episode.context, jax.random.key(1))
+  return learner.predict(params, user_state, episode.query.candidates)
+
+
+def mean_loss(learner: MetaLearner, params: Params, tasks: Task, keys: PRNGKey) -> Scalar:
+  """Returns the mean of what training minimises: `batch_loss` where there is one, else `loss`."""
+  if learner.batch_loss is not None:
+    return learner.batch_loss(params, tasks, keys)[0].mean()
+  return jax.vmap(learner.loss, (None, 0, 0))(params, tasks, keys)[0].mean()
+
+
+def mean_loss_and_gradient(learner: MetaLearner, excused: Exceptions) -> Callable:
+  """Returns `(params, tasks) -> (mean loss, gradient)`; see `Subject`."""
+
+  def loss(params, tasks):
+    keys = jax.random.split(jax.random.key(6), tasks.user.shape[0])
+    return mean_loss(learner, params, tasks, keys)
+
+  return jax.value_and_grad(loss) if excused.trained else lambda *given: (loss(*given), {})
+
+
+def train_briefly(
+  learner: MetaLearner, params: Params, excused: Exceptions, num_context: int = 0
+) -> Params:
+  """Returns parameters trained on `toy.two_types` for seconds, with supports of 0 to 8."""
   population = toy.two_types(**SHAPE)
   optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(excused.learning_rate))
 
-  def task_loss(params, key):
-    key_task, key_shots, key_loss = jax.random.split(key, 3)
-    seen, _ = population.sample_episode((), key_task, 'train')
+  def draw(key):
+    key_task, key_shots, key_context = jax.random.split(key, 3)
+    episode, _ = population.sample_episode((), key_task, 'train')
     shots = jax.random.randint(key_shots, (), 0, SHAPE['num_support'] + 1)
-    seen = seen._replace(support=task.with_shots(seen.support, shots))
-    return learner.loss(params, seen, key_loss)[0]
+    episode = episode._replace(support=task.with_shots(episode.support, shots))
+    return with_context(episode, num_context, key_context)
 
   def step(carry, key):
     params, state = carry
-    keys = jax.random.split(key, 32)
-    gradient = jax.grad(lambda p: jax.vmap(task_loss, (None, 0))(p, keys).mean())(params)
+    key_draw, key_loss = jax.random.split(key)
+    tasks = jax.vmap(draw)(jax.random.split(key_draw, BATCH))
+    keys = jax.random.split(key_loss, BATCH)
+    gradient = jax.grad(lambda p: mean_loss(learner, p, tasks, keys))(params)
     updates, state = optimizer.update(gradient, state, params)
     return (optax.apply_updates(params, updates), state), None
 
   keys = jax.random.split(jax.random.key(2), excused.num_steps)
-  run = jax.jit(lambda carry: jax.lax.scan(step, carry, keys)[0])
-  params, _ = run((params, optimizer.init(params)))
-  return learner.prepare(params, population.histories(()), jax.random.key(3))
+  run = quick_jit(lambda params: jax.lax.scan(step, (params, optimizer.init(params)), keys)[0])
+  return run(params)[0]
 
 
-def held_out_tasks(num_candidates: int) -> Task:
+@functools.cache
+def known_histories(num_context: int) -> Task:
+  """Returns the histories [U, ...] of the 64 known users of `toy.two_types`."""
+
+  def draw():
+    return with_context(toy.two_types(**SHAPE).histories(()), num_context, jax.random.key(4))
+
+  return jax.device_get(quick_jit(draw)())
+
+
+@functools.cache
+def held_out_tasks(num_candidates: int, num_context: int) -> Task:
   """Returns the fixed tasks [T, ...] of 64 unseen users of `toy.two_types`."""
   population = toy.two_types(**SHAPE, num_candidates=num_candidates)
-  draw = jax.jit(jax.vmap(lambda user: population.episode_of((), user, 'test')[0]))
-  return draw(jnp.arange(64))
+
+  def draw(users):
+    tasks = jax.vmap(lambda user: population.episode_of((), user, 'test')[0])(users)
+    return with_context(tasks, num_context, jax.random.key(7))
+
+  return jax.device_get(quick_jit(draw)(np.arange(TASKS)))
 
 
-def subject(learner: MetaLearner, excused: Exceptions) -> Subject:
-  """Trains the learner briefly and draws tasks, once for all the checks."""
-  start = learner.init(jax.random.key(0))
-
-  def loss(params, seen):
-    return learner.loss(params, seen, jax.random.key(6))[0]
-
-  return Subject(
-    learner=learner,
-    excused=excused,
-    start=start,
-    trained=train_briefly(learner, start, excused),
-    tasks=held_out_tasks(2),
-    wide=held_out_tasks(3),
-    predictions=jax.jit(lambda params, seen: predictions(learner, params, seen)),
-    value_and_grad=jax.jit(jax.value_and_grad(loss)),
-  )
+def with_context(tasks: Task, width: int, key: PRNGKey) -> Task:
+  """Returns tasks whose contexts [*T, C] are standard normal, of width C."""
+  return tasks._replace(context=jax.random.normal(key, (*jnp.shape(tasks.user), width)))
 
 
 def first(tasks: Task) -> Task:
   """Returns the first task of a batch."""
-  return task.take(tasks, jnp.asarray(0))
+  return jax.tree.map(lambda x: jnp.asarray(x[0]), tasks)
 
 
-def same(actual: Array, expected: Array, claim: str, tolerance: float = 2e-4) -> None:
+def take_comparisons(choices: Choices, index: list[int], num_real: int) -> Choices:
+  """Returns the comparisons [T, N] of these numbers, of which the first `num_real` are real."""
+  chosen = jax.tree.map(lambda x: np.asarray(x)[:, index], choices)
+  return task.with_shots(chosen, num_real)
+
+
+def assert_same(actual: Array, expected: Array, claim: str, tolerance: float = 2e-4) -> None:
   """Asserts that log-probabilities agree as probabilities, to `tolerance`.
 
   Raises:
     AssertionError: naming the claim and the largest difference.
   """
-  worst = float(jnp.max(jnp.abs(jnp.exp(actual) - jnp.exp(expected))))
+  worst = float(np.max(np.abs(np.exp(actual) - np.exp(expected))))
   assert worst <= tolerance, f'{claim}: they differ by {worst:.2g}'
 
 
+def assert_near(actual: Params, expected: Params, claim: str, tolerance: float = 1e-5) -> None:
+  """Asserts that trees agree to `tolerance`, of each value or of 1, whichever is larger.
+
+  Raises:
+    AssertionError: naming the claim, the leaf and the largest difference.
+  """
+  for (path, a), b in zip(jax.tree.leaves_with_path(actual), jax.tree.leaves(expected)):
+    a, b = (np.asarray(x, np.float64) for x in (a, b))
+    worst = np.max(np.abs(a - b) / np.maximum(1.0, np.abs(b)), initial=0.0)
+    name = jax.tree_util.keystr(path)
+    assert worst <= tolerance, f'{claim}: {name or "values"} differ by {worst:.2g}'
+
+
 def all_finite(tree: Params) -> bool:
-  """Tells whether every leaf is finite."""
-  return all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(tree))
+  """Returns whether every leaf is finite."""
+  return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(tree))
+
+
+def same_bits(actual: Params, expected: Params) -> bool:
+  """Returns whether two trees have the same structure, and each leaf the same dtype and bits."""
+  leaves, others = (list(map(np.asarray, jax.tree.leaves(tree))) for tree in (actual, expected))
+  return jax.tree.structure(actual) == jax.tree.structure(expected) and all(
+    a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in zip(leaves, others)
+  )

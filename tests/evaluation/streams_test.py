@@ -147,7 +147,7 @@ def test_turns_rise_from_one(turns):
 
 @pytest.mark.parametrize(('slates', 'change_at'), [(4, 0), (TURNS, TURNS), (TURNS, -1)])
 def test_streams_that_cannot_be_are_refused(slates, change_at):
-  population = small_population(num_support=TURNS, num_slates=slates)
-  tasks, truth = adaptation.episodes(population, split='test', num_users=USERS)
+  tasks, truth, _, _ = stream()
+  truth = truth._replace(slate_prompts=truth.slate_prompts[:, :slates])
   with pytest.raises(ValueError, match='change_at'):
     streams.as_stream(tasks, truth, change_at)

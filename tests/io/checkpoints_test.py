@@ -2,14 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import saved_states
 from saved_states import CONFIG, assert_same, state
 
 from metapers.io.checkpoints import SET_ASIDE, Checkpoints, InMemory
 
-# Reads of damaged files that tensorstore gives up come back to an event loop that orbax closed.
-pytestmark = pytest.mark.filterwarnings(
-  'ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning'
-)
+pytestmark = saved_states.READS_DAMAGED_FILES
 
 
 def test_a_state_comes_back_bit_for_bit(opened):

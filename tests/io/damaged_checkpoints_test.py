@@ -7,15 +7,13 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import saved_states
 from saved_states import CONFIG, assert_same, state
 
 from metapers.io.checkpoints import SET_ASIDE, Checkpoints
 
 KILLED = 9
-# Reads of damaged files that tensorstore gives up come back to an event loop that orbax closed.
-pytestmark = pytest.mark.filterwarnings(
-  'ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning'
-)
+pytestmark = saved_states.READS_DAMAGED_FILES
 
 
 def data(step):

@@ -5,8 +5,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 CONFIG = {'learner': 'any'}
+# Reads of damaged files that tensorstore gives up come back to an event loop that orbax closed.
+READS_DAMAGED_FILES = [
+  pytest.mark.usefixtures('abandoned_reads'),
+  pytest.mark.filterwarnings('ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning'),
+]
 
 
 class State(NamedTuple):

@@ -5,7 +5,7 @@ import pytest
 
 from metapers.core import task
 from metapers.core.task import Candidates
-from metapers.learners import bayes_head
+from metapers.learners import bayes_head, newton
 
 WIDTH = 2
 
@@ -29,7 +29,7 @@ def posterior_of(offset, factors, comparisons, num_samples=4):
 def grid_posterior(offset, factors, comparisons):
   axis = jnp.linspace(-6, 6, 301)
   points = jnp.stack(jnp.meshgrid(axis, axis), -1).reshape(-1, WIDTH)
-  energy = jax.vmap(lambda v: bayes_head.objective(v, offset, factors, comparisons))(points)
+  energy = jax.vmap(lambda v: newton.objective(v, offset, factors, comparisons))(points)
   return points, jax.nn.softmax(-energy)
 
 
@@ -37,7 +37,7 @@ def test_mode_has_no_gradient_left():
   for num_candidates in (2, 4):
     offset, factors, comparisons = support(num_candidates=num_candidates)
     mode = posterior_of(offset, factors, comparisons).mean
-    gradient = jax.grad(bayes_head.objective)(mode, offset, factors, comparisons)
+    gradient = jax.grad(newton.objective)(mode, offset, factors, comparisons)
     np.testing.assert_allclose(gradient, 0, atol=1e-4)
 
 
@@ -45,8 +45,8 @@ def test_weighted_contrasts_give_the_hessian():
   offset, factors, comparisons = support(num_candidates=3)
   comparisons = task.with_shots(comparisons, 4)
   v = jnp.array([0.3, -0.7])
-  expected = jax.hessian(bayes_head.objective)(v, offset, factors, comparisons)
-  contrasts = bayes_head.weighted_contrasts(v, offset, factors, comparisons)
+  expected = jax.hessian(newton.objective)(v, offset, factors, comparisons)
+  contrasts = newton.weighted_contrasts(v, offset, factors, comparisons)
   made = np.eye(WIDTH) + contrasts.T @ contrasts
   np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-5)
 
@@ -56,7 +56,7 @@ def test_both_gram_matrices_give_the_same_solution(shape):
   contrasts = jax.random.normal(jax.random.key(0), shape)
   b = jax.random.normal(jax.random.key(1), (shape[1], 2))
   expected = np.linalg.solve(np.eye(shape[1]) + contrasts.T @ contrasts, b)
-  np.testing.assert_allclose(bayes_head.solve(contrasts, b), expected, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(newton.solve(contrasts, b), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_comparisons_leave_the_prior():

@@ -323,6 +323,23 @@ def test_a_context_is_kept_with_the_profile(tmp_path):
   same(model.update(moved, pairs(*shown[3]), context=own), expected)
 
 
+def test_a_profile_is_loaded_whatever_contexts_the_learner_reads(tmp_path):
+  def inverse(num_context):
+    def adapt(params, support, context, key):
+      return 1 / context
+
+    def score(params, user_state, candidates):
+      return candidates.features.sum(-1) * user_state.sum()
+
+    return meta_learner.from_adapt_score(lambda key: (), adapt, score)
+
+  scaling = population.unscaled(D)
+  made = exports.Export('inverse', {'num_context': 2}, {}, 2, scaling, num_context=2)
+  model = Personalizer(made, learner=inverse)
+  profile = model.adapt(context=np.array([0.5, 4.0]))
+  same(model.load(model.save(profile, tmp_path / 'ada')), profile)
+
+
 def test_many_users_have_a_context_each():
   model, shown, contexts = served_in_context(), draw(3, 4, 2), draw(3)[:, :2]
   users = model.adapt(pairs(shown[:, :, 0], shown[:, :, 1]), context=contexts)

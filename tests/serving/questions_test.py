@@ -95,11 +95,11 @@ def test_a_user_whose_state_diverges_counts_as_new_and_the_others_do_not_notice(
     inverse = 1 / (total[0] - 3)
     return {'sum': total, 'inverse': inverse, 'context': context, 'nothing': jnp.zeros(0)}
 
-  asked = serving.questions(
+  functions = serving.questions(
     meta_learner.from_adapt_score(lambda key: (), adapt, lambda params, state, shown: shown.mask)
   )
   with pytest.warns(UserWarning, match=r'diverged for 1 of 3 users \(1\), who count as new'):
-    state = serving.adapt_users(asked, (), supports([1.0, 3.0, 5.0], [6, 7, 8]))
+    state = serving.adapt_users(functions, (), supports([1.0, 3.0, 5.0], [6, 7, 8]))
   assert state['sum'].ravel().tolist() == [1, 0, 5]
   assert state['context'].ravel().tolist() == [6, 7, 8]
   np.testing.assert_allclose(state['inverse'], [-1 / 2, -1 / 3, 1 / 2])

@@ -10,6 +10,7 @@ import layouts
 import numpy as np
 import optax
 import pytest
+import small_runs
 from jax.sharding import PartitionSpec
 
 from metapers import learners
@@ -17,6 +18,7 @@ from metapers.io.checkpoints import SET_ASIDE
 from metapers.populations import toy
 from metapers.training import devices, loop, objectives, step
 
+pytestmark = small_runs.READS_DAMAGED_FILES
 NUM_DEVICES = 8
 HALF = layouts.PLAN._replace(num_steps=4)
 

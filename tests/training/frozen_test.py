@@ -10,6 +10,7 @@ import small_runs
 from metapers.io.checkpoints import FROZEN, Checkpoints
 from metapers.training import loop
 
+pytestmark = small_runs.READS_DAMAGED_FILES
 PLAN = loop.Plan(6, 2, 2)
 TABLE = jnp.linspace(0, 1, 6).reshape(2, 3).astype(jnp.bfloat16)
 TOKENS = jnp.arange(2)
@@ -125,5 +126,5 @@ def test_unknown_names_are_refused(names):
 
 
 def test_parameters_without_names_cannot_be_frozen():
-  with pytest.raises(ValueError, match='frozen names w, .* they are: no dict'):
+  with pytest.raises(ValueError, match=r'frozen names w, .* they are: no dict'):
     small_runs.point(PLAN, start=jnp.zeros(3), frozen=('w',))

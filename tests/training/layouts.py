@@ -17,6 +17,7 @@ from metapers.training import devices, loop
 PLAN = loop.Plan(num_steps=8, steps_per_call=2, evaluate_every=4)
 SHARDED = ('params.base.w', 'params.table', 'arrays.rewards')
 FROZEN = ('table',)
+ARRAYS = {'rewards': np.linspace(-1, 1, 128, dtype=np.float32).reshape(32, 4)}
 
 
 def rule(name, leaf):
@@ -58,7 +59,7 @@ def run(workdir, plan=PLAN, at_step=None):
   checkpoints = Checkpoints(workdir, {'training': {'num_steps': plan.num_steps}}, keep=3)
   try:
     return loop.fit(
-      start(), loss, sampler, {'rewards': jnp.linspace(-1, 1, 128).reshape(32, 4)}, optax.adam(0.01),
+      start(), loss, sampler, ARRAYS, optax.adam(0.01),
       plan=plan, key=jax.random.key(0), frozen=FROZEN, sharding=rule, evaluate=evaluate,
       checkpoints=checkpoints, progress=False,
       writer=lambda step: MetricsWriter(workdir, from_step=step),

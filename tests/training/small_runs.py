@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from metapers import learners
 from metapers.io.checkpoints import Checkpoints
@@ -20,6 +21,11 @@ from metapers.training import devices, loop, objectives, step
 POPULATION = toy.two_types(num_support=2, num_query=4)
 PLAN = loop.Plan(num_steps=90, steps_per_call=2, evaluate_every=3)  # 30 checkpoints
 BEST_STEP = 36
+# Reads of damaged files that tensorstore gives up come back to an event loop that orbax closed.
+READS_DAMAGED_FILES = [
+  pytest.mark.usefixtures('abandoned_reads'),
+  pytest.mark.filterwarnings('ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning'),
+]
 
 
 def config(plan):

@@ -59,7 +59,7 @@ def find_leaks(
   """
   items = population.items
   if contexts_are_conversations and (items is None or items.contexts is None):
-    raise ValueError("conversations are contexts of real people's items; here are none: omit them")
+    raise ValueError('conversations are of items of real people, and here are none: omit them')
   if items is not None:
     found = of_people(population, items) | of_shown_items(population, items)
     return found | (of_conversations(population, items) if contexts_are_conversations else {})
