@@ -5,11 +5,11 @@ import pathlib
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from metapers.bench import report, results, tables
 from metapers.bench.asking import EXACT, LEAD, RANDOM, QueryingResult
 from metapers.io import plots
+from metapers.io.plots import Figure
 from metapers.io.report import Section, Table
 
 SHOWN = ('accuracy', 'regret', 'nll', 'accuracy_minus_random', 'regret_minus_random')

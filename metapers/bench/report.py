@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from metapers.analysis.costs import Costs
 from metapers.bench import results, tables
@@ -16,6 +15,7 @@ from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.predictions import Predictions
 from metapers.io import plots
 from metapers.io import report as pages
+from metapers.io.plots import Figure
 from metapers.io.report import Section, Table
 
 Evaluated = Mapping[str, Mapping[str, Estimates]]  # row -> seed -> its estimates

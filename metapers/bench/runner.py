@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from metapers.analysis.costs import Costs
 from metapers.bench import cells, readings, references, report, results, settings, tables
@@ -26,6 +25,7 @@ from metapers.core.population import Population
 from metapers.evaluation import leaks
 from metapers.evaluation.predictions import Predictions
 from metapers.io import workdirs
+from metapers.io.plots import Figure
 from metapers.io.report import Section
 from metapers.training.meta_training import Training
 

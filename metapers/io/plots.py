@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from matplotlib import axes, figure, ticker
+from matplotlib import axes, ticker
+from matplotlib.figure import Figure
 from scipy import optimize
 
 from metapers.core import files
@@ -125,7 +126,7 @@ def adaptation(
   value_label: str = 'accuracy',
   count_label: str = 'comparisons seen of a new user',
   in_percent: bool = True,
-) -> figure.Figure:
+) -> Figure:
   """Returns an adaptation figure: one line a learner over the number of comparisons.
 
   Args:
@@ -141,7 +142,7 @@ def adaptation(
   if not curves:
     raise ValueError('no curves to draw; give at least one learner or reference')
   with matplotlib.rc_context(STYLE):
-    made = figure.Figure(figsize=(7, 4.5), dpi=160, layout='constrained')
+    made = Figure(figsize=(7, 4.5), dpi=160, layout='constrained')
     axis = made.subplots()
     styles = line_styles(curves)
     for curve, style in zip(curves, styles):
@@ -160,7 +161,7 @@ def adaptation(
   return made
 
 
-def save(made: figure.Figure, path: str | os.PathLike) -> pathlib.Path:
+def save(made: Figure, path: str | os.PathLike) -> pathlib.Path:
   """Writes a figure as .png, .svg or .pdf by its suffix, whole or not at all; returns the path."""
   buffer = io.BytesIO()
   with matplotlib.rc_context(STYLE):
@@ -168,7 +169,7 @@ def save(made: figure.Figure, path: str | os.PathLike) -> pathlib.Path:
   return files.write_atomically(path, buffer.getvalue())
 
 
-def inline_svg(made: figure.Figure) -> str:
+def inline_svg(made: Figure) -> str:
   """Returns the figure as an SVG element for a page, its ink in the page's text colour."""
   buffer = io.StringIO()
   with matplotlib.rc_context(STYLE):
