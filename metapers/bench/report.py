@@ -20,6 +20,7 @@ from metapers.io.report import Section, Table
 
 Evaluated = Mapping[str, Mapping[str, Estimates]]  # row -> seed -> its estimates
 COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
+REFERRED = {'pooled': 'pooled, which does not personalise', 'bayes': 'the exact answer'}
 EXPLAINED = {
   'accuracy': 'share of choices predicted right; a guess between equals counts in part',
   'accuracy_noiseless': 'the same against what the user truly prefers, without the noise of labels',
@@ -174,14 +175,13 @@ def findings(frame: pd.DataFrame, setting: Setting) -> list[str]:
   if not len(learners):
     return []
   best = learners.sort_values('value').iloc[-1]
-  said = [
-    f'After {last} {"turns" if setting.stream else "comparisons"} the best learner is '
-    f'{best.learner}, with {tables.cell(best)} % of choices predicted right'
-  ]
-  for other, meaning in (('pooled', 'no personalisation'), ('bayes', 'the exact answer')):
-    paired = results.select(own, metric=f'{metric}_minus_{other}', learner=best.learner)
-    said += [f'{tables.cell(row)} points to {other} ({meaning})' for row in paired.itertuples()]
-  return ['; '.join(said) + f' ({setting.title}).']
+  unit = 'turns' if setting.stream else 'comparisons'
+  said = [f'After {last} {unit} the best learner is {best.learner}: {metric} {tables.cell(best)} %']
+  for other, meaning in REFERRED.items():
+    for row in results.select(own, metric=f'{metric}_minus_{other}', learner=best.learner).iloc:
+      far = 'more' if row.value > 0 else 'less'
+      said.append(f'{tables.cell(row).lstrip("+-")} points {far} than {meaning}')
+  return [', '.join(said) + f' ({setting.title}).']
 
 
 def summary(frame: pd.DataFrame, setting: Setting) -> str:
@@ -191,18 +191,27 @@ def summary(frame: pd.DataFrame, setting: Setting) -> str:
 
 
 def write_page(
-  path: str | os.PathLike, sections: Sequence[Section], settings: Sequence[Setting], plan: Plan
+  path: str | os.PathLike,
+  sections: Sequence[Section],
+  setting: Setting,
+  plan: Plan,
+  *,
+  lead: Sequence[str] = (),
 ) -> pathlib.Path:
-  """Writes report.html and returns its path: where data come from, results, how they were made."""
-  population = settings[0].populations[0]
-  return pages.save(path, page(sections, population.source, plan, dict(population.record)))
+  """Writes a page with findings on top, results, and how they were made; returns its path.
 
-
-def page(sections: Sequence[Section], source: str, plan: Plan, record: Mapping[str, object]) -> str:
-  """Returns the page of a table."""
+  Args:
+    path: of the page.
+    sections: in their order.
+    setting: the first one, whose population is described.
+    plan: of the table.
+    lead: findings in words.
+  """
+  population = setting.populations[0]
   title = 'metapers' if plan.protocol == 'metapers' else f'metapers: {plan.protocol}'
-  summary = flat({'config': plan.identity, 'population': record})
-  return pages.render(title, sections, source=source, summary=summary)
+  summary = flat({'config': plan.identity, 'population': dict(population.record)})
+  page = pages.render(title, sections, source=population.source, summary=summary, lead=lead)
+  return pages.save(path, page)
 
 
 def flat(tree: Mapping, prefix: str = '') -> dict[str, object]:

@@ -29,6 +29,7 @@ from metapers.io.plots import Figure
 from metapers.io.report import Section
 from metapers.training.meta_training import Training
 
+MOST_FINDINGS = 6  # on top of a page
 Made = dict[
   str, dict[str, Predictions]
 ]  # row -> seed -> its predictions; of a reference the seed ''
@@ -68,7 +69,10 @@ class Result(NamedTuple):
 
   def report(self, path: str | os.PathLike) -> pathlib.Path:
     """Writes a self-contained page with all tables and figures, and returns its path."""
-    return report.write_page(path, self.sections, self.settings, self.plan)
+    lead = [line for each in self.settings for line in report.findings(self.frame, each)]
+    return report.write_page(
+      path, self.sections, self.settings[0], self.plan, lead=lead[:MOST_FINDINGS]
+    )
 
 
 def compare(
