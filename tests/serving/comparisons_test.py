@@ -206,8 +206,8 @@ def test_a_weight_that_cannot_be_is_refused(weight, message):
 
 
 def test_weights_of_what_is_masked_are_not_looked_at():
-  masked = pairs(*draw(2, 3), mask=[True, False, True], weight=[1, np.nan, 1])
-  kept = served().adapt(masked).history
+  mask, weight = [True, False, False, True], [1, np.nan, 2e300, 1]
+  kept = served().adapt(pairs(*draw(2, 4), mask=mask, weight=weight)).history
   assert kept.weight.tolist() == [1, 1, *[0] * 6]
 
 
