@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ml_collections import config_dict
 
 from metapers import learners
+from metapers.bench import stored_populations
 from metapers.bench.plan import (
   FROM_SPEC,
   Condition,
@@ -22,11 +23,8 @@ from metapers.bench.plan import (
 )
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
-from metapers.core.tables import Histories
-from metapers.data import comparisons, feature_store, synthetic
-from metapers.populations import np_btl, toy
-from metapers.populations import people as people_population
-from metapers.populations import reward_ensemble as ensemble
+from metapers.data import comparisons, feature_store
+from metapers.populations import np_btl, people, reward_ensemble, toy
 from metapers.training.meta_training import Training
 from metapers.training.objectives import OBJECTIVES
 from metapers.training.optimizers import OPTIMIZERS
@@ -37,62 +35,10 @@ OF_TABLES = ('learners', 'benchmark', 'asking')  # parts of a config that a sing
 STORED_BESIDE = ('data', 'learner_source', 'population_source')  # in a workdir's config.json
 
 
-def reward_ensemble(
-  *, store: str = 'synthetic', feature_r2: float | None = None, **kwargs: Any
-) -> Population:
-  """Returns PersonalLLM's users on the synthetic store, or on a feature store's folder.
-
-  Args:
-    store: 'synthetic', or the folder of a store.
-    feature_r2: of the synthetic store's features, 0.5 if not given.
-    **kwargs: of `populations.reward_ensemble`.
-
-  Raises:
-    ValueError: for a feature_r2 of a folder, whose features are what they are.
-  """
-  if store != 'synthetic' and feature_r2 is not None:
-    raise ValueError(f'feature_r2={feature_r2} is of the synthetic store; leave it out of {store}')
-  if store == 'synthetic':
-    table = synthetic.synthetic_store(feature_r2=0.5 if feature_r2 is None else feature_r2)
-  else:
-    table = feature_store.open_store(store)
-  return ensemble.reward_ensemble(table, **kwargs)
-
-
-def people(*, path: str = '', **kwargs: Any) -> Population:
-  """Returns a population of real people from a folder of tables.
-
-  Args:
-    path: the folder; there is no default data.
-    **kwargs: of `data.load_comparisons` and of `populations.people`.
-  """
-  reads = inspect.signature(comparisons.load_comparisons).parameters
-  rest = {name: value for name, value in kwargs.items() if name not in reads}
-  return people_population.people(load_histories(path, **kwargs), **rest)
-
-
-def load_histories(path: str, **kwargs: Any) -> Histories:
-  """Returns the histories of real people.
-
-  Args:
-    path: the folder of their tables.
-    **kwargs: of `data.load_comparisons`; others are left alone.
-
-  Raises:
-    ValueError: without a folder.
-  """
-  if not path:
-    raise ValueError('real people need a folder: give --config.population.kwargs.path=FOLDER')
-  reads = inspect.signature(comparisons.load_comparisons).parameters
-  return comparisons.load_comparisons(
-    path, **{name: value for name, value in kwargs.items() if name in reads}
-  )
-
-
 # Each name: what builds it, and the factories whose keyword arguments it passes on.
 POPULATIONS: dict[str, tuple[Callable[..., Population], tuple[Callable, ...]]] = {
-  'reward_ensemble': (reward_ensemble, (ensemble.reward_ensemble,)),
-  'people': (people, (comparisons.load_comparisons, people_population.people)),
+  'reward_ensemble': (stored_populations.reward_ensemble, (reward_ensemble.reward_ensemble,)),
+  'people': (stored_populations.people, (comparisons.load_comparisons, people.people)),
   'two_types': (toy.two_types, ()),
   'np_btl': (np_btl.np_btl, ()),
 }
