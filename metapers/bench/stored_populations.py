@@ -43,7 +43,8 @@ def people(*, path: str = '', **kwargs: Any) -> Population:
   """
   if not path:
     raise ValueError(
-      'real people need a folder: give path=FOLDER (in a command, --config.population.kwargs.path=FOLDER)'
+      'real people need a folder of tables: give path=FOLDER; in a command, '
+      '--config.population.kwargs.path=FOLDER'
     )
   reads = inspect.signature(comparisons.load_comparisons).parameters
   loading, rest = (
