@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from metapers.core.types import PyTree
-from metapers.io import processes, verified, workdirs
+from metapers.io import leaves, processes, verified, workdirs
 
 SET_ASIDE = 'set_aside'
 FROZEN = 'frozen'
@@ -84,7 +84,9 @@ class Checkpoints:
       frozen: what `store_frozen` returned for this run.
     """
     self._check_writable()
-    items = verified.to_save(state, config=self.config, score=score, frozen=frozen)
+    # Copies: the next step is given the buffers of the state to write to.
+    arrays = jax.tree.map(jnp.copy, leaves.named_on_devices(state))
+    items = verified.to_save(arrays, config=self.config, score=score, frozen=frozen)
     self._scores[step] = score
     if not self._manager.save(step, args=items, force=True):
       raise RuntimeError(f'orbax did not save step {step} in {self._folder}')
@@ -99,7 +101,7 @@ class Checkpoints:
     if not jax.tree.leaves(params):
       return ''
     self._check_writable()
-    return verified.store_by_hash(self._frozen, params) if jax.tree.leaves(params) else ''
+    return verified.store_by_hash(self._frozen, params)
 
   def restore_frozen(self, name: str, like: PyTree) -> PyTree:
     """Returns the parameters of a hash, verified.
@@ -114,7 +116,7 @@ class Checkpoints:
     return verified.restore_by_hash(self._frozen, name, like) if name else like
 
   def restore(self, like: PyTree) -> Restored | None:
-    """Restores the newest checkpoint that verifies; None if nothing was ever saved.
+    """Returns the newest checkpoint that verifies; None if nothing was ever saved.
 
     Those that do not verify are named in a warning and set aside, lest one be kept as the best.
 
@@ -134,15 +136,15 @@ class Checkpoints:
       damaged += [] if found else [step]
     if newest is None and (steps or self._begun.exists()):
       raise ValueError(
-        f'of the checkpoints in {self._folder} none is whole (found: {steps}); restore them from a '
-        'copy, or start again in another workdir'
+        f'no checkpoint in {self._folder} is intact (found: {steps}); restore them from a copy, or '
+        'start again in another workdir'
       )
     if newest and damaged and not self._read_only:
       self._set_aside(damaged)
     return newest
 
   def best(self, like: PyTree) -> Restored | None:
-    """Restores the checkpoint with the highest score among those that verify; None without any."""
+    """Returns the checkpoint with the highest score of those that verify; None without any."""
     self.wait()
     found = [self._verified(step, like) for step in self._manager.all_steps()]
     return max((each for each in found if each and each.score is not None), key=_rank, default=None)
@@ -206,7 +208,7 @@ class Checkpoints:
 
 
 class _LastAndBest(NamedTuple):
-  """What orbax shall preserve; its own BestN believes a file of scores without a checksum."""
+  """What orbax shall preserve; its own BestN trusts a file of scores without a checksum."""
 
   keep: int
   scores: Mapping[int, float | None]

@@ -32,25 +32,15 @@ def named(state: PyTree) -> dict[str, np.ndarray]:
 
   Arrays without entries are left out.
   """
-  return {name: np.array(_plain(leaf)) for name, leaf in by_path(state).items() if leaf.size}
+  return {name: np.array(_data(leaf)) for name, leaf in by_path(state).items() if leaf.size}
 
 
-def copied(state: PyTree) -> dict[str, jax.Array]:
-  """Returns copies on their devices of the arrays of a pytree, PRNG keys as their data, by path.
+def named_on_devices(state: PyTree) -> dict[str, jax.Array]:
+  """Returns the arrays of a pytree where they are, PRNG keys as their data, by path.
 
-  Copies, for the next step is given the buffers of the state to write to. Arrays without entries,
-  such as weights of a context of width 0, are left out: orbax refuses them.
+  Arrays without entries, such as weights of a context of width 0, are left out: orbax refuses them.
   """
-  return {name: jnp.copy(_plain(leaf)) for name, leaf in by_path(state).items() if leaf.size}
-
-
-def shapes(like: PyTree) -> dict[str, jax.ShapeDtypeStruct]:
-  """Returns shape, dtype and sharding of what `copied` gives for a pytree."""
-  plain = {name: _plain(leaf) for name, leaf in by_path(like).items() if leaf.size}
-  return {
-    name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-    for name, leaf in plain.items()
-  }
+  return {name: jnp.asarray(_data(leaf)) for name, leaf in by_path(state).items() if leaf.size}
 
 
 def like(old: PyTree, leaves: Mapping[str, Any]) -> PyTree:
@@ -78,7 +68,7 @@ def checksums(leaves: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 def is_key(leaf: Any) -> bool:
   """Returns whether a leaf is an array of PRNG keys."""
-  return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+  return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def differences(actual: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:
@@ -112,7 +102,7 @@ def altered(arrays: Mapping[str, jax.Array], description: Description) -> list[s
 
 
 def check_form(wanted: Mapping[str, jax.ShapeDtypeStruct], description: Description) -> None:
-  """Compares arrays with those of a checkpoint whose description is whole.
+  """Compares arrays with those of a checkpoint whose description is intact.
 
   Raises:
     ValueError: if names, shapes or dtypes differ: that is no damage, but other code.
@@ -139,8 +129,8 @@ def _path(path: tuple[Any, ...], root: str = '') -> str:
   return '.'.join(filter(None, [root, jax.tree_util.keystr(path, simple=True, separator='.')]))
 
 
-def _plain(leaf: Any) -> jax.Array:
-  return jax.random.key_data(leaf) if is_key(leaf) else jnp.asarray(leaf)
+def _data(leaf: Any) -> Any:
+  return jax.random.key_data(leaf) if is_key(leaf) else leaf
 
 
 def _digests(array: jax.Array, *, owned: bool) -> dict[str, str]:

@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
@@ -20,20 +21,20 @@ from metapers.io import leaves
 Read = Callable[..., Any]
 
 
-def to_save(state: PyTree, **facts: Any) -> ocp.args.Composite:
-  """Returns what orbax is given to save: copies of the arrays, and their sealed description.
+def to_save(arrays: Mapping[str, jax.Array], **facts: Any) -> ocp.args.Composite:
+  """Returns what orbax is given to save: arrays by name, and their sealed description.
 
   Args:
-    state: pytree of arrays; PRNG keys may be among them.
+    arrays: see `leaves.named_on_devices`.
     **facts: JSON values that the description holds beside the checksums.
   """
-  arrays = leaves.copied(state)
   about = seal({'arrays': leaves.describe(arrays), **facts})
-  return ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about))
+  saved = ocp.args.StandardSave(dict(arrays))
+  return ocp.args.Composite(state=saved, about=ocp.args.JsonSave(about))
 
 
 def read_description(read: Read, name: str) -> dict[str, Any] | None:
-  """Returns a description that is whole; None after a warning where there is none.
+  """Returns a description that is intact; None after a warning where there is none.
 
   Args:
     read: orbax's restore of one checkpoint, given `args`.
@@ -62,7 +63,10 @@ def read_state(read: Read, name: str, about: Mapping[str, Any], like: PyTree) ->
   Raises:
     ValueError: if names, shapes or dtypes are described as others.
   """
-  wanted = leaves.shapes(like)
+  wanted = {
+    name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+    for name, leaf in leaves.named_on_devices(like).items()
+  }
   leaves.check_form(wanted, about['arrays'])
   try:
     found = read(args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted)))['state']
@@ -78,7 +82,7 @@ def read_state(read: Read, name: str, about: Mapping[str, Any], like: PyTree) ->
 
 def store_by_hash(folder: pathlib.Path, state: PyTree) -> str:
   """Stores arrays under the hash of their description, unless they are there; returns the hash."""
-  items = to_save(state)
+  items = to_save(leaves.named_on_devices(state))
   name = items['about'].item['seal']
   if not (folder / name).exists():
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:

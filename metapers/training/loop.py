@@ -145,7 +145,7 @@ def fit(
   def save(is_stop):
     log.flush()  # raises before a diverged state is saved
     everything = join_frozen(state.params, begun.frozen)
-    score = look(evaluate, everything, log) if is_stop else None
+    score = score_of(evaluate, everything, log) if is_stop else None
     kept.save(log.step, state, score=score, frozen=begun.frozen_hash)
 
   with contextlib.ExitStack() as stack:
@@ -263,7 +263,7 @@ def compile_steps(
   return run
 
 
-def look(evaluate: Evaluate | None, params: Params, log: Log) -> float | None:
+def score_of(evaluate: Evaluate | None, params: Params, log: Log) -> float | None:
   """Returns the score of an evaluation, if there is one, with its numbers written.
 
   Raises:

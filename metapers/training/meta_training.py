@@ -201,7 +201,7 @@ def restore_best(
     frozen: names of parameters kept out of training.
 
   Raises:
-    ValueError: where no checkpoint is whole, or they are of other code.
+    ValueError: where no checkpoint is intact, or they are of other code.
   """
   keys = run_keys(seed)
   trained, fixed = step.split_frozen(learner.init(keys.init), frozen)

@@ -130,10 +130,10 @@ def test_a_damaged_best_is_not_used(workdir, opened):
   assert opened.best(state(0)).step == 2
 
 
-def test_without_a_whole_one_there_is_no_fresh_start(workdir, opened):
+def test_without_an_intact_one_there_is_no_fresh_start(workdir, opened):
   for step in (1, 2, 3):
     truncate(workdir / 'checkpoints' / str(step))
-  with pytest.raises(ValueError, match=r'none is whole \(found: \[3, 2, 1\]\); restore them from'):
+  with pytest.raises(ValueError, match=r'is intact \(found: \[3, 2, 1\]\); restore them from'):
     opened.restore(state(0))
   assert not (workdir / SET_ASIDE).exists()
 
@@ -141,7 +141,7 @@ def test_without_a_whole_one_there_is_no_fresh_start(workdir, opened):
 def test_lost_checkpoints_are_no_fresh_start(workdir):
   shutil.rmtree(workdir / 'checkpoints')
   checkpoints = Checkpoints(workdir, CONFIG)
-  with pytest.raises(ValueError, match=r'none is whole \(found: \[\]\)'):
+  with pytest.raises(ValueError, match=r'is intact \(found: \[\]\)'):
     checkpoints.restore(state(0))
   checkpoints.close()
 

@@ -21,7 +21,7 @@ def test_two_arrays_of_one_path_are_refused():
 
 
 def test_a_description_names_type_shape_and_the_whole_range_of_one_device():
-  described = leaves.describe(leaves.copied(state(2)))
+  described = leaves.describe(leaves.named_on_devices(state(2)))
   assert described['params.w']['dtype'] == 'float32' and described['params.w']['shape'] == [64, 64]
   ranges = {name: list(each['ranges']) for name, each in described.items()}
   assert ranges == {
@@ -31,7 +31,7 @@ def test_a_description_names_type_shape_and_the_whole_range_of_one_device():
 
 @pytest.mark.parametrize('name', ['step', 'key', 'params.w', 'params.half'])
 def test_any_changed_bit_is_named(name):
-  arrays = leaves.copied(state(2))
+  arrays = leaves.named_on_devices(state(2))
   described = leaves.describe(arrays)
   assert leaves.altered(arrays, described) == []
   content = np.array(arrays[name])
@@ -50,9 +50,12 @@ def test_ranges_that_others_wrote_are_verified_on_the_whole_array():
   assert leaves.altered({'x': array.at[3, 2].add(1)}, described) == ['x']
 
 
-def test_what_comes_back_under_x64_has_the_same_bits(tmp_path):
+def test_what_comes_back_under_x64_has_the_same_bits():
   with jax.enable_x64(True):
     tree = {'w': jnp.arange(3.0) / 7, 'n': jnp.arange(2)}
-    arrays = leaves.copied(tree)
+    arrays = leaves.named_on_devices(tree)
     assert arrays['w'].dtype == jnp.float64 and arrays['n'].dtype == jnp.int64
-    assert leaves.altered(leaves.copied(leaves.like(tree, arrays)), leaves.describe(arrays)) == []
+    assert (
+      leaves.altered(leaves.named_on_devices(leaves.like(tree, arrays)), leaves.describe(arrays))
+      == []
+    )
