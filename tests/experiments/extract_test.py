@@ -1,22 +1,28 @@
 """Extraction from end to end, on tiny models: text in, a store out, whatever interrupts it."""
 
 import hashlib
+import multiprocessing
 import os
 import pathlib
-import signal
 import subprocess
 import sys
+import tempfile
 import time
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from experiments import commands
 from metapers.data import feature_store
 from metapers.testing import tiny_models
 
 ROOT = pathlib.Path(__file__).parents[2]
-NUM_PROMPTS = 40
+NUM_PROMPTS = 20
+# Importing torch and jax takes longer than the work: commands run in forks of one process.
+FORKS = multiprocessing.get_context('forkserver')
+FORKS.set_forkserver_preload(['experiments.extract', 'metapers.data.reward_scorer'])
 
 
 @pytest.fixture(scope='module')
@@ -43,26 +49,44 @@ def get_config(argument=None):
   config.models = tuple({models!r})
   config.constructed = ('length', 'vocabulary')
   config.encoder.model = {models[1]['model']!r}
-  config.prompts_per_shard = 4
+  config.prompts_per_shard = 2
   return config
 """)
   return f'--config={config}'
 
 
-def command(given, out, *more):
-  return [sys.executable, '-m', 'experiments.extract', given, f'--out={out}', *more]
+class Done(NamedTuple):
+  returncode: int
+  stdout: str
+  stderr: str
+
+
+def run_command(folder, arguments):
+  """Runs the command, with its output in files, in the process that calls this."""
+  import huggingface_hub.constants
+
+  from experiments import extract as command
+
+  huggingface_hub.constants.HF_HUB_OFFLINE = True
+  for number, name in enumerate(('out', 'err'), 1):
+    os.dup2(os.open(f'{folder}/{name}', os.O_CREAT | os.O_WRONLY), number)
+  os.chdir(ROOT)
+  sys.argv = ['extract.py', *arguments]
+  commands.run(command.main)
+
+
+def start(given, out, *more, folder):
+  process = FORKS.Process(target=run_command, args=(folder, [given, f'--out={out}', *more]))
+  process.start()
+  return process
 
 
 def extract(given, out, *more):
-  environment = {**os.environ, 'HF_HUB_OFFLINE': '1'}
-  return subprocess.run(
-    command(given, out, *more),
-    cwd=ROOT,
-    env=environment,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  with tempfile.TemporaryDirectory() as folder:
+    process = start(given, out, *more, folder=folder)
+    process.join()
+    shown = [(pathlib.Path(folder) / name).read_text() for name in ('out', 'err')]
+  return Done(process.exitcode, *shown)
 
 
 def digests(store):
@@ -72,7 +96,14 @@ def digests(store):
 @pytest.fixture(scope='module')
 def whole(given, tmp_path_factory):
   out = tmp_path_factory.mktemp('whole') / 'store'
-  done = extract(given, out)
+  done = subprocess.run(  # as a user types it
+    [sys.executable, '-m', 'experiments.extract', given, f'--out={out}'],
+    cwd=ROOT,
+    env={**os.environ, 'HF_HUB_OFFLINE': '1'},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert done.returncode == 0, done.stderr
   return out, done.stdout
 
@@ -94,16 +125,14 @@ def test_texts_become_a_store_that_opens(whole):
 def test_killed_and_resumed_it_ends_with_the_same_bytes(given, whole, tmp_path):
   out = tmp_path / 'store'
   for least in (3, 14):
-    process = subprocess.Popen(
-      command(given, out), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = start(given, out, folder=tmp_path)
     limit = time.monotonic() + 90
     while len(list(out.with_name('store.parts').rglob('*.npz'))) < least:
-      assert process.poll() is None and time.monotonic() < limit
+      assert process.is_alive() and time.monotonic() < limit
       time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not out.exists()
+    process.kill()
+    process.join()
+    assert not out.exists() and process.exitcode < 0
   assert extract(given, out).returncode == 0
   assert digests(out) == digests(whole[0])
 
