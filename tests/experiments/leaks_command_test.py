@@ -66,21 +66,21 @@ def test_simulated_users_have_none():
   assert 'LEAK' not in done.stdout
 
 
-def test_people_have_none_and_each_check_is_told(folder):
+def test_people_have_none_and_each_check_is_named(folder):
   done = run('leaks', *of_people(folder))
   assert done.returncode == 0, done.stderr
   for kind in ('people', 'pairs', 'cues', 'selection', 'texts'):
     assert f'  ok    {kind}: ' in done.stdout
 
 
-def test_leaks_are_told_and_are_an_exit_code(folder):
+def test_leaks_are_named_and_are_an_exit_code(folder):
   items = pd.read_csv(folder / 'items.csv')
   rejected = pd.read_csv(folder / 'comparisons.csv')['rejected']
   items.loc[rejected, 'text'] = [str([text, text]) for text in items.loc[rejected, 'text']]
   items.to_csv(folder / 'items.csv', index=False)
   done = run('leaks', *of_people(folder), '--conversations')
   assert done.returncode == 1, done.stderr
-  assert '  LEAK  texts: marks of a list tells the chosen text' in done.stdout
+  assert '  LEAK  texts: marks of a list reveals the chosen text' in done.stdout
   assert '  LEAK  conversations: ' in done.stdout
   assert '  ok    people: ' in done.stdout
 
@@ -97,14 +97,17 @@ def test_nothing_is_trained_on_people_of_two_sides(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('arguments', 'told'),
+  ('arguments', 'message'),
   [
     ((f'{CONFIGS}/jester.py:quick',), 'real people need a folder'),
-    ((f'{CONFIGS}/scores_gap.py:quick', '--conversations'), 'of real people, and here are none'),
+    (
+      (f'{CONFIGS}/scores_gap.py:quick', '--conversations'),
+      'of items of real people, and here are none',
+    ),
   ],
 )
-def test_mistakes_are_one_line(arguments, told):
+def test_mistakes_are_one_line(arguments, message):
   failed = run('leaks', *arguments)
   assert failed.returncode == 2
   [line] = [line for line in failed.stderr.splitlines() if line.startswith('error: ')]
-  assert told in line
+  assert message in line
