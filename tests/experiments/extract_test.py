@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import commands
 from metapers.data import feature_store
 from metapers.testing import tiny_models
 
@@ -65,6 +64,7 @@ def run_command(folder, arguments):
   """Runs the command, with its output in files, in the process that calls this."""
   import huggingface_hub.constants
 
+  from experiments import commands
   from experiments import extract as command
 
   huggingface_hub.constants.HF_HUB_OFFLINE = True
