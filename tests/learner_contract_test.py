@@ -20,12 +20,14 @@ EXCUSED = {
   'latent_np': contract.Exceptions(),
   'low_rank': contract.Exceptions(),
   'bayes_head': contract.Exceptions(),
+  'lookup': contract.Exceptions(constant=('bank',)),
 }
 SIZES = {
   'cnp': {'hidden': 16, 'width': 8},
   'latent_np': {'hidden': 16, 'width': 8},
   'low_rank': {'num_users': 64, 'rank': 4},
   'per_user': SMALL,
+  'lookup': SMALL | {'num_histories': 64},
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from metapers.core import task
-from metapers.core.meta_learner import MetaLearner
+from metapers.core.meta_learner import Adapt, MetaLearner
 from metapers.core.task import Choices, Task
 from metapers.core.types import Array, Callable, Float, Params, PRNGKey, Scalar
 from metapers.populations import toy
@@ -49,11 +49,13 @@ class Subject(NamedTuple):
 
   initial, start, trained: parameters as `init` makes them, as the learner's `start` leaves them,
     and after a short training and `prepare`.
-  histories: of the 64 known users. tasks: [T, ...] of K = 2; wide: of K = 3. All three are host
+  histories: of the 64 known users. tasks: [T, ...] of K = 2; wide: of K = 3. The tasks are host
     arrays: what the checks do to them compiles nothing.
+  adapt: the learner's, compiled.
   predictions: compiled `(params, tasks) -> log-probabilities [T, N, K]` of the queries after
-    adapting. value_and_grad: compiled `(params, tasks) -> (mean loss, gradient)`, the gradient {}
-    where there is nothing to train. Each shape compiles once: checks keep to the shapes of `tasks`.
+    adapting. Each shape compiles once: checks keep to the shapes of `tasks`.
+  value_and_grad: compiled `(params, tasks) -> (mean loss, gradient)`; the gradient is {} where
+    there is nothing to train.
   """
 
   learner: MetaLearner
@@ -64,6 +66,7 @@ class Subject(NamedTuple):
   histories: Task
   tasks: Task
   wide: Task
+  adapt: Adapt
   predictions: Callable[[Params, Task], Float[Array, 'T N K']]
   value_and_grad: Callable[[Params, Task], tuple[Scalar, Params]]
 
@@ -89,6 +92,7 @@ def subject(learner: MetaLearner, excused: Exceptions, *, num_context: int = 0) 
     histories=histories,
     tasks=held_out_tasks(2, num_context),
     wide=held_out_tasks(3, num_context),
+    adapt=quick_jit(learner.adapt),
     predictions=quick_jit(jax.vmap(functools.partial(predictions, learner), (None, 0))),
     value_and_grad=quick_jit(mean_loss_and_gradient(learner, excused)),
   )
@@ -158,7 +162,7 @@ def known_histories(num_context: int) -> Task:
   def draw():
     return with_context(toy.two_types(**SHAPE).histories(()), num_context, jax.random.key(4))
 
-  return jax.device_get(quick_jit(draw)())
+  return quick_jit(draw)()
 
 
 @functools.cache
@@ -189,7 +193,12 @@ def take_comparisons(choices: Choices, index: list[int], num_real: int) -> Choic
   return task.with_shots(chosen, num_real)
 
 
-def assert_same(actual: Array, expected: Array, claim: str, tolerance: float = 2e-4) -> None:
+def assert_same(
+  actual: Array | np.ndarray,
+  expected: Array | np.ndarray,
+  claim: str,
+  tolerance: float = 2e-4,
+) -> None:
   """Asserts that log-probabilities agree as probabilities, to `tolerance`.
 
   Raises:
