@@ -2,7 +2,7 @@
 
 The drawing and its likelihood stand side by side, since a Bayesian ceiling is exact only if it
 inverts the very rule that made the data. `E` candidates bear on a comparison: the K shown first,
-then, under `extreme`, the rest of the slate (the user's own taste picked the pair).
+then, under `extreme`, the rest of the slate (the user's own preferences picked the pair).
 """
 
 import jax
@@ -20,7 +20,7 @@ def num_evidence(pair_rule: str, num_candidates: int, num_responses: int) -> int
 
 
 def is_controversial(rewards: Float[Array, 'R B']) -> Bool[Array, 'R R']:
-  """Marks the pairs of responses on which the reward models do not all agree."""
+  """Returns the pairs of responses on which the reward models do not all agree."""
   above = rewards[:, None] > rewards[None]  # [R, R, B]
   return jnp.any(above, -1) & jnp.any(jnp.swapaxes(above, 0, 1), -1)
 
@@ -34,7 +34,7 @@ def draw_shown(
   pair_rule: str,
   num_candidates: int,
 ) -> tuple[Int[Array, 'E'], Bool[Array, '']]:
-  """Draws what one user is shown of one slate, in random order.
+  """Returns what one user is shown of one slate, drawn by the pair rule and in random order.
 
   Args:
     key: PRNG key.
@@ -138,6 +138,6 @@ def draw_choice(
   temperature: Float[Array, ''],
   flip_rate: Float[Array, ''],
 ) -> Int[Array, '']:
-  """Draws one user's choice from `log_choice`."""
+  """Returns one user's choice, drawn from `log_choice`."""
   log_p = log_choice(utilities, mask, temperature=temperature, flip_rate=flip_rate)
   return jax.random.categorical(key, log_p)

@@ -10,7 +10,7 @@ from metapers.core.types import Float
 def sample_log_weights(
   rng: np.random.Generator, num_users: int, concentration: float, num_reward_models: int
 ) -> Float[np.ndarray, 'U B']:
-  """Draws log w_u with w_u ~ Dirichlet(α·1_B), α = `concentration`.
+  """Returns log w_u with w_u ~ Dirichlet(α·1_B), α = `concentration`.
 
   log Gamma(α) variates are log Gamma(α + 1) + log(uniform)/α (Marsaglia and Tsang 2000, ACM TOMS
   26(3)), normalised by log-softmax: nothing underflows, where the quotient of float32 gammas
@@ -50,7 +50,7 @@ def sample_above(
   num_reward_models: int,
   floor: Sequence[float] = (),
 ) -> Float[np.ndarray, 'U B']:
-  """Draws log w_u with w_u ~ Dirichlet(α·1_B) given w_ub >= floor_b for all b, by rejection.
+  """Returns log w_u with w_u ~ Dirichlet(α·1_B) given w_ub >= floor_b for all b, by rejection.
 
   Args:
     rng: NumPy generator.

@@ -56,7 +56,7 @@ def rewards(y: Float[Array, '*batch']) -> Float[Array, '*batch 2']:
 
 
 def published_pairs() -> dict[str, Pairs]:
-  """Draws the published pairs as their script does: 16,039 / 2,025 / 1,936 of the splits."""
+  """Returns the published pairs, drawn as by their script: 16,039 / 2,025 / 1,936 of the splits."""
   rng = np.random.RandomState(0)
   y = rng.rand(NUM_PUBLISHED, 2)
   choices = []
@@ -74,12 +74,12 @@ def published_pairs() -> dict[str, Pairs]:
 
 
 def fresh_pairs(key: PRNGKey, num_pairs: int) -> Pairs:
-  """Draws pairs anew, y ~ U(0, 1); the first of two equal rewards is chosen (2⁻²² of pairs)."""
+  """Returns new pairs, y ~ U(0, 1); the first of two equal rewards is chosen (2⁻²² of pairs)."""
   y = jax.random.uniform(key, (num_pairs, 2))
   return Pairs(y, jnp.argmax(rewards(y), 1))
 
 
-def check(pairs: str, sizes: Sequence[int], **counts: int) -> None:
+def check_options(pairs: str, sizes: Sequence[int], **counts: int) -> None:
   """Refuses what no episode can be drawn from.
 
   Args:
@@ -105,7 +105,7 @@ def check(pairs: str, sizes: Sequence[int], **counts: int) -> None:
 
 
 def episode(pairs: Pairs, user: Int[Array, ''], num_support: int, known: Int[Array, '']) -> Task:
-  """Shows some pairs to a user: the first `num_support` are adapted to, the rest judged.
+  """Returns a user's choices on some pairs, the first `num_support` of them as the support.
 
   Args:
     pairs: of one episode.
@@ -132,15 +132,15 @@ def np_btl(
   num_held_out: int = 1000,
   seed: int = 0,
 ) -> Population:
-  """Makes the population of the paper's synthetic experiment; users of even number are of type 0.
+  """Returns the population of the paper's synthetic experiment; users of even number are of type 0.
 
-  The pairs of an episode are distinct: none that is judged was adapted to.
+  The pairs of an episode are distinct: none of the query was adapted to.
 
   Args:
     pairs: 'fresh' draws every pair anew; 'published' draws an episode of a split from that split's
       part of the 20,000 pairs that the paper's script writes.
     num_support: comparisons to adapt to; 10 at most in the paper.
-    num_query: comparisons to be judged on.
+    num_query: comparisons to be evaluated on.
     num_users: U known train users, each of whose episodes has pairs of its own; 0 for a stream of
       users without end.
     num_held_out: users of each of the validation and test splits.
@@ -153,7 +153,7 @@ def np_btl(
     ValueError: naming the option, what was given and what would do.
   """
   arrays = published_pairs() if pairs == 'published' else {}
-  check(
+  check_options(
     pairs,
     [len(part.y) for part in arrays.values()],
     num_support=num_support,
@@ -186,7 +186,7 @@ def np_btl(
 
 @functools.cache
 def functions(num_support: int, num_query: int, num_users: int, seed: int) -> Functions:
-  """Makes the functions of `np_btl`; published pairs are what its arrays hold."""
+  """Returns the functions of `np_btl`; published pairs are what its arrays hold."""
 
   def draw(arrays, user, key, split):
     num_pairs = num_support + num_query

@@ -1,4 +1,4 @@
-"""Real people: histories of comparisons, and people nobody has seen before.
+"""Real people: histories of comparisons of known people, and new people to evaluate on.
 
 People are split by fold into train, validation and test, so that everyone is unseen in one fold.
 """
@@ -28,7 +28,7 @@ from metapers.populations.people_episodes import Arrays, Layout, People
 def split_users(
   num_users: int, *, fold: int, num_folds: int, validation_share: float, seed: int
 ) -> dict[str, Int[np.ndarray, 'U_']]:
-  """Splits users into train, validation and test: disjoint, covering; fold f's test is unseen.
+  """Returns users by split: disjoint, covering; the test users of fold f are unseen.
 
   Raises:
     ValueError: for a fold or share out of range.
@@ -52,7 +52,7 @@ def split_users(
 
 
 def hold_out_items(histories: Histories, share: float, seed: int) -> Bool[np.ndarray, 'I']:
-  """Marks the held-out items: whole contexts where there are several, else single items.
+  """Returns the held-out items, [I]: whole contexts where there are several, else single items.
 
   Raises:
     ValueError: for one-hot features, or a share that leaves no items on one side.
@@ -110,7 +110,7 @@ def check_support(histories: Histories, num_support: int, num_query: int) -> Non
 
 
 def place(histories: Histories, splits: dict[str, np.ndarray], unseen: np.ndarray) -> Arrays:
-  """Puts features and people on the device.
+  """Returns features and people as arrays of the device.
 
   Raises:
     ValueError: for a split without people.
@@ -124,7 +124,8 @@ def place(histories: Histories, splits: dict[str, np.ndarray], unseen: np.ndarra
       f'split {empty[0]!r} of {len(histories.mask)} people is empty; give more people, or change '
       'num_folds, validation_share or item_holdout_share'
     )
-  people, rows = ({name: each[part] for name, each in selected.items()} for part in (0, 1))
+  people = {name: table for name, (table, _) in selected.items()}
+  rows = {name: row for name, (_, row) in selected.items()}
   return Arrays(jnp.asarray(histories.features), people, rows)
 
 
@@ -237,7 +238,7 @@ def spec_of(arrays: Arrays, layout: Layout) -> Spec:
 
 @functools.cache
 def functions(layout: Layout) -> Functions:
-  """Makes the functions that all populations of one layout share."""
+  """Returns the functions that all populations of one layout share."""
 
   def episode_of(arrays, user, split):
     key = jax.random.fold_in(population.fixed_key(split), user)

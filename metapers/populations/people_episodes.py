@@ -1,4 +1,4 @@
-"""Episodes of real people: a history divided into what is adapted to and what is judged.
+"""Episodes of real people: a history divided into support and query.
 
 Pure functions of device arrays, drawn inside the compiled training step; features are gathered from
 one table of items, so that no [U, N, K, D] array exists.
@@ -54,16 +54,16 @@ def part(person: People, slots: Int[Array, 'N'], end: Int[Array, '']) -> People:
 
 
 def repeats(query: People, support: People) -> Bool[Array, 'N']:
-  """Marks the query's comparisons of two items that the support compares, in whatever order."""
+  """Returns which comparisons of the query are of two items that the support compares, too."""
   pairs = [jnp.sort(jnp.stack([x.chosen, x.rejected], -1)) for x in (query, support)]  # [N, 2]
   same = jnp.all(pairs[0][:, None] == pairs[1][None], -1)
   return jnp.any(same & support.mask[None], -1)
 
 
 def offer(features: Float[Array, 'I D'], shown: People, key: PRNGKey) -> Choices:
-  """Shows comparisons as K = 2 candidates in random order, for position must not tell the choice.
+  """Returns comparisons of K = 2 candidates in random order: position must not reveal the choice.
 
-  What stands behind the mask is zeroed: there are comparisons of the other part among it.
+  Masked entries are zeroed: there are comparisons of the other part among them.
   """
   swapped = jax.random.bernoulli(key, 0.5, shown.mask.shape)
   pair = jnp.stack([shown.chosen, shown.rejected], -1)  # [N, K]
@@ -82,10 +82,10 @@ def episode(
   priority: Float[Array, 'N'],
   key: PRNGKey,
 ) -> Task:
-  """Divides a person's comparisons, by rising `priority`, into support and query.
+  """Returns a person's comparisons, divided by rising `priority` into support and query.
 
   The support takes up to num_support and at most half of them; the query what follows, but no pair
-  of the support again. With held-out items, held-out people are judged on those alone.
+  of the support again. With held-out items, the query of held-out people has those alone.
 
   Args:
     arrays: of the population.

@@ -44,7 +44,7 @@ SAMPLE_OF_STREAM = 1024  # histories shown to `prepare` where the stream of user
 
 
 def rules_of(pair_rule: str | Sequence[str]) -> tuple[str, ...]:
-  """Reads one pair rule, or several.
+  """Returns the pair rules, of one or several.
 
   Raises:
     ValueError: for none, or an unknown one.
@@ -99,7 +99,7 @@ def check_labels(layout: Layout) -> None:
 def restrict(
   table: RewardTable, reward_models: Sequence[str], responses: Sequence[int]
 ) -> RewardTable:
-  """Keeps some of the reward models, and some of the responses of every prompt.
+  """Returns the table with some of the reward models, and of the responses of every prompt.
 
   Args:
     table: of P prompts, R responses and B reward models.
@@ -161,14 +161,14 @@ def feature_scaling(table: RewardTable) -> Scaling:
 
 
 def scaled(values: np.ndarray, mask: np.ndarray, scaling: Scaling) -> Float[np.ndarray, 'P R D']:
-  """Scales what is known of every response; 0 where masked."""
+  """Returns scaled features or scores of every response; 0 where masked."""
   return np.where(mask[..., None], (values - scaling.mean) / scaling.scale, 0).astype(np.float32)
 
 
 def place(
   table: RewardTable, users: dict[str, Users], *, track: str, normalization: str
 ) -> tuple[Arrays, Scaling]:
-  """Puts a table and its users on the device, and returns how the learner's features were scaled.
+  """Returns a table and its users as arrays, and how the features of learners were scaled.
 
   Raises:
     ValueError: for an unknown track or normalisation, or a split without prompts.
@@ -221,7 +221,7 @@ def reward_ensemble(
   weights: Mapping[str, Mapping[str, np.ndarray]] | None = None,
   seed: int = 0,
 ) -> Population:
-  """Simulates PersonalLLM's users on a table of scores.
+  """Returns a population of PersonalLLM's simulated users on a table of scores.
 
   Args:
     table: scores (and features) of P prompts with R responses.
@@ -235,7 +235,7 @@ def reward_ensemble(
     track: 'scores' (features are the z-scored scores, D = B) or 'features' (scores are hidden).
     normalization: 'z' (train statistics) or 'raw' rewards.
     num_support: comparisons to adapt to.
-    num_query: comparisons to be judged on.
+    num_query: comparisons to be evaluated on.
     num_slates: M whole slates for best-of-R picks.
     support_prompts: prompts of a held-out user's support: 'train', or 'held_out' (as the query's).
     num_users: U, a finite pool of train users with fixed histories of num_support + num_query
@@ -244,8 +244,8 @@ def reward_ensemble(
     num_held_out: users of each of the validation and test streams.
     reward_models: names of those to simulate users with; none takes the table's.
     responses: numbers (from 1) of those to show of each prompt; none shows all.
-    excluded_model: name of a reward model b that train and validation users do not care for, w_b =
-      0, and test users do, w_b >= excluded_share: a taste that nobody had.
+    excluded_model: name of a reward model b of which train and validation users have no weight,
+      w_b = 0, and test users much, w_b >= excluded_share: preferences that nobody had.
     excluded_share: see above.
     weights: split -> reward model name -> [U] weights of given users, in place of Dirichlet draws.
     seed: of users; the three streams are disjoint.
@@ -261,25 +261,12 @@ def reward_ensemble(
   """
   table = restrict(table, reward_models, responses)
   layout = Layout(
-    rules_of(pair_rule),
-    num_candidates,
-    num_support,
-    num_query,
-    num_slates,
-    support_prompts,
-    num_users,
-    num_labels,
+    *(rules_of(pair_rule), num_candidates, num_support, num_query, num_slates),
+    *(support_prompts, num_users, num_labels),
   )
-  if num_users < 0 or num_held_out < 1:
-    raise ValueError(
-      'num_users must be at least 0 (a stream without end) and num_held_out at least 1, got '
-      f'{num_users} and {num_held_out}'
-    )
-  sizes = {'train': num_users or simulated_users.STREAM_SIZE}
-  sizes |= {'validation': num_held_out, 'test': num_held_out}
   users = simulated_users.draw(
     table.reward_models,
-    sizes,
+    simulated_users.counts_of(num_users, num_held_out),
     concentration,
     temperature=temperature,
     flip_rate=flip_rate,
@@ -290,53 +277,63 @@ def reward_ensemble(
   )
   arrays, scaling = place(table, users, track=track, normalization=normalization)
   check_layout(layout, arrays)
-  accuracies = () if label_accuracy is None else np.atleast_1d(label_accuracy).tolist()
   alphas = tuple(map(float, np.atleast_1d(concentration)))
-  arrays, noise = simulated_noise.set_noise(arrays, layout, accuracies, len(alphas))
+  arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy, len(alphas))
   temperatures = np.unique(np.asarray(arrays.users['test'].temperature)).tolist()
-  has_score_features = track == 'scores'
+  simulation = Simulation(
+    reward_models=tuple(table.reward_models),
+    users=users_of,
+    responses=responses_of,
+    user_models=tuple(UserModel(a, t, flip_rate) for a in alphas for t in temperatures),
+    pair_rules=layout.pair_rules,
+    label_accuracies=noise.label_accuracies,
+    response_models=tuple(table.response_models),
+    has_score_features=track == 'scores',
+    normalization=normalization,
+    support_prompts=support_prompts,
+    excluded_model=excluded_model,
+    excluded_share=excluded_share if excluded_model else 0.0,
+  )
   return Population(
     arrays=arrays,
     **functions(layout)._asdict(),
-    spec=spec_of(arrays, layout, table.reward_models if has_score_features else ()),
+    spec=spec_of(arrays, layout, simulation.reward_models if track == 'scores' else ()),
     scaling=scaling,
     source=table.source,
     content_hash=table.manifest_hash,
-    record={
-      'reward_models': ', '.join(table.reward_models),
-      'response_models': ', '.join(table.response_models),
-      'pair_rule': joined(layout.pair_rules),
-      'support_prompts': support_prompts,
-      'track': track,
-      'normalization': normalization,
-      'concentration': joined(alphas),
-      'temperature': joined(noise.temperatures),
-      'flip_rate': flip_rate,
-      'label_accuracy': joined(noise.label_accuracies),
-      'excluded_model': excluded_model,
-      'excluded_share': excluded_share if excluded_model else 0.0,
-    },
-    simulation=Simulation(
-      reward_models=tuple(table.reward_models),
-      users=users_of,
-      responses=responses_of,
-      user_models=tuple(
-        UserModel(alpha, temperature, flip_rate) for alpha in alphas for temperature in temperatures
-      ),
-      pair_rules=layout.pair_rules,
-      label_accuracies=noise.label_accuracies,
-      response_models=tuple(table.response_models),
-      has_score_features=has_score_features,
-      normalization=normalization,
-      support_prompts=support_prompts,
-      excluded_model=excluded_model,
-      excluded_share=excluded_share if excluded_model else 0.0,
-    ),
+    record=record_of(simulation, alphas, noise.temperatures),
+    simulation=simulation,
   )
 
 
+def record_of(
+  simulation: Simulation, concentrations: Sequence[float], temperatures: Sequence[float]
+) -> dict[str, str | float]:
+  """Returns what is shown of a simulation, by name.
+
+  Args:
+    simulation: its facts.
+    concentrations: that users mix.
+    temperatures: of each pair rule and label accuracy.
+  """
+  return {
+    'reward_models': ', '.join(simulation.reward_models),
+    'response_models': ', '.join(simulation.response_models),
+    'pair_rule': joined(simulation.pair_rules),
+    'support_prompts': simulation.support_prompts,
+    'track': 'scores' if simulation.has_score_features else 'features',
+    'normalization': simulation.normalization,
+    'concentration': joined(concentrations),
+    'temperature': joined(temperatures),
+    'flip_rate': simulation.user_models[0].flip_rate,
+    'label_accuracy': joined(simulation.label_accuracies),
+    'excluded_model': simulation.excluded_model,
+    'excluded_share': simulation.excluded_share,
+  }
+
+
 def joined(values: Sequence[str | float]) -> str:
-  """Writes values for people, with plus signs between them."""
+  """Returns values as text for people, with plus signs between them."""
   return '+'.join(value if isinstance(value, str) else f'{value:.3g}' for value in values)
 
 
@@ -370,7 +367,7 @@ def spec_of(arrays: Arrays, layout: Layout, feature_names: tuple[str, ...]) -> S
 
 @functools.cache
 def functions(layout: Layout) -> Functions:
-  """Makes the functions that all populations of one layout share."""
+  """Returns the functions that all populations of one layout share."""
 
   def episode_of(arrays, user, split):
     key = jax.random.fold_in(population.fixed_key(split), user)

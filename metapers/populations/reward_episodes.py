@@ -1,4 +1,4 @@
-"""Episodes of simulated users: which prompts, which comparisons, what learners and judges see.
+"""Episodes of simulated users: which prompts, which comparisons, and the truth behind them.
 
 Pure functions of device arrays and a key, drawn inside the compiled training step.
 """
@@ -62,9 +62,10 @@ class Layout(NamedTuple):
 
 
 def draw_distinct(key: PRNGKey, num_available: int, num_draws: int) -> Int[Array, 'N']:
-  """Draws distinct indices below `num_available`: one from each of N equal cells, in random order.
+  """Returns distinct indices below `num_available`, drawn one from each of N equal cells.
 
-  Costs O(N log N), where a permutation of everything there is would sort all prompts per user.
+  They are in random order. Costs O(N log N), where a permutation of everything there is would sort
+  all prompts per user.
   """
   key_cells, key_within = jax.random.split(key)
   cells = jax.random.permutation(key_cells, num_draws)
@@ -86,7 +87,7 @@ def by_rule(
 def compare(
   arrays: Arrays, user: Users, prompts: Int[Array, 'N'], key: PRNGKey, layout: Layout
 ) -> Comparisons:
-  """Shows one user candidates of each prompt by the pair rule and records what they choose."""
+  """Returns what one user chooses of the candidates of each prompt that the pair rule shows."""
 
   def one(prompt, key):
     key_shown, key_choice = jax.random.split(key)
@@ -124,7 +125,7 @@ def compare(
 def draw_prompts(
   arrays: Arrays, split: str, key: PRNGKey, layout: Layout
 ) -> tuple[Int[Array, 'N_support'], Int[Array, 'N_query'], Int[Array, 'M']]:
-  """Draws the distinct prompts of one episode: for the support, the query and the whole slates."""
+  """Returns the distinct prompts of one episode: for the support, the query and the slates."""
   key_support, key_rest = jax.random.split(key)
   held_out = arrays.prompts[split]
   num_rest = layout.num_query + layout.num_slates
@@ -147,7 +148,7 @@ def episode(
   *,
   people: str | None = None,
 ) -> tuple[Task, Truth]:
-  """Draws an episode of one user of a split: what the learner sees, and what judges see.
+  """Returns an episode of one user of a split: what learners see, and the truth.
 
   Args:
     arrays: of the population.
@@ -177,7 +178,7 @@ def episode(
 
 
 class History(NamedTuple):
-  """All comparisons of an episode, support first, with what judges see of them."""
+  """All comparisons of an episode, support first, with the truth of each."""
 
   choices: Choices
   rewards: Float[Array, 'N E B']
@@ -185,10 +186,10 @@ class History(NamedTuple):
   prompts: Int[Array, 'N']
 
 
-def history_of(seen: Task, truth: Truth) -> History:
-  """Joins the support and the query of one user's episode."""
+def history_of(person: Task, truth: Truth) -> History:
+  """Returns the support and the query of one user's episode as one history."""
   return History(
-    task.concat(seen.support, seen.query),
+    task.concat(person.support, person.query),
     jnp.concatenate([truth.support_rewards, truth.query_rewards]),
     jnp.concatenate([truth.support_mask, truth.query_mask]),
     jnp.concatenate([truth.support_prompts, truth.query_prompts]),
@@ -196,20 +197,20 @@ def history_of(seen: Task, truth: Truth) -> History:
 
 
 def with_support(pair: tuple[Task, Truth], support: History) -> tuple[Task, Truth]:
-  """Replaces the support of an episode."""
-  seen, truth = pair
-  return seen._replace(support=support.choices), truth._replace(
+  """Returns an episode with another support."""
+  person, truth = pair
+  return person._replace(support=support.choices), truth._replace(
     support_rewards=support.rewards, support_mask=support.mask, support_prompts=support.prompts
   )
 
 
 def reshuffle(pair: tuple[Task, Truth], key: PRNGKey, num_support: int) -> tuple[Task, Truth]:
-  """Divides a fixed history anew into support and query."""
+  """Returns a fixed history, divided anew into support and query."""
   history = history_of(*pair)
   order = jax.random.permutation(key, history.prompts.size)
   query = task.take(history, order[num_support:])
-  seen, truth = with_support(pair, task.take(history, order[:num_support]))
-  return seen._replace(query=query.choices), truth._replace(
+  person, truth = with_support(pair, task.take(history, order[:num_support]))
+  return person._replace(query=query.choices), truth._replace(
     query_rewards=query.rewards, query_mask=query.mask, query_prompts=query.prompts
   )
 
@@ -217,12 +218,12 @@ def reshuffle(pair: tuple[Task, Truth], key: PRNGKey, num_support: int) -> tuple
 def revisit(
   arrays: Arrays, user: Int[Array, ''], keys: tuple[PRNGKey, PRNGKey], layout: Layout
 ) -> tuple[Task, Truth]:
-  """Judges a known user on test prompts, after the first comparisons of their own history.
+  """Returns an episode of a known user on test prompts, after the first of their own history.
 
   Args:
     arrays: of the population.
     user: number among the train users.
-    keys: of their history, and of what they are judged on.
+    keys: of their history, and of the query.
     layout: sizes and rules; a history shorter than num_support is padded.
   """
   history = history_of(*episode(arrays, user, keys[0], 'train', layout.of_train()))
@@ -230,5 +231,5 @@ def revisit(
   first = task.take(history, jnp.arange(size))
   missing = layout.num_support - size
   support = jax.tree.map(lambda x: jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)), first)
-  judged = episode(arrays, user, keys[1], 'test', layout, people='train')
-  return with_support(judged, support)
+  on_test = episode(arrays, user, keys[1], 'test', layout, people='train')
+  return with_support(on_test, support)

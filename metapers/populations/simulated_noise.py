@@ -50,7 +50,9 @@ def agreement(
 def solve_temperature(
   utilities: Float[Array, 'U N K'], mask: Bool[Array, 'U N K'], label_accuracy: float
 ) -> float:
-  """Bisects log-temperature until the oracle agrees with `label_accuracy` of the labels.
+  """Returns the temperature at which the oracle agrees with `label_accuracy` of the labels.
+
+  By bisection of its logarithm.
 
   Raises:
     ValueError: where no temperature gives it.
@@ -80,14 +82,17 @@ class Noise(NamedTuple):
 
 
 def set_noise(
-  arrays: Arrays, layout: Layout, accuracies: Sequence[float], num_concentrations: int
+  arrays: Arrays,
+  layout: Layout,
+  label_accuracy: float | Sequence[float] | None,
+  num_concentrations: int,
 ) -> tuple[Arrays, Noise]:
-  """Sets every user's temperature to give a label accuracy, if asked, and measures the noise.
+  """Returns arrays whose temperatures give the label accuracies, if any, and the noise as it is.
 
   Args:
     arrays: of the population.
     layout: whose pair rules what is shown depends on.
-    accuracies: several are mixed equally; none leaves the temperature as it is.
+    label_accuracy: several are mixed equally; None leaves the temperature as it is.
     num_concentrations: that users count through first, see `simulated_users.digits`.
 
   Returns:
@@ -96,14 +101,15 @@ def set_noise(
   Raises:
     ValueError: for an accuracy that no temperature gives, or one asked beside other noise.
   """
+  accuracies = np.atleast_1d([] if label_accuracy is None else label_accuracy).tolist()
   train = arrays.users['train']
   temperature, flip_rate = float(train.temperature[0]), float(train.flip_rate[0])
-  if len(accuracies) and (temperature or flip_rate):
+  if accuracies and (temperature or flip_rate):
     raise ValueError(
       f'give label_accuracy={accuracies} or temperature and flip_rate '
       f'({temperature}, {flip_rate}), not both'
     )
-  if not len(accuracies) and not temperature:
+  if not accuracies and not temperature:
     return arrays, Noise((0.0,), (1 - flip_rate,))
   shown = [
     shown_utilities(arrays, layout._replace(pair_rules=(rule,))) for rule in layout.pair_rules

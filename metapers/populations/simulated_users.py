@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core.population import Users
+from metapers.core.population import SPLITS, Users
 from metapers.core.types import Float, Int
 from metapers.populations import dirichlet
 
@@ -16,7 +16,7 @@ STREAM_SIZE = 2**17
 
 
 class Exclusion(NamedTuple):
-  """A reward model that seen users do not care for, and new ones do.
+  """A reward model of which known users have no weight, and new ones much.
 
   index: b. share: new users have w_b >= share; those of train and validation have w_b = 0.
   """
@@ -26,10 +26,10 @@ class Exclusion(NamedTuple):
 
 
 def exclusion_of(reward_models: Sequence[str], name: str, share: float) -> Exclusion | None:
-  """Finds the reward model to exclude, if one is named.
+  """Returns the reward model to exclude, if one is named.
 
   Raises:
-    ValueError: for an unknown name, or a share that is none.
+    ValueError: for an unknown name, or a share outside (0, 1).
   """
   if not name:
     return None
@@ -41,8 +41,23 @@ def exclusion_of(reward_models: Sequence[str], name: str, share: float) -> Exclu
   return Exclusion(reward_models.index(name), share)
 
 
+def counts_of(num_users: int, num_held_out: int) -> dict[str, int]:
+  """Returns how many users each split has.
+
+  Raises:
+    ValueError: for fewer than 0 known users, or no held-out ones.
+  """
+  if num_users < 0 or num_held_out < 1:
+    raise ValueError(
+      'num_users must be at least 0 (a stream without end) and num_held_out at least 1, got '
+      f'{num_users} and {num_held_out}'
+    )
+  held_out = dict.fromkeys(SPLITS[1:], num_held_out)
+  return {'train': num_users or STREAM_SIZE, **held_out}
+
+
 def digits(num_users: int, sizes: Sequence[int]) -> list[Int[np.ndarray, 'U']]:
-  """Counts through all combinations of several mixed options, the first one fastest.
+  """Returns the options of users who count through all combinations, the first option fastest.
 
   Returns:
     For each option the index [U] that users 0, 1, 2, ... have of it.
@@ -53,7 +68,7 @@ def digits(num_users: int, sizes: Sequence[int]) -> list[Int[np.ndarray, 'U']]:
 def order_weights(
   weights: Mapping[str, np.ndarray], reward_models: Sequence[str]
 ) -> Float[np.ndarray, 'U B']:
-  """Stacks named weights in the order of the store's reward models.
+  """Returns named weights in the order of the store's reward models.
 
   Raises:
     ValueError: for a missing or unknown name, or weights that do not sum to 1.
@@ -77,7 +92,7 @@ def draw_weights(
   size: int,
   floor: Sequence[float] = (),
 ) -> Float[np.ndarray, 'U B']:
-  """Draws Dirichlet weights [U, B]; several concentrations take equal shares, interleaved."""
+  """Returns Dirichlet weights [U, B]; several concentrations take equal shares, interleaved."""
   kinds = np.atleast_1d(concentration)
   count = -(-num_users // len(kinds))
   banks = [dirichlet.sample_above(rng, count, float(kind), size, floor) for kind in kinds]
@@ -93,7 +108,7 @@ def draw_excluding(
   exclusion: Exclusion,
   split: str,
 ) -> Float[np.ndarray, 'U B']:
-  """Draws weights [U, B] without reward model b for seen users, and full of it for new ones."""
+  """Returns weights [U, B] without reward model b for known users, and full of it for new ones."""
   if split == 'test':
     return draw_weights(rng, num_users, concentration, size, exclusion_floor(exclusion, size))
   others = draw_weights(rng, num_users, concentration, size - 1)
@@ -117,7 +132,7 @@ def draw(
   weights: Mapping[str, Mapping[str, np.ndarray]] | None = None,
   seed: int = 0,
 ) -> dict[str, Users]:
-  """Draws the users of every split from disjoint streams of random numbers.
+  """Returns the users of every split, drawn from disjoint streams of random numbers.
 
   Args:
     reward_models: B names, in the order of the scores.
@@ -126,7 +141,7 @@ def draw(
     temperature: of the choice model, >= 0.
     flip_rate: chance of a flipped label, in [0, 1).
     num_rules: pair rules that are mixed equally.
-    exclusion: of a reward model from the seen users.
+    exclusion: of a reward model from the known users.
     weights: split -> name -> [U] given users in place of draws.
     seed: of the streams.
 

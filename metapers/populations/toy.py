@@ -86,7 +86,7 @@ def choice_probabilities(candidates: Candidates) -> Float[Array, '*T N K 2']:
 def functions(
   num_features: int, num_candidates: int, num_support: int, num_query: int, num_users: int
 ) -> Functions:
-  """Makes the functions of `two_types`."""
+  """Returns the functions of `two_types`."""
 
   def choices(key, user, num_comparisons):
     x = jax.random.normal(key, (num_comparisons, num_candidates, num_features))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metapers.core import task
+from metapers.core.population import SPLITS
 from metapers.core.tables import Histories
 from metapers.data import comparisons
 from metapers.populations import people, people_episodes
@@ -87,11 +88,11 @@ def test_splits_are_disjoint_and_cover_and_folds_test_everyone_once(num_folds):
 def test_support_and_query_share_no_pair():
   histories = made_up(num_items=5, num_users=60)  # ten pairs, so that people repeat themselves
   population = people.people(histories, num_support=6, num_query=10)
-  seen = all_episodes(population, 'test')
-  for support, query in zip(items_of(seen.support), items_of(seen.query)):
+  drawn = all_episodes(population, 'test')
+  for support, query in zip(items_of(drawn.support), items_of(drawn.query)):
     shown = {frozenset(pair) for pair in support.tolist() if pair[0] >= 0}
     assert not shown & {frozenset(pair) for pair in query.tolist() if pair[0] >= 0}
-  assert seen.query.mask.any()
+  assert drawn.query.mask.any()
 
 
 @pytest.mark.parametrize('part', ['support', 'query'])
@@ -105,9 +106,9 @@ def test_fixed_episodes_follow_the_persons_order():
   histories, _ = plain()
   splits = people.split_users(30, fold=0, num_folds=5, validation_share=0.2, seed=0)
   for split, users in splits.items():
-    seen = plain_episodes(split)
-    np.testing.assert_array_equal(items_of(seen.support).max(-1), histories.chosen[users, :5])
-    np.testing.assert_array_equal(items_of(seen.query).max(-1), histories.chosen[users, 5:13])
+    drawn = plain_episodes(split)
+    np.testing.assert_array_equal(items_of(drawn.support).max(-1), histories.chosen[users, :5])
+    np.testing.assert_array_equal(items_of(drawn.query).max(-1), histories.chosen[users, 5:13])
 
 
 def test_the_same_user_gives_the_same_bits_alone_or_in_a_batch():
@@ -125,7 +126,7 @@ def test_known_users_are_numbered_as_in_histories():
   num_users = population.spec.num_users
   np.testing.assert_array_equal(plain_episodes('train').user, np.arange(num_users))
   np.testing.assert_array_equal(plain_episodes('test').user, num_users)
-  known = jax.jit(population.histories)(population.arrays)
+  known = jax.jit(population.histories)(population.arrays).support
   assert known.candidates.features.shape == (num_users, 13, 2, 300)
   np.testing.assert_array_equal(items_of(known)[:, :5], items_of(plain_episodes('train').support))
 
@@ -135,11 +136,11 @@ def test_drawn_episodes_vary_and_come_from_their_split():
   users = people.split_users(30, fold=0, num_folds=5, validation_share=0.2, seed=0)['train']
   keys = jax.random.split(jax.random.key(0), 64)
   draw = jax.jit(jax.vmap(lambda a, key: population.sample_episode(a, key, 'train')[0], (None, 0)))
-  seen = draw(population.arrays, keys)
-  assert np.unique(seen.user).size > users.size // 2
-  assert np.unique(items_of(seen.support), axis=0).shape[0] == 64
-  for part in (seen.support, seen.query):
-    own = histories.chosen[users[np.asarray(seen.user)]]
+  drawn = draw(population.arrays, keys)
+  assert np.unique(drawn.user).size > users.size // 2
+  assert np.unique(items_of(drawn.support), axis=0).shape[0] == 64
+  for part in (drawn.support, drawn.query):
+    own = histories.chosen[users[np.asarray(drawn.user)]]
     assert np.all(np.any(items_of(part).max(-1)[:, :, None] == own[:, None], -1))
 
 
@@ -163,15 +164,15 @@ def episode_of_nine():
 @settings(deadline=None, max_examples=60)
 @given(length=st.integers(0, 9), seed=st.integers(0, 20))
 def test_parts_fit_a_person_of_any_length(length, seed):
-  seen = episode_of_nine()(length, jax.random.key(seed))
+  drawn = episode_of_nine()(length, jax.random.key(seed))
   size = min(4, length // 2)
-  assert seen.support.mask.sum() == size
-  assert seen.query.mask.sum() == length - size
-  task.validate(seen.support)
-  task.validate(seen.query)
-  used = np.concatenate([items_of(seen.support).min(-1), items_of(seen.query).min(-1)])
+  assert drawn.support.mask.sum() == size
+  assert drawn.query.mask.sum() == length - size
+  used = np.concatenate([items_of(drawn.support).min(-1), items_of(drawn.query).min(-1)])
   assert sorted(used[used >= 0]) == list(range(length))
-  for part in (seen.support, seen.query):
+  for part in (drawn.support, drawn.query):
+    is_chosen = task.chosen_mask(part) & part.candidates.mask
+    np.testing.assert_array_equal(is_chosen.sum(-1), part.mask)  # a real candidate of each real one
     assert np.all(np.asarray(part.candidates.features)[~np.asarray(part.mask)] == 0)
 
 
@@ -184,22 +185,22 @@ def test_items_are_held_out_by_contexts_where_there_are_several(contexts):
   assert split_contexts == [2 if contexts == 1 else 1] * contexts
 
 
-def test_held_out_items_are_never_trained_on_and_alone_are_judged():
+def test_held_out_items_are_never_trained_on_and_alone_in_the_query():
   histories = made_up(num_users=80, num_items=18, identity=False)
   options = {'num_support': 6, 'num_query': 10, 'item_holdout_share': 0.34}
   population = people.people(histories, item_holdout=True, **options)
   unseen = people.hold_out_items(histories, 0.34, seed=0)
   for split in ('train', 'test'):
-    seen = all_episodes(population, split)
+    drawn = all_episodes(population, split)
     support, query = (
       items_of(part, population.scaling)[np.asarray(part.mask)]
-      for part in (seen.support, seen.query)
+      for part in (drawn.support, drawn.query)
     )
     assert support.size
     assert not unseen[support].any()
     assert query.size
     assert np.all(unseen[query] == (split == 'test'))
-  assert np.all(seen.query.mask.any(-1))
+  assert np.all(drawn.query.mask.any(-1))
 
 
 BAD_OPTIONS = {
@@ -227,18 +228,37 @@ def test_a_holdout_of_nothing_is_refused():
     )
 
 
-def test_the_record_says_which_items_are_judged():
+def test_what_is_shown_says_which_items_people_are_evaluated_on():
   plain = people.people(made_up(), num_support=4)
-  assert plain.record['judged_on'] == 'unseen people, seen items'
+  assert plain.record['evaluated_on'] == 'unseen people, seen items'
   held_out = people.people(made_up(num_users=60, identity=False), num_support=4, item_holdout=True)
-  assert held_out.record['judged_on'] == 'unseen people, unseen items'
+  assert held_out.record['evaluated_on'] == 'unseen people, unseen items'
+  assert (plain.source, plain.simulation) == ('made up', None)
+
+
+@pytest.mark.parametrize('split', SPLITS)
+def test_items_give_the_comparisons_of_a_split(split):
+  histories, population = plain()
+  users = people.split_users(30, fold=0, num_folds=5, validation_share=0.2, seed=0)[split]
+  choices = population.items.choices(population.arrays, split)
+  for shown, stored in zip(choices, (histories.chosen, histories.rejected, histories.mask)):
+    np.testing.assert_array_equal(shown, stored[users])
+
+
+def test_items_can_be_shown_with_other_features():
+  _, population = plain()
+  assert population.items.features(population.arrays).shape == (300, 300)
+  other = population.items.with_features(population.arrays, jnp.zeros((300, 2)))
+  episode, _ = jax.jit(population.episode_of, static_argnums=2)(other, 0, 'test')
+  assert episode.support.candidates.features.shape == (5, 2, 2)
 
 
 def test_given_features_are_scaled_by_what_train_people_chose_among():
   histories = made_up(num_users=60, identity=False)
   years = histories._replace(features=1990 + 10 * histories.features)
   population = people.people(years, num_support=4, item_holdout=True)
-  features, train = np.asarray(population.arrays.features), population.arrays.people['train']
+  features = np.asarray(population.items.features(population.arrays))
+  train = population.items.choices(population.arrays, 'train')
   items = np.unique([train.chosen[train.mask], train.rejected[train.mask]])
   assert len(items) < len(features)
   np.testing.assert_allclose(features[items].mean(0), 0, atol=1e-3)
@@ -258,7 +278,7 @@ def test_real_people_make_tasks(variable):
   population = people.people(histories)
   spec = population.spec
   assert spec.num_users + sum(spec.num_held_out.values()) == len(histories.mask)
-  seen = all_episodes(population, 'test')
+  drawn = all_episodes(population, 'test')
   real = np.asarray(histories.mask.sum(1))
-  assert np.all(seen.support.mask.sum(1) <= np.minimum(20, real.max() // 2))
-  assert np.all(seen.query.mask.any(1))
+  assert np.all(drawn.support.mask.sum(1) <= np.minimum(20, real.max() // 2))
+  assert np.all(drawn.query.mask.any(1))

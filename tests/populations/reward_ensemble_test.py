@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_tables import table
+from small_tables import NAMES, table
 
 from metapers.core import task
+from metapers.core.population import SPLITS, UserModel
 from metapers.populations import reward_episodes, simulated_noise
 from metapers.populations.reward_ensemble import reward_ensemble
 
@@ -77,8 +78,9 @@ def test_every_real_response_takes_part():
 
 
 def test_the_three_streams_of_users_are_disjoint():
-  users = plain().arrays.users
-  rows = np.concatenate([np.asarray(users[split].weights)[:50] for split in users])
+  population = plain()
+  users = [population.simulation.users(population.arrays, split) for split in SPLITS]
+  rows = np.concatenate([np.asarray(group.weights)[:50] for group in users])
   assert len(np.unique(rows, axis=0)) == 150
 
 
@@ -97,8 +99,9 @@ def test_label_accuracy_is_met(label_accuracy):
   utilities = jnp.einsum('tneb,tb->tne', truth.query_rewards, truth.weights)
   agreement = float(jnp.mean(utilities.argmax(-1) == tasks.query.choice))
   assert abs(agreement - label_accuracy) < 0.015
-  assert abs(population.record['label_accuracy'] - label_accuracy) < 1e-3
-  assert population.record['temperature'] > 0
+  simulation = population.simulation
+  assert abs(simulation.label_accuracies[0] - label_accuracy) < 1e-3
+  assert simulation.user_models[0].temperature > 0
 
 
 def test_prompts_that_show_nothing_make_no_accuracy_impossible():
@@ -112,9 +115,39 @@ def test_prompts_that_show_nothing_make_no_accuracy_impossible():
     simulated_noise.solve_temperature(utilities, mask, 0.5)
 
 
+def test_the_simulation_states_its_facts():
+  noise = {'concentration': (0.1, 1.0), 'temperature': 0.5, 'flip_rate': 0.1}
+  population = small(**noise, pair_rule=('random', 'extreme'), support_prompts='held_out')
+  simulation = population.simulation
+  assert simulation.reward_models == population.spec.feature_names == NAMES
+  assert simulation.user_models == (UserModel(0.1, 0.5, 0.1), UserModel(1.0, 0.5, 0.1))
+  assert simulation.pair_rules == ('random', 'extreme')
+  assert simulation.response_models[:2] == ('model 0', 'model 1')
+  assert simulation.support_prompts == 'held_out'
+  assert simulation.normalization == 'z'
+  assert simulation.has_score_features
+  assert not simulation.excluded_model
+  assert population.items is None
+  assert (population.source, population.content_hash) == ('synthetic', 'hash')
+
+
+@pytest.mark.parametrize('split', SPLITS)
+def test_responses_are_those_to_the_prompts_of_a_split(split):
+  population = small(track='features')
+  responses = population.simulation.responses(population.arrays, split)
+  prompts = np.asarray(responses.prompts)
+  assert sorted(prompts) == np.flatnonzero(table().prompt_split == SPLITS.index(split)).tolist()
+  np.testing.assert_array_equal(responses.mask, table().mask[prompts])
+  expected = (table().rewards[prompts] - 3) / 2
+  np.testing.assert_allclose(responses.rewards, np.nan_to_num(expected), rtol=1e-5)
+  assert responses.features.shape == (len(prompts), 6, 5)
+
+
 def test_features_track_hides_the_scores():
   population = small(track='features')
   assert population.spec.num_features == 5
+  assert population.spec.feature_names == ()
+  assert not population.simulation.has_score_features
   tasks, truth = episodes(population, 'train')
   assert tasks.support.candidates.features.shape[-1] == 5
   assert truth.support_rewards.shape[-1] == 3
@@ -124,13 +157,16 @@ def test_a_finite_pool_has_fixed_histories():
   population = small(num_users=7)
   arrays = population.arrays
   histories = jax.jit(population.histories)(arrays)
-  assert histories.choice.shape == (7, 16)
+  assert histories.support.choice.shape == (7, 16)
+  assert histories.query.choice.shape == (7, 0)
+  assert (population.spec.num_histories, population.spec.history_length) == (7, 16)
+  np.testing.assert_array_equal(histories.user, np.arange(7))
   tasks, _ = episodes(population, 'train', 100)
   assert set(np.asarray(tasks.user)) == set(range(7))
   for t in range(20):
-    seen = task.concat(*(task.take(part, t) for part in (tasks.support, tasks.query)))
-    drawn = np.asarray(seen.candidates.features).sum(-1).ravel()
-    stored = np.asarray(histories.candidates.features[tasks.user[t]]).sum(-1).ravel()
+    episode = task.concat(*(task.take(part, t) for part in (tasks.support, tasks.query)))
+    drawn = np.asarray(episode.candidates.features).sum(-1).ravel()
+    stored = np.asarray(histories.support.candidates.features[tasks.user[t]]).sum(-1).ravel()
     np.testing.assert_allclose(np.sort(drawn), np.sort(stored))
   held_out, _ = episodes(population, 'test', 5)
   assert np.all(held_out.user == 7)
@@ -155,13 +191,15 @@ def test_fixed_episodes_do_not_change():
 def test_weights_are_matched_by_name():
   weights = {'third': np.zeros(4), 'first': np.ones(4), 'second': np.zeros(4)}
   population = small(weights={'test': weights})
-  np.testing.assert_array_equal(population.arrays.users['test'].weights, [[1, 0, 0]] * 4)
+  users = population.simulation.users(population.arrays, 'test')
+  np.testing.assert_array_equal(users.weights, [[1, 0, 0]] * 4)
   with pytest.raises(ValueError, match=r"missing \['first'\], unknown \['fourth'\]"):
     small(weights={'test': {'fourth': np.ones(1), 'second': np.zeros(1), 'third': np.zeros(1)}})
 
 
 def test_several_concentrations_take_equal_shares():
-  weights = np.asarray(small(concentration=(0.001, 1000.0)).arrays.users['test'].weights)
+  population = small(concentration=(0.001, 1000.0))
+  weights = np.asarray(population.simulation.users(population.arrays, 'test').weights)
   assert np.all(weights[::2].max(-1) > 0.9)
   assert np.all(weights[1::2].max(-1) < 0.5)
 

@@ -7,6 +7,7 @@ import pytest
 from small_tables import table
 
 from metapers.core import choice_model
+from metapers.core.population import SPLITS
 from metapers.evaluation import adaptation
 from metapers.populations import dirichlet
 from metapers.populations.reward_ensemble import reward_ensemble
@@ -24,7 +25,7 @@ def utilities(truth):
 
 def test_each_user_keeps_to_one_of_several_pair_rules():
   population = small(pair_rule=('extreme', 'random'), concentration=(0.1, 1.0))
-  users = population.arrays.users['test']
+  users = population.simulation.users(population.arrays, 'test')
   np.testing.assert_array_equal(users.rule[:6], [0, 0, 1, 1, 0, 0])
   tasks, truth = adaptation.episodes(population, split='test', num_users=60)
   best = (
@@ -46,46 +47,52 @@ def test_several_label_accuracies_take_equal_shares():
   population = reward_ensemble(prompts, **{**SIZES, **mixture, 'num_held_out': 4000})
   tasks, truth = adaptation.episodes(population, split='test', num_users=4000)
   right = np.mean(utilities(truth).argmax(-1) == tasks.query.choice, -1)
-  noisy = np.asarray(population.arrays.users['test'].temperature) > 0
+  users = population.simulation.users(population.arrays, 'test')
+  noisy = np.asarray(users.temperature) > 0
   assert noisy.mean() == 0.5
   assert np.all(right[~noisy] == 1)
   for rule in (0, 1):
-    chosen = noisy & (np.asarray(population.arrays.users['test'].rule) == rule)
+    chosen = noisy & (np.asarray(users.rule) == rule)
     assert abs(right[chosen].mean() - 0.75) < 0.02
-  assert population.record['label_accuracy'] == '1+0.75+1+0.75'
+  expected = (1, 0.75, 1, 0.75)
+  np.testing.assert_allclose(population.simulation.label_accuracies, expected, atol=1e-3)
+  temperatures = [each.temperature for each in population.simulation.user_models]
+  assert temperatures == sorted({*np.asarray(users.temperature).tolist()})
 
 
 def test_a_mixture_of_one_is_no_mixture():
   one, same = small(pair_rule='extreme'), small(pair_rule=('extreme',), label_accuracy=(1.0,))
   for population in (one, same):
-    assert population.record['pair_rule'] == 'extreme'
+    assert population.simulation.pair_rules == ('extreme',)
   drawn = [adaptation.episodes(each, split='test', num_users=9) for each in (one, same)]
   assert all(map(np.array_equal, *map(jax.tree.leaves, drawn)))
 
 
 def test_few_labels_are_all_a_pool_has():
   population = small(num_users=7, num_labels=5)
-  assert jax.jit(population.histories)(population.arrays).choice.shape == (7, 5)
-  seen, _ = jax.jit(population.sample_episode, static_argnums=2)(
+  assert jax.jit(population.histories)(population.arrays).support.choice.shape == (7, 5)
+  assert population.spec.history_length == 5
+  drawn, _ = jax.jit(population.sample_episode, static_argnums=2)(
     population.arrays, jax.random.key(0), 'train'
   )
-  assert (seen.support.choice.size, seen.query.choice.size) == (2, 3)
+  assert (drawn.support.choice.size, drawn.query.choice.size) == (2, 3)
   tasks, _ = adaptation.episodes(population, split='test', num_users=3)
   assert tasks.query.choice.shape == (3, 8)
 
 
 @pytest.mark.parametrize('num_labels', [0, 5])
-def test_seen_users_are_judged_on_test_prompts_after_their_own_history(num_labels):
+def test_known_users_are_evaluated_on_test_prompts_after_their_own_history(num_labels):
   population = small(num_users=7, num_labels=num_labels)
   tasks, truth = adaptation.episodes(population, split='seen', num_users=7)
   np.testing.assert_array_equal(tasks.user, np.arange(7))
-  np.testing.assert_allclose(truth.weights, population.arrays.users['train'].weights)
+  known = population.simulation.users(population.arrays, 'train')
+  np.testing.assert_allclose(truth.weights, known.weights)
   assert np.all(table().prompt_split[truth.query_prompts] == 2)
   assert tasks.support.choice.shape == (7, 8)
   size = num_labels or 8
   assert np.all(tasks.support.mask[:, :size])
   assert not np.any(tasks.support.mask[:, size:])
-  histories = jax.jit(population.histories)(population.arrays)
+  histories = jax.jit(population.histories)(population.arrays).support
   np.testing.assert_array_equal(
     tasks.support.candidates.features[:, :size], histories.candidates.features[:, :size]
   )
@@ -98,9 +105,12 @@ def test_without_a_pool_nobody_is_seen():
     adaptation.episodes(small(), split='seen', num_users=1)
 
 
-def test_an_excluded_reward_model_is_new_to_everyone_who_was_seen():
-  users = small(excluded_model='second', concentration=(0.05, 0.5)).arrays.users
-  for split in ('train', 'validation'):
+def test_an_excluded_reward_model_has_weight_for_test_users_alone():
+  population = small(excluded_model='second', concentration=(0.05, 0.5))
+  simulation = population.simulation
+  assert (simulation.excluded_model, simulation.excluded_share) == ('second', 0.5)
+  users = {split: simulation.users(population.arrays, split) for split in SPLITS}
+  for split in SPLITS[:2]:
     assert np.all(users[split].weights[:, 1] == 0)
   assert np.all(users['test'].weights[:, 1] >= 0.5)
   for group in users.values():
@@ -123,7 +133,7 @@ def test_some_reward_models_and_responses_are_kept_by_name_and_number():
   np.testing.assert_allclose(
     population.arrays.rewards, raw.rewards[:, [3, 1]][..., [2, 0]], rtol=1e-6
   )
-  assert population.spec.num_features == 2
+  assert population.simulation.reward_models == population.spec.feature_names == ('third', 'first')
   np.testing.assert_array_equal(population.arrays.models[0], [3, 1])
 
 

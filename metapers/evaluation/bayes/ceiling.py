@@ -118,7 +118,8 @@ def bayes(
   bank = posterior.draw_bank(user_models, truth.weights.shape[-1], seed, rule.floor)
   people = posterior.people_of(tasks, truth, max(1, int(ordered[-1])))
   key = jax.random.key(seed)
-  beliefs = posterior.infer(key, people, bank, models, jnp.asarray(ordered), rule, num_particles)
+  options = {'rule': rule, 'num_particles': num_particles}
+  beliefs = posterior.infer(key, people, bank, models, jnp.asarray(ordered), **options)
   beliefs = jax.tree.map(lambda x: x[:, back], beliefs)  # [2, L, T, ...]
   return summarise(tasks, beliefs)
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from metapers.core import meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Simulation, UserModel
-from metapers.core.types import Array, Int
+from metapers.core.task import Choices
+from metapers.core.types import Array, Int, PRNGKey
 from metapers.evaluation.bayes import ceiling, evidence, particles, posterior
 from metapers.evaluation.bayes.evidence import Evidence, Rule
 from metapers.evaluation.bayes.particles import Particles
@@ -70,21 +71,14 @@ def exact_learner(
 
   def update(params, user_state, comparison, context, key):
     del params, context
-    _, key_moves = jax.random.split(key)
-    now, given, n = user_state
-    rewards, mask = comparison.candidates
-    new = evidence.evidence_of(rewards, mask, comparison.choice, comparison.weight, rule=rule)
-    given = evidence.store(given, new, n)
-    now = particles.absorb(jax.random.fold_in(key_moves, n), now, given, n, rule=rule)
-    fits = jnp.where(n < capacity, now.log_importance, jnp.nan)
-    return State(now._replace(log_importance=fits), given, n + 1)
+    return add(jax.random.split(key)[1], user_state, comparison, rule)
 
   def adapt(params, support, context, key):
     size = support.mask.size
     if size > capacity:
       raise ValueError(f'capacity={capacity} holds no support of {size} comparisons; raise it')
 
-    def add(n, state):
+    def add_real(n, state):
       one = task.take(support, n[None])
       return jax.lax.cond(
         support.mask[n], lambda: update(params, state, one, context, key), lambda: state
@@ -93,7 +87,7 @@ def exact_learner(
     key_start, _ = jax.random.split(key)
     now = posterior.prior(key_start, params, models, num_particles, capacity)
     nothing = evidence.no_evidence(capacity, num_candidates, num_models)
-    return jax.lax.fori_loop(0, size, add, State(now, nothing, jnp.zeros((), jnp.int32)))
+    return jax.lax.fori_loop(0, size, add_real, State(now, nothing, jnp.zeros((), jnp.int32)))
 
   def score(params, user_state, candidates):
     del params
@@ -115,6 +109,17 @@ def exact_learner(
   return meta_learner.from_adapt_score(
     init, adapt, score, predict=predict, sample=sample, update=update
   )
+
+
+def add(key: PRNGKey, state: State, comparison: Choices, rule: Rule) -> State:
+  """Returns the state of a user after ONE more comparison; NaN beyond the buffer's capacity."""
+  now, given, n = state
+  rewards, mask = comparison.candidates
+  new = evidence.evidence_of(rewards, mask, comparison.choice, comparison.weight, rule=rule)
+  given = evidence.store(given, new, n)
+  now = particles.absorb(jax.random.fold_in(key, n), now, given, n, rule=rule)
+  fits = jnp.where(n < given.weight.size, now.log_importance, jnp.nan)
+  return State(now._replace(log_importance=fits), given, n + 1)
 
 
 def of_simulation(simulation: Simulation, **options: int) -> MetaLearner:

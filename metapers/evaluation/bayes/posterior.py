@@ -158,6 +158,7 @@ def infer(
   bank: Float[Array, '2 Z G O B'],
   user_models: UserModels,
   shots: Int[Array, 'L'],
+  *,
   rule: Rule,
   num_particles: int,
 ) -> Belief:

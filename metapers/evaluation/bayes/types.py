@@ -36,8 +36,8 @@ def predict(
   probabilities = choice_probabilities(support.candidates)
   likelihood = jnp.sum(jnp.where(chosen, probabilities, 0.0), -2)  # [T, N, Z]
   evidence = support.weight[..., None] * jnp.log(jnp.maximum(likelihood, LEAST_PROBABILITY))
-  seen = jnp.stack([task.with_shots(support, k).mask for k in shots])  # [L, T, N]
-  total = jnp.sum(jnp.where(seen[..., None], evidence[None], 0.0), -2)
+  given = jnp.stack([task.with_shots(support, k).mask for k in shots])  # [L, T, N]
+  total = jnp.sum(jnp.where(given[..., None], evidence[None], 0.0), -2)
   posterior = jax.nn.softmax(total, -1)
   probability = jnp.einsum('ltz,tnkz->ltnk', posterior, choice_probabilities(query))
   log_p = jnp.log(jnp.maximum(probability, LEAST_PROBABILITY))
