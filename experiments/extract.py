@@ -19,7 +19,6 @@ from experiments.build import Config
 from metapers.data import (
   extraction,
   feature_store,
-  personal_llm,
   reward_models,
   reward_table,
   shards,
@@ -76,7 +75,7 @@ def extraction_of(config: Config) -> Extraction:
 
 def extract(wanted: Extraction, out: pathlib.Path) -> None:
   """Does what is missing of the work, and writes the store once every part of it is there."""
-  report_source(wanted.source)
+  commands.say(sources.describe_source(wanted.source))
   pieces = extraction.pieces_of(wanted)
   job = shards.claim_job(out.with_name(f'{out.name}.parts'), extraction.recipe(wanted))
   if MERGE.value:
@@ -88,16 +87,6 @@ def extract(wanted: Extraction, out: pathlib.Path) -> None:
     commands.say(f'{len(pieces) - len(missing)} of {len(pieces)} shards are made, in {job.folder}')
     return
   write_store(wanted, job, pieces, out)
-
-
-def report_source(source: Source) -> None:
-  """Prints what was read, what is left out, and how published statistics compare."""
-  shape = source.texts.responses.shape
-  commands.say(f'{source.name}: {shape[0]} prompts x {shape[1]} responses')
-  commands.say(f'never shown: {texts.left_out(source.texts)._asdict()}')
-  if set(source.scores) >= set(personal_llm.REWARD_MODELS):
-    loaded = personal_llm.Loaded(source.texts, source.scores)
-    commands.say(personal_llm.as_text(personal_llm.statistics(loaded)))
 
 
 def make_parts(wanted: Extraction, job: Job, pieces: list[Piece]) -> None:

@@ -58,6 +58,19 @@ def read_source(
   return found._replace(name=name or default, licence=licence or found.licence)
 
 
+def describe_source(source: Source) -> str:
+  """Returns lines on what was read, what is never shown, and how published statistics compare."""
+  num_prompts, num_responses = source.texts.responses.shape
+  lines = [
+    f'{source.name}: {num_prompts} prompts x {num_responses} responses',
+    f'never shown: {texts.left_out(source.texts)._asdict()}',
+  ]
+  if set(source.scores) >= set(personal_llm.REWARD_MODELS):
+    loaded = personal_llm.Loaded(source.texts, source.scores)
+    lines.append(personal_llm.as_text(personal_llm.statistics(loaded)))
+  return '\n'.join(lines)
+
+
 def read_personal_llm(path: str, revision: str) -> Source:
   """Returns PersonalLLM with its ten reward models' scores."""
   commit = '' if path else hub.commit_of(personal_llm.DATA_SET, revision)

@@ -99,6 +99,9 @@ def test_statistics_that_differ_from_the_published_are_marked(tmp_path):
   found = personal_llm.statistics(loaded)
   assert [one.name for one in found if not one.agrees] == ['gemma_2b']
   assert personal_llm.as_text(found).count('differs by more than 0.001') == 1
+  described = sources.describe_source(sources.Source(*loaded, name='PersonalLLM', licence=''))
+  assert described.startswith('PersonalLLM: 220 prompts x 8 responses\nnever shown: {')
+  assert described.endswith(personal_llm.as_text(found))
 
 
 def test_a_folder_without_the_files_says_what_was_looked_for(tmp_path):
