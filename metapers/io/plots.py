@@ -142,7 +142,7 @@ def adaptation(
   if not curves:
     raise ValueError('no curves to draw; give at least one learner or reference')
   with matplotlib.rc_context(STYLE):
-    made = Figure(figsize=(7, 4.5), dpi=160, layout='constrained')
+    made = _Shown(figsize=(7, 4.5), dpi=160, layout='constrained')
     axis = made.subplots()
     styles = line_styles(curves)
     for curve, style in zip(curves, styles):
@@ -167,6 +167,13 @@ def save(made: Figure, path: str | os.PathLike) -> pathlib.Path:
   with matplotlib.rc_context(STYLE):
     made.savefig(buffer, format=pathlib.Path(path).suffix[1:], facecolor='white')
   return files.write_atomically(path, buffer.getvalue())
+
+
+class _Shown(Figure):
+  """A figure that notebooks show as it is in reports: as lines and letters."""
+
+  def _repr_svg_(self) -> str:
+    return inline_svg(self)
 
 
 def inline_svg(made: Figure) -> str:
