@@ -163,7 +163,8 @@ def bayes(
     split: of the users, SEEN included.
     shots: L numbers of comparisons.
     is_stream: predicts each comparison of the support from those before it, in place of `shots`.
-    user_models: equally likely beforehand; by default those of the simulation.
+    user_models: equally likely beforehand; by default those of the simulation. Those of the users
+      that learners were trained on, with `believe_seen`, are the row `bayes_seen`.
     believe_seen: see `prior_of`.
     num_particles: of each of two halves.
   """
@@ -178,29 +179,6 @@ def bayes(
     num_particles=num_particles,
   )
   return streams.by_turn(made, tasks.support.mask) if is_stream else made, diagnostics
-
-
-def bayes_seen(
-  tasks: Task,
-  truth: Truth,
-  simulation: Simulation,
-  trained_on: Simulation,
-  *,
-  split: str = 'test',
-  **options: Any,
-) -> tuple[Predictions, Diagnostics]:
-  """Returns `bayes` under the prior of the users that learners were trained on.
-
-  Args:
-    tasks: T users.
-    truth: of the same.
-    simulation: of their population.
-    trained_on: of the population that learners were trained on.
-    split: of the users.
-    **options: of `bayes`.
-  """
-  options |= {'user_models': trained_on.user_models, 'believe_seen': True}
-  return bayes(tasks, truth, simulation, split=split, **options)
 
 
 def types(tasks: Task, simulation: Simulation, *, shots: Sequence[int]) -> Predictions:
