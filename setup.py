@@ -39,6 +39,7 @@ EXTRAS = {
     'beartype>=0.22.6',
     'build>=1.3',
     'hypothesis>=6.140',
+    'pandas-stubs>=3',
     'pre-commit>=4.3',
     'pyright>=1.1.407',
     'pytest>=9',

@@ -36,13 +36,6 @@ def get_config(argument: str | None = None) -> Config:
     for name, value in encoder._asdict().items()
     if name not in ('key_mapping', 'ignored')
   }
-  config.options = {
-    'dtype': 'float32',
-    'max_length': 2048,
-    'batch_size': 16,
-    'layer': -1,
-    'bucket': True,
-    'allow_pickle': False,
-  }
+  config.options = reward_models.Options()._asdict()
   config.prompts_per_shard = 64
   return config

@@ -124,7 +124,7 @@ def adaptation(
   *,
   title: str,
   value_label: str = 'accuracy',
-  count_label: str = 'comparisons seen of a new user',
+  count_label: str = 'comparisons given of a new user',
   in_percent: bool = True,
 ) -> Figure:
   """Returns an adaptation figure: one line a learner over the number of comparisons.
