@@ -101,9 +101,9 @@ def run(
       whom there is no exact posterior, or options that do not fit each other.
   """
   check_options(plan, questioning)
-  validation, test = (users_of(plan, questioning, split) for split in ('validation', 'test'))
   exact = [exact_asker(plan, questioning)] if questioning.exact else []
   learners = {row: asking_learner(plan, questioning, row) for row in plan.entries}
+  validation, test = (users_of(plan, questioning, split) for split in ('validation', 'test'))
   if workdir is not None:
     data = plan.populations[0]().content_hash
     workdirs.claim(workdir, {**plan.identity, 'data': data})

@@ -3,7 +3,7 @@
 A table of choices has a row for each real candidate of each real query comparison, of each user and
 number of shots, and says how probable it is that the user prefers the candidate; a table of picks
 says what each response of a slate is worth to the user, of which only the order counts. Both are
-parquet, told apart by their columns.
+parquet, distinguished by their columns.
 """
 
 import os
@@ -67,8 +67,9 @@ def submission_of(made: Mapping[str, Predictions], targets: Mapping[str, Targets
   for name, predictions in made.items():
     wanted = targets[name]
     log_p, scores = map(np.asarray, predictions)
-    choices.append(_rows(CHOICES, LOG_PROBABILITY, name, log_p, wanted.candidates, wanted.shots))
-    picks.append(_rows(PICKS, SCORE, name, scores, wanted.responses, wanted.shots))
+    at = {'condition': name, 'shots': wanted.shots}
+    choices.append(_rows(CHOICES, LOG_PROBABILITY, log_p, wanted.candidates, **at))
+    picks.append(_rows(PICKS, SCORE, scores, wanted.responses, **at))
   scored = pd.concat(picks, ignore_index=True)
   return Submission(pd.concat(choices, ignore_index=True), scored if len(scored) else None)
 
@@ -165,9 +166,10 @@ def predictions_of(
 def _rows(
   columns: Sequence[str],
   value: str,
-  condition: str,
   values: np.ndarray,
   mask: Bool[np.ndarray, 'T N K'],
+  *,
+  condition: str,
   shots: Sequence[int],
 ) -> pd.DataFrame:
   """Returns the real entries of an array [L, T, N, K] as rows."""

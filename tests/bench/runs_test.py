@@ -1,0 +1,80 @@
+"""What a finished run leaves for use."""
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.configs import pretrained
+from metapers import bench, learners
+from metapers.bench import plan, runs, stored_populations
+from metapers.data import personal_llm_constants
+from metapers.evaluation import adaptation
+from metapers.populations import toy
+from metapers.serving import exports
+from metapers.serving.personalizer import Comparisons, Personalizer
+
+SHORT = bench.Training(num_steps=2, batch_size=8, chunk_size=8, steps_per_call=2)
+SMALL = bench.Evaluation(shots=(0,), num_validation_users=4)
+
+
+def entry(name):
+  return bench.Entry(learners.factory('cnp'), {'hidden': 8, 'width': 4}, name, SHORT)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+  """Returns a run on users of ten reward models, and its workdir."""
+  workdir = tmp_path_factory.mktemp('run') / 'workdir'
+  population = stored_populations.reward_ensemble(
+    num_support=4, num_query=5, num_slates=0, num_held_out=4
+  )
+  made = entry('cnp')
+  return runs.train(made, population, evaluation=SMALL, workdir=workdir, progress=False), workdir
+
+
+def test_a_run_is_used_from_its_workdir(finished):
+  run, workdir = finished
+  model = Personalizer.from_checkpoint(workdir)
+  tasks, _ = adaptation.episodes(run.population, split='test', num_users=3)
+  mean, scale = run.population.scaling
+  support, query = (
+    np.asarray(part.candidates.features) * scale + mean for part in (tasks.support, tasks.query)
+  )
+  people = model.adapt(Comparisons(support, np.asarray(tasks.support.choice)))
+  shots = (run.population.spec.num_support,)
+  expected = adaptation.evaluate(run.learner, run.params, tasks, shots=shots, key=jax.random.key(0))
+  found = model.probability(people, query[..., 0, :], query[..., 1, :])
+  np.testing.assert_allclose(found, np.exp(expected.log_probs[0, ..., 0]), atol=5e-3)
+  assert model.export.feature_names == tuple(personal_llm_constants.REWARD_MODELS)
+  assert model.export.trained_on['source'] == run.population.source
+
+
+def test_a_run_goes_on_where_it_stood(finished):
+  run, workdir = finished
+  again = runs.train(
+    entry('cnp'), run.population, evaluation=SMALL, workdir=workdir, progress=False
+  )
+  assert again.was_done
+  jax.tree.map(np.testing.assert_array_equal, again.params, run.params)
+
+
+def test_a_learner_without_a_name_is_not_exported(finished, tmp_path):
+  run, _ = finished
+  nameless = entry('')._replace(training=SHORT._replace(num_steps=0))
+  runs.train(nameless, run.population, evaluation=SMALL, workdir=tmp_path, progress=False)
+  assert not (tmp_path / exports.FOLDER).exists()
+
+
+def test_the_shipped_model_is_that_of_its_config():
+  config = pretrained.get_config()
+  shipped = Personalizer.load_pretrained().export
+  assert shipped.learner == config.learner.name
+  assert {'num_features': 10, **config.learner.kwargs.to_dict()} == dict(shipped.kwargs)
+  concentrations = config.population.kwargs.concentration
+  assert shipped.trained_on['concentration'] == '+'.join(map(str, concentrations))
+
+
+def test_known_users_are_counted_for_learners_that_need_them():
+  spec = toy.two_types(num_features=5, num_users=7).spec
+  assert plan.sizes(learners.factory('low_rank'), spec) == {'num_features': 5, 'num_users': 7}
+  assert plan.sizes(learners.factory('cnp'), spec) == {'num_features': 5}
