@@ -11,7 +11,7 @@ import optax
 from metapers.core import task
 from metapers.core.meta_learner import Adapt, MetaLearner
 from metapers.core.task import Choices, Task
-from metapers.core.types import Array, Callable, Float, Params, PRNGKey, Scalar
+from metapers.core.types import Array, Callable, Float, Key, Params, PRNGKey, Scalar
 from metapers.populations import toy
 
 SHAPE = {'num_features': 4, 'num_support': 8, 'num_query': 16, 'num_users': 64}
@@ -110,7 +110,7 @@ def predictions(learner: MetaLearner, params: Params, episode: Task) -> Float[Ar
   return learner.predict(params, user_state, episode.query.candidates)
 
 
-def mean_loss(learner: MetaLearner, params: Params, tasks: Task, keys: PRNGKey) -> Scalar:
+def mean_loss(learner: MetaLearner, params: Params, tasks: Task, keys: Key[Array, 'T']) -> Scalar:
   """Returns the mean of what training minimises: `batch_loss` where there is one, else `loss`."""
   if learner.batch_loss is not None:
     return learner.batch_loss(params, tasks, keys)[0].mean()

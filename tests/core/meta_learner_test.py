@@ -141,10 +141,12 @@ def test_a_learner_that_needs_no_histories_keeps_its_parameters():
 def test_one_comparison_after_another_is_all_of_them_and_a_masked_one_changes_no_bit():
   params, given, key = init(jax.random.key(1)), episode(), jax.random.key(2)
   state = learner().adapt(params, task.with_shots(given.support, 0), given.context, key)
+  one_more = learner().update
+  assert one_more is not None
   for n in range(4):
     comparison = task.take(given.support, jnp.array([n]))
-    state = learner().update(params, state, comparison, given.context, key)
-    same = learner().update(params, state, spoil(comparison, 0), given.context, key)
+    state = one_more(params, state, comparison, given.context, key)
+    same = one_more(params, state, spoil(comparison, 0), given.context, key)
     assert same['shift'] == state['shift']
   expected = learner().adapt(params, given.support, given.context, key)
   assert np.allclose(state['shift'], expected['shift'], rtol=1e-5)
