@@ -24,7 +24,9 @@ def commands():
     spans += re.findall(r'-m experiments\.(.+)', '\n'.join(re.findall(r'(?s)```\n(.*?)```', text)))
     table = re.findall(r'^\| `([a-z_]+ --[^`]+)`', text, re.M) if path.name == 'README.md' else []
     for span in [*spans, *table]:
-      name, *words = shlex.split(span.replace('\n', ' '))
+      name, *words = shlex.split(span.replace('\n', ' ')) or ['NAME']
+      if not name.islower():  # a placeholder
+        continue
       yield pytest.param(name, words, id=f'{path.stem}: {name} {" ".join(words)[:60]}')
 
 

@@ -164,7 +164,7 @@ def test_learners_and_populations_come_from_files(tmp_path):
   assert build.identity(config)['learner_source'] == build.source_hash(f'{path}:mine')
   population = build.population_config(f'{path}:people', num_users=16)
   assert build.describe(base.base(population))().spec.num_users == 16
-  with pytest.raises(ValueError, match='defines no yours'):
+  with pytest.raises(ValueError, match="defines no function 'yours'"):
     load('maml', f'learner={path}:yours')
   with pytest.raises(ValueError, match='give --learner='):
     build.stored_run(config.to_dict())
