@@ -46,7 +46,7 @@ def loss(params, objective_state, batch, arrays):
   return jnp.mean((made - target) ** 2), (objective_state, {})
 
 
-def run(workdir, plan=PLAN, at_step=None):
+def run(workdir, plan=PLAN, at_step=None, make_writer=MetricsWriter):
   """Fits, saving and resuming in a workdir; calls `at_step` at every evaluation."""
 
   def evaluate(params, step):
@@ -62,7 +62,7 @@ def run(workdir, plan=PLAN, at_step=None):
       start(), loss, sampler, ARRAYS, optax.adam(0.01),
       plan=plan, key=jax.random.key(0), frozen=FROZEN, sharding=rule, evaluate=evaluate,
       checkpoints=checkpoints, progress=False,
-      writer=lambda step: MetricsWriter(workdir, from_step=step),
+      writer=lambda step: make_writer(workdir, from_step=step),
     )  # fmt: skip
   finally:
     checkpoints.close()

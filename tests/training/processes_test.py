@@ -11,7 +11,7 @@ import layouts
 import pytest
 
 from metapers.io import processes
-from metapers.io.writers import read_metrics
+from metapers.io.writers import MetricsWriter, read_metrics
 
 SECONDS = 240
 
@@ -24,23 +24,28 @@ def free_port():
 
 @pytest.fixture(scope='module')
 def interrupted(tmp_path_factory):
-  """A workdir of two processes, the second of which got SIGTERM at step 4, and their exit codes."""
+  """A workdir of two processes, the second of which got SIGTERM at step 4; exit codes, writers."""
   workdir, port = tmp_path_factory.mktemp('processes') / 'run', free_port()
   running = [
     layouts.elsewhere(__file__, workdir, port, number, num_devices=2) for number in range(2)
   ]
   try:
     codes = [process.wait(timeout=SECONDS) for process in running]
-    return workdir, codes, [row['step'] for row in read_metrics(workdir)]
+    return workdir, codes, sorted(path.name for path in workdir.parent.glob('writer_*'))
   finally:
     for process in running:
       process.kill()
 
 
-def test_one_process_that_is_asked_to_stop_stops_all_and_one_writes_metrics(interrupted):
-  _, codes, steps = interrupted
+def test_one_process_that_is_asked_to_stop_stops_all(interrupted):
+  _, codes, _ = interrupted
   assert codes == [143, 143]
-  assert steps == [2, 4, 4, 6]  # of one process alone
+
+
+def test_only_the_first_process_writes_metrics(interrupted):
+  workdir, _, writers = interrupted
+  assert writers == ['writer_0']
+  assert read_metrics(workdir)[-1]['step'] >= 6
 
 
 def test_what_two_processes_wrote_one_goes_on_with(interrupted, tmp_path):
@@ -55,8 +60,14 @@ def stopped(step):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def noted_writer(workdir, *, from_step):
+  """Makes a writer, and a file that says which process did."""
+  (workdir.parent / f'writer_{jax.process_index()}').touch()
+  return MetricsWriter(workdir, from_step=from_step)
+
+
 if __name__ == '__main__':
   workdir, port, number = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
   jax.distributed.initialize(f'localhost:{port}', 2, number)
   assert jax.device_count() == 4 and processes.gather(number) == [0, 1]
-  layouts.run(workdir, at_step=stopped if number == 1 else None)
+  layouts.run(workdir, at_step=stopped if number == 1 else None, make_writer=noted_writer)
