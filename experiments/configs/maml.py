@@ -9,7 +9,7 @@ Arguments: quick; learner=NAME for any other learner with its own defaults.
 from experiments import build
 from experiments.configs import base
 
-NEEDS_KNOWN_USERS = ('low_rank',)
+NEEDS_KNOWN_USERS = ('low_rank', 'lookup')
 
 
 def get_config(argument: str | None = None):

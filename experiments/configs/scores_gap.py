@@ -18,6 +18,7 @@ LEARNERS = {
   'maml': {},
   'meta_sgd': {},
   'low_rank': {'population': {'num_users': 2000}},
+  'lookup': {'training': {'num_steps': 1000}, 'population': {'num_users': 2000}},
   'per_user': {},
   'pooled': {'training': {'num_steps': 1000}},
 }
