@@ -48,7 +48,7 @@ def _claim(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
 
 
 def verify_config(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
-  """Makes sure, as `claim` does, that a folder belongs to a config; takes and writes nothing.
+  """Returns a config as `claim` does, if the folder belongs to it; takes and writes nothing.
 
   Raises:
     ValueError: if it belongs to another config, or to none.
@@ -59,7 +59,7 @@ def verify_config(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict
 
 
 def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
-  """Reads the config of a workdir.
+  """Returns the config of a workdir.
 
   Raises:
     ValueError: where there is none, or it is not JSON.

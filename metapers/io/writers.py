@@ -50,7 +50,7 @@ class MetricsWriter:
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-  """Reads metrics.jsonl, where None is a number that was not finite.
+  """Returns the rows of metrics.jsonl, where None is a number that was not finite.
 
   A last line that a crash cut short is left out.
   """

@@ -78,7 +78,7 @@ def point(plan, *, start=None, batch_loss=squared, sampler=noise_sampler, **opti
 
 
 def same_bits(tree, other):
-  """Tells whether two pytrees of arrays are the same, bit for bit."""
+  """Returns whether two pytrees of arrays are the same, bit for bit."""
   equal = jax.tree.map(lambda a, b: np.asarray(a).tobytes() == np.asarray(b).tobytes(), tree, other)
   return all(jax.tree.leaves(equal))
 
