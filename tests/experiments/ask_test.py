@@ -1,17 +1,12 @@
 """The command of active querying, as a user types it."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
+import forks
 import pytest
 
 from experiments.configs import asking
 from metapers.bench import results
 from metapers.evaluation.acquisition import RULES
 
-ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = '--config=experiments/configs/asking.py:quick'
 TINY = (
   '--config.training.num_steps=4',
@@ -33,11 +28,7 @@ TINY = (
 
 
 def command(workdir, *arguments, config=CONFIG):
-  made = [sys.executable, '-m', 'experiments.ask', config, f'--workdir={workdir}', *arguments]
-  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
-  return subprocess.run(
-    made, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-  )
+  return forks.command('ask', config, f'--workdir={workdir}', *arguments)
 
 
 @pytest.mark.parametrize('argument', ['', 'quick'])

@@ -5,18 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from forks import command
 
 from experiments import build, export_episodes
 from experiments.configs import base
 from metapers.bench import results
 
-ROOT = pathlib.Path(__file__).parents[2]
 EXAMPLE = pathlib.Path(__file__).parent / 'numpy_example.py'
-
-
-def command(name, *arguments):
-  made = [sys.executable, '-m', f'experiments.{name}', *map(str, arguments)]
-  return subprocess.run(made, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope='module')

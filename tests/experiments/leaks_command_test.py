@@ -1,27 +1,11 @@
 """The command that looks for leaks, as a user types it."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
+from forks import command
 
-ROOT = pathlib.Path(__file__).parents[2]
 CONFIGS = '--config=experiments/configs'
-
-
-def run(command, *arguments):
-  return subprocess.run(
-    [sys.executable, '-m', f'experiments.{command}', *arguments],
-    cwd=ROOT,
-    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
-    capture_output=True,
-    text=True,
-    check=False,
-  )
 
 
 @pytest.fixture
@@ -59,7 +43,7 @@ def of_people(folder, num_support=4):
 
 @pytest.mark.slow
 def test_simulated_users_have_none():
-  done = run('leaks', f'{CONFIGS}/scores_gap.py:quick')
+  done = command('leaks', f'{CONFIGS}/scores_gap.py:quick')
   assert done.returncode == 0, done.stderr
   for kind in ('users', 'prompts', 'cues', 'selection'):
     assert f'  ok    {kind}: ' in done.stdout
@@ -67,7 +51,7 @@ def test_simulated_users_have_none():
 
 
 def test_people_have_none_and_each_check_is_named(folder):
-  done = run('leaks', *of_people(folder))
+  done = command('leaks', *of_people(folder))
   assert done.returncode == 0, done.stderr
   for kind in ('people', 'pairs', 'cues', 'selection', 'texts'):
     assert f'  ok    {kind}: ' in done.stdout
@@ -78,7 +62,7 @@ def test_leaks_are_named_and_are_an_exit_code(folder):
   rejected = pd.read_csv(folder / 'comparisons.csv')['rejected']
   items.loc[rejected, 'text'] = [str([text, text]) for text in items.loc[rejected, 'text']]
   items.to_csv(folder / 'items.csv', index=False)
-  done = run('leaks', *of_people(folder), '--conversations')
+  done = command('leaks', *of_people(folder), '--conversations')
   assert done.returncode == 1, done.stderr
   assert '  LEAK  texts: marks of a list reveals the chosen text' in done.stdout
   assert '  LEAK  conversations: ' in done.stdout
@@ -90,7 +74,7 @@ def test_nothing_is_trained_on_people_of_two_sides(folder, tmp_path):
   again = np.where(comparisons.index % 2, ' ', '')  # half of everyone's, under an id that looks so
   comparisons['user_id'] = 'p' + comparisons['user_id'].astype(str) + again
   comparisons.to_csv(folder / 'comparisons.csv', index=False)
-  failed = run('benchmark', *of_people(folder, num_support=2), f'--workdir={tmp_path}/table')
+  failed = command('benchmark', *of_people(folder, num_support=2), f'--workdir={tmp_path}/table')
   assert failed.returncode == 2
   assert 'error: leak of people: ' in failed.stderr
   assert not (tmp_path / 'table' / 'runs').exists()
@@ -107,7 +91,7 @@ def test_nothing_is_trained_on_people_of_two_sides(folder, tmp_path):
   ],
 )
 def test_mistakes_are_one_line(arguments, message):
-  failed = run('leaks', *arguments)
+  failed = command('leaks', *arguments)
   assert failed.returncode == 2
   [line] = [line for line in failed.stderr.splitlines() if line.startswith('error: ')]
   assert message in line
