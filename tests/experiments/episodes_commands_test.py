@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 
+import forks
 import pytest
 from forks import command
 
@@ -47,6 +48,12 @@ def test_predictions_of_another_framework_get_on_the_table(folder, tmp_path):
   frame = results.read_results(out)
   assert {'logistic', 'oracle', 'bayes'} == set(frame['learner'])
   assert {'test', 'seen'} == set(frame['split'])
+
+
+def test_the_example_of_the_documents_is_the_one_that_runs():
+  document = (forks.ROOT / 'docs' / 'episodes.md').read_text()
+  code = document.partition('```python\n')[2].partition('```')[0]
+  assert EXAMPLE.read_text().endswith(code)
 
 
 def test_mistakes_are_one_line(folder, tmp_path):
