@@ -7,7 +7,7 @@ from metapers.core.types import Array, Callable, Int, PyTree
 
 
 def map_chunks(function: Callable[[Int[Array, '']], PyTree], count: int, chunk_size: int) -> PyTree:
-  """Maps a function over 0..count-1, at most `chunk_size` at once, in chunks of one size.
+  """Returns a function's values at 0..count-1, at most `chunk_size` at once, in equal chunks.
 
   `lax.map(batch_size=)` cannot return arrays without elements (a context of width 0), and compiles
   the function a second time for what is left over. One at a time is not vmapped: what the function

@@ -28,7 +28,7 @@ def log_probs(
 
 
 def chosen_log_probs(log_p: Float[Array, '*T N K'], choices: Choices) -> Float[Array, '*T N']:
-  """Picks the log-probability of each real choice, in nats: [..., N]; 0 where masked."""
+  """Returns the log-probability of each real choice, in nats: [..., N]; 0 where masked."""
   return masked.fill(_at_choice(log_p, choices), choices.mask)
 
 
@@ -64,7 +64,7 @@ def accuracy(log_p: Float[Array, 'N K'], choices: Choices) -> Scalar:
 def mean_probability(
   scores: Float[Array, 'S N K'], mask: Bool[Array, 'N K']
 ) -> Float[Array, 'N K']:
-  """Averages the choice probabilities of S posterior samples: log 1/S Σ_s P_s(k), in nats."""
+  """Returns log 1/S Σ_s P_s(k), the mean probability under S posterior samples, in nats."""
   log_p = jax.vmap(log_probs, (0, None))(scores, mask)
   averaged = jax.nn.logsumexp(log_p, 0) - jnp.log(scores.shape[0])
   return masked.fill(averaged, mask, float(jnp.finfo(scores.dtype).min))

@@ -13,12 +13,12 @@ from metapers.core.types import Array, Bool, Float, Int, PyTree
 def fill(
   x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], value: float = 0.0
 ) -> Float[Array, '*batch']:
-  """Replaces masked entries by `value`."""
+  """Returns x with `value` in place of masked entries."""
   return jnp.where(mask, x, value)
 
 
 def fill_features(features: PyTree, mask: Bool[Array, '*batch']) -> PyTree:
-  """Replaces what stands for masked candidates by zeros of its own dtype.
+  """Returns the features with zeros of their own dtypes in place of masked candidates.
 
   Args:
     features: arrays [*batch, ...] of any dtype.

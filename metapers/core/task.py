@@ -79,7 +79,7 @@ def choices(
   mask: Bool[Array, '*N'] | None = None,
   weight: Float[Array, '*N'] | None = None,
 ) -> Choices:
-  """Makes comparisons; by default all are real and count once.
+  """Returns comparisons; by default all are real and count once.
 
   Args:
     candidates: what was offered.
@@ -99,7 +99,7 @@ def no_context() -> Array:
 
 
 def with_shots(support: Choices, shots: int | Int[Array, '']) -> Choices:
-  """Keeps the first `shots` real comparisons by editing only the mask.
+  """Returns the support with its first `shots` real comparisons; only the mask is edited.
 
   Shapes stay, so one compiled function draws a whole adaptation curve. Shots count comparisons,
   whatever their weights.
@@ -113,7 +113,7 @@ def with_shots(support: Choices, shots: int | Int[Array, '']) -> Choices:
 
 
 def latest(support: Choices, shots: int | Int[Array, ''], window: int) -> Choices:
-  """Keeps the last `window` of the first `shots` real comparisons; 0 keeps all of them.
+  """Returns the last `window` of the first `shots` real comparisons; window 0 keeps all of them.
 
   Args:
     support: Choices with masks [..., N].
@@ -128,12 +128,12 @@ def latest(support: Choices, shots: int | Int[Array, ''], window: int) -> Choice
 
 
 def fill_masked(candidates: Candidates) -> Candidates:
-  """Zeroes the features of masked candidates, whatever stands there."""
+  """Returns the candidates with zeros for the features of masked ones, whatever stood there."""
   return candidates._replace(features=masked.fill_features(candidates.features, candidates.mask))
 
 
 def drop_masked(given: Choices) -> Choices:
-  """Zeroes whatever stands in masked entries: features, and choice and weight of comparisons."""
+  """Returns comparisons with zeros in all masked entries: features, choices and weights."""
   mask = given.candidates.mask & given.mask[..., None]
   return Choices(
     fill_masked(Candidates(given.candidates.features, mask)),
@@ -144,19 +144,19 @@ def drop_masked(given: Choices) -> Choices:
 
 
 def chosen_mask(given: Choices) -> Bool[Array, '*T N K']:
-  """Marks the chosen candidate of every real comparison."""
+  """Returns [*T, N, K], True at the chosen candidate of every real comparison."""
   size = given.candidates.mask.shape[-1]
   return jax.nn.one_hot(given.choice, size, dtype=bool) & given.mask[..., None]
 
 
 def concat(first: Choices, second: Choices) -> Choices:
-  """Joins two sets of comparisons of the same user along N (K and D must agree)."""
+  """Returns two sets of comparisons of one user joined along N (K and D must agree)."""
   axis = first.choice.ndim - 1
   return jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis), first, second)
 
 
 def pad_to(given: Choices, num_comparisons: int) -> Choices:
-  """Pads one user's comparisons with masked ones up to `num_comparisons` along N.
+  """Returns one user's comparisons, padded with masked ones up to `num_comparisons` along N.
 
   Raises:
     ValueError: if there are more comparisons already.
@@ -175,7 +175,7 @@ def pad_to(given: Choices, num_comparisons: int) -> Choices:
 
 
 def num_comparisons(given: Choices) -> Int[Array, '*T']:
-  """Counts the real comparisons, whatever their weights."""
+  """Returns the number of real comparisons, whatever their weights."""
   return jnp.sum(given.mask, -1)
 
 
@@ -185,5 +185,5 @@ def total_weight(given: Choices) -> Float[Array, '*T']:
 
 
 def take(tree: PyTree, index: int | Int[Array, '...']) -> PyTree:
-  """Indexes the leading axis of every leaf: users of a batch, rows of a table."""
+  """Returns every leaf indexed along its leading axis: users of a batch, rows of a table."""
   return jax.tree.map(lambda x: x[index], tree)

@@ -155,7 +155,7 @@ def lookup(
 
 
 def check_number(histories: Task, num_histories: int) -> None:
-  """Refuses histories of another number of users than the bank has rows.
+  """Raises ValueError for histories of another number of users than the bank has rows.
 
   Raises:
     ValueError: naming both numbers.

@@ -1,8 +1,8 @@
-"""What the factories of learners refuse."""
+"""Options that the factories of learners refuse."""
 
 
 def at_least_one(**given: int) -> None:
-  """Refuses counts below 1.
+  """Raises ValueError for counts below 1.
 
   Raises:
     ValueError: naming the option and what was given.
@@ -13,7 +13,7 @@ def at_least_one(**given: int) -> None:
 
 
 def positive(**given: float) -> None:
-  """Refuses numbers that are not above 0.
+  """Raises ValueError for numbers that are not above 0.
 
   Raises:
     ValueError: naming the option and what was given.
