@@ -161,20 +161,20 @@ def test_a_finite_pool_has_fixed_histories():
   assert histories.query.choice.shape == (7, 0)
   assert (population.spec.num_histories, population.spec.history_length) == (7, 16)
   np.testing.assert_array_equal(histories.user, np.arange(7))
-  tasks, _ = episodes(population, 'train', 100)
+  tasks, _ = episodes(population, 'train')
   assert set(np.asarray(tasks.user)) == set(range(7))
   for t in range(20):
     episode = task.concat(*(task.take(part, t) for part in (tasks.support, tasks.query)))
     drawn = np.asarray(episode.candidates.features).sum(-1).ravel()
     stored = np.asarray(histories.support.candidates.features[tasks.user[t]]).sum(-1).ravel()
     np.testing.assert_allclose(np.sort(drawn), np.sort(stored))
-  held_out, _ = episodes(population, 'test', 5)
+  held_out, _ = episodes(population, 'test')
   assert np.all(held_out.user == 7)
 
 
 def test_reshuffling_keeps_support_and_truth_together():
   population = small(num_users=7)
-  tasks, truth = episodes(population, 'train', 20)
+  tasks, truth = episodes(population, 'train')
   for part, rewards in ((tasks.support, truth.support_rewards), (tasks.query, truth.query_rewards)):
     np.testing.assert_allclose(part.candidates.features, rewards)
 
