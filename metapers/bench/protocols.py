@@ -14,7 +14,6 @@ from metapers.core.population import SEEN
 
 Changes = Mapping[str, Any]
 NONE: Changes = types.MappingProxyType({})
-JUDGING = ('split', 'change_at', 'window')  # of a condition: how to evaluated, not whom
 SHOTS = (0, 1, 2, 4, 8, 16, 32, 64)
 ALPHAS = (0.01, 0.05, 0.1, 1.0)
 RULES = ('random', 'extreme', 'controversial')

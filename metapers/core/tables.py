@@ -1,4 +1,4 @@
-"""Histories of real or stored users as arrays: what data hands to populations."""
+"""Histories of people, and scores of responses, as arrays: what data hands to populations."""
 
 from typing import NamedTuple
 
