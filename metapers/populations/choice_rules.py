@@ -1,8 +1,9 @@
-"""Which candidates a simulated user is shown, which one they choose, and how likely both were.
+"""Which candidates a simulated user is shown, which one they choose, and how likely it was.
 
-The drawing and its likelihood stand side by side, since a Bayesian ceiling is exact only if it
-inverts the very rule that made the data. `E` candidates bear on a comparison: the K shown first,
-then, under `extreme`, the rest of the slate (the user's own preferences picked the pair).
+The drawing of a choice and its likelihood stand side by side, since a Bayesian ceiling
+(`evaluation/bayes/evidence.py`) is exact only if it inverts the very rule that made the data. `E`
+candidates bear on a comparison: the K shown first, then, under `extreme`, the rest of the slate
+(the user's own preferences picked the pair).
 """
 
 import jax
@@ -97,37 +98,6 @@ def log_choice(
   log_other = jnp.log1p(-jnp.minimum(jnp.exp(log_p), 1)) - jnp.log(others)
   flipped = jnp.logaddexp(jnp.log1p(-flip) + log_p, jnp.log(flip) + log_other)
   return jnp.where(mask, flipped, -jnp.inf)
-
-
-def log_joint(
-  utilities: Float[Array, '*batch E'],
-  mask: Bool[Array, '*batch E'],
-  *,
-  pair_rule: str,
-  num_candidates: int,
-  temperature: Float[Array, '...'],
-  flip_rate: Float[Array, '...'],
-) -> Float[Array, '*batch K']:
-  """Returns log P(shown, choice = k | user), up to a constant that no user changes.
-
-  Under `extreme` a pair is shown only if it is the user's argmax and argmin: a user for whom it is
-  not has likelihood 0. Under the other rules what is shown says nothing about the user.
-
-  Args:
-    utilities: [..., E] the user's rewards; the K shown come first.
-    mask: [..., E].
-    pair_rule: one of PAIR_RULES.
-    num_candidates: K.
-    temperature: broadcastable to [...].
-    flip_rate: broadcastable to [...].
-  """
-  shown, shown_mask = utilities[..., :num_candidates], mask[..., :num_candidates]
-  log_p = log_choice(shown, shown_mask, temperature=temperature, flip_rate=flip_rate)
-  if pair_rule != 'extreme':
-    return log_p
-  is_top = shown.max(-1) >= masked.largest(utilities, mask)
-  is_bottom = -shown.min(-1) >= masked.largest(-utilities, mask)
-  return jnp.where((is_top & is_bottom)[..., None], log_p, -jnp.inf)
 
 
 def draw_choice(

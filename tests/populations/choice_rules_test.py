@@ -96,13 +96,3 @@ def test_log_choice_is_a_distribution_over_real_candidates(utilities, mask):
     assert np.all(p[~mask] == 0)
     if mask.sum() >= 2:
       assert np.isclose(p.sum(), 1, atol=1e-4)
-
-
-def test_joint_of_extreme_rules_out_other_pairs():
-  utilities = jnp.array([[3.0, -1.0, 0.0, 1.0], [3.0, -1.0, -2.0, 1.0]])  # the pair is first
-  log_p = choice_rules.log_joint(
-    utilities, jnp.ones((2, 4), bool), pair_rule='extreme', num_candidates=2,
-    temperature=jnp.asarray(1.0), flip_rate=jnp.asarray(0.0),
-  )  # fmt: skip
-  np.testing.assert_allclose(jnp.exp(log_p[0]).sum(), 1, rtol=1e-5)
-  assert np.all(np.isneginf(log_p[1]))

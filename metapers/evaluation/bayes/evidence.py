@@ -1,8 +1,8 @@
 """The likelihood of comparisons under a simulated user's weights, for a million particles at once.
 
-`choice_rules.log_joint` is the rule; this is the same rule for the choice that was made, written on
-gaps of utility, which are linear in the weights, with the particles on the LAST axis: the one that
-processors vectorise over. A test holds the two together.
+The rule of `choice_rules` for the choice that was made, written on gaps of utility, which are
+linear in the weights, with the particles on the LAST axis: the one that processors vectorise over.
+A test holds the two together.
 """
 
 from collections.abc import Sequence

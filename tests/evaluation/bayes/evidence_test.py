@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparison_likelihood import log_joint
 
 from metapers.evaluation.bayes import evidence
 from metapers.evaluation.bayes.evidence import Rule, UserModels
@@ -30,7 +31,7 @@ def test_it_is_the_rule_of_the_simulator(rule, temperature, flip_rate):
   log_weights = jax.random.normal(jax.random.key(1), (MODELS, PARTICLES))
   weights = jax.nn.softmax(log_weights, 0)
   utilities = jnp.moveaxis(rewards @ weights, -1, 0)  # [S, N, E]
-  expected = choice_rules.log_joint(
+  expected = log_joint(
     utilities,
     jnp.broadcast_to(mask, utilities.shape),
     pair_rule=rule.pair_rule,
@@ -52,3 +53,13 @@ def test_ties_without_noise_are_shared_equally():
   user_models = UserModels(jnp.ones(1), jnp.zeros(1), jnp.zeros(1))
   p = evidence.probability(gaps, jnp.ones((3, 1), bool), user_models, rule=Rule('best_of_k', 4))
   np.testing.assert_allclose(p, 1 / 3, rtol=1e-6)
+
+
+def test_joint_of_extreme_rules_out_other_pairs():
+  utilities = jnp.array([[3.0, -1.0, 0.0, 1.0], [3.0, -1.0, -2.0, 1.0]])  # the pair is first
+  log_p = log_joint(
+    utilities, jnp.ones((2, 4), bool), pair_rule='extreme', num_candidates=2,
+    temperature=jnp.asarray(1.0), flip_rate=jnp.asarray(0.0),
+  )  # fmt: skip
+  np.testing.assert_allclose(jnp.exp(log_p[0]).sum(), 1, rtol=1e-5)
+  assert np.all(np.isneginf(log_p[1]))

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from comparison_likelihood import log_joint
 from scipy import stats
 
 from metapers.core import task
@@ -78,7 +79,7 @@ def evidence_of_grid(points, tasks, truth, noise, *, rule):
     utilities = jnp.einsum('neb,gb->gne', rewards, points)
     options = {'pair_rule': rule[0], 'num_candidates': rule[1]}
     options |= {'temperature': noise[0], 'flip_rate': noise[1]}
-    return choice_rules.log_joint(utilities, jnp.ones(utilities.shape, bool), **options)
+    return log_joint(utilities, jnp.ones(utilities.shape, bool), **options)
 
   def one(user):
     choice, weight, rewards, query_rewards = user
