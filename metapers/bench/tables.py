@@ -132,12 +132,6 @@ def as_text(shown: Table) -> str:
   return '\n'.join([shown.caption, padded[0], '-' * len(padded[0]), *padded[1:]])
 
 
-def as_markdown(shown: Table) -> str:
-  """Returns a table for a document in Markdown."""
-  rule = ['---', *['---:'] * (len(shown.header) - 1)]
-  return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [shown.header, rule, *shown.body])
-
-
 def curves(frame: pd.DataFrame, *, metric: str = 'accuracy') -> list[plots.Curve]:
   """Returns the curves of one condition; single seeds are points beside their average.
 
