@@ -18,6 +18,7 @@ from metapers.evaluation.bayes import ceiling
 from metapers.evaluation.bayes import types as user_types
 from metapers.evaluation.bayes.ceiling import Diagnostics
 from metapers.evaluation.predictions import Predictions
+from metapers.populations.simulated_users import Exclusion, exclusion_floor
 
 
 class Prior(NamedTuple):
@@ -84,10 +85,8 @@ def prior_of(
   if simulation.excluded_model:
     index = simulation.reward_models.index(simulation.excluded_model)
     if split == 'test' and not believe_seen:
-      floor = tuple(
-        simulation.excluded_share if b == index else 0.0
-        for b in range(len(simulation.reward_models))
-      )
+      exclusion = Exclusion(index, simulation.excluded_share)
+      floor = exclusion_floor(exclusion, len(simulation.reward_models))
     else:
       truth = without(truth, index)
   return Prior(simulation.user_models, pair_rule, floor, truth)

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from metapers.core import masked, task
 from metapers.core.task import Candidates, Task
 from metapers.core.types import Array, Callable, Float
-
-LEAST_PROBABILITY = 2.0**-24  # of float32: rounding may break a near-tie otherwise
+from metapers.evaluation.bayes.ceiling import LEAST_PROBABILITY
 
 
 def predict(
