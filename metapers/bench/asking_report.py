@@ -26,7 +26,7 @@ def write_result(result: QueryingResult, workdir: str | os.PathLike) -> list[pat
   ]
   return [
     results.write_results(folder / 'results.csv', result.frame),
-    report.save_figure(figure(result, first), folder / 'asking.png'),
+    plots.save(figure(result, first), folder / 'asking.png'),
     report.write_page(folder / 'report.html', sections, result.users, result.plan),
   ]
 
