@@ -6,8 +6,8 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-# A package may import those of lower rank, and itself; siblings of one rank never meet. The ranks of
-# `llm` and `collect` are kept for packages to come.
+# A package may import those of lower rank, and itself; siblings of one rank never meet.
+# `llm` and `collect` are to come.
 RANKS = {
   'metapers.core': 0,
   'metapers.networks': 1,
