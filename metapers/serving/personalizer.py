@@ -36,7 +36,8 @@ from metapers.serving.profiles import History, Profile
 
 PRETRAINED = pathlib.Path(__file__).parents[1] / 'pretrained'
 CAPACITY = 64  # comparisons kept of a user
-WITH_POSTERIOR = ('latent_np', 'bayes_head')  # for a message, which shall import no learner
+# For a message, which shall import no learner.
+WITH_POSTERIOR = ('bayes_head', 'latent_np', 'lookup')
 
 __all__ = ['CAPACITY', 'Comparisons', 'Personalizer', 'Profile', 'pairs']
 
@@ -284,7 +285,7 @@ class Personalizer:
     if not self._has_posterior:
       raise ValueError(
         f'{self.export.learner} has no posterior (its has_posterior is False), so it cannot say '
-        f'how uncertain it is; {" and ".join(WITH_POSTERIOR)} have one'
+        f'how uncertain it is; {", ".join(WITH_POSTERIOR)} have one'
       )
 
   def _as_query(self, profile: Profile, features: Any, axes: str) -> np.ndarray:
