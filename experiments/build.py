@@ -345,7 +345,9 @@ def condition(config: Config, changes: Mapping[str, Any]) -> Condition:
     populations=tuple(describe(part) for part in parts(config, options)),
     changes=dict(changes),
     split=changes.get('split', 'test'),
-    stream=Stream(changes['change_at'], changes['window']) if 'change_at' in changes else None,
+    stream=Stream(*(changes.get(field, 0) for field in Stream._fields))
+    if any(field in changes for field in Stream._fields)
+    else None,
     entries={row: entry(config, row, options) for row in table.learners}
     if table.get('retrain', False)
     else None,

@@ -123,6 +123,21 @@ def test_conditions_that_differ_in_any_option_have_other_labels():
   assert len(set(labels)) == len(changes)
 
 
+@pytest.mark.parametrize(
+  ('changes', 'stream'),
+  [
+    ({}, None),
+    ({'split': 'seen'}, None),
+    ({'change_at': 8}, plan.Stream(8, 0)),
+    ({'window': 4}, plan.Stream(0, 4)),
+    ({'change_at': 8, 'window': 4}, plan.Stream(8, 4)),
+  ],
+)
+def test_either_option_of_a_stream_makes_one(changes, stream):
+  config = build.single(load('features_gain'), 'pooled')
+  assert build.condition(config, changes).stream == stream
+
+
 def test_training_names_its_objective_and_optimiser():
   config = load('maml', 'quick,objective=cvar,optimizer=sgd')
   config.training.objective.kwargs.share = 0.25
