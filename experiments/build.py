@@ -269,22 +269,23 @@ def single(
   return run
 
 
-def stored_run(stored: Mapping[str, Any], *, learner: str = '') -> Config:
+def stored_run(stored: Mapping[str, Any], *, learner: str = '', population: str = '') -> Config:
   """Returns the config that a run's workdir holds.
 
   Args:
     stored: what `config.json` of the workdir says.
     learner: 'path/to/file.py:factory' of a run of a learner from a file; no other is loaded.
+    population: the same for a run on a population from a file.
 
   Raises:
-    ValueError: for a run of a learner from a file that is not given.
+    ValueError: for a run of a learner or on a population from a file that is not given.
   """
   config: Config = config_dict.ConfigDict(
     {name: value for name, value in stored.items() if name not in STORED_BESIDE}
   )
-  for kind in ('learner', 'population'):
+  for kind, given in (('learner', learner), ('population', population)):
     name = config[kind].name
-    if is_file(name) and name != learner:
+    if is_file(name) and name != given:
       raise ValueError(f'this run is of the {kind} {name!r}: give --{kind}={name} to load it')
   return config
 

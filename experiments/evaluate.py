@@ -4,7 +4,8 @@
 
 Prints the table, and adds its rows to results.csv in the workdir. Data that moved since training
 are named by --set=path=FOLDER (people) or --set=store=FOLDER. A run of a learner from a file is
-evaluated with --learner=path/to/file.py:factory: no code is run that a workdir names.
+evaluated with --learner=path/to/file.py:factory, and one on a population from a file with
+--population=path/to/file.py:factory: no code is run that a workdir names.
 """
 
 import ast
@@ -22,6 +23,7 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'A run of experiments.train.')
 SHOTS = flags.DEFINE_list('shots', None, 'Numbers of comparisons, such as 0,4,16.')
 SET = flags.DEFINE_multi_string('set', [], 'Option of the test population: name=value.')
 LEARNER = flags.DEFINE_string('learner', '', 'Of a run of a learner from a file: FILE.py:factory.')
+POPULATION = flags.DEFINE_string('population', '', 'The same of a population from a file.')
 
 
 def main(argv: list[str]) -> None:
@@ -29,7 +31,9 @@ def main(argv: list[str]) -> None:
   commands.no_arguments(argv)
   workdir = pathlib.Path(commands.required(WORKDIR))
   changes = dict(map(change, SET.value))
-  config = build.stored_run(workdirs.read_config(workdir), learner=LEARNER.value)
+  config = build.stored_run(
+    workdirs.read_config(workdir), learner=LEARNER.value, population=POPULATION.value
+  )
   moved = {name: changes.pop(name) for name in list(changes) if name in workdirs.UNCOMPARED}
   build.update('population', config.population.kwargs, moved)
   plan = build.plan(config)

@@ -184,3 +184,8 @@ def test_learners_and_populations_come_from_files(tmp_path):
   with pytest.raises(ValueError, match='give --learner='):
     build.stored_run(config.to_dict())
   assert build.stored_run(config.to_dict(), learner=f'{path}:mine').learner.kwargs.depth == 2
+  stored = {**load('maml').to_dict(), 'population': population.to_dict()}
+  with pytest.raises(ValueError, match='give --population='):
+    build.stored_run(stored)
+  found = build.stored_run(stored, population=f'{path}:people')
+  assert build.describe(found)().spec.num_users == 16
