@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import pathlib
+import re
 import shutil
 import struct
 import tempfile
@@ -47,6 +48,7 @@ def write_atomically(path: str | os.PathLike, data: str | bytes) -> pathlib.Path
       os.fsync(file.fileno())
     temporary.chmod(0o644)  # mkstemp makes files that only the owner reads
     temporary.replace(path)
+    _to_disk(path.parent)  # or a power cut may undo the rename
   finally:
     temporary.unlink(missing_ok=True)
   return path
@@ -56,6 +58,10 @@ def write_atomically(path: str | os.PathLike, data: str | bytes) -> pathlib.Path
 def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Makes a folder that gets its name, or takes the old one's place, when the block ends well.
 
+  A folder is not renamed onto another, so the old one steps aside first. A kill in that moment
+  leaves nothing under the name, and the old folder beside it as `.NAME.<8 letters>.old`: the next
+  writer of the name puts it back before it begins.
+
   Args:
     path: of the folder; its parents are made if needed.
 
@@ -63,6 +69,10 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     Where the folder is until then.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
+  left = _retired(path)
+  if left and not path.exists():
+    left[-1].rename(path)
+    _to_disk(path.parent)
   temporary = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))
   try:
     yield temporary
@@ -72,10 +82,17 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     if not path.exists():
       temporary.rename(path)
     else:
-      retired = temporary.with_name(f'{temporary.name}.old')  # a folder is not renamed onto another
+      retired = temporary.with_name(f'{temporary.name}.old')
       path.rename(retired)
-      temporary.rename(path)
-      shutil.rmtree(retired)
+      try:
+        temporary.rename(path)
+      except BaseException:
+        if not path.exists():  # or another writer was faster
+          retired.rename(path)
+        raise
+    _to_disk(path.parent)  # before the old one goes: a power cut may undo the renames
+    for old in _retired(path):
+      shutil.rmtree(old, ignore_errors=True)  # what stays, the next writer removes
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
 
@@ -221,6 +238,14 @@ def _content(path: pathlib.Path, form: str = '') -> bytes:
   if form:
     raise ValueError(f'{path.parent} holds no {form}: it has no {path.name}; give another folder')
   raise ValueError(f'{path} is missing')
+
+
+def _retired(path: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the folders that stepped aside for new ones of this name, the newest last."""
+  # Not a glob: that of `mine` would also find those of `mine.too`.
+  form = re.compile(rf'\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.old')  # the letters of mkdtemp
+  found = [each for each in path.parent.iterdir() if form.fullmatch(each.name)]
+  return sorted(found, key=lambda each: each.stat().st_mtime)
 
 
 def _to_disk(path: pathlib.Path) -> None:

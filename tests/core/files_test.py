@@ -1,6 +1,7 @@
 """JSON and npz files: what is written is read, and what is damaged is refused in one way."""
 
 import io
+import pathlib
 import zipfile
 
 import numpy as np
@@ -101,6 +102,74 @@ def test_an_object_survives_a_json_file(tmp_path):
   path = files.write_json(tmp_path / 'new' / 'a.json', value)
   assert files.read_json(path) == value
   assert path.read_text(encoding='utf-8').endswith('}\n')
+
+
+def written(path, text):
+  with files.writing_folder(path) as place:
+    (place / 'a').write_text(text)
+
+
+def kept(path):
+  return (path / 'a').read_text(), sorted(x.name for x in path.parent.iterdir())
+
+
+def stopping(monkeypatch, error, *, after):
+  """Lets some renames happen, and then none: to the end for a kill, else once."""
+  rename, done = pathlib.Path.rename, []
+
+  def stop(path, target):
+    done.append(path)
+    if len(done) > after and (error is SystemExit or len(done) == after + 1):
+      raise error
+    return rename(path, target)
+
+  monkeypatch.setattr(pathlib.Path, 'rename', stop)
+
+
+def test_a_folder_keeps_its_name_when_the_new_one_cannot_take_it(tmp_path, monkeypatch):
+  written(tmp_path / 'mine', 'old')
+  with monkeypatch.context() as patch, pytest.raises(OSError, match='full'):
+    stopping(patch, OSError('full'), after=1)
+    written(tmp_path / 'mine', 'new')
+  assert kept(tmp_path / 'mine') == ('old', ['mine'])
+
+
+def test_a_folder_whose_writer_was_killed_between_renames_comes_back(tmp_path, monkeypatch):
+  path = tmp_path / 'mine'
+  written(path, 'old')
+  written(tmp_path / 'mine.too', 'other')
+  with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    stopping(patch, SystemExit, after=1)
+    written(path, 'new')
+  assert not path.exists()
+  with pytest.raises(ZeroDivisionError), files.writing_folder(tmp_path / 'mine.too.2'):
+    raise ZeroDivisionError
+  with pytest.raises(ZeroDivisionError), files.writing_folder(tmp_path / 'min'):
+    raise ZeroDivisionError
+  assert not path.exists()  # others leave it alone
+  with pytest.raises(ZeroDivisionError), files.writing_folder(path):
+    raise ZeroDivisionError
+  assert kept(path) == ('old', ['mine', 'mine.too'])
+
+
+def test_what_a_killed_writer_left_beside_the_new_folder_is_removed(tmp_path):
+  path, left = tmp_path / 'mine', tmp_path / '.mine.abcd_123.old'
+  written(path, 'old')
+  written(left, 'older')
+  written(tmp_path / '.mine.too.abcd_123.old', 'of another')
+  written(path, 'new')
+  assert kept(path) == ('new', ['.mine.too.abcd_123.old', 'mine'])
+
+
+def test_a_new_name_reaches_the_disk(tmp_path, monkeypatch):
+  flushed, to_disk = [], files._to_disk
+  monkeypatch.setattr(files, '_to_disk', lambda path: (flushed.append(path), to_disk(path)))
+  files.write_atomically(tmp_path / 'a', 'text')
+  assert flushed[-1] == tmp_path
+  for _ in range(2):
+    flushed.clear()
+    written(tmp_path / 'mine', 'text')
+    assert flushed[-1] == tmp_path
 
 
 @pytest.mark.parametrize(
