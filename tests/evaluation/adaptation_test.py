@@ -18,6 +18,7 @@ def flat(features):
   """Features as one vector; of a dict, its leaves side by side."""
   if not isinstance(features, dict):
     return features
+  assert features['tokens'].dtype == jnp.int32  # through masks, vmap and loops
   tokens = features['tokens'].astype(jnp.float32)
   return jnp.concatenate([features['embedding'], tokens], -1)
 

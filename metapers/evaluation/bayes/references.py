@@ -128,10 +128,7 @@ def oracle_features(
     responses: to the train prompts, which the ridge is fitted on.
     num_rows: L.
   """
-  order = np.argsort(responses.prompts)  # a sum's last digits depend on the order of its terms
-  features, rewards, mask = (
-    np.asarray(x)[order] for x in (responses.features, responses.rewards, responses.mask)
-  )
+  features, rewards, mask = map(np.asarray, (responses.features, responses.rewards, responses.mask))
   fitted = ridge.within_prompt_ridge(features, rewards, mask, np.ones(len(mask), bool))
   coefficients = jnp.asarray(fitted)
   read = truth._replace(
