@@ -13,7 +13,7 @@ from metapers.bench.settings import Setting
 from metapers.evaluation import estimates, streams
 from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.predictions import Predictions
-from metapers.io import plots
+from metapers.io import plots, workdirs
 from metapers.io import report as pages
 from metapers.io.plots import Figure
 from metapers.io.report import Section, Table
@@ -209,17 +209,6 @@ def write_page(
   """
   population = setting.populations[0]
   title = 'metapers' if plan.protocol == 'metapers' else f'metapers: {plan.protocol}'
-  summary = flat({'config': plan.identity, 'population': dict(population.record)})
+  summary = workdirs.flat({'config': plan.identity, 'population': dict(population.record)})
   page = pages.render(title, sections, source=population.source, summary=summary, lead=lead)
   return pages.save(path, page)
-
-
-def flat(tree: Mapping, prefix: str = '') -> dict[str, object]:
-  """Returns nested names joined by dots."""
-  found: dict[str, object] = {}
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      found |= flat(value, f'{prefix}{name}.')
-    else:
-      found[f'{prefix}{name}'] = value
-  return found

@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from metapers.core import files
@@ -73,7 +73,7 @@ def compare_configs(workdir: pathlib.Path, old: Mapping[str, Any], new: Mapping[
   Raises:
     ValueError: listing every field that differs, with both values.
   """
-  before, after = _flat(old), _flat(new)
+  before, after = (flat(config, without=UNCOMPARED) for config in (old, new))
   different = []
   for name in sorted(set(before) | set(after)):
     was, now = before.get(name, 'absent'), after.get(name, 'absent')
@@ -97,13 +97,15 @@ def _is_leftover(entry: pathlib.Path) -> bool:
   return entry.name.startswith('.config.json.')
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], *, without: Collection[str] = ()) -> dict[str, Any]:
+  """Returns nested names joined by dots, at no depth those that are to be left out."""
+  found: dict[str, Any] = {}
   for name, value in tree.items():
-    if name in UNCOMPARED:
+    if name in without:
       continue
     if isinstance(value, Mapping):
-      flat |= _flat(value, f'{prefix}{name}.')
+      inner = flat(value, without=without)
+      found |= {f'{name}.{rest}': each for rest, each in inner.items()}
     else:
-      flat[prefix + name] = value
-  return flat
+      found[name] = value
+  return found
