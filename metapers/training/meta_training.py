@@ -177,7 +177,9 @@ def prepared(learner: MetaLearner, population: Population, params: Params, seed:
     params: all, frozen ones among them.
     seed: of the run.
   """
-  histories = histories_when_needed(population, population.arrays)
+  # Over the devices as `meta_train` has them by default: the same layout gives the same bits.
+  arrays = devices.place(population.arrays, devices.task_mesh(), root='arrays')
+  histories = histories_when_needed(population, arrays)
   return from_histories('prepare', learner.prepare, params, histories, run_keys(seed).prepare)
 
 
@@ -211,5 +213,5 @@ def restore_best(
   if found is None:
     return None
   fixed = checkpoints.restore_frozen(found.frozen, fixed)
-  params = step.join_frozen(found.state.params, fixed)
+  params = devices.fetch(step.join_frozen(found.state.params, fixed))  # as `loop.fit` ends
   return prepared(learner, population, params, seed), found.step

@@ -119,6 +119,20 @@ def test_what_is_evaluated_returned_and_restored_is_prepared(tmp_path):
   assert small_runs.same_bits(restored, (result.best_params, 2))
 
 
+def test_what_is_restored_is_prepared_from_arrays_that_lie_where_training_had_them(tmp_path):
+  layouts = []
+
+  def prepare(params, histories, key):
+    layouts.append((type(params['w']), histories.support.choice.sharding))
+    return params
+
+  trained(linear(prepare=prepare), tmp_path)
+  checkpoints = saved(tmp_path, read_only=True)
+  meta_training.restore_best(linear(prepare=prepare), POPULATION, SHORT, checkpoints)
+  checkpoints.close()
+  assert layouts[-1] == layouts[-2]
+
+
 def test_training_goes_on_from_parameters_that_are_not_prepared():
   assert small_runs.same_bits(trained(with_histories([]), evaluate=None), uninterrupted())
 
