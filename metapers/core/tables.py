@@ -14,7 +14,7 @@ class Histories(NamedTuple):
   user_ids: [U] as in the source. chosen, rejected: [U, N] rows of `features`, in the person's own
     order, or in random order where none is known. mask: [U, N], True where the comparison is real.
   context: [I] the group (prompt, topic) of an item; two items of a comparison share it.
-  identity: True where the features are one-hot item ids: then unseen items cannot be judged.
+  identity: True where the features are one-hot item ids: then unseen items cannot be predicted.
   num_dropped: people left out for having fewer than the asked minimum of comparisons.
   source: one line on where this comes from, shown with every result.
   content_hash: sha256 of features and comparisons: what a resumed run compares.
