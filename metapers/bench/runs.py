@@ -87,11 +87,10 @@ def train(
   learner, training = plans.build(entry, population.spec), entry.training
   evaluate = validation(learner, population, evaluation)
   with contextlib.ExitStack() as stack:
-    checkpoints, was_done = None, False
+    checkpoints = None
     if workdir is not None:
       checkpoints = Checkpoints(workdir, identity, keep=training.keep_checkpoints)
       stack.callback(checkpoints.close)
-      was_done = checkpoints.newest_step() >= training.num_steps
     result = meta_training.meta_train(
       learner,
       population,
@@ -103,9 +102,11 @@ def train(
       writer=None if workdir is None else lambda start: MetricsWriter(workdir, from_step=start),
       progress=progress,
     )
+  was_done = checkpoints is not None and checkpoints.restored_step >= training.num_steps
   if workdir is not None and entry.name and exports.is_servable(population.spec):
-    export = export_of(entry, population, result.best_params)
-    exports.write_export(pathlib.Path(workdir) / exports.FOLDER, export)
+    folder = pathlib.Path(workdir) / exports.FOLDER
+    if not (was_done and is_readable(folder)):
+      exports.write_export(folder, export_of(entry, population, result.best_params))
   return Run(learner, result.best_params, population, result.best_step, was_done)
 
 
@@ -137,6 +138,15 @@ def restored(
     raise ValueError(f'{workdir} holds no checkpoint yet; let the training run longer')
   params, step = found
   return Run(learner, params, population, step)
+
+
+def is_readable(folder: pathlib.Path) -> bool:
+  """Tells whether an export is there, whole, and of the version that this code reads."""
+  try:
+    exports.read_export(folder)
+  except ValueError:
+    return False
+  return True
 
 
 def export_of(entry: Entry, population: Population, params: Params) -> exports.Export:

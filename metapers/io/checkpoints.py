@@ -46,6 +46,9 @@ class Checkpoints:
     keep: how many of the last to keep, besides the best.
     read_only: change nothing on disk, so that a run may go on saving there meanwhile.
 
+  Attributes:
+    restored_step: of the checkpoint that `restore` returned; -1 before, and where it had none.
+
   Raises:
     ValueError: if the folder holds a run of another config, or something else; if `keep` is 0.
   """
@@ -61,6 +64,7 @@ class Checkpoints:
     if keep < 1:
       raise ValueError(f'keep must be at least 1, to go on from, got {keep}')
     self.config = (workdirs.verify_config if read_only else workdirs.claim)(workdir, config)
+    self.restored_step = -1
     self._read_only = read_only
     self._folder = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._begun = self._folder.parent / BEGUN
@@ -141,6 +145,7 @@ class Checkpoints:
       )
     if newest and damaged and not self._read_only:
       self._set_aside(damaged)
+    self.restored_step = newest.step if newest else -1
     return newest
 
   def best(self, like: PyTree) -> Restored | None:
@@ -148,10 +153,6 @@ class Checkpoints:
     self.wait()
     found = [self._verified(step, like) for step in self._manager.all_steps()]
     return max((each for each in found if each and each.score is not None), key=_rank, default=None)
-
-  def newest_step(self) -> int:
-    """Returns the step of the newest checkpoint, verified or not; -1 without any."""
-    return max(self._manager.all_steps(), default=-1)
 
   def wait(self) -> None:
     """Waits until everything saved is on disk."""

@@ -1,5 +1,7 @@
 """What a finished run leaves for use."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -56,6 +58,34 @@ def test_a_run_goes_on_where_it_stood(finished):
   )
   assert again.was_done
   jax.tree.map(np.testing.assert_array_equal, again.params, run.params)
+
+
+def test_an_export_is_written_anew_only_where_it_is_not_whole(finished):
+  run, workdir = finished
+  path = workdir / exports.FOLDER / exports.PARAMETERS
+  before = path.stat()
+
+  def go_on():
+    runs.train(entry('cnp'), run.population, evaluation=SMALL, workdir=workdir, progress=False)
+
+  go_on()
+  assert path.stat().st_ino == before.st_ino and path.stat().st_mtime_ns == before.st_mtime_ns
+  path.write_bytes(b'')
+  go_on()
+  assert path.stat().st_size == before.st_size
+
+
+def test_a_run_whose_last_checkpoint_is_damaged_was_not_done(finished, tmp_path):
+  run, _ = finished
+  made = entry('cnp')._replace(training=SHORT._replace(num_steps=4, evaluate_every=2))
+
+  def go_on():
+    return runs.train(made, run.population, evaluation=SMALL, workdir=tmp_path, progress=False)
+
+  assert not go_on().was_done
+  shutil.rmtree(tmp_path / 'checkpoints' / '4' / 'about')  # its checksums
+  assert not go_on().was_done
+  assert go_on().was_done
 
 
 def test_a_learner_without_a_name_is_not_exported(finished, tmp_path):
