@@ -80,3 +80,9 @@ def test_top_level_is_fixed():
   }  # fmt: skip
   found = {path.name for path in ROOT.iterdir() if not path.name.startswith('.')}
   assert found <= allowed
+
+
+def test_no_two_test_files_share_a_name():
+  # pytest imports them by their bare names, and refuses the second.
+  names = sorted(path.name for path in (ROOT / 'tests').rglob('*_test.py'))
+  assert len(set(names)) == len(names), [x for x in names if names.count(x) > 1]

@@ -128,11 +128,6 @@ def figure(own: pd.DataFrame, setting: Setting, metric: str) -> Figure:
   )
 
 
-def save_figure(made: Figure, path: str | os.PathLike) -> pathlib.Path:
-  """Writes a figure by the suffix of the path, and returns the path."""
-  return plots.save(made, path)
-
-
 def explanation(metric: str) -> str:
   """Returns a line that says what a metric is."""
   base, _, reference = metric.partition('_minus_')
