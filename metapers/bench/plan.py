@@ -19,6 +19,7 @@ FROM_SPEC = (
 )  # fmt: skip
 MakePopulation = Callable[[], Population]  # called when it is needed; may be cached by whom made it
 NOTHING: Mapping[str, Any] = {}
+RIVAL = 'openai/gpt-4o'
 
 
 class Evaluation(NamedTuple):
@@ -27,7 +28,8 @@ class Evaluation(NamedTuple):
   shots: numbers of comparisons given of a user. num_users: test users of each condition.
   num_validation_users: those that parameters are chosen on. chunk_size: adaptations at once.
   num_resamples: of the bootstrap. num_particles: of the exact posterior.
-  rival: response model whose response picks are compared with; '' for none.
+  rival: response model whose response picks are compared with; '' for none, None for RIVAL where it
+    wrote a response.
   mixture: what user models of `bayes_mixture` change of the true one; () for no such row.
   seen_prior: add `bayes_seen`, which believes that new users are like those of training.
   flips: measure how many predictions change when all labels of the support are flipped.
@@ -39,7 +41,7 @@ class Evaluation(NamedTuple):
   chunk_size: int = 64
   num_resamples: int = 1000
   num_particles: int = 1024
-  rival: str = 'openai/gpt-4o'
+  rival: str | None = None
   mixture: tuple[Mapping[str, float], ...] = ()
   seen_prior: bool = False
   flips: bool = False
@@ -192,7 +194,7 @@ def populations_of(plan: Plan) -> dict[str, MakePopulation]:
   found: dict[str, MakePopulation] = {}
   for name, several in groups.items():
     folds = plan.folds or (None,) * len(several)
-    for fold, make in zip(folds, several):
+    for fold, make in zip(folds, several, strict=bool(several)):
       if make not in found.values():
         found[name if fold is None else f'{name}, fold {fold}'] = make
   return found

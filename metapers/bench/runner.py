@@ -12,7 +12,17 @@ from typing import NamedTuple
 import pandas as pd
 
 from metapers.analysis.costs import Costs
-from metapers.bench import cells, readings, references, report, results, settings, tables
+from metapers.bench import (
+  cells,
+  fingerprints,
+  readings,
+  references,
+  report,
+  results,
+  runs,
+  settings,
+  tables,
+)
 from metapers.bench import plan as plans
 from metapers.bench.cells import Log
 from metapers.bench.plan import Condition, Entry, Evaluation, Plan
@@ -24,7 +34,7 @@ from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.evaluation import leaks
 from metapers.evaluation.predictions import Predictions
-from metapers.io import workdirs
+from metapers.io import plots, workdirs
 from metapers.io.plots import Figure
 from metapers.io.report import Section
 from metapers.training.meta_training import Training
@@ -96,7 +106,8 @@ def compare(
     seeds: of training.
     training: of learners that are no entries.
     evaluation: how many users, resamples and particles.
-    workdir: keeps runs and predictions, so that an interrupted table goes on where it stood.
+    workdir: keeps runs and predictions, so that an interrupted table goes on where it stood; it
+      refuses other learners, populations or options (`fingerprints.of_table`).
     log: is given lines of progress.
 
   Raises:
@@ -111,11 +122,9 @@ def compare(
     populations=conditions[0].populations,
     seeds=tuple(seeds),
     evaluation=evaluation,
-    identity={
-      'learners': {name: {'num_steps': e.training.num_steps} for name, e in entries.items()},
-      'seeds': list(seeds),
-      'evaluation': evaluation._asdict(),
-    },
+    identity={}
+    if workdir is None
+    else fingerprints.of_table(entries, conditions, seeds, evaluation),
   )
   return run(plan, workdir, log=log)
 
@@ -131,6 +140,7 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
   Raises:
     ValueError: for options that do not fit each other, leaks, or a workdir of another table.
   """
+  check(plan)
   made = [make_setting(plan, condition) for condition in plan.conditions]
   if plan.evaluation.flips and not all(map(is_flippable, made)):
     raise ValueError('evaluation.flips needs pairs, evaluated after fixed numbers of shots')
@@ -154,6 +164,32 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
       if row not in costs:
         costs[row] = cells.keep_costs(workdir, trained[0], made[0])
   return lay_out(plan, made, predicted, flipped, costs)
+
+
+def check(plan: Plan) -> None:
+  """Refuses what cannot be a table before users are drawn: names, shots and training of each row.
+
+  Raises:
+    ValueError: naming what was given and what there may be.
+  """
+  names = [condition.name for condition in plan.conditions]
+  if len(set(names)) < len(names):
+    raise ValueError(
+      f'conditions need names of their own, got {", ".join(names)}; give each `changes` that tell '
+      'it from the others'
+    )
+  taken = sorted(set(plan.entries) & set(tables.REFERENCES))
+  if taken:
+    raise ValueError(f'{", ".join(taken)}: references have these names; give the learners others')
+  shots = plan.evaluation.shots
+  if len(set(shots)) < len(shots):
+    raise ValueError(f'shots must differ from each other, got {shots}')
+  if 0 in shots and any(condition.stream for condition in plan.conditions):
+    raise ValueError(f'shots of a stream are its turns, from 1 on, got {shots}')
+  for owner in (plan, *plan.conditions):
+    for row, entry in (owner.entries or {}).items():
+      make = (entry.populations or plan.populations)[0]
+      runs.check_training(entry, make(), row)
 
 
 def is_flippable(setting: Setting) -> bool:
@@ -196,7 +232,7 @@ def lay_out(
 ) -> Result:
   """Evaluates all predictions: rows of results, and sections of the report."""
   frames, sections = [], []
-  for setting, own, other in zip(made, predicted, flipped):
+  for setting, own, other in zip(made, predicted, flipped, strict=True):
     evaluated = report.evaluate_all(setting, own)
     frame = report.rows_of(setting, evaluated)
     sections.append(report.section(frame, setting))
@@ -219,7 +255,7 @@ def write_result(result: Result, workdir: str | os.PathLike) -> list[pathlib.Pat
   folder = pathlib.Path(workdir)
   return [
     results.write_results(folder / 'results.csv', result.frame),
-    report.save_figure(result.plot(), folder / 'adaptation.png'),
+    plots.save(result.plot(), folder / 'adaptation.png'),
     result.report(folder / 'report.html'),
   ]
 

@@ -18,7 +18,7 @@ from metapers.evaluation import adaptation, metrics
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
 from metapers.serving import exports
-from metapers.training import meta_training
+from metapers.training import devices, meta_training, step
 
 
 class Run(NamedTuple):
@@ -108,6 +108,21 @@ def train(
     if not (was_done and is_readable(folder)):
       exports.write_export(folder, export_of(entry, population, result.best_params))
   return Run(learner, result.best_params, population, result.best_step, was_done)
+
+
+def check_training(entry: Entry, population: Population, name: str) -> None:
+  """Refuses training that cannot start, before other learners have been trained.
+
+  Raises:
+    ValueError: naming the learner and what does not fit.
+  """
+  training = entry.training
+  try:
+    learner = plans.build(entry, population.spec)
+    meta_training.check_batch(learner, training, devices.task_mesh())
+    step.task_sampler(population, batch_size=training.batch_size, shots=training.shots)
+  except (TypeError, ValueError) as error:
+    raise ValueError(f'{name}: {error}') from error
 
 
 def restored(

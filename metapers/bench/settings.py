@@ -58,7 +58,7 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
   sizes = tuple(min(evaluation.num_users, held_out(each, split)) for each in populations)
   episodes = [
     adaptation.episodes(population, split=split, num_users=size)
-    for population, size in zip(populations, sizes)
+    for population, size in zip(populations, sizes, strict=True)
   ]
   tasks, truth = jax.tree.map(lambda *parts: jnp.concatenate(parts), *episodes)
   if condition.stream:
@@ -124,17 +124,22 @@ def held_out(population: Population, split: str) -> int:
   return known[split]
 
 
-def rival_of(wanted: str, simulation: Simulation | None, truth: Truth | None) -> int | None:
+def rival_of(wanted: str | None, simulation: Simulation | None, truth: Truth | None) -> int | None:
   """Returns the index of the response model that picks are compared with; None without slates.
 
   Raises:
     ValueError: for a model that wrote none of the responses.
   """
   names = () if simulation is None else simulation.response_models
-  if not names or not wanted or truth is None or truth.slate_prompts.shape[1] == 0:
+  if not names or wanted == '' or truth is None or truth.slate_prompts.shape[1] == 0:
     return None
+  if wanted is None:
+    return names.index(plans.RIVAL) if plans.RIVAL in names else None
   if wanted not in names:
-    raise ValueError(f'rival {wanted!r} wrote no response; known: {", ".join(names)}')
+    raise ValueError(
+      f"evaluation.rival={wanted!r} wrote no response; give one of {', '.join(names)}, or '' for "
+      'no win rates'
+    )
   return names.index(wanted)
 
 
@@ -143,8 +148,9 @@ def labels_of(population: Population, condition: Condition, protocol: str) -> di
 
   Changes of options that have no column of their own stand behind the protocol's name.
   """
-  others = [f'{name}={value}' for name, value in condition.changes.items() if name not in LABELLED]
   known = {name: population.record[name] for name in LABELLED if name in population.record}
+  columns = {*known, 'split'}
+  others = [f'{name}={value}' for name, value in condition.changes.items() if name not in columns]
   return {
     'protocol': ' '.join([protocol, *others]),
     'population': population.source,
@@ -165,7 +171,7 @@ def title_of(
   return (
     f'{num_users} {"seen" if split == SEEN else "unseen"} users (α = {"+".join(alphas)}), '
     f'unseen prompts, {"+".join(simulation.pair_rules)} pairs, '
-    f'{labels_in_words(simulation.label_accuracies)}, '
+    f'{labels_in_words(simulation.label_accuracies)}'
     f'{"scores" if simulation.has_score_features else "features"} track'
     + (', support from unseen prompts too' if is_apart else '')
     + (f', {simulation.excluded_model} new to them' if simulation.excluded_model else '')
@@ -174,11 +180,13 @@ def title_of(
 
 
 def labels_in_words(accuracies: Sequence[float]) -> str:
-  """Returns how often labels are right, in percent, each share once."""
+  """Returns how often labels are right, in percent, each share once; '' where it is not known."""
+  if not accuracies:
+    return ''
   if set(accuracies) == {1.0}:
-    return 'noiseless'
+    return 'noiseless, '
   shares = dict.fromkeys(f'{share:.0%}' for share in accuracies)
-  return f'{", ".join(shares)} of labels right'
+  return f'{", ".join(shares)} of labels right, '
 
 
 def stream_in_words(stream: Stream | None) -> str:

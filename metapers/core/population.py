@@ -128,7 +128,8 @@ class Simulation(NamedTuple):
   choice_probabilities: `(candidates) -> [*T, N, K, Z]` of Z equally likely types of users, where
     users are of a few types; None where they are not.
   pair_rules: of `populations.choice_rules`; of several each user keeps to one.
-  label_accuracies: how often a choice is the user's true favourite, of each user model and rule.
+  label_accuracies: how often a choice is the user's true favourite, of each user model and rule;
+    () where it is not known. Titles quote it.
   response_models: the names that `Truth.slate_models` indexes.
   has_score_features: whether the features of a candidate are its rewards.
   normalization: 'z' or 'raw' scores; '' for rewards that are no scores.
@@ -143,7 +144,7 @@ class Simulation(NamedTuple):
   user_models: tuple[UserModel, ...] = ()
   choice_probabilities: Callable[[Candidates], Float[Array, '*T N K Z']] | None = None
   pair_rules: tuple[str, ...] = ('random',)
-  label_accuracies: tuple[float, ...] = (1.0,)
+  label_accuracies: tuple[float, ...] = ()
   response_models: tuple[str, ...] = ()
   has_score_features: bool = False
   normalization: str = ''

@@ -11,7 +11,7 @@ from metapers.io import processes
 
 # Where a run is kept, where its data lie, how it is shown: none of these changes its results.
 UNCOMPARED = ('workdir', 'path', 'store', 'progress', 'logging', 'devices')
-EXTENDABLE = 'training.num_steps'
+EXTENDABLE = 'training.num_steps'  # of a run, or of a learner of a table
 
 
 def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def compare_configs(workdir: pathlib.Path, old: Mapping[str, Any], new: Mapping[
     was, now = before.get(name, 'absent'), after.get(name, 'absent')
     if was == now:
       continue
-    if name == EXTENDABLE and isinstance(was, int) and isinstance(now, int):
+    if f'.{name}'.endswith(f'.{EXTENDABLE}') and isinstance(was, int) and isinstance(now, int):
       if now > was:
         continue
       different.append(f'{name}: {was} there, {now} now (a run can be extended, not shortened)')

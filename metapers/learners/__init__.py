@@ -56,8 +56,8 @@ def factory(name: str) -> Factory:
   return getattr(importlib.import_module(module), attribute)
 
 
-def from_file(location: str | os.PathLike) -> Factory:
-  """Returns a learner's factory from a file outside the package; this RUNS the file.
+def from_file(location: str | os.PathLike) -> Callable[..., Any]:
+  """Returns a factory, of learners or of populations, from a file; this RUNS the file.
 
   The same contents at the same place give the same function, so that what is compiled is shared.
 

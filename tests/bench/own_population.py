@@ -51,7 +51,7 @@ def dinners(*, num_support=8, num_query=6, num_diners=40, shared_nights=0, seed=
   }
   return Population(
     arrays=arrays,
-    **functions(num_support, num_query)._asdict(),
+    **functions(num_support, num_query, num_diners)._asdict(),
     spec=Spec(
       features=population.vector(NUM_FEATURES),
       num_candidates=2,
@@ -69,6 +69,8 @@ def dinners(*, num_support=8, num_query=6, num_diners=40, shared_nights=0, seed=
       users=lambda arrays, split: arrays['users'][split],
       responses=responses,
       user_models=(UserModel(ALPHA),),
+      label_accuracies=(1.0,),
+      support_prompts='held_out',
       response_models=('cook a', 'cook b', 'cook c', 'cook d'),
     ),
   )
@@ -81,7 +83,7 @@ def responses(arrays, split):
   return Responses(nights, arrays['features'][nights], arrays['rewards'][nights], mask)
 
 
-def functions(num_support, num_query):
+def functions(num_support, num_query, num_diners):
   """Makes the functions of the population."""
   num_pairs = num_support + num_query
 
@@ -120,4 +122,4 @@ def functions(num_support, num_query):
     key = jax.random.fold_in(population.fixed_key(split), user)
     return episode(arrays, user, key, split)
 
-  return Functions(sample_episode, episode_of, population.histories_of(episode_of, 40))
+  return Functions(sample_episode, episode_of, population.histories_of(episode_of, num_diners))

@@ -1,6 +1,8 @@
 """`bench.compare`: a table from objects alone."""
 
 import functools
+import subprocess
+import sys
 
 import matplotlib.figure
 import numpy as np
@@ -12,6 +14,7 @@ from metapers import bench, learners
 from metapers.bench import plan, results, runner
 from metapers.core import meta_learner
 from metapers.populations import toy
+from metapers.training import objectives
 
 SHORT = bench.Training(num_steps=20, batch_size=8, chunk_size=8, steps_per_call=10)
 SMALL = bench.Evaluation(
@@ -29,6 +32,10 @@ def small_learners():
     'cnp': learners.make('cnp', num_features=4, hidden=8, width=4),
     'pooled': learners.make('pooled', num_features=4, hidden=()),
   }
+
+
+def one_learner():
+  return small_learners()['pooled']
 
 
 def table(population, **options):
@@ -138,3 +145,69 @@ def test_equal_entries_share_one_learner():
     bench.Entry(learners.factory('cnp'), {'hidden': 8}), spec
   )
   assert plan.build(entry, spec) is not plan.build(entry._replace(kwargs={'hidden': 4}), spec)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'differs'),
+  [
+    ({'learners': {'hidden': 16}}, 'learners.cnp.program'),
+    ({'training': SHORT._replace(learning_rate=1e-4)}, 'learners.cnp.training.learning_rate'),
+    ({'training': SHORT._replace(objective=objectives.cvar(0.5))}, 'training.objective'),
+    ({'population': {'shared_nights': 10}}, 'conditions.default'),
+  ],
+)
+def test_a_workdir_refuses_an_edited_learner_training_or_population(on_dinners, changes, differs):
+  _, workdir = on_dinners
+  given = {
+    'cnp': learners.make('cnp', num_features=4, width=4, **changes.get('learners', {'hidden': 8}))
+  }
+  given['pooled'] = small_learners()['pooled']
+  with pytest.raises(ValueError, match=differs):
+    runner.compare(
+      given,
+      dinners(**changes.get('population', {})),
+      training=changes.get('training', SHORT),
+      evaluation=SMALL,
+      shots=(0, 4),
+      workdir=workdir,
+      log=quiet,
+    )
+
+
+def test_equal_programs_have_equal_fingerprints_in_another_process():
+  code = (
+    'from metapers import learners; from metapers.bench import fingerprints;'
+    'from metapers.populations import toy; import jax;'
+    'from metapers.evaluation import adaptation;'
+    'users, _ = adaptation.episodes(toy.two_types(), split="train", num_users=1);'
+    'task = jax.tree.map(lambda x: x[0], users);'
+    'print(fingerprints.of_learner(learners.make("maml", num_features=4, hidden=(8,)), task))'
+  )
+  found = [
+    subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    for _ in range(2)
+  ]
+  assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'conditions': (plan.Condition((dinners,)),) * 2}, 'conditions need names of their own'),
+    ({'entries': {'bayes': plan.Entry(one_learner)}}, 'bayes: references have these names'),
+    ({'evaluation': SMALL._replace(shots=(0, 4, 4))}, 'shots must differ'),
+    (
+      {'conditions': (plan.Condition((dinners,), stream=plan.Stream(0, 0)),)},
+      'shots of a stream are its turns',
+    ),
+    (
+      {'entries': {'mine': plan.Entry(one_learner, training=SHORT._replace(shots=99))}},
+      'mine: .*99',
+    ),
+    ({'entries': {'mine': plan.Entry(one_learner, {'width': 'x'})}}, 'mine: '),
+  ],
+)
+def test_what_cannot_be_a_table_is_refused_before_users_are_drawn(changes, message):
+  whole = plan.Plan(entries={}, conditions=(plan.Condition((dinners,)),), populations=(dinners,))
+  with pytest.raises(ValueError, match=message):
+    runner.check(whole._replace(**changes))
