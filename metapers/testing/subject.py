@@ -1,6 +1,7 @@
 """What the contract examines: a learner, briefly trained on a population with a known answer."""
 
 import functools
+import re
 from typing import NamedTuple
 
 import jax
@@ -11,14 +12,15 @@ import optax
 from metapers.core import task
 from metapers.core.meta_learner import Adapt, MetaLearner
 from metapers.core.task import Choices, Task
-from metapers.core.types import Array, Callable, Float, Key, Params, PRNGKey, Scalar
+from metapers.core.types import Any, Array, Callable, Float, Key, Params, PRNGKey, Scalar
 from metapers.populations import toy
 
 SHAPE = {'num_features': 4, 'num_support': 8, 'num_query': 16, 'num_users': 64}
 TASKS = 64  # T
 BATCH = 32  # tasks in a step of the short training
 # Checks compile much and compute little: half of their time would go into optimising code.
-COMPILER = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
+HURRIED = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
+REPEATED = HURRIED | {'xla_backend_optimization_level': 1}  # of a loop that runs for seconds
 
 
 class Exceptions(NamedTuple):
@@ -98,10 +100,9 @@ def subject(learner: MetaLearner, excused: Exceptions, *, num_context: int = 0) 
   )
 
 
-def quick_jit(function: Callable) -> Callable:
-  """Returns the function under jit, compiled in a hurry where that is known to work."""
-  options = COMPILER if jax.default_backend() == 'cpu' else None
-  return jax.jit(function, compiler_options=options)
+def quick_jit(function: Callable, options: dict[str, Any] = HURRIED) -> Callable:
+  """Returns the function under jit, compiled in a hurry where the options are known to work."""
+  return jax.jit(function, compiler_options=options if jax.default_backend() == 'cpu' else None)
 
 
 def predictions(learner: MetaLearner, params: Params, episode: Task) -> Float[Array, 'N K']:
@@ -151,8 +152,11 @@ def train_briefly(
     return (optax.apply_updates(params, updates), state), None
 
   keys = jax.random.split(jax.random.key(2), excused.num_steps)
-  run = quick_jit(lambda params: jax.lax.scan(step, (params, optimizer.init(params)), keys)[0])
-  return run(params)[0]
+
+  def run(params):
+    return jax.lax.scan(step, (params, optimizer.init(params)), keys)[0][0]
+
+  return quick_jit(run, REPEATED)(params)
 
 
 @functools.cache
@@ -232,3 +236,10 @@ def same_bits(actual: Params, expected: Params) -> bool:
   return jax.tree.structure(actual) == jax.tree.structure(expected) and all(
     a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in zip(leaves, others)
   )
+
+
+def program(function: Callable, *given: Any) -> tuple[str, list[bytes]]:
+  """Returns what a function is traced to: the text of its program, and the bytes of constants."""
+  closed = jax.make_jaxpr(lambda *arguments: function(*arguments))(*given)
+  text = re.sub('0x[0-9a-f]+', '', str(closed.jaxpr))  # addresses of functions differ
+  return text, [np.asarray(x).tobytes() for x in closed.consts]

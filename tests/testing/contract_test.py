@@ -180,7 +180,7 @@ def test_randomness_of_the_host_is_found():
   def restless(params, support, context, key):
     return adapt(params, support, context, key) + rng.normal()
 
-  with pytest.raises(AssertionError, match='adapt gives another user state for the same key'):
+  with pytest.raises(AssertionError, match='adapt draws numbers that do not come from its key'):
     learning_checks.same_key_gives_same_bits(subject(made(adapt=restless)))
 
 
