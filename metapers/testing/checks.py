@@ -13,7 +13,6 @@ from metapers.testing.subject import (
   assert_near,
   assert_same,
   first,
-  predictions,
   quick_jit,
   same_bits,
   take_comparisons,
@@ -106,10 +105,8 @@ def masked_nan_reaches_nothing(it: Subject) -> None:
 
 def jit_and_vmap_change_nothing(it: Subject) -> None:
   """7: jit with vmap over users gives what one user alone gets without jit."""
-  episode = jax.tree.map(lambda x: jnp.asarray(x[-1]), it.tasks)
-  alone = predictions(it.learner, it.trained, episode)
-  batched = it.predictions(it.trained, it.tasks)[-1]
-  assert_same(batched, alone, 'jit or vmap over users changes predictions', tolerance=1e-3)
+  batched = it.predictions(it.trained, it.tasks)[0]
+  assert_same(batched, it.alone()[1], 'jit or vmap over users changes predictions', tolerance=1e-3)
 
 
 def candidates_permute(it: Subject) -> None:
@@ -127,17 +124,15 @@ def candidates_permute(it: Subject) -> None:
 
 def samples_agree_with_predictions(it: Subject) -> None:
   """15: `sample` gives finite utilities [S, N, K] whose mean probabilities are near `predict`'s."""
-  episode = first(it.tasks)
-  state = it.adapt(it.trained, episode.support, episode.context, jax.random.key(1))
-  drawn = it.learner.sample(it.trained, state, episode.query.candidates)
-  mask = episode.query.candidates.mask
+  state, log_p = it.alone()
+  candidates = first(it.tasks).query.candidates
+  drawn, mask = it.learner.sample(it.trained, state, candidates), candidates.mask
   assert drawn.ndim == 3 and drawn.shape[1:] == mask.shape, (
     f'sample gives {drawn.shape}; expected [S, N, K] with [N, K] = {mask.shape}'
   )
   assert all_finite(drawn), 'sampled utilities are not finite'
   mean = np.exp(choice_model.mean_probability(drawn, mask))
-  predicted = np.exp(it.learner.predict(it.trained, state, episode.query.candidates))
-  gap = float(np.mean(np.abs(mean - predicted)))
+  gap = float(np.mean(np.abs(mean - np.exp(log_p))))
   assert gap < 0.1, (
     f'probabilities of the draws differ by {gap:.2g} on average from those predicted'
   )
@@ -194,15 +189,15 @@ def update_equals_adapt(it: Subject) -> None:
   if it.learner.update is None:
     return
   episode, key = first(it.tasks), jax.random.key(1)
-  update = quick_jit(it.learner.update)
-  state = it.adapt(it.trained, task.with_shots(episode.support, 0), episode.context, key)
+  update, adapt = quick_jit(it.learner.update), quick_jit(it.learner.adapt)
+  state = adapt(it.trained, task.with_shots(episode.support, 0), episode.context, key)
   for n in range(episode.support.choice.size):
     comparison = jax.tree.map(lambda x, n=n: x[n : n + 1], episode.support)
     state = update(it.trained, state, comparison, episode.context, key)
     masked = spoil(task.with_shots(comparison, 0))
     unchanged = update(it.trained, state, masked, episode.context, key)
     assert same_bits(state, unchanged), 'update by a masked comparison changes the user state'
-  expected = it.adapt(it.trained, episode.support, episode.context, key)
+  expected = adapt(it.trained, episode.support, episode.context, key)
   assert_near(state, expected, 'update is not adapt: user_state')
 
 

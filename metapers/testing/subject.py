@@ -10,9 +10,9 @@ import numpy as np
 import optax
 
 from metapers.core import task
-from metapers.core.meta_learner import Adapt, MetaLearner
+from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Choices, Task
-from metapers.core.types import Any, Array, Callable, Float, Key, Params, PRNGKey, Scalar
+from metapers.core.types import Any, Array, Callable, Float, Key, Params, PRNGKey, Scalar, UserState
 from metapers.populations import toy
 
 SHAPE = {'num_features': 4, 'num_support': 8, 'num_query': 16, 'num_users': 64}
@@ -53,7 +53,7 @@ class Subject(NamedTuple):
     and after a short training and `prepare`.
   histories: of the 64 known users. tasks: [T, ...] of K = 2; wide: of K = 3. The tasks are host
     arrays: what the checks do to them compiles nothing.
-  adapt: the learner's, compiled.
+  alone: user state and log-probabilities [N, K] of the first task, without jit or vmap.
   predictions: compiled `(params, tasks) -> log-probabilities [T, N, K]` of the queries after
     adapting. Each shape compiles once: checks keep to the shapes of `tasks`.
   value_and_grad: compiled `(params, tasks) -> (mean loss, gradient)`; the gradient is {} where
@@ -68,7 +68,7 @@ class Subject(NamedTuple):
   histories: Task
   tasks: Task
   wide: Task
-  adapt: Adapt
+  alone: Callable[[], tuple[UserState, Float[Array, 'N K']]]
   predictions: Callable[[Params, Task], Float[Array, 'T N K']]
   value_and_grad: Callable[[Params, Task], tuple[Scalar, Params]]
 
@@ -85,17 +85,21 @@ def subject(learner: MetaLearner, excused: Exceptions, *, num_context: int = 0) 
   initial = quick_jit(learner.init)(jax.random.key(0))
   start = learner.start(initial, histories, jax.random.key(5))
   trained = train_briefly(learner, start, excused, num_context) if excused.trained else start
+  trained = learner.prepare(trained, histories, jax.random.key(3))
+  tasks = held_out_tasks(2, num_context)
   return Subject(
     learner=learner,
     excused=excused,
     initial=initial,
     start=start,
-    trained=learner.prepare(trained, histories, jax.random.key(3)),
+    trained=trained,
     histories=histories,
-    tasks=held_out_tasks(2, num_context),
+    tasks=tasks,
     wide=held_out_tasks(3, num_context),
-    adapt=quick_jit(learner.adapt),
-    predictions=quick_jit(jax.vmap(functools.partial(predictions, learner), (None, 0))),
+    alone=functools.cache(lambda: adapt_and_predict(learner, trained, first(tasks))),
+    predictions=quick_jit(
+      jax.vmap(lambda params, episode: adapt_and_predict(learner, params, episode)[1], (None, 0))
+    ),
     value_and_grad=quick_jit(mean_loss_and_gradient(learner, excused)),
   )
 
@@ -105,10 +109,12 @@ def quick_jit(function: Callable, options: dict[str, Any] = HURRIED) -> Callable
   return jax.jit(function, compiler_options=options if jax.default_backend() == 'cpu' else None)
 
 
-def predictions(learner: MetaLearner, params: Params, episode: Task) -> Float[Array, 'N K']:
-  """Returns log-probabilities [N, K] of the query of one task after adapting to its support."""
+def adapt_and_predict(
+  learner: MetaLearner, params: Params, episode: Task
+) -> tuple[UserState, Float[Array, 'N K']]:
+  """Returns the user state of one task's support, and log-probabilities [N, K] of its query."""
   user_state = learner.adapt(params, episode.support, episode.context, jax.random.key(1))
-  return learner.predict(params, user_state, episode.query.candidates)
+  return user_state, learner.predict(params, user_state, episode.query.candidates)
 
 
 def mean_loss(learner: MetaLearner, params: Params, tasks: Task, keys: Key[Array, 'T']) -> Scalar:
