@@ -177,7 +177,7 @@ def known_histories(num_context: int) -> Task:
 
 @functools.cache
 def held_out_tasks(num_candidates: int, num_context: int) -> Task:
-  """Returns the fixed tasks [T, ...] of 64 unseen users of `toy.two_types`."""
+  """Returns the fixed tasks [T, ...] of 64 held-out users of `toy.two_types`."""
   population = toy.two_types(**SHAPE, num_candidates=num_candidates)
 
   def draw(users):
