@@ -1,5 +1,6 @@
 """Turns configs into objects: the only place that knows every concrete thing by name."""
 
+import copy
 import functools
 import hashlib
 import inspect
@@ -249,7 +250,7 @@ def single(
   Raises:
     ValueError: for an unknown learner or option.
   """
-  run = config.copy_and_resolve_references()
+  run = copy.deepcopy(config)
   own = run.get('learners', {}).get(learner, config_dict.ConfigDict())
   unknown = sorted(set(own) - {'name', 'kwargs', 'training', 'population'})
   if unknown:
@@ -331,7 +332,7 @@ def parts(config: Config, changes: Mapping[str, Any]) -> tuple[Config, ...]:
   """Returns the config with some options of the population changed, once for each fold."""
   made = []
   for fold in folds(config):
-    part = config.copy_and_resolve_references()
+    part = copy.deepcopy(config)
     own = {} if fold is None else {'fold': fold}
     update(part.population.name, part.population.kwargs, {**changes, **own})
     made.append(part)

@@ -48,7 +48,8 @@ def base(population: Config, given: Mapping[str, Any] = ARGUMENTS) -> Config:
   config.seed = 0
   config.population = population
   config.training = build.training_config(given['objective'], given['optimizer'])
-  config.evaluation = Evaluation()._asdict()
+  # A flag can fill a placeholder of None, but no None.
+  config.evaluation = Evaluation()._asdict() | {'rival': config_dict.placeholder(str)}
   return config
 
 

@@ -4,26 +4,26 @@ Programs, shapes and samples of the data are compared, so that an edited learner
 population of the same name does not go on with what the old one left.
 """
 
-import functools
-import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from metapers.bench import plan as plans
-from metapers.bench.plan import Condition, Entry, Evaluation
+from metapers.bench.plan import Condition, Entry, Evaluation, MakePopulation
 from metapers.core import files
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.core.task import Task
-from metapers.core.types import PyTree
+from metapers.core.types import Params, PyTree
 from metapers.evaluation import adaptation
 from metapers.training.meta_training import Training
 
 SAMPLED = 8  # users of a split whose episodes stand for all
+NUM_STEPS = 1000  # of every optimizer that is compared, for a run may be extended
 ADDRESS = re.compile(r'0x[0-9a-f]+')  # of a function, as Python prints it: not of its program
 
 
@@ -38,58 +38,88 @@ def of_table(
   `start` and `prepare` of a learner may run on the host, so that their programs are not compared:
   give another workdir after editing only them.
   """
-  made = [[make() for make in condition.populations] for condition in conditions]
-  task = jax.tree.map(lambda x: x[0], train_tasks(made[0][0]))
+  trained_on = conditions[0].populations
   return {
-    'learners': {row: of_entry(entry, made[0][0], task) for row, entry in entries.items()},
-    'conditions': {
-      condition.name: [of_population(each, condition.split) for each in populations]
-      for condition, populations in zip(conditions, made, strict=True)
-    },
+    'learners': of_entries(entries, trained_on),
+    'conditions': {each.name: of_condition(each, trained_on) for each in conditions},
     'seeds': list(seeds),
     'evaluation': evaluation._asdict(),
   }
 
 
-def of_entry(entry: Entry, population: Population, task: Task) -> dict[str, Any]:
-  """Returns what makes one row: its program and its training."""
-  learner = plans.build(entry, population.spec)
-  return {'program': of_learner(learner, task), 'training': of_training(entry.training)}
-
-
-def of_learner(learner: MetaLearner, task: Task) -> str:
-  """Returns a hash of the programs of a learner: parameters, loss, adaptation and prediction."""
-
-  def run(params, task, key):
-    user_state = learner.adapt(params, task.support, task.context, key)
-    predicted = learner.predict(params, user_state, task.query.candidates)
-    return learner.loss(params, task, key), predicted
-
-  key = jax.random.key(0)
-  params = jax.eval_shape(learner.init, key)
-  initial = jax.make_jaxpr(learner.init)(key)
-  program = jax.make_jaxpr(run)(params, task, key)
-  text = ADDRESS.sub('', f'{params}{initial}{program}')
-  return files.sha256(text.encode() + _bytes((initial.consts, program.consts)))
-
-
-def of_training(training: Training) -> dict[str, Any]:
-  """Returns how a learner is trained, as JSON values."""
-  functions = {
-    'optimizer': describe(training.optimizer),
-    'objective': describe(training.objective.apply),
+def of_condition(condition: Condition, trained_on: Sequence[MakePopulation]) -> dict[str, Any]:
+  """Returns what makes a condition: its users, how they are evaluated, and learners of its own."""
+  return {
+    'users': [of_population(make(), condition.split) for make in condition.populations],
+    'stream': condition.stream and condition.stream._asdict(),
+    'learners': of_entries(condition.entries or {}, trained_on),
   }
-  return training._asdict() | functions
+
+
+def of_entries(
+  entries: Mapping[str, Entry], trained_on: Sequence[MakePopulation]
+) -> dict[str, dict[str, Any]]:
+  """Returns what makes each row: whom it is trained on, its program and its training."""
+  found = {}
+  for row, entry in entries.items():
+    populations = [make() for make in entry.populations or trained_on]
+    learner = plans.build(entry, populations[0].spec)
+    found[row] = {
+      'program': of_learner(learner, train_tasks(populations[0])),
+      'training': of_training(entry.training, jax.eval_shape(learner.init, jax.random.key(0))),
+      'users': [of_population(each, 'train') for each in populations],
+    }
+  return found
+
+
+def of_learner(learner: MetaLearner, tasks: Task) -> str:
+  """Returns a hash of the programs of a learner: parameters, losses, adaptation and prediction."""
+  key, episode = jax.random.key(0), jax.tree.map(lambda x: x[0], tasks)
+
+  def run(params, tasks, episode, key):
+    given = episode.context, key
+    state, candidates = learner.adapt(params, episode.support, *given), episode.query.candidates
+    of_state = learner.score, learner.predict, learner.sample
+    made = [learner.loss(params, episode, key), *(f(params, state, candidates) for f in of_state)]
+    if learner.update:
+      comparison = jax.tree.map(lambda x: x[:1], episode.support)
+      made.append(learner.update(params, state, comparison, *given))
+    if learner.batch_loss:
+      made.append(learner.batch_loss(params, tasks, jax.random.split(key, SAMPLED)))
+    return made
+
+  params = jax.eval_shape(learner.init, key)
+  return files.sha256(_program(learner.init, key) + _program(run, params, tasks, episode, key))
+
+
+def of_training(training: Training, params: Params) -> dict[str, Any]:
+  """Returns how a learner is trained, as JSON values; functions by their programs."""
+  optimizer = training.optimizer(training.learning_rate, NUM_STEPS)
+  objective, groups = training.objective, jnp.zeros(SAMPLED, int)
+
+  def update(params):
+    return optimizer.update(params, optimizer.init(params), params)
+
+  def join(losses):
+    return objective.apply(losses, groups, objective.init())
+
+  return training._asdict() | {
+    'optimizer': files.sha256(_program(update, params)),
+    'objective': files.sha256(_program(join, jnp.zeros(SAMPLED))),
+  }
 
 
 def of_population(population: Population, split: str) -> dict[str, str]:
-  """Returns the source of a population, and a hash of its sizes and its first users."""
-  size = min(SAMPLED, population.spec.num_held_out.get(split, SAMPLED))
-  users = train_tasks(population), adaptation.episodes(population, split=split, num_users=size)
-  facts = ADDRESS.sub('', f'{population.spec}{population.content_hash}')
+  """Returns the source of a population, and a hash of its sizes and first users of a split."""
+  most = population.spec.num_held_out.get(split, 0)
+  if split == 'train':
+    users = train_tasks(population)
+  else:
+    users = adaptation.episodes(population, split=split, num_users=min(SAMPLED, most))
+  facts = f'{population.spec}{population.content_hash}'
   return {
     'source': population.source,
-    'sample': files.sha256(facts.encode() + _bytes(users)),
+    'sample': files.sha256(_text(facts) + _bytes(users)),
   }
 
 
@@ -99,13 +129,14 @@ def train_tasks(population: Population) -> Task:
   return jax.vmap(lambda key: population.sample_episode(population.arrays, key, 'train')[0])(keys)
 
 
-def describe(function: Any) -> str:
-  """Returns a function by name, with the values that it is bound to or closes over."""
-  if isinstance(function, functools.partial):
-    return f'{describe(function.func)}{function.args}{function.keywords}'
-  name = f'{function.__module__}:{function.__qualname__}'
-  bound = inspect.getclosurevars(function).nonlocals
-  return ADDRESS.sub('', f'{name}{bound or ""}')
+def _program(function: Callable, *arguments: PyTree) -> bytes:
+  """Returns what a function computes: its program, and the arrays that it closes over."""
+  traced = jax.make_jaxpr(function)(*arguments)
+  return _text(str(traced)) + _bytes(traced.consts)
+
+
+def _text(text: str) -> bytes:
+  return ADDRESS.sub('', text).encode()
 
 
 def _bytes(tree: PyTree) -> bytes:

@@ -1,21 +1,23 @@
 """PersonalLLM: 10,402 prompts, eight responses each, raw scores of ten reward models; stored users.
 
-The stored users, fixed weights over reward models and histories of comparisons, are the rows of the
-sets `PersonalLLM_Eval` (1,000 users) and `PersonalLLM_InteractionDatabase`.
+The stored users, fixed weights over reward models and histories of comparisons, are the sets
+`PersonalLLM_Eval` (1,000 users) and `PersonalLLM_InteractionDatabase`.
 
 Reference: Zollo et al. 2024, arXiv:2409.20296; huggingface.co/datasets/namkoong-lab/PersonalLLM.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from metapers.core.population import SPLITS
+from metapers.core.tables import Histories
 from metapers.core.types import Float, Int
-from metapers.data import hub, reward_table, texts
+from metapers.data import comparisons, hub, reward_table, texts
 from metapers.data.personal_llm_constants import REWARD_MODELS
 from metapers.data.texts import Texts
 
@@ -23,7 +25,12 @@ DATA_SET = 'namkoong-lab/PersonalLLM'
 LICENCE = 'CC BY-NC 4.0 (the paper) or CC BY 4.0 (the hub): treat as non-commercial'
 NUM_RESPONSES = 8
 TOLERANCE = 1e-3  # of a published mean or sd, beyond which the difference is marked
+USER_SETS = {
+  'eval': ('namkoong-lab/PersonalLLM_Eval', 'test'),
+  'interactions': ('namkoong-lab/PersonalLLM_InteractionDatabase', 'train'),
+}
 CHOICES = {'a': ('a', 'b'), 'b': ('b', 'a')}  # what was chosen -> the chosen, the rejected one
+SAME_USER = 1e-6  # largest difference of a weight
 
 
 class Loaded(NamedTuple):
@@ -156,6 +163,19 @@ class StoredUsers(NamedTuple):
   interactions: list[list[Interaction]]
 
 
+def load_users(name: str, *, path: str = '', revision: str = 'main') -> StoredUsers:
+  """Returns a set of stored users, `eval` or `interactions`, from the hub or a local folder.
+
+  Raises:
+    ValueError: for an unknown set, a hub that cannot be reached, or rows of another form.
+  """
+  if name not in USER_SETS:
+    raise ValueError(f'unknown set of users {name!r}; known: {", ".join(USER_SETS)}')
+  data_set, split = USER_SETS[name]
+  frame = hub.read_table(data_set, revision, path, split=split)
+  return users_from_rows(frame.to_dict('records'))
+
+
 def users_from_rows(rows: Sequence[Mapping[Any, Any]]) -> StoredUsers:
   """Returns the users of rows with person_id, person_weight and a history.
 
@@ -216,3 +236,75 @@ def interaction(one: Mapping[str, Any], number: int) -> Interaction:
   if not all(isinstance(text, str) for text in found):
     raise ValueError(f'row {number}: prompt, a and b must be texts, got {found!r:.120}')
   return Interaction(*map(str, found))
+
+
+def to_histories(
+  users: StoredUsers, read: Texts, features: Float[np.ndarray, 'P R D'], *, source: str
+) -> Histories:
+  """Returns the users' comparisons as rows among the responses of a store.
+
+  Args:
+    users: U of them.
+    read: the store's texts.
+    features: [P, R, D] of the same responses.
+    source: one line, shown with every result.
+
+  Raises:
+    ValueError: for a response that the store does not hold.
+  """
+  num_responses = read.responses.shape[1]
+  places = {
+    (prompt, response): row * num_responses + position
+    for row, (prompt, responses) in enumerate(zip(read.prompts, read.responses))
+    for position, response in reversed(list(enumerate(responses)))
+  }
+  wanted = [one for history in users.interactions for one in history]
+  lost = [one for one in wanted for text in one[1:] if (one.prompt, text) not in places]
+  if lost:
+    raise ValueError(
+      f'{len(lost)} of {2 * len(wanted)} responses are not in the store, the first to the prompt '
+      f'{lost[0].prompt!r:.80}; extract the data set that they come from'
+    )
+  longest = max(map(len, users.interactions))
+  chosen, rejected = (np.zeros((len(users.user_ids), longest), np.int64) for _ in range(2))
+  mask = np.zeros(chosen.shape, bool)
+  for user, history in enumerate(users.interactions):
+    for n, one in enumerate(history):
+      chosen[user, n] = places[one.prompt, one.chosen]
+      rejected[user, n] = places[one.prompt, one.rejected]
+      mask[user, n] = chosen[user, n] != rejected[user, n]  # identical texts are no comparison
+  flat = np.asarray(features).reshape(-1, features.shape[-1]).astype(np.float32)
+  return Histories(
+    features=flat,
+    item_ids=np.arange(len(flat)),
+    user_ids=users.user_ids,
+    chosen=chosen,
+    rejected=rejected,
+    mask=mask,
+    context=np.arange(len(flat)) // num_responses,
+    identity=False,
+    num_dropped=0,
+    source=source,
+    content_hash=comparisons.content_hash(flat, chosen, rejected, mask),
+  )
+
+
+def warn_of_shared(sets: Mapping[str, StoredUsers]) -> int:
+  """Returns the number of users of one set whose weights are in another set, with a warning."""
+  stacked = {
+    name: np.stack(list(users.weights.values()), -1).astype(np.float64)
+    for name, users in sets.items()
+  }
+  names, shared = list(stacked), 0
+  for index, name in enumerate(names):
+    for other in names[index + 1 :]:
+      found = sum(rows_in(stacked[name], stacked[other]))
+      shared += found
+      if found:
+        logging.warning('%d users of %s are in %s as well; leave them out', found, name, other)
+  return shared
+
+
+def rows_in(rows: Float[np.ndarray, 'U B'], others: Float[np.ndarray, 'V B']) -> Iterable[bool]:
+  """Returns whether each row is among the others, up to rounding."""
+  return (bool(np.any(np.abs(others - row).max(-1) < SAME_USER)) for row in rows)

@@ -4,14 +4,16 @@ import functools
 import subprocess
 import sys
 
+import jax
 import matplotlib.figure
 import numpy as np
+import optax
 import pandas as pd
 import pytest
 from own_population import dinners
 
 from metapers import bench, learners
-from metapers.bench import plan, results, runner
+from metapers.bench import fingerprints, plan, results, runner
 from metapers.core import meta_learner
 from metapers.populations import toy
 from metapers.training import objectives
@@ -174,14 +176,52 @@ def test_a_workdir_refuses_an_edited_learner_training_or_population(on_dinners, 
     )
 
 
+@pytest.mark.parametrize('part', ['score', 'sample'])
+def test_every_program_of_a_learner_is_its_own(part):
+  def twice(*given):
+    return jax.tree.map(lambda x: 2 * x, getattr(one_learner(), part)(*given))
+
+  tasks = fingerprints.train_tasks(toy.two_types())
+  edited = one_learner()._replace(**{part: twice})
+  assert fingerprints.of_learner(edited, tasks) != fingerprints.of_learner(one_learner(), tasks)
+
+
+@pytest.mark.parametrize(
+  'changed',
+  [
+    {'optimizer': lambda rate, num_steps: optax.sgd(rate)},
+    {'optimizer': lambda rate, num_steps: optax.sgd(rate, momentum=0.9)},
+    {'optimizer': functools.partial(SHORT.optimizer, clip_norm=2.0)},
+    {'objective': objectives.cvar(0.5)},
+    {'objective': objectives.cvar(0.25)},
+  ],
+)
+def test_trainings_are_told_apart_by_what_they_compute(changed):
+  params = one_learner().init(jax.random.key(0))
+  found = [fingerprints.of_training(SHORT, params)]
+  found += [fingerprints.of_training(SHORT._replace(**changed), params) for _ in range(2)]
+  assert found[0] != found[1] == found[2]
+
+
+def test_a_condition_is_its_stream_and_the_learners_of_its_own():
+  condition = plan.Condition((toy.two_types,))
+  entry = plan.Entry(one_learner, training=SHORT)
+  changed = (
+    condition._replace(stream=plan.Stream(0, 4)),
+    condition._replace(split='validation'),
+    condition._replace(entries={'pooled': entry}),
+    condition._replace(entries={'pooled': entry._replace(populations=(dinners,))}),
+  )
+  found = [fingerprints.of_condition(each, (toy.two_types,)) for each in (condition, *changed)]
+  assert all(found.count(each) == 1 for each in found)
+
+
 def test_equal_programs_have_equal_fingerprints_in_another_process():
   code = (
     'from metapers import learners; from metapers.bench import fingerprints;'
-    'from metapers.populations import toy; import jax;'
-    'from metapers.evaluation import adaptation;'
-    'users, _ = adaptation.episodes(toy.two_types(), split="train", num_users=1);'
-    'task = jax.tree.map(lambda x: x[0], users);'
-    'print(fingerprints.of_learner(learners.make("maml", num_features=4, hidden=(8,)), task))'
+    'from metapers.populations import toy;'
+    'tasks = fingerprints.train_tasks(toy.two_types());'
+    'print(fingerprints.of_learner(learners.make("maml", num_features=4, hidden=(8,)), tasks))'
   )
   found = [
     subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout

@@ -163,10 +163,29 @@ def test_stored_users_become_weights_and_histories(tmp_path):
   users = personal_llm.users_from_rows(rows)
   assert list(users.weights) == sorted(REWARD_MODELS)
   assert [len(history) for history in users.interactions] == [4, 3, 4]
-  one = users.interactions[1][2]
-  assert one.prompt == rows[1]['prompt_3']
-  assert one.chosen == rows[1][f'response_3_{rows[1]["chosen_3"]}']
-  assert {one.chosen, one.rejected} == {rows[1]['response_3_a'], rows[1]['response_3_b']}
+  features = np.random.default_rng(1).normal(size=(23, 8, 5)).astype(np.float16)
+  histories = personal_llm.to_histories(users, read, features, source='made up')
+  assert histories.mask.sum(1).tolist() == [4, 3, 4]
+  chosen = read.responses.ravel()[histories.chosen[1, 2]]
+  assert chosen == rows[1][f'response_3_{rows[1]["chosen_3"]}']
+  assert histories.context[histories.chosen[0, 0]] == histories.context[histories.rejected[0, 0]]
+
+
+def test_a_response_that_the_store_lacks_is_refused(tmp_path):
+  read = personal_llm.load_data_set(path=save(tmp_path, frame(20), frame(3))).texts
+  rows = people(read)
+  rows[0]['response_1_a'] = 'something else'
+  users = personal_llm.users_from_rows(rows)
+  with pytest.raises(ValueError, match='1 of 22 responses are not in the store'):
+    personal_llm.to_histories(users, read, np.zeros((23, 8, 2)), source='made up')
+
+
+def test_users_of_one_set_in_another_are_counted(caplog):
+  rows = [{'person_id': i, 'person_weight': np.eye(10)[i], 'history': []} for i in range(4)]
+  sets = {'eval': rows[:3], 'interactions': rows[2:]}
+  made = {name: personal_llm.users_from_rows(part) for name, part in sets.items()}
+  assert personal_llm.warn_of_shared(made) == 1
+  assert '1 users of eval are in interactions as well' in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_train_then_evaluate_then_resume(tmp_path):
 
   other = command('evaluate', workdir, '--shots=0,3', '--set=concentration=1.0')
   assert other.returncode == 0, other.stderr
-  added = [row for row in rows(tmp_path / 'run' / 'results.csv') if row['concentration'] == '1.0']
+  added = [row for row in rows(tmp_path / 'run' / 'results.csv') if row['concentration'] == '1']
   assert {row['shots'] for row in added} == {'0', '3'}
 
   changed = command('train', MAML, workdir, *TINY, '--config.training.learning_rate=0.5')
@@ -97,7 +97,7 @@ def test_benchmark_writes_everything_and_skips_what_is_done(tmp_path):
       'known beside it: hidden',
     ),
     ('train', ('--config=experiments/configs/nowhere.py', '--workdir=unused'), 'nowhere.py'),
-    ('evaluate', ('--workdir=nowhere',), 'nowhere/config.json does not exist'),
+    ('evaluate', ('--workdir=nowhere',), 'nowhere holds no run: it has no config.json'),
     ('benchmark', (MAML, '--workdir=unused'), 'give it to experiments.train'),
     ('train', (SCORES, '--workdir=unused'), 'add :learner=NAME to it, one of cnp'),
     ('train', (MAML, '--workdir=README.md', *TINY), 'README.md is a file'),

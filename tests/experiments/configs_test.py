@@ -6,6 +6,7 @@ import pathlib
 import jax.numpy as jnp
 import optax
 import pytest
+from ml_collections import config_dict
 
 from experiments import build
 from experiments.configs import base
@@ -39,6 +40,26 @@ def test_every_row_of_a_table_is_a_run(name):
     assert run.seed == 3
     assert 'benchmark' not in run
     assert 'learners' not in run
+
+
+def empty_fields(fields, path):
+  for name, value in fields.items():
+    if isinstance(value, config_dict.ConfigDict):
+      yield from empty_fields(value, f'{path}.{name}')
+    elif value is None:
+      yield f'{path}.{name}', fields.get_type(name)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_flag_can_fill_every_empty_field(name):
+  untyped = [path for path, kind in empty_fields(load(name), name) if kind is type(None)]
+  assert not untyped
+
+
+def test_empty_fields_of_a_run_can_be_filled_too():
+  found = dict(empty_fields(load('maml'), 'config'))
+  assert found['config.population.kwargs.label_accuracy'] is float
+  assert found['config.evaluation.rival'] is str
 
 
 @pytest.mark.parametrize('learner', learners.LEARNERS)
