@@ -10,24 +10,14 @@ how fast they are.
 
 import pathlib
 
-import tqdm
 from absl import flags
 from ml_collections import config_flags
 
 from experiments import commands
 from experiments.build import Config
-from metapers.data import (
-  extraction,
-  feature_store,
-  reward_models,
-  reward_table,
-  shards,
-  sources,
-  texts,
-)
-from metapers.data.extraction import Extraction, Piece
+from metapers.data import extraction, reward_models, sources
+from metapers.data.extraction import Extraction
 from metapers.data.reward_models import Options
-from metapers.data.shards import Job
 from metapers.data.sources import Source
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'What to extract.', lock_config=True)
@@ -51,7 +41,17 @@ def main(argv: list[str]) -> None:
   config, out = commands.required(CONFIG), pathlib.Path(commands.required(OUT))
   if out.exists():
     raise ValueError(f'{out} exists; give another --out, or look at it by experiments.store info')
-  extract(extraction_of(config), out)
+  is_whole = extraction.extract(
+    extraction_of(config),
+    out,
+    shard=SHARD.value,
+    merge=MERGE.value,
+    devices=DEVICES.value,
+    made_by='experiments.extract',
+    log=commands.say,
+  )
+  if is_whole:
+    commands.say(str(out))
 
 
 def source_of(config: Config) -> Source:
@@ -64,55 +64,15 @@ def extraction_of(config: Config) -> Extraction:
   """Returns what a config extracts."""
   encoder = [config.encoder] if config.encoder.model else []
   given = [each if isinstance(each, str) else dict(each) for each in [*config.models, *encoder]]
+  source = source_of(config)
+  commands.say(sources.describe_source(source))
   return Extraction(
-    source=source_of(config),
+    source=source,
     models=[reward_models.reward_model(each) for each in given],
     constructed=config.constructed,
     options=Options(**config.options.to_dict()),
     prompts_per_shard=config.prompts_per_shard,
   )
-
-
-def extract(wanted: Extraction, out: pathlib.Path) -> None:
-  """Does what is missing of the work, and writes the store once every part of it is there."""
-  commands.say(sources.describe_source(wanted.source))
-  pieces = extraction.pieces_of(wanted)
-  job = shards.claim_job(out.with_name(f'{out.name}.parts'), extraction.recipe(wanted))
-  if MERGE.value:
-    shards.merge_parts(job, MERGE.value, [piece.name for piece in pieces])
-  else:
-    make_parts(wanted, job, extraction.share(pieces, SHARD.value))
-  missing = extraction.missing_pieces(job, pieces)
-  if missing:
-    commands.say(f'{len(pieces) - len(missing)} of {len(pieces)} shards are made, in {job.folder}')
-    return
-  write_store(wanted, job, pieces, out)
-
-
-def make_parts(wanted: Extraction, job: Job, pieces: list[Piece]) -> None:
-  """Makes the parts that are missing, under a bar of progress."""
-  missing = extraction.missing_pieces(job, pieces)
-  with tqdm.tqdm(total=extraction.count_texts(missing, wanted.source), unit='text') as bar:
-
-    def progress(model: str, num_texts: int) -> None:
-      bar.set_description(model)
-      bar.update(num_texts)
-
-    extraction.make_parts(wanted, job, missing, DEVICES.value, log=commands.say, progress=progress)
-
-
-def write_store(wanted: Extraction, job: Job, pieces: list[Piece], out: pathlib.Path) -> None:
-  """Writes the store, and prints what is masked and what was cut."""
-  read = wanted.source.texts
-  made = extraction.join(job, pieces, read)
-  table = extraction.table_of(wanted, made)
-  commands.say(f'{reward_table.count_masked(table)}; texts cut: {made.num_truncated}')
-  sizes = reward_table.split_sizes(table.prompt_split)
-  commands.say('prompts: ' + ', '.join(f'{size} {name}' for name, size in sizes.items()))
-  provenance = extraction.provenance_of(wanted, made, 'experiments.extract')
-  feature_store.write_store(out, table, provenance, texts=texts.to_table(read))
-  commands.say(str(out))
-  extraction.features_file(job).unlink(missing_ok=True)
 
 
 if __name__ == '__main__':

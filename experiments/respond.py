@@ -11,13 +11,12 @@ import io
 import json
 import pathlib
 
-import pandas as pd
 import tqdm
 from absl import flags
 
 from experiments import commands
 from metapers.core import files
-from metapers.data import curation, texts
+from metapers.data import curation
 from metapers.io import chat, responses
 
 PROMPTS = flags.DEFINE_string('prompts', None, 'A .parquet or .jsonl file with a column prompt.')
@@ -38,10 +37,10 @@ def main(argv: list[str]) -> None:
     raise ValueError(f'--out must be a .parquet file, got {out}')
   if not models or len(set(models)) < len(models):
     raise ValueError(f'--models takes different names, such as a,b; got {",".join(models)!r}')
-  prompts = read_prompts(pathlib.Path(commands.required(PROMPTS)))
+  prompts = curation.read_prompts(commands.required(PROMPTS))
   client = chat.Client(commands.required(BASE_URL), requests_per_minute=REQUESTS_PER_MINUTE.value)
   parameters = {'max_tokens': MAX_TOKENS.value, 'temperature': TEMPERATURE.value}
-  shared = {'base_url': client.base_url, **parameters, 'prompts': digest(prompts)}
+  shared = {'base_url': client.base_url, **parameters, 'prompts': responses.digest(prompts)}
   out.parent.mkdir(parents=True, exist_ok=True)
   journal = responses.Journal(out.with_name(out.name + '.journal.jsonl'), shared)
   try:
@@ -56,30 +55,6 @@ def main(argv: list[str]) -> None:
   for line in responses.summary(models, journal.answers, failures, len(prompts)):
     commands.say(line)
   commands.say(f'{len(prompts)} prompts x {len(models)} responses: {out}')
-
-
-def read_prompts(path: pathlib.Path) -> pd.DataFrame:
-  """Returns the prompts; those without `prompt_id` and `subset` have their row and ''.
-
-  Raises:
-    ValueError: without a column `prompt`, with an empty prompt, or an id that stands twice.
-  """
-  frame = curation.numbered(texts.read_frame(path))
-  if 'subset' not in frame.columns:
-    frame = frame.assign(subset='')
-  empty = [n for n, x in enumerate(frame['prompt']) if not isinstance(x, str) or not x.strip()]
-  if empty or not len(frame):
-    raise ValueError(
-      f'{path}: {len(empty)} of {len(frame)} rows have no prompt (rows {empty[:5]}); '
-      'metapers.data.curation.curate leaves them out'
-    )
-  return frame
-
-
-def digest(prompts: pd.DataFrame) -> str:
-  """Returns the sha256 of ids and prompts: rows of a journal mean those of the same file."""
-  content = json.dumps([[str(x) for x in prompts['prompt_id']], prompts['prompt'].tolist()])
-  return files.sha256(content.encode())
 
 
 def collect(

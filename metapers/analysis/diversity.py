@@ -179,3 +179,19 @@ def compare_with_paper(table: RewardTable, concentration: float) -> PaperCompari
   paper = PAPER[concentration]
   paper = paper._replace(wins=paper.wins[order])
   return PaperComparison(labels, np.concatenate(ours), np.concatenate(paper))
+
+
+def as_text(table: RewardTable) -> str:
+  """Returns the tables of all published concentrations, ours beside the paper's, in percent."""
+  lines = [f'source: {table.source}; {NUM_USERS} users for each concentration']
+  differences = []
+  for concentration in PAPER:
+    labels, ours, paper = compare_with_paper(table, concentration)
+    shown = np.full(len(ours), np.nan) if paper is None else paper
+    differences.append(np.abs(ours - shown))
+    lines.append(f'concentration {concentration:<31}{"ours":>8}{"paper":>8}{"minus":>8}')
+    for label, value, published in zip(labels, ours, shown, strict=True):
+      lines.append(f'  {label:43}{value:8.1f}{published:8.1f}{value - published:8.1f}')
+  size = np.concatenate(differences)
+  lines.append(f'mean absolute difference {size.mean():.2f} points, largest {size.max():.2f}')
+  return '\n'.join(lines)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from metapers.bench import cells, report, results, settings
+from metapers.bench import cells, results, settings
 from metapers.bench import plan as plans
 from metapers.bench.cells import Log
 from metapers.bench.plan import Condition, MakePopulation, Plan
@@ -25,7 +25,7 @@ from metapers.evaluation.acquisition import RULES
 from metapers.evaluation.bayes import exact_learner
 from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.predictions import Predictions
-from metapers.io import workdirs
+from metapers.io import processes, workdirs
 
 EXACT = 'bayes'
 RANDOM = 'random'
@@ -51,6 +51,16 @@ class Questioning(NamedTuple):
   exact: bool = True
 
 
+def row_name(row: str, rule: str) -> str:
+  """Returns the name in results of a learner that asks by a rule."""
+  return f'{row} {rule}'
+
+
+def rule_of(name: str) -> str:
+  """Returns the rule of a name in results; no rule has a space, names of learners may."""
+  return name.rpartition(' ')[2]
+
+
 class Asker(NamedTuple):
   """A learner that is ready to ask.
 
@@ -68,7 +78,7 @@ class Asker(NamedTuple):
 class QueryingResult(NamedTuple):
   """What active querying came to.
 
-  frame: rows of results; the learner of each is 'ROW RULE', its shots the number of questions.
+  frame: rows of results; the learner of each is a `row_name`, its shots the number of questions.
   best_rules: row -> the rule of the highest accuracy on validation users, other than random.
   users: of the test split, who were asked.
   plan, questioning: what was asked for.
@@ -124,6 +134,13 @@ def check_options(plan: Plan, questioning: Questioning) -> None:
     raise ValueError(
       f'active querying takes one seed and no folds, got seeds={plan.seeds}, folds={plan.folds}'
     )
+  processes.require_single('a table of active querying')
+  pool = questioning.population().spec.num_support
+  if questioning.num_questions > pool:
+    raise ValueError(
+      f'num_questions={questioning.num_questions} are more than the {pool} of a pool (num_support '
+      'of the population); ask fewer, or raise num_support'
+    )
   if not 0 < questioning.compared_after < questioning.num_questions:
     raise ValueError(
       f'compared_after must lie between 0 and num_questions={questioning.num_questions}, got '
@@ -142,7 +159,7 @@ def users_of(plan: Plan, questioning: Questioning, split: str) -> Setting:
     name=split,
     shots=tuple(range(questioning.num_questions + 1)),
     train_shots={
-      f'{row} {rule}': trained for row, trained in made.train_shots.items() for rule in RULES
+      row_name(row, rule): trained for row, trained in made.train_shots.items() for rule in RULES
     },
   )
 
@@ -252,12 +269,14 @@ def rows_of(
   seed, after, parts = str(plan.seeds[0]), questioning.compared_after, []
   random = found[RANDOM]
   for rule, own in found.items():
-    name = f'{row} {rule}'
-    parts.append(report.rows(users, name, seed, own))
+    name = row_name(row, rule)
+    parts.append(results.learner_rows(users, name, seed, own))
     if rule != RANDOM:
       ahead = asking.questions_ahead(own['accuracy'], random['accuracy'], after)[:, None]
       size = users.evaluated.num_users
-      labels = report.labels_of(users, name, seed)
-      parts.append(report.rows(users, name, seed, estimates.differences(own, random, RANDOM)))
+      labels = results.labels_of(users, name, seed)
+      parts.append(
+        results.learner_rows(users, name, seed, estimates.differences(own, random, RANDOM))
+      )
       parts.append(results.rows({LEAD: ahead}, (after,), labels, num_users=size))
   return results.join(parts)

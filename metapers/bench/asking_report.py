@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from metapers.bench import report, results, tables
-from metapers.bench.asking import EXACT, LEAD, RANDOM, QueryingResult
+from metapers.bench.asking import EXACT, LEAD, RANDOM, QueryingResult, row_name, rule_of
+from metapers.evaluation.acquisition import RULES
 from metapers.io import plots
 from metapers.io.plots import Figure
 from metapers.io.report import Section, Table
@@ -48,7 +49,7 @@ def statements(result: QueryingResult) -> list[str]:
 
 def statement(result: QueryingResult, name: str, rule: str) -> str:
   """Returns by how many questions a learner's best rule beats random questions, in words."""
-  own = results.select(result.frame, learner=f'{name} {rule}', metric=LEAD)
+  own = results.select(result.frame, learner=row_name(name, rule), metric=LEAD)
   row: Any = next(own.itertuples())
   after, most = result.questioning.compared_after, most_lead(result)
   return (
@@ -75,12 +76,12 @@ def leads(result: QueryingResult) -> Table:
   """Returns the table of all leads: learners down, rules across."""
   made = results.select(result.frame, metric=LEAD)
   cells = {str(row.learner): lead_text(row, most_lead(result)) for row in made.itertuples()}
-  rules = list(dict.fromkeys(name.split()[1] for name in cells))
+  rules = list(dict.fromkeys(map(rule_of, cells)))
   return Table(
     'questions that random ones need more, for the accuracy of each rule after '
     f'{result.questioning.compared_after}; {result.questioning.num_questions} were asked',
     ['learner', *rules],
-    [[name, *(cells[f'{name} {rule}'] for rule in rules)] for name in result.best_rules],
+    [[name, *(cells[row_name(name, rule)] for rule in rules)] for name in result.best_rules],
   )
 
 
@@ -92,15 +93,15 @@ def shown(result: QueryingResult) -> pd.DataFrame:
 
 def figure(result: QueryingResult, name: str, metric: str = 'accuracy') -> Figure:
   """Returns one learner's curves by every rule, beside `bayes` by its best rule and at random."""
+  own = {row_name(name, rule): rule for rule in RULES}
   beside: set[str] = set()
   if name != EXACT and EXACT in result.best_rules:
-    beside = {f'{EXACT} {rule}' for rule in (result.best_rules[EXACT], RANDOM)}
+    beside = {row_name(EXACT, rule) for rule in (result.best_rules[EXACT], RANDOM)}
   curves = []
   for curve in tables.curves(shown(result), metric=metric):
     if curve.name in beside:
       curves.append(curve._replace(role='reference'))
-    elif curve.name.startswith(f'{name} '):
-      rule = curve.name.removeprefix(f'{name} ')
+    elif rule := own.get(curve.name):
       curves.append(curve._replace(name=rule, role='baseline' if rule == RANDOM else 'learner'))
   heading = f'{name}: {title(result)}'
   return plots.adaptation(curves, title=heading, value_label=metric, count_label=AXIS)
@@ -109,7 +110,7 @@ def figure(result: QueryingResult, name: str, metric: str = 'accuracy') -> Figur
 def section(result: QueryingResult, name: str) -> Section:
   """Returns one learner's part of the page: its curves and its tables."""
   own = shown(result)
-  own = own.loc[own['learner'].str.startswith(f'{name} ')]
+  own = own.loc[own['learner'].isin([row_name(name, rule) for rule in RULES])]
   return Section(
     f'{name} asks {title(result)}',
     figures=[

@@ -2,18 +2,20 @@
 
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
-from metapers.analysis import costs
+from metapers.analysis import costs, flips
 from metapers.analysis.costs import Costs
 from metapers.bench import plan as plans
-from metapers.bench import runs, settings
+from metapers.bench import runs
 from metapers.bench.plan import Condition, Plan
+from metapers.bench.runs import Run
 from metapers.bench.settings import Setting
 from metapers.core import files
+from metapers.evaluation import adaptation, streams
 from metapers.evaluation.predictions import Predictions
 
 Log = Callable[[str], None]
@@ -57,6 +59,44 @@ def read_predictions(path: str | os.PathLike) -> Predictions:
   return Predictions(*(jnp.asarray(stored[field]) for field in Predictions._fields))
 
 
+def predict(
+  setting: Setting, trained: Sequence[Run], *, chunk_size: int, is_flipped: bool = False
+) -> Predictions:
+  """Returns predictions for all users of a setting, each fold's by the run that never saw them.
+
+  Args:
+    setting: whose users are predicted.
+    trained: one for each fold, or a single one.
+    chunk_size: adaptations at once.
+    is_flipped: give learners the opposite of what the users chose.
+  """
+  given = flips.flipped(setting.tasks) if is_flipped else setting.tasks
+  num_turns = given.support.mask.shape[1]
+  parts = []
+  for run, start, size in zip(trained, starts(setting.sizes), setting.sizes, strict=True):
+    mine = slice(start, start + size)
+    tasks, truth = jax.tree.map(lambda x, mine=mine: x[mine], (given, setting.truth))
+    parts.append(
+      adaptation.evaluate(
+        run.learner,
+        run.params,
+        tasks,
+        truth,
+        shots=range(num_turns) if setting.stream else setting.shots,
+        window=setting.stream.window if setting.stream else 0,
+        chunk_size=chunk_size,
+        key=jax.random.key(1),
+      )
+    )
+  made = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
+  return jax.device_get(streams.by_turn(made, given.support.mask) if setting.stream else made)
+
+
+def starts(sizes: Sequence[int]) -> list[int]:
+  """Returns where each part begins in the whole."""
+  return [sum(sizes[:index]) for index in range(len(sizes))]
+
+
 class Trained:
   """One learner and seed of a table; trains on first use, so that finished cells cost nothing.
 
@@ -85,18 +125,18 @@ class Trained:
     self._folder = None if workdir is None else pathlib.Path(workdir) / 'runs'
     own = '' if condition is None else f'-{condition.name}'
     self._row = f'{row}-{seed}{own}'
-    self._runs: list[runs.Run] | None = None
+    self._runs: list[Run] | None = None
     self.name = name_of(row, seed, self._entry.training.num_steps)
 
   def predict(self, setting: Setting) -> Predictions:
     """Returns predictions for the users of a setting."""
     size = self._plan.evaluation.chunk_size
-    return settings.predict(setting, self.fold_runs(), chunk_size=size)
+    return predict(setting, self.fold_runs(), chunk_size=size)
 
   def predict_flipped(self, setting: Setting) -> Predictions:
     """Returns predictions after adapting to the opposite of what the users chose."""
     size = self._plan.evaluation.chunk_size
-    return settings.predict(setting, self.fold_runs(), chunk_size=size, is_flipped=True)
+    return predict(setting, self.fold_runs(), chunk_size=size, is_flipped=True)
 
   def measure_costs(self, setting: Setting) -> Costs:
     """Returns what it costs to adapt to users of a setting."""
@@ -105,7 +145,7 @@ class Trained:
       run.learner, run.params, setting.tasks, batch_size=size, key=jax.random.key(0)
     )
 
-  def fold_runs(self) -> list[runs.Run]:
+  def fold_runs(self) -> list[Run]:
     """Returns the run of each fold, trained if it is not yet."""
     if self._runs is None:
       populations = self._entry.populations or self._plan.populations
@@ -113,7 +153,7 @@ class Trained:
       self._runs = [self._train(*each) for each in zip(folds, populations, strict=True)]
     return self._runs
 
-  def _train(self, fold: int | None, make_population: plans.MakePopulation) -> runs.Run:
+  def _train(self, fold: int | None, make_population: plans.MakePopulation) -> Run:
     name = self._row + ('' if fold is None else f'-fold{fold}')
     self._log(f'{name}: {self._entry.training.num_steps} steps')
     population = make_population()

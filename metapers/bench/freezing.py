@@ -12,6 +12,7 @@ import numpy as np
 
 import metapers
 from metapers.bench import episodes, references, settings
+from metapers.bench import plan as plans
 from metapers.bench.cells import Log
 from metapers.bench.episodes import Draft
 from metapers.bench.plan import Condition, Plan
@@ -22,6 +23,7 @@ from metapers.core.population import Population
 from metapers.core.task import Task, Truth
 from metapers.core.types import PyTree
 from metapers.evaluation import adaptation
+from metapers.io import processes
 
 CHUNK_SIZE = 256  # episodes drawn at once
 
@@ -48,8 +50,11 @@ def export_episodes(
     log: is given lines of progress.
 
   Raises:
-    ValueError: for a folder that exists, a stream, or features or a context in several arrays.
+    ValueError: for a folder that exists, conditions of one name, a stream, or features or a
+      context in several arrays.
   """
+  processes.require_single('a folder of episodes')
+  plans.check_conditions(plan.conditions)
   require_no_streams(plan.conditions)
   with episodes.writing_episodes(folder, is_compressed=is_compressed) as draft:
     entries, data = [], ''

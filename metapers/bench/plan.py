@@ -160,6 +160,20 @@ def check_options(evaluation: Evaluation, spec: Spec) -> None:
     )
 
 
+def check_conditions(conditions: Sequence[Condition]) -> None:
+  """Refuses conditions of one name, which files are named by.
+
+  Raises:
+    ValueError: naming them.
+  """
+  names = [condition.name for condition in conditions]
+  if len(set(names)) < len(names):
+    raise ValueError(
+      f'conditions need names of their own, got {", ".join(names)}; give each `changes` that tell '
+      'it from the others'
+    )
+
+
 class _Frozen:
   """Keyword arguments as a key of a cache: equal where they are written alike."""
 

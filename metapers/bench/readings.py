@@ -198,7 +198,7 @@ def rows(
   """
   seeds = list(given.predictions.get(learner, {'': None}))
   seed = seeds[0] if len(seeds) == 1 else results.ALL_SEEDS
-  labels = report.labels_of(given.setting, learner, seed)
+  labels = results.labels_of(given.setting, learner, seed)
   size = given.setting.evaluated.num_users if num_users is None else num_users
   parts = []
   for column, count in enumerate(shots):

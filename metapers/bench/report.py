@@ -1,4 +1,4 @@
-"""From predictions to numbers that people read: rows of results, tables, figures, the page."""
+"""From results to what people read: tables, figures, findings, the page."""
 
 import os
 import pathlib
@@ -10,16 +10,11 @@ from metapers.analysis.costs import Costs
 from metapers.bench import results, tables
 from metapers.bench.plan import Plan
 from metapers.bench.settings import Setting
-from metapers.evaluation import estimates, streams
-from metapers.evaluation.estimates import Estimates
-from metapers.evaluation.predictions import Predictions
 from metapers.io import plots, workdirs
 from metapers.io import report as pages
 from metapers.io.plots import Figure
 from metapers.io.report import Section, Table
 
-Evaluated = Mapping[str, Mapping[str, Estimates]]  # row -> seed -> its estimates
-COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
 REFERRED = {'pooled': 'pooled, which does not personalise', 'bayes': 'the exact answer'}
 EXPLAINED = {
   'accuracy': 'share of choices predicted right; a guess between equals counts in part',
@@ -42,73 +37,10 @@ RECORDED = (
   'num_people', 'num_dropped', 'num_comparisons',
 )  # fmt: skip
 DIFFERENCES = tuple(
-  f'{metric}_minus_{name}' for metric in ('accuracy', 'turn_accuracy') for name in COMPARED_WITH
+  f'{metric}_minus_{name}'
+  for metric in ('accuracy', 'turn_accuracy')
+  for name in results.COMPARED_WITH
 )
-
-
-def evaluate_all(
-  setting: Setting, predictions: Mapping[str, Mapping[str, Predictions]]
-) -> dict[str, dict[str, Estimates]]:
-  """Returns the estimates of every learner and reference of a setting: row -> seed -> estimates.
-
-  Args:
-    setting: the users.
-    predictions: row -> seed -> its predictions; the seed of a reference is ''.
-
-  Raises:
-    ValueError: naming whose predictions cannot be evaluated, and on whom.
-  """
-  return {
-    name: {seed: evaluate(setting, f'{name} {seed}'.strip(), made) for seed, made in own.items()}
-    for name, own in predictions.items()
-  }
-
-
-def evaluate(setting: Setting, name: str, made: Predictions) -> Estimates:
-  """Returns the estimates of predictions of a setting; those of a stream turn by turn.
-
-  Raises:
-    ValueError: for predictions that cannot be evaluated, naming whose they are.
-  """
-  try:
-    if setting.stream:
-      return streams.estimate(setting.evaluated, made, setting.shots)
-    return estimates.estimate(setting.evaluated, made)
-  except ValueError as error:
-    raise ValueError(f'{name} on {setting.title}: {error}') from error
-
-
-def over_seeds(evaluated: Evaluated) -> dict[str, Estimates]:
-  """Returns every row's estimates averaged over its seeds."""
-  return {name: estimates.average(list(by_seed.values())) for name, by_seed in evaluated.items()}
-
-
-def rows_of(setting: Setting, evaluated: Evaluated) -> pd.DataFrame:
-  """Returns the results of a setting, and paired differences to COMPARED_WITH."""
-  overall = over_seeds(evaluated)
-  parts = []
-  for name, by_seed in evaluated.items():
-    if len(by_seed) > 1:
-      parts += [rows(setting, name, seed, found) for seed, found in by_seed.items()]
-    seed = results.ALL_SEEDS if len(by_seed) > 1 else next(iter(by_seed))
-    parts.append(rows(setting, name, seed, overall[name]))
-    for other in COMPARED_WITH:
-      if other in overall and other != name:
-        paired = estimates.differences(overall[name], overall[other], other)
-        parts.append(rows(setting, name, seed, paired))
-  return results.join(parts)
-
-
-def labels_of(setting: Setting, learner: str, seed: str) -> dict[str, object]:
-  """Returns the labels of one row of a setting."""
-  train_shots = setting.train_shots.get(learner, '')
-  return {**setting.labels, 'learner': learner, 'seed': seed, 'train_shots': train_shots}
-
-
-def rows(setting: Setting, learner: str, seed: str, found: Estimates) -> pd.DataFrame:
-  """Returns one row's estimates with their labels."""
-  labels = labels_of(setting, learner, seed)
-  return results.rows(found, setting.shots, labels, num_users=setting.evaluated.num_users)
 
 
 def headline(setting: Setting) -> str:

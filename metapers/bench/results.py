@@ -1,4 +1,4 @@
-"""Results as a data frame with one row for each number; results.csv holds the same columns."""
+"""From predictions to results: a data frame with one row for each number, as in results.csv."""
 
 import os
 import pathlib
@@ -7,9 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from metapers.bench.settings import Setting
 from metapers.core import files
-from metapers.evaluation import bootstrap
+from metapers.evaluation import bootstrap, estimates, streams
+from metapers.evaluation.estimates import Estimates
+from metapers.evaluation.predictions import Predictions
 
+Evaluated = Mapping[str, Mapping[str, Estimates]]  # row -> seed -> its estimates
+COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
 ALL_SEEDS = 'all'
 LABELS = (
   'protocol', 'population', 'track', 'split', 'pair_rule', 'concentration', 'temperature',
@@ -25,6 +30,71 @@ def text_of(value: object) -> str:
   if value is None:
     return ''
   return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def evaluate_all(
+  setting: Setting, predictions: Mapping[str, Mapping[str, Predictions]]
+) -> dict[str, dict[str, Estimates]]:
+  """Returns the estimates of every learner and reference of a setting: row -> seed -> estimates.
+
+  Args:
+    setting: the users.
+    predictions: row -> seed -> its predictions; the seed of a reference is ''.
+
+  Raises:
+    ValueError: naming whose predictions cannot be evaluated, and on whom.
+  """
+  return {
+    name: {seed: evaluate(setting, f'{name} {seed}'.strip(), made) for seed, made in own.items()}
+    for name, own in predictions.items()
+  }
+
+
+def evaluate(setting: Setting, name: str, made: Predictions) -> Estimates:
+  """Returns the estimates of predictions of a setting; those of a stream turn by turn.
+
+  Raises:
+    ValueError: for predictions that cannot be evaluated, naming whose they are.
+  """
+  try:
+    if setting.stream:
+      return streams.estimate(setting.evaluated, made, setting.shots)
+    return estimates.estimate(setting.evaluated, made)
+  except ValueError as error:
+    raise ValueError(f'{name} on {setting.title}: {error}') from error
+
+
+def over_seeds(evaluated: Evaluated) -> dict[str, Estimates]:
+  """Returns every row's estimates averaged over its seeds."""
+  return {name: estimates.average(list(by_seed.values())) for name, by_seed in evaluated.items()}
+
+
+def rows_of(setting: Setting, evaluated: Evaluated) -> pd.DataFrame:
+  """Returns the results of a setting, and paired differences to COMPARED_WITH."""
+  overall = over_seeds(evaluated)
+  parts = []
+  for name, by_seed in evaluated.items():
+    if len(by_seed) > 1:
+      parts += [learner_rows(setting, name, seed, found) for seed, found in by_seed.items()]
+    seed = ALL_SEEDS if len(by_seed) > 1 else next(iter(by_seed))
+    parts.append(learner_rows(setting, name, seed, overall[name]))
+    for other in COMPARED_WITH:
+      if other in overall and other != name:
+        paired = estimates.differences(overall[name], overall[other], other)
+        parts.append(learner_rows(setting, name, seed, paired))
+  return join(parts)
+
+
+def labels_of(setting: Setting, learner: str, seed: str) -> dict[str, object]:
+  """Returns the labels of one row of a setting."""
+  train_shots = setting.train_shots.get(learner, '')
+  return {**setting.labels, 'learner': learner, 'seed': seed, 'train_shots': train_shots}
+
+
+def learner_rows(setting: Setting, learner: str, seed: str, found: Estimates) -> pd.DataFrame:
+  """Returns one row's estimates with their labels."""
+  labels = labels_of(setting, learner, seed)
+  return rows(found, setting.shots, labels, num_users=setting.evaluated.num_users)
 
 
 def rows(

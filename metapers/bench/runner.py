@@ -20,7 +20,6 @@ from metapers.bench import (
   report,
   results,
   runs,
-  settings,
   tables,
 )
 from metapers.bench import plan as plans
@@ -34,7 +33,7 @@ from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.evaluation import leaks
 from metapers.evaluation.predictions import Predictions
-from metapers.io import plots, workdirs
+from metapers.io import plots, processes, workdirs
 from metapers.io.plots import Figure
 from metapers.io.report import Section
 from metapers.training.meta_training import Training
@@ -172,12 +171,8 @@ def check(plan: Plan) -> None:
   Raises:
     ValueError: naming what was given and what there may be.
   """
-  names = [condition.name for condition in plan.conditions]
-  if len(set(names)) < len(names):
-    raise ValueError(
-      f'conditions need names of their own, got {", ".join(names)}; give each `changes` that tell '
-      'it from the others'
-    )
+  processes.require_single('a table')
+  plans.check_conditions(plan.conditions)
   taken = sorted(set(plan.entries) & set(tables.REFERENCES))
   if taken:
     raise ValueError(f'{", ".join(taken)}: references have these names; give the learners others')
@@ -233,8 +228,8 @@ def lay_out(
   """Evaluates all predictions: rows of results, and sections of the report."""
   frames, sections = [], []
   for setting, own, other in zip(made, predicted, flipped, strict=True):
-    evaluated = report.evaluate_all(setting, own)
-    frame = report.rows_of(setting, evaluated)
+    evaluated = results.evaluate_all(setting, own)
+    frame = results.rows_of(setting, evaluated)
     sections.append(report.section(frame, setting))
     frames.append(frame)
     if setting.stream is None:
@@ -244,7 +239,7 @@ def lay_out(
         texts=plan.texts,
         trained_on=None if plan.conditions[0].entries else plan.populations[0](),
       )
-      reading = readings.read_setting(setting, own, report.over_seeds(evaluated), extras=extras)
+      reading = readings.read_setting(setting, own, results.over_seeds(evaluated), extras=extras)
       sections.append(reading.section)
       frames.append(reading.frame)
   return Result(results.join(frames), tuple(made), tuple(sections), plan)
@@ -271,6 +266,6 @@ def evaluate_run(plan: Plan, setting: Setting, run: Run, *, log: Log = print) ->
   """
   (row,), (seed,) = plan.entries, plan.seeds
   predicted = reference_cells(plan, setting, None, log)
-  made = settings.predict(setting, [run], chunk_size=plan.evaluation.chunk_size)
+  made = cells.predict(setting, [run], chunk_size=plan.evaluation.chunk_size)
   predicted[row] = {str(seed): made}
-  return report.rows_of(setting, report.evaluate_all(setting, predicted))
+  return results.rows_of(setting, results.evaluate_all(setting, predicted))

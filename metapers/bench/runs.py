@@ -15,6 +15,7 @@ from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.core.types import Params
 from metapers.evaluation import adaptation, metrics
+from metapers.io import processes
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
 from metapers.serving import exports
@@ -103,10 +104,11 @@ def train(
       progress=progress,
     )
   was_done = checkpoints is not None and checkpoints.restored_step >= training.num_steps
-  if workdir is not None and entry.name and exports.is_servable(population.spec):
+  is_served = bool(entry.name) and exports.is_servable(population.spec)
+  if workdir is not None and is_served and processes.is_first():
     folder = pathlib.Path(workdir) / exports.FOLDER
     if not (was_done and is_readable(folder)):
-      exports.write_export(folder, export_of(entry, population, result.best_params))
+      exports.write_export(folder, to_export(entry, population, result.best_params))
   return Run(learner, result.best_params, population, result.best_step, was_done)
 
 
@@ -164,7 +166,7 @@ def is_readable(folder: pathlib.Path) -> bool:
   return True
 
 
-def export_of(entry: Entry, population: Population, params: Params) -> exports.Export:
+def to_export(entry: Entry, population: Population, params: Params) -> exports.Export:
   """Returns a trained learner as an export, which `Personalizer` loads."""
   training = entry.training
   kind = 'synthetic ' if population.source.startswith('synthetic') else ''

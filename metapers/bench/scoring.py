@@ -69,8 +69,8 @@ def score(
     setting = setting_of(entry, tasks, known, others.train_shots)
     predicted = stored_references(folder, manifest, entry, truth) | others.predictions
     require_free(name, predicted)
-    frame = report.rows_of(
-      setting, report.evaluate_all(setting, {**predicted, name: {'': made[condition]}})
+    frame = results.rows_of(
+      setting, results.evaluate_all(setting, {**predicted, name: {'': made[condition]}})
     )
     frame = frame if submission.picks is not None else without_picks(frame, name)
     log(f'\n{setting.title}\ndata: {manifest["source"]}; licence: {manifest["licence"]}')
@@ -156,7 +156,8 @@ def finished(
     return Finished({}, {})
   stored = workdirs.read_config(workdir)
   if 'benchmark' not in stored:
-    raise ValueError(f'{workdir} is of a single run; give the workdir of experiments.benchmark')
+    kind = '`bench.compare`' if 'conditions' in stored else 'a single run'
+    raise ValueError(f'{workdir} is of {kind}; give the workdir of experiments.benchmark')
   workdirs.compare_configs(pathlib.Path(workdir), compared(stored), compared(manifest['identity']))
   found = Finished({}, {})
   for row in stored['benchmark']['learners']:

@@ -6,14 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metapers.analysis import flips
 from metapers.bench import plan as plans
 from metapers.bench.plan import Condition, Plan, Stream
-from metapers.bench.runs import Run
 from metapers.core.population import SEEN, Population, Simulation
 from metapers.core.task import Task, Truth
 from metapers.evaluation import adaptation, estimates, streams
-from metapers.evaluation.predictions import Predictions
 
 LABELLED = ('track', 'pair_rule', 'concentration', 'temperature', 'split')  # have a column
 
@@ -198,41 +195,3 @@ def stream_in_words(stream: Stream | None) -> str:
     f'preferences change after {stream.change_at}' if stream.change_at else 'constant preferences'
   )
   return f', turn by turn, {change}{memory}'
-
-
-def predict(
-  setting: Setting, runs: Sequence[Run], *, chunk_size: int, is_flipped: bool = False
-) -> Predictions:
-  """Returns predictions for all users of a setting, each fold's by the run that never saw them.
-
-  Args:
-    setting: whose users are predicted.
-    runs: one for each fold, or a single one.
-    chunk_size: adaptations at once.
-    is_flipped: give learners the opposite of what the users chose.
-  """
-  given = flips.flipped(setting.tasks) if is_flipped else setting.tasks
-  num_turns = given.support.mask.shape[1]
-  parts = []
-  for run, start, size in zip(runs, starts(setting.sizes), setting.sizes, strict=True):
-    mine = slice(start, start + size)
-    tasks, truth = jax.tree.map(lambda x, mine=mine: x[mine], (given, setting.truth))
-    parts.append(
-      adaptation.evaluate(
-        run.learner,
-        run.params,
-        tasks,
-        truth,
-        shots=range(num_turns) if setting.stream else setting.shots,
-        window=setting.stream.window if setting.stream else 0,
-        chunk_size=chunk_size,
-        key=jax.random.key(1),
-      )
-    )
-  made = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *parts)
-  return jax.device_get(streams.by_turn(made, given.support.mask) if setting.stream else made)
-
-
-def starts(sizes: Sequence[int]) -> list[int]:
-  """Returns where each part begins in the whole."""
-  return [sum(sizes[:index]) for index in range(len(sizes))]

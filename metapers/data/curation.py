@@ -1,10 +1,13 @@
 """PersonalLLM's selection of prompts, for any pool of prompts."""
 
+import os
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+
+from metapers.data import texts
 
 
 class PromptsLeftOut(NamedTuple):
@@ -91,4 +94,22 @@ def numbered(pool: pd.DataFrame | pa.Table) -> pd.DataFrame:
   twice = frame['prompt_id'].to_numpy()[frame['prompt_id'].duplicated()]
   if len(twice):
     raise ValueError(f'prompt_id {twice[0]} is repeated; give each prompt its own')
+  return frame
+
+
+def read_prompts(path: str | os.PathLike) -> pd.DataFrame:
+  """Returns the prompts; those without `prompt_id` and `subset` have their row and ''.
+
+  Raises:
+    ValueError: without a column `prompt`, with an empty prompt, or an id that stands twice.
+  """
+  frame = numbered(texts.read_frame(path))
+  if 'subset' not in frame.columns:
+    frame = frame.assign(subset='')
+  empty = [n for n, x in enumerate(frame['prompt']) if not isinstance(x, str) or not x.strip()]
+  if empty or not len(frame):
+    raise ValueError(
+      f'{path}: {len(empty)} of {len(frame)} rows have no prompt (rows {empty[:5]}); '
+      '`curate` leaves them out'
+    )
   return frame

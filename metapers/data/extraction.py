@@ -7,17 +7,19 @@ float16; all parts together make the store.
 
 import concurrent.futures
 import json
+import os
 import pathlib
 import queue
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import tqdm
 from absl import logging
 
 from metapers.core.tables import RewardTable
 from metapers.core.types import Bool, Float
-from metapers.data import constructed_rewards, reward_table, shards, texts
+from metapers.data import constructed_rewards, feature_store, reward_table, shards, texts
 from metapers.data.manifest import Provenance
 from metapers.data.reward_models import Options, RewardModel, Scored
 from metapers.data.shards import Job, Part
@@ -67,6 +69,63 @@ class Extracted(NamedTuple):
   features: Float[np.ndarray, 'P R D'] | None
   num_truncated: dict[str, int]
   versions: dict[str, str]
+
+
+def extract(
+  extraction: Extraction,
+  out: str | os.PathLike,
+  *,
+  shard: str = '0/1',
+  merge: Sequence[str | os.PathLike] = (),
+  devices: Sequence[str] = ('cpu',),
+  made_by: str = 'metapers.data.extraction',
+  log: Callable[[str], None] = logging.info,
+) -> bool:
+  """Does what is missing of the work, and writes the store once all of it is there.
+
+  Args:
+    extraction: what is extracted.
+    out: folder of the store; parts of it are kept in OUT.parts until then.
+    shard: which share of the work to do here, as `share` reads it.
+    merge: folders of parts that other machines made; then nothing is done here but to join them.
+    devices: as of `make_parts`.
+    made_by: what calls this, for the store's provenance.
+    log: is given lines of progress.
+
+  Returns:
+    Whether the store was written.
+
+  Raises:
+    ValueError: for parts of another extraction, or as `pieces_of` and `join`.
+  """
+  out = pathlib.Path(out)
+  pieces = pieces_of(extraction)
+  job = shards.claim_job(out.with_name(f'{out.name}.parts'), recipe(extraction))
+  if merge:
+    shards.merge_parts(job, merge, [piece.name for piece in pieces])
+  else:
+    mine = missing_pieces(job, share(pieces, shard))
+    with tqdm.tqdm(total=count_texts(mine, extraction.source), unit='text') as bar:
+
+      def progress(model: str, num_texts: int) -> None:
+        bar.set_description(model)
+        bar.update(num_texts)
+
+      make_parts(extraction, job, mine, devices, log=log, progress=progress)
+  missing = missing_pieces(job, pieces)
+  if missing:
+    log(f'{len(pieces) - len(missing)} of {len(pieces)} shards are made, in {job.folder}')
+    return False
+  made = join(job, pieces, extraction.source.texts)
+  table = table_of(extraction, made)
+  log(f'{reward_table.count_masked(table)}; texts cut: {made.num_truncated}')
+  sizes = reward_table.split_sizes(table.prompt_split)
+  log('prompts: ' + ', '.join(f'{size} {name}' for name, size in sizes.items()))
+  provenance = provenance_of(extraction, made, made_by)
+  kept = texts.to_table(extraction.source.texts)
+  feature_store.write_store(out, table, provenance, texts=kept)
+  features_file(job).unlink(missing_ok=True)
+  return True
 
 
 def recipe(extraction: Extraction) -> dict[str, Any]:

@@ -13,6 +13,19 @@ def is_first() -> bool:
   return jax.process_index() == 0
 
 
+def require_single(what: str) -> None:
+  """Refuses several processes.
+
+  Raises:
+    ValueError: naming what is done by one process.
+  """
+  if jax.process_count() > 1:
+    raise ValueError(
+      f'{what} is made by one process, got {jax.process_count()}; train over several by '
+      'experiments.train, one learner at a time'
+    )
+
+
 def gather(value: Any) -> list[Any]:
   """Returns the JSON values of all processes, in their order; all of them must call this."""
   if jax.process_count() == 1:

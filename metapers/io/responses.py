@@ -72,6 +72,12 @@ class Journal:
     self._file.flush()
 
 
+def digest(prompts: pd.DataFrame) -> str:
+  """Returns the sha256 of ids and prompts: rows of a journal mean those of the same file."""
+  content = json.dumps([[str(x) for x in prompts['prompt_id']], prompts['prompt'].tolist()])
+  return files.sha256(content.encode())
+
+
 def collect(
   client: chat.Client,
   prompts: Sequence[str],

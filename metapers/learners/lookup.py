@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from metapers.core import batches, choice_model, masked, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Task
-from metapers.core.types import Array, Bool, Callable, Float, Int
+from metapers.core.types import Array, Bool, Callable, Float, Int, Params
 from metapers.learners import newton, options
 from metapers.learners import pooled as baselines
 from metapers.learners.utility import negative_log_likelihood, utilities, utility_network
+from metapers.networks.network import Network
 
 CHUNK = 32  # known users fitted at once
 
@@ -93,19 +94,15 @@ def lookup(
     al. 2024, arXiv:2409.20296, for looking users up across PersonalLLM. Unlike either, users are
     near by the likelihood of choices and not by correlation or by embedding.
   """
-  options.at_least_one(
-    num_histories=num_histories,
-    num_neighbors=num_neighbors,
-    inner_steps=inner_steps,
-    num_samples=num_samples,
-  )
+  options.at_least_one(num_histories=num_histories, num_neighbors=num_neighbors)
+  options.at_least_one(inner_steps=inner_steps, num_samples=num_samples)
   options.positive(ridge=ridge, temperature=temperature, prior_strength=prior_strength)
   network = utility_network(num_features, hidden)
   pooled = baselines.pooled(num_features, hidden=hidden)
-
   find = functools.partial(
     nearest, num_neighbors=num_neighbors, temperature=temperature, prior_strength=prior_strength
   )
+  scores = functools.partial(utilities_of, network)
 
   def init(key):
     bank = Bank(jnp.zeros((num_histories, num_features)), jnp.zeros(num_histories))
@@ -117,10 +114,6 @@ def lookup(
     offset = functools.partial(utilities, network, params['pooled'])
     bank = fit_bank(offset, histories, ridge=ridge, num_steps=inner_steps)
     return params | {'bank': bank._asdict()}
-
-  def scores(params, heads, candidates):
-    own = jnp.einsum('nkd,bd->bnk', candidates.features, heads)
-    return utilities(network, params['pooled'], candidates)[None] + own
 
   def adapt(params, support, context, key):
     del context, key
@@ -152,6 +145,14 @@ def lookup(
   return meta_learner.from_adapt_score(
     init, adapt, score, predict=predict, loss=loss, sample=sample, prepare=prepare, update=update
   )
+
+
+def utilities_of(
+  network: Network, params: Params, heads: Float[Array, 'b D'], candidates: Candidates
+) -> Float[Array, 'b N K']:
+  """Returns m(x) + v·x of each head v."""
+  own = jnp.einsum('nkd,bd->bnk', candidates.features, heads)
+  return utilities(network, params['pooled'], candidates)[None] + own
 
 
 def check_number(histories: Task, num_histories: int) -> None:

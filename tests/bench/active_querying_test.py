@@ -52,7 +52,7 @@ def by_rule(speed, spread=0.0):
   }
 
 
-FOUND = {'bayes': by_rule(9.0), 'able': by_rule(2.0, 0.4), 'vague': by_rule(1.5, 1.0)}
+FOUND = {'bayes': by_rule(9.0), 'able': by_rule(2.0, 0.4), 'able twin': by_rule(1.5, 1.0)}
 
 
 @pytest.fixture(scope='module')
@@ -88,7 +88,7 @@ def test_rows_name_learner_and_rule_and_the_lead_over_random(made_up):
   [
     ('able', 'random questions reach after 4.0. It saves 2.0 (1.2 to 2.8) questions'),
     ('able', 'which is significant.'),
-    ('vague', 'which is not significant.'),
+    ('able twin', 'which is not significant.'),
     ('bayes', 'random questions reach after at least 8.0. It saves ≥ 6.0 (≥ 6.0 to ≥ 6.0)'),
   ],
 )
@@ -117,11 +117,11 @@ def test_curves_of_a_learner_stand_beside_bayes_by_the_same_rules(made_up):
 def test_without_bayes_a_learner_stands_alone(made_up):
   alone = made_up._replace(
     frame=made_up.frame[~made_up.frame['learner'].str.startswith('bayes')],
-    best_rules={'able': 'bald', 'vague': 'epig'},
+    best_rules={'able': 'bald', 'able twin': 'epig'},
   )
   drawn = asking_report.figure(alone, 'able')
   assert {text.get_text().strip() for text in drawn.axes[0].texts} == set(RULES)
-  assert [line[0] for line in asking_report.leads(alone).body] == ['able', 'vague']
+  assert [line[0] for line in asking_report.leads(alone).body] == ['able', 'able twin']
 
 
 def test_the_best_rule_is_not_random():
@@ -227,6 +227,7 @@ def test_users_without_an_exact_posterior_are_refused(make_population, message):
     (plan_of(critics, 'cnp'), {}, 'cnp has no posterior to choose questions by'),
     (plan_of(critics, 'cnp'), {'num_samples': {'cnp': 4}}, 'cnp takes no num_samples'),
     (plan_of(critics), {'compared_after': 3}, 'must lie between 0 and num_questions=3, got 3'),
+    (plan_of(critics), {'num_questions': 9}, 'num_questions=9 are more than the 8 of a pool'),
     (plan_of(critics)._replace(seeds=(0, 1)), {}, r'one seed and no folds, got seeds=\(0, 1\)'),
   ],
 )

@@ -44,7 +44,7 @@ def predictions(plan, setting, row='cnp'):
   for population in setting.populations:
     learner = plans.build(plan.entries[row], population.spec)
     made.append(runs.Run(learner, learner.init(jax.random.key(0)), population, 0))
-  return settings.predict(setting, made, chunk_size=plan.evaluation.chunk_size)
+  return cells.predict(setting, made, chunk_size=plan.evaluation.chunk_size)
 
 
 def submitted(plan, folder, row='cnp'):

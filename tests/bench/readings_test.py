@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metapers.analysis import costs, tax
-from metapers.bench import readings, report, results
+from metapers.bench import readings, results
 from metapers.bench.plan import TextLengths
 from metapers.bench.readings import Extras
 from metapers.bench.settings import Setting
@@ -95,7 +95,7 @@ def test_predictions_that_cannot_be_evaluated_are_named(setting, predictions):
   lost = predictions['pooled']['0']
   lost = lost._replace(log_probs=np.full_like(lost.log_probs, np.nan))
   with pytest.raises(ValueError, match=r'^pooled 0 on toy users: .*nll not finite'):
-    report.evaluate_all(setting, {**predictions, 'pooled': {'0': lost}})
+    results.evaluate_all(setting, {**predictions, 'pooled': {'0': lost}})
 
 
 @pytest.fixture(scope='module')
@@ -113,7 +113,7 @@ def reading(setting, predictions):
 
 
 def read(setting, predictions, **options):
-  overall = report.over_seeds(report.evaluate_all(setting, predictions))
+  overall = results.over_seeds(results.evaluate_all(setting, predictions))
   return readings.read_setting(setting, predictions, overall, **options)
 
 
@@ -132,7 +132,7 @@ def test_every_cell_is_there_once_with_an_interval_around_its_value(reading):
 
 
 def test_the_rows_say_what_was_planted(reading, setting, predictions):
-  found = report.over_seeds(report.evaluate_all(setting, predictions))
+  found = results.over_seeds(results.evaluate_all(setting, predictions))
   at_floor, at_top, own = (found[name]['accuracy'][0, 1] for name in ('pooled', 'bayes', 'maml'))
   share = value(reading, 'maml', 'accuracy_share_of_bayes')
   np.testing.assert_allclose(share, (own - at_floor) / (at_top - at_floor), rtol=1e-5)

@@ -18,7 +18,6 @@ from metapers.bench import (
   episodes,
   freezing,
   references,
-  report,
   results,
   scoring,
   submissions,
@@ -58,7 +57,7 @@ def built_in(settings, made, folder):
   for setting, entry in zip(settings, manifest['conditions']):
     predicted = scoring.stored_references(folder, manifest, entry, None)
     predicted['cnp'] = {'': made[setting.name]}
-    frames.append(report.rows_of(setting, report.evaluate_all(setting, predicted)))
+    frames.append(results.rows_of(setting, results.evaluate_all(setting, predicted)))
   return results.join(frames).assign(train_shots='')  # which nobody knows of a submission
 
 
