@@ -6,8 +6,8 @@ import jax
 
 from experiments import build
 from experiments.configs import quickstart
+from metapers.bench import cells, runs, settings, submissions
 from metapers.bench import plan as plans
-from metapers.bench import runs, settings, submissions
 
 CONDITIONS = ({}, {'split': 'seen'})
 
