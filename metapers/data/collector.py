@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from metapers.data import rendering
+from metapers.data import frames, rendering
 from metapers.data.rendering import Turn
 
 
@@ -51,10 +51,10 @@ class Collector:
       chosen: text of the preferred response.
       rejected: text of the other one.
     """
-    if pd.isna(place.user) or pd.isna(place.conversation):
+    user, conversation = frames.id_of(place.user), frames.id_of(place.conversation)
+    if user is None or conversation is None:
       self.left_out['no person or no conversation'] += 1
       return
-    user, conversation = str(place.user), str(place.conversation)
     texts = rendering.clean(chosen), rendering.clean(rejected)
     if self._owners.setdefault(conversation, user) != user:
       self.left_out['conversation of another person'] += 1

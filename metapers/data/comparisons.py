@@ -14,7 +14,7 @@ import pandas as pd
 
 from metapers.core.tables import Histories
 from metapers.core.types import Bool, Float, Int
-from metapers.data import people_tables
+from metapers.data import frames, people_tables
 
 
 class ItemPairs(NamedTuple):
@@ -181,7 +181,7 @@ def pairs_of_ratings(
   max_comparisons: int,
 ) -> ItemPairs:
   """Returns drawn pairs of every person's rated items, `items` [M] being rows; see `draw_pairs`."""
-  ratings = people_tables.numbers(preferences, 'ratings', ['rating'])[:, 0]
+  ratings = frames.numbers(preferences, ['rating'], 'ratings')[:, 0]
   check_ratings(preferences, ratings)
   order = people_tables.own_order(preferences)
   by_person = np.split(np.argsort(user, kind='stable'), np.cumsum(np.bincount(user))[:-1])

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from metapers.data import texts
+from metapers.data import frames, texts
 
 
 class PromptsLeftOut(NamedTuple):
@@ -89,11 +89,10 @@ def numbered(pool: pd.DataFrame | pa.Table) -> pd.DataFrame:
   if 'prompt' not in frame.columns:
     raise ValueError(f'a column prompt is needed; got {", ".join(map(str, frame.columns))}')
   frame = frame.reset_index(drop=True)
-  if 'prompt_id' not in frame.columns:
-    return frame.assign(prompt_id=np.arange(len(frame)))
+  frame = frame.assign(prompt_id=texts.prompt_ids(frame))
   twice = frame['prompt_id'].to_numpy()[frame['prompt_id'].duplicated()]
   if len(twice):
-    raise ValueError(f'prompt_id {twice[0]} is repeated; give each prompt its own')
+    raise ValueError(f'prompt_id {twice[0]!r} is repeated; give each prompt its own')
   return frame
 
 
@@ -103,7 +102,7 @@ def read_prompts(path: str | os.PathLike) -> pd.DataFrame:
   Raises:
     ValueError: without a column `prompt`, with an empty prompt, or an id that stands twice.
   """
-  frame = numbered(texts.read_frame(path))
+  frame = numbered(frames.read_frame(path))
   if 'subset' not in frame.columns:
     frame = frame.assign(subset='')
   empty = [n for n, x in enumerate(frame['prompt']) if not isinstance(x, str) or not x.strip()]

@@ -1,14 +1,18 @@
 """Public data sets, from the hub at a pinned revision or from a local folder of the same files."""
 
 import pathlib
+import re
+from collections.abc import Sequence
 
 import datasets
 import huggingface_hub
 import pandas as pd
 from datasets.exceptions import DatasetNotFoundError
 
-from metapers.data import texts
+from metapers.core import files
+from metapers.data import frames
 
+NUMBER = re.compile(r'\d+')
 SUFFIXES = ('.parquet', '.jsonl', '.csv')
 
 
@@ -40,7 +44,7 @@ def read_table(
       f'split {split} of {name} (revision {revision}) cannot be had from the hub: {reason} '
       f'Download {file or split}*.parquet (or .jsonl, .csv) of it and give their folder as path'
     ) from error
-  return pd.DataFrame(found.to_dict())
+  return pd.DataFrame(found.to_dict(), dtype=object)  # or integers beside gaps become floats
 
 
 def commit_of(name: str, revision: str) -> str:
@@ -68,4 +72,25 @@ def read_local(folder: pathlib.Path, start: str) -> pd.DataFrame:
   found = sorted(file for file in folder.glob(f'**/{start}*') if file.suffix in SUFFIXES)
   if not found:
     raise ValueError(f'{folder} holds no {start}*{" or ".join(SUFFIXES)}; give the folder of them')
-  return pd.concat([texts.read_frame(file) for file in found], ignore_index=True)
+  check_parts(found)
+  return pd.concat([frames.read_frame(file) for file in found], ignore_index=True)
+
+
+def check_parts(paths: Sequence[pathlib.Path]) -> None:
+  """Refuses files that are not the numbered parts of one table, but copies of it.
+
+  Raises:
+    ValueError: naming two files of one split in other folders or formats, whose names differ in
+      more than numbers, or that hold the same bytes.
+  """
+  first, *others = paths
+  for path in others:
+    if (path.parent, NUMBER.sub('#', path.name)) != (first.parent, NUMBER.sub('#', first.name)):
+      raise ValueError(
+        f'{first} and {path} look like two copies of one split; leave one of them in the folder'
+      )
+  by_content: dict[str, pathlib.Path] = {}
+  for path in paths:
+    twin = by_content.setdefault(files.sha256(path.read_bytes()), path)
+    if twin != path:
+      raise ValueError(f'{twin} and {path} hold the same bytes; leave one of them in the folder')

@@ -7,14 +7,19 @@ the person's own sequence.
 """
 
 import pathlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from metapers.core.types import Float, Int
+from metapers.data import frames
 
 ITEM_COLUMNS = ('item_id', 'context', 'text')  # every other column of `items` is a feature
+IDS = ('user_id', 'item_id', 'chosen', 'rejected', 'context', 'order')  # read as texts
+# How pandas and others name the index of a table that they wrote as a column.
+INDEX = re.compile(r'Unnamed: \d+|__index_level_\d+__|index|level_\d+|')
 PREFERENCE_IDS = {'comparisons': ('chosen', 'rejected'), 'ratings': ('item_id',)}
 PREFERENCE_COLUMNS = {
   'comparisons': ('user_id', *PREFERENCE_IDS['comparisons']),
@@ -32,14 +37,10 @@ def read_table(folder: pathlib.Path, name: str) -> pd.DataFrame:
   if len(paths) != 1:
     found = 'both' if paths else 'neither'
     raise ValueError(f'{folder} must hold {name}.parquet or {name}.csv; found {found}')
-  read = pd.read_parquet if paths[0].suffix == '.parquet' else pd.read_csv
-  try:
-    table = read(paths[0])
-  except (ValueError, OSError) as error:  # parsers' own errors derive from these
-    raise ValueError(f'cannot read {paths[0]}: {error}') from error
+  table = frames.read_frame(paths[0])
   if table.empty:
     raise ValueError(f'{paths[0]} has no rows; give at least one')
-  return table
+  return table.assign(**{name: frames.ids(table, name) for name in IDS if name in table})
 
 
 def _found(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
@@ -104,11 +105,11 @@ def read_features(
   if isinstance(features, str):
     values = _load_npy(folder / features)
   else:
-    given = [str(column) for column in items if column not in ITEM_COLUMNS]
-    columns = given if features is None else list(features)
+    columns = feature_columns(items) if features is None else list(features)
     if not columns:
       return np.eye(len(items), dtype=np.float32), True
-    values = numbers(items, 'items', columns).astype(np.float32)
+    check_columns(items, 'items', columns)
+    values = frames.numbers(items, columns, 'items').astype(np.float32)
   if values.ndim != 2 or len(values) != len(items):
     raise ValueError(f'features must have shape [{len(items)}, D], one row an item: {values.shape}')
   bad = ~np.isfinite(values).all(1)
@@ -118,6 +119,22 @@ def read_features(
   return values, False
 
 
+def feature_columns(items: pd.DataFrame) -> list[str]:
+  """Returns the columns of `items` that are features, where none are named.
+
+  Raises:
+    ValueError: for a column that is the index of a table, which says nothing of the items.
+  """
+  columns = [str(column) for column in items if column not in ITEM_COLUMNS]
+  indices = [column for column in columns if INDEX.fullmatch(column)]
+  if indices:
+    raise ValueError(
+      f'columns {indices} of items are named like the index of a table, which is no feature: drop '
+      'them (to_csv(..., index=False)), or name the features by features='
+    )
+  return columns
+
+
 def _load_npy(path: pathlib.Path) -> np.ndarray:
   if path.suffix != '.npy':
     raise ValueError(f'features={path.name!r} is no .npy file; a sequence names columns of items')
@@ -125,21 +142,6 @@ def _load_npy(path: pathlib.Path) -> np.ndarray:
     return np.load(path).astype(np.float32)
   except (ValueError, OSError) as error:
     raise ValueError(f'cannot read features from {path}: {error}') from error
-
-
-def numbers(table: pd.DataFrame, name: str, columns: Sequence[str]) -> Float[np.ndarray, 'M W']:
-  """Returns columns of a table as numbers.
-
-  Raises:
-    ValueError: for a column that is absent, has missing values, or holds something else.
-  """
-  check_columns(table, name, columns)
-  other = [column for column in columns if not pd.api.types.is_numeric_dtype(table[column])]
-  if other:
-    raise ValueError(
-      f'columns {other} of {name} must be numbers; drop, convert or do not name them'
-    )
-  return table[list(columns)].to_numpy(np.float64)
 
 
 def locate(items: pd.DataFrame, ids: np.ndarray, name: str) -> Int[np.ndarray, 'M W']:
@@ -188,5 +190,26 @@ def item_contexts(
 
 
 def own_order(preferences: pd.DataFrame) -> Int[np.ndarray, 'M'] | None:
-  """Returns the rank of each row in the order they were made; None where it is not known."""
-  return pd.factorize(preferences['order'], sort=True)[0] if 'order' in preferences else None
+  """Returns the rank of each row in the order they were made; None where it is not known.
+
+  Raises:
+    ValueError: unless all values of `order` are numbers, or all dates as ISO 8601 writes them.
+  """
+  if 'order' not in preferences:
+    return None
+  texts = preferences['order'].astype(str)
+  if texts.str.fullmatch(r'[+-]?\d+').all():
+    return pd.factorize(texts.map(int).astype(object), sort=True)[0]  # of any number of digits
+  for parse in (pd.to_numeric, _iso_dates):
+    try:
+      return pd.factorize(parse(texts), sort=True)[0]
+    except ValueError:
+      continue
+  raise ValueError(
+    'order must be numbers or ISO dates (2026-11-27, 2026-11-27T12:30:00) in all rows, got '
+    f'{texts.drop_duplicates().head(4).tolist()}'
+  )
+
+
+def _iso_dates(texts: pd.Series) -> pd.Series:
+  return pd.to_datetime(texts, format='ISO8601', utc=True)

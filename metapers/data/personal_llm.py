@@ -17,7 +17,7 @@ from absl import logging
 from metapers.core.population import SPLITS
 from metapers.core.tables import Histories
 from metapers.core.types import Float, Int
-from metapers.data import comparisons, hub, reward_table, texts
+from metapers.data import comparisons, frames, hub, reward_table, texts
 from metapers.data.personal_llm_constants import REWARD_MODELS
 from metapers.data.texts import Texts
 
@@ -187,7 +187,7 @@ def users_from_rows(rows: Sequence[Mapping[Any, Any]]) -> StoredUsers:
   """
   users = [user_of(row, number) for number, row in enumerate(rows)]
   weights = np.array([weight for weight, _ in users], np.float64)
-  ids = np.array([row['person_id'] for row in rows])
+  ids = np.array([frames.id_of(row['person_id']) for row in rows])
   by_name = dict(zip(sorted(REWARD_MODELS), weights.T, strict=True))
   return StoredUsers(by_name, ids, [history for _, history in users])
 

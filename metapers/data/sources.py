@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from metapers.core.types import Float
-from metapers.data import hub, personal_llm, texts
+from metapers.data import frames, hub, personal_llm, texts
 from metapers.data.texts import Texts
 
 SCORED = re.compile(r'response_(\d+)_(?!model$)(.+)')
@@ -46,14 +46,14 @@ def read_source(
   """
   readers = {
     'personal_llm': lambda: read_personal_llm(path, revision),
-    'texts': lambda: read_texts(texts.read_frame(path)),
-    'ultrafeedback': lambda: read_texts(from_ultrafeedback(texts.read_frame(path))),
+    'texts': lambda: read_texts(frames.read_frame(path)),
+    'ultrafeedback': lambda: read_texts(from_ultrafeedback(frames.read_frame(path))),
   }
   if kind not in readers:
     raise ValueError(f'unknown kind of source {kind!r}; known: {", ".join(readers)}')
   found = readers[kind]()
   if scores:
-    found = join_scores(found, texts.read_frame(scores))
+    found = join_scores(found, frames.read_frame(scores))
   default = found.name or path.rpartition('/')[2]
   return found._replace(name=name or default, licence=licence or found.licence)
 
@@ -116,8 +116,8 @@ def join_scores(source: Source, frame: pd.DataFrame) -> Source:
       'a table of scores needs prompt_id and response_1_NAME, response_2_NAME, ...; got '
       f'{", ".join(map(str, frame.columns))}'
     )
-  ids = [str(value) for value in frame['prompt_id']]
-  unknown = sorted(set(ids) - {str(value) for value in source.texts.prompt_ids})
+  ids = texts.prompt_ids(frame).tolist()
+  unknown = sorted(set(ids) - set(source.texts.prompt_ids))
   if unknown or len(set(ids)) != len(ids):
     raise ValueError(
       f'prompt_id of the scores must be different ids of the texts; unknown: {unknown[:5]}, '
@@ -128,7 +128,7 @@ def join_scores(source: Source, frame: pd.DataFrame) -> Source:
     raise ValueError(f'scores {", ".join(both)} are in the texts already; leave out one of them')
   row = {name: number for number, name in enumerate(ids)}
   found = texts.scores_of(frame, columns)
-  place = np.array([row.get(str(value), -1) for value in source.texts.prompt_ids])
+  place = np.array([row.get(value, -1) for value in source.texts.prompt_ids])
   aligned = {
     name: np.where(place[:, None] >= 0, values[place], np.float32('nan'))
     for name, values in found.items()

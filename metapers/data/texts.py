@@ -1,11 +1,9 @@
 """Prompts with the same number of responses each: what reward models read."""
 
 import json
-import os
-import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +11,7 @@ import pyarrow as pa
 
 from metapers.core import files
 from metapers.core.types import Bool, Int
-from metapers.data import reward_table
+from metapers.data import frames, reward_table
 
 ERROR_TEXT = '!!!ERROR: FILTER THIS ROW OUT LATER!!!'  # upstream's mark of a failed request
 NUMBERED = re.compile(r'response_(\d+)(_model)?')
@@ -78,22 +76,6 @@ def to_table(texts: Texts) -> pa.Table:
   )
 
 
-def read_frame(path: str | os.PathLike) -> pd.DataFrame:
-  """Returns the rows of a parquet, jsonl or csv file.
-
-  Raises:
-    ValueError: for a file that is missing, of another kind, or unreadable.
-  """
-  path = pathlib.Path(path)
-  readers = {'.parquet': pd.read_parquet, '.jsonl': _read_jsonl, '.csv': _read_csv}
-  if path.suffix not in readers or not path.is_file():
-    raise ValueError(f'{path} is no .parquet or .jsonl file, nor .csv; give one with a row each')
-  try:
-    return readers[path.suffix](path)
-  except (ValueError, OSError, pa.ArrowException) as error:
-    raise ValueError(f'{path} cannot be read: {error}') from error
-
-
 def response_columns(frame: pd.DataFrame) -> list[str]:
   """Returns response_1 .. response_R in order.
 
@@ -142,8 +124,8 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
     prompt_split = reward_table.assign_splits(size, num_validation=held_out, num_test=held_out)
   return Texts(
     prompts=_strings(frame['prompt'].to_numpy(object)),
-    prompt_ids=column(frame, 'prompt_id', np.arange(size)),
-    subset=column(frame, 'subset', np.full(size, '')),
+    prompt_ids=prompt_ids(frame),
+    subset=_strings(frame['subset'].to_numpy(object) if 'subset' in frame else np.full(size, '')),
     responses=_strings(responses),
     response_model=response_model.reshape(responses.shape),
     response_models=tuple(map(str, response_models)),
@@ -151,9 +133,19 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
   )
 
 
-def column(frame: pd.DataFrame, name: str, default: Any) -> np.ndarray:
-  """Returns a column, or a default where there is none."""
-  return frame[name].to_numpy() if name in frame.columns else default
+def prompt_ids(frame: pd.DataFrame) -> np.ndarray:
+  """Returns the prompts' ids as texts: their own, or without any their rows' numbers.
+
+  Raises:
+    ValueError: for a prompt without an id among others with one.
+  """
+  if 'prompt_id' not in frame:
+    return np.array([str(row) for row in range(len(frame))], object)
+  found = frames.ids(frame, 'prompt_id')
+  missing = [row for row, value in enumerate(found) if value is None]
+  if missing:
+    raise ValueError(f'{len(missing)} rows have no prompt_id, such as row {missing[0]}; give all')
+  return found
 
 
 def scores_of(frame: pd.DataFrame, columns: Mapping[str, list[str]]) -> dict[str, np.ndarray]:
@@ -177,18 +169,6 @@ def scores_of(frame: pd.DataFrame, columns: Mapping[str, list[str]]) -> dict[str
       raise ValueError(f'{name}: its columns must hold numbers: {error}') from error
     found[name] = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
   return found
-
-
-def _read_jsonl(path: pathlib.Path) -> pd.DataFrame:
-  # pandas' own reader guesses types: '001' would become a number.
-  with path.open(encoding='utf-8') as file:
-    lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
-  return pd.DataFrame([files.parse_json(line, f'line {number}') for number, line in lines])
-
-
-def _read_csv(path: pathlib.Path) -> pd.DataFrame:
-  # Likewise, and the word NA is a text.
-  return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[''])
 
 
 def _stripped(texts: Texts) -> np.ndarray:

@@ -36,7 +36,7 @@ def test_comparisons_stand_in_the_persons_own_order(tmp_path, suffix):
   path = write(tmp_path, suffix=suffix, items=ITEMS, comparisons=CHOSEN)
   histories = comparisons.load_comparisons(path, min_comparisons=1)
   assert histories.user_ids.tolist() == ['ann', 'bob']
-  assert histories.item_ids.tolist() == [10, 20, 30, 40]
+  assert histories.item_ids.tolist() == ['10', '20', '30', '40']
   np.testing.assert_array_equal(histories.mask, [[1, 1, 1], [1, 0, 0]])
   np.testing.assert_array_equal(histories.chosen[0], [2, 1, 0])
   np.testing.assert_array_equal(histories.rejected[0], [0, 2, 1])
@@ -113,18 +113,18 @@ def test_a_context_may_stand_in_the_comparisons_alone(tmp_path):
 
 
 BAD_TABLES = {
-  'names 1 unknown items, such as [77]': {'comparisons': with_row(CHOSEN, 'ann', 77, 10, 3)},
+  "names 1 unknown items, such as ['77']": {'comparisons': with_row(CHOSEN, 'ann', 77, 10, 3)},
   'an item is compared with itself': {'comparisons': with_row(CHOSEN, 'ann', 10, 10, 3)},
   'the items are of different contexts': {'comparisons': with_row(CHOSEN, 'ann', 10, 40, 3)},
   'is used in context 5': {'comparisons': CHOSEN.assign(context=5)},
-  'item_id must be unique in items; [10]': {'items': with_row(ITEMS, 10, 0)},
+  "item_id must be unique in items; ['10']": {'items': with_row(ITEMS, 10, 0)},
   "table comparisons lacks the columns ['chosen']": {'comparisons': CHOSEN.drop(columns='chosen')},
   "table items lacks the columns ['item_id']": {'items': ITEMS.drop(columns='item_id')},
   "1 missing values in 'order' of comparisons": {
     'comparisons': CHOSEN.assign(order=[1, 2, 3, np.nan])
   },
   "1 missing values in 'wit' of items": {'items': ITEMS.assign(wit=[1, 2, np.nan, 3])},
-  'non-finite features, such as [30]': {'items': ITEMS.assign(wit=[1, 2, np.inf, 3])},
+  "non-finite features, such as ['30']": {'items': ITEMS.assign(wit=[1, 2, np.inf, 3])},
   "columns ['wit'] of items must be numbers": {'items': ITEMS.assign(wit=list('abcd'))},
   'comparisons.csv has no rows': {'comparisons': CHOSEN[:0]},
   'items.csv has no rows': {'items': ITEMS[:0]},
@@ -172,7 +172,7 @@ def test_a_missing_folder_is_refused(path):
 @pytest.mark.parametrize('name', ['items.csv', 'items.parquet'])
 def test_an_unreadable_file_is_named(tmp_path, name):
   (tmp_path / name).write_bytes(b'')
-  with pytest.raises(ValueError, match=f'cannot read .*{name}'):
+  with pytest.raises(ValueError, match=f'{name} cannot be read'):
     comparisons.load_comparisons(str(tmp_path))
 
 
@@ -244,7 +244,7 @@ def test_pairs_stand_where_their_later_item_was_rated(tmp_path):
 def test_people_whose_ratings_hardly_differ_are_counted(tmp_path):
   ratings = [(7, 0, 1.0), (7, 1, 3.0), (8, 0, 1.0), (8, 1, 2.0), (9, 1, 3.0)]
   histories = comparisons.load_comparisons(write_ratings(tmp_path, ratings), min_comparisons=1)
-  assert histories.user_ids.tolist() == [7]
+  assert histories.user_ids.tolist() == ['7']
   assert histories.num_dropped == 2
 
 
@@ -256,7 +256,7 @@ def test_rated_items_of_different_contexts_are_not_compared(tmp_path):
 def test_complete_raters_are_kept(tmp_path):
   path = write_ratings(tmp_path, [(0, 0, 9), (1, 0, 9), (1, 1, 1), (2, 1, 5)])
   histories = comparisons.load_comparisons(path, min_comparisons=1, complete_raters_only=True)
-  assert histories.user_ids.tolist() == [1]
+  assert histories.user_ids.tolist() == ['1']
   assert histories.num_dropped == 0
 
 

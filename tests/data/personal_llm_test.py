@@ -56,7 +56,7 @@ def test_scores_are_carried_by_name_and_models_are_read(tmp_path):
   assert read.response_models[read.response_model[3, 0]] == train['response_1_model'][3]
   assert (read.prompt_split[-6:] == 2).all()
   assert np.bincount(read.prompt_split).tolist() == [36, 4, 6]
-  assert read.prompt_ids[41] == 41
+  assert read.prompt_ids[41] == '41'
   assert read.subset[0] == 'HelpSteer'
 
 
