@@ -17,13 +17,12 @@ import pandas as pd
 from metapers.core import files
 from metapers.data import hub
 from metapers.data.collector import Collector, PeopleTables, Place
-from metapers.data.rendering import Turn
+from metapers.data.rendering import ROLES, Turn
 
 Rows = Iterable[Mapping[str, Any]]
 TURNS = ('first', 'second', 'third', 'fourth')
 LETTERS = 'abcd'
 COMMIT = re.compile('[0-9a-f]{40}')
-ROLES = {'user': 'user', 'model': 'assistant', 'assistant': 'assistant'}
 NO_TEXT = 'EMPTY STRING'  # how some rows of Community Alignment write that there is none
 PERSONAL = ('user_id', 'conversation_id', 'context', 'chosen', 'rejected')
 

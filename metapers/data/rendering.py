@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,15 @@ from metapers.core.types import Float
 MARKS = (
   '<|end_of_text|>', '<|endoftext|>', '<|eot_id|>', '<|im_end|>', '<|im_start|>', '</s>', '<s>',
 )  # fmt: skip
+ROLES = {'user': 'user', 'assistant': 'assistant', 'model': 'assistant'}
+ALL_ROLES = ROLES | {'system': 'system'}  # of texts that nobody chose among
 ROLE_TAGS = ('user:', 'assistant:', 'human:', '[inst]', '[/inst]')
 MOST_PAIRS, ONE_SIDE = 0.5, 0.9  # a cue that differs in most pairs, and nearly always one way
 FEWEST_PAIRS = 20
 
 
 class Turn(NamedTuple):
-  """One turn of a conversation. role: 'user' or 'assistant'."""
+  """One turn of a conversation. role: 'user', 'assistant' or 'system'."""
 
   role: str
   text: str
@@ -32,10 +34,42 @@ def clean(text: str) -> str:
   return unicodedata.normalize('NFC', text).strip()
 
 
+def text_of(value: Any) -> str:
+  """Returns the text of a prompt or an answer; '' for None and NaN, which say that there is none.
+
+  A list of messages, `{'role': ..., 'content': ...}`, that is one message is its content; several
+  are written as in `render`.
+
+  Raises:
+    ValueError: for anything else, such as a number.
+  """
+  if isinstance(value, str):
+    return value
+  if pd.api.types.is_scalar(value) and pd.isna(value):
+    return ''
+  listed = [value] if isinstance(value, Mapping) else value
+  if not isinstance(listed, list | tuple | np.ndarray) or not all(map(_is_message, listed)):
+    raise ValueError(f'expected text or messages, got {type(value).__name__} {value!r:.60}')
+  turns = [Turn(ALL_ROLES[message['role']], message['content']) for message in listed]
+  return turns[0].text if len(turns) == 1 else conversation(turns)
+
+
+def _is_message(value: Any) -> bool:
+  return (
+    isinstance(value, Mapping)
+    and value.get('role') in ALL_ROLES
+    and isinstance(value.get('content'), str)
+  )
+
+
+def conversation(turns: Sequence[Turn]) -> str:
+  """Returns turns as one text."""
+  return '\n\n'.join(f'{turn.role}: {clean(turn.text)}' for turn in turns)
+
+
 def render(history: Sequence[Turn], response: str) -> str:
   """Returns a conversation that ends with a response, written alike for chosen and rejected."""
-  turns = [*history, Turn('assistant', response)]
-  return '\n\n'.join(f'{turn.role}: {clean(turn.text)}' for turn in turns)
+  return conversation([*history, Turn('assistant', response)])
 
 
 # Of a text and the prompt that its conversation opens with.

@@ -1,6 +1,7 @@
 """Prompts, responses and scores that are already known, from the hub or from files."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +18,14 @@ class Source(NamedTuple):
   """Texts and what is known of them.
 
   texts: prompts and responses. scores: reward model -> raw [P, R]. name, licence: a line each.
+  left_out: reason -> number of rows of the file that could not be read.
   """
 
   texts: Texts
   scores: dict[str, Float[np.ndarray, 'P R']]
   name: str
   licence: str
+  left_out: Mapping[str, int] = {}
 
 
 def read_source(
@@ -47,7 +50,7 @@ def read_source(
   readers = {
     'personal_llm': lambda: read_personal_llm(path, revision),
     'texts': lambda: read_texts(frames.read_frame(path)),
-    'ultrafeedback': lambda: read_texts(from_ultrafeedback(frames.read_frame(path))),
+    'ultrafeedback': lambda: read_ultrafeedback(frames.read_frame(path)),
   }
   if kind not in readers:
     raise ValueError(f'unknown kind of source {kind!r}; known: {", ".join(readers)}')
@@ -65,6 +68,8 @@ def describe_source(source: Source) -> str:
     f'{source.name}: {num_prompts} prompts x {num_responses} responses',
     f'never shown: {texts.left_out(source.texts)._asdict()}',
   ]
+  if source.left_out:
+    lines.append(f'rows left out: {dict(source.left_out)}')
   if set(source.scores) >= set(personal_llm.REWARD_MODELS):
     loaded = personal_llm.Loaded(source.texts, source.scores)
     lines.append(personal_llm.as_text(personal_llm.statistics(loaded)))
@@ -136,15 +141,15 @@ def join_scores(source: Source, frame: pd.DataFrame) -> Source:
   return source._replace(scores=source.scores | aligned)
 
 
-def from_ultrafeedback(frame: pd.DataFrame) -> pd.DataFrame:
-  """Returns a table with a row per prompt, made of completions with ratings by aspect.
+def read_ultrafeedback(frame: pd.DataFrame) -> Source:
+  """Returns the source of completions with ratings by aspect, a row per prompt.
 
   Each row has `instruction` and `completions`: a list of `model`, `response` and `annotations`
-  (aspect -> {'Rating': '1'..'5'}). Aspects become reward models; prompts with another number of
-  completions than most are left out.
+  (aspect -> {'Rating': '1'..'5'}). Aspects become reward models. Rows of another form, or with
+  another number of completions than most, are left out and counted.
 
   Raises:
-    ValueError: for a table of another form.
+    ValueError: for a table without these columns, or without any row of this form.
 
   Reference:
     Cui et al. 2023, arXiv:2310.01377.
@@ -152,13 +157,35 @@ def from_ultrafeedback(frame: pd.DataFrame) -> pd.DataFrame:
   missing = [name for name in ('instruction', 'completions') if name not in frame.columns]
   if missing:
     raise ValueError(f'no column {", ".join(missing)} among {", ".join(map(str, frame.columns))}')
-  sizes = frame['completions'].map(len)
-  rows = [dict(row) for _, row in frame.iterrows()]
-  usual = sizes.mode().iloc[0]
-  return pd.DataFrame([_wide(row) for row in rows if len(row['completions']) == usual])
+  rows = frame[frame['completions'].map(_is_rated)]
+  if rows.empty:
+    raise ValueError(
+      'no row has completions with model, response and annotations (aspect -> Rating); is it '
+      'another data set?'
+    )
+  sizes = rows['completions'].map(len)
+  alike = rows[sizes == sizes.mode().iloc[0]]
+  counts = {
+    'completions of another form': len(frame) - len(rows),
+    'another number of completions': len(rows) - len(alike),
+  }
+  wide = pd.DataFrame([_wide(row) for row in alike.to_dict('records')], dtype=object)
+  return read_texts(wide)._replace(left_out={why: n for why, n in counts.items() if n})
 
 
-def _wide(row: dict[Any, Any]) -> dict[str, Any]:
+def _is_rated(completions: Any) -> bool:
+  """Tells whether completions are a list of answers, each with a mapping of ratings by aspect."""
+  return isinstance(completions, list | np.ndarray) and all(
+    isinstance(one, Mapping)
+    and isinstance(one.get('response'), str)
+    and isinstance(one.get('model'), str)
+    and isinstance(one.get('annotations'), Mapping)
+    and all(rated is None or isinstance(rated, Mapping) for rated in one['annotations'].values())
+    for one in completions
+  )
+
+
+def _wide(row: Mapping[Any, Any]) -> dict[str, Any]:
   made = {'prompt': row['instruction'], 'subset': row.get('source', '')}
   for i, completion in enumerate(row['completions'], 1):
     made[f'response_{i}'] = completion['response']

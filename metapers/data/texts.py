@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from metapers.core import files
 from metapers.core.types import Bool, Int
-from metapers.data import frames, reward_table
+from metapers.data import frames, rendering, reward_table
 
 ERROR_TEXT = '!!!ERROR: FILTER THIS ROW OUT LATER!!!'  # upstream's mark of a failed request
 NUMBERED = re.compile(r'response_(\d+)(_model)?')
@@ -34,26 +34,33 @@ class Texts(NamedTuple):
   prompt_split: Int[np.ndarray, 'P']
 
 
-class ResponsesLeftOut(NamedTuple):
-  """Numbers of responses that are never shown: upstream's error mark, no text, a repeated text."""
+class LeftOut(NamedTuple):
+  """Numbers of what is never shown.
+
+  errors, empty, repeated: responses that are upstream's error mark, without text, or a text that
+  another response to the prompt has. empty_prompts: prompts without text, and so all responses to
+  them.
+  """
 
   errors: int
   empty: int
   repeated: int
+  empty_prompts: int
 
 
 def readable(texts: Texts) -> Bool[np.ndarray, 'P R']:
   """Returns whether each response has a text to score."""
-  stripped = _stripped(texts)
-  return (stripped != '') & (stripped != ERROR_TEXT)
+  stripped = _stripped(texts.responses)
+  return (stripped != '') & (stripped != ERROR_TEXT) & (_stripped(texts.prompts) != '')[:, None]
 
 
-def left_out(texts: Texts) -> ResponsesLeftOut:
-  """Returns the numbers of responses that are never shown."""
-  stripped, is_readable = _stripped(texts), readable(texts)
+def left_out(texts: Texts) -> LeftOut:
+  """Returns the numbers of responses and prompts that are never shown."""
+  stripped, is_readable = _stripped(texts.responses), readable(texts)
   repeated = reward_table.repeated_texts(texts.responses) & is_readable
   errors, empty = np.sum(stripped == ERROR_TEXT), np.sum(stripped == '')
-  return ResponsesLeftOut(int(errors), int(empty), int(repeated.sum()))
+  empty_prompts = np.sum(_stripped(texts.prompts) == '')
+  return LeftOut(int(errors), int(empty), int(repeated.sum()), int(empty_prompts))
 
 
 def digest(texts: Texts) -> str:
@@ -101,7 +108,7 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
     prompt_split: [P]; by default a tenth of the prompts each are validation and test.
 
   Raises:
-    ValueError: for missing columns, or different numbers of responses.
+    ValueError: for missing columns, different numbers of responses, or what is no text.
   """
   if 'prompt' not in frame.columns:
     raise ValueError(f'a column prompt is needed; got {", ".join(map(str, frame.columns))}')
@@ -119,14 +126,15 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
     models = np.broadcast_to(np.array(numbers, object), responses.shape)
   response_models, response_model = np.unique(models.astype(str), return_inverse=True)
   size = len(frame)
+  subset = frame['subset'].fillna('').to_numpy(object) if 'subset' in frame else np.full(size, '')
   if prompt_split is None:
     held_out = max(1, size // 10)
     prompt_split = reward_table.assign_splits(size, num_validation=held_out, num_test=held_out)
   return Texts(
-    prompts=_strings(frame['prompt'].to_numpy(object)),
+    prompts=_strings(frame['prompt'].to_numpy(object), 'prompt'),
     prompt_ids=prompt_ids(frame),
-    subset=_strings(frame['subset'].to_numpy(object) if 'subset' in frame else np.full(size, '')),
-    responses=_strings(responses),
+    subset=subset.astype(str),
+    responses=_strings(responses, 'response'),
     response_model=response_model.reshape(responses.shape),
     response_models=tuple(map(str, response_models)),
     prompt_split=prompt_split,
@@ -171,13 +179,21 @@ def scores_of(frame: pd.DataFrame, columns: Mapping[str, list[str]]) -> dict[str
   return found
 
 
-def _stripped(texts: Texts) -> np.ndarray:
-  return np.vectorize(str.strip, otypes=[object])(texts.responses)
+def _stripped(values: np.ndarray) -> np.ndarray:
+  return np.vectorize(str.strip, otypes=[object])(values)
 
 
-def _strings(values: np.ndarray) -> np.ndarray:
-  # None and NaN mean that there is no text.
-  return np.vectorize(lambda text: text if isinstance(text, str) else '', otypes=[object])(values)
+def _strings(values: np.ndarray, name: str) -> np.ndarray:
+  made = np.empty(values.shape, object)
+  for place in np.ndindex(values.shape):
+    try:
+      made[place] = rendering.text_of(values[place])
+    except ValueError as error:
+      raise ValueError(
+        f'row {place[0]}, {name}{"".join(f" {1 + i}" for i in place[1:])}: {error}; convert or '
+        'leave out that row'
+      ) from error
+  return made
 
 
 def _lists(frame: pd.DataFrame, name: str) -> np.ndarray:

@@ -40,7 +40,7 @@ def made(folder, names=('length',), score=lengths, **recipe):
 def test_texts_keep_their_models_and_say_what_is_left_out():
   assert READ.response_models == ('m', 'n')
   assert READ.response_model.tolist()[:2] == [[0, 0], [0, 1]]
-  assert texts.left_out(READ) == (1, 2, 1)
+  assert texts.left_out(READ) == (1, 2, 1, 0)
 
 
 def test_only_readable_responses_are_scored(tmp_path):

@@ -74,7 +74,7 @@ def test_error_texts_empty_and_repeated_responses_are_counted(tmp_path):
   train.loc[2, 'response_4'] = None
   train.loc[3, 'response_5'] = train.loc[3, 'response_1']
   loaded = personal_llm.load_data_set(path=save(tmp_path, train, frame(3)))
-  assert texts.left_out(loaded.texts) == (1, 2, 1)
+  assert texts.left_out(loaded.texts) == (1, 2, 1, 0)
 
 
 def test_scores_that_are_no_numbers_are_refused_and_infinite_ones_missing(tmp_path):

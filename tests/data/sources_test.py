@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metapers.data import sources
+from metapers.data import rendering, sources, texts
 
 WIDE = pd.DataFrame(
   {
@@ -91,6 +91,75 @@ def test_ratings_by_aspect_become_reward_models(tmp_path):
   assert found.texts.response_models == ('model 0', 'model 1')
 
 
+@pytest.mark.parametrize(
+  'change',
+  [
+    {'annotations': None},
+    {'annotations': {'helpfulness': [{'Rating': '5'}]}},
+    {'annotations': {'helpfulness': '5'}},
+    {'response': None},
+    {'model': 7},
+  ],
+)
+def test_rated_rows_of_another_form_are_left_out_and_counted(tmp_path, change):
+  odd = ultrafeedback('12')
+  odd['completions'][1] |= change
+  rows = [*(ultrafeedback('12') | {'instruction': f'{n}'} for n in range(4)), odd]
+  rows += [ultrafeedback('123'), {'instruction': 'z', 'completions': None}]
+  path = saved(pd.DataFrame(rows), tmp_path / 'rated.jsonl')
+  found = sources.read_source('ultrafeedback', path=path)
+  assert found.texts.prompts.tolist() == ['0', '1', '2', '3']
+  counted = {'completions of another form': 2, 'another number of completions': 1}
+  assert found.left_out == counted
+  assert f'rows left out: {counted}' in sources.describe_source(found)
+
+
+def test_no_row_of_the_form_is_an_error():
+  frame = pd.DataFrame({'instruction': ['why'], 'completions': [[{'text': 'x'}]]})
+  with pytest.raises(ValueError, match='no row has completions with model, response'):
+    sources.read_ultrafeedback(frame)
+
+
+def chat(*texts):
+  roles = ('user', 'assistant') * len(texts)
+  return [{'role': role, 'content': text} for role, text in zip(roles, texts)]
+
+
+@pytest.mark.parametrize('suffix', ['.parquet', '.jsonl'])
+def test_messages_are_read_as_the_conversation_that_they_are(tmp_path, suffix):
+  prompts = [chat('why'), chat('why', 'so', 'and then'), chat('how')]
+  answers = [[{'role': 'assistant', 'content': f'answer {n}'}] for n in range(3)]
+  frame = pd.DataFrame({'prompt': prompts, 'response_1': answers, 'response_2': answers[::-1]})
+  found = sources.read_source('texts', path=saved(frame, tmp_path / f'chat{suffix}')).texts
+  history = [rendering.Turn('user', 'why'), rendering.Turn('assistant', 'so')]
+  several = rendering.conversation([*history, rendering.Turn('user', 'and then')])
+  assert found.prompts.tolist() == ['why', several, 'how']
+  assert found.responses[0].tolist() == ['answer 0', 'answer 2']
+
+
+@pytest.mark.parametrize(
+  ('column', 'value', 'message'),
+  [
+    ('prompt', 7, 'row 1, prompt: expected text or messages, got int 7'),
+    ('response_2', 4, 'row 1, response 2: expected text or messages, got int 4'),
+    ('response_1', [{'role': 'narrator', 'content': 'x'}], 'row 1, response 1'),
+    ('prompt', [{'role': 'user', 'content': None}], 'row 1, prompt'),
+  ],
+)
+def test_what_is_no_text_is_refused_with_its_row(column, value, message):
+  frame = WIDE.astype(object)
+  frame.at[1, column] = value
+  with pytest.raises(ValueError, match=message):
+    sources.read_texts(frame)
+
+
+def test_prompts_without_text_are_counted_and_never_shown():
+  source = sources.read_texts(WIDE.assign(prompt=['p', None, ' ']))
+  assert texts.left_out(source.texts).empty_prompts == 2
+  assert texts.readable(source.texts).tolist() == [[True, True], [False] * 2, [False] * 2]
+  assert "'empty_prompts': 2" in sources.describe_source(source)
+
+
 def test_other_kinds_and_files_are_refused(tmp_path):
   with pytest.raises(ValueError, match="unknown kind of source 'csv'; known: personal_llm, texts"):
     sources.read_source('csv')
@@ -100,4 +169,4 @@ def test_other_kinds_and_files_are_refused(tmp_path):
   with pytest.raises(ValueError, match=r'bad\.parquet cannot be read'):
     sources.read_source('texts', path=str(tmp_path / 'bad.parquet'))
   with pytest.raises(ValueError, match='no column completions'):
-    sources.from_ultrafeedback(pd.DataFrame({'instruction': ['why']}))
+    sources.read_ultrafeedback(pd.DataFrame({'instruction': ['why']}))
