@@ -21,7 +21,7 @@ from metapers.core.tables import RewardTable
 from metapers.core.types import Bool, Float
 from metapers.data import constructed_rewards, feature_store, reward_table, shards, texts
 from metapers.data.manifest import Provenance
-from metapers.data.reward_models import Options, RewardModel, Scored
+from metapers.data.reward_models import Options, RewardModel, Scored, TextError
 from metapers.data.shards import Job, Part
 from metapers.data.sources import Source
 from metapers.data.texts import Texts
@@ -274,7 +274,11 @@ def make_part(score: Score, read: Texts, piece: Piece) -> Part:
   if not mask.any():
     return {'num_truncated': np.array(0)}
   prompts = np.broadcast_to(read.prompts[rows, None], responses.shape)
-  found = score(prompts[mask].tolist(), responses[mask].tolist())
+  try:
+    found = score(prompts[mask].tolist(), responses[mask].tolist())
+  except TextError as error:
+    row, response = np.argwhere(mask)[error.text]
+    raise ValueError(f'row {piece.start + row}, response {response + 1}: {error}') from error
   part = {'num_truncated': np.array(found.num_truncated), 'version': np.array(found.version)}
   if found.scores is not None:
     part['scores'] = spread(np.where(np.isfinite(found.scores), found.scores, np.nan), mask, np.nan)

@@ -1,5 +1,6 @@
 """Reward models by name: where their weights are, what they read, and how they are run."""
 
+import datetime
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -45,13 +46,15 @@ class Options(NamedTuple):
   """How a model is run: all of it is recorded with the scores.
 
   allow_pickle: load weights that are not safetensors. batch_size: texts at once. bucket: texts of
-  like length share a batch. dtype: of the weights. layer: whose hidden states become features, -1
-  for the last. max_length: tokens; longer texts are cut and counted.
+  like length share a batch. date: ISO, that chat templates print in place of today's. dtype: of the
+  weights. layer: whose hidden states become features, -1 for the last. max_length: tokens; longer
+  texts are cut and counted.
   """
 
   allow_pickle: bool = False
   batch_size: int = 16
   bucket: bool = True
+  date: str = '2024-07-26'
   dtype: str = 'float32'
   layer: int = -1
   max_length: int = 2048
@@ -152,4 +155,16 @@ def checked_options(options: Options) -> Options:
       f'max_length must be at least 8 and batch_size at least 1, got {options.max_length} and '
       f'{options.batch_size}'
     )
+  try:
+    datetime.date.fromisoformat(options.date)
+  except ValueError as error:
+    raise ValueError(f'date must be written as 2024-07-26, got {options.date!r}') from error
   return options
+
+
+class TextError(ValueError):
+  """A text that a model's own template refuses; `text` is its number among those given."""
+
+  def __init__(self, text: int, message: str):
+    super().__init__(message)
+    self.text = text

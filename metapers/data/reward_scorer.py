@@ -1,23 +1,36 @@
 """A reward model or encoder on a device: text in, scores and features out. Needs torch.
 
-The score of a response depends on its own text only: padding is on the right, its id is explicit
-and masked, and texts of like length share a batch for speed alone.
+The score of a response depends on its own text only: padding is on the right and masked, and texts
+of like length share a batch for speed alone.
 """
 
+import datetime
+import functools
 import hashlib
 import itertools
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jinja2
 import numpy as np
 import torch
 import transformers
 
 from metapers.core.types import Int
 from metapers.data import reward_models
-from metapers.data.reward_models import CHAT, PAIR, TEMPLATES, Options, RewardModel, Scored
+from metapers.data.reward_models import (
+  CHAT,
+  PAIR,
+  TEMPLATES,
+  Options,
+  RewardModel,
+  Scored,
+  TextError,
+)
 
+TODAY = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")  # in a chat template
 TORCH_DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
@@ -59,16 +72,17 @@ class Scorer:
 
     Raises:
       ValueError: for a repository that cannot be read, weights that are missing or left over, or a
-        tokenizer without a chat template or any token to pad with.
+        tokenizer without a chat template.
     """
     self.spec = reward_models.checked_model(model)
     self.options = reward_models.checked_options(options)
     self.keeps_features = keeps_features or model.pooling != 'score'
     self.device = torch.device(device)
     self.tokenizer = self._load_tokenizer()
+    own = self.tokenizer.get_chat_template() if self.tokenizer.chat_template else ''
+    self.template = with_date(own, self.options.date)
     self.module = self._load_module().to(self.device).eval()
     self.pad_id = self._pad_id()
-    self.module.config.pad_token_id = self.pad_id
     self.version = self._version()
 
   def _load_tokenizer(self) -> Any:
@@ -125,14 +139,12 @@ class Scorer:
         digest.update(hashlib.file_digest(file, 'sha256').digest())
     return f'sha256 {digest.hexdigest()}'
 
-  def _pad_id(self) -> int:
-    candidates = (
-      self.module.config.pad_token_id, self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
-    )  # fmt: skip
-    known = [value for value in candidates if value is not None]
-    if not known:
-      raise ValueError(f'{self.spec.name}: neither model nor tokenizer names a pad or end token')
-    return known[0]
+  def _pad_id(self) -> int | None:
+    # A classifier scores the last token that is not the checkpoint's own padding token, be that one
+    # that texts hold; where it names none, the last token. The tokenizer's is not looked at: it may
+    # be the end token, with which every text ends.
+    own = self.module.config.pad_token_id
+    return own if own is not None and own >= 0 else None
 
   def render(self, prompt: str, response: str) -> str:
     """Returns the text that the model reads; a pair is shown with its two parts joined by a bar."""
@@ -145,23 +157,46 @@ class Scorer:
     if not self.tokenizer.chat_template:
       return response
     turns = [{'role': 'user', 'content': prompt}, {'role': 'assistant', 'content': response}]
-    text = self.tokenizer.apply_chat_template(turns, tokenize=False)
-    return text.removeprefix(self.tokenizer.bos_token or '')  # tokenizing adds it
+    return self.tokenizer.apply_chat_template(turns, tokenize=False, chat_template=self.template)
 
   def encode(self, prompt: str, response: str) -> tuple[Encoded, bool]:
     """Returns the tokens of one text, and whether it had to be cut."""
     parts = (prompt, response) if self.spec.template == PAIR else (self.render(prompt, response),)
     limit = self.options.max_length
-    tokens = self.tokenizer(*parts, return_token_type_ids=True, verbose=False)
+    is_rendered = self.spec.template == CHAT and bool(self.tokenizer.chat_template)
+    read = functools.partial(
+      self.tokenizer,
+      *parts,
+      add_special_tokens=not is_rendered,  # a chat template writes them itself
+      return_token_type_ids=True,
+    )
+    tokens = read(verbose=False)
     is_long = len(tokens['input_ids']) > limit
     if is_long:
-      tokens = self.tokenizer(*parts, truncation=True, max_length=limit, return_token_type_ids=True)
+      tokens = read(truncation=True, max_length=limit)
     return Encoded(tokens['input_ids'], tokens['token_type_ids']), is_long
+
+  def encode_all(
+    self, prompts: Sequence[str], responses: Sequence[str]
+  ) -> list[tuple[Encoded, bool]]:
+    """Returns what `encode` does of N texts.
+
+    Raises:
+      TextError: for a text that the chat template refuses.
+    """
+    found = []
+    for number, pair in enumerate(zip(prompts, responses, strict=True)):
+      try:
+        found.append(self.encode(*pair))
+      except jinja2.TemplateError as error:
+        raise TextError(
+          number, f'the chat template of {self.spec.name} refuses {pair!r:.100}: {error}'
+        ) from error
+    return found
 
   def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> Scored:
     """Returns the scores, or features, of N pairs of prompt and response."""
-    pairs = zip(prompts, responses, strict=True)
-    encoded, is_long = zip(*itertools.starmap(self.encode, pairs))
+    encoded, is_long = zip(*self.encode_all(prompts, responses))
     lengths = np.array([len(one.ids) for one in encoded])
     scores = np.full(len(lengths), np.nan, np.float32)
     features: np.ndarray | None = None
@@ -180,7 +215,9 @@ class Scorer:
   def run(self, texts: Sequence[Encoded]) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Returns scores [n] and features [n, D] of one padded batch, each if it is kept."""
     width = max(len(text.ids) for text in texts)
-    ids = torch.full((len(texts), width), self.pad_id)
+    pad_id = absent_id(texts) if self.pad_id is None else self.pad_id
+    self.module.config.pad_token_id = pad_id  # by which a classifier finds the last token
+    ids = torch.full((len(texts), width), pad_id)
     mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
     for row, text in enumerate(texts):
       ids[row, : len(text.ids)] = torch.tensor(text.ids)
@@ -196,9 +233,11 @@ class Scorer:
     if not self.keeps_features:
       return scores, None
     hidden = outputs.hidden_states[self.options.layer].float()
-    return scores, self.pooled(hidden, inputs).cpu().numpy().astype(np.float16)
+    return scores, self.pooled(hidden, inputs, pad_id).cpu().numpy().astype(np.float16)
 
-  def pooled(self, hidden: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+  def pooled(
+    self, hidden: torch.Tensor, inputs: dict[str, torch.Tensor], pad_id: int
+  ) -> torch.Tensor:
     """Returns one vector a text [n, D] from its hidden states [n, length, D]."""
     mask, pooling = inputs['attention_mask'], self.spec.pooling
     if pooling == 'mean':
@@ -206,10 +245,29 @@ class Scorer:
     reads_first = pooling == 'score' and 'score' not in dict(self.module.named_children())
     if pooling == 'cls' or reads_first:
       return hidden[:, 0]
-    real = mask.bool() if pooling == 'last' else inputs['input_ids'] != self.pad_id
+    real = mask.bool() if pooling == 'last' else inputs['input_ids'] != pad_id
     position = torch.arange(hidden.shape[1], device=hidden.device)
     last = torch.where(real, position, 0).argmax(1)  # the token that the classifier scores
     return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+
+def with_date(template: str, date: str) -> str:
+  """Returns a chat template that prints a fixed date in place of today's.
+
+  Raises:
+    ValueError: for a template that prints today's date in a form that it works out.
+  """
+  day = datetime.datetime.fromisoformat(date)
+  fixed = TODAY.sub(lambda found: repr(day.strftime(found[2])), template)
+  if 'strftime_now(' in fixed:
+    raise ValueError('the chat template prints the date of today in a form that is not written out')
+  return fixed
+
+
+def absent_id(texts: Sequence[Encoded]) -> int:
+  """Returns the smallest token id that none of the texts holds."""
+  present = {token for text in texts for token in text.ids}
+  return next(number for number in itertools.count() if number not in present)
 
 
 def batches(

@@ -2,13 +2,17 @@
 
 import hashlib
 import importlib.util
+import json
 import pathlib
 
 import numpy as np
+import pandas as pd
 import pytest
+import tokenizers
 import torch
+import transformers
 
-from metapers.data import reward_scorer
+from metapers.data import extraction, reward_scorer, texts
 from metapers.data.reward_models import Options, RewardModel
 from metapers.data.reward_scorer import Scorer
 from metapers.testing import tiny_models
@@ -78,7 +82,7 @@ def test_a_cost_is_turned_round(folders):
 
 
 def test_templates_and_the_tokenizers_own(folders, tmp_path):
-  assert scorer(folders, 'llama').render('w1', 'w2') == 'user w1 <eos>assistant w2 <eos>'
+  assert scorer(folders, 'llama').render('w1', 'w2') == '<bos>user w1 <eos>assistant w2 <eos>'
   plain = scorer(folders, 'llama', 'user_assistant')
   assert plain.render('{response}', '{prompt}') == 'User: {response}\nAssistant: {prompt}'
   bare = tiny_models.save_model(tmp_path, 'llama', chat=False)
@@ -90,6 +94,89 @@ def test_a_text_that_ends_with_the_padding_token_is_scored_alike(folders):
   spec = RewardModel('oasst', folders['gpt_neox'], template='oasst')
   one, many = (Scorer(spec, Options(batch_size=n))(PROMPTS, RESPONSES) for n in (1, 8))
   np.testing.assert_allclose(many.scores, one.scores, atol=1e-5)
+
+
+def rewrite(path, **changes):
+  path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def with_bos(folder, bos):
+  """Lets the template, the tokenizer or both begin a text."""
+  made = transformers.AutoTokenizer.from_pretrained(folder)
+  if bos == 'template':
+    made.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+      single='$A', pair='$A $B', special_tokens=[]
+    )
+  elif bos == 'tokenizer':
+    made.chat_template = made.chat_template.replace('{{ bos_token }}', '')
+  made.save_pretrained(folder)
+
+
+PADS = {  # of the checkpoint, of its tokenizer; texts end with <eos>, token 2
+  'own': (0, '<pad>'),
+  'none': (None, None),
+  'end token': (2, '<eos>'),
+  'end token of the tokenizer alone': (None, '<eos>'),
+  'none, written as -1': (-1, '<pad>'),
+}
+
+
+def one_at_a_time(folder):
+  """Scores as a model card does: transformers alone, no batch and so no padding."""
+  made = transformers.AutoTokenizer.from_pretrained(folder)
+  module = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+  found = []
+  for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
+    turns = [{'role': 'user', 'content': prompt}, {'role': 'assistant', 'content': response}]
+    given = made.apply_chat_template(turns, return_dict=True, return_tensors='pt')
+    with torch.inference_mode():
+      found.append(module(input_ids=given['input_ids']).logits[0, 0].item())
+  return np.array(found)
+
+
+@pytest.mark.parametrize('pad', PADS)
+@pytest.mark.parametrize('bos', ['template', 'tokenizer', 'both'])
+@pytest.mark.parametrize('family', tiny_models.FAMILIES)
+def test_scores_are_those_of_the_cards_own_lines(tmp_path, family, bos, pad):
+  folder = tiny_models.save_model(tmp_path / 'model', family)
+  with_bos(folder, bos)
+  of_model, of_tokenizer = PADS[pad]
+  rewrite(tmp_path / 'model' / 'config.json', pad_token_id=of_model)
+  rewrite(tmp_path / 'model' / 'tokenizer_config.json', pad_token=of_tokenizer)
+  made = Scorer(RewardModel('any', folder), Options(batch_size=8), keeps_features=True)
+  found = made(PROMPTS, RESPONSES)
+  np.testing.assert_allclose(found.scores, one_at_a_time(folder), atol=1e-5)
+  if family != 'deberta-v2':  # features are of the token that is scored
+    scores = made.module.score(torch.tensor(found.features, dtype=torch.float32))[:, 0]
+    np.testing.assert_allclose(scores.detach(), found.scores, atol=0.02)
+
+
+def test_a_template_that_prints_the_date_prints_the_one_of_the_options(tmp_path):
+  folder = tiny_models.save_model(tmp_path / 'model', 'llama')
+  made = transformers.AutoTokenizer.from_pretrained(folder)
+  made.chat_template = "{{ strftime_now('%Y-%m-%d') }} " + made.chat_template
+  made.save_pretrained(folder)
+  spec = RewardModel('any', folder)
+  assert Scorer(spec, Options()).render('w1', 'w2').startswith('2024-07-26')
+  assert Scorer(spec, Options(date='2025-01-31')).render('w1', 'w2').startswith('2025-01-31')
+
+
+def test_what_a_template_refuses_is_named_with_its_row(tmp_path):
+  folder = tiny_models.save_model(tmp_path / 'model', 'llama')
+  made = transformers.AutoTokenizer.from_pretrained(folder)
+  made.chat_template = (
+    "{% for turn in messages %}{% if 'w3' in turn['content'] %}"
+    "{{ raise_exception('no w3 here') }}{% endif %}{{ turn['content'] }} {% endfor %}"
+  )
+  made.save_pretrained(folder)
+  score = Scorer(RewardModel('any', folder), Options())
+  frame = pd.DataFrame(
+    {'prompt': [f'w{n}' for n in range(40, 60)], 'response_1': 'w1', 'response_2': ['w2'] * 20}
+  )
+  frame.loc[7, 'response_2'] = 'w3'
+  piece = extraction.Piece('any', 5, 10)
+  with pytest.raises(ValueError, match=r'row 7, response 2: the chat template .* no w3 here'):
+    extraction.make_part(score, texts.from_frame(frame), piece)
 
 
 def test_weights_that_do_not_fit_are_refused_and_renamed_on_request(folders, tmp_path):
@@ -130,6 +217,7 @@ def test_pickled_weights_load_only_on_request(folders, tmp_path):
     ({'template': 'shout'}, {}, "template must be one of chat, pair, .* got 'shout'"),
     ({'pooling': 'max'}, {}, "pooling must be one of score, .* got 'max'"),
     ({}, {'dtype': 'int8'}, "dtype must be one of float32, .* got 'int8'"),
+    ({}, {'date': 'today'}, "date must be written as 2024-07-26, got 'today'"),
     ({}, {'batch_size': 0}, 'batch_size at least 1, got 2048 and 0'),
   ],
 )
