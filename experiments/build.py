@@ -33,7 +33,12 @@ from metapers.training.optimizers import OPTIMIZERS
 Config = Any  # a ConfigDict: what fields it has is not known to a type checker
 OF_CONDITION = ('split', 'change_at', 'window')  # how users are evaluated, not who they are
 OF_TABLES = ('learners', 'benchmark', 'asking')  # parts of a config that a single run does not have
-STORED_BESIDE = ('data', 'learner_source', 'population_source')  # in a workdir's config.json
+STORED_BESIDE = (
+  'data',
+  'learner_source',
+  'learner_sources',
+  'population_source',
+)  # in a workdir's config.json
 
 
 # Each name: what builds it, and the factories whose keyword arguments it passes on.
@@ -279,8 +284,10 @@ def stored_run(stored: Mapping[str, Any], *, learner: str = '', population: str 
     population: the same for a run on a population from a file.
 
   Raises:
-    ValueError: for a run of a learner or on a population from a file that is not given.
+    ValueError: for a table, or a run of a learner or on a population from a file that is not given.
   """
+  if 'benchmark' in stored:
+    raise ValueError('this workdir is of a table; give one of the runs in its folder `runs`')
   config: Config = config_dict.ConfigDict(
     {name: value for name, value in stored.items() if name not in STORED_BESIDE}
   )
@@ -294,7 +301,15 @@ def stored_run(stored: Mapping[str, Any], *, learner: str = '', population: str 
 def identity(run: Config) -> dict[str, Any]:
   """Returns what makes two runs the same: the config, and the files that factories are from."""
   hashes = {kind: source_hash(run[kind].name) for kind in ('learner', 'population') if kind in run}
-  return {**run.to_dict(), **{f'{kind}_source': found for kind, found in hashes.items() if found}}
+  sources = {f'{kind}_source': found for kind, found in hashes.items() if found}
+  rows = run.get('benchmark', {}).get('learners', ())
+  own = {row: source_hash(name_of(run, row)) for row in rows if is_file(name_of(run, row))}
+  return {**run.to_dict(), **sources, **({'learner_sources': own} if own else {})}
+
+
+def name_of(config: Config, row: str) -> str:
+  """Returns the name of the learner of a row of a table."""
+  return config.get('learners', {}).get(row, {}).get('name', row)
 
 
 def entry(config: Config, row: str, changes: Mapping[str, Any] | None = None) -> Entry:
@@ -376,7 +391,7 @@ def plan(config: Config) -> Plan:
 def text_lengths(config: Config) -> TextLengths | None:
   """Returns lengths and subsets of the texts of a config's store; None where there are none."""
   options = config.population.kwargs
-  if options.get('store', 'synthetic') == 'synthetic':
+  if config.population.name != 'reward_ensemble' or options.store == 'synthetic':
     return None
   found = feature_store.text_lengths(options.store, options.responses)
   return None if found is None else TextLengths(*found)

@@ -3,10 +3,11 @@
 import pathlib
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
+from ml_collections import config_dict
 
 MISTAKES = (ValueError, FloatingPointError, OSError)
 # What a config file or an override of an unknown field raises while flags are parsed.
@@ -80,6 +81,8 @@ def unknown_field(argv: Sequence[str]) -> ValueError | None:
   for name in names:
     node = fields
     for part in name.split('.')[1:]:
+      if not isinstance(node, Mapping | config_dict.ConfigDict):
+        return ValueError(f'{name}: {node!r} has no fields')
       if part not in node:
         return ValueError(f'unknown field {name}; known beside it: {", ".join(node) or "nothing"}')
       node = node[part]

@@ -16,7 +16,7 @@ from typing import Any
 from absl import flags
 
 from experiments import build, commands
-from metapers.bench import report, results, runner, runs, settings
+from metapers.bench import report, results, runner, runs
 from metapers.io import workdirs
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'A run of experiments.train.')
@@ -34,7 +34,11 @@ def main(argv: list[str]) -> None:
   config = build.stored_run(
     workdirs.read_config(workdir), learner=LEARNER.value, population=POPULATION.value
   )
-  moved = {name: changes.pop(name) for name in list(changes) if name in workdirs.UNCOMPARED}
+  moved = {
+    name: changes.pop(name)
+    for name in list(changes)
+    if f'population.kwargs.{name}' in workdirs.UNCOMPARED
+  }
   build.update('population', config.population.kwargs, moved)
   plan = build.plan(config)
   population = plan.populations[0]()
@@ -44,7 +48,7 @@ def main(argv: list[str]) -> None:
   if SHOTS.value:
     config.evaluation.shots = numbers(SHOTS.value)
   plan = build.plan(config)._replace(conditions=(build.condition(config, changes),))
-  setting = settings.make_setting(plan, plan.conditions[0])
+  (setting,) = runner.prepare(plan)
   frame = runner.evaluate_run(plan, setting, run, log=commands.say)
   commands.say(report.summary(frame, setting))
   commands.say(f'\n{results.append_results(workdir / "results.csv", frame)}')

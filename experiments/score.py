@@ -29,6 +29,8 @@ def main(argv: list[str]) -> None:
   _, *paths = argv
   if not paths:
     raise ValueError('give the parquet files of predictions, behind the flags')
+  if OUT.value and not NAME.value:
+    raise ValueError('--out needs --name: rows of two methods of one name would replace each other')
   folder = commands.required(EPISODES)
   frame = scoring.score(
     folder,

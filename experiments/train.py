@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import build, commands
-from metapers.bench import report, results, runner, runs, settings
+from metapers.bench import report, results, runner, runs
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The run.', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     names = ', '.join(config.benchmark.learners)
     raise ValueError(f'this config is a table; add :learner=NAME to it, one of {names}')
   plan = build.plan(config)
-  setting = settings.make_setting(plan, plan.conditions[0])  # fails before anything is trained
+  (setting,) = runner.prepare(plan)  # fails before anything is trained
   ((name, entry),) = plan.entries.items()
   population = plan.populations[0]()
   run = runs.train(

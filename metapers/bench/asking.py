@@ -15,8 +15,7 @@ import pandas as pd
 
 from metapers.bench import cells, results, settings
 from metapers.bench import plan as plans
-from metapers.bench.cells import Log
-from metapers.bench.plan import Condition, MakePopulation, Plan
+from metapers.bench.plan import Condition, Log, MakePopulation, Plan
 from metapers.bench.settings import Setting
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Params
@@ -116,7 +115,7 @@ def run(
   validation, test = (users_of(plan, questioning, split) for split in ('validation', 'test'))
   if workdir is not None:
     data = plan.populations[0]().content_hash
-    workdirs.claim(workdir, {**plan.identity, 'data': data})
+    workdirs.claim(workdir, {**plan.identity, 'data': data, 'kind': 'active querying'})
   askers = exact + [trained_asker(plan, *each, workdir, log) for each in learners.items()]
   by_rule = functools.partial(estimates_by_rule, questioning=questioning, workdir=workdir, log=log)
   best_rules = {asker.name: best_rule(by_rule(asker, validation)) for asker in askers}

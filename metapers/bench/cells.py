@@ -11,14 +11,14 @@ from metapers.analysis import costs, flips
 from metapers.analysis.costs import Costs
 from metapers.bench import plan as plans
 from metapers.bench import runs
-from metapers.bench.plan import Condition, Plan
+from metapers.bench.plan import Condition, Log, Plan
 from metapers.bench.runs import Run
 from metapers.bench.settings import Setting
 from metapers.core import files
 from metapers.evaluation import adaptation, streams
 from metapers.evaluation.predictions import Predictions
 
-Log = Callable[[str], None]
+BySeed = dict[str, dict[str, Predictions]]  # row -> seed -> its predictions; '' of a reference
 
 
 def predictions_file(workdir: str | os.PathLike, setting: str, name: str) -> pathlib.Path:
@@ -122,6 +122,8 @@ class Trained:
     entries = plan.entries if condition is None else condition.entries or plan.entries
     self._plan, self._seed, self._log = plan, seed, log
     self._entry = entries[row]
+    default = plan.populations if condition is None else plans.trained_on(plan, condition)
+    self._populations = self._entry.populations or default
     self._folder = None if workdir is None else pathlib.Path(workdir) / 'runs'
     own = '' if condition is None else f'-{condition.name}'
     self._row = f'{row}-{seed}{own}'
@@ -148,9 +150,8 @@ class Trained:
   def fold_runs(self) -> list[Run]:
     """Returns the run of each fold, trained if it is not yet."""
     if self._runs is None:
-      populations = self._entry.populations or self._plan.populations
       folds = self._plan.folds or (None,)
-      self._runs = [self._train(*each) for each in zip(folds, populations, strict=True)]
+      self._runs = [self._train(*each) for each in zip(folds, self._populations, strict=True)]
     return self._runs
 
   def _train(self, fold: int | None, make_population: plans.MakePopulation) -> Run:

@@ -5,12 +5,13 @@ population of the same name does not go on with what the old one left.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from metapers.bench import plan as plans
 from metapers.bench.plan import Condition, Entry, Evaluation, MakePopulation
@@ -38,21 +39,20 @@ def of_table(
   `start` and `prepare` of a learner may run on the host, so that their programs are not compared:
   give another workdir after editing only them.
   """
-  trained_on = conditions[0].populations
   return {
-    'learners': of_entries(entries, trained_on),
-    'conditions': {each.name: of_condition(each, trained_on) for each in conditions},
+    'learners': of_entries(entries, conditions[0].populations),
+    'conditions': {each.name: of_condition(each) for each in conditions},
     'seeds': list(seeds),
     'evaluation': evaluation._asdict(),
   }
 
 
-def of_condition(condition: Condition, trained_on: Sequence[MakePopulation]) -> dict[str, Any]:
+def of_condition(condition: Condition) -> dict[str, Any]:
   """Returns what makes a condition: its users, how they are evaluated, and learners of its own."""
   return {
     'users': [of_population(make(), condition.split) for make in condition.populations],
     'stream': condition.stream and condition.stream._asdict(),
-    'learners': of_entries(condition.entries or {}, trained_on),
+    'learners': of_entries(condition.entries or {}, condition.populations),
   }
 
 
@@ -132,7 +132,22 @@ def train_tasks(population: Population) -> Task:
 def _program(function: Callable, *arguments: PyTree) -> bytes:
   """Returns what a function computes: its program, and the arrays that it closes over."""
   traced = jax.make_jaxpr(function)(*arguments)
-  return _text(str(traced)) + _bytes(traced.consts)
+  return _text(str(traced)) + _bytes(list(_constants(traced)))
+
+
+def _constants(program: Any) -> Iterator[Any]:
+  """Yields the arrays that a program and the programs inside it close over."""
+  if isinstance(program, ClosedJaxpr):
+    yield from program.consts
+    yield from _constants(program.jaxpr)
+  elif isinstance(program, Jaxpr):
+    for equation in program.eqns:
+      for inner in jax.tree.leaves(equation.params, is_leaf=_is_program):
+        yield from _constants(inner)
+
+
+def _is_program(value: Any) -> bool:
+  return isinstance(value, ClosedJaxpr | Jaxpr)
 
 
 def _text(text: str) -> bytes:

@@ -13,9 +13,8 @@ import numpy as np
 import metapers
 from metapers.bench import episodes, references, settings
 from metapers.bench import plan as plans
-from metapers.bench.cells import Log
 from metapers.bench.episodes import Draft
-from metapers.bench.plan import Condition, Plan
+from metapers.bench.plan import Condition, Log, Plan
 from metapers.bench.references import Make
 from metapers.bench.settings import Setting
 from metapers.core import batches
@@ -54,7 +53,7 @@ def export_episodes(
       context in several arrays.
   """
   processes.require_single('a folder of episodes')
-  plans.check_conditions(plan.conditions)
+  plans.check_conditions(plan)
   require_no_streams(plan.conditions)
   with episodes.writing_episodes(folder, is_compressed=is_compressed) as draft:
     entries, data = [], ''
@@ -111,7 +110,7 @@ def add_condition(
   draft.add(f'{episodes.TRUTH}/{setting.name}.npz', answers)
   made: Mapping[str, Make] = {}
   if has_references:
-    made = references.table(setting, plan.evaluation, plan.populations[0], log=log)
+    made = references.makers(setting, plan.evaluation, plan.populations[0], log=log)
   return {
     'name': setting.name,
     'title': setting.title,

@@ -18,8 +18,10 @@ FROM_SPEC = (
   'features', 'context',
 )  # fmt: skip
 MakePopulation = Callable[[], Population]  # called when it is needed; may be cached by whom made it
+Log = Callable[[str], None]
 NOTHING: Mapping[str, Any] = {}
 RIVAL = 'openai/gpt-4o'
+COUNTS = ('num_users', 'num_validation_users', 'chunk_size', 'num_resamples', 'num_particles')
 
 
 class Evaluation(NamedTuple):
@@ -97,7 +99,8 @@ class Condition(NamedTuple):
   changes: option -> value by which it differs from the other conditions; for names and labels.
   split: of the users: 'test', or 'seen'.
   stream: None where users are evaluated after fixed numbers of comparisons.
-  entries: learners trained anew under this condition; None for those of the table.
+  entries: learners trained anew under this condition, on its populations where they have none of
+    their own; None for those of the table.
   """
 
   populations: tuple[MakePopulation, ...]
@@ -146,12 +149,22 @@ def build(entry: Entry, spec: Spec) -> MetaLearner:
   return _build(entry.factory, _Frozen(arguments))
 
 
+def trained_on(plan: Plan, condition: Condition) -> tuple[MakePopulation, ...]:
+  """Returns what learners without populations of their own are trained on, for a condition."""
+  return plan.populations if condition.entries is None else condition.populations
+
+
 def check_options(evaluation: Evaluation, spec: Spec) -> None:
-  """Refuses numbers of shots that no history holds.
+  """Refuses numbers below 1, and numbers of shots that no history holds.
 
   Raises:
     ValueError: naming what was given and what there is.
   """
+  small = [
+    f'{name}={getattr(evaluation, name)}' for name in COUNTS if getattr(evaluation, name) < 1
+  ]
+  if small:
+    raise ValueError(f'evaluation needs at least 1 of each, got {", ".join(small)}')
   shots, most = evaluation.shots, spec.num_support
   if not shots or max(shots) > most or min(shots) < 0:
     raise ValueError(
@@ -160,12 +173,19 @@ def check_options(evaluation: Evaluation, spec: Spec) -> None:
     )
 
 
-def check_conditions(conditions: Sequence[Condition]) -> None:
-  """Refuses conditions of one name, which files are named by.
+def check_conditions(plan: Plan) -> None:
+  """Refuses conditions of one name, which files are named by, or with other rows than the table.
 
   Raises:
     ValueError: naming them.
   """
+  conditions = plan.conditions
+  for condition in conditions:
+    if condition.entries is not None and set(condition.entries) != set(plan.entries):
+      raise ValueError(
+        f'{condition.name}: learners trained anew must be those of the table, '
+        f'{", ".join(plan.entries)}; got {", ".join(condition.entries)}'
+      )
   names = [condition.name for condition in conditions]
   if len(set(names)) < len(names):
     raise ValueError(

@@ -11,6 +11,7 @@ from metapers.analysis import disagreement, distances, flips, groups, tax
 from metapers.analysis.costs import Costs
 from metapers.analysis.groups import Groups
 from metapers.bench import report, results, tables
+from metapers.bench.cells import BySeed
 from metapers.bench.plan import TextLengths
 from metapers.bench.settings import Setting
 from metapers.core.population import Population
@@ -27,8 +28,6 @@ CALIBRATION = (
   'accuracy_worst_decile',
 )  # fmt: skip
 GROUP_METRICS = ('accuracy', 'nll')
-
-BySeed = Mapping[str, Mapping[str, Predictions]]
 
 
 class Extras(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from metapers.bench.plan import Evaluation, MakePopulation
+from metapers.bench.plan import Evaluation, Log, MakePopulation
 from metapers.bench.settings import Setting
 from metapers.core.population import Simulation
 from metapers.core.task import Truth
@@ -15,10 +15,9 @@ from metapers.evaluation.bayes.ceiling import Diagnostics
 from metapers.evaluation.predictions import Predictions
 
 Make = Callable[[Setting], Predictions]
-Log = Callable[[str], None]
 
 
-def table(
+def makers(
   setting: Setting, evaluation: Evaluation, trained_on: MakePopulation, *, log: Log
 ) -> dict[str, Make]:
   """Returns what makes each reference of a setting; real people have none.
@@ -64,7 +63,7 @@ def of_weights(
   trained_on: MakePopulation,
   log: Log,
 ) -> dict[str, Make]:
-  """Returns the references of users who weigh reward models; see `table`."""
+  """Returns the references of users who weigh reward models; see `makers`."""
   if evaluation.mixture and not simulation.has_score_features:
     raise ValueError('evaluation.mixture is for the scores track; leave it empty here')
   made: dict[str, Make] = {'oracle': functools.partial(oracle, truth=truth)}
@@ -90,8 +89,12 @@ def of_weights(
 
   made['bayes' if simulation.has_score_features else 'bayes_scores'] = exact
   if evaluation.mixture:
-    several = references.mixture(simulation.user_models[0], evaluation.mixture)
-    made['bayes_mixture'] = functools.partial(exact, user_models=several)
+    several = [
+      one
+      for user_model in simulation.user_models
+      for one in references.mixture(user_model, evaluation.mixture)
+    ]
+    made['bayes_mixture'] = functools.partial(exact, user_models=tuple(dict.fromkeys(several)))
   if evaluation.seen_prior:
     made['bayes_seen'] = lambda setting: exact(
       setting, user_models=user_models_of(trained_on), believe_seen=True

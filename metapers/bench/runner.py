@@ -23,25 +23,20 @@ from metapers.bench import (
   tables,
 )
 from metapers.bench import plan as plans
-from metapers.bench.cells import Log
-from metapers.bench.plan import Condition, Entry, Evaluation, Plan
-from metapers.bench.readings import BySeed
+from metapers.bench.cells import BySeed
+from metapers.bench.plan import Condition, Entry, Evaluation, Log, Plan
 from metapers.bench.runs import Run
 from metapers.bench.settings import Setting, make_setting
 from metapers.core import files
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.evaluation import leaks
-from metapers.evaluation.predictions import Predictions
 from metapers.io import plots, processes, workdirs
 from metapers.io.plots import Figure
 from metapers.io.report import Section
 from metapers.training.meta_training import Training
 
 MOST_FINDINGS = 6  # on top of a page
-Made = dict[
-  str, dict[str, Predictions]
-]  # row -> seed -> its predictions; of a reference the seed ''
 
 
 class Result(NamedTuple):
@@ -139,16 +134,16 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
   Raises:
     ValueError: for options that do not fit each other, leaks, or a workdir of another table.
   """
-  check(plan)
-  made = [make_setting(plan, condition) for condition in plan.conditions]
-  if plan.evaluation.flips and not all(map(is_flippable, made)):
-    raise ValueError('evaluation.flips needs pairs, evaluated after fixed numbers of shots')
+  processes.require_single('a table')
+  made = prepare(plan)
   if workdir is not None:
-    data = made[0].populations[0].content_hash
-    workdirs.claim(workdir, {**plan.identity, 'data': data})
+    workdirs.claim(workdir, {**plan.identity, 'data': data_of(plan)})
   require_no_leaks(plan, workdir, log)
-  predicted: list[Made] = [reference_cells(plan, each, workdir, log) for each in made]
-  flipped: list[Made] = [{} for _ in made]
+  predicted: list[BySeed] = [
+    reference_cells(plan, condition, setting, workdir, log)
+    for condition, setting in zip(plan.conditions, made, strict=True)
+  ]
+  flipped: list[BySeed] = [{} for _ in made]
   costs: dict[str, Costs] = {}
   for row in plan.entries:
     for seed in plan.seeds:
@@ -160,9 +155,30 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
           name = f'{one.name}-flipped'
           cell = cells.keep_predictions(workdir, setting, name, one.predict_flipped)
           other.setdefault(row, {})[str(seed)] = cell
-      if row not in costs:
+      if row not in costs and made[0].stream is None:
         costs[row] = cells.keep_costs(workdir, trained[0], made[0])
   return lay_out(plan, made, predicted, flipped, costs)
+
+
+def prepare(plan: Plan) -> list[Setting]:
+  """Returns the users of each condition, once nothing is left that could be refused later.
+
+  Raises:
+    ValueError: for options that do not fit each other, or people who are trained on.
+  """
+  check(plan)
+  made = [make_setting(plan, condition) for condition in plan.conditions]
+  if plan.evaluation.flips and not all(map(is_flippable, made)):
+    raise ValueError('evaluation.flips needs pairs, evaluated after fixed numbers of shots')
+  for condition, setting in zip(plan.conditions, made, strict=True):
+    makers_of(plan, condition, setting, log=print)  # which refuses, and computes nothing yet
+  return made
+
+
+def data_of(plan: Plan) -> str:
+  """Returns the hash of the data of a table, of all of them where there are several."""
+  found = {make().content_hash for make in plans.populations_of(plan).values()}
+  return ' '.join(sorted(found))
 
 
 def check(plan: Plan) -> None:
@@ -171,8 +187,7 @@ def check(plan: Plan) -> None:
   Raises:
     ValueError: naming what was given and what there may be.
   """
-  processes.require_single('a table')
-  plans.check_conditions(plan.conditions)
+  plans.check_conditions(plan)
   taken = sorted(set(plan.entries) & set(tables.REFERENCES))
   if taken:
     raise ValueError(f'{", ".join(taken)}: references have these names; give the learners others')
@@ -183,7 +198,8 @@ def check(plan: Plan) -> None:
     raise ValueError(f'shots of a stream are its turns, from 1 on, got {shots}')
   for owner in (plan, *plan.conditions):
     for row, entry in (owner.entries or {}).items():
-      make = (entry.populations or plan.populations)[0]
+      default = plans.trained_on(plan, owner) if isinstance(owner, Condition) else plan.populations
+      make = (entry.populations or default)[0]
       runs.check_training(entry, make(), row)
 
 
@@ -207,14 +223,21 @@ def require_no_leaks(plan: Plan, workdir: str | os.PathLike | None, log: Log) ->
         files.write_atomically(path, 'none found\n')
 
 
+def makers_of(
+  plan: Plan, condition: Condition, setting: Setting, log: Log
+) -> dict[str, references.Make]:
+  """Returns what makes each reference of a condition."""
+  trained_on = plans.trained_on(plan, condition)[0]
+  return references.makers(setting, plan.evaluation, trained_on, log=log)
+
+
 def reference_cells(
-  plan: Plan, setting: Setting, workdir: str | os.PathLike | None, log: Log
-) -> Made:
-  """Returns what the references of a setting predict."""
-  trained_on = plan.populations[0]
+  plan: Plan, condition: Condition, setting: Setting, workdir: str | os.PathLike | None, log: Log
+) -> BySeed:
+  """Returns what the references of a condition predict."""
   return {
     name: {'': cells.keep_predictions(workdir, setting, name, make)}
-    for name, make in references.table(setting, plan.evaluation, trained_on, log=log).items()
+    for name, make in makers_of(plan, condition, setting, log).items()
   }
 
 
@@ -227,7 +250,7 @@ def lay_out(
 ) -> Result:
   """Evaluates all predictions: rows of results, and sections of the report."""
   frames, sections = [], []
-  for setting, own, other in zip(made, predicted, flipped, strict=True):
+  for condition, setting, own, other in zip(plan.conditions, made, predicted, flipped, strict=True):
     evaluated = results.evaluate_all(setting, own)
     frame = results.rows_of(setting, evaluated)
     sections.append(report.section(frame, setting))
@@ -237,7 +260,7 @@ def lay_out(
         flipped=other or None,
         costs=costs if setting is made[0] else None,
         texts=plan.texts,
-        trained_on=None if plan.conditions[0].entries else plan.populations[0](),
+        trained_on=None if condition.entries else plan.populations[0](),
       )
       reading = readings.read_setting(setting, own, results.over_seeds(evaluated), extras=extras)
       sections.append(reading.section)
@@ -265,7 +288,7 @@ def evaluate_run(plan: Plan, setting: Setting, run: Run, *, log: Log = print) ->
     log: is given lines of progress.
   """
   (row,), (seed,) = plan.entries, plan.seeds
-  predicted = reference_cells(plan, setting, None, log)
+  predicted = reference_cells(plan, plan.conditions[0], setting, None, log)
   made = cells.predict(setting, [run], chunk_size=plan.evaluation.chunk_size)
   predicted[row] = {str(seed): made}
   return results.rows_of(setting, results.evaluate_all(setting, predicted))

@@ -12,7 +12,7 @@ import numpy as np
 from metapers.bench import plan as plans
 from metapers.bench.plan import Entry, Evaluation
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.population import Population
+from metapers.core.population import Population, episode_shapes
 from metapers.core.types import Params
 from metapers.evaluation import adaptation, metrics
 from metapers.io import processes
@@ -123,6 +123,9 @@ def check_training(entry: Entry, population: Population, name: str) -> None:
     learner = plans.build(entry, population.spec)
     meta_training.check_batch(learner, training, devices.task_mesh())
     step.task_sampler(population, batch_size=training.batch_size, shots=training.shots)
+    key = jax.random.key(0)
+    params = jax.eval_shape(learner.init, key)
+    jax.eval_shape(learner.loss, params, episode_shapes(population, 'train'), key)
   except (TypeError, ValueError) as error:
     raise ValueError(f'{name}: {error}') from error
 

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import pandas as pd
 
-from metapers.bench import cells, episodes, freezing, report, results, settings, submissions, tables
-from metapers.bench.cells import Log
+from metapers.bench import cells, episodes, freezing, report, results, submissions, tables
+from metapers.bench.cells import BySeed
+from metapers.bench.plan import Log
 from metapers.bench.settings import Setting
 from metapers.core.task import Task, Truth
 from metapers.evaluation import estimates
 from metapers.evaluation.predictions import Predictions
 from metapers.io import workdirs
 
-BySeed = dict[str, dict[str, Predictions]]  # row -> seed -> its predictions
 # What must be alike in the configs of a workdir and of episodes, beside who is evaluated.
 SAME = ('protocol', 'population', 'population_source', 'data')
 
@@ -65,7 +65,7 @@ def score(
   frames = []
   for condition, entry in conditions.items():
     tasks, known = loaded.pop(condition)
-    others = finished(workdir, manifest, condition, tasks.support.mask.shape[1])
+    others = finished(workdir, manifest, condition)
     setting = setting_of(entry, tasks, known, others.train_shots)
     predicted = stored_references(folder, manifest, entry, truth) | others.predictions
     require_free(name, predicted)
@@ -139,7 +139,7 @@ def require_free(name: str, predicted: Mapping[str, Any]) -> None:
 
 
 def finished(
-  workdir: str | os.PathLike | None, manifest: Mapping[str, Any], condition: str, most: int
+  workdir: str | os.PathLike | None, manifest: Mapping[str, Any], condition: str
 ) -> Finished:
   """Returns what the learners of a finished table predicted for the users of a condition.
 
@@ -147,7 +147,6 @@ def finished(
     workdir: of `experiments.benchmark`; None for none.
     manifest: of the episodes.
     condition: its name.
-    most: comparisons that a history holds.
 
   Raises:
     ValueError: for a workdir of something else, of other users, or with nothing finished yet.
@@ -161,13 +160,14 @@ def finished(
   workdirs.compare_configs(pathlib.Path(workdir), compared(stored), compared(manifest['identity']))
   found = Finished({}, {})
   for row in stored['benchmark']['learners']:
-    training = {**stored['training'], **stored['learners'][row].get('training', {})}
+    training = {**stored['training'], **stored['learners'].get(row, {}).get('training', {})}
     for seed in stored['benchmark']['seeds']:
       cell = cells.name_of(row, seed, training['num_steps'])
       path = cells.predictions_file(workdir, condition, cell)
       if path.exists():
         found.predictions.setdefault(row, {})[str(seed)] = cells.read_predictions(path)
-        found.train_shots[row] = settings.train_shots_of(training['shots'], most)
+  labelled = results.read_results(pathlib.Path(workdir) / 'results.csv')
+  found.train_shots.update(dict(zip(labelled['learner'], labelled['train_shots'])))
   if not found.predictions:
     raise ValueError(f'{workdir} has no predictions for {condition!r} yet; run it to the end')
   return found

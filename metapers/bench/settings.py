@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metapers.bench import plan as plans
 from metapers.bench.plan import Condition, Plan, Stream
-from metapers.core.population import SEEN, Population, Simulation
+from metapers.core.population import SEEN, SPLITS, Population, Simulation, episode_shapes
 from metapers.core.task import Task, Truth
 from metapers.evaluation import adaptation, estimates, streams
 
@@ -47,11 +47,13 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
   """Returns a condition of a table with the users of its split drawn.
 
   Raises:
-    ValueError: for more shots than histories hold, or users that there are not.
+    ValueError: for more shots than histories hold, users that there are not, or people who are
+      trained on.
   """
   populations = tuple(make() for make in condition.populations)
   first, split, evaluation = populations[0], condition.split, plan.evaluation
   plans.check_options(evaluation, first.spec)
+  require_unseen(plan, condition, populations)
   sizes = tuple(min(evaluation.num_users, held_out(each, split)) for each in populations)
   episodes = [
     adaptation.episodes(population, split=split, num_users=size)
@@ -75,18 +77,49 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
       rival=rival_of(evaluation.rival, first.simulation, truth),
       num_resamples=evaluation.num_resamples,
     ),
-    train_shots={
-      row: train_shots_of(entry.training.shots, first.spec.num_support)
-      for row, entry in (condition.entries or plan.entries).items()
-    },
+    train_shots=train_shots(plan, condition),
     split=split,
     stream=condition.stream,
   )
 
 
-def train_shots_of(shots: str | int, most: int) -> str:
-  """Returns the comparisons that a learner was trained on, as its label says them."""
-  return f'0-{most}' if shots == 'uniform' else str(shots)
+def train_shots(plan: Plan, condition: Condition) -> dict[str, str]:
+  """Returns the numbers of comparisons that each row is trained on, as its label says them."""
+  found = {}
+  for row, entry in (condition.entries or plan.entries).items():
+    population = (entry.populations or plans.trained_on(plan, condition))[0]()
+    most = episode_shapes(population, 'train').support.mask.shape[-1]
+    shots = entry.training.shots
+    found[row] = f'0-{most}' if shots == 'uniform' else str(shots)
+  return found
+
+
+def require_unseen(plan: Plan, condition: Condition, evaluated: Sequence[Population]) -> None:
+  """Refuses to evaluate people on whom a learner is trained, or chosen.
+
+  Raises:
+    ValueError: saying how many they are.
+  """
+  if condition.split == SEEN:
+    return
+  for entry in (condition.entries or plan.entries).values():
+    makes = entry.populations or plans.trained_on(plan, condition)
+    for make, population in zip(makes, evaluated, strict=True):
+      known = people_of(make(), [split for split in SPLITS[:2] if split != condition.split])
+      asked = people_of(population, [condition.split])
+      if known & asked:
+        raise ValueError(
+          f'{len(known & asked)} of {len(asked)} people to evaluate are trained on or chosen by: '
+          'evaluate with the options that decide who is (fold, num_folds, ...) as in training'
+        )
+
+
+def people_of(population: Population, splits: Sequence[str]) -> set[Any]:
+  """Returns the ids of the real people of some splits; none of simulated users."""
+  pool = population.items
+  if pool is None:
+    return set()
+  return {name for split in splits for name in pool.user_ids(population.arrays, split).tolist()}
 
 
 def stream_of(

@@ -8,9 +8,9 @@ import lzma
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import struct
-import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -39,14 +39,12 @@ def write_atomically(path: str | os.PathLike, data: str | bytes) -> pathlib.Path
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   content = data.encode() if isinstance(data, str) else data
-  handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-  temporary = pathlib.Path(name)
+  temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}')
   try:
-    with os.fdopen(handle, 'wb') as file:
+    with temporary.open('xb') as file:  # not mkstemp, whose files heed no umask
       file.write(content)
       file.flush()
       os.fsync(file.fileno())
-    temporary.chmod(0o644)  # mkstemp makes files that only the owner reads
     temporary.replace(path)
     _to_disk(path.parent)  # or a power cut may undo the rename
   finally:
@@ -73,12 +71,12 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   if left and not path.exists():
     left[-1].rename(path)
     _to_disk(path.parent)
-  temporary = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f'.{path.name}.'))
+  temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}')
+  temporary.mkdir()  # not mkdtemp, whose folders heed no umask
   try:
     yield temporary
     for part in [*temporary.rglob('*'), temporary]:
       _to_disk(part)  # a rename may outlive a power cut that the bytes do not
-    temporary.chmod(0o755)  # mkdtemp makes folders that only the owner enters
     if not path.exists():
       temporary.rename(path)
     else:
@@ -243,7 +241,7 @@ def _content(path: pathlib.Path, form: str = '') -> bytes:
 def _retired(path: pathlib.Path) -> list[pathlib.Path]:
   """Returns the folders that stepped aside for new ones of this name, the newest last."""
   # Not a glob: that of `mine` would also find those of `mine.too`.
-  form = re.compile(rf'\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.old')  # the letters of mkdtemp
+  form = re.compile(rf'\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.old')
   found = [each for each in path.parent.iterdir() if form.fullmatch(each.name)]
   return sorted(found, key=lambda each: each.stat().st_mtime)
 

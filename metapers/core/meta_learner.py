@@ -1,7 +1,7 @@
 """The protocol of a meta-learner: pure functions for ONE user.
 
-`vmap` over users is written only in `training/step.py` and in `evaluation/`. Parameters and user
-states are pytrees of arrays: parameters are nested dicts, states are whatever one would store.
+Who trains or evaluates maps over users by `vmap`; a learner never does. Parameters and user states
+are pytrees of arrays: parameters are nested dicts, states are whatever one would store.
 """
 
 from typing import NamedTuple

@@ -233,6 +233,15 @@ def fixed_key(split: str) -> PRNGKey:
   return jax.random.fold_in(keys[-1], 1) if split == SEEN else keys[SPLITS.index(split)]
 
 
+def episode_shapes(population: Population, split: str) -> Task:
+  """Returns the shapes of an episode of a split, whose support may be below num_support."""
+  return jax.eval_shape(
+    lambda arrays, key: population.sample_episode(arrays, key, split)[0],
+    population.arrays,
+    jax.random.key(0),
+  )
+
+
 def histories_of(episode_of: EpisodeOf, num_users: int) -> HistoriesOf:
   """Makes `Population.histories` of the fixed episodes of the first U = num_users train users."""
 

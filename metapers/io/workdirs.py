@@ -3,14 +3,14 @@
 import json
 import os
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from metapers.core import files
 from metapers.io import processes
 
-# Where a run is kept, where its data lie, how it is shown: none of these changes its results.
-UNCOMPARED = ('workdir', 'path', 'store', 'progress', 'logging', 'devices')
+# Where data lie: what they are is compared by their hash.
+UNCOMPARED = ('population.kwargs.path', 'population.kwargs.store')
 EXTENDABLE = 'training.num_steps'  # of a run, or of a learner of a table
 
 
@@ -73,9 +73,9 @@ def compare_configs(workdir: pathlib.Path, old: Mapping[str, Any], new: Mapping[
   Raises:
     ValueError: listing every field that differs, with both values.
   """
-  before, after = (flat(config, without=UNCOMPARED) for config in (old, new))
+  before, after = map(flat, (old, new))
   different = []
-  for name in sorted(set(before) | set(after)):
+  for name in sorted((set(before) | set(after)) - set(UNCOMPARED)):
     was, now = before.get(name, 'absent'), after.get(name, 'absent')
     if was == now:
       continue
@@ -97,14 +97,12 @@ def _is_leftover(entry: pathlib.Path) -> bool:
   return entry.name.startswith('.config.json.')
 
 
-def flat(tree: Mapping[str, Any], *, without: Collection[str] = ()) -> dict[str, Any]:
-  """Returns nested names joined by dots, at no depth those that are to be left out."""
+def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns nested names joined by dots."""
   found: dict[str, Any] = {}
   for name, value in tree.items():
-    if name in without:
-      continue
     if isinstance(value, Mapping):
-      inner = flat(value, without=without)
+      inner = flat(value)
       found |= {f'{name}.{rest}': each for rest, each in inner.items()}
     else:
       found[name] = value

@@ -30,7 +30,7 @@ Evaluate = Callable[[Params, int], Mapping[str, float]]
 WriterFrom = Callable[[int | None], MetricsWriter]
 
 
-class Plan(NamedTuple):
+class Schedule(NamedTuple):
   """How long a run is, and when it stops to evaluate.
 
   num_steps: updates in all; 0 evaluates and saves the parameters that it starts from.
@@ -78,7 +78,7 @@ def fit(
   arrays: PyTree,
   optimizer: optax.GradientTransformation,
   *,
-  plan: Plan,
+  schedule: Schedule,
   key: PRNGKey,
   objective_state: PyTree = (),
   frozen: Collection[str] = (),
@@ -103,7 +103,7 @@ def fit(
     sampler: `(arrays, key) -> batch`.
     arrays: what the sampler draws from; an argument of the compiled call, not a constant of it.
     optimizer: optax transformation.
-    plan: how long, and when to evaluate.
+    schedule: how long, and when to evaluate.
     key: of everything random in the steps.
     objective_state: to start from.
     frozen: names of top-level parameters to leave as they are: no gradient or moment is kept of
@@ -122,10 +122,10 @@ def fit(
     FloatingPointError: for a loss, gradient, parameters or score that are not finite; the last good
       checkpoint stays.
     SystemExit: 143 after SIGTERM, with the state saved at the next call boundary.
-    ValueError: for an impossible plan, unknown frozen names, a sharding that does not fit, or
+    ValueError: for an impossible schedule, unknown frozen names, a sharding that does not fit, or
       numbers of `evaluate` without a score.
   """
-  check_plan(plan)
+  check_schedule(schedule)
   mesh = mesh or devices.task_mesh()
   kept = checkpoints or InMemory()
   place = functools.partial(devices.place, mesh=mesh, rule=sharding)
@@ -139,8 +139,8 @@ def fit(
     start=lambda params: place(start(params), root='params') if start else params,
   )
   state, arrays = begun.state, place(arrays, root='arrays')
-  run = compile_steps(make_step(batch_loss, sampler, optimizer), plan.steps_per_call, state)
-  log = Log(name, plan.num_steps, begun.resumed_step, writer, progress=progress)
+  run = compile_steps(make_step(batch_loss, sampler, optimizer), schedule.steps_per_call, state)
+  log = Log(name, schedule.num_steps, begun.resumed_step, writer, progress=progress)
 
   def save(is_stop):
     log.flush()  # raises before a diverged state is saved
@@ -152,11 +152,11 @@ def fit(
     stack.callback(kept.wait)  # whatever ends the run, a save under way is finished
     stack.enter_context(contextlib.closing(log))
     interruption = stack.enter_context(signals.Interruption())
-    if plan.num_steps == 0 and begun.resumed_step is None:
+    if schedule.num_steps == 0 and begun.resumed_step is None:
       save(is_stop=True)
-    while log.step < plan.num_steps:
-      stop = plan.next_stop(log.step)
-      size = min(plan.steps_per_call, stop - log.step)
+    while log.step < schedule.num_steps:
+      stop = schedule.next_stop(log.step)
+      size = min(schedule.steps_per_call, stop - log.step)
       state, metrics = run(state, begun.frozen, arrays, size)
       log.push(size, metrics)
       asked = interruption.is_asked()  # once: a signal may come between two looks
@@ -224,12 +224,12 @@ def initial_state(
   return jax.tree.map(jnp.copy, TrainState(step, key, params, moments, objective_state))
 
 
-def check_plan(plan: Plan) -> None:
-  """Refuses an impossible plan."""
-  if plan.num_steps < 0 or plan.steps_per_call < 1 or plan.evaluate_every < 0:
+def check_schedule(schedule: Schedule) -> None:
+  """Refuses an impossible schedule."""
+  if schedule.num_steps < 0 or schedule.steps_per_call < 1 or schedule.evaluate_every < 0:
     raise ValueError(
-      'a plan needs num_steps and evaluate_every of at least 0, and steps_per_call of at least 1; '
-      f'got {plan}'
+      'a schedule needs num_steps and evaluate_every of at least 0, and steps_per_call of at least '
+      f'1; got {schedule}'
     )
 
 

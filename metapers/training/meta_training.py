@@ -110,7 +110,7 @@ def meta_train(
     step.task_sampler(population, batch_size=training.batch_size, shots=training.shots),
     arrays,
     training.optimizer(training.learning_rate, training.num_steps),
-    plan=loop.Plan(training.num_steps, training.steps_per_call, training.evaluate_every),
+    schedule=loop.Schedule(training.num_steps, training.steps_per_call, training.evaluate_every),
     key=keys.steps,
     objective_state=training.objective.init(),
     frozen=frozen,

@@ -1,7 +1,4 @@
-"""One training step: tasks drawn on the device, losses of all users, one update.
-
-`vmap` over users is written here, and in `evaluation/`, and nowhere else.
-"""
+"""One training step: tasks drawn on the device, losses of all users, one update."""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -13,7 +10,7 @@ from jax.sharding import Mesh
 
 from metapers.core import task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.population import SPLITS, Population
+from metapers.core.population import SPLITS, Population, episode_shapes
 from metapers.core.task import Task
 from metapers.core.types import (
   Array,
@@ -74,11 +71,11 @@ def task_sampler(
   Raises:
     ValueError: for a batch size below 1, an unknown split, or more shots than the support holds.
   """
-  most = population.spec.num_support
   if batch_size < 1:
     raise ValueError(f'batch_size must be at least 1, got {batch_size}')
   if split not in SPLITS:
     raise ValueError(f'split must be one of {", ".join(SPLITS)}, got {split!r}')
+  most = episode_shapes(population, split).support.mask.shape[-1]
   if shots != 'uniform' and not (isinstance(shots, int) and 0 <= shots <= most):
     raise ValueError(f"shots must be 'uniform' or a number in 0..{most}, got {shots!r}")
 

@@ -212,7 +212,7 @@ def test_a_condition_is_its_stream_and_the_learners_of_its_own():
     condition._replace(entries={'pooled': entry}),
     condition._replace(entries={'pooled': entry._replace(populations=(dinners,))}),
   )
-  found = [fingerprints.of_condition(each, (toy.two_types,)) for each in (condition, *changed)]
+  found = [fingerprints.of_condition(each) for each in (condition, *changed)]
   assert all(found.count(each) == 1 for each in found)
 
 

@@ -203,6 +203,8 @@ def test_an_interrupted_program_does_not_wait_for_its_requests(serve):
   release = threading.Event()
   endpoint = serve(lambda n, body: (release.wait(60), (200, {}, answer('late')))[1])
   code = (
+    'import signal\n'  # a shell's background job, and so its children, ignore SIGINT
+    'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
     'from metapers.io import chat\n'
     f'client = chat.Client({endpoint.url!r})\n'
     "list(chat.complete_all(client, [chat.Request('m', [], {})] * 3, concurrency=2))"

@@ -20,7 +20,7 @@ from metapers.training import devices, loop, objectives, step
 
 pytestmark = small_runs.READS_DAMAGED_FILES
 NUM_DEVICES = 8
-HALF = layouts.PLAN._replace(num_steps=4)
+HALF = layouts.SCHEDULE._replace(num_steps=4)
 
 
 def program():
@@ -53,7 +53,7 @@ def trained():
     sampler,
     population.arrays,
     optax.sgd(0.1),  # Adam blows rounding up where the gradient is zero in theory
-    plan=loop.Plan(5),
+    schedule=loop.Schedule(5),
     key=jax.random.key(0),
     progress=False,
   )

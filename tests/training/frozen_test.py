@@ -11,7 +11,7 @@ from metapers.io.checkpoints import FROZEN, Checkpoints
 from metapers.training import loop
 
 pytestmark = small_runs.READS_DAMAGED_FILES
-PLAN = loop.Plan(6, 2, 2)
+SCHEDULE = loop.Schedule(6, 2, 2)
 TABLE = jnp.linspace(0, 1, 6).reshape(2, 3).astype(jnp.bfloat16)
 TOKENS = jnp.arange(2)
 
@@ -26,11 +26,13 @@ def loss(params, objective_state, batch, arrays):
   return jnp.mean((params['w'][None] - target) ** 2), (objective_state, {})
 
 
-def fit(workdir=None, plan=PLAN, shift=0, **options):
-  kept = workdir and Checkpoints(workdir, small_runs.config(plan))
+def fit(workdir=None, schedule=SCHEDULE, shift=0, **options):
+  kept = workdir and Checkpoints(workdir, small_runs.config(schedule))
   options = {'frozen': ('table', 'tokens'), 'optimizer': optax.adamw(0.1)} | options
   try:
-    return small_runs.point(plan, start=start(shift), batch_loss=loss, checkpoints=kept, **options)
+    return small_runs.point(
+      schedule, start=start(shift), batch_loss=loss, checkpoints=kept, **options
+    )
   finally:
     if kept:
       kept.close()
@@ -55,7 +57,7 @@ def test_frozen_parameters_stay_and_are_seen_by_loss_evaluation_and_result():
   for params in (*seen, result.params, result.best_params):
     assert small_runs.same_bits({**params, 'w': 0}, {**start(), 'w': 0})
   assert (result.params['w'] != 0).all() and len(seen) == 3
-  moved = small_runs.point(PLAN, optimizer=optax.adamw(0.1), sampler=shifted)
+  moved = small_runs.point(SCHEDULE, optimizer=optax.adamw(0.1), sampler=shifted)
   np.testing.assert_allclose(result.params['w'], moved.params['w'], rtol=1e-6)
 
 
@@ -66,7 +68,7 @@ def shifted(arrays, key):
 def test_no_moments_are_kept_of_them_and_no_checkpoint_holds_them(finished):
   workdir, _ = finished
   like = loop.initial_state({'w': jnp.zeros(3)}, optax.adamw(0.1), jnp.array(0), jax.random.key(0))
-  kept = Checkpoints(workdir, small_runs.config(PLAN), read_only=True)
+  kept = Checkpoints(workdir, small_runs.config(SCHEDULE), read_only=True)
   found = kept.restore(like)
   assert found.step == 6
   assert small_runs.same_bits(kept.restore_frozen(found.frozen, frozen()), frozen())
@@ -79,7 +81,7 @@ def frozen():
 
 def test_they_are_stored_once_by_hash_and_resumed_from_there(finished, tmp_path):
   _, whole = finished
-  fit(tmp_path, PLAN._replace(num_steps=4))
+  fit(tmp_path, SCHEDULE._replace(num_steps=4))
   before = stored(tmp_path)
   assert len(list((tmp_path / FROZEN).iterdir())) == 1
   # What the caller brings to a resumed run is not what the run began with: the run's own counts.
@@ -96,7 +98,7 @@ def test_others_are_stored_under_another_hash(finished, tmp_path):
 
 @pytest.mark.parametrize('damage', ['flipped', 'lost', 'description'])
 def test_damaged_ones_are_not_used(tmp_path, damage):
-  fit(tmp_path, PLAN._replace(num_steps=4))
+  fit(tmp_path, SCHEDULE._replace(num_steps=4))
   pattern = 'about/metadata' if damage == 'description' else 'state/**/d/*'
   files = list((tmp_path / FROZEN).glob(f'*/{pattern}'))
   assert files
@@ -111,7 +113,7 @@ def test_damaged_ones_are_not_used(tmp_path, damage):
 def test_a_run_that_was_killed_while_storing_them_starts_anew(finished, tmp_path):
   workdir, whole = finished
   name = next((workdir / FROZEN).iterdir()).name
-  Checkpoints(tmp_path, small_runs.config(PLAN)).close()
+  Checkpoints(tmp_path, small_runs.config(SCHEDULE)).close()
   half = tmp_path / FROZEN / f'{name}.orbax-checkpoint-tmp' / 'state'
   half.mkdir(parents=True)
   (half / 'manifest.ocdbt').write_bytes(b'half')
@@ -127,4 +129,4 @@ def test_unknown_names_are_refused(names):
 
 def test_parameters_without_names_cannot_be_frozen():
   with pytest.raises(ValueError, match=r'frozen names w, .* they are: no dict'):
-    small_runs.point(PLAN, start=jnp.zeros(3), frozen=('w',))
+    small_runs.point(SCHEDULE, start=jnp.zeros(3), frozen=('w',))

@@ -14,7 +14,7 @@ from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
 from metapers.training import devices, loop
 
-PLAN = loop.Plan(num_steps=8, steps_per_call=2, evaluate_every=4)
+SCHEDULE = loop.Schedule(num_steps=8, steps_per_call=2, evaluate_every=4)
 SHARDED = ('params.base.w', 'params.table', 'arrays.rewards')
 FROZEN = ('table',)
 ARRAYS = {'rewards': np.linspace(-1, 1, 128, dtype=np.float32).reshape(32, 4)}
@@ -46,7 +46,7 @@ def loss(params, objective_state, batch, arrays):
   return jnp.mean((made - target) ** 2), (objective_state, {})
 
 
-def run(workdir, plan=PLAN, at_step=None, make_writer=MetricsWriter):
+def run(workdir, schedule=SCHEDULE, at_step=None, make_writer=MetricsWriter):
   """Fits, saving and resuming in a workdir; calls `at_step` at every evaluation."""
 
   def evaluate(params, step):
@@ -56,11 +56,11 @@ def run(workdir, plan=PLAN, at_step=None, make_writer=MetricsWriter):
       at_step(step)
     return {'score': float(step)}
 
-  checkpoints = Checkpoints(workdir, {'training': {'num_steps': plan.num_steps}}, keep=3)
+  checkpoints = Checkpoints(workdir, {'training': {'num_steps': schedule.num_steps}}, keep=3)
   try:
     return loop.fit(
       start(), loss, sampler, ARRAYS, optax.adam(0.01),
-      plan=plan, key=jax.random.key(0), frozen=FROZEN, sharding=rule, evaluate=evaluate,
+      schedule=schedule, key=jax.random.key(0), frozen=FROZEN, sharding=rule, evaluate=evaluate,
       checkpoints=checkpoints, progress=False,
       writer=lambda step: make_writer(workdir, from_step=step),
     )  # fmt: skip

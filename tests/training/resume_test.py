@@ -43,16 +43,16 @@ def test_sigterm_saves_and_exits_with_143(tmp_path, uninterrupted):
   assert small_runs.end(process, signal.SIGTERM) == 143
   steps = [row['step'] for row in read_metrics(tmp_path)]
   newest = max(int(name) for name in small_runs.saves(tmp_path))
-  assert 0 < newest == max(steps) < small_runs.PLAN.num_steps
+  assert 0 < newest == max(steps) < small_runs.SCHEDULE.num_steps
   assert small_runs.same_bits((small_runs.pooled(tmp_path), metrics(tmp_path)), uninterrupted)
 
 
 def point(workdir, num_steps):
-  plan = loop.Plan(num_steps, 4, 6)
-  checkpoints = Checkpoints(workdir, small_runs.config(plan))
+  schedule = loop.Schedule(num_steps, 4, 6)
+  checkpoints = Checkpoints(workdir, small_runs.config(schedule))
   writer = lambda start: MetricsWriter(workdir, from_step=start)  # noqa: E731
   try:
-    return small_runs.point(plan, checkpoints=checkpoints, writer=writer)
+    return small_runs.point(schedule, checkpoints=checkpoints, writer=writer)
   finally:
     checkpoints.close()
 
@@ -76,4 +76,4 @@ def test_fewer_steps_are_refused(tmp_path):
 
 
 def test_saving_changes_nothing(tmp_path):
-  assert small_runs.same_bits(point(tmp_path, 9), small_runs.point(loop.Plan(9)))
+  assert small_runs.same_bits(point(tmp_path, 9), small_runs.point(loop.Schedule(9)))

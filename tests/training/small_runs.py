@@ -19,7 +19,7 @@ from metapers.populations import toy
 from metapers.training import devices, loop, objectives, step
 
 POPULATION = toy.two_types(num_support=2, num_query=4)
-PLAN = loop.Plan(num_steps=90, steps_per_call=2, evaluate_every=3)  # 30 checkpoints
+SCHEDULE = loop.Schedule(num_steps=90, steps_per_call=2, evaluate_every=3)  # 30 checkpoints
 BEST_STEP = 36
 # Reads of damaged files that tensorstore gives up come back to an event loop that orbax closed.
 READS_DAMAGED_FILES = [
@@ -28,14 +28,14 @@ READS_DAMAGED_FILES = [
 ]
 
 
-def config(plan):
-  return {'learner': 'pooled', 'training': {'num_steps': plan.num_steps}}
+def config(schedule):
+  return {'learner': 'pooled', 'training': {'num_steps': schedule.num_steps}}
 
 
 def pooled(workdir):
   """Trains the linear pooled learner in a workdir."""
   learner = learners.make('pooled', num_features=4, hidden=())
-  checkpoints = Checkpoints(workdir, config(PLAN))
+  checkpoints = Checkpoints(workdir, config(SCHEDULE))
   try:
     return loop.fit(
       learner.init(jax.random.key(0)),
@@ -43,7 +43,7 @@ def pooled(workdir):
       step.task_sampler(POPULATION, batch_size=8),
       POPULATION.arrays,
       optax.adam(1e-2),
-      plan=PLAN,
+      schedule=SCHEDULE,
       key=jax.random.key(0),
       evaluate=lambda params, step: {'score': -abs(step - BEST_STEP), 'odd': step % 2},
       writer=lambda start: MetricsWriter(workdir, from_step=start),
@@ -65,7 +65,7 @@ def squared(params, objective_state, batch, arrays):
   return loss, (objective_state + 1, {'first': batch[0, 0]})
 
 
-def point(plan, *, start=None, batch_loss=squared, sampler=noise_sampler, **options):
+def point(schedule, *, start=None, batch_loss=squared, sampler=noise_sampler, **options):
   """Fits one point [3] to noise: compiles in no time."""
   start = {'w': jnp.zeros(3)} if start is None else start
   defaults = {'optimizer': optax.sgd(0.1), 'progress': False, 'name': 'point'}
@@ -73,7 +73,7 @@ def point(plan, *, start=None, batch_loss=squared, sampler=noise_sampler, **opti
   optimizer = options.pop('optimizer')
   return loop.fit(
     start, batch_loss, sampler, jnp.arange(3.0), optimizer,
-    plan=plan, objective_state=jnp.zeros((), jnp.int32), **options,
+    schedule=schedule, objective_state=jnp.zeros((), jnp.int32), **options,
   )  # fmt: skip
 
 
