@@ -16,6 +16,8 @@ from metapers.bench import asking, asking_report
 from metapers.bench.asking import Questioning
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'What to ask whom.', lock_config=True)
+# Of the episodes whose support is the pool that is asked from.
+SIZES = {'pool_size': 'num_support', 'num_queries': 'num_query'}
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and results go.')
 
 
@@ -32,16 +34,14 @@ def main(argv: list[str]) -> None:
 
 def questioning(config: Config) -> Questioning:
   """Returns `config.asking` as an object, with the users of its pools."""
-  part = config.asking
-  sizes = {'num_support': part.pool_size, 'num_query': part.num_queries}
+  part = config.asking.to_dict()
+  sizes = {option: part.pop(name) for name, option in SIZES.items() if name in part}
   (population,) = build.condition(config, sizes).populations
-  return Questioning(
-    population=population,
-    num_questions=part.num_questions,
-    compared_after=part.compared_after,
-    num_samples=part.num_samples.to_dict(),
-    exact=part.exact,
-  )
+  unknown = sorted(set(part) - set(Questioning._field_defaults))
+  if unknown:
+    known = ', '.join([*SIZES, *Questioning._field_defaults])
+    raise ValueError(f'asking takes no {", ".join(unknown)}; it takes {known}')
+  return Questioning(population, **part)
 
 
 if __name__ == '__main__':

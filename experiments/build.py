@@ -293,8 +293,11 @@ def stored_run(stored: Mapping[str, Any], *, learner: str = '', population: str 
   )
   for kind, given in (('learner', learner), ('population', population)):
     name = config[kind].name
-    if is_file(name) and name != given:
-      raise ValueError(f'this run is of the {kind} {name!r}: give --{kind}={name} to load it')
+    if is_file(name) and without_folder(given) != name:
+      raise ValueError(
+        f'this run is of the {kind} {name!r}: give --{kind}=FOLDER/{name} to load it'
+      )
+    config[kind].name = given if is_file(name) else name
   return config
 
 
@@ -304,7 +307,17 @@ def identity(run: Config) -> dict[str, Any]:
   sources = {f'{kind}_source': found for kind, found in hashes.items() if found}
   rows = run.get('benchmark', {}).get('learners', ())
   own = {row: source_hash(name_of(run, row)) for row in rows if is_file(name_of(run, row))}
-  return {**run.to_dict(), **sources, **({'learner_sources': own} if own else {})}
+  made = {**run.to_dict(), **sources, **({'learner_sources': own} if own else {})}
+  parts = [made[kind] for kind in ('learner', 'population') if kind in made]
+  parts += [made['learners'][row] for row in own if 'name' in made['learners'].get(row, {})]
+  for part in parts:  # a file is known by its content: it may be elsewhere, or named from elsewhere
+    part['name'] = without_folder(part['name'])
+  return made
+
+
+def without_folder(name: str) -> str:
+  """Returns a name of a factory, of one from a file without the folder."""
+  return pathlib.Path(name).name if is_file(name) else name
 
 
 def name_of(config: Config, row: str) -> str:

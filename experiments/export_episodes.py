@@ -1,9 +1,8 @@
 """Writes the episodes of a protocol for learners of any framework.
 
-    python -m experiments.export_episodes --protocol=lore --out=FOLDER
+    python -m experiments.export_episodes --config=experiments/configs/lore.py --out=FOLDER
 
-`--protocol` names a config of experiments/configs, or its file, with what follows the colon:
-`benchmark:quick`. For every condition there are `FOLDER/CONDITION/test.npz`, without the query's
+For every condition there are `FOLDER/CONDITION/test.npz`, without the query's
 choices, and `FOLDER/CONDITION/validation.npz`, with them: other users, to choose a method by.
 `manifest.json` says what each array holds. Adapt to the first k real support comparisons for each k
 in `shots`, predict the query, and give the table to `experiments.score`.
@@ -20,18 +19,17 @@ has this code can draw the same users again.
 """
 
 import pathlib
-import runpy
 
 from absl import flags
+from ml_collections import config_flags
 
 from experiments import build, commands
 from experiments.build import Config
-from experiments.configs import base
 from metapers.bench import episodes, freezing
 from metapers.core import files
 from metapers.data import manifest
 
-PROTOCOL = flags.DEFINE_string('protocol', None, 'A config, such as lore or benchmark:quick.')
+CONFIG = config_flags.DEFINE_config_file('config', None, 'The protocol.', lock_config=True)
 OUT = flags.DEFINE_string('out', None, 'The folder to make.')
 NUM_TRAIN_USERS = flags.DEFINE_integer(
   'num_train_users', 2000, 'Users to learn from; 0 leaves out train.npz.', 0, 100_000
@@ -39,13 +37,12 @@ NUM_TRAIN_USERS = flags.DEFINE_integer(
 COMPRESS = flags.DEFINE_bool('compress', False, 'Write smaller files, in more time.')
 REFERENCES = flags.DEFINE_bool('references', True, 'Compute oracle and bayes, for the table.')
 LICENCE = flags.DEFINE_string('licence', None, 'Of the data, where these do not say.')
-CONFIGS = pathlib.Path(base.__file__).parent
 
 
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
-  config = config_of(commands.required(PROTOCOL))
+  config = commands.required(CONFIG)
   folder = freezing.export_episodes(
     build.plan(config),
     commands.required(OUT),
@@ -56,20 +53,6 @@ def main(argv: list[str]) -> None:
     log=commands.say,
   )
   commands.say(f'{folder}\nepisodes sha256: {episodes.fingerprint(folder)}')
-
-
-def config_of(protocol: str) -> Config:
-  """Returns the config that a protocol names.
-
-  Raises:
-    ValueError: for one that does not exist; lists those that do.
-  """
-  name, _, argument = protocol.partition(':')
-  path = pathlib.Path(name) if name.endswith('.py') else CONFIGS / f'{name}.py'
-  if not path.is_file():
-    known = sorted(path.stem for path in CONFIGS.glob('[!_]*.py') if path.stem != 'base')
-    raise ValueError(f'unknown protocol {name!r}; known: {", ".join(known)}')
-  return runpy.run_path(str(path))['get_config'](argument)
 
 
 def licence_of(config: Config) -> str:

@@ -114,8 +114,8 @@ def run(
   learners = {row: asking_learner(plan, questioning, row) for row in plan.entries}
   validation, test = (users_of(plan, questioning, split) for split in ('validation', 'test'))
   if workdir is not None:
-    data = plan.populations[0]().content_hash
-    workdirs.claim(workdir, {**plan.identity, 'data': data, 'kind': 'active querying'})
+    identity = {**plan.identity, 'data': plans.data_of(plan), 'kind': 'active querying'}
+    workdirs.claim(workdir, identity)
   askers = exact + [trained_asker(plan, *each, workdir, log) for each in learners.items()]
   by_rule = functools.partial(estimates_by_rule, questioning=questioning, workdir=workdir, log=log)
   best_rules = {asker.name: best_rule(by_rule(asker, validation)) for asker in askers}
@@ -157,8 +157,8 @@ def users_of(plan: Plan, questioning: Questioning, split: str) -> Setting:
   return made._replace(
     name=split,
     shots=tuple(range(questioning.num_questions + 1)),
-    train_shots={
-      row_name(row, rule): trained for row, trained in made.train_shots.items() for rule in RULES
+    trained={
+      row_name(row, rule): trained for row, trained in made.trained.items() for rule in RULES
     },
   )
 
@@ -203,13 +203,16 @@ def exact_asker(plan: Plan, questioning: Questioning) -> Asker:
   if population.simulation is None:
     raise ValueError(f'{population.source}: no exact posterior of real people; set exact=False')
   draws = questioning.num_samples
-  learner = exact_learner.of_simulation(
-    population.simulation,
-    num_candidates=population.spec.num_candidates,
-    num_particles=plan.evaluation.num_particles,
-    capacity=questioning.num_questions,
-    **({'num_samples': draws[EXACT]} if EXACT in draws else {}),
-  )
+  try:
+    learner = exact_learner.of_simulation(
+      population.simulation,
+      num_candidates=population.spec.num_candidates,
+      num_particles=plan.evaluation.num_particles,
+      capacity=questioning.num_questions,
+      **({'num_samples': draws[EXACT]} if EXACT in draws else {}),
+    )
+  except ValueError as error:
+    raise ValueError(f'{error}; or leave the row `bayes` out by exact=False') from error
   # One user at a time: vmap would make every user pay for every move of the particles.
   return Asker(EXACT, EXACT, learner, lambda: learner.init(jax.random.key(0)), chunk_size=1)
 

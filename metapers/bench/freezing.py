@@ -56,11 +56,10 @@ def export_episodes(
   plans.check_conditions(plan)
   require_no_streams(plan.conditions)
   with episodes.writing_episodes(folder, is_compressed=is_compressed) as draft:
-    entries, data = [], ''
+    entries = []
     for condition in plan.conditions:
       setting = settings.make_setting(plan, condition)
       log(f'{setting.name}: {setting.title}')
-      data = data or setting.populations[0].content_hash
       entries.append(add_condition(draft, plan, setting, has_references=has_references, log=log))
       if condition.entries is not None:
         name = f'{setting.name}/train.npz'
@@ -73,7 +72,7 @@ def export_episodes(
       protocol=plan.protocol,
       source=trained_on[0].source,
       licence=licence,
-      identity=json.loads(json.dumps({**plan.identity, 'data': data})),
+      identity=json.loads(json.dumps({**plan.identity, 'data': plans.data_of(plan)})),
       conditions=entries,
     )
   return pathlib.Path(folder)

@@ -234,6 +234,12 @@ def populations_of(plan: Plan) -> dict[str, MakePopulation]:
   return found
 
 
+def data_of(plan: Plan) -> str:
+  """Returns the hash of the data of a table, of all of them where there are several."""
+  found = {make().content_hash for make in populations_of(plan).values()}
+  return ' '.join(sorted(found))
+
+
 def as_entries(learners: Mapping[str, MetaLearner | Entry], training: Training) -> dict[str, Entry]:
   """Returns entries of learners that are given as objects, trained alike."""
   return {

@@ -106,8 +106,12 @@ def findings(frame: pd.DataFrame, setting: Setting) -> list[str]:
   said = [f'After {last} {unit} the best learner is {best.learner}: {metric} {tables.cell(best)} %']
   for other, meaning in REFERRED.items():
     for row in results.select(own, metric=f'{metric}_minus_{other}', learner=best.learner).iloc:
-      far = 'more' if row.value > 0 else 'less'
-      said.append(f'{tables.cell(row).lstrip("+-")} points {far} than {meaning}')
+      gap = tables.cell(row).lstrip('+-')
+      far = 'more than' if row.value > 0 else 'less than'
+      is_clear = row.ci_low > 0 or row.ci_high < 0
+      said.append(
+        f'{gap} points {far} {meaning}' if is_clear else f'no clear difference to {meaning}'
+      )
   return [', '.join(said) + f' ({setting.title}).']
 
 

@@ -18,7 +18,7 @@ COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
 ALL_SEEDS = 'all'
 LABELS = (
   'protocol', 'population', 'track', 'split', 'pair_rule', 'concentration', 'temperature',
-  'learner', 'seed', 'train_shots',
+  'learner', 'seed', 'train_shots', 'train_steps',
 )  # fmt: skip
 CELL = (*LABELS, 'shots', 'metric')  # two rows that agree in these are one cell, measured twice
 NUMBERS = ('value', 'ci_low', 'ci_high')
@@ -87,8 +87,7 @@ def rows_of(setting: Setting, evaluated: Evaluated) -> pd.DataFrame:
 
 def labels_of(setting: Setting, learner: str, seed: str) -> dict[str, object]:
   """Returns the labels of one row of a setting."""
-  train_shots = setting.train_shots.get(learner, '')
-  return {**setting.labels, 'learner': learner, 'seed': seed, 'train_shots': train_shots}
+  return {**setting.labels, 'learner': learner, 'seed': seed, **setting.trained.get(learner, {})}
 
 
 def learner_rows(setting: Setting, learner: str, seed: str, found: Estimates) -> pd.DataFrame:

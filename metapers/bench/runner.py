@@ -137,7 +137,7 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
   processes.require_single('a table')
   made = prepare(plan)
   if workdir is not None:
-    workdirs.claim(workdir, {**plan.identity, 'data': data_of(plan)})
+    workdirs.claim(workdir, {**plan.identity, 'data': plans.data_of(plan)})
   require_no_leaks(plan, workdir, log)
   predicted: list[BySeed] = [
     reference_cells(plan, condition, setting, workdir, log)
@@ -173,12 +173,6 @@ def prepare(plan: Plan) -> list[Setting]:
   for condition, setting in zip(plan.conditions, made, strict=True):
     makers_of(plan, condition, setting, log=print)  # which refuses, and computes nothing yet
   return made
-
-
-def data_of(plan: Plan) -> str:
-  """Returns the hash of the data of a table, of all of them where there are several."""
-  found = {make().content_hash for make in plans.populations_of(plan).values()}
-  return ' '.join(sorted(found))
 
 
 def check(plan: Plan) -> None:

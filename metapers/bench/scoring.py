@@ -11,7 +11,7 @@ import pandas as pd
 from metapers.bench import cells, episodes, freezing, report, results, submissions, tables
 from metapers.bench.cells import BySeed
 from metapers.bench.plan import Log
-from metapers.bench.settings import Setting
+from metapers.bench.settings import TRAINED, Setting
 from metapers.core.task import Task, Truth
 from metapers.evaluation import estimates
 from metapers.evaluation.predictions import Predictions
@@ -24,11 +24,11 @@ SAME = ('protocol', 'population', 'population_source', 'data')
 class Finished(NamedTuple):
   """What the learners of a table predicted for a condition.
 
-  predictions: row -> seed -> its predictions. train_shots: row -> its label.
+  predictions: row -> seed -> its predictions. trained: row -> how, as in `Setting`.
   """
 
   predictions: BySeed
-  train_shots: dict[str, str]
+  trained: dict[str, dict[str, str]]
 
 
 def score(
@@ -66,7 +66,7 @@ def score(
   for condition, entry in conditions.items():
     tasks, known = loaded.pop(condition)
     others = finished(workdir, manifest, condition)
-    setting = setting_of(entry, tasks, known, others.train_shots)
+    setting = setting_of(entry, tasks, known, others.trained)
     predicted = stored_references(folder, manifest, entry, truth) | others.predictions
     require_free(name, predicted)
     frame = results.rows_of(
@@ -90,7 +90,10 @@ def load(
 
 
 def setting_of(
-  entry: Mapping[str, Any], tasks: Task, truth: Truth | None, train_shots: Mapping[str, str]
+  entry: Mapping[str, Any],
+  tasks: Task,
+  truth: Truth | None,
+  trained: Mapping[str, Mapping[str, str]],
 ) -> Setting:
   """Returns a condition as it was exported; of its population nothing is needed."""
   return Setting(
@@ -105,7 +108,7 @@ def setting_of(
     evaluated=estimates.evaluation_set(
       tasks, truth, rival=entry['rival'], num_resamples=entry['num_resamples']
     ),
-    train_shots=train_shots,
+    trained=trained,
   )
 
 
@@ -167,7 +170,8 @@ def finished(
       if path.exists():
         found.predictions.setdefault(row, {})[str(seed)] = cells.read_predictions(path)
   labelled = results.read_results(pathlib.Path(workdir) / 'results.csv')
-  found.train_shots.update(dict(zip(labelled['learner'], labelled['train_shots'])))
+  for label in labelled.drop_duplicates('learner').itertuples():
+    found.trained[str(label.learner)] = {name: str(getattr(label, name)) for name in TRAINED}
   if not found.predictions:
     raise ValueError(f'{workdir} has no predictions for {condition!r} yet; run it to the end')
   return found

@@ -1,6 +1,6 @@
 """A setting: a condition with its users drawn, on whom every learner is evaluated alike."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,14 +12,14 @@ from metapers.core.population import SEEN, SPLITS, Population, Simulation, episo
 from metapers.core.task import Task, Truth
 from metapers.evaluation import adaptation, estimates, streams
 
-LABELLED = ('track', 'pair_rule', 'concentration', 'temperature', 'split')  # have a column
+TRAINED = ('train_shots', 'train_steps')
 
 
 class Setting(NamedTuple):
   """One condition, ready to be evaluated.
 
   name: short, for file names. title: for people. labels: columns of the results.
-  train_shots: row -> comparisons that it was trained on, for its label.
+  trained: row -> how it was trained, as columns of the results (`TRAINED`).
   populations: one for each fold of people, else one; sizes: evaluated users of each.
   tasks, truth, evaluated: of all of them, joined along T.
   """
@@ -33,7 +33,7 @@ class Setting(NamedTuple):
   tasks: Task
   truth: Truth | None
   evaluated: estimates.EvaluationSet
-  train_shots: Mapping[str, str]
+  trained: Mapping[str, Mapping[str, str]]
   split: str = 'test'
   stream: Stream | None = None
 
@@ -77,20 +77,21 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
       rival=rival_of(evaluation.rival, first.simulation, truth),
       num_resamples=evaluation.num_resamples,
     ),
-    train_shots=train_shots(plan, condition),
+    trained=trained(plan, condition),
     split=split,
     stream=condition.stream,
   )
 
 
-def train_shots(plan: Plan, condition: Condition) -> dict[str, str]:
-  """Returns the numbers of comparisons that each row is trained on, as its label says them."""
+def trained(plan: Plan, condition: Condition) -> dict[str, dict[str, str]]:
+  """Returns the numbers of steps and of comparisons that each row is trained on, as labels."""
   found = {}
   for row, entry in (condition.entries or plan.entries).items():
     population = (entry.populations or plans.trained_on(plan, condition))[0]()
     most = episode_shapes(population, 'train').support.mask.shape[-1]
     shots = entry.training.shots
-    found[row] = f'0-{most}' if shots == 'uniform' else str(shots)
+    kept = f'0-{most}' if shots == 'uniform' else str(shots)
+    found[row] = {'train_shots': kept, 'train_steps': str(entry.training.num_steps)}
   return found
 
 
@@ -178,15 +179,29 @@ def labels_of(population: Population, condition: Condition, protocol: str) -> di
 
   Changes of options that have no column of their own stand behind the protocol's name.
   """
-  known = {name: population.record[name] for name in LABELLED if name in population.record}
-  columns = {*known, 'split'}
-  others = [f'{name}={value}' for name, value in condition.changes.items() if name not in columns]
-  return {
-    'protocol': ' '.join([protocol, *others]),
-    'population': population.source,
-    **known,
-    'split': condition.split,
+  known = {'split': condition.split}
+  if population.simulation is not None:
+    known |= columns_of(population.simulation)
+  others = [f'{name}={value}' for name, value in condition.changes.items() if name not in known]
+  return {'protocol': ' '.join([protocol, *others]), 'population': population.source, **known}
+
+
+def columns_of(simulation: Simulation) -> dict[str, str]:
+  """Returns the columns of the results that facts of a simulation fill."""
+  models = simulation.user_models
+  columns = {
+    'track': 'scores' if simulation.has_score_features else 'features',
+    'pair_rule': '+'.join(dict.fromkeys(simulation.pair_rules)),
   }
+  if models:
+    columns['concentration'] = values_in_words(model.concentration for model in models)
+    columns['temperature'] = values_in_words(model.temperature for model in models)
+  return columns
+
+
+def values_in_words(values: Iterable[float]) -> str:
+  """Returns numbers in short, each once, with plus signs between them."""
+  return '+'.join(dict.fromkeys(f'{value:.3g}' for value in values))
 
 
 def title_of(
@@ -196,12 +211,12 @@ def title_of(
   simulation = population.simulation
   if simulation is None or not simulation.user_models:
     return f'{population.source}, {num_users} {population.record.get("evaluated_on", "users")}'
-  alphas = dict.fromkeys(f'{model.concentration:g}' for model in simulation.user_models)
+  alphas = values_in_words(model.concentration for model in simulation.user_models)
   is_apart = stream is None and simulation.support_prompts == 'held_out'
   return (
-    f'{num_users} {"seen" if split == SEEN else "unseen"} users (α = {"+".join(alphas)}), '
+    f'{num_users} {"seen" if split == SEEN else "unseen"} users (α = {alphas}), '
     f'unseen prompts, {"+".join(simulation.pair_rules)} pairs, '
-    f'{labels_in_words(simulation.label_accuracies)}'
+    f'{labels_in_words(simulation)}'
     f'{"scores" if simulation.has_score_features else "features"} track'
     + (', support from unseen prompts too' if is_apart else '')
     + (f', {simulation.excluded_model} new to them' if simulation.excluded_model else '')
@@ -209,10 +224,13 @@ def title_of(
   )
 
 
-def labels_in_words(accuracies: Sequence[float]) -> str:
-  """Returns how often labels are right, in percent, each share once; '' where it is not known."""
+def labels_in_words(simulation: Simulation) -> str:
+  """Returns how often labels are right, in percent; where that is not known, how they are drawn."""
+  accuracies, models = simulation.label_accuracies, simulation.user_models
   if not accuracies:
-    return ''
+    temperature = values_in_words(model.temperature for model in models)
+    flip_rate = values_in_words(model.flip_rate for model in models)
+    return f'temperature {temperature}, flip rate {flip_rate}, '
   if set(accuracies) == {1.0}:
     return 'noiseless, '
   shares = dict.fromkeys(f'{share:.0%}' for share in accuracies)

@@ -35,7 +35,7 @@ def made_up_users():
     tasks=types.SimpleNamespace(support=pool),
     truth=None,
     evaluated=types.SimpleNamespace(num_users=5),
-    train_shots={},
+    trained={},
   )
 
 

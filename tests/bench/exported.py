@@ -3,9 +3,11 @@
 import functools
 
 import jax
+import numpy as np
+import pandas as pd
 
 from experiments import build
-from experiments.configs import quickstart
+from experiments.configs import base, quickstart
 from metapers.bench import cells, runs, settings, submissions
 from metapers.bench import plan as plans
 
@@ -36,6 +38,20 @@ def simulated():
 def table():
   """Returns the table of `simulated`."""
   return build.plan(simulated())
+
+
+def people(folder):
+  """Returns the table of fifteen people who compared twelve things, in two folds."""
+  rng = np.random.default_rng(0)
+  items = pd.DataFrame(rng.normal(size=(12, 3)), columns=['a', 'b', 'c'])
+  pairs = [(user, *rng.choice(12, 2, replace=False)) for user in range(15) for _ in range(9)]
+  compared = pd.DataFrame(pairs, columns=['user_id', 'chosen', 'rejected'])
+  items.insert(0, 'item_id', range(12))
+  items.to_csv(folder / 'items.csv', index=False)
+  compared.to_csv(folder / 'comparisons.csv', index=False)
+  kwargs = {'path': str(folder), 'num_support': 4, 'num_query': 5, 'num_folds': 2}
+  config = base.base(build.population_config('people', **kwargs))
+  return build.plan(tiny(base.table(config, {'pooled': {}}, folds=(0, 1))))
 
 
 def predictions(plan, setting, row='cnp'):

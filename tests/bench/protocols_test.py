@@ -39,7 +39,7 @@ def prompts(setting, split):
 
 def table(config, setting):
   made = build.plan(config)
-  return references.table(setting, made.evaluation, made.populations[0], log=print)
+  return references.makers(setting, made.evaluation, made.populations[0], log=print)
 
 
 @pytest.mark.parametrize('name', PROTOCOLS)
@@ -71,7 +71,9 @@ def test_users_are_evaluated_on_test_prompts_and_have_a_ceiling(name):
   setting = make(config, config.benchmark.conditions[-1])
   if setting.stream is None:
     assert np.isin(setting.truth.query_prompts, prompts(setting, 'test')).all()
-    assert np.isin(setting.truth.support_prompts, prompts(setting, 'train')).all()
+    is_apart = setting.populations[0].simulation.support_prompts == 'held_out'
+    of_support = prompts(setting, 'test' if is_apart else 'train')
+    assert np.isin(setting.truth.support_prompts, of_support).all()
   made = table(config, setting)
   assert 'oracle' in made
   assert bool({'bayes', 'bayes_scores'} & set(made)) == references.has_posterior(setting)

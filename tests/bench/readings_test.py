@@ -68,7 +68,7 @@ def setting():
     tasks=tasks,
     truth=truth,
     evaluated=estimates.evaluation_set(tasks, truth, num_resamples=60),
-    train_shots={'maml': '4', 'pooled': '4'},
+    trained={'maml': {'train_shots': '4'}, 'pooled': {'train_shots': '4'}},
   )
 
 

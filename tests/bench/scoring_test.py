@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import build
-from experiments.configs import base
 from metapers.bench import (
   cells,
   episodes,
@@ -25,20 +23,6 @@ from metapers.bench import (
 from metapers.core import files
 
 EXAMPLE = pathlib.Path(__file__).parents[1] / 'experiments' / 'numpy_example.py'
-
-
-def people(folder):
-  """Returns the table of fifteen people who compared twelve things, in two folds."""
-  rng = np.random.default_rng(0)
-  items = pd.DataFrame(rng.normal(size=(12, 3)), columns=['a', 'b', 'c'])
-  pairs = [(user, *rng.choice(12, 2, replace=False)) for user in range(15) for _ in range(9)]
-  compared = pd.DataFrame(pairs, columns=['user_id', 'chosen', 'rejected'])
-  items.insert(0, 'item_id', range(12))
-  items.to_csv(folder / 'items.csv', index=False)
-  compared.to_csv(folder / 'comparisons.csv', index=False)
-  kwargs = {'path': str(folder), 'num_support': 4, 'num_query': 5, 'num_folds': 2}
-  config = base.base(build.population_config('people', **kwargs))
-  return build.plan(exported.tiny(base.table(config, {'pooled': {}}, folds=(0, 1))))
 
 
 @pytest.fixture(scope='module')
@@ -58,7 +42,9 @@ def built_in(settings, made, folder):
     predicted = scoring.stored_references(folder, manifest, entry, None)
     predicted['cnp'] = {'': made[setting.name]}
     frames.append(results.rows_of(setting, results.evaluate_all(setting, predicted)))
-  return results.join(frames).assign(train_shots='')  # which nobody knows of a submission
+  return results.join(frames).assign(
+    train_shots='', train_steps=''
+  )  # which nobody knows of a submission
 
 
 def test_parquet_gives_the_very_numbers_of_the_built_in_route(folder, submission):
@@ -73,7 +59,7 @@ def test_references_are_those_of_the_benchmark(folder, submission):
   setting, manifest = submission[0][0], episodes.read_episodes_manifest(folder)
   stored = scoring.stored_references(folder, manifest, manifest['conditions'][0], None)
   plan = exported.table()
-  made = references.table(setting, plan.evaluation, plan.populations[0], log=exported.quiet)
+  made = references.makers(setting, plan.evaluation, plan.populations[0], log=exported.quiet)
   np.testing.assert_array_equal(stored['bayes'][''].log_probs, made['bayes'](setting).log_probs)
 
 
@@ -116,6 +102,9 @@ def test_a_benchmark_stands_beside(folder, submission, tmp_path):
     trained = cells.Trained(plan, 'pooled', 0, tmp_path)
     path = cells.predictions_file(tmp_path, setting.name, trained.name)
     files.write_npz(path, exported.predictions(plan, setting, 'pooled')._asdict())
+  labels = {'learner': 'pooled', 'train_shots': '0-4'}
+  known = results.rows({'accuracy': np.ones((2, 1))}, (0,), labels, num_users=1)
+  results.write_results(tmp_path / 'results.csv', known)
   found = score(folder, paths, name='theirs', workdir=tmp_path)
   theirs = results.select(found, learner='theirs')
   assert 'accuracy_minus_pooled' in set(theirs['metric'])
@@ -145,7 +134,7 @@ def test_a_workdir_of_something_else_is_refused(folder, submission, tmp_path, ch
 
 def test_people_are_evaluated_by_their_choices(tmp_path):
   (tmp_path / 'people').mkdir()
-  plan = people(tmp_path / 'people')
+  plan = exported.people(tmp_path / 'people')
   folder = freezing.export_episodes(plan, tmp_path / 'episodes', licence='none', log=exported.quiet)
   settings, made, paths = exported.submitted(plan, tmp_path / 'submission', 'pooled')
   found = score(folder, paths)

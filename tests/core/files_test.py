@@ -1,6 +1,7 @@
 """JSON and npz files: what is written is read, and what is damaged is refused in one way."""
 
 import io
+import os
 import pathlib
 import zipfile
 
@@ -153,12 +154,12 @@ def test_a_folder_whose_writer_was_killed_between_renames_comes_back(tmp_path, m
 
 
 def test_what_a_killed_writer_left_beside_the_new_folder_is_removed(tmp_path):
-  path, left = tmp_path / 'mine', tmp_path / '.mine.abcd_123.old'
+  path, left = tmp_path / 'mine', tmp_path / '.mine.abcd0123.old'
   written(path, 'old')
   written(left, 'older')
-  written(tmp_path / '.mine.too.abcd_123.old', 'of another')
+  written(tmp_path / '.mine.too.abcd0123.old', 'of another')
   written(path, 'new')
-  assert kept(path) == ('new', ['.mine.too.abcd_123.old', 'mine'])
+  assert kept(path) == ('new', ['.mine.too.abcd0123.old', 'mine'])
 
 
 def test_a_new_name_reaches_the_disk(tmp_path, monkeypatch):
@@ -222,3 +223,14 @@ def test_a_manifest_that_does_not_fit_is_refused(tmp_path, changes, message):
   files.write_json(path, manifest | changes)
   with pytest.raises(ValueError, match=message):
     files.read_manifest(path, 'form', 1, fields)
+
+
+def test_files_and_folders_heed_the_umask(tmp_path):
+  before = os.umask(0o077)
+  try:
+    files.write_atomically(tmp_path / 'a', 'text')
+    written(tmp_path / 'mine', 'text')
+  finally:
+    os.umask(before)
+  modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ('a', 'mine')]
+  assert modes == [0o600, 0o700]

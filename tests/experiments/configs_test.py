@@ -200,12 +200,16 @@ def test_learners_and_populations_come_from_files(tmp_path):
   assert build.identity(config)['learner_source'] == build.source_hash(f'{path}:mine')
   population = build.population_config(f'{path}:people', num_users=16)
   assert build.describe(base.base(population))().spec.num_users == 16
+  table = base.table(load('maml'), {'mine': {'name': f'{path}:mine'}, 'pooled': {}})
+  assert build.identity(table)['learner_sources'] == {'mine': build.source_hash(f'{path}:mine')}
+  with pytest.raises(ValueError, match='this workdir is of a table'):
+    build.stored_run(table.to_dict())
   with pytest.raises(ValueError, match="defines no function 'yours'"):
     load('maml', f'learner={path}:yours')
   with pytest.raises(ValueError, match='give --learner='):
-    build.stored_run(config.to_dict())
-  assert build.stored_run(config.to_dict(), learner=f'{path}:mine').learner.kwargs.depth == 2
-  stored = {**load('maml').to_dict(), 'population': population.to_dict()}
+    build.stored_run(build.identity(config))
+  assert build.stored_run(build.identity(config), learner=f'{path}:mine').learner.kwargs.depth == 2
+  stored = build.identity(base.base(population)) | {'learner': load('maml').learner.to_dict()}
   with pytest.raises(ValueError, match='give --population='):
     build.stored_run(stored)
   found = build.stored_run(stored, population=f'{path}:people')

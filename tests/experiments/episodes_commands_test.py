@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     '  return config\n'
   )
   made = command(
-    'export_episodes', f'--protocol={config}:quick', f'--out={path / "episodes"}',
+    'export_episodes', f'--config={config}:quick', f'--out={path / "episodes"}',
     '--num_train_users=5',
   )  # fmt: skip
   assert made.returncode == 0, made.stderr
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 def test_predictions_of_another_framework_get_on_the_table(folder, tmp_path):
   path, out = tmp_path / 'logistic.parquet', tmp_path / 'results.csv'
   subprocess.run([sys.executable, EXAMPLE, folder, path], check=True)
-  done = command('score', f'--episodes={folder}', f'--out={out}', path)
+  done = command('score', f'--episodes={folder}', f'--out={out}', '--name=logistic', path)
   assert done.returncode == 0, done.stderr
   assert 'licence: Apache-2.0' in done.stdout
   frame = results.read_results(out)
@@ -62,17 +62,11 @@ def test_mistakes_are_one_line(folder, tmp_path):
   assert failed.stderr.startswith('error: ')
   assert 'cannot be read as parquet' in failed.stderr
   assert failed.stderr.count('\n') == 1
-  again = command('export_episodes', '--protocol=p_ttt:quick', f'--out={folder}')
+  again = command(
+    'export_episodes', '--config=experiments/configs/p_ttt.py:quick', f'--out={folder}'
+  )
   assert again.returncode == 2
   assert 'exists; give a name that is free' in again.stderr
-
-
-def test_protocols_are_named():
-  assert export_episodes.config_of('lore:quick').protocol == 'lore'
-  path = pathlib.Path(base.__file__).parent / 'copl.py'
-  assert export_episodes.config_of(f'{path}:quick').protocol == 'copl'
-  with pytest.raises(ValueError, match=r"unknown protocol 'love'; known: .*lore"):
-    export_episodes.config_of('love')
 
 
 def test_a_licence_is_read_where_the_data_lie(tmp_path):

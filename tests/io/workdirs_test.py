@@ -49,10 +49,13 @@ def test_every_difference_is_shown_with_both_values(tmp_path):
 
 
 @pytest.mark.parametrize('name', workdirs.UNCOMPARED)
-def test_where_and_how_it_runs_is_not_compared(tmp_path, name):
-  workdirs.claim(tmp_path, changed(population={name: 'here'}))
-  workdirs.claim(tmp_path, changed(population={name: 'there'}))
-  workdirs.claim(tmp_path, {**CONFIG, name: {'any': 'thing'}})
+def test_where_data_lie_is_not_compared(tmp_path, name):
+  option = name.rpartition('.')[2]
+  workdirs.claim(tmp_path, changed(population={'kwargs': {option: 'here'}}))
+  workdirs.claim(tmp_path, changed(population={'kwargs': {option: 'there'}}))
+  with pytest.raises(ValueError, match=f'learner.{option}: a there, b now'):
+    workdirs.claim(tmp_path / 'other', changed(learner={option: 'a'}))
+    workdirs.claim(tmp_path / 'other', changed(learner={option: 'b'}))
 
 
 def test_only_the_steps_of_training_may_grow(tmp_path):
