@@ -74,7 +74,7 @@ def test_no_file_is_no_rows_and_a_foreign_one_is_refused(tmp_path):
   path.write_text('a,b\n1,2\n')
   with pytest.raises(ValueError, match='expected'):
     results.append_results(path, rows_of('maml'))
-  path.write_text(','.join(results.COLUMNS) + '\n' + 'x,' * 11 + 'accuracy,much,,,5\n')
+  path.write_text(','.join(results.COLUMNS) + '\n' + 'x,' * 12 + 'accuracy,much,,,5\n')
   with pytest.raises(ValueError, match='column value holds text'):
     results.read_results(path)
   path.write_text('"')

@@ -118,7 +118,7 @@ def test_texts_become_a_store_that_opens(whole):
   assert not table.mask[0, 1]
   assert table.source == 'made up with constructed rewards'
   assert "'empty': 1" in shown
-  assert "reads: 'user 0 " in shown
+  assert "reads: '<bos>user 0 " in shown
 
 
 @pytest.mark.slow
