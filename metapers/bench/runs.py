@@ -121,7 +121,7 @@ def check_training(entry: Entry, population: Population, name: str) -> None:
   training = entry.training
   try:
     learner = plans.build(entry, population.spec)
-    meta_training.check_batch(learner, training, devices.task_mesh())
+    meta_training.check_options(learner, training, devices.task_mesh())
     step.task_sampler(population, batch_size=training.batch_size, shots=training.shots)
     key = jax.random.key(0)
     params = jax.eval_shape(learner.init, key)

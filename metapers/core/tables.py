@@ -18,6 +18,7 @@ class Histories(NamedTuple):
   num_dropped: people left out for having fewer than the asked minimum of comparisons.
   source: one line on where this comes from, shown with every result.
   content_hash: sha256 of features and comparisons: what a resumed run compares.
+  feature_names: D names, in order; () where they have none.
   """
 
   features: Float[np.ndarray, 'I D']
@@ -31,6 +32,7 @@ class Histories(NamedTuple):
   num_dropped: int
   source: str
   content_hash: str
+  feature_names: tuple[str, ...] = ()
 
 
 class RewardTable(NamedTuple):

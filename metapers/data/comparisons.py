@@ -71,7 +71,7 @@ def load_comparisons(
   folder, rng = pathlib.Path(path), np.random.default_rng(pair_seed)
   items = people_tables.read_items(folder)
   kind, preferences = people_tables.read_preferences(folder)
-  values, identity = people_tables.read_features(features, items, folder)
+  values, names, identity = people_tables.read_features(features, items, folder)
   if complete_raters_only:
     preferences = complete_raters(preferences, kind, len(items))
   user, user_ids = pd.factorize(preferences['user_id'])
@@ -98,6 +98,7 @@ def load_comparisons(
     num_dropped=int((~found.kept).sum()),
     source=f'{folder.name}: {kind} by real people',
     content_hash=content_hash(values, found.chosen, found.rejected, found.mask),
+    feature_names=names,
   )
 
 

@@ -9,6 +9,7 @@ the person's own sequence.
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -94,20 +95,33 @@ def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> No
     raise ValueError(f'{holes[column]} missing values in {column!r} of {name}; drop those rows')
 
 
+class ItemFeatures(NamedTuple):
+  """Features of I items.
+
+  values: [I, D]. names: of the D columns; () where they have none. identity: whether they are only
+  one-hot ids.
+  """
+
+  values: Float[np.ndarray, 'I D']
+  names: tuple[str, ...]
+  identity: bool
+
+
 def read_features(
   features: str | Sequence[str] | None, items: pd.DataFrame, folder: pathlib.Path
-) -> tuple[Float[np.ndarray, 'I D'], bool]:
-  """Returns the features of the items, and whether they are only one-hot ids.
+) -> ItemFeatures:
+  """Returns the features of the items.
 
   Raises:
     ValueError: for unknown, non-numeric or non-finite features, or a wrong number of rows.
   """
+  columns: list[str] = []
   if isinstance(features, str):
     values = _load_npy(folder / features)
   else:
     columns = feature_columns(items) if features is None else list(features)
     if not columns:
-      return np.eye(len(items), dtype=np.float32), True
+      return ItemFeatures(np.eye(len(items), dtype=np.float32), (), identity=True)
     check_columns(items, 'items', columns)
     values = frames.numbers(items, columns, 'items').astype(np.float32)
   if values.ndim != 2 or len(values) != len(items):
@@ -116,7 +130,7 @@ def read_features(
   if bad.any():
     named = items['item_id'].to_numpy()[bad][:3].tolist()
     raise ValueError(f'{bad.sum()} items have non-finite features, such as {named}; drop or fill')
-  return values, False
+  return ItemFeatures(values, tuple(columns), identity=False)
 
 
 def feature_columns(items: pd.DataFrame) -> list[str]:

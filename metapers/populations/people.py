@@ -206,7 +206,7 @@ def people(
   return Population(
     arrays=arrays,
     **functions(layout)._asdict(),
-    spec=spec_of(arrays, layout),
+    spec=spec_of(arrays, layout, histories.feature_names),
     scaling=scaling,
     source=histories.source,
     content_hash=histories.content_hash,
@@ -221,7 +221,7 @@ def people(
   )
 
 
-def spec_of(arrays: Arrays, layout: Layout) -> Spec:
+def spec_of(arrays: Arrays, layout: Layout, feature_names: tuple[str, ...]) -> Spec:
   """Returns the sizes of a population of real people."""
   num_users = len(arrays.people['train'].mask)
   return Spec(
@@ -233,6 +233,7 @@ def spec_of(arrays: Arrays, layout: Layout) -> Spec:
     num_held_out={name: len(arrays.people[name].mask) for name in SPLITS[1:]},
     num_histories=num_users,
     history_length=layout.num_support + layout.num_query,
+    feature_names=feature_names,
   )
 
 

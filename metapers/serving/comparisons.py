@@ -1,7 +1,7 @@
 """Comparisons and contexts as a caller gives them, checked at the border, as the form kept."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,6 +11,24 @@ from metapers.serving.exports import Export
 from metapers.serving.profiles import History
 
 LARGEST = 1000.0  # train standard deviations: more is another unit (and float16 ends at 65,504)
+
+
+@runtime_checkable
+class DataFrame(Protocol):
+  """A table with named columns, such as one of pandas or polars."""
+
+  columns: Any
+
+
+@runtime_checkable
+class Row(Protocol):
+  """One row of a table, with the names of its columns, such as a Series of pandas."""
+
+  index: Any
+  name: Any
+
+
+Rows = Float[np.ndarray, '*N D'] | DataFrame | Row
 
 
 class Comparisons(NamedTuple):
@@ -24,6 +42,8 @@ class Comparisons(NamedTuple):
   shown: [N, K], False where there is no candidate. A comparison without any is no comparison, so
     that users with fewer fit into one array. None: all are real.
   weight: [N], how often each counts, from 0 up; 2 is the comparison twice. None: each counts once.
+  names: of the D features, matched with those that the model was trained on. None: they are in the
+    order of training.
   """
 
   features: Float[np.ndarray, '*U N K D']
@@ -31,11 +51,12 @@ class Comparisons(NamedTuple):
   ids: Int[np.ndarray, '*U N'] | None = None
   shown: Bool[np.ndarray, '*U N K'] | None = None
   weight: Float[np.ndarray, '*U N'] | None = None
+  names: tuple[str, ...] | None = None
 
 
 def pairs(
-  chosen: Float[np.ndarray, '*N D'],
-  rejected: Float[np.ndarray, '*N D'],
+  chosen: Rows,
+  rejected: Rows,
   *,
   ids: int | Int[np.ndarray, '*N'] | None = None,
   mask: Bool[np.ndarray, '*N'] | None = None,
@@ -45,7 +66,7 @@ def pairs(
 
   Args:
     chosen: raw features: [D] of one comparison, [N, D] of one user, [U, N, D] of many; so a single
-      click of each of U users is [U, 1, D].
+      click of each of U users is [U, 1, D]. Columns of a data frame are matched by name.
     rejected: the same of what was not chosen.
     ids: one for each comparison, see `Comparisons`.
     mask: False where there is no comparison.
@@ -54,6 +75,9 @@ def pairs(
   Raises:
     ValueError: for other shapes.
   """
+  names = names_of(chosen)
+  if names is not None or names_of(rejected) is not None:
+    rejected = in_order(rejected, names or ())
   chosen, rejected = one_array('features', chosen), one_array('features', rejected)
   if chosen.shape != rejected.shape or not 1 <= chosen.ndim <= 3:
     raise ValueError(
@@ -68,7 +92,7 @@ def pairs(
   shown = None if mask is None else np.repeat(_of_size('mask', mask, size)[..., None], 2, -1)
   numbers = None if ids is None else _of_size('ids', ids, size)
   weights = None if weight is None else _of_size('weight', weight, size)
-  return Comparisons(features, np.zeros(size, np.int32), numbers, shown, weights)
+  return Comparisons(features, np.zeros(size, np.int32), numbers, shown, weights, names)
 
 
 def one_array(name: str, given: Any) -> np.ndarray:
@@ -83,6 +107,45 @@ def one_array(name: str, given: Any) -> np.ndarray:
       'one vector; concatenate them and train on that'
     )
   return np.asarray(given)
+
+
+def names_of(features: Any) -> tuple[str, ...] | None:
+  """Returns the names of the columns of a data frame, or of the entries of one of its rows."""
+  if isinstance(features, DataFrame):
+    return tuple(map(str, features.columns))
+  return tuple(map(str, features.index)) if isinstance(features, Row) else None
+
+
+def in_order(features: Any, expected: Sequence[str]) -> np.ndarray:
+  """Returns features as an array; what has names in the order of those expected.
+
+  Raises:
+    ValueError: for names that are missing, repeated or not expected.
+  """
+  names = names_of(features)
+  array = one_array('features', features)
+  return array if names is None else array[..., places(names, expected)]
+
+
+def places(names: Sequence[str], expected: Sequence[str]) -> list[int]:
+  """Returns where each expected name stands among those given.
+
+  Raises:
+    ValueError: naming what is missing, repeated or not expected.
+  """
+  if not expected:
+    raise ValueError(
+      f'features have the names {", ".join(names)[:200]}, and there are none to match them with: '
+      'give an array with the columns in the order of training'
+    )
+  missing = [name for name in expected if name not in names]
+  others = [name for name in names if name not in expected or names.count(name) > 1]
+  if missing or others:
+    raise ValueError(
+      f'features are matched by name: missing {missing[:5]}, not known or repeated {others[:5]}; '
+      f'expected {", ".join(expected)[:200]}'
+    )
+  return [names.index(name) for name in expected]
 
 
 def users_of(given: Comparisons) -> tuple[int, ...]:
@@ -200,6 +263,8 @@ def as_history(given: Comparisons, kept: History, export: Export) -> History:
   users, most = kept.ids.shape[:-1], export.num_candidates
   fits = users_of(given) == users
   features, choice = np.asarray(given.features), np.asarray(given.choice)
+  if given.names is not None:
+    features = features[..., places(given.names, export.feature_names)]
   if not fits or not 2 <= features.shape[-2] <= most:
     raise ValueError(
       f'expected features [{_sizes(*users, "N", "K", "D")}] with 2 to {most} candidates K, got '
@@ -209,6 +274,7 @@ def as_history(given: Comparisons, kept: History, export: Export) -> History:
   shown = np.ones(size, bool) if given.shown is None else np.asarray(given.shown, bool)
   scaled = scale(features, shown, export)
   profiles.check_choices(choice, shown)
+  check_different(features, choice, shown)
   ids = profiles.next_ids(kept, features.shape[-3]) if given.ids is None else np.asarray(given.ids)
   profiles.check_ids(ids, choice.shape)
   wider = [(0, 0)] * choice.ndim + [(0, most - features.shape[-2])]
@@ -219,6 +285,25 @@ def as_history(given: Comparisons, kept: History, export: Export) -> History:
     np.pad(shown, wider),
     _as_weight(given.weight, np.asarray(shown.any(-1))),
   )
+
+
+def check_different(
+  features: Float[np.ndarray, '*N K D'],
+  choice: Int[np.ndarray, '*N'],
+  shown: Bool[np.ndarray, '*N K'],
+) -> None:
+  """Refuses a choice between equals: it says nothing, and a learner would read something.
+
+  Raises:
+    ValueError: naming the first comparison.
+  """
+  chosen = np.take_along_axis(features, choice[..., None, None], -2)
+  equal = ((features == chosen).all(-1) & shown).sum(-1) > 1
+  if equal.any():
+    at = np.argwhere(equal)[0].tolist()
+    raise ValueError(
+      f'comparison {at} was chosen among candidates with the same features; leave it out'
+    )
 
 
 def scale(

@@ -8,9 +8,10 @@
 
 A profile is one user, or a million along a leading axis U: every method takes either. With many,
 whatever is predicted has the leading U, too; `np.broadcast_to(x, (U, *x.shape))` shows the same to
-all. A profile is a function of the context and of the comparisons kept, the last `capacity` of
-them, so that a click costs the same forever and forgetting one leaves nothing of it. Their numbers
-are `profile.history.ids`, real where `profile.history.mask`.
+all. Features may be a data frame, whose columns are matched by name with those of training. A
+profile is a function of the context and of the comparisons kept, the last `capacity` of them, so
+that a click costs the same forever and forgetting one leaves nothing of it. Their numbers are
+`profile.history.ids`, real where `profile.history.mask`.
 """
 
 import functools
@@ -30,7 +31,7 @@ from metapers.learners import Factory
 from metapers.serving import comparisons as border
 from metapers.serving import exports, profiles
 from metapers.serving import questions as serving
-from metapers.serving.comparisons import Comparisons, pairs
+from metapers.serving.comparisons import Comparisons, DataFrame, Rows, pairs
 from metapers.serving.exports import Export
 from metapers.serving.profiles import History, Profile
 
@@ -181,7 +182,7 @@ class Personalizer:
     """Returns what is kept, unscaled: to adapt another model to (to the precision of float16)."""
     return border.as_comparisons(self._checked(profile), self.export)
 
-  def score(self, profile: Profile, features: Float[np.ndarray, '*N D']) -> Float[np.ndarray, '*N']:
+  def score(self, profile: Profile, features: Rows) -> Float[np.ndarray, '*N']:
     """Returns expected utilities, in logits, of [N, D] or [D]; of [U, N, D] for many users.
 
     Raises:
@@ -191,7 +192,7 @@ class Personalizer:
     return self._predict(self._ask.score, profile, given[..., None, :])[..., 0]
 
   def best_of(
-    self, profile: Profile, candidates: Float[np.ndarray, '*N R D']
+    self, profile: Profile, candidates: Float[np.ndarray, '*N R D'] | DataFrame
   ) -> Int[np.ndarray, '*N']:
     """Returns the index of the best candidate of [R, D]; of each [U, R, D] for many users.
 
@@ -204,7 +205,10 @@ class Personalizer:
     return np.asarray(np.argmax(scores, -1))
 
   def probability(
-    self, profile: Profile, a: Float[np.ndarray, '*N D'], b: Float[np.ndarray, '*N D']
+    self,
+    profile: Profile,
+    a: Rows,
+    b: Rows,
   ) -> Float[np.ndarray, '*N']:
     """Returns the chance that a is chosen over b: [N, D] or [D] each, [U, N, D] for many users.
 
@@ -214,7 +218,10 @@ class Personalizer:
     return self._predict(self._ask.probability, profile, self._paired(profile, a, b))[..., 0]
 
   def uncertainty(
-    self, profile: Profile, a: Float[np.ndarray, '*N D'], b: Float[np.ndarray, '*N D']
+    self,
+    profile: Profile,
+    a: Rows,
+    b: Rows,
   ) -> Float[np.ndarray, '*N']:
     """Returns how far that chance is unknown: its standard deviation under the posterior.
 
@@ -289,7 +296,8 @@ class Personalizer:
       )
 
   def _as_query(self, profile: Profile, features: Any, axes: str) -> np.ndarray:
-    return border.as_query(features, self._checked(profile).ids.shape[:-1], axes)
+    users = self._checked(profile).ids.shape[:-1]
+    return border.as_query(border.in_order(features, self.export.feature_names), users, axes)
 
   def _paired(self, profile: Profile, a: Any, b: Any) -> Float[np.ndarray, '*N 2 D']:
     return border.paired(*(self._as_query(profile, each, '*N D') for each in (a, b)))

@@ -42,6 +42,11 @@ class Training(NamedTuple):
   objective: Objective = objectives.mean()
 
 
+def schedule_of(training: Training) -> loop.Schedule:
+  """Returns how long is trained, and when is evaluated."""
+  return loop.Schedule(training.num_steps, training.steps_per_call, training.evaluate_every)
+
+
 class RunKeys(NamedTuple):
   """Independent keys of one run: of parameters and steps, and of the learner's own functions."""
 
@@ -97,7 +102,7 @@ def meta_train(
     ValueError: for sizes that do not fit each other, or a `start` or `prepare` that changes shapes.
   """
   mesh = mesh or devices.task_mesh()
-  check_batch(learner, training, mesh)
+  check_options(learner, training, mesh)
   arrays = devices.place(population.arrays, mesh, sharding, root='arrays')
   histories, keys = histories_when_needed(population, arrays), run_keys(seed)
 
@@ -110,7 +115,7 @@ def meta_train(
     step.task_sampler(population, batch_size=training.batch_size, shots=training.shots),
     arrays,
     training.optimizer(training.learning_rate, training.num_steps),
-    schedule=loop.Schedule(training.num_steps, training.steps_per_call, training.evaluate_every),
+    schedule=schedule_of(training),
     key=keys.steps,
     objective_state=training.objective.init(),
     frozen=frozen,
@@ -126,8 +131,16 @@ def meta_train(
   return result._replace(params=prepare(result.params), best_params=prepare(result.best_params))
 
 
-def check_batch(learner: MetaLearner, training: Training, mesh: Mesh) -> None:
-  """Refuses batches that do not divide over devices and chunks."""
+def check_options(learner: MetaLearner, training: Training, mesh: Mesh) -> None:
+  """Refuses training that cannot be: schedules, rates, batches that do not divide over devices.
+
+  Raises:
+    ValueError: naming what was given and what may be.
+  """
+  training.optimizer(training.learning_rate, training.num_steps)
+  loop.check_schedule(schedule_of(training))
+  if training.keep_checkpoints < 1:
+    raise ValueError(f'keep_checkpoints must be at least 1, got {training.keep_checkpoints}')
   # Coupled users are not taken in chunks, and need only divide over the devices.
   chunk_size = 1 if learner.batch_loss else training.chunk_size
   step.num_chunks(training.batch_size, chunk_size, mesh)
