@@ -15,13 +15,13 @@ from ml_collections import config_flags
 
 from experiments import commands
 from experiments.build import Config
-from metapers.data import extraction, reward_models, sources
+from metapers.data import extracted, people_tables, reward_models, sources
 from metapers.data.extraction import Extraction
 from metapers.data.reward_models import Options
 from metapers.data.sources import Source
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'What to extract.', lock_config=True)
-OUT = flags.DEFINE_string('out', None, 'Folder of the store to make.')
+OUT = flags.DEFINE_string('out', None, 'The store to make; of people features.npy by default.')
 SHARD = flags.DEFINE_string('shard', '0/1', 'Which share of the work to do here: i/n.')
 MERGE = flags.DEFINE_list('merge', [], 'Folders of parts that other machines made.')
 DEVICES = flags.DEFINE_list('devices', ['cpu'], 'Devices to spread the work over: cuda:0,cuda:1.')
@@ -38,10 +38,14 @@ def main(argv: list[str]) -> None:
 
     scorer_benchmark.run_benchmark(CONFIG.value and source_of(CONFIG.value).texts, commands.say)
     return
-  config, out = commands.required(CONFIG), pathlib.Path(commands.required(OUT))
+  config = commands.required(CONFIG)
+  if config.source.kind == 'people' and OUT.value is None:
+    out = pathlib.Path(config.source.path) / people_tables.FEATURES
+  else:
+    out = pathlib.Path(commands.required(OUT))
   if out.exists():
-    raise ValueError(f'{out} exists; give another --out, or look at it by experiments.store info')
-  is_whole = extraction.extract(
+    raise ValueError(f'{out} exists; give another --out, or remove it')
+  is_whole = extracted.extract(
     extraction_of(config),
     out,
     shard=SHARD.value,

@@ -60,7 +60,7 @@ def load_comparisons(
     complete_raters_only: keep only people who rated every item, since what others rated may depend
       on what they prefer.
     features: columns of `items`, or the name of an .npy file [I, D] in the folder. By default all
-      columns of `items` but item_id, context and text; without any, one-hot ids.
+      columns of `items` but item_id, context and text, or features.npy; without any, one-hot ids.
     pair_seed: of the drawn pairs, and of the order of comparisons where none is known.
 
   Raises:

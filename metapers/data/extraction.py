@@ -6,21 +6,15 @@ float16; all parts together make the store.
 """
 
 import concurrent.futures
-import json
-import os
-import pathlib
 import queue
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tqdm
 from absl import logging
 
-from metapers.core.tables import RewardTable
 from metapers.core.types import Bool, Float
-from metapers.data import constructed_rewards, feature_store, reward_table, shards, texts
-from metapers.data.manifest import Provenance
+from metapers.data import constructed_rewards, shards, texts
 from metapers.data.reward_models import Options, RewardModel, Scored, TextError
 from metapers.data.shards import Job, Part
 from metapers.data.sources import Source
@@ -56,76 +50,6 @@ class Piece(NamedTuple):
   def name(self) -> str:
     """Returns the name of its file."""
     return f'{self.model}/{self.start:06d}'
-
-
-class Extracted(NamedTuple):
-  """What the parts hold together.
-
-  scores: model -> [P, R]. features: [P, R, D] on disk, or None. num_truncated: model -> texts cut.
-  versions: model -> its version.
-  """
-
-  scores: dict[str, Float[np.ndarray, 'P R']]
-  features: Float[np.ndarray, 'P R D'] | None
-  num_truncated: dict[str, int]
-  versions: dict[str, str]
-
-
-def extract(
-  extraction: Extraction,
-  out: str | os.PathLike,
-  *,
-  shard: str = '0/1',
-  merge: Sequence[str | os.PathLike] = (),
-  devices: Sequence[str] = ('cpu',),
-  made_by: str = 'metapers.data.extraction',
-  log: Callable[[str], None] = logging.info,
-) -> bool:
-  """Does what is missing of the work, and writes the store once all of it is there.
-
-  Args:
-    extraction: what is extracted.
-    out: folder of the store; parts of it are kept in OUT.parts until then.
-    shard: which share of the work to do here, as `share` reads it.
-    merge: folders of parts that other machines made; then nothing is done here but to join them.
-    devices: as of `make_parts`.
-    made_by: what calls this, for the store's provenance.
-    log: is given lines of progress.
-
-  Returns:
-    Whether the store was written.
-
-  Raises:
-    ValueError: for parts of another extraction, or as `pieces_of` and `join`.
-  """
-  out = pathlib.Path(out)
-  pieces = pieces_of(extraction)
-  job = shards.claim_job(out.with_name(f'{out.name}.parts'), recipe(extraction))
-  if merge:
-    shards.merge_parts(job, merge, [piece.name for piece in pieces])
-  else:
-    mine = missing_pieces(job, share(pieces, shard))
-    with tqdm.tqdm(total=count_texts(mine, extraction.source), unit='text') as bar:
-
-      def progress(model: str, num_texts: int) -> None:
-        bar.set_description(model)
-        bar.update(num_texts)
-
-      make_parts(extraction, job, mine, devices, log=log, progress=progress)
-  missing = missing_pieces(job, pieces)
-  if missing:
-    log(f'{len(pieces) - len(missing)} of {len(pieces)} shards are made, in {job.folder}')
-    return False
-  made = join(job, pieces, extraction.source.texts)
-  table = table_of(extraction, made)
-  log(f'{reward_table.count_masked(table)}; texts cut: {made.num_truncated}')
-  sizes = reward_table.split_sizes(table.prompt_split)
-  log('prompts: ' + ', '.join(f'{size} {name}' for name, size in sizes.items()))
-  provenance = provenance_of(extraction, made, made_by)
-  kept = texts.to_table(extraction.source.texts)
-  feature_store.write_store(out, table, provenance, texts=kept)
-  features_file(job).unlink(missing_ok=True)
-  return True
 
 
 def recipe(extraction: Extraction) -> dict[str, Any]:
@@ -294,102 +218,3 @@ def spread(
   made = np.full((*mask.shape, *values.shape[1:]), empty, values.dtype)
   made[mask] = values
   return made
-
-
-def features_file(job: Job) -> pathlib.Path:
-  """Returns the file that joined features are mapped to, of no use once the store is written."""
-  return job.folder / '.features.npy'
-
-
-def join(job: Job, pieces: Sequence[Piece], read: Texts) -> Extracted:
-  """Returns all parts joined; features are written to a file piece by piece and mapped.
-
-  Raises:
-    ValueError: for a part that is missing or damaged, parts of different versions of a model, or
-      features of several models.
-  """
-  scores: dict[str, np.ndarray] = {}
-  num_truncated: dict[str, int] = {}
-  versions: dict[str, str] = {}
-  features, featured = None, None
-  for piece in pieces:
-    part = shards.load_part(job, piece.name)
-    cut = num_truncated.get(piece.model, 0)
-    num_truncated[piece.model] = cut + int(part['num_truncated'])
-    rows = slice(piece.start, piece.stop)
-    if 'version' in part:
-      version = str(part['version'])
-      if versions.setdefault(piece.model, version) != version:
-        raise ValueError(
-          f'{piece.name} was made by {version} of {piece.model}, others by '
-          f'{versions[piece.model]}; delete it and run the same command again'
-        )
-    if 'scores' in part:
-      whole = scores.setdefault(piece.model, np.full(read.responses.shape, np.nan, np.float32))
-      whole[rows] = part['scores']
-    if 'features' in part:
-      if features is None:
-        features, featured = _map_features(job, read, part['features']), piece.model
-      if piece.model != featured:
-        raise ValueError(f'features of {featured} and of {piece.model}; a store holds one of them')
-      features[rows] = part['features']
-  return Extracted(scores, features, num_truncated, versions)
-
-
-def _map_features(job: Job, read: Texts, first: np.ndarray) -> Any:
-  shape = (*read.responses.shape, first.shape[-1])
-  # D may be 4,096: more than fits in memory.
-  return np.lib.format.open_memmap(features_file(job), 'w+', first.dtype, shape)
-
-
-def store_source(extraction: Extraction) -> str:
-  """Returns the line on a store's source that is shown with every result."""
-  label = ' with constructed rewards' if extraction.constructed else ''
-  return extraction.source.name + label
-
-
-def table_of(extraction: Extraction, made: Extracted) -> RewardTable:
-  """Returns the table of a store: scores that were known and made, and the features.
-
-  Raises:
-    ValueError: without any scores.
-  """
-  scores, read = extraction.source.scores | made.scores, extraction.source.texts
-  if not scores:
-    raise ValueError(
-      'nothing scores these texts; give models, constructed rewards or a table of scores'
-    )
-  rewards = np.stack(list(scores.values()), -1).astype(np.float32)
-  mask = reward_table.usable_responses(rewards, read.responses)
-  mean, std = reward_table.statistics(rewards, mask, read.prompt_split)
-  return RewardTable(
-    rewards=rewards,
-    features=made.features,
-    mask=mask,
-    reward_models=tuple(scores),
-    response_model=read.response_model,
-    response_models=read.response_models,
-    mean=mean,
-    std=std,
-    prompt_split=read.prompt_split,
-    source=store_source(extraction),
-    manifest_hash='',
-  )
-
-
-def provenance_of(extraction: Extraction, made: Extracted, command: str) -> Provenance:
-  """Returns where a store comes from; `command` names what made it, such as a module."""
-  how = {
-    'options': extraction.options._asdict(),
-    'truncated': made.num_truncated,
-    'versions': made.versions,
-  }
-  encoder = next((model for model in extraction.models if model.pooling != 'score'), None)
-  extractor = encoder if made.features is not None else None
-  return Provenance(
-    source=store_source(extraction),
-    made_by=f'{command} {json.dumps(how)}',
-    licence=extraction.source.licence,
-    extractor=extractor.model if extractor else '',
-    revision=made.versions[extractor.name] if extractor else '',
-  )

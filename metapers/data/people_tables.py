@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from metapers.core.types import Float, Int
 from metapers.data import frames
 
 ITEM_COLUMNS = ('item_id', 'context', 'text')  # every other column of `items` is a feature
+FEATURES = 'features.npy'  # [I, D], made of the items' texts
 IDS = ('user_id', 'item_id', 'chosen', 'rejected', 'context', 'order')  # read as texts
 # How pandas and others name the index of a table that they wrote as a column.
 INDEX = re.compile(r'Unnamed: \d+|__index_level_\d+__|index|level_\d+|')
@@ -120,6 +122,22 @@ def read_features(
     values = _load_npy(folder / features)
   else:
     columns = feature_columns(items) if features is None else list(features)
+    made = folder / FEATURES
+    if features is None and made.is_file():
+      if columns:
+        raise ValueError(
+          f'{folder} holds {FEATURES} and items have the columns {columns}: name the features by '
+          f"features='{FEATURES}', or as columns"
+        )
+      return read_features(FEATURES, items, folder)
+    if not columns and 'text' in items:
+      logging.warning(
+        'the texts of the items in %s are not read; make features of them by python -m '
+        'experiments.extract --config=experiments/configs/extract_people.py '
+        '--config.source.path=%s',
+        folder,
+        folder,
+      )
     if not columns:
       return ItemFeatures(np.eye(len(items), dtype=np.float32), (), identity=True)
     check_columns(items, 'items', columns)

@@ -1,5 +1,6 @@
 """Prompts, responses and scores that are already known, from the hub or from files."""
 
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from metapers.core.types import Float
-from metapers.data import frames, hub, personal_llm, texts
+from metapers.data import frames, hub, people_tables, personal_llm, texts
 from metapers.data.texts import Texts
 
 SCORED = re.compile(r'response_(\d+)_(?!model$)(.+)')
@@ -36,8 +37,9 @@ def read_source(
 
   Args:
     kind: 'personal_llm' (the hub, or `path` as its folder), 'texts' (a parquet or jsonl file with
-      prompts and responses, and any columns `response_1_NAME`, ... as scores), or 'ultrafeedback'
-      (a file of completions with ratings by aspect).
+      prompts and responses, and any columns `response_1_NAME`, ... as scores), 'ultrafeedback' (a
+      file of completions with ratings by aspect), or 'people' (a folder of people's tables, whose
+      items have texts).
     path: file or folder.
     revision: of a data set on the hub.
     scores: a file of more scores, joined by prompt_id: columns `response_1_NAME`, ...
@@ -50,6 +52,7 @@ def read_source(
   readers = {
     'personal_llm': lambda: read_personal_llm(path, revision),
     'texts': lambda: read_texts(frames.read_frame(path)),
+    'people': lambda: read_items(pathlib.Path(path)),
     'ultrafeedback': lambda: read_ultrafeedback(frames.read_frame(path)),
   }
   if kind not in readers:
@@ -90,6 +93,29 @@ def read_texts(frame: pd.DataFrame) -> Source:
   found = texts.from_frame(frame)
   columns = score_columns(frame, found.responses.shape[1])
   return Source(found, texts.scores_of(frame, columns), '', '')
+
+
+def read_items(folder: pathlib.Path) -> Source:
+  """Returns the items of people's tables as texts: a row each, of one response, in their order.
+
+  The context of an item, where it has one, is its prompt.
+
+  Raises:
+    ValueError: for items without texts.
+  """
+  items = people_tables.read_items(folder)
+  people_tables.check_columns(items, 'items', ['text'])
+  nowhere = np.full(len(items), '')
+  found = Texts(
+    prompts=texts.strings(items['context'].to_numpy(object) if 'context' in items else nowhere),
+    prompt_ids=items['item_id'].to_numpy(object),
+    subset=nowhere,
+    responses=texts.strings(items['text'].to_numpy(object))[:, None],
+    response_model=np.zeros((len(items), 1), int),
+    response_models=('item',),
+    prompt_split=np.zeros(len(items), int),
+  )
+  return Source(found, {}, f'{folder.name}: items of people', '')
 
 
 def score_columns(frame: pd.DataFrame, num_responses: int) -> dict[str, list[str]]:

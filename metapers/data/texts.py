@@ -49,9 +49,10 @@ class LeftOut(NamedTuple):
 
 
 def readable(texts: Texts) -> Bool[np.ndarray, 'P R']:
-  """Returns whether each response has a text to score."""
-  stripped = _stripped(texts.responses)
-  return (stripped != '') & (stripped != ERROR_TEXT) & (_stripped(texts.prompts) != '')[:, None]
+  """Returns whether each response has a text, and its prompt too unless no prompt has one."""
+  stripped, has_prompt = _stripped(texts.responses), _stripped(texts.prompts) != ''
+  is_text = (stripped != '') & (stripped != ERROR_TEXT)
+  return is_text & has_prompt[:, None] if has_prompt.any() else is_text
 
 
 def left_out(texts: Texts) -> LeftOut:
@@ -59,7 +60,8 @@ def left_out(texts: Texts) -> LeftOut:
   stripped, is_readable = _stripped(texts.responses), readable(texts)
   repeated = reward_table.repeated_texts(texts.responses) & is_readable
   errors, empty = np.sum(stripped == ERROR_TEXT), np.sum(stripped == '')
-  empty_prompts = np.sum(_stripped(texts.prompts) == '')
+  is_empty = _stripped(texts.prompts) == ''
+  empty_prompts = 0 if is_empty.all() else is_empty.sum()
   return LeftOut(int(errors), int(empty), int(repeated.sum()), int(empty_prompts))
 
 
@@ -131,14 +133,32 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
     held_out = max(1, size // 10)
     prompt_split = reward_table.assign_splits(size, num_validation=held_out, num_test=held_out)
   return Texts(
-    prompts=_strings(frame['prompt'].to_numpy(object), 'prompt'),
+    prompts=strings(frame['prompt'].to_numpy(object), 'prompt'),
     prompt_ids=prompt_ids(frame),
     subset=subset.astype(str),
-    responses=_strings(responses, 'response'),
+    responses=strings(responses, 'response'),
     response_model=response_model.reshape(responses.shape),
     response_models=tuple(map(str, response_models)),
     prompt_split=prompt_split,
   )
+
+
+def strings(values: np.ndarray, name: str = 'text') -> np.ndarray:
+  """Returns texts as strings, by `rendering.text_of`, in an array of the same shape.
+
+  Raises:
+    ValueError: for what is no text, naming the row.
+  """
+  made = np.empty(values.shape, object)
+  for place in np.ndindex(values.shape):
+    try:
+      made[place] = rendering.text_of(values[place])
+    except ValueError as error:
+      raise ValueError(
+        f'row {place[0]}, {name}{"".join(f" {1 + i}" for i in place[1:])}: {error}; convert or '
+        'leave out that row'
+      ) from error
+  return made
 
 
 def prompt_ids(frame: pd.DataFrame) -> np.ndarray:
@@ -181,19 +201,6 @@ def scores_of(frame: pd.DataFrame, columns: Mapping[str, list[str]]) -> dict[str
 
 def _stripped(values: np.ndarray) -> np.ndarray:
   return np.vectorize(str.strip, otypes=[object])(values)
-
-
-def _strings(values: np.ndarray, name: str) -> np.ndarray:
-  made = np.empty(values.shape, object)
-  for place in np.ndindex(values.shape):
-    try:
-      made[place] = rendering.text_of(values[place])
-    except ValueError as error:
-      raise ValueError(
-        f'row {place[0]}, {name}{"".join(f" {1 + i}" for i in place[1:])}: {error}; convert or '
-        'leave out that row'
-      ) from error
-  return made
 
 
 def _lists(frame: pd.DataFrame, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metapers.data import extraction, shards, texts
+from metapers.data import extracted, extraction, shards, texts
 from metapers.data.reward_models import Scored
 
 FRAME = pd.DataFrame(
@@ -45,7 +45,7 @@ def test_texts_keep_their_models_and_say_what_is_left_out():
 
 def test_only_readable_responses_are_scored(tmp_path):
   job, pieces = made(tmp_path / 'job')
-  whole = extraction.join(job, pieces, READ)
+  whole = extracted.join(job, pieces, READ)
   expected = np.array([[1, 2], [1, np.nan], [np.nan, np.nan], [1, 2], [1, 2], [1, 2], [1, 1]])
   np.testing.assert_array_equal(whole.scores['length'], expected.astype(np.float32))
   np.testing.assert_array_equal(whole.features[..., 0], np.nan_to_num(expected))
@@ -57,7 +57,7 @@ def test_scores_that_are_not_finite_are_missing(tmp_path):
     return Scored(np.full(len(responses), np.inf), None, 0, 'one')
 
   job, pieces = made(tmp_path / 'job', score=broken)
-  assert np.isnan(extraction.join(job, pieces, READ).scores['length']).all()
+  assert np.isnan(extracted.join(job, pieces, READ).scores['length']).all()
 
 
 def test_parts_have_the_same_bytes_whenever_they_are_made(tmp_path):
@@ -113,13 +113,13 @@ def test_parts_of_another_version_are_not_joined(tmp_path):
   part = shards.load_part(job, pieces[1].name) | {'version': np.array('two')}
   shards.save_part(job, pieces[1].name, part)
   with pytest.raises(ValueError, match='was made by two of length, others by one'):
-    extraction.join(job, pieces, READ)
+    extracted.join(job, pieces, READ)
 
 
 def test_features_of_two_models_are_not_joined(tmp_path):
   job, pieces = made(tmp_path / 'job', names=('length', 'size'))
   with pytest.raises(ValueError, match='features of length and of size'):
-    extraction.join(job, pieces, READ)
+    extracted.join(job, pieces, READ)
 
 
 def test_a_damaged_part_is_named(tmp_path):
@@ -127,7 +127,7 @@ def test_a_damaged_part_is_named(tmp_path):
   path = shards.part_path(job, pieces[0].name)
   path.write_bytes(path.read_bytes()[:50])
   with pytest.raises(ValueError, match=r'000000\.npz is damaged .* delete it and go on'):
-    extraction.join(job, pieces, READ)
+    extracted.join(job, pieces, READ)
 
 
 def test_a_full_disk_leaves_no_half_part(tmp_path, monkeypatch):

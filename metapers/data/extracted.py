@@ -1,0 +1,229 @@
+"""What an extraction comes to: its parts joined, as a feature store or as features alone."""
+
+import io
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tqdm
+from absl import logging
+
+from metapers.core import files
+from metapers.core.tables import RewardTable
+from metapers.core.types import Float
+from metapers.data import extraction, feature_store, reward_table, shards, texts
+from metapers.data.extraction import Extraction, Piece
+from metapers.data.manifest import Provenance
+from metapers.data.shards import Job
+from metapers.data.texts import Texts
+
+
+class Extracted(NamedTuple):
+  """What the parts hold together.
+
+  scores: model -> [P, R]. features: [P, R, D] on disk, or None. num_truncated: model -> texts cut.
+  versions: model -> its version.
+  """
+
+  scores: dict[str, Float[np.ndarray, 'P R']]
+  features: Float[np.ndarray, 'P R D'] | None
+  num_truncated: dict[str, int]
+  versions: dict[str, str]
+
+
+def extract(
+  wanted: Extraction,
+  out: str | os.PathLike,
+  *,
+  shard: str = '0/1',
+  merge: Sequence[str | os.PathLike] = (),
+  devices: Sequence[str] = ('cpu',),
+  made_by: str = 'metapers.data.extracted',
+  log: Callable[[str], None] = logging.info,
+) -> bool:
+  """Does what is missing of the work, and writes the store once all of it is there.
+
+  Args:
+    wanted: what is extracted.
+    out: folder of the store, or an .npy file of features alone; parts of it are kept in OUT.parts
+      until then.
+    shard: which share of the work to do here, as `share` reads it.
+    merge: folders of parts that other machines made; then nothing is done here but to join them.
+    devices: as of `make_parts`.
+    made_by: what calls this, for the store's provenance.
+    log: is given lines of progress.
+
+  Returns:
+    Whether the store was written.
+
+  Raises:
+    ValueError: for parts of another extraction, or as `pieces_of` and `join`.
+  """
+  out = pathlib.Path(out)
+  pieces = extraction.pieces_of(wanted)
+  job = shards.claim_job(out.with_name(f'{out.name}.parts'), extraction.recipe(wanted))
+  if merge:
+    shards.merge_parts(job, merge, [piece.name for piece in pieces])
+  else:
+    mine = extraction.missing_pieces(job, extraction.share(pieces, shard))
+    with tqdm.tqdm(total=extraction.count_texts(mine, wanted.source), unit='text') as bar:
+
+      def progress(model: str, num_texts: int) -> None:
+        bar.set_description(model)
+        bar.update(num_texts)
+
+      extraction.make_parts(wanted, job, mine, devices, log=log, progress=progress)
+  missing = extraction.missing_pieces(job, pieces)
+  if missing:
+    log(f'{len(pieces) - len(missing)} of {len(pieces)} shards are made, in {job.folder}')
+    return False
+  made = join(job, pieces, wanted.source.texts)
+  write = write_features if out.suffix == '.npy' else write_store
+  write(wanted, made, out, made_by=made_by, log=log)
+  features_file(job).unlink(missing_ok=True)
+  return True
+
+
+def features_file(job: Job) -> pathlib.Path:
+  """Returns the file that joined features are mapped to, of no use once the store is written."""
+  return job.folder / '.features.npy'
+
+
+def join(job: Job, pieces: Sequence[Piece], read: Texts) -> Extracted:
+  """Returns all parts joined; features are written to a file piece by piece and mapped.
+
+  Raises:
+    ValueError: for a part that is missing or damaged, parts of different versions of a model, or
+      features of several models.
+  """
+  scores: dict[str, np.ndarray] = {}
+  num_truncated: dict[str, int] = {}
+  versions: dict[str, str] = {}
+  features, featured = None, None
+  for piece in pieces:
+    part = shards.load_part(job, piece.name)
+    cut = num_truncated.get(piece.model, 0)
+    num_truncated[piece.model] = cut + int(part['num_truncated'])
+    rows = slice(piece.start, piece.stop)
+    if 'version' in part:
+      version = str(part['version'])
+      if versions.setdefault(piece.model, version) != version:
+        raise ValueError(
+          f'{piece.name} was made by {version} of {piece.model}, others by '
+          f'{versions[piece.model]}; delete it and run the same command again'
+        )
+    if 'scores' in part:
+      whole = scores.setdefault(piece.model, np.full(read.responses.shape, np.nan, np.float32))
+      whole[rows] = part['scores']
+    if 'features' in part:
+      if features is None:
+        features, featured = _map_features(job, read, part['features']), piece.model
+      if piece.model != featured:
+        raise ValueError(f'features of {featured} and of {piece.model}; a store holds one of them')
+      features[rows] = part['features']
+  return Extracted(scores, features, num_truncated, versions)
+
+
+def _map_features(job: Job, read: Texts, first: np.ndarray) -> Any:
+  shape = (*read.responses.shape, first.shape[-1])
+  # D may be 4,096: more than fits in memory.
+  return np.lib.format.open_memmap(features_file(job), 'w+', first.dtype, shape)
+
+
+def store_source(wanted: Extraction) -> str:
+  """Returns the line on a store's source that is shown with every result."""
+  label = ' with constructed rewards' if wanted.constructed else ''
+  return wanted.source.name + label
+
+
+def table_of(wanted: Extraction, made: Extracted) -> RewardTable:
+  """Returns the table of a store: scores that were known and made, and the features.
+
+  Raises:
+    ValueError: without any scores.
+  """
+  scores, read = wanted.source.scores | made.scores, wanted.source.texts
+  if not scores:
+    raise ValueError(
+      'nothing scores these texts; give models, constructed rewards or a table of scores'
+    )
+  rewards = np.stack(list(scores.values()), -1).astype(np.float32)
+  mask = reward_table.usable_responses(rewards, read.responses)
+  mean, std = reward_table.statistics(rewards, mask, read.prompt_split)
+  return RewardTable(
+    rewards=rewards,
+    features=made.features,
+    mask=mask,
+    reward_models=tuple(scores),
+    response_model=read.response_model,
+    response_models=read.response_models,
+    mean=mean,
+    std=std,
+    prompt_split=read.prompt_split,
+    source=store_source(wanted),
+    manifest_hash='',
+  )
+
+
+def provenance_of(wanted: Extraction, made: Extracted, command: str) -> Provenance:
+  """Returns where a store comes from; `command` names what made it, such as a module."""
+  how = {
+    'options': wanted.options._asdict(),
+    'truncated': made.num_truncated,
+    'versions': made.versions,
+  }
+  encoder = next((model for model in wanted.models if model.pooling != 'score'), None)
+  extractor = encoder if made.features is not None else None
+  return Provenance(
+    source=store_source(wanted),
+    made_by=f'{command} {json.dumps(how)}',
+    licence=wanted.source.licence,
+    extractor=extractor.model if extractor else '',
+    revision=made.versions[extractor.name] if extractor else '',
+  )
+
+
+def write_store(
+  wanted: Extraction,
+  made: Extracted,
+  out: pathlib.Path,
+  *,
+  made_by: str,
+  log: Callable[[str], None],
+) -> None:
+  """Writes the store of an extraction."""
+  table = table_of(wanted, made)
+  log(f'{reward_table.count_masked(table)}; texts cut: {made.num_truncated}')
+  sizes = reward_table.split_sizes(table.prompt_split)
+  log('prompts: ' + ', '.join(f'{size} {name}' for name, size in sizes.items()))
+  provenance = provenance_of(wanted, made, made_by)
+  kept = texts.to_table(wanted.source.texts)
+  feature_store.write_store(out, table, provenance, texts=kept)
+
+
+def write_features(
+  wanted: Extraction,
+  made: Extracted,
+  out: pathlib.Path,
+  *,
+  made_by: str,
+  log: Callable[[str], None],
+) -> None:
+  """Writes the features [I, D] of the first response to each prompt, and beside them where from.
+
+  Raises:
+    ValueError: without features, or for a text that is empty.
+  """
+  empty = np.flatnonzero(~texts.readable(wanted.source.texts)[:, 0])
+  if made.features is None or empty.size:
+    what = f'items {empty[:5].tolist()} have no text' if empty.size else 'no encoder was given'
+    raise ValueError(f'no features can be made: {what}')
+  content = io.BytesIO()
+  np.save(content, made.features[:, 0])
+  files.write_atomically(out, content.getvalue())
+  provenance = provenance_of(wanted, made, made_by)._asdict()
+  files.write_json(out.with_suffix('.json'), provenance)
+  log(f'features {list(made.features[:, 0].shape)}; texts cut: {made.num_truncated}')

@@ -1,0 +1,67 @@
+"""Texts that people chose among become features of their items, read by default."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from absl import logging
+
+from metapers.data import comparisons, extracted, sources
+from metapers.data.extraction import Extraction
+from metapers.data.reward_models import Options, RewardModel
+from metapers.data.reward_scorer import Scorer
+from metapers.testing import tiny_models
+
+TEXTS = [f'w{n} w{n + 1} w{2 * n}' for n in range(8)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+  items = pd.DataFrame({'item_id': [f'0{n}' for n in range(8)], 'text': TEXTS})
+  items.to_csv(tmp_path / 'items.csv', index=False)
+  rows = [('ann', '01', '02'), ('ann', '03', '04'), ('bob', '05', '06'), ('bob', '07', '00')]
+  frame = pd.DataFrame(rows, columns=['user_id', 'chosen', 'rejected'])
+  frame.to_csv(tmp_path / 'comparisons.csv', index=False)
+  return tmp_path
+
+
+def encoder(tmp_path):
+  model = tiny_models.save_model(tmp_path / 'model', 'deberta-v2')
+  return RewardModel('encoder', model, template='plain', pooling='mean')
+
+
+def test_texts_that_are_not_read_are_said(folder, monkeypatch):
+  said = []
+  monkeypatch.setattr(logging, 'warning', lambda form, *values: said.append(form % values))
+  found = comparisons.load_comparisons(str(folder))
+  assert found.identity
+  assert len(said) == 1 and 'extract_people.py' in said[0] and str(folder) in said[0]
+
+
+def test_features_made_of_texts_are_those_of_the_encoder_and_read_by_default(folder, tmp_path):
+  model = encoder(tmp_path)
+  wanted = Extraction(sources.read_items(folder), (model,), prompts_per_shard=3)
+  assert extracted.extract(wanted, folder / 'features.npy')
+  found = comparisons.load_comparisons(str(folder))
+  expected = Scorer(model, Options())([''] * 8, TEXTS).features
+  assert not found.identity and found.features.shape == (8, 32)
+  np.testing.assert_allclose(found.features, expected, atol=2e-3)
+  assert 'encoder' in (folder / 'features.json').read_text()
+
+
+def test_two_kinds_of_features_must_be_chosen_among(folder):
+  np.save(folder / 'features.npy', np.ones((8, 2), np.float32))
+  items = pd.read_csv(folder / 'items.csv', dtype=str).assign(price=1.5)
+  items.to_csv(folder / 'items.csv', index=False)
+  with pytest.raises(ValueError, match=r"features='features\.npy', or as columns"):
+    comparisons.load_comparisons(str(folder))
+  assert comparisons.load_comparisons(str(folder), features=('price',)).features.shape == (8, 1)
+
+
+def test_without_text_or_encoder_there_are_no_features(folder):
+  wanted = Extraction(sources.read_items(folder), constructed=('length',))
+  with pytest.raises(ValueError, match='no encoder was given'):
+    extracted.extract(wanted, folder / 'features.npy')
+  items = pd.read_csv(folder / 'items.csv', dtype=str)
+  items.drop(columns='text').to_csv(folder / 'items.csv', index=False)
+  with pytest.raises(ValueError, match=r"lacks the columns \['text'\]"):
+    sources.read_source('people', path=str(folder))
