@@ -2,9 +2,10 @@
 
     python -m experiments.leaks --config=experiments/configs/lore.py:quick
 
-One line for each check, `ok` or `LEAK`, of each population that is trained or evaluated on. Exit
-code 1 says that something leaks. `--conversations` says that a context of the people's comparisons
-is a conversation of one person, which must not be divided.
+One line for each check of each population that is trained or evaluated on: `ok`, `LEAK`, or `note`
+for a likeness that chance may explain. Exit code 1 says that something leaks. `--conversations`
+says that a context of the people's comparisons is a conversation of one person, which must not be
+divided.
 """
 
 import inspect
@@ -76,8 +77,8 @@ def report(found: Leaks) -> int:
     if not leaks_of_kind:
       commands.say(f'  ok    {kind}: {leaks.CLAIMS[kind]}')
     for leak in leaks_of_kind:
-      commands.say(f'  LEAK  {kind}: {leak.message}')
-  return sum(map(len, found.values()))
+      commands.say(f'  {"LEAK" if leak.is_certain else "note"}  {kind}: {leak.message}')
+  return sum(leak.is_certain for leaks_of_kind in found.values() for leak in leaks_of_kind)
 
 
 if __name__ == '__main__':

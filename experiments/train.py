@@ -31,6 +31,7 @@ def main(argv: list[str]) -> None:
   (setting,) = runner.prepare(plan)  # fails before anything is trained
   ((name, entry),) = plan.entries.items()
   population = plan.populations[0]()
+  known = runner.leaks_of(plan, workdir, commands.say)
   run = runs.train(
     entry,
     population,
@@ -40,6 +41,7 @@ def main(argv: list[str]) -> None:
     workdir=workdir,
     identity={**plan.identity, 'data': population.content_hash},
   )
+  runner.keep_leaks(workdir, known)
   if run.was_done:
     commands.say(f'{workdir} was trained already, maybe by other code; its parameters are used')
   commands.say(f'best of {entry.training.num_steps} steps on validation users: {run.best_step}')

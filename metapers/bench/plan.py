@@ -35,6 +35,7 @@ class Evaluation(NamedTuple):
   mixture: what user models of `bayes_mixture` change of the true one; () for no such row.
   seen_prior: add `bayes_seen`, which believes that new users are like those of training.
   flips: measure how many predictions change when all labels of the support are flipped.
+  leaks: 'error' ends a table whose population leaks, 'warn' says so on top of its report.
   """
 
   shots: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
@@ -47,6 +48,7 @@ class Evaluation(NamedTuple):
   mixture: tuple[Mapping[str, float], ...] = ()
   seen_prior: bool = False
   flips: bool = False
+  leaks: str = 'error'
 
 
 def run_identity(seed: int, fold: int | None) -> dict[str, Any]:
@@ -165,6 +167,8 @@ def check_options(evaluation: Evaluation, spec: Spec) -> None:
   ]
   if small:
     raise ValueError(f'evaluation needs at least 1 of each, got {", ".join(small)}')
+  if evaluation.leaks not in ('error', 'warn'):
+    raise ValueError(f"evaluation.leaks must be 'error' or 'warn', got {evaluation.leaks!r}")
   shots, most = evaluation.shots, spec.num_support
   if not shots or max(shots) > most or min(shots) < 0:
     raise ValueError(

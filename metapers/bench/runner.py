@@ -37,6 +37,7 @@ from metapers.io.report import Section
 from metapers.training.meta_training import Training
 
 MOST_FINDINGS = 6  # on top of a page
+NO_LEAKS = 'none found'
 
 
 class Result(NamedTuple):
@@ -46,12 +47,14 @@ class Result(NamedTuple):
   settings: whom learners were evaluated on, one for each condition.
   sections: of the report.
   plan: of the table.
+  warnings: what is to be known of its populations before its numbers are read.
   """
 
   frame: pd.DataFrame
   settings: tuple[Setting, ...]
   sections: tuple[Section, ...]
   plan: Plan
+  warnings: tuple[str, ...] = ()
 
   def table(self, metric: str = '', *, condition: int = 0) -> pd.DataFrame:
     """Returns learners × shots of one condition, each cell value ± half a 95 % interval.
@@ -75,7 +78,11 @@ class Result(NamedTuple):
     """Writes a self-contained page with all tables and figures, and returns its path."""
     lead = [line for each in self.settings for line in report.findings(self.frame, each)]
     return report.write_page(
-      path, self.sections, self.settings[0], self.plan, lead=lead[:MOST_FINDINGS]
+      path,
+      self.sections,
+      self.settings[0],
+      self.plan,
+      lead=[*self.warnings, *lead[:MOST_FINDINGS]],
     )
 
 
@@ -136,9 +143,10 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
   """
   processes.require_single('a table')
   made = prepare(plan)
-  if workdir is not None:
+  known = leaks_of(plan, workdir, log)
+  if workdir is not None:  # only now: what was refused leaves nothing behind
     workdirs.claim(workdir, {**plan.identity, 'data': plans.data_of(plan)})
-  require_no_leaks(plan, workdir, log)
+    keep_leaks(workdir, known)
   predicted: list[BySeed] = [
     reference_cells(plan, condition, setting, workdir, log)
     for condition, setting in zip(plan.conditions, made, strict=True)
@@ -157,7 +165,8 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
           other.setdefault(row, {})[str(seed)] = cell
       if row not in costs and made[0].stream is None:
         costs[row] = cells.keep_costs(workdir, trained[0], made[0])
-  return lay_out(plan, made, predicted, flipped, costs)
+  warnings = [f'{name}: {line}' for name, lines in known.items() for line in lines]
+  return lay_out(plan, made, predicted, flipped, costs)._replace(warnings=tuple(warnings))
 
 
 def prepare(plan: Plan) -> list[Setting]:
@@ -202,19 +211,38 @@ def is_flippable(setting: Setting) -> bool:
   return setting.stream is None and setting.tasks.support.candidates.mask.shape[-1] == 2
 
 
-def require_no_leaks(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> None:
-  """Checks every population, once, before anything is trained or evaluated on it.
+def leaks_of(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> dict[str, list[str]]:
+  """Returns what is to be known of every population, before anything is trained or evaluated on it.
 
   Raises:
-    ValueError: listing what leaks.
+    ValueError: listing what leaks, unless `evaluation.leaks` is 'warn'.
   """
+  found = {}
   for name, make in plans.populations_of(plan).items():
-    path = None if workdir is None else pathlib.Path(workdir) / 'leaks' / f'{name}.txt'
-    if path is None or not path.exists():
-      log(f'{name}: looking for leaks')
-      leaks.require_no_leaks(leaks.find_leaks(make()))
-      if path is not None:
-        files.write_atomically(path, 'none found\n')
+    path = None if workdir is None else leaks_file(workdir, name)
+    if path is not None and path.exists():
+      found[name] = [line for line in path.read_text().splitlines() if line != NO_LEAKS]
+      continue
+    log(f'{name}: looking for leaks')
+    of_kinds = leaks.find_leaks(make())
+    if plan.evaluation.leaks == 'error':
+      leaks.require_no_leaks(of_kinds)
+    found[name] = [leak.message for of_kind in of_kinds.values() for leak in of_kind]
+    for line in found[name]:
+      log(line)
+  return found
+
+
+def keep_leaks(workdir: str | os.PathLike, known: Mapping[str, Sequence[str]]) -> None:
+  """Keeps what `leaks_of` returned in a workdir, so that it looks once."""
+  for name, lines in known.items():
+    content = '\n'.join(lines or [NO_LEAKS]) + '\n'
+    files.write_atomically(leaks_file(workdir, name), content)
+
+
+def leaks_file(workdir: str | os.PathLike, name: str) -> pathlib.Path:
+  """Returns where is kept what was found in a population."""
+  return pathlib.Path(workdir) / 'leaks' / f'{name}.txt'
 
 
 def makers_of(

@@ -97,7 +97,23 @@ def test_a_workdir_of_another_table_is_refused(on_dinners):
 def test_a_leak_ends_a_table_before_anything_is_trained(tmp_path):
   with pytest.raises(ValueError, match=r'leak of prompts: 10 test prompts'):
     table(dinners(shared_nights=10), workdir=tmp_path / 'leaky')
-  assert not (tmp_path / 'leaky' / 'runs').exists()
+  assert not (tmp_path / 'leaky').exists()
+
+
+def test_what_a_user_knows_better_is_said_and_not_refused(tmp_path):
+  leaky = functools.partial(dinners, shared_nights=10)
+  warned = plan.Plan(
+    entries={},
+    conditions=(plan.Condition((leaky,)),),
+    populations=(leaky,),
+    evaluation=SMALL._replace(leaks='warn'),
+  )
+  said = []
+  found = runner.leaks_of(warned, tmp_path, said.append)
+  assert any('10 test prompts' in line for line in found['default'])
+  assert any('10 test prompts' in line for line in said)
+  with pytest.raises(ValueError, match="must be 'error' or 'warn', got 'no'"):
+    runner.prepare(warned._replace(evaluation=SMALL._replace(leaks='no')))
 
 
 def test_users_of_two_types_have_the_exact_answer_in_closed_form():

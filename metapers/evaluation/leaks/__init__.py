@@ -67,12 +67,12 @@ def find_leaks(
 
 
 def require_no_leaks(found: Leaks) -> None:
-  """Refuses what leaks.
+  """Refuses what leaks for certain.
 
   Raises:
     ValueError: listing the leaks.
   """
-  leaks = [leak for of_kind in found.values() for leak in of_kind]
+  leaks = [leak for of_kind in found.values() for leak in of_kind if leak.is_certain]
   if leaks:
     raise ValueError('; '.join(f'leak of {leak.kind}: {leak.message}' for leak in leaks))
 

@@ -15,11 +15,13 @@ class Leak(NamedTuple):
   """What a learner could know and must not.
 
   kind: of the check that found it, one of `leaks.CLAIMS`. message: what leaks, how much of it and
-  the way out; a sentence.
+  the way out; a sentence. is_certain: False for a likeness that chance or like minds may explain,
+  which is said and does not end anything.
   """
 
   kind: str
   message: str
+  is_certain: bool = True
 
 
 Leaks = dict[str, list[Leak]]  # kind that was looked for -> what was found, [] where nothing

@@ -47,7 +47,8 @@ def shared_histories(people: Mapping[str, ItemChoices], num_items: int) -> list[
   """Finds people of two splits who were asked and answered the very same.
 
   Two people may do so by accident where few pairs went to many: such are reported only if their
-  agreement is rarer than RARE, given how often others gave their answers.
+  agreement is rarer than RARE, given how often others gave their answers. Like-minded people agree
+  more often than that, so that even these are not certain to be the same person.
 
   Args:
     people: name of a split -> its people.
@@ -66,11 +67,14 @@ def shared_histories(people: Mapping[str, ItemChoices], num_items: int) -> list[
       for row in np.flatnonzero(alike)
     ]
     if any(rare):
+      sizes = num_asked_alike(matching.keys(asked), matching.keys(asked_too))
+      chances = [chance.log(*row) for row in zip(asked_too, answered_too, strict=True)]
+      expected = float(np.sum(np.minimum(sizes * np.exp(chances), 1)[(answered_too >= 0).any(1)]))
       found.append(
-        f'{sum(rare)} of {len(alike)} {second} people have the very history of a {first} person: '
-        'drop one of the two'
+        f'{sum(rare)} of {len(alike)} {second} people have the very history of a {first} person, '
+        f'where {expected:.2g} would be expected by chance: if they are the same people, drop them'
       )
-  return [Leak('people', message) for message in found]
+  return [Leak('people', message, is_certain=False) for message in found]
 
 
 class AnswerShares:
@@ -95,6 +99,12 @@ class AnswerShares:
       for (values, counts), codes in ((self._asked, asked), (self._answered, answered))
     )
     return float(np.sum(np.log(np.maximum(of_answered - 1, 1) / of_asked)))
+
+
+def num_asked_alike(first: np.ndarray, second: np.ndarray) -> Int[np.ndarray, '_']:
+  """Counts, for each key of the second, the equal keys of the first."""
+  ordered = np.sort(first)
+  return np.searchsorted(ordered, second, 'right') - np.searchsorted(ordered, second, 'left')
 
 
 def num_equal(first: np.ndarray, second: np.ndarray) -> int:

@@ -9,7 +9,7 @@ import pytest
 from metapers.core.population import ItemChoices
 from metapers.core.tables import Histories
 from metapers.evaluation import leaks
-from metapers.evaluation.leaks import people_checks
+from metapers.evaluation.leaks import matching, people_checks
 from metapers.evaluation.leaks.matching import Codes
 from metapers.populations import people
 
@@ -85,6 +85,8 @@ def test_a_history_of_two_splits_is_found():
   same_history, same_id = found(with_people(test=both))['people']
   expected = '1 of 12 test people have the very history of a train person'
   assert same_history.message.startswith(expected)
+  assert 'would be expected by chance' in same_history.message
+  assert not same_history.is_certain and same_id.is_certain  # likeness is no identity
   assert same_id.message.startswith('1 people,')
 
 
@@ -127,6 +129,17 @@ def test_people_who_agree_more_than_others_do_are_one():
   groups['test'] = joined(groups['test'], row(groups['train'], slice(8, 10)))
   [leak] = people_checks.shared_histories(groups, 80)
   assert leak.message.startswith('2 of 62 test people')
+
+
+def test_the_number_expected_by_chance_is_that_of_chance():
+  # 300 and 60 people who answer 3 pairs at random: 60 · 300 / 2³ pairs, far more than one each.
+  groups = {'train': crowd(300, 3, 0.5, 0), 'test': crowd(60, 3, 0.5, 1)}
+  parts = {split: people_checks.coded(own, 6) for split, own in groups.items()}
+  sizes = people_checks.num_asked_alike(*(matching.keys(asked) for asked, _ in parts.values()))
+  assert (sizes == 300).all()
+  chance = people_checks.AnswerShares(parts)
+  shares = [np.exp(chance.log(*row)) for row in zip(*parts['test'], strict=True)]
+  np.testing.assert_allclose(np.mean(shares), 1 / 8, rtol=0.1)
 
 
 def test_a_history_is_found_in_another_order():
