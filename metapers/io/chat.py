@@ -27,6 +27,7 @@ LONGEST_BACKOFF = 60.0
 OF_ONE_REQUEST = (400, 403, 413, 422)  # its length, its content, its form
 TEMPORARY = (408, 409, 425, 429)  # and all from 500 on
 UNREACHABLE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
+MASK = '[key]'  # in place of a key, wherever it is repeated
 ADVICE = 'give the base_url of an OpenAI-compatible endpoint, as https://HOST/v1'
 
 Message = Mapping[str, Any]
@@ -93,6 +94,7 @@ class Client:
     self._key_variable, self._key = key_variable, checked_key(key_variable)
     self._num_tries, self._backoff = num_tries, backoff
     self._pace = Pace(requests_per_minute)
+    self._newer: set[str] = set()  # models that take no `max_tokens`
     # A redirect would carry the key to another place.
     transport = openai.DefaultHttpxClient(follow_redirects=False, timeout=timeout)
     self._openai = openai.OpenAI(
@@ -122,8 +124,14 @@ class Client:
     """
     for trial in itertools.count(1):
       self._pace.wait()
+      if model in self._newer and 'max_tokens' in parameters:
+        parameters['max_completion_tokens'] = parameters.pop('max_tokens')
       try:
         return self._read(model, self._send(model, messages, parameters))
+      except _WantsOtherName as error:
+        if 'max_tokens' not in parameters:
+          raise error.final from error
+        self._newer.add(model)
       except _MayPass as error:
         if trial == self._num_tries or error.pause > LONGEST_PAUSE:
           raise error.final from error
@@ -164,13 +172,14 @@ class Client:
       code = details.get('code')
       status = code if isinstance(code, int) and code >= 400 else 500
     if status < 300 and answer:
-      return _completion(answer)
+      found = _completion(model, answer)
+      return found._replace(text=found.text.replace(self._key, MASK))
     text = details.get('message') or error or reply.content.decode('utf-8', 'replace')
     pause = seconds_asked(reply.headers.get('Retry-After', ''))
     raise self._failure(model, status, f'{status}: {self._shown(text)}', pause)
 
   def _shown(self, text: Any) -> str:
-    return str(text).replace(self._key, '[key]')[:300]  # cut last: half a key could not be found
+    return str(text).replace(self._key, MASK)[:300]  # cut last: half a key could not be found
 
   def _broken(self, cause: BaseException | None) -> Exception:
     reason = f'{type(cause).__name__}: {self._shown(cause)}'
@@ -184,7 +193,8 @@ class Client:
     if status < 300:
       return _MayPass(RequestFailed(f'{url} answers with no JSON object ({reason}); {ADVICE}'))
     if status in OF_ONE_REQUEST:
-      return RequestFailed(f'{model} refuses a request ({reason})')
+      refused = RequestFailed(f'{model} refuses a request ({reason})')
+      return _WantsOtherName(refused) if 'max_completion_tokens' in reason else refused
     if status == 429:
       wanted = f', asks for a pause of {pause:.0f} s' if pause else ''
       advice = 'give fewer requests_per_minute or less concurrency, or see to the quota'
@@ -326,6 +336,14 @@ class _MayPass(Exception):
     self.final, self.pause = final, pause
 
 
+class _WantsOtherName(Exception):
+  """A model takes `max_completion_tokens` alone. final: to raise where that was given."""
+
+  def __init__(self, final: RequestFailed):
+    super().__init__(str(final))
+    self.final = final
+
+
 def _work(client: Client, asked: queue.SimpleQueue, ended: queue.SimpleQueue) -> None:
   while (item := asked.get()) is not None:
     number, request = item
@@ -336,7 +354,7 @@ def _work(client: Client, asked: queue.SimpleQueue, ended: queue.SimpleQueue) ->
     ended.put((number, result))
 
 
-def _completion(answer: Mapping[str, Any]) -> Completion:
+def _completion(model: str, answer: Mapping[str, Any]) -> Completion:
   try:
     choice = answer['choices'][0]
     text = _joined(choice['message'].get('content') or '')
@@ -346,9 +364,13 @@ def _completion(answer: Mapping[str, Any]) -> Completion:
     # Without what it says instead, which may be the key.
     failure = RequestFailed('the endpoint answers without choices and message')
     raise _MayPass(failure) from None
-  reason, model = choice.get('finish_reason') or '', answer.get('model') or ''
+  reason, served = choice.get('finish_reason') or '', answer.get('model') or ''
+  if choice.get('error') or reason == 'error':
+    raise _MayPass(RequestFailed(f'{model} broke off in its answer'))
+  if reason == 'length' and not whole.strip():
+    raise RequestFailed(f'{model} reached the limit of tokens before it said anything; raise it')
   usage = answer.get('usage')
-  return Completion(whole, str(reason), str(model), usage if isinstance(usage, dict) else {})
+  return Completion(whole, str(reason), str(served), usage if isinstance(usage, dict) else {})
 
 
 def _joined(content: Any) -> str:

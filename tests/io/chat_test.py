@@ -48,6 +48,8 @@ def test_a_completion_is_what_the_endpoint_said(serve):
     (200, {}, '<html>Please wait</html>'),
     (200, {}, '{"choices": [{"mess'),
     (200, CUT, answer('fine')),
+    (200, {}, {'choices': [{'error': {'code': 502}, 'message': {'content': 'a ha'}}]}),
+    (200, {}, {'choices': [{'message': {'content': 'a ha'}, 'finish_reason': 'error'}]}),
     DROP,
   ],
   ids=[
@@ -61,6 +63,8 @@ def test_a_completion_is_what_the_endpoint_said(serve):
     'no JSON',
     'half JSON',
     'cut short',
+    'error of a choice',
+    'finished by an error',
     'drop',
   ],
 )
@@ -68,6 +72,41 @@ def test_what_may_pass_is_tried_again(serve, reply):
   endpoint = serve(first(reply, reply))
   assert client(endpoint).complete('m', MESSAGES).text == 'fine'
   assert len(endpoint.times) == 3
+
+
+def test_a_text_that_was_cut_before_it_began_is_no_completion(serve):
+  nothing = {'choices': [{'message': {'content': ''}, 'finish_reason': 'length'}]}
+  endpoint = serve(lambda n, body: (200, {}, nothing))
+  with pytest.raises(chat.RequestFailed, match='m reached the limit of tokens before it said'):
+    client(endpoint).complete('m', MESSAGES)
+  assert len(endpoint.times) == 1
+
+
+def test_a_model_that_wants_the_newer_name_of_a_limit_gets_it_from_then_on(serve):
+  def behave(n, body):
+    if 'max_tokens' in body:
+      text = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+      return 400, {}, {'error': {'message': text, 'code': 'unsupported_parameter'}}
+    return 200, {}, answer('fine')
+
+  endpoint = serve(behave)
+  asked = client(endpoint)
+  assert [asked.complete('m', MESSAGES, max_tokens=9).text for _ in range(2)] == ['fine'] * 2
+  assert [sorted(set(body) - {'model', 'messages'}) for body in endpoint.bodies] == [
+    ['max_tokens'],
+    ['max_completion_tokens'],
+    ['max_completion_tokens'],
+  ]
+  with pytest.raises(chat.RequestFailed, match='max_completion_tokens'):
+    refused = serve(
+      lambda n, body: (400, {}, {'error': {'message': 'max_completion_tokens is too large'}})
+    )
+    client(refused).complete('m', MESSAGES, max_completion_tokens=10**9)
+
+
+def test_a_key_that_an_answer_repeats_is_masked(serve):
+  endpoint = serve(lambda n, body: (200, {}, answer(f'your key is {KEY}, is it not?')))
+  assert client(endpoint).complete('m', MESSAGES).text == 'your key is [key], is it not?'
 
 
 def test_tries_come_to_an_end(serve):
