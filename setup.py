@@ -9,6 +9,7 @@ HERE = pathlib.Path(__file__).parent
 REQUIRED = [
   'absl-py>=2.3',
   'datasets>=5.2,<6',
+  'filelock>=3.20',
   'flax>=0.12.8,<0.13',
   'httpx2>=2.12,<3',
   'jax>=0.10.2,<0.13',

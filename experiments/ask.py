@@ -27,9 +27,10 @@ def main(argv: list[str]) -> None:
   config, workdir = commands.required(CONFIG), commands.required(WORKDIR)
   if 'asking' not in config or 'benchmark' not in config:
     raise ValueError('this config asks nobody; give one such as experiments/configs/asking.py')
-  result = asking.run(build.plan(config), questioning(config), workdir, log=commands.say)
-  commands.say('\n' + asking_report.summary(result))
-  commands.say('\n' + '\n'.join(map(str, asking_report.write_result(result, workdir))))
+  with commands.holding(workdir):
+    result = asking.run(build.plan(config), questioning(config), workdir, log=commands.say)
+    commands.say('\n' + asking_report.summary(result))
+    commands.say('\n' + '\n'.join(map(str, asking_report.write_result(result, workdir))))
 
 
 def questioning(config: Config) -> Questioning:

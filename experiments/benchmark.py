@@ -23,10 +23,11 @@ def main(argv: list[str]) -> None:
   config, workdir = commands.required(CONFIG), commands.required(WORKDIR)
   if 'benchmark' not in config:
     raise ValueError('this config is of a single run; give it to experiments.train')
-  result = runner.run(build.plan(config), workdir, log=commands.say)
-  for setting in result.settings:
-    commands.say('\n' + report.summary(result.frame, setting))
-  commands.say('\n' + '\n'.join(map(str, runner.write_result(result, workdir))))
+  with commands.holding(workdir):
+    result = runner.run(build.plan(config), workdir, log=commands.say)
+    for setting in result.settings:
+      commands.say('\n' + report.summary(result.frame, setting))
+    commands.say('\n' + '\n'.join(map(str, runner.write_result(result, workdir))))
 
 
 if __name__ == '__main__':

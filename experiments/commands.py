@@ -1,5 +1,7 @@
-"""What the commands share: how a mistake in their input is reported."""
+"""What the commands share: workdirs are held, and mistakes in the input are one line."""
 
+import contextlib
+import os
 import pathlib
 import runpy
 import sys
@@ -9,6 +11,9 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_dict
 
+from metapers.io import workdirs
+
+WAIT = flags.DEFINE_bool('wait', False, 'Wait for another process that writes the workdir.')
 MISTAKES = (ValueError, FloatingPointError, OSError)
 # What a config file or an override of an unknown field raises while flags are parsed.
 FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError)
@@ -46,6 +51,11 @@ def required(flag: flags.FlagHolder) -> Any:
   if flag.value is None:
     raise ValueError(f'--{flag.name} is needed; see --help')
   return flag.value
+
+
+def holding(workdir: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
+  """Holds a workdir while a command writes it; with --wait, once it is free."""
+  return workdirs.holding(workdir, waits=WAIT.value)
 
 
 def no_arguments(argv: Sequence[str]) -> None:

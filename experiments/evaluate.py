@@ -30,28 +30,29 @@ def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
   workdir = pathlib.Path(commands.required(WORKDIR))
-  changes = dict(map(change, SET.value))
-  config = build.stored_run(
-    workdirs.read_config(workdir), learner=LEARNER.value, population=POPULATION.value
-  )
-  moved = {
-    name: changes.pop(name)
-    for name in list(changes)
-    if f'population.kwargs.{name}' in workdirs.UNCOMPARED
-  }
-  build.update('population', config.population.kwargs, moved)
-  plan = build.plan(config)
-  population = plan.populations[0]()
-  ((_, entry),) = plan.entries.items()
-  identity = {**plan.identity, 'data': population.content_hash}
-  run = runs.restored(entry, population, workdir, seed=config.seed, identity=identity)
-  if SHOTS.value:
-    config.evaluation.shots = numbers(SHOTS.value)
-  plan = build.plan(config)._replace(conditions=(build.condition(config, changes),))
-  (setting,) = runner.prepare(plan)
-  frame = runner.evaluate_run(plan, setting, run, log=commands.say)
-  commands.say(report.summary(frame, setting))
-  commands.say(f'\n{results.append_results(workdir / "results.csv", frame)}')
+  with commands.holding(workdir):
+    changes = dict(map(change, SET.value))
+    config = build.stored_run(
+      workdirs.read_config(workdir), learner=LEARNER.value, population=POPULATION.value
+    )
+    moved = {
+      name: changes.pop(name)
+      for name in list(changes)
+      if f'population.kwargs.{name}' in workdirs.UNCOMPARED
+    }
+    build.update('population', config.population.kwargs, moved)
+    plan = build.plan(config)
+    population = plan.populations[0]()
+    ((_, entry),) = plan.entries.items()
+    identity = {**plan.identity, 'data': population.content_hash}
+    run = runs.restored(entry, population, workdir, seed=config.seed, identity=identity)
+    if SHOTS.value:
+      config.evaluation.shots = numbers(SHOTS.value)
+    plan = build.plan(config)._replace(conditions=(build.condition(config, changes),))
+    (setting,) = runner.prepare(plan)
+    frame = runner.evaluate_run(plan, setting, run, log=commands.say)
+    commands.say(report.summary(frame, setting))
+    commands.say(f'\n{results.append_results(workdir / "results.csv", frame)}')
 
 
 def numbers(texts: Sequence[str]) -> tuple[int, ...]:

@@ -27,27 +27,28 @@ def main(argv: list[str]) -> None:
   if 'benchmark' in config:
     names = ', '.join(config.benchmark.learners)
     raise ValueError(f'this config is a table; add :learner=NAME to it, one of {names}')
-  plan = build.plan(config)
-  (setting,) = runner.prepare(plan)  # fails before anything is trained
-  ((name, entry),) = plan.entries.items()
-  population = plan.populations[0]()
-  known = runner.leaks_of(plan, workdir, commands.say)
-  run = runs.train(
-    entry,
-    population,
-    evaluation=plan.evaluation,
-    seed=config.seed,
-    name=name,
-    workdir=workdir,
-    identity={**plan.identity, 'data': population.content_hash},
-  )
-  runner.keep_leaks(workdir, known)
-  if run.was_done:
-    commands.say(f'{workdir} was trained already, maybe by other code; its parameters are used')
-  commands.say(f'best of {entry.training.num_steps} steps on validation users: {run.best_step}')
-  frame = runner.evaluate_run(plan, setting, run, log=commands.say)
-  commands.say(report.summary(frame, setting))
-  commands.say(f'\n{results.append_results(workdir / "results.csv", frame)}')
+  with commands.holding(workdir):
+    plan = build.plan(config)
+    (setting,) = runner.prepare(plan)  # fails before anything is trained
+    ((name, entry),) = plan.entries.items()
+    population = plan.populations[0]()
+    known = runner.leaks_of(plan, workdir, commands.say)
+    run = runs.train(
+      entry,
+      population,
+      evaluation=plan.evaluation,
+      seed=config.seed,
+      name=name,
+      workdir=workdir,
+      identity={**plan.identity, 'data': population.content_hash},
+    )
+    runner.keep_leaks(workdir, known)
+    if run.was_done:
+      commands.say(f'{workdir} was trained already, maybe by other code; its parameters are used')
+    commands.say(f'best of {entry.training.num_steps} steps on validation users: {run.best_step}')
+    frame = runner.evaluate_run(plan, setting, run, log=commands.say)
+    commands.say(report.summary(frame, setting))
+    commands.say(f'\n{results.append_results(workdir / "results.csv", frame)}')
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 Which rule is best is read off validation users; what it saves is measured on test users.
 """
 
+import contextlib
 import functools
 import inspect
 import os
@@ -110,6 +111,13 @@ def run(
       whom there is no exact posterior, or options that do not fit each other.
   """
   check_options(plan, questioning)
+  with contextlib.nullcontext() if workdir is None else workdirs.holding(workdir):
+    return _run(plan, questioning, workdir, log)
+
+
+def _run(
+  plan: Plan, questioning: Questioning, workdir: str | os.PathLike | None, log: Log
+) -> QueryingResult:
   exact = [exact_asker(plan, questioning)] if questioning.exact else []
   learners = {row: asking_learner(plan, questioning, row) for row in plan.entries}
   validation, test = (users_of(plan, questioning, split) for split in ('validation', 'test'))

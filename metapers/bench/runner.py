@@ -4,6 +4,7 @@ result = bench.compare({'mine': learner, 'cnp': make('cnp', num_features=10)}, p
 result.table(), result.plot(), result.report('report.html')
 """
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -139,9 +140,15 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
     log: is given lines of progress.
 
   Raises:
-    ValueError: for options that do not fit each other, leaks, or a workdir of another table.
+    ValueError: for options that do not fit each other, leaks, or a workdir of another table or that
+      another process is writing.
   """
   processes.require_single('a table')
+  with contextlib.nullcontext() if workdir is None else workdirs.holding(workdir):
+    return _run(plan, workdir, log)
+
+
+def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
   made = prepare(plan)
   known = leaks_of(plan, workdir, log)
   if workdir is not None:  # only now: what was refused leaves nothing behind

@@ -15,7 +15,7 @@ from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population, episode_shapes
 from metapers.core.types import Params
 from metapers.evaluation import adaptation, metrics
-from metapers.io import processes
+from metapers.io import processes, workdirs
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
 from metapers.serving import exports
@@ -83,13 +83,15 @@ def train(
     progress: show a bar.
 
   Raises:
-    ValueError: for options that do not fit each other, or a workdir of another run.
+    ValueError: for options that do not fit each other, or a workdir of another run or that another
+      process is writing.
   """
   learner, training = plans.build(entry, population.spec), entry.training
   evaluate = validation(learner, population, evaluation)
   with contextlib.ExitStack() as stack:
     checkpoints = None
     if workdir is not None:
+      stack.enter_context(workdirs.holding(workdir))
       checkpoints = Checkpoints(workdir, identity, keep=training.keep_checkpoints)
       stack.callback(checkpoints.close)
     result = meta_training.meta_train(

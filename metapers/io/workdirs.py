@@ -1,17 +1,77 @@
 """A workdir belongs to one config: going on with another would mix two runs."""
 
+import collections
+import contextlib
+import datetime
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import filelock
 
 from metapers.core import files
 from metapers.io import processes
 
 # Where data lie: what they are is compared by their hash.
 UNCOMPARED = ('population.kwargs.path', 'population.kwargs.store')
+LOCK, HOLDER = '.lock', '.holder.json'
 EXTENDABLE = 'training.num_steps'  # of a run, or of a learner of a table
+
+
+@contextlib.contextmanager
+def holding(workdir: str | os.PathLike, *, waits: bool = False) -> Iterator[None]:
+  """Holds a workdir while it is written; the same process may hold it again.
+
+  A kill lets go of it. Of several processes that run one program together the first one holds it.
+
+  Args:
+    workdir: made if missing, and removed again if nothing was written.
+    waits: until another process lets go, in place of an error.
+
+  Raises:
+    ValueError: for a workdir that another process holds, saying which.
+  """
+  if not processes.is_first():
+    yield
+    return
+  folder = pathlib.Path(workdir)
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f'{folder} is a file; give a folder, or a name that is free')
+  is_new = not folder.exists()
+  folder.mkdir(parents=True, exist_ok=True)
+  lock = filelock.FileLock(folder.absolute() / LOCK, is_singleton=True)
+  try:
+    lock.acquire(timeout=-1 if waits else 0)
+  except filelock.Timeout as error:
+    raise ValueError(
+      f'{folder} is being written by {_holder(folder)}: wait for it to end, or give --wait'
+    ) from error
+  try:
+    if lock.lock_counter == 1:
+      now = datetime.datetime.now().astimezone().isoformat(timespec='seconds')
+      holder = {'host': socket.gethostname(), 'process': os.getpid(), 'since': now}
+      files.write_json(folder / HOLDER, holder)
+    yield
+  finally:
+    if lock.lock_counter == 1:
+      (folder / HOLDER).unlink(missing_ok=True)
+    lock.release()
+    if is_new and {entry.name for entry in folder.iterdir()} == {LOCK}:
+      (folder / LOCK).unlink()
+      folder.rmdir()
+
+
+def _holder(folder: pathlib.Path) -> str:
+  try:
+    found = files.read_json(folder / HOLDER)
+  except ValueError:  # it has just begun, or just ended
+    return 'another process'
+  return 'process {process} on {host}, since {since}'.format_map(
+    collections.defaultdict(str, found)
+  )
 
 
 def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +154,7 @@ def compare_configs(workdir: pathlib.Path, old: Mapping[str, Any], new: Mapping[
 
 def _is_leftover(entry: pathlib.Path) -> bool:
   # Of a process killed before its config.json had its name.
-  return entry.name.startswith('.config.json.')
+  return entry.name.startswith('.config.json.') or entry.name in (LOCK, HOLDER)
 
 
 def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
