@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import runpy
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -113,5 +114,8 @@ def run(main: Callable[[list[str]], None]) -> None:
       main(argv)
     except MISTAKES as error:
       fail(error)
+    except KeyboardInterrupt:
+      sys.stderr.write('interrupted; the same command goes on where it stood\n')
+      sys.exit(128 + signal.SIGINT)
 
   app.run(guarded, flags_parser=parse_flags)

@@ -121,7 +121,8 @@ def fit(
   Raises:
     FloatingPointError: for a loss, gradient, parameters or score that are not finite; the last good
       checkpoint stays.
-    SystemExit: 143 after SIGTERM, with the state saved at the next call boundary.
+    SystemExit, KeyboardInterrupt: 143 after SIGTERM, or Ctrl-C, with the state saved at the next
+      call boundary.
     ValueError: for an impossible schedule, unknown frozen names, a sharding that does not fit, or
       numbers of `evaluate` without a score.
   """
@@ -159,13 +160,13 @@ def fit(
       size = min(schedule.steps_per_call, stop - log.step)
       state, metrics = run(state, begun.frozen, arrays, size)
       log.push(size, metrics)
-      asked = interruption.is_asked()  # once: a signal may come between two looks
+      asked = interruption.asked()  # once: a signal may come between two looks
       if asked or log.step == stop:
         save(is_stop=log.step == stop)
       if asked:
-        raise SystemExit(signals.EXIT_CODE)
-    if interruption.is_asked():  # since the last look: all is saved
-      raise SystemExit(signals.EXIT_CODE)
+        signals.end(asked)
+    if asked := interruption.asked():  # since the last look: all is saved
+      signals.end(asked)
     return finish(state, begun.frozen, kept)
 
 

@@ -1,27 +1,29 @@
-"""SIGTERM asks a run to stop: it saves at the next call boundary and exits with 143."""
+"""SIGTERM and Ctrl-C ask a run to stop: it saves at the next call boundary and ends."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import NoReturn
 
 from metapers.io import processes
 
-EXIT_CODE = 128 + signal.SIGTERM
-
 
 class Interruption:
-  """A context in which SIGTERM is noted instead of ending the process.
+  """A context in which SIGTERM and SIGINT are noted instead of ending the process.
 
-  Handlers can be set in the main thread only; elsewhere nothing is noted.
+  A second SIGINT ends it at once. Handlers can be set in the main thread only; elsewhere nothing is
+  noted, nor is a signal that the process ignores.
   """
 
   def __init__(self):
-    self._asked = False
-    self._previous = None
+    self._asked = 0
+    self._previous = {}
 
   def __enter__(self) -> 'Interruption':
     if threading.current_thread() is threading.main_thread():
-      self._previous = signal.signal(signal.SIGTERM, self._note)
+      for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+          self._previous[number] = signal.signal(number, self._note)
     return self
 
   def __exit__(
@@ -30,13 +32,27 @@ class Interruption:
     error: BaseException | None,
     trace: TracebackType | None,
   ) -> None:
-    if self._previous is not None:
-      signal.signal(signal.SIGTERM, self._previous)
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)
 
-  def is_asked(self) -> bool:
-    """Returns whether any process was asked to stop; all of them must call this."""
-    return any(processes.gather(self._asked))
+  def asked(self) -> int:
+    """Returns the signal by which any process was asked to stop, else 0; all must call this."""
+    return max(processes.gather(self._asked))
 
   def _note(self, number: int, frame: FrameType | None) -> None:
-    del number, frame
-    self._asked = True
+    del frame
+    if number == self._asked == signal.SIGINT:
+      raise KeyboardInterrupt
+    self._asked = int(number)
+
+
+def end(number: int) -> NoReturn:
+  """Ends the process as the signal would have.
+
+  Raises:
+    KeyboardInterrupt: for SIGINT.
+    SystemExit: 128 + the number of any other signal.
+  """
+  if number == signal.SIGINT:
+    raise KeyboardInterrupt
+  raise SystemExit(128 + number)

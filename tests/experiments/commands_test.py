@@ -4,8 +4,10 @@ import csv
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -62,6 +64,26 @@ def test_train_then_evaluate_then_resume(tmp_path):
   changed = command('train', MAML, workdir, *TINY, '--config.training.learning_rate=0.5')
   assert changed.returncode == 2
   assert 'training.learning_rate' in changed.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path):
+  code = (
+    'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n'
+    'from experiments import commands, train\n'
+    'commands.run(train.main)'
+  )
+  given = [sys.executable, '-c', code, MAML, f'--workdir={tmp_path / "run"}', *TINY]
+  longer = [*given, '--config.training.num_steps=100000']
+  program = subprocess.Popen(longer, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+  while not list((tmp_path / 'run').glob('checkpoints/[0-9]*')):
+    assert program.poll() is None
+    time.sleep(0.05)
+  program.send_signal(signal.SIGINT)
+  _, errors = program.communicate(timeout=60)
+  assert program.returncode == 130
+  assert errors.endswith('interrupted; the same command goes on where it stood\n')
+  assert 'Traceback' not in errors
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 import os
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import small_runs
 
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter, read_metrics
-from metapers.training import loop
+from metapers.training import loop, signals
 
 SCHEDULE = loop.Schedule(num_steps=12, steps_per_call=4)
 
@@ -196,21 +197,43 @@ def test_impossible_plans_are_refused(schedule):
     small_runs.point(loop.Schedule(*schedule))
 
 
-def test_sigterm_saves_at_the_next_call_boundary(tmp_path):
+@pytest.fixture
+def heeds_sigint():
+  """A shell's background job, and so what it starts, ignores SIGINT."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+  ('number', 'end', 'code'),
+  [(signal.SIGTERM, SystemExit, 143), (signal.SIGINT, KeyboardInterrupt, None)],
+)
+@pytest.mark.usefixtures('heeds_sigint')
+def test_a_signal_saves_at_the_next_call_boundary(tmp_path, number, end, code):
   def evaluate(params, step):
     if step == 4:
-      os.kill(os.getpid(), signal.SIGTERM)
+      os.kill(os.getpid(), number)
     return {'score': 0.0}
 
-  handler = signal.getsignal(signal.SIGTERM)
+  handler = signal.getsignal(number)
   checkpoints = Checkpoints(tmp_path, {})
-  with pytest.raises(SystemExit) as exit:
+  with pytest.raises(end) as ended:
     small_runs.point(loop.Schedule(12, 3, 4), evaluate=evaluate, checkpoints=checkpoints)
-  assert exit.value.code == 143
-  assert signal.getsignal(signal.SIGTERM) is handler
+  assert getattr(ended.value, 'code', None) == code
+  assert signal.getsignal(number) is handler
   resumed = small_runs.point(loop.Schedule(12, 3, 4), checkpoints=checkpoints)
   checkpoints.close()
   assert small_runs.same_bits(resumed.params, small_runs.point(SCHEDULE).params)
+
+
+@pytest.mark.usefixtures('heeds_sigint')
+def test_a_second_ctrl_c_ends_a_run_at_once():
+  with pytest.raises(KeyboardInterrupt), signals.Interruption():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)  # the first is noted
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
 
 
 def test_saving_goes_on_beside_the_next_steps_without_seeing_them(tmp_path):
