@@ -12,6 +12,11 @@ from metapers.core.population import SEEN, SPLITS, Population, Simulation, episo
 from metapers.core.task import Task, Truth
 from metapers.evaluation import adaptation, estimates, streams
 
+# Options that titles tell in words.
+IN_TITLES = (
+  'split', 'change_at', 'window', 'concentration', 'pair_rule', 'label_accuracy', 'flip_rate',
+  'track', 'support_prompts', 'excluded_model',
+)  # fmt: skip
 TRAINED = ('train_shots', 'train_steps')
 
 
@@ -64,7 +69,7 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     tasks, truth = stream_of(tasks, truth, condition.stream, first.simulation)
   return Setting(
     name=condition.name,
-    title=title_of(first, sum(sizes), split, condition.stream),
+    title=title_of(first, sum(sizes), split, condition.stream) + changes_in_words(condition),
     labels=labels_of(first, condition, plan.protocol),
     shots=evaluation.shots,
     populations=populations,
@@ -222,6 +227,12 @@ def title_of(
     + (f', {simulation.excluded_model} new to them' if simulation.excluded_model else '')
     + stream_in_words(stream)
   )
+
+
+def changes_in_words(condition: Condition) -> str:
+  """Returns the changes of a condition that a title says nothing of otherwise."""
+  others = {name: value for name, value in condition.changes.items() if name not in IN_TITLES}
+  return ''.join(f', {name} {value}' for name, value in others.items())
 
 
 def labels_in_words(simulation: Simulation) -> str:

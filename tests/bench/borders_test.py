@@ -85,6 +85,17 @@ def test_people_who_are_trained_on_are_not_evaluated(tmp_path):
     settings.make_setting(plan, turned)
 
 
+def test_conditions_that_differ_have_titles_that_differ():
+  several = tuple({'temperature': t, 'num_slates': n} for t in (0.1, 1.0) for n in (2, 3))
+  config = base.base(build.population_config('reward_ensemble', concentration=(0.05, 1.0)))
+  plan = build.plan(exported.tiny(base.table(config, {'pooled': {}}, conditions=several)))
+  made = [settings.make_setting(plan, condition) for condition in plan.conditions]
+  assert len({setting.title for setting in made}) == len(several)
+  assert 'temperature 0.1, num_slates 2' in made[0].title
+  assert {setting.labels['temperature'] for setting in made} == {'0.1', '1'}
+  assert {setting.labels['concentration'] for setting in made} == {'0.05+1'}
+
+
 def test_the_label_of_training_is_of_the_users_that_were_trained_on():
   config = base.base(
     build.population_config('reward_ensemble', num_users=20, num_labels=8, num_support=16)
