@@ -4,10 +4,12 @@ People are split by fold into train, validation and test, so that everyone is un
 """
 
 import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from metapers.core import population
 from metapers.core.population import (
@@ -23,6 +25,8 @@ from metapers.core.tables import Histories
 from metapers.core.types import Array, Bool, Int
 from metapers.populations import people_episodes
 from metapers.populations.people_episodes import Arrays, Layout, People
+
+FEW = 20  # people: below, an interval is so wide that it is said beforehand
 
 
 def split_users(
@@ -109,11 +113,13 @@ def check_support(histories: Histories, num_support: int, num_query: int) -> Non
     )
 
 
-def place(histories: Histories, splits: dict[str, np.ndarray], unseen: np.ndarray) -> Arrays:
+def place(
+  histories: Histories, splits: dict[str, np.ndarray], unseen: np.ndarray, num_query: int
+) -> Arrays:
   """Returns features and people as arrays of the device.
 
   Raises:
-    ValueError: for a split without people.
+    ValueError: for a split without people, or a test split of one.
   """
   selected = {
     name: select(histories, users, unseen, train=name == 'train') for name, users in splits.items()
@@ -124,9 +130,35 @@ def place(histories: Histories, splits: dict[str, np.ndarray], unseen: np.ndarra
       f'split {empty[0]!r} of {len(histories.mask)} people is empty; give more people, or change '
       'num_folds, validation_share or item_holdout_share'
     )
+  check_sizes({name: rows.size for name, (_, rows) in selected.items()}, num_query)
   people = {name: table for name, (table, _) in selected.items()}
   rows = {name: row for name, (_, row) in selected.items()}
   return Arrays(jnp.asarray(histories.features), people, rows)
+
+
+def check_sizes(sizes: Mapping[str, int], num_query: int) -> None:
+  """Warns of splits of few people, and refuses a test split of one, who has no interval.
+
+  Args:
+    sizes: split -> its people.
+    num_query: comparisons that each is evaluated on, at most.
+
+  Raises:
+    ValueError: naming the split.
+  """
+  for name in SPLITS[1:]:
+    size = sizes[name]
+    if size == 1 and name == 'test':
+      raise ValueError(
+        f'split {name!r} is one of {sum(sizes.values())} people, and an interval needs two: give '
+        'more people, or fewer folds (num_folds)'
+      )
+    if size < FEW:
+      width = 196 * np.sqrt(0.25 / (size * num_query))
+      logging.warning(
+        'split %s has %d people: an accuracy over them is known to ± %.1f points at best', name,
+        size, width,
+      )  # fmt: skip
 
 
 def scaling_of(arrays: Arrays) -> Scaling:
@@ -187,7 +219,7 @@ def people(
   unseen = np.zeros(len(histories.features), bool)
   if item_holdout:
     unseen = hold_out_items(histories, item_holdout_share, split_seed)
-  arrays = place(histories, splits, unseen)
+  arrays = place(histories, splits, unseen, num_query)
   scaling = population.unscaled(histories.features.shape[1])
   if not histories.identity:
     scaling = scaling_of(arrays)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import logging
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -282,3 +283,14 @@ def test_real_people_make_tasks(variable):
   real = np.asarray(histories.mask.sum(1))
   assert np.all(drawn.support.mask.sum(1) <= np.minimum(20, real.max() // 2))
   assert np.all(drawn.query.mask.any(1))
+
+
+def test_few_people_are_said_with_the_interval_to_expect(monkeypatch):
+  said = []
+  monkeypatch.setattr(logging, 'warning', lambda form, *values: said.append(form % values))
+  people.check_sizes({'train': 30, 'validation': 20, 'test': 6}, num_query=40)
+  assert said == ['split test has 6 people: an accuracy over them is known to ± 6.3 points at best']
+  with pytest.raises(
+    ValueError, match="split 'test' is one of 8 people, and an interval needs two"
+  ):
+    people.check_sizes({'train': 5, 'validation': 2, 'test': 1}, num_query=40)
