@@ -14,6 +14,7 @@ from ml_collections import config_flags
 
 from experiments import build, commands
 from metapers.bench import report, results, runner, runs
+from metapers.io import workdirs
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The run.', lock_config=True)
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
@@ -32,6 +33,8 @@ def main(argv: list[str]) -> None:
     (setting,) = runner.prepare(plan)  # fails before anything is trained
     ((name, entry),) = plan.entries.items()
     population = plan.populations[0]()
+    identity = {**plan.identity, 'data': population.content_hash}
+    workdirs.check_claim(workdir, identity)
     known = runner.leaks_of(plan, workdir, commands.say)
     run = runs.train(
       entry,
@@ -40,7 +43,7 @@ def main(argv: list[str]) -> None:
       seed=config.seed,
       name=name,
       workdir=workdir,
-      identity={**plan.identity, 'data': population.content_hash},
+      identity=identity,
     )
     runner.keep_leaks(workdir, known)
     if run.was_done:

@@ -150,9 +150,12 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
 
 def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
   made = prepare(plan)
+  identity = {**plan.identity, 'data': plans.data_of(plan)}
+  if workdir is not None:
+    workdirs.check_claim(workdir, identity)
   known = leaks_of(plan, workdir, log)
-  if workdir is not None:  # only now: what was refused leaves nothing behind
-    workdirs.claim(workdir, {**plan.identity, 'data': plans.data_of(plan)})
+  if workdir is not None:  # only now: what is refused leaves nothing behind
+    workdirs.claim(workdir, identity)
     keep_leaks(workdir, known)
   predicted: list[BySeed] = [
     reference_cells(plan, condition, setting, workdir, log)

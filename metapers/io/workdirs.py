@@ -91,12 +91,19 @@ def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, An
       something else.
   """
   if processes.is_first():
-    _claim(pathlib.Path(workdir), config)
+    check_claim(workdir, config)
+    files.write_json(pathlib.Path(workdir) / 'config.json', config)
   processes.wait_for_all('claim')
   return verify_config(workdir, config)
 
 
-def _claim(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
+def check_claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> None:
+  """Refuses a folder that `claim` would refuse, and writes nothing.
+
+  Raises:
+    ValueError: as `claim`.
+  """
+  folder = pathlib.Path(workdir)
   path = folder / 'config.json'
   if folder.exists() and not folder.is_dir():
     raise ValueError(f'{folder} is a file; give a folder, or a name that is free')
@@ -104,7 +111,6 @@ def _claim(folder: pathlib.Path, config: Mapping[str, Any]) -> None:
     verify_config(folder, config)
   elif folder.exists() and not all(_is_leftover(entry) for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no config.json; give an empty workdir')
-  files.write_json(path, config)
 
 
 def verify_config(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
