@@ -1,6 +1,8 @@
 """Strict settings for every test: no silent broadcasting of ranks, warnings are errors."""
 
+import gc
 import os
+import pathlib
 
 # Tests compile much and compute little: half of their time would go into optimising code.
 FAST_COMPILATION = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
@@ -14,5 +16,18 @@ if worker and hasattr(os, 'sched_setaffinity'):
   os.sched_setaffinity(0, {cores[int(worker.removeprefix('gw')) % len(cores)]})
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+MAPS = pathlib.Path('/proc/self/maps')
+MOST_MAPS = 300  # Linux gives a process 65,530, and LLVM dies without one more
+
+
+@pytest.fixture(scope='module', autouse=True)
+def few_memory_maps():
+  """Drops compiled programs, each of which holds some, once a worker has very many."""
+  yield
+  if MAPS.exists() and MAPS.read_bytes().count(b'\n') > MOST_MAPS:
+    jax.clear_caches()
+    gc.collect()
