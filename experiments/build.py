@@ -13,18 +13,10 @@ from ml_collections import config_dict
 
 from metapers import learners
 from metapers.bench import stored_populations
-from metapers.bench.plan import (
-  FROM_SPEC,
-  Condition,
-  Entry,
-  Evaluation,
-  Plan,
-  Stream,
-  TextLengths,
-)
+from metapers.bench.plan import FROM_SPEC, Condition, Entry, Evaluation, Plan, Stream, TextLengths
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
-from metapers.data import comparisons, feature_store
+from metapers.data import comparisons
 from metapers.populations import np_btl, people, reward_ensemble, toy
 from metapers.training.meta_training import Training
 from metapers.training.objectives import OBJECTIVES
@@ -263,9 +255,8 @@ def single(
       f'changes of {learner!r} are name, kwargs, training, population; got {unknown}'
     )
   with run.unlocked():
-    for name in OF_TABLES:
-      if name in run:
-        del run[name]
+    for name in set(OF_TABLES) & set(run):
+      del run[name]
     run.learner = learner_config(own.get('name', learner), **own.get('kwargs', {}))
   update('training', run.training, own.get('training', {}))
   update('population', run.population.kwargs, {**own.get('population', {}), **(changes or {})})
@@ -403,8 +394,7 @@ def plan(config: Config) -> Plan:
 
 def text_lengths(config: Config) -> TextLengths | None:
   """Returns lengths and subsets of the texts of a config's store; None where there are none."""
-  options = config.population.kwargs
-  if config.population.name != 'reward_ensemble' or options.store == 'synthetic':
+  if config.population.name != 'reward_ensemble':
     return None
-  found = feature_store.text_lengths(options.store, options.responses)
-  return None if found is None else TextLengths(*found)
+  options = config.population.kwargs
+  return stored_populations.text_lengths(options.store, options.responses)

@@ -3,7 +3,6 @@
 Which rule is best is read off validation users; what it saves is measured on test users.
 """
 
-import contextlib
 import functools
 import inspect
 import os
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from metapers.bench import cells, results, settings
+from metapers.bench import cells, results, runs, settings
 from metapers.bench import plan as plans
 from metapers.bench.plan import Condition, Log, MakePopulation, Plan
 from metapers.bench.settings import Setting
@@ -111,7 +110,7 @@ def run(
       whom there is no exact posterior, or options that do not fit each other.
   """
   check_options(plan, questioning)
-  with contextlib.nullcontext() if workdir is None else workdirs.holding(workdir):
+  with workdirs.holding(workdir):
     return _run(plan, questioning, workdir, log)
 
 
@@ -142,6 +141,8 @@ def check_options(plan: Plan, questioning: Questioning) -> None:
       f'active querying takes one seed and no folds, got seeds={plan.seeds}, folds={plan.folds}'
     )
   processes.require_single('a table of active querying')
+  for row, entry in plans.entries_of(plan, None).items():
+    runs.check_training(entry, entry.populations[0](), row)
   pool = questioning.population().spec.num_support
   if questioning.num_questions > pool:
     raise ValueError(

@@ -119,11 +119,8 @@ class Trained:
     condition: Condition | None = None,
     log: Log = print,
   ):
-    entries = plan.entries if condition is None else condition.entries or plan.entries
     self._plan, self._seed, self._log = plan, seed, log
-    self._entry = entries[row]
-    default = plan.populations if condition is None else plans.trained_on(plan, condition)
-    self._populations = self._entry.populations or default
+    self._entry = plans.entries_of(plan, condition)[row]
     self._folder = None if workdir is None else pathlib.Path(workdir) / 'runs'
     own = '' if condition is None else f'-{condition.name}'
     self._row = f'{row}-{seed}{own}'
@@ -151,7 +148,7 @@ class Trained:
     """Returns the run of each fold, trained if it is not yet."""
     if self._runs is None:
       folds = self._plan.folds or (None,)
-      self._runs = [self._train(*each) for each in zip(folds, self._populations, strict=True)]
+      self._runs = [self._train(*each) for each in zip(folds, self._entry.populations, strict=True)]
     return self._runs
 
   def _train(self, fold: int | None, make_population: plans.MakePopulation) -> Run:

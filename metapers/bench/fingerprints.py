@@ -4,28 +4,24 @@ Programs, shapes and samples of the data are compared, so that an edited learner
 population of the same name does not go on with what the old one left.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from metapers.bench import plan as plans
 from metapers.bench.plan import Condition, Entry, Evaluation, MakePopulation
-from metapers.core import files
+from metapers.core import files, programs
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.core.task import Task
-from metapers.core.types import Params, PyTree
+from metapers.core.types import Params
 from metapers.evaluation import adaptation
 from metapers.training.meta_training import Training
 
 SAMPLED = 8  # users of a split whose episodes stand for all
 NUM_STEPS = 1000  # of every optimizer that is compared, for a run may be extended
-ADDRESS = re.compile(r'0x[0-9a-f]+')  # of a function, as Python prints it: not of its program
 
 
 def of_table(
@@ -88,8 +84,8 @@ def of_learner(learner: MetaLearner, tasks: Task) -> str:
       made.append(learner.batch_loss(params, tasks, jax.random.split(key, SAMPLED)))
     return made
 
-  params = jax.eval_shape(learner.init, key)
-  return files.sha256(_program(learner.init, key) + _program(run, params, tasks, episode, key))
+  given = jax.eval_shape(learner.init, key), tasks, episode, key
+  return files.sha256(programs.program(learner.init, key) + programs.program(run, *given))
 
 
 def of_training(training: Training, params: Params) -> dict[str, Any]:
@@ -104,8 +100,8 @@ def of_training(training: Training, params: Params) -> dict[str, Any]:
     return objective.apply(losses, groups, objective.init())
 
   return training._asdict() | {
-    'optimizer': files.sha256(_program(update, params)),
-    'objective': files.sha256(_program(join, jnp.zeros(SAMPLED))),
+    'optimizer': files.sha256(programs.program(update, params)),
+    'objective': files.sha256(programs.program(join, jnp.zeros(SAMPLED))),
   }
 
 
@@ -119,7 +115,7 @@ def of_population(population: Population, split: str) -> dict[str, str]:
   facts = f'{population.spec}{population.content_hash}'
   return {
     'source': population.source,
-    'sample': files.sha256(_text(facts) + _bytes(users)),
+    'sample': files.sha256(programs.text(facts) + programs.content(users)),
   }
 
 
@@ -127,33 +123,3 @@ def train_tasks(population: Population) -> Task:
   """Returns fixed episodes of train users, an endless stream's too."""
   keys = jax.random.split(jax.random.key(0), SAMPLED)
   return jax.vmap(lambda key: population.sample_episode(population.arrays, key, 'train')[0])(keys)
-
-
-def _program(function: Callable, *arguments: PyTree) -> bytes:
-  """Returns what a function computes: its program, and the arrays that it closes over."""
-  traced = jax.make_jaxpr(function)(*arguments)
-  return _text(str(traced)) + _bytes(list(_constants(traced)))
-
-
-def _constants(program: Any) -> Iterator[Any]:
-  """Yields the arrays that a program and the programs inside it close over."""
-  if isinstance(program, ClosedJaxpr):
-    yield from program.consts
-    yield from _constants(program.jaxpr)
-  elif isinstance(program, Jaxpr):
-    for equation in program.eqns:
-      for inner in jax.tree.leaves(equation.params, is_leaf=_is_program):
-        yield from _constants(inner)
-
-
-def _is_program(value: Any) -> bool:
-  return isinstance(value, ClosedJaxpr | Jaxpr)
-
-
-def _text(text: str) -> bytes:
-  return ADDRESS.sub('', text).encode()
-
-
-def _bytes(tree: PyTree) -> bytes:
-  leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-  return b''.join(f'{leaf.dtype}{leaf.shape}'.encode() + leaf.tobytes() for leaf in leaves)

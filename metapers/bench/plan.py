@@ -151,9 +151,25 @@ def build(entry: Entry, spec: Spec) -> MetaLearner:
   return _build(entry.factory, _Frozen(arguments))
 
 
-def trained_on(plan: Plan, condition: Condition) -> tuple[MakePopulation, ...]:
-  """Returns what learners without populations of their own are trained on, for a condition."""
-  return plan.populations if condition.entries is None else condition.populations
+def trained_on(plan: Plan, condition: Condition | None) -> tuple[MakePopulation, ...]:
+  """Returns what learners without populations of their own are trained on.
+
+  Args:
+    plan: of the table.
+    condition: whose learners; None, or one without learners of its own, for those of the table.
+  """
+  if condition is None or condition.entries is None:
+    return plan.populations
+  return condition.populations
+
+
+def entries_of(plan: Plan, condition: Condition | None) -> dict[str, Entry]:
+  """Returns learners by row, each with the populations that it is trained on; see `trained_on`."""
+  entries = plan.entries if condition is None else condition.entries or plan.entries
+  default = trained_on(plan, condition)
+  return {
+    row: entry._replace(populations=entry.populations or default) for row, entry in entries.items()
+  }
 
 
 def check_options(evaluation: Evaluation, spec: Spec) -> None:

@@ -4,7 +4,6 @@ result = bench.compare({'mine': learner, 'cnp': make('cnp', num_features=10)}, p
 result.table(), result.plot(), result.report('report.html')
 """
 
-import contextlib
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -144,7 +143,7 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
       another process is writing.
   """
   processes.require_single('a table')
-  with contextlib.nullcontext() if workdir is None else workdirs.holding(workdir):
+  with workdirs.holding(workdir):
     return _run(plan, workdir, log)
 
 
@@ -209,11 +208,9 @@ def check(plan: Plan) -> None:
     raise ValueError(f'shots must differ from each other, got {shots}')
   if 0 in shots and any(condition.stream for condition in plan.conditions):
     raise ValueError(f'shots of a stream are its turns, from 1 on, got {shots}')
-  for owner in (plan, *plan.conditions):
-    for row, entry in (owner.entries or {}).items():
-      default = plans.trained_on(plan, owner) if isinstance(owner, Condition) else plan.populations
-      make = (entry.populations or default)[0]
-      runs.check_training(entry, make(), row)
+  for condition in (None, *plan.conditions):
+    for row, entry in plans.entries_of(plan, condition).items():
+      runs.check_training(entry, entry.populations[0](), row)
 
 
 def is_flippable(setting: Setting) -> bool:

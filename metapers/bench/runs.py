@@ -89,9 +89,9 @@ def train(
   learner, training = plans.build(entry, population.spec), entry.training
   evaluate = validation(learner, population, evaluation)
   with contextlib.ExitStack() as stack:
+    stack.enter_context(workdirs.holding(workdir))
     checkpoints = None
     if workdir is not None:
-      stack.enter_context(workdirs.holding(workdir))
       checkpoints = Checkpoints(workdir, identity, keep=training.keep_checkpoints)
       stack.callback(checkpoints.close)
     result = meta_training.meta_train(

@@ -91,9 +91,8 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
 def trained(plan: Plan, condition: Condition) -> dict[str, dict[str, str]]:
   """Returns the numbers of steps and of comparisons that each row is trained on, as labels."""
   found = {}
-  for row, entry in (condition.entries or plan.entries).items():
-    population = (entry.populations or plans.trained_on(plan, condition))[0]()
-    most = episode_shapes(population, 'train').support.mask.shape[-1]
+  for row, entry in plans.entries_of(plan, condition).items():
+    most = episode_shapes(entry.populations[0](), 'train').support.mask.shape[-1]
     shots = entry.training.shots
     kept = f'0-{most}' if shots == 'uniform' else str(shots)
     found[row] = {'train_shots': kept, 'train_steps': str(entry.training.num_steps)}
@@ -108,9 +107,8 @@ def require_unseen(plan: Plan, condition: Condition, evaluated: Sequence[Populat
   """
   if condition.split == SEEN:
     return
-  for entry in (condition.entries or plan.entries).values():
-    makes = entry.populations or plans.trained_on(plan, condition)
-    for make, population in zip(makes, evaluated, strict=True):
+  for entry in plans.entries_of(plan, condition).values():
+    for make, population in zip(entry.populations, evaluated, strict=True):
       known = people_of(make(), [split for split in SPLITS[:2] if split != condition.split])
       asked = people_of(population, [condition.split])
       if known & asked:

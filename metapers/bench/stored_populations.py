@@ -1,8 +1,10 @@
 """Populations from what is stored: users simulated on a feature store, people from their tables."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
+from metapers.bench.plan import TextLengths
 from metapers.core.population import Population
 from metapers.data import comparisons, feature_store, synthetic
 from metapers.populations import people as populations
@@ -29,6 +31,12 @@ def reward_ensemble(
   else:
     table = feature_store.open_store(store)
   return ensemble.reward_ensemble(table, **kwargs)
+
+
+def text_lengths(store: str, responses: Sequence[int]) -> TextLengths | None:
+  """Returns lengths and subsets of the texts of a store; None where it holds none."""
+  found = None if store == 'synthetic' else feature_store.text_lengths(store, responses)
+  return None if found is None else TextLengths(*found)
 
 
 def people(*, path: str = '', **kwargs: Any) -> Population:

@@ -82,7 +82,7 @@ def extract(
     return False
   made = join(job, pieces, wanted.source.texts)
   write = write_features if out.suffix == '.npy' else write_store
-  write(wanted, made, out, made_by=made_by, log=log)
+  log(write(wanted, made, out, made_by))
   features_file(job).unlink(missing_ok=True)
   return True
 
@@ -186,33 +186,23 @@ def provenance_of(wanted: Extraction, made: Extracted, command: str) -> Provenan
   )
 
 
-def write_store(
-  wanted: Extraction,
-  made: Extracted,
-  out: pathlib.Path,
-  *,
-  made_by: str,
-  log: Callable[[str], None],
-) -> None:
-  """Writes the store of an extraction."""
+def write_store(wanted: Extraction, made: Extracted, out: pathlib.Path, made_by: str) -> str:
+  """Writes the store of an extraction, and returns what is in it."""
   table = table_of(wanted, made)
-  log(f'{reward_table.count_masked(table)}; texts cut: {made.num_truncated}')
-  sizes = reward_table.split_sizes(table.prompt_split)
-  log('prompts: ' + ', '.join(f'{size} {name}' for name, size in sizes.items()))
   provenance = provenance_of(wanted, made, made_by)
   kept = texts.to_table(wanted.source.texts)
   feature_store.write_store(out, table, provenance, texts=kept)
+  sizes = reward_table.split_sizes(table.prompt_split)
+  return (
+    f'{reward_table.count_masked(table)}; texts cut: {made.num_truncated}\nprompts: '
+    + ', '.join(f'{size} {name}' for name, size in sizes.items())
+  )
 
 
-def write_features(
-  wanted: Extraction,
-  made: Extracted,
-  out: pathlib.Path,
-  *,
-  made_by: str,
-  log: Callable[[str], None],
-) -> None:
-  """Writes the features [I, D] of the first response to each prompt, and beside them where from.
+def write_features(wanted: Extraction, made: Extracted, out: pathlib.Path, made_by: str) -> str:
+  """Writes the features [I, D] of the first response to each prompt, and returns what is in it.
+
+  Beside it stands where they are from, as NAME.json.
 
   Raises:
     ValueError: without features, or for a text that is empty.
@@ -226,4 +216,4 @@ def write_features(
   files.write_atomically(out, content.getvalue())
   provenance = provenance_of(wanted, made, made_by)._asdict()
   files.write_json(out.with_suffix('.json'), provenance)
-  log(f'features {list(made.features[:, 0].shape)}; texts cut: {made.num_truncated}')
+  return f'features {list(made.features[:, 0].shape)}; texts cut: {made.num_truncated}'

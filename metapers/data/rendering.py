@@ -34,7 +34,7 @@ def clean(text: str) -> str:
   return unicodedata.normalize('NFC', text).strip()
 
 
-def text_of(value: Any) -> str:
+def read_text(value: Any) -> str:
   """Returns the text of a prompt or an answer; '' for None and NaN, which say that there is none.
 
   A list of messages, `{'role': ..., 'content': ...}`, that is one message is its content; several

@@ -144,7 +144,7 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
 
 
 def strings(values: np.ndarray, name: str = 'text') -> np.ndarray:
-  """Returns texts as strings, by `rendering.text_of`, in an array of the same shape.
+  """Returns texts as strings, by `rendering.read_text`, in an array of the same shape.
 
   Raises:
     ValueError: for what is no text, naming the row.
@@ -152,7 +152,7 @@ def strings(values: np.ndarray, name: str = 'text') -> np.ndarray:
   made = np.empty(values.shape, object)
   for place in np.ndindex(values.shape):
     try:
-      made[place] = rendering.text_of(values[place])
+      made[place] = rendering.read_text(values[place])
     except ValueError as error:
       raise ValueError(
         f'row {place[0]}, {name}{"".join(f" {1 + i}" for i in place[1:])}: {error}; convert or '

@@ -22,19 +22,19 @@ EXTENDABLE = 'training.num_steps'  # of a run, or of a learner of a table
 
 
 @contextlib.contextmanager
-def holding(workdir: str | os.PathLike, *, waits: bool = False) -> Iterator[None]:
+def holding(workdir: str | os.PathLike | None, *, waits: bool = False) -> Iterator[None]:
   """Holds a workdir while it is written; the same process may hold it again.
 
   A kill lets go of it. Of several processes that run one program together the first one holds it.
 
   Args:
-    workdir: made if missing, and removed again if nothing was written.
+    workdir: made if missing, and removed again if nothing was written; None holds nothing.
     waits: until another process lets go, in place of an error.
 
   Raises:
     ValueError: for a workdir that another process holds, saying which.
   """
-  if not processes.is_first():
+  if workdir is None or not processes.is_first():
     yield
     return
   folder = pathlib.Path(workdir)

@@ -112,8 +112,7 @@ def lookup(
     del key
     check_number(histories, num_histories)
     offset = functools.partial(utilities, network, params['pooled'])
-    bank = fit_bank(offset, histories, ridge=ridge, num_steps=inner_steps)
-    return params | {'bank': bank._asdict()}
+    return params | {'bank': fit_bank(offset, histories, ridge, inner_steps)._asdict()}
 
   def adapt(params, support, context, key):
     del context, key
@@ -170,7 +169,7 @@ def check_number(histories: Task, num_histories: int) -> None:
 
 
 def fit_bank(
-  offset: Callable[[Candidates], Array], histories: Task, *, ridge: float, num_steps: int
+  offset: Callable[[Candidates], Array], histories: Task, ridge: float, num_steps: int
 ) -> Bank:
   """Returns the minimum over v of NLL(history) + ½ ridge ‖v‖² of each known user.
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import task
+from metapers.core import programs, task
 from metapers.core.types import Params
 from metapers.io.checkpoints import Checkpoints
 from metapers.testing.subject import (
@@ -14,7 +14,6 @@ from metapers.testing.subject import (
   all_finite,
   first,
   mean_loss,
-  program,
   quick_jit,
   same_bits,
 )
@@ -88,7 +87,7 @@ def same_key_gives_same_bits(it: Subject) -> None:
   for name, function, arguments in (
     ('init', it.learner.init, (key,)), ('adapt', it.learner.adapt, given),
   ):  # fmt: skip
-    first_trace, second_trace = (program(function, *arguments) for _ in range(2))
+    first_trace, second_trace = (programs.program(function, *arguments) for _ in range(2))
     assert first_trace == second_trace, f'{name} draws numbers that do not come from its key'
   once, again = (it.predictions(it.trained, it.tasks) for _ in range(2))
   assert same_bits(once, again), 'the same key gives other predictions'

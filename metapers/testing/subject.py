@@ -1,7 +1,6 @@
 """What the contract examines: a learner, briefly trained on a population with a known answer."""
 
 import functools
-import re
 from typing import NamedTuple
 
 import jax
@@ -242,10 +241,3 @@ def same_bits(actual: Params, expected: Params) -> bool:
   return jax.tree.structure(actual) == jax.tree.structure(expected) and all(
     a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in zip(leaves, others)
   )
-
-
-def program(function: Callable, *given: Any) -> tuple[str, list[bytes]]:
-  """Returns what a function is traced to: the text of its program, and the bytes of constants."""
-  closed = jax.make_jaxpr(lambda *arguments: function(*arguments))(*given)
-  text = re.sub('0x[0-9a-f]+', '', str(closed.jaxpr))  # addresses of functions differ
-  return text, [np.asarray(x).tobytes() for x in closed.consts]

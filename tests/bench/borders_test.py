@@ -73,7 +73,7 @@ def test_learners_trained_anew_are_trained_on_the_conditions_own_users():
   anew = plans.Condition((others,), changes={'seed': 1}, entries=plan_of().entries)
   plan = plan_of(conditions=(plans.Condition((dinners,)), anew), populations=(dinners,))
   trained = cells.trained_by_condition(plan, 'mine', 0, None, exported.quiet)
-  assert [each._populations for each in trained] == [(dinners,), (others,)]
+  assert [each._entry.populations for each in trained] == [(dinners,), (others,)]
 
 
 def test_people_who_are_trained_on_are_not_evaluated(tmp_path):

@@ -202,7 +202,7 @@ def test_requests_keep_to_the_rate_tries_included(serve):
   times = endpoint.times
   assert len(times) == 20
   # The server notes a time a little after the request began, so single gaps are not exact.
-  assert times[-1] - times[0] >= 19 * 0.05 - 0.1  # the first may be late on a busy machine
+  assert times[-1] - times[0] >= 19 * 0.05 - 0.06  # the first may be late on a busy machine
   assert max(sum(t <= u < t + 0.5 for u in times) for t in times) <= 11
 
 

@@ -180,8 +180,14 @@ def test_randomness_of_the_host_is_found():
   def restless(params, support, context, key):
     return adapt(params, support, context, key) + rng.normal()
 
-  with pytest.raises(AssertionError, match='adapt draws numbers that do not come from its key'):
-    learning_checks.same_key_gives_same_bits(subject(made(adapt=restless)))
+  def hidden(params, support, context, key):
+    state = adapt(params, support, context, key)
+    held = np.full(state.shape, rng.normal(), np.float32)  # a constant of the inner program
+    return jax.jit(lambda state: state + held)(state)
+
+  for adapted in (restless, hidden):
+    with pytest.raises(AssertionError, match='adapt draws numbers that do not come from its key'):
+      learning_checks.same_key_gives_same_bits(subject(made(adapt=adapted)))
 
 
 def test_coupled_losses_are_what_is_trained_and_differentiated():
