@@ -41,7 +41,6 @@ def main(argv: list[str]) -> None:
   client = chat.Client(commands.required(BASE_URL), requests_per_minute=REQUESTS_PER_MINUTE.value)
   parameters = {'max_tokens': MAX_TOKENS.value, 'temperature': TEMPERATURE.value}
   shared = {'base_url': client.base_url, **parameters, 'prompts': responses.digest(prompts)}
-  out.parent.mkdir(parents=True, exist_ok=True)
   journal = responses.Journal(out.with_name(out.name + '.journal.jsonl'), shared)
   try:
     failures = collect(client, prompts['prompt'].tolist(), models, journal, parameters)

@@ -14,7 +14,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,20 @@ def write_atomically(path: str | os.PathLike, data: str | bytes) -> pathlib.Path
   return path
 
 
+def make_folders(path: pathlib.Path) -> list[pathlib.Path]:
+  """Makes a folder and its parents, and returns those that were not there, the deepest first."""
+  made = [folder for folder in (path, *path.parents) if not folder.exists()]
+  path.mkdir(parents=True, exist_ok=True)
+  return made
+
+
+def remove_empty(folders: Iterable[pathlib.Path]) -> None:
+  """Removes folders, up to the first one that holds something."""
+  with contextlib.suppress(OSError):
+    for folder in folders:
+      folder.rmdir()
+
+
 @contextlib.contextmanager
 def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Makes a folder that gets its name, or takes the old one's place, when the block ends well.
@@ -61,12 +75,12 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   writer of the name puts it back before it begins.
 
   Args:
-    path: of the folder; its parents are made if needed.
+    path: of the folder; its parents are made if needed, and not left empty.
 
   Yields:
     Where the folder is until then.
   """
-  path.parent.mkdir(parents=True, exist_ok=True)
+  made = make_folders(path.parent)
   left = _retired(path)
   if left and not path.exists():
     left[-1].rename(path)
@@ -93,6 +107,7 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
       shutil.rmtree(old, ignore_errors=True)  # what stays, the next writer removes
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
+    remove_empty(made)
 
 
 def sha256(content: bytes) -> str:

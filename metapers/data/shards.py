@@ -28,7 +28,7 @@ Part = Mapping[str, np.ndarray]
 
 
 def claim_job(folder: str | os.PathLike, recipe: Mapping[str, Any]) -> Job:
-  """Returns the job of a folder, new or to be resumed.
+  """Returns the job of a folder, new or to be resumed; its first part writes the recipe.
 
   Raises:
     ValueError: for a folder of another job, showing what differs, or of something else.
@@ -39,8 +39,6 @@ def claim_job(folder: str | os.PathLike, recipe: Mapping[str, Any]) -> Job:
     check_recipe(folder, read_recipe(folder), wanted)
   elif folder.exists() and not all(entry.name.startswith('.') for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no {JOB}; give another folder')
-  else:
-    files.write_json(folder / JOB, wanted)
   return Job(folder, wanted)
 
 
@@ -78,7 +76,7 @@ def part_path(job: Job, name: str) -> pathlib.Path:
 
 def save_part(job: Job, name: str, part: Part) -> None:
   """Writes one part, atomically; equal arrays give equal bytes."""
-  files.write_npz(part_path(job, name), part)
+  _keep_part(job, name, files.packed(part))
 
 
 def load_part(job: Job, name: str) -> dict[str, np.ndarray]:
@@ -108,10 +106,18 @@ def merge_parts(job: Job, others: Iterable[str | os.PathLike], names: Sequence[s
     for name in names:
       if part_path(other, name).exists() and not part_path(job, name).exists():
         load_part(other, name)
-        files.write_atomically(part_path(job, name), part_path(other, name).read_bytes())
+        _keep_part(job, name, part_path(other, name).read_bytes())
   missing = [name for name in names if not part_path(job, name).exists()]
   if missing:
     raise ValueError(
       f'{len(missing)} of {len(names)} parts are in no folder, the first is {missing[0]}; run the '
       'shards that make them'
     )
+
+
+def _keep_part(job: Job, name: str, content: bytes) -> None:
+  if (job.folder / JOB).exists():  # of another process, by now
+    check_recipe(job.folder, read_recipe(job.folder), job.recipe)
+  else:
+    files.write_json(job.folder / JOB, job.recipe)
+  files.write_atomically(part_path(job, name), content)

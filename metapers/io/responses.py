@@ -28,11 +28,12 @@ class Journal:
   """Answers as they came, one a line, under a first line that says how they were asked for.
 
   Args:
-    path: of the file; made if missing. A last line that a kill cut short is dropped.
+    path: of the file; made with the first answer. A last line that a kill cut short is dropped.
     shared: what all requests have in common.
 
   Raises:
-    ValueError: if its answers were asked for otherwise, or a line of it cannot be read.
+    ValueError: if its answers were asked for otherwise, a line of it cannot be read, or no answer
+      could be written.
   """
 
   def __init__(self, path: str | os.PathLike, shared: Mapping[str, Any]):
@@ -54,9 +55,9 @@ class Journal:
         f'{path} holds answers that were asked for otherwise ({values}); ask the same way, or give '
         'another file to write'
       )
-    self._file = path.open('a', encoding='utf-8')
-    if not lines:
-      self._write(shared)
+    _require_writable(path)
+    self._path, self._file = path, None
+    self._header = None if lines else shared
 
   def add(self, wanted: Wanted, answer: chat.Completion) -> None:
     """Keeps an answer."""
@@ -65,10 +66,16 @@ class Journal:
 
   def close(self) -> None:
     """Closes the file."""
-    self._file.close()
+    if self._file is not None:
+      self._file.close()
 
   def _write(self, record: Mapping[str, Any]) -> None:
-    self._file.write(json.dumps(record) + '\n')
+    if self._file is None:
+      self._path.parent.mkdir(parents=True, exist_ok=True)
+      self._file = self._path.open('a', encoding='utf-8')
+    found = (self._header, record) if self._header is not None else (record,)
+    self._header = None
+    self._file.write(''.join(json.dumps(each) + '\n' for each in found))
     self._file.flush()
 
 
@@ -188,3 +195,10 @@ def _whole_lines(path: pathlib.Path) -> list[bytes]:
     with path.open('r+b') as file:
       file.truncate(len(whole))
   return whole.splitlines()
+
+
+def _require_writable(path: pathlib.Path) -> None:
+  """Refuses a file that could not be written, before answers are paid for."""
+  nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+  if not os.access(nearest, os.W_OK) or (nearest != path and not nearest.is_dir()):
+    raise ValueError(f'{path} cannot be written: {nearest} is no folder that may be written to')

@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import filelock
@@ -18,6 +18,8 @@ from metapers.io import processes
 # Where data lie: what they are is compared by their hash.
 UNCOMPARED = ('population.kwargs.path', 'population.kwargs.store')
 LOCK, HOLDER = '.lock', '.holder.json'
+# What is there before the first checkpoint of a run, and before the first cell of a table.
+BEFORE_WORK = ('config.json', 'metrics.jsonl', 'tensorboard', 'frozen', 'leaks', LOCK, HOLDER)
 EXTENDABLE = 'training.num_steps'  # of a run, or of a learner of a table
 
 
@@ -28,7 +30,8 @@ def holding(workdir: str | os.PathLike | None, *, waits: bool = False) -> Iterat
   A kill lets go of it. Of several processes that run one program together the first one holds it.
 
   Args:
-    workdir: made if missing, and removed again if nothing was written; None holds nothing.
+    workdir: made if missing, and removed again, with parents that were made for it, if nothing was
+      written; None holds nothing.
     waits: until another process lets go, in place of an error.
 
   Raises:
@@ -40,15 +43,7 @@ def holding(workdir: str | os.PathLike | None, *, waits: bool = False) -> Iterat
   folder = pathlib.Path(workdir)
   if folder.exists() and not folder.is_dir():
     raise ValueError(f'{folder} is a file; give a folder, or a name that is free')
-  is_new = not folder.exists()
-  folder.mkdir(parents=True, exist_ok=True)
-  lock = filelock.FileLock(folder.absolute() / LOCK, is_singleton=True)
-  try:
-    lock.acquire(timeout=-1 if waits else 0)
-  except filelock.Timeout as error:
-    raise ValueError(
-      f'{folder} is being written by {_holder(folder)}: wait for it to end, or give --wait'
-    ) from error
+  lock, made = _acquire(folder, waits)
   try:
     if lock.lock_counter == 1:
       now = datetime.datetime.now().astimezone().isoformat(timespec='seconds')
@@ -56,12 +51,35 @@ def holding(workdir: str | os.PathLike | None, *, waits: bool = False) -> Iterat
       files.write_json(folder / HOLDER, holder)
     yield
   finally:
-    if lock.lock_counter == 1:
-      (folder / HOLDER).unlink(missing_ok=True)
-    lock.release()
-    if is_new and {entry.name for entry in folder.iterdir()} == {LOCK}:
-      (folder / LOCK).unlink()
-      folder.rmdir()
+    try:
+      if lock.lock_counter == 1:
+        _let_go(folder, made)
+    finally:
+      lock.release()
+
+
+def _let_go(folder: pathlib.Path, made: Iterable[pathlib.Path]) -> None:
+  (folder / HOLDER).unlink(missing_ok=True)
+  if [entry.name for entry in folder.glob('*')] == [LOCK]:
+    # While it is held: whoever opened this file meanwhile finds that it has no name any more.
+    (folder / LOCK).unlink()
+    files.remove_empty(made)
+
+
+def _acquire(folder: pathlib.Path, waits: bool) -> tuple[filelock.BaseFileLock, list[pathlib.Path]]:
+  """Returns the lock of a folder, held, and the folders that were made for it."""
+  while True:
+    made = files.make_folders(folder)
+    lock = filelock.FileLock(folder.absolute() / LOCK, is_singleton=True)
+    try:
+      lock.acquire(timeout=-1 if waits else 0)
+      return lock, made
+    except FileNotFoundError:
+      continue  # another process was refused what it wanted, and removed the folder
+    except filelock.Timeout as error:
+      raise ValueError(
+        f'{folder} is being written by {_holder(folder)}: wait for it to end, or give --wait'
+      ) from error
 
 
 def _holder(folder: pathlib.Path) -> str:
@@ -75,9 +93,10 @@ def _holder(folder: pathlib.Path) -> str:
 
 
 def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
-  """Takes a new folder for a config, or makes sure that an old one belongs to it.
+  """Takes a folder for a config, or makes sure that one that holds work belongs to it.
 
-  Configs are compared without fields named in UNCOMPARED; EXTENDABLE may grow.
+  A folder holds work from its first checkpoint or finished cell on. Configs are compared without
+  fields named in UNCOMPARED; EXTENDABLE may grow.
 
   Args:
     workdir: made if missing; `config.json` in it says whose it is.
@@ -108,9 +127,26 @@ def check_claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> None:
   if folder.exists() and not folder.is_dir():
     raise ValueError(f'{folder} is a file; give a folder, or a name that is free')
   if path.exists():
-    verify_config(folder, config)
+    if holds_work(folder):
+      verify_config(folder, config)
   elif folder.exists() and not all(_is_leftover(entry) for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no config.json; give an empty workdir')
+
+
+def holds_work(workdir: str | os.PathLike) -> bool:
+  """Tells whether a workdir has a checkpoint or a finished cell, or what is not of a workdir."""
+
+  def is_work(entry: pathlib.Path) -> bool:
+    if entry.name in BEFORE_WORK or _is_leftover(entry):
+      return False
+    if entry.is_dir() and entry.name == 'checkpoints':
+      return any(step.name.isdigit() for step in entry.iterdir())  # others are saves cut short
+    if entry.is_dir() and entry.name == 'runs':
+      return any(map(holds_work, entry.iterdir()))
+    return True
+
+  folder = pathlib.Path(workdir)
+  return not folder.is_dir() or any(map(is_work, folder.iterdir()))
 
 
 def verify_config(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """One process at a time writes a workdir."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
 
+import filelock
 import pytest
 
 from metapers.io import workdirs
@@ -61,11 +63,39 @@ def test_the_same_process_may_hold_it_again(tmp_path):
   assert sorted(path.name for path in (tmp_path / 'a').iterdir()) == ['.lock', 'config.json']
 
 
-def test_what_is_refused_leaves_no_workdir(tmp_path):
-  with pytest.raises(ValueError, match='no'), workdirs.holding(tmp_path / 'a'):
+def test_what_is_refused_leaves_neither_a_workdir_nor_its_parents(tmp_path):
+  with pytest.raises(ValueError, match='no'), workdirs.holding(tmp_path / 'a' / 'b'):
     raise ValueError('no')
   assert not (tmp_path / 'a').exists()
   (tmp_path / 'mine').mkdir()
   with workdirs.holding(tmp_path / 'mine'):
     pass
   assert (tmp_path / 'mine').is_dir()
+
+
+def test_a_workdir_is_removed_while_it_is_held(tmp_path, monkeypatch):
+  removed, unlink = [], pathlib.Path.unlink
+
+  def told(path, **options):
+    if path.name == workdirs.LOCK:
+      removed.append(filelock.FileLock(path.absolute(), is_singleton=True).is_locked)
+    unlink(path, **options)
+
+  monkeypatch.setattr(pathlib.Path, 'unlink', told)
+  with workdirs.holding(tmp_path / 'a'):
+    pass
+  assert removed == [True]
+
+
+def test_a_workdir_that_was_removed_meanwhile_is_made_again(tmp_path, monkeypatch):
+  acquire = filelock.FileLock.acquire
+
+  def late(lock, **options):
+    monkeypatch.setattr(filelock.FileLock, 'acquire', acquire)
+    (tmp_path / 'a').rmdir()
+    return acquire(lock, **options)
+
+  monkeypatch.setattr(filelock.FileLock, 'acquire', late)
+  with workdirs.holding(tmp_path / 'a'):
+    workdirs.claim(tmp_path / 'a', {'b': 1})
+  assert workdirs.read_config(tmp_path / 'a') == {'b': 1}

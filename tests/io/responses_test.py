@@ -103,3 +103,14 @@ def test_a_model_that_never_answers_ends_the_run(tmp_path, serve):
     responses.collect(client(endpoint), ['x'] * 60, ['a'], journal, parameters={})
   assert len(endpoint.bodies) < 30
   journal.close()
+
+
+def test_a_journal_without_answers_leaves_no_file(tmp_path):
+  responses.Journal(tmp_path / 'new' / 'journal.jsonl', SHARED).close()
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_journal_that_cannot_be_written_is_refused_before_anything_is_asked(tmp_path):
+  (tmp_path / 'file').touch()
+  with pytest.raises(ValueError, match=r'journal\.jsonl cannot be written: .*file is no folder'):
+    responses.Journal(tmp_path / 'file' / 'journal.jsonl', SHARED)

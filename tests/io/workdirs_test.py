@@ -16,6 +16,12 @@ def changed(**parts):
   return {**CONFIG, **{name: {**CONFIG[name], **part} for name, part in parts.items()}}
 
 
+def claimed(folder, config):
+  """Claims a folder, and leaves there what a finished cell leaves."""
+  workdirs.claim(folder, config)
+  (folder / 'predictions').mkdir(exist_ok=True)
+
+
 def test_a_new_workdir_is_made_and_keeps_its_config(tmp_path):
   returned = workdirs.claim(tmp_path / 'a' / 'b', CONFIG)
   assert returned == workdirs.read_config(tmp_path / 'a' / 'b') == json.loads(json.dumps(CONFIG))
@@ -27,7 +33,7 @@ def test_the_same_config_may_claim_again(tmp_path):
 
 
 def test_every_difference_is_shown_with_both_values(tmp_path):
-  workdirs.claim(tmp_path, CONFIG)
+  claimed(tmp_path, CONFIG)
   other = {
     **changed(learner={'name': 'cnp'}, population={'alpha': 0.1}),
     'data': 'another',
@@ -51,15 +57,15 @@ def test_every_difference_is_shown_with_both_values(tmp_path):
 @pytest.mark.parametrize('name', workdirs.UNCOMPARED)
 def test_where_data_lie_is_not_compared(tmp_path, name):
   option = name.rpartition('.')[2]
-  workdirs.claim(tmp_path, changed(population={'kwargs': {option: 'here'}}))
+  claimed(tmp_path, changed(population={'kwargs': {option: 'here'}}))
   workdirs.claim(tmp_path, changed(population={'kwargs': {option: 'there'}}))
   with pytest.raises(ValueError, match=f'learner.{option}: a there, b now'):
-    workdirs.claim(tmp_path / 'other', changed(learner={option: 'a'}))
+    claimed(tmp_path / 'other', changed(learner={option: 'a'}))
     workdirs.claim(tmp_path / 'other', changed(learner={option: 'b'}))
 
 
 def test_only_the_steps_of_training_may_grow(tmp_path):
-  workdirs.claim(tmp_path, CONFIG)
+  claimed(tmp_path, CONFIG)
   workdirs.claim(tmp_path, changed(training={'num_steps': 200}))
   with pytest.raises(ValueError, match=r'num_steps: 200 there, 100 now \(a run can be extended'):
     workdirs.claim(tmp_path, CONFIG)
@@ -68,6 +74,28 @@ def test_only_the_steps_of_training_may_grow(tmp_path):
   )
   with pytest.raises(ValueError, match=r'learner.kwargs.num_steps: 5 there, 9 now\)'):
     workdirs.claim(tmp_path, longer)
+
+
+@pytest.mark.parametrize('place', ['.', 'runs/cnp-0'])
+def test_until_its_first_checkpoint_a_workdir_takes_another_config(tmp_path, place):
+  run, other = tmp_path / place, changed(learner={'name': 'cnp'})
+  workdirs.claim(tmp_path, CONFIG)
+  workdirs.claim(run, CONFIG)
+  (run / 'metrics.jsonl').touch()
+  (run / 'checkpoints' / '4.orbax-checkpoint-tmp-0').mkdir(parents=True)
+  workdirs.claim(tmp_path, other)
+  assert workdirs.read_config(tmp_path)['learner']['name'] == 'cnp'
+  (run / 'checkpoints' / '4').mkdir()
+  with pytest.raises(ValueError, match=r'learner\.name: cnp there, maml now'):
+    workdirs.claim(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize('name', ['predictions', 'export', 'checkpoints_begun', 'thesis.tex'])
+def test_what_cannot_be_made_again_belongs_to_its_config(tmp_path, name):
+  workdirs.claim(tmp_path, CONFIG)
+  (tmp_path / name).mkdir()
+  with pytest.raises(ValueError, match=r'learner\.name: maml there, cnp now'):
+    workdirs.claim(tmp_path, changed(learner={'name': 'cnp'}))
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
