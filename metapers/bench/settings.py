@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from absl import logging
 
 from metapers.bench import plan as plans
 from metapers.bench.plan import Condition, Plan, Stream
@@ -18,6 +20,7 @@ IN_TITLES = (
   'track', 'support_prompts', 'excluded_model',
 )  # fmt: skip
 TRAINED = ('train_shots', 'train_steps')
+FEW = 20  # users: below, an interval is so wide that it is said beforehand
 
 
 class Setting(NamedTuple):
@@ -52,8 +55,8 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
   """Returns a condition of a table with the users of its split drawn.
 
   Raises:
-    ValueError: for more shots than histories hold, users that there are not, or people who are
-      trained on.
+    ValueError: for more shots than histories hold, users that there are not, people who are trained
+      on, or a single user to evaluate or to learn from.
   """
   populations = tuple(make() for make in condition.populations)
   first, split, evaluation = populations[0], condition.split, plan.evaluation
@@ -65,6 +68,9 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     for population, size in zip(populations, sizes, strict=True)
   ]
   tasks, truth = jax.tree.map(lambda *parts: jnp.concatenate(parts), *episodes)
+  check_evaluated(condition, sum(sizes), int(tasks.query.mask.sum()))
+  if not any(condition is other for other in plan.conditions[1:]) or condition.entries:
+    check_learned_from(plan, condition)
   if condition.stream:
     tasks, truth = stream_of(tasks, truth, condition.stream, first.simulation)
   return Setting(
@@ -86,6 +92,48 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     split=split,
     stream=condition.stream,
   )
+
+
+def check_evaluated(condition: Condition, num_users: int, num_comparisons: int) -> None:
+  """Warns of few users to evaluate, and refuses one.
+
+  Raises:
+    ValueError: saying what is needed.
+  """
+  which = f'{condition.name}: {num_users} users of split {condition.split!r}'
+  if num_users == 1:
+    raise ValueError(
+      f'{which} to evaluate, and an interval needs two: give more people or fewer folds '
+      '(num_folds), or raise evaluation.num_users or num_held_out'
+    )
+  if num_users < FEW:
+    width = 98 / np.sqrt(max(num_comparisons, 1))
+    logging.warning('%s: an accuracy over them is known to ± %.1f points at best', which, width)
+
+
+def check_learned_from(plan: Plan, condition: Condition) -> None:
+  """Warns of few users that learners of a condition are trained on or chosen by, and refuses one.
+
+  Raises:
+    ValueError: saying what is needed.
+  """
+  entries = plans.entries_of(plan, condition).values()
+  specs = [make().spec for entry in entries for make in entry.populations]
+  pools = [spec.num_users for spec in specs if spec.num_users]  # streams have no end
+  most = plan.evaluation.num_validation_users
+  sizes = [min(most, spec.num_held_out['validation']) for spec in specs]
+  num_users = min(pools, default=FEW)
+  if num_users == 1:
+    raise ValueError(
+      'a single user to learn from, and what users share needs two at least: give more people, '
+      'raise num_users, or change num_folds or validation_share'
+    )
+  for size, what in ((num_users, 'learn from'), (min(sizes, default=FEW), 'choose parameters by')):
+    if size < FEW:
+      logging.warning(
+        '%d users to %s: a mean over them is known to ± %.2f of what single ones differ by (sd)',
+        size, what, 1.96 / np.sqrt(size),
+      )  # fmt: skip
 
 
 def trained(plan: Plan, condition: Condition) -> dict[str, dict[str, str]]:

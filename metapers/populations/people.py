@@ -4,14 +4,13 @@ People are split by fold into train, validation and test, so that everyone is un
 """
 
 import functools
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from metapers.core import population
+from metapers.core import population, task
 from metapers.core.population import (
   SPLITS,
   Functions,
@@ -25,8 +24,6 @@ from metapers.core.tables import Histories
 from metapers.core.types import Array, Bool, Int
 from metapers.populations import people_episodes
 from metapers.populations.people_episodes import Arrays, Layout, People
-
-FEW = 20  # people: below, an interval is so wide that it is said beforehand
 
 
 def split_users(
@@ -97,7 +94,9 @@ def select(
   return People(*(jnp.asarray(table[kept]) for table in tables)), jnp.asarray(users[kept])
 
 
-def check_support(histories: Histories, num_support: int, num_query: int) -> None:
+def check_support(
+  histories: Histories, num_support: int, num_query: int, min_query: int | None
+) -> None:
   """Refuses an episode that nobody can fill.
 
   Raises:
@@ -106,59 +105,78 @@ def check_support(histories: Histories, num_support: int, num_query: int) -> Non
   if num_support < 1 or num_query < 1:
     raise ValueError(f'num_support and num_query must be at least 1: {num_support}, {num_query}')
   longest = int(histories.mask.sum(1).max())
-  if num_support > longest // 2:
+  if min_query is None and num_support > longest // 2:
     raise ValueError(
       f'num_support={num_support} is more than half of the longest history, of {longest} '
-      f'comparisons, the other half being the query; ask for at most {longest // 2}'
+      f'comparisons, the other half being the query; ask for at most {longest // 2}, or say by '
+      'min_query how many must remain'
+    )
+  if min_query is not None and not 1 <= min_query <= num_query:
+    raise ValueError(f'min_query must lie in 1..{num_query} (num_query), got {min_query}')
+  if min_query is not None and num_support > longest - min_query:
+    raise ValueError(
+      f'num_support={num_support} leaves fewer than min_query={min_query} of the longest history, '
+      f'of {longest} comparisons; ask for less of either'
     )
 
 
 def place(
-  histories: Histories, splits: dict[str, np.ndarray], unseen: np.ndarray, num_query: int
-) -> Arrays:
-  """Returns features and people as arrays of the device.
+  histories: Histories, splits: dict[str, np.ndarray], unseen: np.ndarray, layout: Layout
+) -> tuple[Arrays, int]:
+  """Returns features and people as arrays of the device, and how many people have too few.
 
   Raises:
-    ValueError: for a split without people, or a test split of one.
+    ValueError: for a split without people.
   """
   selected = {
     name: select(histories, users, unseen, train=name == 'train') for name, users in splits.items()
   }
-  empty = [name for name, (_, rows) in selected.items() if rows.size == 0]
-  if empty:
-    raise ValueError(
-      f'split {empty[0]!r} of {len(histories.mask)} people is empty; give more people, or change '
-      'num_folds, validation_share or item_holdout_share'
-    )
-  check_sizes({name: rows.size for name, (_, rows) in selected.items()}, num_query)
   people = {name: table for name, (table, _) in selected.items()}
   rows = {name: row for name, (_, row) in selected.items()}
-  return Arrays(jnp.asarray(histories.features), people, rows)
+  arrays = Arrays(jnp.asarray(histories.features), people, rows)
+  require_people(arrays, len(histories.mask))
+  arrays, num_few = with_enough(arrays, layout)
+  require_people(arrays, len(histories.mask))
+  return arrays, num_few
 
 
-def check_sizes(sizes: Mapping[str, int], num_query: int) -> None:
-  """Warns of splits of few people, and refuses a test split of one, who has no interval.
-
-  Args:
-    sizes: split -> its people.
-    num_query: comparisons that each is evaluated on, at most.
+def require_people(arrays: Arrays, num_people: int) -> None:
+  """Refuses a split without people.
 
   Raises:
     ValueError: naming the split.
   """
-  for name in SPLITS[1:]:
-    size = sizes[name]
-    if size == 1 and name == 'test':
-      raise ValueError(
-        f'split {name!r} is one of {sum(sizes.values())} people, and an interval needs two: give '
-        'more people, or fewer folds (num_folds)'
-      )
-    if size < FEW:
-      width = 196 * np.sqrt(0.25 / (size * num_query))
-      logging.warning(
-        'split %s has %d people: an accuracy over them is known to ± %.1f points at best', name,
-        size, width,
-      )  # fmt: skip
+  empty = [name for name, rows in arrays.rows.items() if rows.size == 0]
+  if empty:
+    raise ValueError(
+      f'split {empty[0]!r} of {num_people} people is empty, and each needs one at least: give more '
+      'people, or change num_folds, validation_share, item_holdout_share or min_query'
+    )
+
+
+def with_enough(arrays: Arrays, layout: Layout) -> tuple[Arrays, int]:
+  """Leaves out people with too few comparisons, and returns the others and how many these are.
+
+  Of a person's fixed episode something must be in the support, and `min_query` be evaluated.
+  """
+  if layout.min_query is None:
+    return arrays, 0
+  thin = arrays._replace(features=arrays.features[:, :0])  # what is shown is not looked at
+  people, rows, num_few = {}, {}, 0
+  for split, own in arrays.people.items():
+    numbers = jnp.arange(len(own.mask))
+    drawn, _ = jax.vmap(functions(layout).episode_of, (None, 0, None))(thin, numbers, split)
+    num_evaluated = np.asarray(drawn.query.mask).sum(1)
+    has_enough = np.asarray(drawn.support.mask).any(1) & (num_evaluated >= layout.min_query)
+    kept = jnp.flatnonzero(has_enough)
+    people[split], rows[split] = task.take((own, arrays.rows[split]), kept)
+    num_few += len(has_enough) - len(kept)
+  if num_few:
+    logging.warning(
+      '%d people are left out: of them fewer than min_query=%d comparisons remain to be evaluated',
+      num_few, layout.min_query,
+    )  # fmt: skip
+  return Arrays(arrays.features, people, rows), num_few
 
 
 def scaling_of(arrays: Arrays) -> Scaling:
@@ -176,6 +194,7 @@ def people(
   *,
   num_support: int = 20,
   num_query: int = 40,
+  min_query: int | None = None,
   fold: int = 0,
   num_folds: int = 5,
   validation_share: float = 0.2,
@@ -188,12 +207,15 @@ def people(
   A drawn episode divides a person's comparisons at random; the fixed one of `episode_of` in the
   person's own order, the first ones in the support and later ones in the query (at random where no
   order is known).
-  The support takes at most half of what a person has; no pair of it is queried.
+  The support takes at most half of what a person has, or all but `min_query`; no pair of it is
+  queried.
 
   Args:
     histories: comparisons of U people among I items.
     num_support: comparisons to adapt to, at most.
     num_query: comparisons to be evaluated on, at most.
+    min_query: comparisons that must remain to be evaluated: people with fewer are left out, and
+      counted. None keeps half of what each person has.
     fold: which of num_folds parts of the people is unseen: the test split.
     num_folds: parts of the people.
     validation_share: of the other people.
@@ -208,7 +230,7 @@ def people(
   Raises:
     ValueError: naming the option, what was given and what would do.
   """
-  check_support(histories, num_support, num_query)
+  check_support(histories, num_support, num_query, min_query)
   splits = split_users(
     len(histories.mask),
     fold=fold,
@@ -219,13 +241,14 @@ def people(
   unseen = np.zeros(len(histories.features), bool)
   if item_holdout:
     unseen = hold_out_items(histories, item_holdout_share, split_seed)
-  arrays = place(histories, splits, unseen, num_query)
+  layout = Layout(num_support, num_query, 0, item_holdout, min_query)
+  arrays, num_few = place(histories, splits, unseen, layout)
   scaling = population.unscaled(histories.features.shape[1])
   if not histories.identity:
     scaling = scaling_of(arrays)
     shown = (histories.features - scaling.mean) / scaling.scale
     arrays = arrays._replace(features=jnp.asarray(shown))
-  layout = Layout(num_support, num_query, len(arrays.people['train'].mask), item_holdout)
+  layout = layout._replace(num_users=len(arrays.people['train'].mask))
   record = {
     'evaluated_on': f'unseen people, {"unseen" if item_holdout else "seen"} items',
     'features': 'one-hot items' if histories.identity else 'given',
@@ -234,6 +257,7 @@ def people(
     'num_people': len(histories.mask),
     'num_dropped': histories.num_dropped,
     'num_comparisons': int(histories.mask.sum()),
+    **({} if min_query is None else {'min_query': min_query, 'num_too_few': num_few}),
   }
   return Population(
     arrays=arrays,

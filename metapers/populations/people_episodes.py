@@ -45,12 +45,18 @@ class Layout(NamedTuple):
   num_query: int
   num_users: int
   item_holdout: bool
+  min_query: int | None = None
 
 
 def part(person: People, slots: Int[Array, 'N'], end: Int[Array, '']) -> People:
   """Returns one person's comparisons at `slots`; those from `end` on are masked."""
   taken = task.take(person, jnp.minimum(slots, person.mask.size - 1))
   return taken._replace(mask=taken.mask & (slots < end))
+
+
+def most_support(num_real: Int[Array, ''], min_query: int | None) -> Int[Array, '']:
+  """Returns how many of a person's comparisons a support may take."""
+  return num_real // 2 if min_query is None else jnp.maximum(num_real - min_query, 0)
 
 
 def repeats(query: People, support: People) -> Bool[Array, 'N']:
@@ -84,8 +90,9 @@ def episode(
 ) -> Task:
   """Returns a person's comparisons, divided by rising `priority` into support and query.
 
-  The support takes up to num_support and at most half of them; the query what follows, but no pair
-  of the support again. With held-out items, the query of held-out people has those alone.
+  The support takes up to num_support and at most half of them, or all but min_query; the query what
+  follows, but no pair of the support again. With held-out items, the query of held-out people has
+  those alone.
 
   Args:
     arrays: of the population.
@@ -101,7 +108,8 @@ def episode(
   num_real = jnp.sum(person.mask)
   num_early = jnp.sum(person.mask & ~person.query_only)
   by_items = layout.item_holdout and split != 'train'
-  size = jnp.minimum(layout.num_support, num_early if by_items else num_real // 2)
+  most = num_early if by_items else most_support(num_real, layout.min_query)
+  size = jnp.minimum(layout.num_support, most)
   start = num_early if by_items else size
   support = part(person, jnp.arange(layout.num_support), size)
   query = part(person, start + jnp.arange(layout.num_query), num_real)

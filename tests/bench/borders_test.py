@@ -1,15 +1,18 @@
 """What is refused before anything is trained, and who is never evaluated."""
 
+import functools
+
 import exported
 import jax
 import jax.numpy as jnp
 import pytest
+from absl import logging
 from own_population import dinners
 
 from experiments import build
 from experiments.configs import base
 from metapers import bench, learners
-from metapers.bench import cells, fingerprints, runner, settings
+from metapers.bench import cells, fingerprints, freezing, runner, settings
 from metapers.bench import plan as plans
 from metapers.core import meta_learner
 from metapers.populations import toy
@@ -123,3 +126,59 @@ def test_an_array_inside_a_nested_program_makes_another_learner(wrap):
   tasks = fingerprints.train_tasks(toy.two_types())
   one, two = (fingerprints.of_learner(learner(factor), tasks) for factor in (1.0, 2.0))
   assert one != two == fingerprints.of_learner(learner(2.0), tasks)
+
+
+@pytest.fixture
+def said(monkeypatch):
+  lines = []
+  monkeypatch.setattr(logging, 'warning', lambda form, *values: lines.append(form % values))
+  return lines
+
+
+def few(num_users):
+  make = functools.partial(toy.two_types, num_users=num_users, num_query=25)
+  return plan_of(conditions=(plans.Condition((make,)),), populations=(make,))
+
+
+def test_few_users_of_any_split_are_said_with_the_interval_to_expect(said):
+  runner.prepare(few(12))
+  known = 'a mean over them is known to ± 0.57 of what single ones differ by (sd)'
+  assert said == [
+    "default: 8 users of split 'test': an accuracy over them is known to ± 6.9 points at best",
+    f'12 users to learn from: {known}',
+    f'12 users to choose parameters by: {known}',
+  ]
+  said.clear()
+  plan = few(40)
+  runner.prepare(plan._replace(evaluation=plan.evaluation._replace(num_users=20)))
+  assert not said
+
+
+def test_one_user_says_what_is_needed():
+  plan = few(40)
+  with pytest.raises(ValueError, match='an interval needs two: give more people or fewer folds'):
+    runner.prepare(plan._replace(evaluation=plan.evaluation._replace(num_users=1)))
+  one = functools.partial(toy.two_types, num_users=1)
+  alone = plan._replace(entries={'mine': mine()._replace(populations=(one,))})
+  with pytest.raises(ValueError, match='a single user to learn from, and what users share needs'):
+    runner.prepare(alone)
+
+
+def test_people_who_are_alone_in_their_fold_are_a_table_together(tmp_path, said):
+  each = exported.people(tmp_path, num_folds=15, folds=tuple(range(15)))
+  (setting,) = runner.prepare(each)
+  assert setting.sizes == (1,) * 15
+  assert said[0].startswith("default: 15 users of split 'test': ")
+  with pytest.raises(
+    ValueError, match=r'1 users of split .test. to evaluate, and an interval needs'
+  ):
+    runner.prepare(exported.people(tmp_path, num_folds=15, folds=(3,)))
+
+
+def test_few_users_are_said_where_nothing_is_trained(tmp_path, said):
+  freezing.export_episodes(
+    few(12), tmp_path / 'episodes', licence='none', has_references=False, log=exported.quiet
+  )
+  assert [line.split(':')[0] for line in said] == [
+    'default', '12 users to learn from', '12 users to choose parameters by',
+  ]  # fmt: skip

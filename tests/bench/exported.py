@@ -40,7 +40,7 @@ def table():
   return build.plan(simulated())
 
 
-def people(folder):
+def people(folder, *, num_folds=2, folds=(0, 1)):
   """Returns the table of fifteen people who compared twelve things, in two folds."""
   rng = np.random.default_rng(0)
   items = pd.DataFrame(rng.normal(size=(12, 3)), columns=['a', 'b', 'c'])
@@ -49,9 +49,9 @@ def people(folder):
   items.insert(0, 'item_id', range(12))
   items.to_csv(folder / 'items.csv', index=False)
   compared.to_csv(folder / 'comparisons.csv', index=False)
-  kwargs = {'path': str(folder), 'num_support': 4, 'num_query': 5, 'num_folds': 2}
+  kwargs = {'path': str(folder), 'num_support': 4, 'num_query': 5, 'num_folds': num_folds}
   config = base.base(build.population_config('people', **kwargs))
-  return build.plan(tiny(base.table(config, {'pooled': {}}, folds=(0, 1))))
+  return build.plan(tiny(base.table(config, {'pooled': {}}, folds=folds)))
 
 
 def predictions(plan, setting, row='cnp'):

@@ -206,10 +206,17 @@ def test_held_out_items_are_never_trained_on_and_alone_in_the_query():
 
 BAD_OPTIONS = {
   r'num_support=20 is more than half of the longest history, of 16': {'num_support': 20},
+  r'num_support=13 leaves fewer than min_query=4 of the longest history, of 16': {
+    'num_support': 13,
+    'min_query': 4,
+  },
+  r'min_query must lie in 1\.\.8 \(num_query\), got 9': {'min_query': 9},
   r'num_support and num_query must be at least 1: 0, 8': {'num_support': 0},
   r'need 0 <= fold < num_folds and 2 <= num_folds, got 5 and 5': {'fold': 5},
   r'validation_share must lie in \(0, 1\), got 1.0': {'validation_share': 1.0},
-  r"split 'validation' of 30 people is empty": {'validation_share': 0.01},
+  r"split 'validation' of 30 people is empty, and each needs one at least: give more": {
+    'validation_share': 0.01
+  },
   r"split 'test' of 30 people is empty": {'num_folds': 31, 'fold': 30},
   r'item_holdout=True needs features of the items': {'item_holdout': True},
 }
@@ -285,12 +292,42 @@ def test_real_people_make_tasks(variable):
   assert np.all(drawn.query.mask.any(1))
 
 
-def test_few_people_are_said_with_the_interval_to_expect(monkeypatch):
+def test_none_keeps_half_of_each_history_and_a_number_that_many():
+  histories = made_up(lengths=[16] * 30, num_items=300)
+  half, some = (
+    all_episodes(people.people(histories, num_support=8, min_query=least), 'test')
+    for least in (None, 3)
+  )
+  jax.tree.map(np.testing.assert_array_equal, half, some)
+  most = all_episodes(people.people(histories, num_support=13, min_query=3), 'test')
+  assert set(most.support.mask.sum(1).tolist()) == {13}
+  assert set(most.query.mask.sum(1).tolist()) == {3}
+  np.testing.assert_array_equal(items_of(most.support)[:, :8], items_of(half.support))
+
+
+def test_people_of_whom_too_little_remains_are_left_out_and_counted(monkeypatch):
   said = []
   monkeypatch.setattr(logging, 'warning', lambda form, *values: said.append(form % values))
-  people.check_sizes({'train': 30, 'validation': 20, 'test': 6}, num_query=40)
-  assert said == ['split test has 6 people: an accuracy over them is known to ± 6.3 points at best']
-  with pytest.raises(
-    ValueError, match="split 'test' is one of 8 people, and an interval needs two"
-  ):
-    people.check_sizes({'train': 5, 'validation': 2, 'test': 1}, num_query=40)
+  lengths = [3, 4, 6, 9, 16] * 8
+  histories = made_up(num_users=40, lengths=lengths, num_items=300)
+  population = people.people(histories, num_support=10, min_query=4)
+  assert said == ['16 people are left out: of them fewer than min_query=4 comparisons remain to be '
+                  'evaluated']  # fmt: skip
+  assert population.record['num_too_few'] == 16
+  kept = [population.items.user_ids(population.arrays, split) for split in SPLITS]
+  assert sorted(np.concatenate(kept)) == [n for n, length in enumerate(lengths) if length > 4]
+  for split in SPLITS:
+    drawn = all_episodes(population, split)
+    assert len(drawn.user) == population.spec._asdict()['num_held_out'].get(split, len(kept[0]))
+    assert drawn.query.mask.sum(1).min() >= 4
+    assert drawn.support.mask.sum(1).min() >= 1
+
+
+def test_a_comparison_that_the_support_holds_too_does_not_remain():
+  histories = made_up(lengths=[16] * 30, num_items=300)
+  again = np.arange(30) % 2 == 0
+  same = [np.where(again[:, None], of[:, :1], of) for of in (histories.chosen, histories.rejected)]
+  population = people.people(
+    histories._replace(chosen=same[0], rejected=same[1]), num_support=4, num_query=8, min_query=2
+  )
+  assert population.record['num_too_few'] == 15
