@@ -18,16 +18,12 @@ The folder `truth` holds the answers. Keep it apart; it guards against accidents
 has this code can draw the same users again.
 """
 
-import pathlib
-
 from absl import flags
 from ml_collections import config_flags
 
 from experiments import build, commands
-from experiments.build import Config
 from metapers.bench import episodes, freezing
-from metapers.core import files
-from metapers.data import manifest
+from metapers.core.population import Population
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The protocol.', lock_config=True)
 OUT = flags.DEFINE_string('out', None, 'The folder to make.')
@@ -42,11 +38,11 @@ LICENCE = flags.DEFINE_string('licence', None, 'Of the data, where these do not 
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
-  config = commands.required(CONFIG)
+  plan, out = build.plan(commands.required(CONFIG)), commands.required(OUT)
   folder = freezing.export_episodes(
-    build.plan(config),
-    commands.required(OUT),
-    licence=LICENCE.value or licence_of(config),
+    plan,
+    out,
+    licence=LICENCE.value or licence_of(plan.populations[0]()),
     num_train_users=NUM_TRAIN_USERS.value,
     is_compressed=COMPRESS.value,
     has_references=REFERENCES.value,
@@ -55,20 +51,18 @@ def main(argv: list[str]) -> None:
   commands.say(f'{folder}\nepisodes sha256: {episodes.fingerprint(folder)}')
 
 
-def licence_of(config: Config) -> str:
-  """Returns the licence of a population's data, as their folder says it.
+def licence_of(population: Population) -> str:
+  """Returns the licence of a population's data.
 
   Raises:
     ValueError: where nothing says it.
   """
-  kwargs = config.population.kwargs
-  folder = pathlib.Path(kwargs.get('path') or kwargs.get('store') or 'synthetic')
-  if folder == pathlib.Path('synthetic') and not build.is_file(config.population.name):
-    return 'Apache-2.0 (drawn by metapers)'
-  for name in (manifest.MANIFEST, 'source.json'):  # of a feature store, of people
-    if (folder / name).is_file() and 'licence' in (about := files.read_json(folder / name)):
-      return about['licence']
-  raise ValueError(f'{folder}/source.json is missing, or no licence in it; give --licence=TEXT')
+  if not population.licence:
+    raise ValueError(
+      f'{population.source}: nothing says the licence of these data, as source.json beside tables '
+      'of people does; give --licence=TEXT'
+    )
+  return population.licence
 
 
 if __name__ == '__main__':

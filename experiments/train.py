@@ -36,6 +36,8 @@ def main(argv: list[str]) -> None:
     identity = {**plan.identity, 'data': population.content_hash}
     workdirs.check_claim(workdir, identity)
     known = runner.leaks_of(plan, workdir, commands.say)
+    workdirs.claim(workdir, identity)
+    runner.keep_leaks(workdir, known)
     run = runs.train(
       entry,
       population,
@@ -45,7 +47,6 @@ def main(argv: list[str]) -> None:
       workdir=workdir,
       identity=identity,
     )
-    runner.keep_leaks(workdir, known)
     if run.was_done:
       commands.say(f'{workdir} was trained already, maybe by other code; its parameters are used')
     commands.say(f'best of {entry.training.num_steps} steps on validation users: {run.best_step}')

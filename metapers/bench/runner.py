@@ -4,6 +4,7 @@ result = bench.compare({'mine': learner, 'cnp': make('cnp', num_features=10)}, p
 result.table(), result.plot(), result.report('report.html')
 """
 
+import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from metapers.analysis.costs import Costs
 from metapers.bench import (
   cells,
   fingerprints,
+  known_leaks,
   readings,
   references,
   report,
@@ -24,10 +26,10 @@ from metapers.bench import (
 )
 from metapers.bench import plan as plans
 from metapers.bench.cells import BySeed
+from metapers.bench.known_leaks import Known
 from metapers.bench.plan import Condition, Entry, Evaluation, Log, Plan
 from metapers.bench.runs import Run
 from metapers.bench.settings import Setting, make_setting
-from metapers.core import files
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.evaluation import leaks
@@ -37,7 +39,6 @@ from metapers.io.report import Section
 from metapers.training.meta_training import Training
 
 MOST_FINDINGS = 6  # on top of a page
-NO_LEAKS = 'none found'
 
 
 class Result(NamedTuple):
@@ -174,7 +175,7 @@ def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
           other.setdefault(row, {})[str(seed)] = cell
       if row not in costs and made[0].stream is None:
         costs[row] = cells.keep_costs(workdir, trained[0], made[0])
-  warnings = [f'{name}: {line}' for name, lines in known.items() for line in lines]
+  warnings = [f'{name}: {line}' for name, own in known.items() for line in own.lines]
   return lay_out(plan, made, predicted, flipped, costs)._replace(warnings=tuple(warnings))
 
 
@@ -218,7 +219,7 @@ def is_flippable(setting: Setting) -> bool:
   return setting.stream is None and setting.tasks.support.candidates.mask.shape[-1] == 2
 
 
-def leaks_of(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> dict[str, list[str]]:
+def leaks_of(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> dict[str, Known]:
   """Returns what is to be known of every population, before anything is trained or evaluated on it.
 
   Raises:
@@ -226,30 +227,22 @@ def leaks_of(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> dict[st
   """
   found = {}
   for name, make in plans.populations_of(plan).items():
-    path = None if workdir is None else leaks_file(workdir, name)
-    if path is not None and path.exists():
-      found[name] = [line for line in path.read_text().splitlines() if line != NO_LEAKS]
-      continue
-    log(f'{name}: looking for leaks')
-    of_kinds = leaks.find_leaks(make())
+    population = make()
+    begins = functools.partial(log, f'{name}: looking for leaks')
+    known = found[name] = known_leaks.find(population, workdir, begins)
+    for kind, why in leaks.not_run(population, known.found).items():
+      log(f'{name}: leaks of {kind} were not looked for: {why}')
     if plan.evaluation.leaks == 'error':
-      leaks.require_no_leaks(of_kinds)
-    found[name] = [leak.message for of_kind in of_kinds.values() for leak in of_kind]
-    for line in found[name]:
+      leaks.require_no_leaks(known.found)
+    for line in known.lines:
       log(line)
   return found
 
 
-def keep_leaks(workdir: str | os.PathLike, known: Mapping[str, Sequence[str]]) -> None:
+def keep_leaks(workdir: str | os.PathLike, known: Mapping[str, Known]) -> None:
   """Keeps what `leaks_of` returned in a workdir, so that it looks once."""
-  for name, lines in known.items():
-    content = '\n'.join(lines or [NO_LEAKS]) + '\n'
-    files.write_atomically(leaks_file(workdir, name), content)
-
-
-def leaks_file(workdir: str | os.PathLike, name: str) -> pathlib.Path:
-  """Returns where is kept what was found in a population."""
-  return pathlib.Path(workdir) / 'leaks' / f'{name}.txt'
+  for name, own in known.items():
+    known_leaks.keep(workdir, name, own)
 
 
 def makers_of(

@@ -14,6 +14,7 @@ from metapers.core.types import Array, Bool, Callable, Features, Float, Int, PRN
 
 SPLITS = ('train', 'validation', 'test')
 SEEN = 'seen'  # known users of a finite pool, evaluated on what training never showed
+DRAWN = 'Apache-2.0 (drawn by metapers)'  # licence of data that are drawn
 FIXED_EPISODES = 0xE415  # seed of `episode_of`; no run is likely to have it
 
 
@@ -136,6 +137,7 @@ class Simulation(NamedTuple):
   support_prompts: split of the prompts of a held-out user's support: 'train' or 'held_out'.
   excluded_model: reward model of which train and validation users have no weight, and test users
     at least `excluded_share`; '' for none.
+  prompt_texts: [P] the text of each prompt by its id, '' for none; None where they are not kept.
   """
 
   reward_models: tuple[str, ...]
@@ -151,6 +153,7 @@ class Simulation(NamedTuple):
   support_prompts: str = 'train'
   excluded_model: str = ''
   excluded_share: float = 0.0
+  prompt_texts: np.ndarray | None = None
 
 
 class ItemChoices(NamedTuple):
@@ -168,6 +171,7 @@ class ItemPool(NamedTuple):
   that show other features of the same items. choices: `(arrays, split) -> ItemChoices` of all
   people of a split. user_ids: `(arrays, split) -> [U]` ids of these people, as in the source.
   contexts: [I] the group (prompt, conversation) of each item, or None where there is none.
+  texts: [I] the text of each item, or None where they have none.
   """
 
   features: Callable[[PyTree], Float[Array, 'I D']]
@@ -175,6 +179,7 @@ class ItemPool(NamedTuple):
   choices: Callable[[PyTree, str], ItemChoices]
   user_ids: Callable[[PyTree, str], np.ndarray]
   contexts: Int[np.ndarray, 'I'] | None = None
+  texts: np.ndarray | None = None
 
 
 SampleEpisode = Callable[[PyTree, PRNGKey, str], tuple[Task, Truth | None]]
@@ -200,6 +205,7 @@ class Population(NamedTuple):
   record: what else is shown with results, by name; for display only.
   simulation: of simulated users; None for real people.
   items: what real people compare; None for simulated users.
+  licence: of the data, in words, shown with episodes that are given away; '' where nobody says it.
   """
 
   arrays: PyTree
@@ -213,6 +219,7 @@ class Population(NamedTuple):
   record: Mapping[str, str | float] = types.MappingProxyType({})
   simulation: Simulation | None = None
   items: ItemPool | None = None
+  licence: str = ''
 
 
 class Functions(NamedTuple):

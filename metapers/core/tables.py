@@ -19,6 +19,8 @@ class Histories(NamedTuple):
   source: one line on where this comes from, shown with every result.
   content_hash: sha256 of features and comparisons: what a resumed run compares.
   feature_names: D names, in order; () where they have none.
+  item_texts: [I] texts of the items, '' for none; None where they have none.
+  licence: of the data, in words; '' where nobody says it.
   """
 
   features: Float[np.ndarray, 'I D']
@@ -33,6 +35,8 @@ class Histories(NamedTuple):
   source: str
   content_hash: str
   feature_names: tuple[str, ...] = ()
+  item_texts: np.ndarray | None = None
+  licence: str = ''
 
 
 class RewardTable(NamedTuple):
@@ -46,6 +50,8 @@ class RewardTable(NamedTuple):
   prompt_split: [P], index into `population.SPLITS`.
   source: one line on where this comes from, shown with every result ('synthetic ...').
   manifest_hash: sha256 of the manifest: what a resumed run compares.
+  prompt_texts: [P] texts of the prompts, '' for none; None where they are not kept.
+  licence: of the data, in words; '' where nobody says it.
   """
 
   rewards: Float[np.ndarray, 'P R B']
@@ -59,3 +65,5 @@ class RewardTable(NamedTuple):
   prompt_split: Int[np.ndarray, 'P']
   source: str
   manifest_hash: str
+  prompt_texts: np.ndarray | None = None
+  licence: str = ''

@@ -99,6 +99,8 @@ def load_comparisons(
     source=f'{folder.name}: {kind} by real people',
     content_hash=content_hash(values, found.chosen, found.rejected, found.mask),
     feature_names=names,
+    item_texts=people_tables.item_texts(items),
+    licence=people_tables.licence_of(folder),
   )
 
 

@@ -96,10 +96,11 @@ def open_store(path: str | os.PathLike, *, verify: bool = True) -> RewardTable:
     for name in manifests.ARRAYS
     if name in there
   }
-  texts = None
+  texts = prompts = None
   if TEXTS in there:
-    texts = _responses_of(_read_texts(manifests.locate(folder, TEXTS)))
-  table = _to_table(folder, content, arrays, texts, manifest_hash)
+    read = _read_texts(manifests.locate(folder, TEXTS))
+    texts, prompts = _responses_of(read), _prompts_of(read)
+  table = _to_table(folder, content, arrays, texts, manifest_hash)._replace(prompt_texts=prompts)
   counts = reward_table.count_masked(table)
   if counts.missing or counts.repeated:
     logging.warning('%s: %s; never shown', folder, counts)
@@ -208,6 +209,12 @@ def _responses_of(texts: pa.Table) -> np.ndarray:
   return np.array(rows, object)  # [P, R]
 
 
+def _prompts_of(texts: pa.Table) -> np.ndarray | None:
+  if 'prompt' not in texts.column_names:
+    return None
+  return np.array([text or '' for text in texts['prompt'].to_pylist()], object)  # [P]
+
+
 def _to_table(
   folder: pathlib.Path,
   content: Mapping[str, Any],
@@ -233,4 +240,5 @@ def _to_table(
     prompt_split=prompt_split,
     source=content['source'],
     manifest_hash=manifest_hash,
+    licence=content['licence'],
   )

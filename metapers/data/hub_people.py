@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from metapers.core import files
-from metapers.data import hub
+from metapers.data import hub, people_tables
 from metapers.data.collector import Collector, PeopleTables, Place
 from metapers.data.rendering import ROLES, Turn
 
@@ -241,7 +241,7 @@ def write_people(folder: str | os.PathLike, tables: PeopleTables) -> pathlib.Pat
   """Writes the tables to a folder for `load_comparisons`, beside source.json, and returns it."""
   folder = pathlib.Path(folder)
   about = {'source': tables.source, 'licence': tables.licence, 'left_out': tables.left_out}
-  files.write_json(folder / 'source.json', about)
+  files.write_json(folder / people_tables.SOURCE, about)
   files.write_atomically(folder / 'items.parquet', tables.items.to_parquet())
   files.write_atomically(folder / 'comparisons.parquet', tables.comparisons.to_parquet())
   return folder

@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from metapers.core import files
 from metapers.core.types import Float, Int
 from metapers.data import frames
 
 ITEM_COLUMNS = ('item_id', 'context', 'text')  # every other column of `items` is a feature
 FEATURES = 'features.npy'  # [I, D], made of the items' texts
+SOURCE = 'source.json'  # where the tables are from, and their licence
 IDS = ('user_id', 'item_id', 'chosen', 'rejected', 'context', 'order')  # read as texts
 # How pandas and others name the index of a table that they wrote as a column.
 INDEX = re.compile(r'Unnamed: \d+|__index_level_\d+__|index|level_\d+|')
@@ -63,6 +65,17 @@ def read_items(folder: pathlib.Path) -> pd.DataFrame:
   if len(twice):
     raise ValueError(f'item_id must be unique in items; {twice[:3].tolist()} stand there again')
   return items
+
+
+def item_texts(items: pd.DataFrame) -> np.ndarray | None:
+  """Returns the texts of the items [I], '' for none; None where they have no texts."""
+  return items['text'].fillna('').astype(str).to_numpy(object) if 'text' in items else None
+
+
+def licence_of(folder: pathlib.Path) -> str:
+  """Returns the licence of a folder's tables, as its source.json says it; '' where it does not."""
+  path = folder / SOURCE
+  return str(files.read_json(path).get('licence', '')) if path.is_file() else ''
 
 
 def read_preferences(folder: pathlib.Path) -> tuple[str, pd.DataFrame]:

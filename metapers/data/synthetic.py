@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metapers.core import files
+from metapers.core import files, population
 from metapers.core.tables import RewardTable
 from metapers.core.types import Float, Int
 from metapers.data import personal_llm_constants, reward_table
@@ -157,4 +157,5 @@ def synthetic_store(
     prompt_split=split,
     source=source,
     manifest_hash=files.sha256(f'{VERSION} {source}'.encode()),
+    licence=population.DRAWN,
   )

@@ -177,6 +177,7 @@ def np_btl(
     ),
     scaling=Scaling(np.full(1, CENTRE, np.float32), np.full(1, SCALE, np.float32)),
     source=f'NP-BTL generator (synthetic), {pairs} pairs',
+    licence=population.DRAWN,
     record={'pairs': pairs, 'seed': seed},
     simulation=Simulation(
       reward_models=('type 0', 'type 1'), choice_probabilities=choice_probabilities

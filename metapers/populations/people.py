@@ -273,7 +273,9 @@ def people(
       choices=lambda arrays, split: ItemChoices(*arrays.people[split][:3]),
       user_ids=lambda arrays, split: np.asarray(histories.user_ids)[np.asarray(arrays.rows[split])],
       contexts=histories.context,
+      texts=histories.item_texts,
     ),
+    licence=histories.licence,
   )
 
 

@@ -293,6 +293,7 @@ def reward_ensemble(
     support_prompts=support_prompts,
     excluded_model=excluded_model,
     excluded_share=excluded_share if excluded_model else 0.0,
+    prompt_texts=table.prompt_texts,
   )
   return Population(
     arrays=arrays,
@@ -303,6 +304,7 @@ def reward_ensemble(
     content_hash=table.manifest_hash,
     record=record_of(simulation, alphas, noise.temperatures),
     simulation=simulation,
+    licence=table.licence,
   )
 
 

@@ -61,6 +61,7 @@ def two_types(
     ),
     scaling=population.unscaled(num_features),
     source='synthetic users of two types',
+    licence=population.DRAWN,
     simulation=Simulation(
       reward_models=('likes feature 0', 'dislikes feature 0'),
       choice_probabilities=choice_probabilities,

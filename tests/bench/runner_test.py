@@ -110,8 +110,9 @@ def test_what_a_user_knows_better_is_said_and_not_refused(tmp_path):
   )
   said = []
   found = runner.leaks_of(warned, tmp_path, said.append)
-  assert any('10 test prompts' in line for line in found['default'])
+  assert any('10 test prompts' in line for line in found['default'].lines)
   assert any('10 test prompts' in line for line in said)
+  assert 'default: leaks of texts were not looked for: no texts of prompts are kept' in said
   with pytest.raises(ValueError, match="must be 'error' or 'warn', got 'no'"):
     runner.prepare(warned._replace(evaluation=SMALL._replace(leaks='no')))
 

@@ -11,6 +11,8 @@ from forks import command
 from experiments import build, export_episodes
 from experiments.configs import base
 from metapers.bench import results
+from metapers.core import population
+from metapers.data import feature_store, manifest, synthetic
 
 EXAMPLE = pathlib.Path(__file__).parent / 'numpy_example.py'
 
@@ -69,11 +71,25 @@ def test_mistakes_are_one_line(folder, tmp_path):
   assert 'exists; give a name that is free' in again.stderr
 
 
-def test_a_licence_is_read_where_the_data_lie(tmp_path):
-  config = base.base(build.population_config('people', path=str(tmp_path)))
-  with pytest.raises(ValueError, match=r'source\.json is missing.*give --licence=TEXT'):
-    export_episodes.licence_of(config)
+def test_a_licence_is_that_of_the_data(tmp_path):
+  (tmp_path / 'items.csv').write_text('item_id\na\nb\nc\n')
+  pairs = [f'{user},a,b\n{user},b,c\n' for user in range(12)]
+  (tmp_path / 'comparisons.csv').write_text('user_id,chosen,rejected\n' + ''.join(pairs))
+  config = build.population_config('people', path=str(tmp_path), num_support=1, num_query=1)
+  people = build.describe(base.base(config))
+  with pytest.raises(ValueError, match=r'nothing says the licence.* give --licence=TEXT'):
+    export_episodes.licence_of(people())
   (tmp_path / 'source.json').write_text('{"licence": "CC0"}')
-  assert export_episodes.licence_of(config) == 'CC0'
-  drawn = base.base(build.population_config('reward_ensemble'))
-  assert export_episodes.licence_of(drawn).startswith('Apache-2.0')
+  build._population.cache_clear()
+  assert export_episodes.licence_of(people()) == 'CC0'
+  for name in ('reward_ensemble', 'two_types', 'np_btl'):
+    drawn = build.describe(base.base(build.population_config(name)))()
+    assert export_episodes.licence_of(drawn) == population.DRAWN
+
+
+def test_the_licence_of_a_store_is_that_of_its_manifest(tmp_path):
+  table = synthetic.synthetic_store(num_prompts=30)
+  about = manifest.Provenance('a test', 'by hand', 'CC BY 4.0', 'none', '1')
+  folder = feature_store.write_store(tmp_path / 'store', table, about)
+  config = base.base(build.population_config('reward_ensemble', store=str(folder)))
+  assert export_episodes.licence_of(build.describe(config)()) == 'CC BY 4.0'

@@ -57,16 +57,42 @@ def test_people_have_none_and_each_check_is_named(folder):
     assert f'  ok    {kind}: ' in done.stdout
 
 
-def test_leaks_are_named_and_are_an_exit_code(folder):
+def with_lists(folder):
+  """Writes the rejected texts of a folder as LoRe's were: as lists."""
   items = pd.read_csv(folder / 'items.csv')
   rejected = pd.read_csv(folder / 'comparisons.csv')['rejected']
   items.loc[rejected, 'text'] = [str([text, text]) for text in items.loc[rejected, 'text']]
   items.to_csv(folder / 'items.csv', index=False)
+
+
+def test_leaks_are_named_and_are_an_exit_code(folder):
+  with_lists(folder)
   done = command('leaks', *of_people(folder), '--conversations')
   assert done.returncode == 1, done.stderr
   assert '  LEAK  texts: marks of a list reveals the chosen text' in done.stdout
   assert '  LEAK  conversations: ' in done.stdout
   assert '  ok    people: ' in done.stdout
+
+
+@pytest.mark.parametrize('name', ['benchmark', 'train'])
+def test_texts_that_leak_are_trained_on_nowhere(folder, tmp_path, name):
+  with_lists(folder)
+  config, *others = of_people(folder)
+  config += ',learner=cnp' if name == 'train' else ''
+  failed = command(name, config, *others, f'--workdir={tmp_path}/made')
+  assert failed.returncode == 2
+  assert 'error: leak of texts: marks of a list reveals the chosen text' in failed.stderr
+  assert 'leaks of conversations were not looked for: nobody says' in failed.stdout
+  assert not (tmp_path / 'made').exists()
+
+
+def test_what_could_not_be_looked_for_is_said(folder):
+  items = pd.read_csv(folder / 'items.csv').drop(columns='text')
+  items.to_csv(folder / 'items.csv', index=False)
+  done = command('leaks', *of_people(folder))
+  assert done.returncode == 0, done.stderr
+  assert '  --    texts: not looked for, the items have no texts\n' in done.stdout
+  assert '  --    conversations: not looked for, nobody says whether' in done.stdout
 
 
 def test_nothing_is_trained_on_people_of_two_sides(folder, tmp_path):

@@ -8,20 +8,29 @@ chosen on test queries.
 from collections.abc import Mapping
 
 import jax
+import numpy as np
 
-from metapers.core.population import SEEN, SPLITS, ItemPool, Population, Responses
+from metapers.core.population import (
+  SEEN,
+  SPLITS,
+  ItemPool,
+  Population,
+  Responses,
+)
 from metapers.core.task import Task, Truth
-from metapers.core.types import Any, Callable, PyTree
+from metapers.core.types import Any, Callable, Int, PyTree
 from metapers.evaluation.leaks import (
   drawn_episodes,
   people_checks,
   prompt_checks,
   selection_checks,
+  text_checks,
   user_checks,
 )
 from metapers.evaluation.leaks.drawn_episodes import Drawn
-from metapers.evaluation.leaks.matching import Leak, Leaks
+from metapers.evaluation.leaks.matching import HostArray, Leak, Leaks
 
+VERSION = 1  # of the checks: what is found by one is looked for again by the next
 NUM_USERS = 256  # whose episodes are looked at, of each split
 # What is true where a kind of leak was looked for and not found.
 CLAIMS = {
@@ -66,6 +75,30 @@ def find_leaks(
   return of_simulated_users(population, drawn_episodes.draw(population, num_users))
 
 
+def not_run(population: Population, found: Leaks) -> dict[str, str]:
+  """Returns which kinds of leaks could not be looked for in a population, and why.
+
+  Args:
+    population: as of `find_leaks`.
+    found: what this returned.
+  """
+  items = population.items
+  if items is None:
+    reasons = {
+      'users': 'no weights of users are known',
+      'prompts': 'no truth of episodes is known',
+      'selection': 'no truth of episodes is known',
+      'texts': 'no texts of prompts are kept',
+    }
+  else:
+    reasons = {'texts': 'the items have no texts'}
+    if items.contexts is not None and np.unique(items.contexts).size > 1:
+      reasons['conversations'] = (
+        'nobody says whether contexts are conversations (experiments.leaks --conversations does)'
+      )
+  return {kind: why for kind, why in reasons.items() if kind not in found}
+
+
 def require_no_leaks(found: Leaks) -> None:
   """Refuses what leaks for certain.
 
@@ -89,8 +122,13 @@ def of_simulated_users(population: Population, drawn: Drawn) -> Leaks:
     users = by_split(facts.users, population.arrays)
     found['users'] = user_checks.shared_users({name: own.weights for name, own in users.items()})
   known = {split: (tasks, truth) for split, (tasks, truth) in drawn.items() if truth is not None}
+  responses = responses_of(population)
+  if facts is not None and facts.prompt_texts is not None and any(facts.prompt_texts):
+    shown = prompts_of(responses, known)
+    texts = {split: facts.prompt_texts[np.asarray(own)] for split, own in shown.items()}
+    found['texts'] = prompt_checks.repeated_texts(texts)
   if known:
-    found['prompts'] = of_prompts(responses_of(population), known)
+    found['prompts'] = of_prompts(responses, known)
     found['selection'] = of_selection(known)
   else:
     found['pairs'] = [
@@ -117,12 +155,19 @@ def by_split(function: Callable[[PyTree, str], PyTree], arrays: PyTree) -> dict[
   return {split: jax.device_get(function(arrays, split)) for split in SPLITS}
 
 
+def prompts_of(
+  responses: Mapping[str, Responses], known: Mapping[str, tuple[Task, Truth]]
+) -> Mapping[str, Int[HostArray, '_']]:
+  """Returns the ids of the prompts of each split; without `responses`, of those in episodes."""
+  prompts = {split: own.prompts for split, own in responses.items()}
+  return prompts or prompt_checks.episode_prompts(known)
+
+
 def of_prompts(
   responses: Mapping[str, Responses], known: Mapping[str, tuple[Task, Truth]]
 ) -> list[Leak]:
   """Checks that no prompt is on two sides; without `responses`, of those that episodes show."""
-  prompts = {split: own.prompts for split, own in responses.items()}
-  prompts = prompts or prompt_checks.episode_prompts(known)
+  prompts = prompts_of(responses, known)
   found = [*prompt_checks.shared_prompts(prompts), *prompt_checks.repeated_slates(responses)]
   for split, (tasks, truth) in known.items():
     own = 'test' if split == SEEN else split  # known users are evaluated on test prompts
@@ -145,12 +190,16 @@ def of_selection(known: Mapping[str, tuple[Task, Truth]]) -> list[Leak]:
 
 
 def of_people(population: Population, items: ItemPool) -> Leaks:
-  """Checks that no person is on two sides."""
+  """Checks that no person is on two sides, and that no form of the texts tells what was chosen."""
   people = by_split(items.choices, population.arrays)
   ids = {split: items.user_ids(population.arrays, split) for split in SPLITS}
   num_items = len(items.features(population.arrays))
   sides = (selection_checks.of_people(ids[split]) for split in ('validation', 'test'))
-  return {
+  texts = {}
+  if items.texts is not None:
+    everyone = jax.tree.map(lambda *parts: np.concatenate(parts), *people.values())
+    texts['texts'] = text_checks.revealing_items(items.texts, everyone)
+  return texts | {
     'people': [
       *people_checks.shared_histories(people, num_items),
       *people_checks.shared_people(ids),

@@ -55,10 +55,10 @@ def repeated_texts(texts: Mapping[str, Sequence[str] | np.ndarray]) -> list[Leak
   """Finds prompts of two splits with the same words, whatever their case and white space.
 
   Args:
-    texts: name of a split -> its prompts.
+    texts: name of a split -> its prompts; those without words are not compared.
   """
   plain = {
-    split: np.array([' '.join(text.split()).casefold() for text in own], object)
+    split: np.array([' '.join(text.split()).casefold() for text in own if text.strip()], object)
     for split, own in texts.items()
   }
   return [Leak('texts', message) for message in repeated(plain, 'have the text of')]

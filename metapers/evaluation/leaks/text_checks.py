@@ -1,14 +1,12 @@
-"""No text, and no form of one, gives anything away; of texts that the caller has read."""
+"""No form of a text gives the chosen one away."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from metapers.core.population import SPLITS
-from metapers.core.tables import Histories
-from metapers.core.types import Int
+from metapers.core.population import ItemChoices
 from metapers.data import rendering
-from metapers.evaluation.leaks import cue_checks, prompt_checks
+from metapers.evaluation.leaks import cue_checks
 from metapers.evaluation.leaks.cue_checks import Offers
 from metapers.evaluation.leaks.matching import Leak
 
@@ -78,38 +76,16 @@ def revealing_forms(
 
 
 def revealing_items(
-  texts: Sequence[str] | np.ndarray, histories: Histories, *, most_pairs: int = 5000
+  texts: Sequence[str] | np.ndarray, people: ItemChoices, *, most_pairs: int = 5000
 ) -> list[Leak]:
   """Looks for a form of the items' texts that reveals which one people chose.
 
   Args:
     texts: [I] of the items.
-    histories: who chose which.
+    people: who chose which.
     most_pairs: comparisons looked at, evenly spread.
   """
-  texts, real = np.asarray(texts, object), histories.mask
-  pairs = np.stack([histories.chosen[real], histories.rejected[real]])
+  texts, real = np.asarray(texts, object), people.mask
+  pairs = np.stack([people.chosen[real], people.rejected[real]])
   some = np.unique(np.linspace(0, pairs.shape[1] - 1, most_pairs).astype(int))
   return revealing_forms(*texts[pairs[:, some]])
-
-
-def repeated_prompts(
-  prompts: Sequence[str] | np.ndarray, prompt_split: Int[np.ndarray, 'P']
-) -> list[Leak]:
-  """Finds prompts of a store that stand in two splits under two ids.
-
-  Args:
-    prompts: [P] texts, in the order of the store.
-    prompt_split: [P], index into SPLITS.
-
-  Raises:
-    ValueError: unless there are as many of both.
-  """
-  if len(prompts) != len(prompt_split):
-    raise ValueError(
-      f'{len(prompts)} texts of {len(prompt_split)} prompts; give the texts of the same store'
-    )
-  texts = np.asarray(prompts, object)
-  return prompt_checks.repeated_texts(
-    {name: texts[prompt_split == index] for index, name in enumerate(SPLITS)}
-  )

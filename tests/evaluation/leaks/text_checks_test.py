@@ -1,14 +1,15 @@
 """Forms of texts that reveal the chosen one, and prompts of two splits, are found where planted."""
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 
-from metapers.core.population import SPLITS
+from metapers.core.population import SPLITS, ItemChoices
 from metapers.core.tables import Histories
 from metapers.data import feature_store, manifest, synthetic
+from metapers.evaluation import leaks
 from metapers.evaluation.leaks import text_checks
+from metapers.populations import reward_ensemble
 
 PLAIN = [f'A reply of its own, number {n}, with {"so " * (n % 7)}many words.' for n in range(60)]
 OTHER = [f'Another reply, number {n}, that is {"very " * (n % 5)}short.' for n in range(60)]
@@ -66,14 +67,15 @@ def histories(num_people=20, longest=6):
 
 def test_a_form_of_the_items_that_people_rejected_is_found():
   people = histories()
+  choices = ItemChoices(people.chosen, people.rejected, people.mask)
   texts = np.array([PLAIN[item % 60] for item in range(len(people.item_ids))], object)
-  assert text_checks.revealing_items(texts, people) == []
+  assert text_checks.revealing_items(texts, choices) == []
   hidden = texts.copy()
   hidden[people.rejected[~people.mask]] = "['A reply.', 'Another.']"  # nobody sees these
-  assert text_checks.revealing_items(hidden, people) == []
+  assert text_checks.revealing_items(hidden, choices) == []
   rejected = people.rejected[people.mask]
   texts[rejected] = [str([text, text]) for text in texts[rejected]]
-  found = text_checks.revealing_items(texts, people, most_pairs=50)
+  found = text_checks.revealing_items(texts, choices, most_pairs=50)
   assert any(leak.message.startswith('marks of a list reveals the chosen text') for leak in found)
   assert {leak.kind for leak in found} == {'texts'}
 
@@ -90,15 +92,26 @@ def test_a_prompt_of_two_splits_of_a_store_is_found(tmp_path):
     manifest.Provenance('synthetic, for a test', 'by hand', 'Apache-2.0', 'none', '1'),
     texts=pa.table({'prompt': prompts, 'responses': responses}),
   )
-  texts = pd.read_parquet(manifest.file_of(folder, manifest.TEXTS), columns=['prompt'])['prompt']
-  split = feature_store.open_store(folder).prompt_split
-  [leak] = text_checks.repeated_prompts(texts.to_numpy(), split)
-  assert leak.kind == 'texts'
+  table = feature_store.open_store(folder)
+  sizes = {'num_support': 1, 'num_query': 1, 'num_slates': 1, 'num_held_out': 8}
+  spoilt = reward_ensemble.reward_ensemble(table, **sizes)
+  [leak] = leaks.find_leaks(spoilt, num_users=8)['texts']
   assert leak.message.startswith(f'1 of {len(test)} test prompts have the text of a train prompt')
-  sound = [f'{text} {number}' for number, text in enumerate(texts)]
-  assert text_checks.repeated_prompts(sound, split) == []
+  with pytest.raises(ValueError, match='leak of texts: 1 of'):
+    leaks.require_no_leaks({'texts': [leak]})
+  sound = np.array([f'{text} {number}' for number, text in enumerate(prompts)], object)
+  population = reward_ensemble.reward_ensemble(table._replace(prompt_texts=sound), **sizes)
+  found = leaks.find_leaks(population, num_users=8)
+  assert found['texts'] == [] and leaks.not_run(population, found) == {}
 
 
-def test_texts_of_another_store_are_refused():
-  with pytest.raises(ValueError, match='2 texts of 3 prompts'):
-    text_checks.repeated_prompts(['a', 'b'], np.zeros(3, int))
+def test_prompts_without_words_are_no_texts_that_repeat():
+  table = synthetic.synthetic_store(num_prompts=30)._replace(prompt_texts=np.full(30, '', object))
+  sizes = {'num_support': 1, 'num_query': 1, 'num_slates': 1, 'num_held_out': 8}
+  population = reward_ensemble.reward_ensemble(table, **sizes)
+  found = leaks.find_leaks(population, num_users=8)
+  assert 'texts' not in found
+  assert leaks.not_run(population, found) == {'texts': 'no texts of prompts are kept'}
+  some = np.array(['', ' '] * 14 + ['Why?', 'Who?'], object)
+  population = reward_ensemble.reward_ensemble(table._replace(prompt_texts=some), **sizes)
+  assert leaks.find_leaks(population, num_users=8)['texts'] == []
