@@ -23,6 +23,7 @@ REQUIRED = [
   'orbax-checkpoint>=0.12.8,<0.13',
   'pandas>=2.2',
   'pyarrow>=21',
+  'pydantic>=2.12,<3',
   'scipy>=1.17',
   'tensorboardX>=2.6.4',
   'tqdm>=4.67',

@@ -26,7 +26,7 @@ from ml_collections import config_flags
 from experiments import build, commands
 from experiments.build import Config
 from metapers.bench import episodes, freezing
-from metapers.core import files
+from metapers.core import fields, files
 from metapers.data import manifest
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The protocol.', lock_config=True)
@@ -67,6 +67,7 @@ def licence_of(config: Config) -> str:
     return 'Apache-2.0 (drawn by metapers)'
   for name in (manifest.MANIFEST, 'source.json'):  # of a feature store, of people
     if (folder / name).is_file() and 'licence' in (about := files.read_json(folder / name)):
+      fields.check(folder / name, about, {'licence': str})
       return about['licence']
   raise ValueError(f'{folder}/source.json is missing, or no licence in it; give --licence=TEXT')
 

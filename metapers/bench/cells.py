@@ -14,7 +14,7 @@ from metapers.bench import runs
 from metapers.bench.plan import Condition, Log, Plan
 from metapers.bench.runs import Run
 from metapers.bench.settings import Setting
-from metapers.core import files
+from metapers.core import fields, files
 from metapers.evaluation import adaptation, streams
 from metapers.evaluation.predictions import Predictions
 
@@ -54,8 +54,14 @@ def keep_predictions(
 
 
 def read_predictions(path: str | os.PathLike) -> Predictions:
-  """Returns the predictions of one cell."""
+  """Returns the predictions of one cell.
+
+  Raises:
+    ValueError: for a file that is missing, damaged or of something else.
+  """
   stored = files.read_npz(path)
+  if set(stored) != set(Predictions._fields):
+    raise ValueError(f'{path} holds no predictions; delete it, and it is made anew')
   return Predictions(*(jnp.asarray(stored[field]) for field in Predictions._fields))
 
 
@@ -187,4 +193,6 @@ def keep_costs(workdir: str | os.PathLike | None, trained: Trained, setting: Set
   path = pathlib.Path(workdir) / 'costs' / f'{trained.name}.json'
   if not path.exists():
     files.write_json(path, trained.measure_costs(setting)._asdict())
-  return Costs(**files.read_json(path))
+  found = files.read_json(path)
+  fields.check(path, {'costs': found}, {'costs': Costs})
+  return Costs(**found)

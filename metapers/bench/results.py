@@ -163,7 +163,7 @@ def read_results(path: str | os.PathLike) -> pd.DataFrame:
     return join([])
   try:
     frame = pd.read_csv(
-      path,
+      files.regular(path),
       dtype=dict.fromkeys(CELL, str),
       keep_default_na=False,
       na_values={name: [''] for name in NUMBERS},

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from metapers.core import files
 from metapers.core.types import Float, Int
 from metapers.data import frames
 
@@ -100,8 +101,8 @@ def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> No
 class ItemFeatures(NamedTuple):
   """Features of I items.
 
-  values: [I, D]. names: of the D columns; () where they have none. identity: whether they are only
-  one-hot ids.
+  values: [I, D]; [I, 0] where they are only one-hot ids, which `identity` says. names: of the D
+  columns; () where they have none.
   """
 
   values: Float[np.ndarray, 'I D']
@@ -119,7 +120,7 @@ def read_features(
   """
   columns: list[str] = []
   if isinstance(features, str):
-    values = _load_npy(folder / features)
+    values = _load_npy(folder / features, len(items))
   else:
     columns = feature_columns(items) if features is None else list(features)
     made = folder / FEATURES
@@ -139,11 +140,9 @@ def read_features(
         folder,
       )
     if not columns:
-      return ItemFeatures(np.eye(len(items), dtype=np.float32), (), identity=True)
+      return ItemFeatures(np.zeros((len(items), 0), np.float32), (), identity=True)
     check_columns(items, 'items', columns)
     values = frames.numbers(items, columns, 'items').astype(np.float32)
-  if values.ndim != 2 or len(values) != len(items):
-    raise ValueError(f'features must have shape [{len(items)}, D], one row an item: {values.shape}')
   bad = ~np.isfinite(values).all(1)
   if bad.any():
     named = items['item_id'].to_numpy()[bad][:3].tolist()
@@ -167,13 +166,16 @@ def feature_columns(items: pd.DataFrame) -> list[str]:
   return columns
 
 
-def _load_npy(path: pathlib.Path) -> np.ndarray:
+def _load_npy(path: pathlib.Path, num_items: int) -> Float[np.ndarray, 'I D']:
   if path.suffix != '.npy':
     raise ValueError(f'features={path.name!r} is no .npy file; a sequence names columns of items')
-  try:
-    return np.load(path).astype(np.float32)
-  except (ValueError, OSError) as error:
-    raise ValueError(f'cannot read features from {path}: {error}') from error
+  values = files.read_npy(path)
+  if values.ndim != 2 or len(values) != num_items or values.dtype.kind not in 'biuf':
+    raise ValueError(
+      f'features must be numbers of shape [{num_items}, D], one row an item; {path} holds '
+      f'{values.dtype} {list(values.shape)}'
+    )
+  return values.astype(np.float32)
 
 
 def locate(items: pd.DataFrame, ids: np.ndarray, name: str) -> Int[np.ndarray, 'M W']:

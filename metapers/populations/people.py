@@ -220,7 +220,7 @@ def people(
   if item_holdout:
     unseen = hold_out_items(histories, item_holdout_share, split_seed)
   arrays = place(histories, splits, unseen, num_query)
-  scaling = population.unscaled(histories.features.shape[1])
+  scaling = population.unscaled(width_of(arrays))
   if not histories.identity:
     scaling = scaling_of(arrays)
     shown = (histories.features - scaling.mean) / scaling.scale
@@ -253,11 +253,17 @@ def people(
   )
 
 
+def width_of(arrays: Arrays) -> int:
+  """Returns D, which is I of one-hot ids."""
+  num_items, width = arrays.features.shape
+  return width or num_items
+
+
 def spec_of(arrays: Arrays, layout: Layout, feature_names: tuple[str, ...]) -> Spec:
   """Returns the sizes of a population of real people."""
   num_users = len(arrays.people['train'].mask)
   return Spec(
-    features=population.vector(arrays.features.shape[1]),
+    features=population.vector(width_of(arrays)),
     num_candidates=2,
     num_support=layout.num_support,
     num_query=layout.num_query,

@@ -37,6 +37,7 @@ from metapers.serving.profiles import History, Profile
 
 PRETRAINED = pathlib.Path(__file__).parents[1] / 'pretrained'
 CAPACITY = 64  # comparisons kept of a user
+LARGEST_PROFILE = 2**28  # bytes
 # For a message, which shall import no learner.
 WITH_POSTERIOR = ('bayes_head', 'latent_np', 'lookup')
 
@@ -60,7 +61,7 @@ class Personalizer:
 
   Raises:
     ValueError: for an unknown learner that is not given, parameters that are not its own, or a
-      capacity that is not a whole number from 1 up.
+      capacity that is not a whole number from 1 up; before memory is taken for what would not fit.
   """
 
   def __init__(self, export: Export, *, learner: Factory | None = None, capacity: int = CAPACITY):
@@ -74,6 +75,7 @@ class Personalizer:
     self._params = exports.rebuild(export.params, shapes)
     self._ask = serving.questions(made)
     self._model = exports.fingerprint(export)
+    self._check_size()
 
   @classmethod
   def from_checkpoint(
@@ -267,7 +269,20 @@ class Personalizer:
       ValueError: for a file that is no profile, damaged or edited, of another version, or of
         another model.
     """
-    return profiles.from_bytes(pathlib.Path(path).read_bytes(), self._like)
+    return profiles.read_profile(path, self._like)
+
+  def _check_size(self) -> None:
+    kept = self.capacity * self.export.num_candidates * self.num_features
+    size = 2 * kept
+    if size <= LARGEST_PROFILE:
+      state = jax.tree.leaves(self._like.user_state)
+      size += sum(leaf.size * leaf.dtype.itemsize for leaf in state)
+    if size > LARGEST_PROFILE:
+      raise ValueError(
+        f'a profile would take {size} bytes or more, with capacity={self.capacity}, num_candidates='
+        f'{self.export.num_candidates} and {dict(self.export.kwargs)}; the most is '
+        f'{LARGEST_PROFILE}'
+      )
 
   @functools.cached_property
   def _like(self) -> Profile:
@@ -337,6 +352,7 @@ def _make(export: Export, factory: Factory | None) -> MetaLearner:
     )
   build = factory or learners.factory(export.learner)
   widths = {'features': export.scaling.mean.size, 'context': export.num_context}
+  exports.check_options(build, export)
   known = inspect.signature(build).parameters
   shapes = {name: vector(width) for name, width in widths.items() if name in known}
   return learners.make(build, **export.kwargs, **shapes)

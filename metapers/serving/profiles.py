@@ -269,6 +269,8 @@ def from_bytes(content: bytes, like: Profile) -> Profile:
     )
   check_model(str(header.get('model')), like.model)
   profile = _profile(arrays, like)
+  if unknown := sorted(set(arrays) - {HEADER, *_arrays(profile)}):
+    raise ValueError(f'the profile holds {unknown!r:.80} besides; restore it from a copy')
   try:
     check_profile(profile)
   except ValueError as error:
@@ -300,6 +302,22 @@ def check_profile(profile: Profile) -> None:
   for name, array, wanted in zip(History._fields, history, canonical):
     if not np.array_equal(array, wanted):
       raise ValueError(f'{name}: something stands where no comparison is')
+
+
+def read_profile(path: str | os.PathLike, like: Profile) -> Profile:
+  """Returns the profile in a file; see `from_bytes`.
+
+  Raises:
+    FileNotFoundError: if there is no file.
+    ValueError: for something else than a file, or as `from_bytes`.
+  """
+  if not pathlib.Path(path).exists():
+    raise FileNotFoundError(f'there is no profile {path}')
+  content = files.read_bytes(path)
+  try:
+    return from_bytes(content, like)
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}') from error
 
 
 def write_profile(profile: Profile, path: str | os.PathLike) -> pathlib.Path:

@@ -181,8 +181,8 @@ def test_no_file_lies_outside_of_the_folder(folder, name):
   [
     ({'version': 1}, 'has version 1; this code reads 2'),
     ({'format': 'other'}, 'is no metapers-episodes'),
-    ({'licence': None}, "field 'licence' must be a str, got None"),
-    ({'files': []}, "field 'files' must be a dict"),
+    ({'licence': None}, "field 'licence' must be a valid string, got None"),
+    ({'files': []}, "field 'files' must be an object"),
   ],
 )
 def test_manifests_of_something_else_are_refused(folder, change, message):

@@ -15,15 +15,17 @@ from metapers.core import files
 ARRAYS = {'a': np.arange(3, dtype=np.float32), 'file': np.ones((2, 0)), 'x.y': np.array(['é', ''])}
 
 
-@pytest.mark.parametrize('is_compressed', [False, True])
-def test_arrays_of_any_name_survive_a_file_bit_for_bit(tmp_path, is_compressed):
-  path = files.write_npz(tmp_path / 'new' / 'a.npz', ARRAYS, is_compressed=is_compressed)
-  assert path.read_bytes() == files.packed(ARRAYS, is_compressed=is_compressed)
-  found = files.read_npz(path)
-  assert list(found) == list(ARRAYS)
-  for name, array in ARRAYS.items():
-    np.testing.assert_array_equal(found[name], array, strict=True)
-    np.testing.assert_array_equal(np.load(path)[name], array, strict=True)
+DECLARED = {x: {'shape': list(a.shape), 'dtype': str(a.dtype)} for x, a in ARRAYS.items()}
+
+
+def test_arrays_of_any_name_survive_a_file_bit_for_bit(tmp_path):
+  path = files.write_npz(tmp_path / 'new' / 'a.npz', ARRAYS)
+  assert path.read_bytes() == files.packed(ARRAYS)
+  compressed = files.unpacked('this', files.packed(ARRAYS, is_compressed=True), DECLARED)
+  for found in (files.read_npz(path), compressed, np.load(path)):
+    assert list(found) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+      np.testing.assert_array_equal(found[name], array, strict=True)
 
 
 @given(st_numpy.arrays(st_numpy.scalar_dtypes(), st_numpy.array_shapes(min_dims=0, min_side=0)))
@@ -212,7 +214,7 @@ def test_a_missing_file_is_named(tmp_path):
   [
     ({'format': 'other'}, "is no form: its format is 'other'"),
     ({'version': 2}, 'has version 2; this code reads 1'),
-    ({'names': 'one'}, "field 'names' must be a list, got 'one'"),
+    ({'names': 'one'}, "field 'names' must be a valid array, got 'one'"),
   ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(tmp_path, changes, message):

@@ -70,9 +70,9 @@ def test_an_altered_parameter_is_noticed(tmp_path):
   [
     ({'version': 1}, 'has version 1; this code reads 2'),
     ({'format': 'other'}, 'is no metapers-learner'),
-    ({'kwargs': None}, "field 'kwargs' must be a dict"),
+    ({'kwargs': None}, "field 'kwargs' must be an object"),
     ({'kwargs': {'num_features': 4}}, 'num_features is 4, but there are 3 means'),
-    ({'num_context': 'two'}, "field 'num_context' must be a int"),
+    ({'num_context': 'two'}, "field 'num_context' must be a valid integer"),
     ({'num_context': 3}, 'num_context is 3, but the learner was made with 2'),
     ({'mean': [0.0]}, '1 means'),
     ({'feature_names': ['one']}, '1 feature names'),
