@@ -166,8 +166,8 @@ class ItemPool(NamedTuple):
   """What real people compare: functions of the population's arrays.
 
   features: `(arrays) -> [I, D]` of the items, scaled; [I, 0] for one-hot ids. with_features:
-  `(arrays, [I, D]) -> arrays` that show other features of the same items. choices: `(arrays, split) -> ItemChoices` of all
-  people of a split. user_ids: `(arrays, split) -> [U]` ids of these people, as in the source.
+  `(arrays, [I, D]) -> arrays` that show other features of the same items. choices:
+  `(arrays, split) -> ItemChoices` of all people of a split. user_ids: `(arrays, split) -> [U]` ids of these people, as in the source.
   contexts: [I] the group (prompt, conversation) of each item, or None where there is none.
   """
 
@@ -235,7 +235,9 @@ def rows_of(
 
   I items have I² numbers of one-hot rows: only those that are asked for are made.
   """
-  return features[items] if features.shape[1] else jax.nn.one_hot(items, len(features))
+  if features.shape[1]:
+    return features[items]
+  return jax.nn.one_hot(items, len(features), dtype=features.dtype)
 
 
 def fixed_key(split: str) -> PRNGKey:
