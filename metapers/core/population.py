@@ -167,7 +167,8 @@ class ItemPool(NamedTuple):
 
   features: `(arrays) -> [I, D]` of the items, scaled; [I, 0] for one-hot ids. with_features:
   `(arrays, [I, D]) -> arrays` that show other features of the same items. choices:
-  `(arrays, split) -> ItemChoices` of all people of a split. user_ids: `(arrays, split) -> [U]` ids of these people, as in the source.
+  `(arrays, split) -> ItemChoices` of all people of a split. user_ids: `(arrays, split) -> [U]` ids
+  of these people, as in the source.
   contexts: [I] the group (prompt, conversation) of each item, or None where there is none.
   """
 
