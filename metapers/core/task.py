@@ -176,7 +176,7 @@ def pad_to(given: Choices, num_comparisons: int) -> Choices:
 
 def num_comparisons(given: Choices) -> Int[Array, '*T']:
   """Returns the number of real comparisons, whatever their weights."""
-  return jnp.sum(given.mask, -1)
+  return masked.count(given.mask, -1)
 
 
 def total_weight(given: Choices) -> Float[Array, '*T']:

@@ -282,8 +282,8 @@ def functions(layout: Layout) -> Functions:
   def sample_episode(arrays, key, split):
     key_user, key_priority, key_episode = jax.random.split(key, 3)
     num_users, width = arrays.people[split].mask.shape
-    user = jax.random.randint(key_user, (), 0, num_users)
-    priority = jax.random.uniform(key_priority, (width,))
+    user = jax.random.randint(key_user, (), 0, num_users, jnp.int32)
+    priority = jax.random.uniform(key_priority, (width,), jnp.float32)
     return people_episodes.episode(
       arrays, user, split, layout, priority=priority, key=key_episode
     ), None
