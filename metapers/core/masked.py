@@ -65,7 +65,7 @@ def argmax(
   x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis: int = -1
 ) -> Int[Array, '...']:
   """Returns the index of the largest real entry along `axis`; 0 where there are none."""
-  return jnp.argmax(fill(x, mask, -jnp.inf), axis)
+  return jnp.argmax(fill(x, mask, -jnp.inf), axis).astype(jnp.int32)
 
 
 def log_softmax(

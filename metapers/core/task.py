@@ -90,7 +90,7 @@ def choices(
   shape = jnp.shape(choice)
   mask = jnp.ones(shape, bool) if mask is None else mask
   weight = jnp.ones(shape, jnp.float32) if weight is None else weight
-  return Choices(candidates, choice, mask, weight)
+  return Choices(candidates, choice.astype(jnp.int32), mask, weight)
 
 
 def no_context() -> Array:

@@ -76,7 +76,7 @@ def published_pairs() -> dict[str, Pairs]:
 def fresh_pairs(key: PRNGKey, num_pairs: int) -> Pairs:
   """Returns new pairs, y ~ U(0, 1); the first of two equal rewards is chosen (2⁻²² of pairs)."""
   y = jax.random.uniform(key, (num_pairs, 2), jnp.float32)
-  return Pairs(y, jnp.argmax(rewards(y), 1))
+  return Pairs(y, jnp.argmax(rewards(y), 1).astype(jnp.int32))
 
 
 def check_options(pairs: str, sizes: Sequence[int], **counts: int) -> None:
@@ -207,7 +207,7 @@ def functions(num_support: int, num_query: int, num_users: int, seed: int) -> Fu
   def episode_of(arrays, user, split):
     key = jax.random.fold_in(jax.random.key(FIXED_EPISODES), seed)
     key = jax.random.fold_in(jax.random.fold_in(key, SPLITS.index(split)), user)
-    return draw(arrays, jnp.asarray(user), key, split)
+    return draw(arrays, jnp.asarray(user, jnp.int32), key, split)
 
   histories = population.histories_of(episode_of, num_users or HISTORIES_OF_STREAM)
   return Functions(sample_episode, episode_of, histories)

@@ -111,7 +111,7 @@ def functions(
     del arrays
     key = jax.random.fold_in(jax.random.key(FIXED_EPISODES), SPLITS.index(split))
     key = jax.random.fold_in(key, user)
-    return episode(jnp.asarray(user), key, split)
+    return episode(jnp.asarray(user, jnp.int32), key, split)
 
   histories = population.histories_of(episode_of, num_users)
   return Functions(sample_episode, episode_of, histories)

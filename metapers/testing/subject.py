@@ -188,7 +188,9 @@ def held_out_tasks(num_candidates: int, num_context: int) -> Task:
 
 def with_context(tasks: Task, width: int, key: PRNGKey) -> Task:
   """Returns tasks whose contexts [*T, C] are standard normal, of width C."""
-  return tasks._replace(context=jax.random.normal(key, (*jnp.shape(tasks.user), width)))
+  return tasks._replace(
+    context=jax.random.normal(key, (*jnp.shape(tasks.user), width), jnp.float32)
+  )
 
 
 def first(tasks: Task) -> Task:

@@ -165,7 +165,7 @@ def weigh(
   log_p = given.weight[n] * jnp.log(epsilon + (1 - epsilon) * p)  # [rungs, S]
   importance = particles.log_importance[None] + log_p - log_p[now][None]
   share = effective_size(importance) / particles.log_importance.size
-  furthest = jnp.max(jnp.where(share >= LEAP_ESS, jnp.arange(LAST + 1), 0))
+  furthest = jnp.max(jnp.where(share >= LEAP_ESS, jnp.arange(LAST + 1, dtype=jnp.int32), 0))
   rung = jnp.maximum(furthest, now + 1)
   return rung, importance[rung], share[rung]
 
