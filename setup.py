@@ -10,9 +10,13 @@ REQUIRED = [
   'absl-py>=2.3',
   'datasets>=5.2,<6',
   'filelock>=3.20',
-  'flax>=0.12.8,<0.13',
+  # Of the pairs left out flax 0.12.8 fails to import with jax 0.11.1 and later, 0.12.9 with 0.11.2
+  # and later. Python 3.11 has nothing newer than flax 0.12.8 and jax 0.10.2.
+  "flax>=0.12.8,<0.12.9; python_version < '3.12'",
+  "flax>=0.12.10,<0.13; python_version >= '3.12'",
   'httpx2>=2.12,<3',
-  'jax>=0.10.2,<0.13',
+  "jax>=0.10.2,<0.11; python_version < '3.12'",
+  "jax>=0.11.1,<0.13; python_version >= '3.12'",
   'jaxtyping>=0.3.9',
   'jinja2>=3.1.6',
   'matplotlib>=3.10',

@@ -160,7 +160,7 @@ def predictions_of(
     scores = np.zeros((len(wanted.shots), *wanted.responses.shape), np.float32)
     if submission.picks is not None and wanted.responses.any():
       scores = _dense(name, picks[name], wanted.responses, wanted.shots, value=SCORE)
-    made[name] = Predictions(jnp.asarray(log_p), jnp.asarray(scores))
+    made[name] = Predictions(jnp.asarray(log_p, jnp.float32), jnp.asarray(scores, jnp.float32))
   return made
 
 

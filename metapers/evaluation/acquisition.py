@@ -45,7 +45,7 @@ def entropy_of(p: Float[Array, '*batch'], axis: int | tuple[int, ...]) -> Array:
 
 def random(pool: Pool) -> Float[Array, 'N']:
   """Returns a value for every comparison that is drawn uniformly."""
-  return jax.random.uniform(pool.key, pool.mask.shape[:1])
+  return jax.random.uniform(pool.key, pool.mask.shape[:1], jnp.float32)
 
 
 def entropy(pool: Pool) -> Float[Array, 'N']:

@@ -86,7 +86,7 @@ def select(
   Of the `unseen` items [I], train users show none, and held-out users' queries nothing else: a
   comparison of a held-out item with another one is dropped, and people left without are, too.
   """
-  chosen, rejected = histories.chosen[users], histories.rejected[users]
+  chosen, rejected = (x[users].astype(np.int32) for x in (histories.chosen, histories.rejected))
   num_unseen = unseen[chosen].astype(int) + unseen[rejected]
   mask = histories.mask[users] & (num_unseen != 1)
   query_only = mask & (num_unseen == 2)
@@ -94,7 +94,9 @@ def select(
     mask, query_only = mask & ~query_only, np.zeros_like(mask)
   kept = (query_only if unseen.any() and not train else mask).any(1)
   tables = (chosen, rejected, mask, query_only)
-  return People(*(jnp.asarray(table[kept]) for table in tables)), jnp.asarray(users[kept])
+  return People(*(jnp.asarray(table[kept]) for table in tables)), jnp.asarray(
+    users[kept], jnp.int32
+  )
 
 
 def check_support(histories: Histories, num_support: int, num_query: int) -> None:
@@ -133,7 +135,7 @@ def place(
   check_sizes({name: rows.size for name, (_, rows) in selected.items()}, num_query)
   people = {name: table for name, (table, _) in selected.items()}
   rows = {name: row for name, (_, row) in selected.items()}
-  return Arrays(jnp.asarray(histories.features), people, rows)
+  return Arrays(jnp.asarray(histories.features, jnp.float32), people, rows)
 
 
 def check_sizes(sizes: Mapping[str, int], num_query: int) -> None:
@@ -224,7 +226,7 @@ def people(
   if not histories.identity:
     scaling = scaling_of(arrays)
     shown = (histories.features - scaling.mean) / scaling.scale
-    arrays = arrays._replace(features=jnp.asarray(shown))
+    arrays = arrays._replace(features=jnp.asarray(shown, jnp.float32))
   layout = Layout(num_support, num_query, len(arrays.people['train'].mask), item_holdout)
   record = {
     'evaluated_on': f'unseen people, {"unseen" if item_holdout else "seen"} items',
@@ -282,14 +284,14 @@ def functions(layout: Layout) -> Functions:
   def episode_of(arrays, user, split):
     key = jax.random.fold_in(population.fixed_key(split), user)
     width = arrays.people[split].mask.shape[1]
-    in_order = jnp.arange(width) / width
+    in_order = jnp.arange(width, dtype=jnp.float32) / width
     return people_episodes.episode(arrays, user, split, layout, priority=in_order, key=key), None
 
   def sample_episode(arrays, key, split):
     key_user, key_priority, key_episode = jax.random.split(key, 3)
     num_users, width = arrays.people[split].mask.shape
-    user = jax.random.randint(key_user, (), 0, num_users)
-    priority = jax.random.uniform(key_priority, (width,))
+    user = jax.random.randint(key_user, (), 0, num_users, jnp.int32)
+    priority = jax.random.uniform(key_priority, (width,), jnp.float32)
     return people_episodes.episode(
       arrays, user, split, layout, priority=priority, key=key_episode
     ), None

@@ -65,7 +65,7 @@ def offer(features: Float[Array, 'I D'], shown: People, key: PRNGKey) -> Choices
 
   Masked entries are zeroed: there are comparisons of the other part among them.
   """
-  swapped = jax.random.bernoulli(key, 0.5, shown.mask.shape)
+  swapped = jax.random.bernoulli(key, jnp.float32(0.5), shown.mask.shape)
   pair = jnp.stack([shown.chosen, shown.rejected], -1)  # [N, K]
   pair = jnp.where(swapped[:, None], pair[:, ::-1], pair)
   mask = jnp.broadcast_to(shown.mask[:, None], pair.shape)

@@ -175,7 +175,8 @@ def place(
   """
   if track not in TRACKS:
     raise ValueError(f'unknown track {track!r}; known: {", ".join(TRACKS)}')
-  order = np.random.default_rng(0).permutation(len(table.prompt_split))  # cells hold mixed prompts
+  ids = np.arange(len(table.prompt_split), dtype=np.int32)
+  order = np.random.default_rng(0).permutation(ids)  # cells hold mixed prompts
   prompts = {name: order[table.prompt_split[order] == i] for i, name in enumerate(SPLITS)}
   empty = [name for name, ids in prompts.items() if ids.size == 0]
   if empty:
@@ -379,7 +380,7 @@ def functions(layout: Layout) -> Functions:
 
   def sample_episode(arrays, key, split):
     key_user, key_episode = jax.random.split(key)
-    user = jax.random.randint(key_user, (), 0, arrays.users[split].temperature.size)
+    user = jax.random.randint(key_user, (), 0, arrays.users[split].temperature.size, jnp.int32)
     if split == 'train' and layout.num_users:
       pair = episode_of(arrays, user, split)
       return reward_episodes.reshuffle(pair, key_episode, layout.of_train().num_support)
