@@ -118,10 +118,11 @@ def read_features(
     ValueError: for unknown, non-numeric or non-finite features, or a wrong number of rows.
   """
   columns: list[str] = []
-  if isinstance(features, str):
+  given = [features] if isinstance(features, str) else features
+  if isinstance(features, str) and features.endswith('.npy'):
     values = _load_npy(folder / features)
   else:
-    columns = feature_columns(items) if features is None else list(features)
+    columns = feature_columns(items) if given is None else list(given)
     made = folder / FEATURES
     if features is None and made.is_file():
       if columns:
@@ -168,8 +169,6 @@ def feature_columns(items: pd.DataFrame) -> list[str]:
 
 
 def _load_npy(path: pathlib.Path) -> np.ndarray:
-  if path.suffix != '.npy':
-    raise ValueError(f'features={path.name!r} is no .npy file; a sequence names columns of items')
   try:
     return np.load(path).astype(np.float32)
   except (ValueError, OSError) as error:
