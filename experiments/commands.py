@@ -2,15 +2,12 @@
 
 import contextlib
 import os
-import pathlib
-import runpy
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
-from ml_collections import config_dict
 
 from metapers.io import workdirs
 
@@ -74,30 +71,7 @@ def parse_flags(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except FLAG_MISTAKES as error:
-    fail(unknown_field(argv) or error)
-
-
-def unknown_field(argv: Sequence[str]) -> ValueError | None:
-  """Finds the first override of a field that the config does not have, and lists what it has."""
-  given = [word.removeprefix('--') for word in argv]
-  files = [word.removeprefix('config=') for word in given if word.startswith('config=')]
-  if not files or not pathlib.Path(files[-1].partition(':')[0]).exists():
-    return None
-  path, _, argument = files[-1].partition(':')
-  try:
-    fields = runpy.run_path(path)['get_config'](argument)
-  except ValueError as error:
-    return error
-  names = [word.partition('=')[0] for word in given if word.startswith('config.')]
-  for name in names:
-    node = fields
-    for part in name.split('.')[1:]:
-      if not isinstance(node, Mapping | config_dict.ConfigDict):
-        return ValueError(f'{name}: {node!r} has no fields')
-      if part not in node:
-        return ValueError(f'unknown field {name}; known beside it: {", ".join(node) or "nothing"}')
-      node = node[part]
-  return None
+    fail(error)
 
 
 def run(main: Callable[[list[str]], None]) -> None:

@@ -21,15 +21,14 @@ has this code can draw the same users again.
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import build, commands
+from experiments import build, commands, overrides
 from experiments.build import Config
 from metapers.bench import episodes, freezing
 from metapers.core import fields, files
 from metapers.data import manifest
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'The protocol.', lock_config=True)
+CONFIG = overrides.DEFINE_config('config', 'The protocol.')
 OUT = flags.DEFINE_string('out', None, 'The folder to make.')
 NUM_TRAIN_USERS = flags.DEFINE_integer(
   'num_train_users', 2000, 'Users to learn from; 0 leaves out train.npz.', 0, 100_000

@@ -11,16 +11,15 @@ how fast they are.
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import commands
+from experiments import commands, overrides
 from experiments.build import Config
 from metapers.data import extracted, people_tables, reward_models, sources
 from metapers.data.extraction import Extraction
 from metapers.data.reward_models import Options
 from metapers.data.sources import Source
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'What to extract.', lock_config=True)
+CONFIG = overrides.DEFINE_config('config', 'What to extract.')
 OUT = flags.DEFINE_string('out', None, 'The store to make; of people features.npy by default.')
 SHARD = flags.DEFINE_string('shard', '0/1', 'Which share of the work to do here: i/n.')
 MERGE = flags.DEFINE_list('merge', [], 'Folders of parts that other machines made.')

@@ -15,16 +15,15 @@ from typing import Any
 
 import pandas as pd
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import build, commands
+from experiments import build, commands, overrides
 from experiments.build import Config
 from metapers.bench import plan
 from metapers.data import comparisons, feature_store, manifest, people_tables
 from metapers.evaluation import leaks
 from metapers.evaluation.leaks import Leaks, text_checks
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'The run or table.', lock_config=True)
+CONFIG = overrides.DEFINE_config('config', 'The run or table.')
 CONVERSATIONS = flags.DEFINE_bool('conversations', False, 'Contexts are conversations.')
 
 

@@ -119,10 +119,11 @@ def read_features(
     ValueError: for unknown, non-numeric or non-finite features, or a wrong number of rows.
   """
   columns: list[str] = []
-  if isinstance(features, str):
+  given = [features] if isinstance(features, str) else features
+  if isinstance(features, str) and features.endswith('.npy'):
     values = _load_npy(folder / features, len(items))
   else:
-    columns = feature_columns(items) if features is None else list(features)
+    columns = feature_columns(items) if given is None else list(given)
     made = folder / FEATURES
     if features is None and made.is_file():
       if columns:
@@ -167,8 +168,6 @@ def feature_columns(items: pd.DataFrame) -> list[str]:
 
 
 def _load_npy(path: pathlib.Path, num_items: int) -> Float[np.ndarray, 'I D']:
-  if path.suffix != '.npy':
-    raise ValueError(f'features={path.name!r} is no .npy file; a sequence names columns of items')
   values = files.read_npy(path)
   if values.ndim != 2 or len(values) != num_items or values.dtype.kind not in 'biuf':
     raise ValueError(

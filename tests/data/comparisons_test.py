@@ -99,6 +99,7 @@ def test_features_are_columns_or_an_npy_file(tmp_path):
 
   np.testing.assert_array_equal(load(None).features, items[['wit', 'length']])
   np.testing.assert_array_equal(load(['length']).features, items[['length']])
+  np.testing.assert_array_equal(load('length').features, items[['length']])
   np.testing.assert_array_equal(load('embedded.npy').features, np.ones((4, 5)))
   assert load(()).identity
   assert not load(None).identity
@@ -146,7 +147,7 @@ BAD_OPTIONS = {
     r"table items lacks the columns \['charm'\]; it has \['item_id', 'context'\]",
   ),
   'npy': ({'features': 'none.npy'}, r'none\.npy is missing'),
-  'not npy': ({'features': 'wit'}, r"features='wit' is no \.npy file"),
+  'column': ({'features': 'charm'}, r"table items lacks the columns \['charm'\]"),
   'rows': ({'features': 'short.npy'}, r'must be numbers of shape \[4, D\].*\[3, 2\]'),
   'gap': ({'min_rating_gap': -1.0}, r'min_rating_gap must be >= 0, got -1'),
   'minimum': ({'min_comparisons': 0}, r'1 <= min_comparisons <= max_comparisons, got 0'),
