@@ -262,6 +262,30 @@ def test_capacity_counts_comparisons_and_not_weight():
   same(model.adapt(rest).user_state, model.forget(heavy, 3).user_state)
 
 
+@pytest.mark.parametrize('name', ['bayes_head', 'latent_np'])
+def test_a_batch_of_questions_does_not_repeat_itself(name):
+  model, first, others = served(name), draw(1, 2), draw(6, 2, seed=1)
+  alike = 3 * (first + 0.01 * draw(5, 2, seed=2))
+  pool = np.concatenate([alike, 0.5 * others])  # five near duplicates, far more informative
+  profile = model.adapt()
+  asked = model.ask(profile, pool, count=3)
+  assert asked.shape == (3,) and len(set(asked.tolist())) == 3
+  assert asked[0] == model.ask(profile, pool)
+  assert sum(asked < 5) <= 1
+  assert sorted(model.ask(profile, pool, count=11).tolist()) == list(range(11))
+  users = model.adapt(pairs(*draw(2, 3, 4)))
+  many = model.ask(users, np.broadcast_to(pool, (3, *pool.shape)), count=3)
+  for index in range(3):
+    assert many[index].tolist() == model.ask(model.user(users, index), pool, count=3).tolist()
+
+
+@pytest.mark.parametrize('count', [0, 4, -1])
+def test_a_batch_that_the_pool_does_not_hold_is_refused(count):
+  model = served('bayes_head')
+  with pytest.raises(ValueError, match=r'count must be a whole number from 1 to 3, the pool; got'):
+    model.ask(model.adapt(), draw(3, 2), count=count)
+
+
 def contextual(features, num_context, *, rate=1.0):
   """A learner from outside of the package: context and choices add to what features are worth."""
 
