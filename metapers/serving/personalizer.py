@@ -75,6 +75,16 @@ class Personalizer:
     self._ask = serving.questions(made)
     self._model = exports.fingerprint(export)
 
+  def __repr__(self) -> str:
+    export, about = self.export, self.export.trained_on
+    people = f', {about["num_people"]} people' if 'num_people' in about else ''
+    context = f', a context of {self.num_context} numbers' if self.num_context else ''
+    return (
+      f'Personalizer({export.learner}, {self.num_features} features{context}, up to '
+      f'{export.num_candidates} candidates, trained on {about.get("source", "unknown data")}{people}'
+      f'; holds the last {self.capacity} comparisons of a person)'
+    )
+
   @classmethod
   def from_checkpoint(
     cls, path: str | os.PathLike, *, learner: Factory | None = None, capacity: int = CAPACITY

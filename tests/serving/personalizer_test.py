@@ -321,6 +321,26 @@ def served_in_context():
   return Personalizer(contextual_export(), learner=contextual, capacity=CAPACITY)
 
 
+def test_a_model_and_a_profile_say_in_one_line_what_they_hold():
+  about = {'source': 'diners', 'num_people': 60}
+  model = Personalizer(export('bayes_head', trained_on=about), capacity=CAPACITY)
+  assert repr(model) == (
+    'Personalizer(bayes_head, 4 features, up to 3 candidates, trained on diners, 60 people; holds '
+    'the last 8 comparisons of a person)'
+  )
+  assert ', a context of 2 numbers, up to 2 candidates, trained on unknown data; holds' in repr(
+    served_in_context()
+  )
+  profile = model.adapt(pairs(*draw(2, 3)))
+  assert repr(profile) == (
+    f'Profile(one person, 3 comparisons held, 4 features, of model {profile.model[:12]})'
+  )
+  mask = np.array([[True, True, False], [True, False, False]])
+  users = model.adapt(pairs(*draw(2, 2, 3), mask=mask))
+  assert repr(users).startswith('Profile(2 people, 3 comparisons held (1 to 2 each), 4 features')
+  assert 'history=' not in repr(users) and repr(jax.tree.map(np.shape, profile))
+
+
 def test_a_learner_from_elsewhere_is_given_by_the_caller(tmp_path):
   path = exports.write_export(tmp_path / 'export', contextual_export())
   for make in (
