@@ -39,7 +39,9 @@ NOTEBOOKS = ['ipykernel>=7', 'jupytext>=1.18', 'nbclient>=0.10']
 EXTRAS = {
   'extract': ['safetensors>=0.6', 'textstat>=0.7.8', 'torch>=2.9', 'vaderSentiment>=3.3'],
   'notebooks': [*NOTEBOOKS, 'jupyterlab>=4.5'],
+  'sklearn': ['scikit-learn>=1.9'],
   'slurm': ['submitit>=1.5.3'],
+  'tensorboard': ['tensorboard>=2.21'],
   'dev': [
     *NOTEBOOKS,
     'beartype>=0.22.6',
@@ -51,6 +53,7 @@ EXTRAS = {
     'pytest>=9',
     'pytest-xdist>=3.8',
     'ruff>=0.14.6',
+    'scikit-learn>=1.9',
     'setuptools>=77',
     'uv>=0.9',
   ],

@@ -37,6 +37,8 @@ COMPRESS = flags.DEFINE_bool('compress', False, 'Write smaller files, in more ti
 REFERENCES = flags.DEFINE_bool('references', True, 'Compute oracle and bayes, for the table.')
 LICENCE = flags.DEFINE_string('licence', None, 'Of the data, where these do not say.')
 
+NOT_STATED = 'not stated where the data lie'
+
 
 def main(argv: list[str]) -> None:
   """Runs the command."""
@@ -55,20 +57,16 @@ def main(argv: list[str]) -> None:
 
 
 def licence_of(config: Config) -> str:
-  """Returns the licence of a population's data, as their folder says it.
-
-  Raises:
-    ValueError: where nothing says it.
-  """
+  """Returns the licence of a population's data, as their folder says it, or NOT_STATED."""
   kwargs = config.population.kwargs
   folder = pathlib.Path(kwargs.get('path') or kwargs.get('store') or 'synthetic')
   if folder == pathlib.Path('synthetic') and not build.is_file(config.population.name):
     return 'Apache-2.0 (drawn by metapers)'
   for name in (manifest.MANIFEST, 'source.json'):  # of a feature store, of people
-    if (folder / name).is_file() and 'licence' in (about := files.read_json(folder / name)):
+    if (folder / name).is_file() and (about := files.read_json(folder / name)).get('licence'):
       fields.check(folder / name, about, {'licence': str})
       return about['licence']
-  raise ValueError(f'{folder}/source.json is missing, or no licence in it; give --licence=TEXT')
+  return NOT_STATED
 
 
 if __name__ == '__main__':

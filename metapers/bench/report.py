@@ -73,7 +73,10 @@ def section(own: pd.DataFrame, setting: Setting) -> Section:
   shown = tables.measured_among((*EXPLAINED, *DIFFERENCES), own)
   return Section(
     setting.title,
-    text=[' · '.join(f'{name} {value}' for name, value in record.items() if name in RECORDED)],
+    text=[
+      ' · '.join(f'{name} {value}' for name, value in record.items() if name in RECORDED),
+      *filter(None, [setting.note]),
+    ],
     figures=[plots.inline_svg(figure(own, setting, headline(setting)))],
     tables=[tables.table(own, metric=metric, note=explanation(metric)) for metric in shown],
   )
@@ -118,7 +121,8 @@ def findings(frame: pd.DataFrame, setting: Setting) -> list[str]:
 def summary(frame: pd.DataFrame, setting: Setting) -> str:
   """Returns the headline table of one setting as text, under what it is of."""
   shown = tables.table(of_setting(frame, setting), metric=headline(setting))
-  return f'{setting.title}\ndata: {setting.populations[0].source}\n{tables.as_text(shown)}'
+  data = f'data: {setting.populations[0].source}'
+  return '\n'.join([setting.title, data, *filter(None, [setting.note]), tables.as_text(shown)])
 
 
 def write_page(

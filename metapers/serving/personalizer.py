@@ -77,6 +77,16 @@ class Personalizer:
     self._model = exports.fingerprint(export)
     self._check_size()
 
+  def __repr__(self) -> str:
+    export, about = self.export, self.export.trained_on
+    people = f', {about["num_people"]} people' if 'num_people' in about else ''
+    context = f', a context of {self.num_context} numbers' if self.num_context else ''
+    return (
+      f'Personalizer({export.learner}, {self.num_features} features{context}, up to '
+      f'{export.num_candidates} candidates, trained on {about.get("source", "unknown data")}{people}'
+      f'; holds the last {self.capacity} comparisons of a person)'
+    )
+
   @classmethod
   def from_checkpoint(
     cls, path: str | os.PathLike, *, learner: Factory | None = None, capacity: int = CAPACITY
@@ -233,28 +243,44 @@ class Personalizer:
     self._need_posterior()
     return self._predict(self._ask.spread, profile, self._paired(profile, a, b))[..., 0]
 
-  def ask(self, profile: Profile, pool: Float[np.ndarray, '*U M K D']) -> Int[np.ndarray, '*U']:
+  def ask(
+    self,
+    profile: Profile,
+    pool: Float[np.ndarray, '*U M K D'],
+    *,
+    count: int | np.integer | None = None,
+  ) -> Int[np.ndarray, '...']:
     """Returns the index of the question of [M, K, D] from whose answer most is to be learned.
 
     It maximises the mutual information of the answer and the user, H(mean_s p_s) - mean_s H(p_s)
-    under S draws from the posterior.
+    under S draws from the posterior. With `count` the indices [count] of questions to be asked
+    together, before any is answered, the best first: each adds most to what the answers to those
+    before it would say, so that they do not repeat each other.
 
     Args:
       profile: of one or many.
       pool: M questions of at least two candidates K; [U, M, K, D] for many users.
+      count: how many questions, 1 to M; each number compiles. None: one, as a number.
 
     Raises:
-      ValueError: for other shapes, if the learner has no posterior, or the pool is empty.
+      ValueError: for other shapes, if the learner has no posterior, the pool is empty, or a count
+        that it does not hold.
 
     Reference:
-      Houlsby et al. 2011, arXiv:1112.5745 (BALD).
+      Houlsby et al. 2011, arXiv:1112.5745 (BALD); Kirsch et al. 2019, arXiv:1906.08158 (BatchBALD).
     """
     self._need_posterior()
     given = self._as_query(profile, pool, 'M K D')
     if not given.shape[-3] or given.shape[-2] < 2:
       needed = 'give at least one question M, of at least two candidates K'
       raise ValueError(f'the pool is empty: {needed}; got [..., M, K, D] = {list(given.shape)}')
-    return np.asarray(np.argmax(self._predict(self._ask.information, profile, given), -1))
+    if count is None:
+      return np.asarray(np.argmax(self._predict(self._ask.information, profile, given), -1))
+    size = given.shape[-3]
+    if not isinstance(count, numbers.Integral) or not 1 <= count <= size:
+      raise ValueError(f'count must be a whole number from 1 to {size}, the pool; got {count!r}')
+    places = self._predict(self._ask.batch(int(count)), profile, given)
+    return np.asarray(np.argsort(places, -1)[..., :count])
 
   def save(self, profile: Profile, path: str | os.PathLike) -> pathlib.Path:
     """Writes a profile (of one or many) to one file, atomically, and returns the path."""

@@ -60,6 +60,16 @@ class Profile(NamedTuple):
   user_state: UserState
   model: str
 
+  def __repr__(self) -> str:
+    if not isinstance(self.history, History) or not isinstance(self.history.shown, np.ndarray):
+      return tuple.__repr__(self)  # a tree of something else, such as shapes
+    held = self.history.mask.sum(-1)
+    each = f' ({held.min()} to {held.max()} each)' if held.ndim else ''
+    return (
+      f'Profile({f"{held.size} people" if held.ndim else "one person"}, {held.sum()} comparisons '
+      f'held{each}, {self.history.features.shape[-1]} features, of model {self.model[:12]})'
+    )
+
 
 def newest(history: History, size: int) -> History:
   """Returns the last `size` real comparisons of each user, in order, padded to `size`."""

@@ -1,10 +1,13 @@
 """Exporting episodes and scoring predictions for them, as a user types it."""
 
+import json
 import pathlib
 import subprocess
 import sys
 
 import forks
+import numpy as np
+import pandas as pd
 import pytest
 from forks import command
 
@@ -69,10 +72,36 @@ def test_mistakes_are_one_line(folder, tmp_path):
   assert 'exists; give a name that is free' in again.stderr
 
 
+def test_people_in_a_folder_of_tables_alone_are_exported_with_overrides(tmp_path):
+  rng, people = np.random.default_rng(0), tmp_path / 'people'
+  people.mkdir()
+  items = pd.DataFrame(rng.normal(size=(30, 3)), columns=['sweet', 'sour', 'dear'])
+  items.assign(item_id=range(30)).to_csv(people / 'items.csv', index=False)
+  chosen = rng.integers(0, 30, 60 * 12)
+  shown = {'user_id': np.arange(60 * 12) // 12, 'chosen': chosen, 'rejected': (chosen + 1) % 30}
+  pd.DataFrame(shown).to_csv(people / 'comparisons.csv', index=False)
+  out = tmp_path / 'episodes'
+  made = command(
+    'export_episodes', '--config=experiments/configs/ukpconvarg.py:quick', f'--out={out}',
+    f'--config.population.kwargs.path={people}', '--config.population.kwargs.num_support=4',
+    '--config.population.kwargs.num_query=4', '--config.evaluation.shots=0,4',
+    '--config.evaluation.num_users=9', '--num_train_users=5',
+  )  # fmt: skip
+  assert made.returncode == 0, made.stderr
+  manifest = json.loads((out / 'manifest.json').read_text())
+  assert manifest['licence'] == 'not stated where the data lie'
+  (condition,) = manifest['conditions']
+  test = np.load(out / condition['name'] / 'test.npz')
+  assert test['support_mask'].shape == (9, 4)
+  assert test['shots'].tolist() == [0, 4]
+
+
 def test_a_licence_is_read_where_the_data_lie(tmp_path):
   config = base.base(build.population_config('people', path=str(tmp_path)))
-  with pytest.raises(ValueError, match=r'source\.json is missing.*give --licence=TEXT'):
-    export_episodes.licence_of(config)
+  for about in (None, '{}', '{"licence": ""}'):
+    if about:
+      (tmp_path / 'source.json').write_text(about)
+    assert export_episodes.licence_of(config) == 'not stated where the data lie'
   (tmp_path / 'source.json').write_text('{"licence": "CC0"}')
   assert export_episodes.licence_of(config) == 'CC0'
   drawn = base.base(build.population_config('reward_ensemble'))

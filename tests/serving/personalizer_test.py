@@ -262,6 +262,30 @@ def test_capacity_counts_comparisons_and_not_weight():
   same(model.adapt(rest).user_state, model.forget(heavy, 3).user_state)
 
 
+@pytest.mark.parametrize('name', ['bayes_head', 'latent_np'])
+def test_a_batch_of_questions_does_not_repeat_itself(name):
+  model, first, others = served(name), draw(1, 2), draw(6, 2, seed=1)
+  alike = 3 * (first + 0.01 * draw(5, 2, seed=2))
+  pool = np.concatenate([alike, 0.5 * others])  # five near duplicates, far more informative
+  profile = model.adapt()
+  asked = model.ask(profile, pool, count=3)
+  assert asked.shape == (3,) and len(set(asked.tolist())) == 3
+  assert asked[0] == model.ask(profile, pool)
+  assert sum(asked < 5) <= 1
+  assert sorted(model.ask(profile, pool, count=11).tolist()) == list(range(11))
+  users = model.adapt(pairs(*draw(2, 3, 4)))
+  many = model.ask(users, np.broadcast_to(pool, (3, *pool.shape)), count=3)
+  for index in range(3):
+    assert many[index].tolist() == model.ask(model.user(users, index), pool, count=3).tolist()
+
+
+@pytest.mark.parametrize('count', [0, 4, -1])
+def test_a_batch_that_the_pool_does_not_hold_is_refused(count):
+  model = served('bayes_head')
+  with pytest.raises(ValueError, match=r'count must be a whole number from 1 to 3, the pool; got'):
+    model.ask(model.adapt(), draw(3, 2), count=count)
+
+
 def contextual(features, num_context, *, rate=1.0):
   """A learner from outside of the package: context and choices add to what features are worth."""
 
@@ -295,6 +319,26 @@ def contextual_export():
 @functools.cache
 def served_in_context():
   return Personalizer(contextual_export(), learner=contextual, capacity=CAPACITY)
+
+
+def test_a_model_and_a_profile_say_in_one_line_what_they_hold():
+  about = {'source': 'diners', 'num_people': 60}
+  model = Personalizer(export('bayes_head', trained_on=about), capacity=CAPACITY)
+  assert repr(model) == (
+    'Personalizer(bayes_head, 4 features, up to 3 candidates, trained on diners, 60 people; holds '
+    'the last 8 comparisons of a person)'
+  )
+  assert ', a context of 2 numbers, up to 2 candidates, trained on unknown data; holds' in repr(
+    served_in_context()
+  )
+  profile = model.adapt(pairs(*draw(2, 3)))
+  assert repr(profile) == (
+    f'Profile(one person, 3 comparisons held, 4 features, of model {profile.model[:12]})'
+  )
+  mask = np.array([[True, True, False], [True, False, False]])
+  users = model.adapt(pairs(*draw(2, 2, 3), mask=mask))
+  assert repr(users).startswith('Profile(2 people, 3 comparisons held (1 to 2 each), 4 features')
+  assert 'history=' not in repr(users) and repr(jax.tree.map(np.shape, profile))
 
 
 def test_a_learner_from_elsewhere_is_given_by_the_caller(tmp_path):
