@@ -35,6 +35,7 @@ CONFINED = {
   'jinja2': ('metapers.io', 'metapers.data.reward_scorer'),  # chat templates raise its errors
   'openai': ('metapers.io.chat',),
   'httpx2': ('metapers.io.chat',),
+  'sklearn': ('metapers.serving.estimator',),  # an extra
 }
 
 

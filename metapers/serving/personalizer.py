@@ -69,7 +69,7 @@ class Personalizer:
       raise ValueError(f'capacity must be at least 1, a whole number; got {capacity!r}')
     made = _make(exports.check_export('the export', export), learner)
     shapes = jax.eval_shape(made.init, jax.random.key(0))
-    self.export, self.capacity = export, int(capacity)
+    self.export, self.capacity, self._learner = export, int(capacity), learner
     self.num_features, self.num_context = export.scaling.mean.size, export.num_context
     self._has_posterior = made.has_posterior
     self._params = exports.rebuild(export.params, shapes)
@@ -79,13 +79,22 @@ class Personalizer:
 
   def __repr__(self) -> str:
     export, about = self.export, self.export.trained_on
+    data = about.get('source', 'unknown data')
     people = f', {about["num_people"]} people' if 'num_people' in about else ''
     context = f', a context of {self.num_context} numbers' if self.num_context else ''
     return (
       f'Personalizer({export.learner}, {self.num_features} features{context}, up to '
-      f'{export.num_candidates} candidates, trained on {about.get("source", "unknown data")}{people}'
-      f'; holds the last {self.capacity} comparisons of a person)'
+      f'{export.num_candidates} candidates, trained on {data}{people}; holds the last '
+      f'{self.capacity} comparisons of a person)'
     )
+
+  def __reduce__(self) -> tuple[Callable, tuple]:
+    # Of functions and jit nothing is pickled: they are made anew from the export.
+    plain = {name: dict(getattr(self.export, name)) for name in ('kwargs', 'params', 'trained_on')}
+    return _again, (self.export._replace(**plain), self._learner, self.capacity)
+
+  def __deepcopy__(self, memo: dict) -> 'Personalizer':
+    return self  # nothing of it changes, and what is compiled is known by its functions
 
   @classmethod
   def from_checkpoint(
@@ -362,6 +371,10 @@ class Personalizer:
     scaled = border.scale(features, np.ones(features.shape[:-1], bool), self.export)
     many = profile.history.ids.ndim - 1
     return serving.query_users(function, self._params, profile.user_state, scaled, many=many)
+
+
+def _again(export: Export, learner: Factory | None, capacity: int) -> Personalizer:
+  return Personalizer(export, learner=learner, capacity=capacity)
 
 
 def _support(history: History, context: np.ndarray) -> serving.Support:

@@ -172,8 +172,8 @@ def test_each_question_of_a_batch_adds_most_to_those_before_it():
 
 def test_near_duplicates_are_not_asked_together_though_each_scores_high():
   rng = np.random.default_rng(0)
-  gap = np.stack([*(8 * rng.normal(size=(1, 16)) + 0.1 * rng.normal(size=(4, 16))),
-                  *(3 * rng.normal(size=(3, 16)))], 1)  # [S, N]: four alike, three unlike  # fmt: skip
+  alike = 8 * rng.normal(size=(1, 16)) + 0.1 * rng.normal(size=(4, 16))
+  gap = np.concatenate([alike, 3 * rng.normal(size=(3, 16))]).T  # [S, N]
   p = softmax(np.stack([gap, np.zeros_like(gap)], -1))
   top = np.argsort(-np.asarray(acquisition.mutual_information(jnp.float32(np.log(p)))))[:4]
   assert sorted(top) == [0, 1, 2, 3]
