@@ -14,7 +14,14 @@ from absl import flags
 
 from experiments import commands, overrides
 from experiments.build import Config
-from metapers.data import extracted, people_tables, reward_models, sources
+from metapers.data import (
+  extracted,
+  extraction,
+  extras,
+  people_tables,
+  reward_models,
+  sources,
+)
 from metapers.data.extraction import Extraction
 from metapers.data.reward_models import Options
 from metapers.data.sources import Source
@@ -32,12 +39,16 @@ def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
   if BENCHMARK.value:
+    extras.require('extract', extras.MODELS)
     # torch is needed by extraction alone.
     from metapers.testing import scorer_benchmark
 
     scorer_benchmark.run_benchmark(CONFIG.value and source_of(CONFIG.value).texts, commands.say)
     return
   config = commands.required(CONFIG)
+  encoder = [config.encoder] if config.encoder.model else []
+  if not MERGE.value:  # which runs no model
+    extraction.require_packages([*config.models, *encoder], config.constructed)
   if config.source.kind == 'people' and OUT.value is None:
     out = pathlib.Path(config.source.path) / people_tables.FEATURES
   else:
