@@ -34,11 +34,12 @@ def read_table(
   """
   if path:
     return read_local(pathlib.Path(path), file or split)
-  import datasets  # takes as long as all else
+  import datasets  # takes as long to import as all else
+  from datasets import exceptions
 
   try:
     found = datasets.load_dataset(name, config or None, split=split, revision=revision)
-  except (datasets.exceptions.DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
+  except (exceptions.DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
     reason = str(error).strip().splitlines()[0]
     raise ValueError(
       f'split {split} of {name} (revision {revision}) cannot be had from the hub: {reason} '

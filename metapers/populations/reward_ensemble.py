@@ -107,7 +107,8 @@ def restrict(
     responses: numbers in 1..R, as data sets name their columns; none keeps all.
 
   Raises:
-    ValueError: for an unknown or repeated name or number, or fewer than two responses.
+    ValueError: for an unknown or repeated name or number, a reward model whose scores are all the
+      same, or fewer than two responses.
   """
   num_responses = table.mask.shape[1]
   names = list(reward_models) or list(table.reward_models)
@@ -122,6 +123,12 @@ def restrict(
   if len(numbers) < 2:
     raise ValueError(f'a comparison needs at least two responses; got responses={numbers}')
   model = [table.reward_models.index(name) for name in names]
+  constant = [name for name, spread in zip(names, table.std[model]) if not spread > 0]
+  if constant:
+    raise ValueError(
+      f'reward model {", ".join(constant)} gives every train response the same score; leave it out '
+      'of reward_models'
+    )
   row = [number - 1 for number in numbers]
   return table._replace(
     rewards=table.rewards[:, row][..., model],
