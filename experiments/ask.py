@@ -9,7 +9,7 @@ skipped on a restart. Writes results.csv, asking.png and report.html into the wo
 
 from absl import flags
 
-from experiments import build, commands, overrides
+from experiments import build, commands, guide, overrides
 from experiments.build import Config
 from metapers.bench import asking, asking_report
 from metapers.bench.asking import Questioning
@@ -45,4 +45,4 @@ def questioning(config: Config) -> Questioning:
 
 
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_runs('asking'))

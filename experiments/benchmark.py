@@ -9,7 +9,7 @@ workdir. In a notebook, `metapers.bench.compare` does the same.
 
 from absl import flags
 
-from experiments import build, commands, overrides
+from experiments import build, commands, guide, overrides
 from metapers.bench import report, runner
 
 CONFIG = overrides.DEFINE_config('config', 'The table to make.')
@@ -30,4 +30,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_runs('scores_gap'))

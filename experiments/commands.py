@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import tqdm
 from absl import app, flags, logging
 
 from metapers.io import workdirs
 
 WAIT = flags.DEFINE_bool('wait', False, 'Wait for another process that writes the workdir.')
+HELP = ('help', 'helpshort', 'helpfull')
 MISTAKES = (ValueError, FloatingPointError, OSError)
 # What a config file or an override of an unknown field raises while flags are parsed.
 FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError)
@@ -19,7 +21,7 @@ FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, O
 
 def say(text: str) -> None:
   """Prints a line of the command's result."""
-  sys.stdout.write(text + '\n')
+  tqdm.tqdm.write(text, file=sys.stdout)  # above a bar, where there is one
   sys.stdout.flush()
 
 
@@ -74,13 +76,24 @@ def parse_flags(argv: list[str]) -> list[str]:
     fail(error)
 
 
-def run(main: Callable[[list[str]], None]) -> None:
+def add_to_help(guide: Callable[[], str]) -> None:
+  """Adds to what `--help` prints, which absl fills in where it reads `%s`."""
+  document = sys.modules['__main__']
+  try:
+    document.__doc__ = f'{document.__doc__}{guide().replace("%", "%%")}'
+  except FLAG_MISTAKES as error:
+    fail(error)
+
+
+def run(main: Callable[[list[str]], None], guide: Callable[[], str] | None = None) -> None:
   """Runs a command; a mistake in its input is one line on stderr and exit code 2.
 
   Args:
     main: takes what is left of the command line after the flags, the program's name first.
+    guide: makes what is added to the help.
   """
-
+  if guide and any(word.lstrip('-') in HELP for word in sys.argv[1:]):
+    add_to_help(guide)
   logging.set_verbosity(logging.WARNING)  # orbax tells of every file at INFO
 
   def guarded(argv: list[str]) -> None:

@@ -22,7 +22,7 @@ import pathlib
 
 from absl import flags
 
-from experiments import build, commands, overrides
+from experiments import build, commands, guide, overrides
 from experiments.build import Config
 from metapers.bench import episodes, freezing
 from metapers.core import fields, files
@@ -70,4 +70,4 @@ def licence_of(config: Config) -> str:
 
 
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_runs('lore'))

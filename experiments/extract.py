@@ -12,7 +12,7 @@ import pathlib
 
 from absl import flags
 
-from experiments import commands, overrides
+from experiments import commands, guide, overrides
 from experiments.build import Config
 from metapers.data import (
   extracted,
@@ -90,4 +90,4 @@ def extraction_of(config: Config) -> Extraction:
 
 
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_extraction('extract'))

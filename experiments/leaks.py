@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from absl import flags
 
-from experiments import build, commands, overrides
+from experiments import build, commands, guide, overrides
 from experiments.build import Config
 from metapers.bench import plan
 from metapers.data import comparisons, feature_store, manifest, people_tables
@@ -81,4 +81,4 @@ def report(found: Leaks) -> int:
 
 
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_runs('lore'))

@@ -11,7 +11,7 @@ import pathlib
 
 from absl import flags
 
-from experiments import build, commands, overrides
+from experiments import build, commands, guide, overrides
 from metapers.bench import report, results, runner, runs
 from metapers.io import workdirs
 
@@ -54,4 +54,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_runs('maml'))

@@ -17,6 +17,7 @@ from metapers.bench.settings import Setting
 from metapers.core import fields, files
 from metapers.evaluation import adaptation, streams
 from metapers.evaluation.predictions import Predictions
+from metapers.io import progress
 
 BySeed = dict[str, dict[str, Predictions]]  # row -> seed -> its predictions; '' of a reference
 
@@ -46,11 +47,17 @@ def keep_predictions(
     make: predicts.
   """
   if workdir is None:
-    return jax.device_get(make(setting))
+    return made_now(setting, name, make)
   path = predictions_file(workdir, setting.name, name)
   if not path.exists():
-    files.write_npz(path, jax.device_get(make(setting))._asdict())
+    files.write_npz(path, made_now(setting, name, make)._asdict())
   return read_predictions(path)
+
+
+def made_now(setting: Setting, name: str, make: Callable[[Setting], Predictions]) -> Predictions:
+  """Returns the predictions of one cell, and says how long was compiled for them."""
+  with progress.compiling(f'{name}, {setting.name}'):
+    return jax.device_get(make(setting))
 
 
 def read_predictions(path: str | os.PathLike) -> Predictions:
