@@ -21,6 +21,7 @@ from metapers.bench import (
   results,
   runs,
   tables,
+  verdicts,
 )
 from metapers.bench import plan as plans
 from metapers.bench.cells import BySeed
@@ -36,7 +37,6 @@ from metapers.io.plots import Figure
 from metapers.io.report import Section
 from metapers.training.meta_training import Training
 
-MOST_FINDINGS = 6  # on top of a page
 NO_LEAKS = 'none found'
 
 
@@ -76,13 +76,14 @@ class Result(NamedTuple):
 
   def report(self, path: str | os.PathLike) -> pathlib.Path:
     """Writes a self-contained page with all tables and figures, and returns its path."""
-    lead = [line for each in self.settings for line in report.findings(self.frame, each)]
+    lead, others = verdicts.of_table(self.frame, self.settings)
     return report.write_page(
       path,
-      self.sections,
+      [*others, *self.sections],
       self.settings[0],
       self.plan,
-      lead=[*self.warnings, *lead[:MOST_FINDINGS]],
+      lead=lead,
+      warnings=self.warnings,
     )
 
 

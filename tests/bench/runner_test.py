@@ -1,6 +1,7 @@
 """`bench.compare`: a table from objects alone."""
 
 import functools
+import re
 import subprocess
 import sys
 
@@ -73,6 +74,11 @@ def test_a_result_is_shown_as_table_figure_and_page(on_dinners, tmp_path):
   page = result.report(tmp_path / 'report.html').read_text()
   assert 'synthetic diners' in page
   assert 'minus' in page and '<svg' in page
+  lead = page[page.index('<ul class="lead">') : page.index('<section')]
+  assert 'After 4 comparisons of a new user, cnp is the only learner beside pooled' in lead
+  assert 'of the users' in lead and 'worse than pooled' in lead
+  captions = re.findall('<figcaption id="table-1-[12]">([a-z_]+) ', page)
+  assert captions == ['accuracy_minus_pooled', 'accuracy']
 
 
 def test_a_finished_table_trains_nothing_and_gives_the_same_numbers(on_dinners):
