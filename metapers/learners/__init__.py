@@ -32,6 +32,7 @@ LEARNERS = {
   'latent_np': 'metapers.learners.neural_process:latent_np',
   'low_rank': 'metapers.learners.low_rank:low_rank',
   'bayes_head': 'metapers.learners.bayes_head:bayes_head',
+  'gaussian_prior': 'metapers.learners.gaussian_prior:gaussian_prior',
   'lookup': 'metapers.learners.lookup:lookup',
 }
 

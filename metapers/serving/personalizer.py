@@ -39,7 +39,7 @@ PRETRAINED = pathlib.Path(__file__).parents[1] / 'pretrained'
 CAPACITY = 64  # comparisons kept of a user
 LARGEST_PROFILE = 2**28  # bytes
 # For a message, which shall import no learner.
-WITH_POSTERIOR = ('bayes_head', 'latent_np', 'lookup')
+WITH_POSTERIOR = ('bayes_head', 'gaussian_prior', 'latent_np', 'lookup')
 
 __all__ = ['CAPACITY', 'Comparisons', 'Personalizer', 'Profile', 'pairs']
 
