@@ -1,6 +1,7 @@
 """What the commands share: workdirs are held, and mistakes in the input are one line."""
 
 import contextlib
+import logging as stdlib_logging
 import os
 import signal
 import sys
@@ -10,11 +11,16 @@ from typing import Any, NoReturn
 import tqdm
 from absl import app, flags, logging
 
+from metapers.core import files
 from metapers.io import workdirs
 
 WAIT = flags.DEFINE_bool('wait', False, 'Wait for another process that writes the workdir.')
 HELP = ('help', 'helpshort', 'helpfull')
 MISTAKES = (ValueError, FloatingPointError, OSError)
+DISK_FULL = (
+  'no space is left on the disk (or within the quota): free some, and the same command goes on '
+  'from the newest checkpoint, which is kept'
+)
 # What a config file or an override of an unknown field raises while flags are parsed.
 FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError)
 
@@ -85,6 +91,12 @@ def add_to_help(guide: Callable[[], str]) -> None:
     fail(error)
 
 
+def _is_news(record: stdlib_logging.LogRecord) -> bool:
+  # Each of orbax's threads logs the traceback of a full disk, which is then said in one line.
+  error = record.exc_info[1] if record.exc_info else None
+  return not (files.is_disk_full(error) or files.is_disk_full(Exception(record.getMessage())))
+
+
 def run(main: Callable[[list[str]], None], guide: Callable[[], str] | None = None) -> None:
   """Runs a command; a mistake in its input is one line on stderr and exit code 2.
 
@@ -95,11 +107,16 @@ def run(main: Callable[[list[str]], None], guide: Callable[[], str] | None = Non
   if guide and any(word.lstrip('-') in HELP for word in sys.argv[1:]):
     add_to_help(guide)
   logging.set_verbosity(logging.WARNING)  # orbax tells of every file at INFO
+  logging.get_absl_logger().addFilter(_is_news)
 
   def guarded(argv: list[str]) -> None:
     try:
       main(argv)
-    except MISTAKES as error:
+    except Exception as error:
+      if files.is_disk_full(error):
+        fail(OSError(DISK_FULL))
+      if not isinstance(error, MISTAKES):
+        raise
       fail(error)
     except KeyboardInterrupt:
       sys.stderr.write('interrupted; the same command goes on where it stood\n')

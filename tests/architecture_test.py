@@ -107,7 +107,7 @@ def test_arrays_that_x64_would_widen_state_their_type(name, path):
 def test_top_level_is_fixed():
   allowed = {
     'setup.py', 'metapers', 'experiments', 'launchers', 'tests', 'notebooks', 'docs', 'README.md',
-    'CHANGELOG.md', 'LICENSE', 'Makefile', 'constraints.txt', 'constraints-3.12.txt',
+    'CHANGELOG.md', 'LICENSE', 'MANIFEST.in', 'Makefile', 'constraints.txt', 'constraints-3.12.txt',
     'pyproject.toml', 'build', 'dist', 'metapers.egg-info', 'runs',
   }  # fmt: skip
   found = {path.name for path in ROOT.iterdir() if not path.name.startswith('.')}

@@ -1,6 +1,7 @@
 """Files and folders that are the old ones or the new ones, never a half; JSON and npz files."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ import numpy as np
 
 from metapers.core import array_files, fields
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 DEEPEST = 100  # objects and lists within each other
 
 
@@ -87,6 +89,17 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
       shutil.rmtree(old, ignore_errors=True)  # what stays, the next writer removes
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+  """Returns whether an error, or one that it came from, is of a disk or a quota without space."""
+  while error is not None:
+    # What writes in C++ raises other types, with the system's words in the message.
+    words = str(error)
+    if getattr(error, 'errno', None) in FULL or any(os.strerror(code) in words for code in FULL):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
 
 
 def sha256(content: bytes) -> str:

@@ -103,3 +103,20 @@ def test_a_model_that_never_answers_ends_the_run(tmp_path, serve):
     responses.collect(client(endpoint), ['x'] * 60, ['a'], journal, parameters={})
   assert len(endpoint.bodies) < 30
   journal.close()
+
+
+@pytest.mark.parametrize(
+  'line',
+  [
+    '{"row": -1, "model": "a", "answer": {}}',
+    '{"row": 1, "model": "a", "answer": {"text": 3}}',
+    '{"row": 1, "model": "a"}',
+    '[' * 10**5,
+    '[1]',
+  ],
+)
+def test_a_line_of_something_else_is_refused(path, line):
+  with path.open('a') as file:
+    file.write(line + '\n')
+  with pytest.raises(ValueError, match=r'journal\.jsonl is no journal of answers \(line 4'):
+    read(path)

@@ -12,7 +12,7 @@ from metapers.core.population import Scaling
 from metapers.core.task import Candidates
 from metapers.evaluation import acquisition
 from metapers.io import leaves
-from metapers.serving import exports
+from metapers.serving import exports, personalizer
 from metapers.serving import questions as serving
 from metapers.serving.personalizer import WITH_POSTERIOR, Comparisons, Personalizer, pairs
 
@@ -404,3 +404,12 @@ def test_many_users_have_a_context_each():
     close(model.user(users, index).user_state, alone.user_state)
   new = model.adapt(context=contexts)
   assert (new.history.ids.shape[0], model.best_of(new, draw(3, 5)).shape) == (3, (3,))
+
+
+def test_an_export_whose_profiles_take_too_much_is_refused(monkeypatch):
+  export = Personalizer.load_pretrained().export
+  with pytest.raises(ValueError, match='a profile would take 80000000000 bytes or more'):
+    Personalizer(export._replace(num_candidates=10**9), capacity=4)
+  monkeypatch.setattr(personalizer, 'LARGEST_PROFILE', 1000)
+  with pytest.raises(ValueError, match='a profile would take 2208 bytes'):
+    Personalizer(export, capacity=4)
