@@ -1,5 +1,6 @@
 """The estimator against scikit-learn's own checks, and against its logistic regression."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from sklearn.utils import estimator_checks
 from metapers.serving.estimator import PreferenceEstimator
 from metapers.serving.personalizer import Personalizer, pairs
 
+ROOT = pathlib.Path(__file__).parents[2]
 ODD = 'made of an odd number of columns, which are no two candidates; run on AnyMatrix below'
 OF_ODD_WIDTHS = (
   'check_fit_score_takes_y', 'check_dont_overwrite_parameters', 'check_estimators_dtypes',
@@ -192,6 +194,16 @@ def test_users_are_refused_where_the_fit_had_none_or_they_have_too_little_to_tea
     PreferenceEstimator().fit(X, y).predict(X, users=users)
   with pytest.raises(ValueError, match='got 3 people with at most 1; give users=, or a trained'):
     PreferenceEstimator().fit(X, y, users=users)
+
+
+def test_the_example_of_the_documents_runs():
+  document = (ROOT / 'docs' / 'data.md').read_text()
+  code = document.partition('pipelines\n')[2].partition('```python\n')[2].partition('```')[0]
+  X, y, users = people(5, 6)
+  names = {'X': X, 'y': y, 'users': users, 'X_new': X[:4], 'users_new': ['new', 0, 1, 2]}
+  names['pool'] = X.reshape(len(X), 2, -1)
+  exec(code.replace('Estimator()', 'Estimator(num_steps=2)'), names)
+  assert names['chances'].shape == (4, 2) and names['question'].shape == (2, 4)
 
 
 def test_importing_the_package_does_not_import_scikit_learn():
