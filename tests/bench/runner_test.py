@@ -279,3 +279,18 @@ def test_what_cannot_be_a_table_is_refused_before_users_are_drawn(changes, messa
   whole = plan.Plan(entries={}, conditions=(plan.Condition((dinners,)),), populations=(dinners,))
   with pytest.raises(ValueError, match=message):
     runner.check(whole._replace(**changes))
+
+
+def test_bars_and_seconds_of_compilation_are_shown_of_what_is_made(tmp_path, capsys):
+  workdir = tmp_path / 'workdir'
+  result = table(toy.two_types(num_support=4), workdir=workdir)
+  out, err = capsys.readouterr()
+  assert not out
+  for bar in ('learners', 'evaluation', 'references', 'pooled-0'):
+    assert f'{bar}:   0%' in err, bar
+  assert 'cnp-0: goes on' not in err
+  assert re.search(r'bayes, default: compiled in \d', err)
+  assert re.search(r'cnp-0-20, default: compiled in \d', err)
+  again = table(toy.two_types(num_support=4), workdir=workdir)
+  assert 'compiled' not in capsys.readouterr().err
+  assert again.frame.equals(result.frame)
