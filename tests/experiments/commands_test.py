@@ -123,7 +123,7 @@ def test_benchmark_writes_everything_and_skips_what_is_done(tmp_path):
     ),
     (('ask',), ('--config.asking.pool_size=64',)),
     (('leaks',), (' --config.protocol=lore',)),
-    (('export_episodes',), ('--config.protocol=lore', '--compress')),
+    (('export_episodes',), ('--config.protocol=lore', '--[no]compress')),
     (('extract',), ('gemma_2b', 'enthusiasm', '--config.source.kind=texts')),
   ],
 )

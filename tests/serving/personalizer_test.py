@@ -226,7 +226,7 @@ def test_only_a_posterior_says_how_uncertain_it_is():
   for function in (model.ask, lambda profile, pool: model.uncertainty(profile, *pool[0])):
     with pytest.raises(
       ValueError,
-      match=r'cnp has no posterior \(its has_posterior is False\).*bayes_head, latent_np, lookup',
+      match=r'cnp has no posterior \(its has_posterior is False\).*gaussian_prior, latent_np',
     ):
       function(model.adapt(), draw(3, 2))
 
