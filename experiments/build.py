@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
-from experiments import fields
+from experiments import kinds
 from metapers import learners
 from metapers.bench import stored_populations
 from metapers.bench.plan import FROM_SPEC, Condition, Entry, Evaluation, Plan, Stream, TextLengths
@@ -89,12 +89,12 @@ def defaults(*factories: Callable) -> dict[str, Any]:
   """
   found: dict[str, Any] = {}
   for factory in factories:
-    for name, parameter in fields.parameters(factory).items():
+    for name, parameter in kinds.parameters(factory).items():
       if parameter.default is EMPTY or 'Mapping' in str(parameter.annotation):
         continue
       if name in found:
         raise TypeError(f'two factories of one config take {name!r}; rename one of them')
-      found[name] = fields.typed(parameter.default, parameter.annotation)
+      found[name] = kinds.typed(parameter.default, parameter.annotation)
   return found
 
 
@@ -109,7 +109,7 @@ def section(kind: str, name: str, default: Mapping[str, Any], changes: Mapping[s
     raise ValueError(
       f'{kind} {name!r} takes no {", ".join(unknown)}; it takes {", ".join(default)}'
     )
-  changed = {key: fields.replaced(default[key], value) for key, value in changes.items()}
+  changed = {key: kinds.replaced(default[key], value) for key, value in changes.items()}
   return config_dict.ConfigDict({'name': name, 'kwargs': dict(default) | changed})
 
 
@@ -147,7 +147,7 @@ def training_config(objective: str = 'mean', optimizer: str = 'adamw') -> Config
   Raises:
     ValueError: for an unknown objective or optimiser.
   """
-  made = fields.of_tuple(Training())
+  made = kinds.of_tuple(Training())
   for kind, name, table in (
     ('objective', objective, OBJECTIVES),
     ('optimizer', optimizer, OPTIMIZERS),

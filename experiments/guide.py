@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import config_dict
 from ml_collections.config_flags import config_flags
 
-from experiments import build, fields
+from experiments import build, kinds
 from experiments.build import Config
 from metapers.data import constructed_rewards, reward_models
 from metapers.learners import LEARNERS
@@ -106,10 +106,10 @@ def lines_of(config: Config, path: str) -> Iterator[str]:
       yield f'  --{path}.{name}={written(value, config.get_type(name))}'
 
 
-def written(value: Any, kind: fields.Kind) -> str:
+def written(value: Any, kind: kinds.Kind) -> str:
   """Returns a value as a flag gives it; of an empty field, what it takes."""
   if value is None:
-    return f'<{fields.parser(kind).flag_type()}>'
+    return f'<{kinds.parser(kind).flag_type()}>'
   if isinstance(value, bool):
     return str(value).lower()
   if isinstance(value, tuple):

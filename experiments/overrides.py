@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_dict
 from ml_collections.config_flags import config_flags
 
-from experiments import build, fields
+from experiments import build, kinds
 from experiments.build import Config
 
 flags.disclaim_key_flags()  # of the command that calls `DEFINE_config`
@@ -68,7 +68,7 @@ def prepare(config: Config, name: str) -> None:
   inside(node, last, name)
   kind = node.get_type(last)
   if kind is tuple or isinstance(kind, types.UnionType):
-    config_flags.register_flag_parser_for_type(kind, fields.parser(kind))
+    config_flags.register_flag_parser_for_type(kind, kinds.parser(kind))
 
 
 def inside(node: Any, part: str, name: str) -> Any:
@@ -117,4 +117,4 @@ def write_option(config: Config, path: Sequence[str]) -> None:
   value = own.get(option, inside(known, option, f'learners.{".".join(path)}'))
   if option in own:
     del own[option]
-  own[option] = fields.with_kind(value, known.get_type(option))
+  own[option] = kinds.with_kind(value, known.get_type(option))

@@ -15,7 +15,10 @@ from metapers.evaluation.predictions import Predictions
 from metapers.io.report import Table
 
 FLOOR = 'pooled'
-CEILINGS = ('bayes', 'bayes_scores')
+CEILINGS = {  # name -> what it is
+  'bayes': 'bayes, the exact answer',
+  'bayes_scores': 'bayes_scores, the exact answer to one who sees the scores',
+}
 
 
 class Evidence(NamedTuple):

@@ -110,17 +110,7 @@ def setting_of(
   truth: Truth | None,
   trained: Mapping[str, Mapping[str, str]],
 ) -> Setting:
-  """Returns a condition as it was exported; of its population nothing is needed.
-
-  Raises:
-    ValueError: for a rival that is none of the reward models.
-  """
-  models = 0 if truth is None else truth.weights.shape[-1]
-  if entry['rival'] is not None and entry['rival'] >= models:
-    raise ValueError(
-      f'condition {entry["name"]!r} names reward model {entry["rival"]} as the rival, of {models}; '
-      'export the episodes anew'
-    )
+  """Returns a condition as it was exported; of its population nothing is needed."""
   return Setting(
     name=entry['name'],
     title=entry['title'],

@@ -9,16 +9,12 @@ import numpy as np
 import pandas as pd
 
 from metapers.bench import for_whom, results, tables
-from metapers.bench.evidence import FLOOR
+from metapers.bench.evidence import CEILINGS, FLOOR
 from metapers.bench.settings import Setting
 from metapers.evaluation import metrics
 from metapers.io.report import Section
 
 MOST_CONDITIONS = 6  # that have a sentence on top of a page; of more, in a section of their own
-CEILINGS = {
-  'bayes': 'bayes, the exact answer',
-  'bayes_scores': 'bayes_scores, the exact answer to one who sees the scores',
-}
 PLAIN_FLOOR = f'{FLOOR}, which does not personalise'
 
 

@@ -164,7 +164,7 @@ def batch(
 
   Reference:
     Kirsch et al. 2019, arXiv:1906.08158 (BatchBALD). Unlike the paper, which draws configurations
-    of answers at random, the most probable ones are kept and nothing is random.
+    of answers at random, those at evenly spaced quantiles are kept, so that nothing is random.
   """
   p = jnp.exp(log_p)
   num_draws = p.shape[0]

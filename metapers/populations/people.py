@@ -94,9 +94,8 @@ def select(
     mask, query_only = mask & ~query_only, np.zeros_like(mask)
   kept = (query_only if unseen.any() and not train else mask).any(1)
   tables = (chosen, rejected, mask, query_only)
-  return People(*(jnp.asarray(table[kept]) for table in tables)), jnp.asarray(
-    users[kept], jnp.int32
-  )
+  people = People(*(jnp.asarray(table[kept]) for table in tables))
+  return people, jnp.asarray(users[kept], jnp.int32)
 
 
 def check_support(histories: Histories, num_support: int, num_query: int) -> None:

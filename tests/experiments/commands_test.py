@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import forks
 import pytest
 
 from experiments import build
@@ -18,16 +19,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 MAML = '--config=experiments/configs/maml.py:quick'
 SCORES = '--config=experiments/configs/scores_gap.py:quick'
 TINY = (
-  '--config.training.num_steps=4',
-  '--config.training.steps_per_call=2',
-  '--config.training.evaluate_every=2',
-  '--config.training.batch_size=8',
-  '--config.training.chunk_size=8',
-  '--config.evaluation.num_users=6',
-  '--config.evaluation.num_validation_users=4',
-  '--config.evaluation.num_particles=20',
-  '--config.evaluation.num_resamples=20',
-  '--config.population.kwargs.num_held_out=6',
+  *forks.TINY,
   '--config.population.kwargs.num_slates=2',
 )
 

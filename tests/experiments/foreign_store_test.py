@@ -1,5 +1,6 @@
 """A store of other reward models and other writers than PersonalLLM's, through the commands."""
 
+import forks
 import numpy as np
 import pytest
 from forks import command
@@ -10,16 +11,7 @@ from metapers.data.manifest import Provenance
 
 P, R, B = 350, 2, 5
 TINY = (
-  '--config.training.num_steps=4',
-  '--config.training.steps_per_call=2',
-  '--config.training.evaluate_every=2',
-  '--config.training.batch_size=8',
-  '--config.training.chunk_size=8',
-  '--config.evaluation.num_users=6',
-  '--config.evaluation.num_validation_users=4',
-  '--config.evaluation.num_particles=20',
-  '--config.evaluation.num_resamples=20',
-  '--config.population.kwargs.num_held_out=6',
+  *forks.TINY,
   '--config.benchmark.learners=pooled',
 )
 
