@@ -10,9 +10,13 @@ REQUIRED = [
   'absl-py>=2.3',
   'datasets>=5.2,<6',
   'filelock>=3.20',
-  'flax>=0.12.8,<0.13',
+  # Of the pairs left out flax 0.12.8 fails to import with jax 0.11.1 and later, 0.12.9 with 0.11.2
+  # and later. Python 3.11 has nothing newer than flax 0.12.8 and jax 0.10.2.
+  "flax>=0.12.8,<0.12.9; python_version < '3.12'",
+  "flax>=0.12.10,<0.13; python_version >= '3.12'",
   'httpx2>=2.12,<3',
-  'jax>=0.10.2,<0.13',
+  "jax>=0.10.2,<0.11; python_version < '3.12'",
+  "jax>=0.11.1,<0.13; python_version >= '3.12'",
   'jaxtyping>=0.3.9',
   'jinja2>=3.1.6',
   'matplotlib>=3.10',
@@ -23,6 +27,7 @@ REQUIRED = [
   'orbax-checkpoint>=0.12.8,<0.13',
   'pandas>=2.2',
   'pyarrow>=21',
+  'pydantic>=2.12,<3',
   'scipy>=1.17',
   'tensorboardX>=2.6.4',
   'tqdm>=4.67',
@@ -34,7 +39,9 @@ NOTEBOOKS = ['ipykernel>=7', 'jupytext>=1.18', 'nbclient>=0.10']
 EXTRAS = {
   'extract': ['safetensors>=0.6', 'textstat>=0.7.8', 'torch>=2.9', 'vaderSentiment>=3.3'],
   'notebooks': [*NOTEBOOKS, 'jupyterlab>=4.5'],
+  'sklearn': ['scikit-learn>=1.9'],
   'slurm': ['submitit>=1.5.3'],
+  'tensorboard': ['tensorboard>=2.21'],
   'dev': [
     *NOTEBOOKS,
     'beartype>=0.22.6',
@@ -46,6 +53,7 @@ EXTRAS = {
     'pytest>=9',
     'pytest-xdist>=3.8',
     'ruff>=0.14.6',
+    'scikit-learn>=1.9',
     'setuptools>=77',
     'uv>=0.9',
   ],

@@ -8,14 +8,13 @@ skipped on a restart. Writes results.csv, asking.png and report.html into the wo
 """
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import build, commands
+from experiments import build, commands, guide, overrides
 from experiments.build import Config
 from metapers.bench import asking, asking_report
 from metapers.bench.asking import Questioning
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'What to ask whom.', lock_config=True)
+CONFIG = overrides.DEFINE_config('config', 'What to ask whom.')
 # Of the episodes whose support is the pool that is asked from.
 SIZES = {'pool_size': 'num_support', 'num_queries': 'num_query'}
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and results go.')
@@ -46,4 +45,4 @@ def questioning(config: Config) -> Questioning:
 
 
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_runs('asking'))

@@ -8,12 +8,11 @@ workdir. In a notebook, `metapers.bench.compare` does the same.
 """
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import build, commands
+from experiments import build, commands, guide, overrides
 from metapers.bench import report, runner
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'The table to make.', lock_config=True)
+CONFIG = overrides.DEFINE_config('config', 'The table to make.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and results go.')
 
 
@@ -31,4 +30,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_runs('scores_gap'))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
+from experiments import kinds
 from metapers import learners
 from metapers.bench import stored_populations
 from metapers.bench.plan import FROM_SPEC, Condition, Entry, Evaluation, Plan, Stream, TextLengths
@@ -22,6 +23,7 @@ from metapers.training.meta_training import Training
 from metapers.training.objectives import OBJECTIVES
 from metapers.training.optimizers import OPTIMIZERS
 
+EMPTY = inspect.Parameter.empty
 Config = Any  # a ConfigDict: what fields it has is not known to a type checker
 OF_CONDITION = ('split', 'change_at', 'window')  # how users are evaluated, not who they are
 OF_TABLES = ('learners', 'benchmark', 'asking')  # parts of a config that a single run does not have
@@ -82,19 +84,17 @@ def population_factory(name: str) -> tuple[Callable[..., Population], tuple[Call
 def defaults(*factories: Callable) -> dict[str, Any]:
   """Returns the keyword arguments of factories that a config may set, with their defaults.
 
-  A default of None becomes a placeholder that a flag can fill; arrays cannot be configured.
+  A default of None becomes a placeholder that a flag can fill; arrays cannot be configured. So does
+  one that several values may take the place of.
   """
   found: dict[str, Any] = {}
   for factory in factories:
-    for name, parameter in inspect.signature(factory).parameters.items():
-      kinds = str(parameter.annotation)
-      if parameter.default is inspect.Parameter.empty or 'Mapping' in kinds:
+    for name, parameter in kinds.parameters(factory).items():
+      if parameter.default is EMPTY or 'Mapping' in str(parameter.annotation):
         continue
       if name in found:
         raise TypeError(f'two factories of one config take {name!r}; rename one of them')
-      kind = str if 'str' in kinds else int if 'int' in kinds else float
-      empty = config_dict.placeholder(kind)
-      found[name] = empty if parameter.default is None else parameter.default
+      found[name] = kinds.typed(parameter.default, parameter.annotation)
   return found
 
 
@@ -109,7 +109,8 @@ def section(kind: str, name: str, default: Mapping[str, Any], changes: Mapping[s
     raise ValueError(
       f'{kind} {name!r} takes no {", ".join(unknown)}; it takes {", ".join(default)}'
     )
-  return config_dict.ConfigDict({'name': name, 'kwargs': dict(default) | dict(changes)})
+  changed = {key: kinds.replaced(default[key], value) for key, value in changes.items()}
+  return config_dict.ConfigDict({'name': name, 'kwargs': dict(default) | changed})
 
 
 def population_config(name: str, **changes: Any) -> Config:
@@ -132,7 +133,7 @@ def learner_config(name: str, **changes: Any) -> Config:
   needed = [
     argument
     for argument, parameter in inspect.signature(factory).parameters.items()
-    if parameter.default is inspect.Parameter.empty and argument not in FROM_SPEC
+    if parameter.default is EMPTY and argument not in FROM_SPEC
   ]
   if needed:
     raise ValueError(f'{name}: give a default to {", ".join(needed)}, for configs to set')
@@ -146,26 +147,22 @@ def training_config(objective: str = 'mean', optimizer: str = 'adamw') -> Config
   Raises:
     ValueError: for an unknown objective or optimiser.
   """
-  fields = {
-    name: value
-    for name, value in Training()._asdict().items()
-    if name not in ('objective', 'optimizer')
-  }
+  made = kinds.of_tuple(Training())
   for kind, name, table in (
     ('objective', objective, OBJECTIVES),
     ('optimizer', optimizer, OPTIMIZERS),
   ):
-    fields[kind] = section(kind, name, defaults(known(kind, name, table)), {})
-  return config_dict.ConfigDict(fields)
+    made[kind] = section(kind, name, defaults(known(kind, name, table)), {})
+  return config_dict.ConfigDict(made)
 
 
 def training(part: Config) -> Training:
   """Returns `config.training` as an object."""
-  fields = {name: part[name] for name in Training._fields if name in part}
+  given = {name: part[name] for name in Training._fields if name in part}
   objective = known('objective', part.objective.name, OBJECTIVES)
   optimizer = known('optimizer', part.optimizer.name, OPTIMIZERS)
   return Training(
-    **fields
+    **given
     | {
       'objective': objective(**part.objective.kwargs),
       'optimizer': functools.partial(optimizer, **part.optimizer.kwargs),
@@ -176,9 +173,9 @@ def training(part: Config) -> Training:
 def evaluation(config: Config) -> Evaluation:
   """Returns `config.evaluation` as an object."""
   part = config.evaluation
-  fields = {name: part[name] for name in Evaluation._fields}
+  given = {name: part[name] for name in Evaluation._fields}
   mixture = tuple(dict(changes) for changes in part.mixture)
-  return Evaluation(**fields | {'shots': tuple(part.shots), 'mixture': mixture})
+  return Evaluation(**given | {'shots': tuple(part.shots), 'mixture': mixture})
 
 
 class Described(NamedTuple):
@@ -205,21 +202,21 @@ def _population(described: str) -> Population:
   return build(**part['kwargs'])
 
 
-def update(part: str, fields: Config, changes: Mapping[str, Any]) -> None:
+def update(part: str, held: Config, changes: Mapping[str, Any]) -> None:
   """Changes fields of one part of a config.
 
   Raises:
     ValueError: for an unknown field, or a value of another kind than the field holds.
   """
-  unknown = sorted(set(changes) - set(fields))
+  unknown = sorted(set(changes) - set(held))
   if unknown:
-    raise ValueError(f'{part} takes no {", ".join(unknown)}; it takes {", ".join(fields)}')
+    raise ValueError(f'{part} takes no {", ".join(unknown)}; it takes {", ".join(held)}')
   for name, value in changes.items():
-    is_free = fields[name] is None or name == 'shots'  # which are 'uniform' or a number
-    if not is_free and _is_text(fields[name]) != _is_text(value):
-      raise ValueError(f'{part}.{name} is like {fields[name]!r}, got {value!r}')
-  with fields.ignore_type():  # one number, or several of it
-    fields.update(changes)
+    is_free = held[name] is None or name == 'shots'  # which are 'uniform' or a number
+    if not is_free and _is_text(held[name]) != _is_text(value):
+      raise ValueError(f'{part}.{name} is like {held[name]!r}, got {value!r}')
+  with held.ignore_type():  # one number, or several of it
+    held.update(changes)
 
 
 def _is_text(value: Any) -> bool:
@@ -248,7 +245,7 @@ def single(
     ValueError: for an unknown learner or option.
   """
   run = copy.deepcopy(config)
-  own = run.get('learners', {}).get(learner, config_dict.ConfigDict())
+  own = run.get('learners', {}).get(learner, config_dict.ConfigDict()).to_dict()
   unknown = sorted(set(own) - {'name', 'kwargs', 'training', 'population'})
   if unknown:
     raise ValueError(

@@ -1,28 +1,33 @@
 """What the commands share: workdirs are held, and mistakes in the input are one line."""
 
 import contextlib
+import logging as stdlib_logging
 import os
-import pathlib
-import runpy
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import tqdm
 from absl import app, flags, logging
-from ml_collections import config_dict
 
+from metapers.core import files
 from metapers.io import workdirs
 
 WAIT = flags.DEFINE_bool('wait', False, 'Wait for another process that writes the workdir.')
+HELP = ('help', 'helpshort', 'helpfull')
 MISTAKES = (ValueError, FloatingPointError, OSError)
+DISK_FULL = (
+  'no space is left on the disk (or within the quota): free some, and the same command goes on '
+  'from the newest checkpoint, which is kept'
+)
 # What a config file or an override of an unknown field raises while flags are parsed.
 FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError)
 
 
 def say(text: str) -> None:
   """Prints a line of the command's result."""
-  sys.stdout.write(text + '\n')
+  tqdm.tqdm.write(text, file=sys.stdout)  # above a bar, where there is one
   sys.stdout.flush()
 
 
@@ -74,45 +79,44 @@ def parse_flags(argv: list[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except FLAG_MISTAKES as error:
-    fail(unknown_field(argv) or error)
+    fail(error)
 
 
-def unknown_field(argv: Sequence[str]) -> ValueError | None:
-  """Finds the first override of a field that the config does not have, and lists what it has."""
-  given = [word.removeprefix('--') for word in argv]
-  files = [word.removeprefix('config=') for word in given if word.startswith('config=')]
-  if not files or not pathlib.Path(files[-1].partition(':')[0]).exists():
-    return None
-  path, _, argument = files[-1].partition(':')
+def add_to_help(guide: Callable[[], str]) -> None:
+  """Adds to what `--help` prints, which absl fills in where it reads `%s`."""
+  document = sys.modules['__main__']
   try:
-    fields = runpy.run_path(path)['get_config'](argument)
-  except ValueError as error:
-    return error
-  names = [word.partition('=')[0] for word in given if word.startswith('config.')]
-  for name in names:
-    node = fields
-    for part in name.split('.')[1:]:
-      if not isinstance(node, Mapping | config_dict.ConfigDict):
-        return ValueError(f'{name}: {node!r} has no fields')
-      if part not in node:
-        return ValueError(f'unknown field {name}; known beside it: {", ".join(node) or "nothing"}')
-      node = node[part]
-  return None
+    document.__doc__ = f'{document.__doc__}{guide().replace("%", "%%")}'
+  except FLAG_MISTAKES as error:
+    fail(error)
 
 
-def run(main: Callable[[list[str]], None]) -> None:
+def _is_news(record: stdlib_logging.LogRecord) -> bool:
+  # Each of orbax's threads logs the traceback of a full disk, which is then said in one line.
+  error = record.exc_info[1] if record.exc_info else None
+  return not (files.is_disk_full(error) or files.is_disk_full(Exception(record.getMessage())))
+
+
+def run(main: Callable[[list[str]], None], guide: Callable[[], str] | None = None) -> None:
   """Runs a command; a mistake in its input is one line on stderr and exit code 2.
 
   Args:
     main: takes what is left of the command line after the flags, the program's name first.
+    guide: makes what is added to the help.
   """
-
+  if guide and any(word.lstrip('-') in HELP for word in sys.argv[1:]):
+    add_to_help(guide)
   logging.set_verbosity(logging.WARNING)  # orbax tells of every file at INFO
+  logging.get_absl_logger().addFilter(_is_news)
 
   def guarded(argv: list[str]) -> None:
     try:
       main(argv)
-    except MISTAKES as error:
+    except Exception as error:
+      if files.is_disk_full(error):
+        fail(OSError(DISK_FULL))
+      if not isinstance(error, MISTAKES):
+        raise
       fail(error)
     except KeyboardInterrupt:
       sys.stderr.write('interrupted; the same command goes on where it stood\n')

@@ -19,13 +19,11 @@ has this code can draw the same users again.
 """
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import build, commands
+from experiments import build, commands, guide, overrides
 from metapers.bench import episodes, freezing
-from metapers.core.population import Population
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'The protocol.', lock_config=True)
+CONFIG = overrides.DEFINE_config('config', 'The protocol.')
 OUT = flags.DEFINE_string('out', None, 'The folder to make.')
 NUM_TRAIN_USERS = flags.DEFINE_integer(
   'num_train_users', 2000, 'Users to learn from; 0 leaves out train.npz.', 0, 100_000
@@ -33,6 +31,8 @@ NUM_TRAIN_USERS = flags.DEFINE_integer(
 COMPRESS = flags.DEFINE_bool('compress', False, 'Write smaller files, in more time.')
 REFERENCES = flags.DEFINE_bool('references', True, 'Compute oracle and bayes, for the table.')
 LICENCE = flags.DEFINE_string('licence', None, 'Of the data, where these do not say.')
+
+NOT_STATED = 'not stated where the data lie'
 
 
 def main(argv: list[str]) -> None:
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
   folder = freezing.export_episodes(
     plan,
     out,
-    licence=LICENCE.value or licence_of(plan.populations[0]()),
+    licence=LICENCE.value or plan.populations[0]().licence or NOT_STATED,
     num_train_users=NUM_TRAIN_USERS.value,
     is_compressed=COMPRESS.value,
     has_references=REFERENCES.value,
@@ -51,19 +51,5 @@ def main(argv: list[str]) -> None:
   commands.say(f'{folder}\nepisodes sha256: {episodes.fingerprint(folder)}')
 
 
-def licence_of(population: Population) -> str:
-  """Returns the licence of a population's data.
-
-  Raises:
-    ValueError: where nothing says it.
-  """
-  if not population.licence:
-    raise ValueError(
-      f'{population.source}: nothing says the licence of these data, as source.json beside tables '
-      'of people does; give --licence=TEXT'
-    )
-  return population.licence
-
-
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_runs('lore'))

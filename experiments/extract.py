@@ -11,16 +11,22 @@ how fast they are.
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import commands
+from experiments import commands, guide, overrides
 from experiments.build import Config
-from metapers.data import extracted, people_tables, reward_models, sources
+from metapers.data import (
+  extracted,
+  extraction,
+  extras,
+  people_tables,
+  reward_models,
+  sources,
+)
 from metapers.data.extraction import Extraction
 from metapers.data.reward_models import Options
 from metapers.data.sources import Source
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'What to extract.', lock_config=True)
+CONFIG = overrides.DEFINE_config('config', 'What to extract.')
 OUT = flags.DEFINE_string('out', None, 'The store to make; of people features.npy by default.')
 SHARD = flags.DEFINE_string('shard', '0/1', 'Which share of the work to do here: i/n.')
 MERGE = flags.DEFINE_list('merge', [], 'Folders of parts that other machines made.')
@@ -33,12 +39,16 @@ def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
   if BENCHMARK.value:
+    extras.require('extract', extras.MODELS)
     # torch is needed by extraction alone.
     from metapers.testing import scorer_benchmark
 
     scorer_benchmark.run_benchmark(CONFIG.value and source_of(CONFIG.value).texts, commands.say)
     return
   config = commands.required(CONFIG)
+  encoder = [config.encoder] if config.encoder.model else []
+  if not MERGE.value:  # which runs no model
+    extraction.require_packages([*config.models, *encoder], config.constructed)
   if config.source.kind == 'people' and OUT.value is None:
     out = pathlib.Path(config.source.path) / people_tables.FEATURES
   else:
@@ -80,4 +90,4 @@ def extraction_of(config: Config) -> Extraction:
 
 
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_extraction('extract'))

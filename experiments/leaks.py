@@ -12,14 +12,13 @@ import sys
 from collections.abc import Mapping
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import build, commands
+from experiments import build, commands, guide, overrides
 from metapers.bench import plan
 from metapers.evaluation import leaks
 from metapers.evaluation.leaks import Leaks
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'The run or table.', lock_config=True)
+CONFIG = overrides.DEFINE_config('config', 'The run or table.')
 CONVERSATIONS = flags.DEFINE_bool('conversations', False, 'Contexts are conversations.')
 
 
@@ -49,4 +48,4 @@ def report(found: Leaks, not_run: Mapping[str, str]) -> int:
 
 
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_runs('lore'))

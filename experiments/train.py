@@ -10,13 +10,12 @@ own. Killed at any moment, the same command goes on.
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments import build, commands
+from experiments import build, commands, guide, overrides
 from metapers.bench import report, results, runner, runs
 from metapers.io import workdirs
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'The run.', lock_config=True)
+CONFIG = overrides.DEFINE_config('config', 'The run.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
 
 
@@ -56,4 +55,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  commands.run(main)
+  commands.run(main, lambda: guide.of_runs('maml'))

@@ -35,6 +35,7 @@ CONFINED = {
   'jinja2': ('metapers.io', 'metapers.data.reward_scorer'),  # chat templates raise its errors
   'openai': ('metapers.io.chat',),
   'httpx2': ('metapers.io.chat',),
+  'sklearn': ('metapers.serving.estimator',),  # an extra
 }
 
 
@@ -72,10 +73,41 @@ def test_third_parties_stay_where_they_belong(name, path):
     assert owners is None or name.startswith(owners), f'{name} imports {other}'
 
 
+# Functions whose type follows jax_enable_x64 unless it is given, and its place among the arguments.
+TYPED = {
+  'jnp.zeros': 1,
+  'jnp.ones': 1,
+  'jnp.empty': 1,
+  'jnp.eye': 3,
+  'jnp.identity': 1,
+  'jnp.linspace': 5,
+  'jax.random.exponential': 2,
+  'jax.random.gumbel': 2,
+  'jax.random.laplace': 2,
+  'jax.random.logistic': 2,
+  'jax.random.normal': 2,
+  'jax.random.randint': 4,
+  'jax.random.truncated_normal': 4,
+  'jax.random.uniform': 2,
+}
+
+
+@pytest.mark.parametrize(('name', 'path'), list(modules()), ids=str)
+def test_arrays_that_x64_would_widen_state_their_type(name, path):
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Call):
+      function = ast.unparse(node.func)
+      is_typed = any(word.arg == 'dtype' for word in node.keywords)
+      is_typed |= len(node.args) > TYPED.get(function, -1)
+      assert is_typed, f'{name}, line {node.lineno}: {function} states no dtype'
+      # It draws positions as wide as the default; index by `jax.random.randint`.
+      assert function != 'jax.random.choice', f'{name}, line {node.lineno}'
+
+
 def test_top_level_is_fixed():
   allowed = {
     'setup.py', 'metapers', 'experiments', 'launchers', 'tests', 'notebooks', 'docs', 'README.md',
-    'CHANGELOG.md', 'LICENSE', 'Makefile', 'constraints.txt', 'constraints-3.12.txt',
+    'CHANGELOG.md', 'LICENSE', 'MANIFEST.in', 'Makefile', 'constraints.txt', 'constraints-3.12.txt',
     'pyproject.toml', 'build', 'dist', 'metapers.egg-info', 'runs',
   }  # fmt: skip
   found = {path.name for path in ROOT.iterdir() if not path.name.startswith('.')}

@@ -20,6 +20,7 @@ EXCUSED = {
   'latent_np': contract.Exceptions(),
   'low_rank': contract.Exceptions(),
   'bayes_head': contract.Exceptions(),
+  'gaussian_prior': contract.Exceptions(trained=False),
   'lookup': contract.Exceptions(constant=('bank',)),
 }
 SIZES = {
@@ -27,6 +28,7 @@ SIZES = {
   'latent_np': {'hidden': 16, 'width': 8},
   'low_rank': {'num_users': 64, 'rank': 4},
   'per_user': SMALL,
+  'gaussian_prior': {},
   'lookup': SMALL | {'num_histories': 64},
 }
 

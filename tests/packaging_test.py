@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
@@ -88,3 +90,21 @@ def test_the_personalizer_is_a_module_of_the_package():
   from metapers import Personalizer, pairs, personalizer
 
   assert (personalizer.Personalizer, personalizer.pairs) == (Personalizer, pairs)
+
+
+@pytest.mark.skipif(not (ROOT / '.git').exists(), reason='no clone')
+def test_the_source_archive_carries_tests_docs_and_commands(tmp_path):
+  listed = subprocess.run(
+    ['git', 'ls-files', '-z'], cwd=ROOT, check=True, capture_output=True, text=True
+  )
+  tracked = {name for name in listed.stdout.split('\0') if name}
+  for name in tracked:
+    (tmp_path / 'clone' / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / name, tmp_path / 'clone' / name)
+  build = [sys.executable, 'setup.py', '-q', 'sdist', '--dist-dir', str(tmp_path)]
+  subprocess.run(build, cwd=tmp_path / 'clone', check=True, capture_output=True)
+  with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as archive:
+    packed = {name.partition('/')[2] for name in archive.getnames()}
+  apart = {name for name in tracked if name.startswith('.')}  # of the clone: CI, hooks
+  assert tracked - apart <= packed
+  assert not [name for name in packed if name.endswith('.pyc')]

@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from experiments import build
+from experiments import build, kinds
 from experiments.build import Config
 from metapers.bench import protocols
 from metapers.bench.plan import Evaluation
@@ -48,8 +48,7 @@ def base(population: Config, given: Mapping[str, Any] = ARGUMENTS) -> Config:
   config.seed = 0
   config.population = population
   config.training = build.training_config(given['objective'], given['optimizer'])
-  # A flag can fill a placeholder of None, but no None.
-  config.evaluation = Evaluation()._asdict() | {'rival': config_dict.placeholder(str)}
+  config.evaluation = kinds.of_tuple(Evaluation())
   return config
 
 

@@ -76,7 +76,7 @@ def random_contrasts(
 @functools.partial(jax.jit, static_argnums=4)
 def _draw(key, rewards, mask, rows, num_contrasts):
   key_prompts, key_pairs = jax.random.split(key)
-  drawn = rows[jax.random.randint(key_prompts, (num_contrasts,), 0, rows.size)]
+  drawn = rows[jax.random.randint(key_prompts, (num_contrasts,), 0, rows.size, jnp.int32)]
 
   def contrast(key, row):
     slate, real = rewards[row], mask[row]

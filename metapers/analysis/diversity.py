@@ -182,16 +182,24 @@ def compare_with_paper(table: RewardTable, concentration: float) -> PaperCompari
 
 
 def as_text(table: RewardTable) -> str:
-  """Returns the tables of all published concentrations, ours beside the paper's, in percent."""
+  """Returns the tables of all published concentrations, in percent.
+
+  Ours stand beside the paper's where the response models are the paper's, else alone.
+  """
   lines = [f'source: {table.source}; {NUM_USERS} users for each concentration']
   differences = []
   for concentration in PAPER:
     labels, ours, paper = compare_with_paper(table, concentration)
-    shown = np.full(len(ours), np.nan) if paper is None else paper
-    differences.append(np.abs(ours - shown))
-    lines.append(f'concentration {concentration:<31}{"ours":>8}{"paper":>8}{"minus":>8}')
-    for label, value, published in zip(labels, ours, shown, strict=True):
-      lines.append(f'  {label:43}{value:8.1f}{published:8.1f}{value - published:8.1f}')
+    columns = {'ours': ours}
+    if paper is not None:
+      columns |= {'paper': paper, 'minus': ours - paper}
+      differences.append(np.abs(ours - paper))
+    header = ''.join(f'{name:>8}' for name in columns)
+    lines.append(f'concentration {concentration:<31}{header}')
+    for label, *cells in zip(labels, *columns.values(), strict=True):
+      lines.append(f'  {label:43}' + ''.join(f'{cell:8.1f}' for cell in cells))
+  if not differences:
+    return '\n'.join([*lines, 'nothing is published for these response models'])
   size = np.concatenate(differences)
   lines.append(f'mean absolute difference {size.mean():.2f} points, largest {size.max():.2f}')
   return '\n'.join(lines)

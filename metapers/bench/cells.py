@@ -14,9 +14,10 @@ from metapers.bench import runs
 from metapers.bench.plan import Condition, Log, Plan
 from metapers.bench.runs import Run
 from metapers.bench.settings import Setting
-from metapers.core import files
+from metapers.core import fields, files
 from metapers.evaluation import adaptation, streams
 from metapers.evaluation.predictions import Predictions
+from metapers.io import progress
 
 BySeed = dict[str, dict[str, Predictions]]  # row -> seed -> its predictions; '' of a reference
 
@@ -46,16 +47,28 @@ def keep_predictions(
     make: predicts.
   """
   if workdir is None:
-    return jax.device_get(make(setting))
+    return made_now(setting, name, make)
   path = predictions_file(workdir, setting.name, name)
   if not path.exists():
-    files.write_npz(path, jax.device_get(make(setting))._asdict())
+    files.write_npz(path, made_now(setting, name, make)._asdict())
   return read_predictions(path)
 
 
+def made_now(setting: Setting, name: str, make: Callable[[Setting], Predictions]) -> Predictions:
+  """Returns the predictions of one cell, and says how long was compiled for them."""
+  with progress.compiling(f'{name}, {setting.name}'):
+    return jax.device_get(make(setting))
+
+
 def read_predictions(path: str | os.PathLike) -> Predictions:
-  """Returns the predictions of one cell."""
+  """Returns the predictions of one cell.
+
+  Raises:
+    ValueError: for a file that is missing, damaged or of something else.
+  """
   stored = files.read_npz(path)
+  if set(stored) != set(Predictions._fields):
+    raise ValueError(f'{path} holds no predictions; delete it, and it is made anew')
   return Predictions(*(jnp.asarray(stored[field]) for field in Predictions._fields))
 
 
@@ -187,4 +200,6 @@ def keep_costs(workdir: str | os.PathLike | None, trained: Trained, setting: Set
   path = pathlib.Path(workdir) / 'costs' / f'{trained.name}.json'
   if not path.exists():
     files.write_json(path, trained.measure_costs(setting)._asdict())
-  return Costs(**files.read_json(path))
+  found = files.read_json(path)
+  fields.check(path, {'costs': found}, {'costs': Costs})
+  return Costs(**found)

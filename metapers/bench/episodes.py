@@ -10,20 +10,43 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import pydantic
+from pydantic import Field
 
-from metapers.core import files, task
+from metapers.core import fields, files, task
 from metapers.core.task import Candidates, Choices, Task, Truth
 from metapers.core.types import Array, PyTree
 
 FORMAT, VERSION = 'metapers-episodes', 2
 MANIFEST, TRUTH = 'manifest.json', 'truth'
+
+
+class Entry(pydantic.BaseModel):
+  """What the manifest says of a file."""
+
+  sha256: str
+  arrays: dict[str, fields.Stored]
+
+
+class ConditionEntry(pydantic.BaseModel):
+  """What the manifest says of a condition; more may stand there for people."""
+
+  name: str
+  title: str
+  labels: dict[str, str | float | None]
+  shots: Annotated[list[fields.Size], Field(min_length=1)]
+  rival: fields.Size | None
+  num_resamples: Annotated[int, Field(ge=1, le=10**6)]
+  references: list[str]
+
+
 FIELDS = {
-  'protocol': str, 'source': str, 'licence': str, 'identity': dict, 'conditions': list,
-  'files': dict,
+  'protocol': str, 'source': str, 'licence': str, 'identity': dict,
+  'conditions': list[ConditionEntry], 'files': dict[str, Entry],
 }  # fmt: skip
 # Dimension letters of `core.types`, and what each array holds.
 ARRAYS = {
@@ -60,6 +83,7 @@ ARRAYS = {
   'log_probs': ('L T N K', 'what a reference predicts, in nats'),
   'slate_scores': ('L T M R', 'utilities of a reference'),
 }
+PARTS = ('features', 'shown', 'choice', 'mask', 'weight')  # of support and query
 LABELS = ('query_choice', 'query_weight')  # of a test in the truth only
 # Fields of `Truth` that only evaluation sees, by the name of their array.
 HIDDEN = {
@@ -89,7 +113,7 @@ class Draft(NamedTuple):
     Raises:
       ValueError: for a name that leads out of the folder.
     """
-    require_inside(name, self.folder)
+    files.require_relative(name, self.folder)
     content = files.packed(arrays, is_compressed=self.is_compressed)
     files.write_atomically(self.folder / name, content)
     self.files[name] = {
@@ -136,23 +160,8 @@ def read_episodes_manifest(folder: str | os.PathLike) -> dict[str, Any]:
   path = pathlib.Path(folder) / MANIFEST
   manifest, _ = files.read_manifest(path, FORMAT, VERSION, FIELDS)
   for name in manifest['files']:
-    require_inside(name, path)
+    files.require_relative(name, path)
   return manifest
-
-
-def require_inside(name: str, source: str | os.PathLike) -> None:
-  """Refuses the name of a file that leads out of its folder.
-
-  Args:
-    name: with slashes.
-    source: what names it, for the message.
-
-  Raises:
-    ValueError: for an absolute name, or one with `..` in it.
-  """
-  path = pathlib.PureWindowsPath(name)  # which takes both kinds of slashes
-  if path.anchor or '..' in path.parts or not path.parts:
-    raise ValueError(f'{source} names the file {name!r}, which would lie outside of the folder')
 
 
 def load_arrays(
@@ -167,31 +176,30 @@ def load_arrays(
     truth: where the folder `truth` is kept; None looks for it beside the manifest.
 
   Raises:
-    ValueError: for a file that the manifest does not know, that is missing, or whose sha256 is
-      another one.
+    ValueError: for a file that the manifest does not know, that is missing or lies elsewhere, or
+      whose sha256 or arrays are others.
   """
   entry = manifest['files'].get(name)
   if entry is None:
     raise ValueError(f'{folder}/{MANIFEST} knows no file {name!r}; export the episodes anew')
-  require_inside(name, f'{folder}/{MANIFEST}')
-  first, *rest = pathlib.PurePosixPath(name).parts
-  path = pathlib.Path(truth, *rest) if truth and first == TRUTH else pathlib.Path(folder, name)
-  if not path.is_file():
-    where = '; give --truth=FOLDER, where the truth is kept' if first == TRUTH else ''
-    raise ValueError(f'{path} is missing{where}')
-  content = path.read_bytes()
+  first, _, rest = name.partition('/')
+  kept, inner = (truth, rest) if truth and first == TRUTH else (folder, name)
+  if first == TRUTH and not pathlib.Path(kept, inner).exists():
+    raise ValueError(f'{kept}/{inner} is missing; give --truth=FOLDER, where the truth is kept')
+  path = files.within(kept, inner)
+  content = files.read_bytes(path)
   found = files.sha256(content)
   if found != entry['sha256']:
     raise ValueError(
       f'{path} is not the file that {MANIFEST} describes (sha256 {found[:12]}, expected '
       f'{entry["sha256"][:12]}); restore it, for other episodes give other numbers'
     )
-  return files.unpacked(path, content)
+  return files.unpacked(path, content, entry['arrays'])
 
 
 def fingerprint(folder: str | os.PathLike) -> str:
   """Returns the sha256 of the manifest, and so of all files: two results of one are comparable."""
-  return files.sha256((pathlib.Path(folder) / MANIFEST).read_bytes())
+  return files.sha256(files.read_bytes(pathlib.Path(folder) / MANIFEST))
 
 
 def visible_arrays(
@@ -248,13 +256,17 @@ def hidden_arrays(tasks: Task, truth: Truth | None) -> dict[str, np.ndarray]:
 
 
 def rebuild(visible: Arrays, hidden: Arrays) -> tuple[Task, Truth | None]:
-  """Returns the episodes of visible and hidden arrays; masked entries are 0."""
-  arrays = {name: jnp.asarray(array) for name, array in {**visible, **hidden}.items()}
+  """Returns the episodes of visible and hidden arrays; masked entries are 0.
+
+  Raises:
+    ValueError: for arrays that are missing or do not fit each other.
+  """
+  given = {**visible, **hidden}
+  check_arrays(given)
+  arrays = {name: jnp.asarray(array) for name, array in given.items()}
 
   def choices(part: str) -> Choices:
-    features, shown, choice, mask, weight = (
-      arrays[f'{part}_{name}'] for name in ('features', 'shown', 'choice', 'mask', 'weight')
-    )
+    features, shown, choice, mask, weight = (arrays[f'{part}_{name}'] for name in PARTS)
     return task.choices(Candidates(features, shown), choice, mask, weight)
 
   tasks = Task(choices('support'), choices('query'), arrays['known_user'], arrays['context'])
@@ -262,6 +274,55 @@ def rebuild(visible: Arrays, hidden: Arrays) -> tuple[Task, Truth | None]:
     return tasks, None
   slate = Candidates(arrays['slate_features'], arrays['slate_shown'])
   return tasks, Truth(slate=slate, **{field: arrays[name] for name, field in HIDDEN.items()})
+
+
+def check_arrays(arrays: Arrays) -> None:
+  """Refuses arrays of which no episodes can be made.
+
+  Raises:
+    ValueError: naming an array that is missing, of other dimensions or another dtype than ARRAYS
+      says, or a choice of what was not shown.
+  """
+  parts = [(part, f'{part}_{name}') for part in ('support', 'query') for name in PARTS]
+  needed = {name: part for part, name in parts} | dict.fromkeys(('known_user', 'context'), '')
+  if 'weights' in arrays:
+    hidden = (*HIDDEN, 'slate_features', 'slate_shown')
+    needed |= {name: name.partition('_')[0] for name in hidden}
+  if missing := sorted(set(needed) - set(arrays)):
+    raise ValueError(f'these episodes lack the arrays {", ".join(missing)}; export them anew')
+  sizes: dict[str, int] = {}
+  for name, part in needed.items():
+    letters, array = ARRAYS[name][0].split(), arrays[name]
+    own = [f'{letter} of the {part}' if letter in 'NE' else letter for letter in letters]
+    fits = array.ndim == len(own) and all(
+      sizes.setdefault(letter, length) == length for letter, length in zip(own, array.shape)
+    )
+    if not fits or array.dtype.kind not in _kinds(name):
+      raise ValueError(
+        f'{name} of these episodes is {array.dtype} {list(array.shape)}; expected '
+        f'{ARRAYS[name][0]} of the others, {sizes}: export them anew'
+      )
+  for part in ('support', 'query'):
+    _check_choices(part, *(arrays[f'{part}_{name}'] for name in PARTS[1:]))
+
+
+def _check_choices(
+  part: str, shown: np.ndarray, choice: np.ndarray, mask: np.ndarray, weight: np.ndarray
+) -> None:
+  picked = (shown & (np.arange(shown.shape[-1]) == choice[..., None])).any(-1)
+  wrong = np.argwhere(mask & ~(picked & (weight >= 0) & np.isfinite(weight)))
+  if wrong.size:
+    at = tuple(wrong[0].tolist())
+    raise ValueError(
+      f'comparison {list(at)} of the {part} chose {choice[at]} with weight {weight[at]}: export '
+      'the episodes anew'
+    )
+
+
+def _kinds(name: str) -> str:
+  if name.endswith(('shown', 'mask')):
+    return 'b'
+  return 'iu' if name.endswith(('choice', 'prompts', 'user', 'models')) else 'f'
 
 
 def _fields(choices: Choices) -> dict[str, Array]:

@@ -91,7 +91,7 @@ def of_learner(learner: MetaLearner, tasks: Task) -> str:
 def of_training(training: Training, params: Params) -> dict[str, Any]:
   """Returns how a learner is trained, as JSON values; functions by their programs."""
   optimizer = training.optimizer(training.learning_rate, NUM_STEPS)
-  objective, groups = training.objective, jnp.zeros(SAMPLED, int)
+  objective, groups = training.objective, jnp.zeros(SAMPLED, jnp.int32)
 
   def update(params):
     return optimizer.update(params, optimizer.init(params), params)
@@ -101,7 +101,7 @@ def of_training(training: Training, params: Params) -> dict[str, Any]:
 
   return training._asdict() | {
     'optimizer': files.sha256(programs.program(update, params)),
-    'objective': files.sha256(programs.program(join, jnp.zeros(SAMPLED))),
+    'objective': files.sha256(programs.program(join, jnp.zeros(SAMPLED, jnp.float32))),
   }
 
 

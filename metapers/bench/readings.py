@@ -1,33 +1,28 @@
 """Results beyond a table of accuracies: calibration, groups of users, and what picks cost."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pandas as pd
 
-from metapers.analysis import disagreement, distances, flips, groups, tax
+from metapers.analysis import flips, tax
 from metapers.analysis.costs import Costs
-from metapers.analysis.groups import Groups
-from metapers.bench import report, results, tables
+from metapers.bench import evidence, for_whom, report, results, tables
 from metapers.bench.cells import BySeed
+from metapers.bench.evidence import FLOOR, Evidence, Part
 from metapers.bench.plan import TextLengths
 from metapers.bench.settings import Setting
 from metapers.core.population import Population
 from metapers.core.task import Truth
 from metapers.evaluation import estimates
 from metapers.evaluation.estimates import Estimates
-from metapers.evaluation.predictions import Predictions
 from metapers.io.report import Section, Table
 
-FLOOR = 'pooled'
-CEILINGS = ('bayes', 'bayes_scores')
 CALIBRATION = (
   'accuracy', 'nll', 'confidence', 'ece', 'selective_accuracy_80', 'selective_accuracy_50',
   'accuracy_worst_decile',
 )  # fmt: skip
-GROUP_METRICS = ('accuracy', 'nll')
 
 
 class Extras(NamedTuple):
@@ -42,38 +37,6 @@ class Extras(NamedTuple):
   costs: Mapping[str, Costs] | None = None
   texts: TextLengths | None = None
   trained_on: Population | None = None
-
-
-class Evidence(NamedTuple):
-  """What is read of one setting.
-
-  setting: the users. predictions: row -> seed -> its predictions; the seed of a reference is ''.
-  overall: row -> its estimates, averaged over seeds. at: index into the numbers of shots, of the
-  one at which tables stand that do not run over shots.
-  """
-
-  setting: Setting
-  predictions: BySeed
-  overall: Mapping[str, Estimates]
-  at: int
-
-  @property
-  def shots(self) -> int:
-    """The number of shots at `at`."""
-    return self.setting.shots[self.at]
-
-  @property
-  def ceiling(self) -> str:
-    """The reference that gaps are measured to; '' without one."""
-    return next((name for name in CEILINGS if name in self.overall), '')
-
-
-class Part(NamedTuple):
-  """One part of a reading: sentences, tables, and rows of the results."""
-
-  text: tuple[str, ...] = ()
-  tables: tuple[Table, ...] = ()
-  frame: pd.DataFrame = results.join([])
 
 
 class Reading(NamedTuple):
@@ -106,13 +69,18 @@ def read_setting(
   require_shots(setting, predictions)
   at = setting.shots.index(max(setting.shots) if shots is None else evaluated(shots, setting))
   given = Evidence(setting, predictions, overall, at)
-  parts = [calibration(given), share_of_gap(given), flip_rates(given, extras.flipped)]
+  parts = [
+    for_whom.by_user(given),
+    calibration(given),
+    share_of_gap(given),
+    flip_rates(given, extras.flipped),
+  ]
   if setting.truth is None:
     parts.append(Part(('The weights of these users are unknown: no groups and no tax.',)))
   else:
     trained_on = extras.trained_on or setting.populations[0]
     parts += [
-      by_users(given, setting.truth, trained_on),
+      for_whom.by_kind(given, setting.truth, trained_on),
       taxes(given, setting.truth, extras.texts),
     ]
   if extras.costs:
@@ -152,84 +120,20 @@ def evaluated(shots: int, setting: Setting) -> int:
   return shots
 
 
-def averaged(
-  predictions: BySeed, measure: Callable[[str, str, Predictions], Estimates]
-) -> dict[str, Estimates]:
-  """Returns `measure(row, seed, predictions)` averaged over each row's seeds."""
-  return {
-    name: estimates.average([measure(name, seed, made) for seed, made in by_seed.items()])
-    for name, by_seed in predictions.items()
-  }
-
-
-def minus(found: Mapping[str, Estimates], reference: str) -> dict[str, Estimates]:
-  """Returns what each other row has more than a reference, paired."""
-  if reference not in found:
-    return {}
-  return {
-    name: estimates.differences(own, found[reference], reference)
-    for name, own in found.items()
-    if name != reference
-  }
-
-
-def keep(found: Estimates, metrics: Iterable[str], *, suffix: str = '') -> Estimates:
-  """Returns some of the metrics, their names followed by a suffix."""
-  return {f'{metric}{suffix}': found[metric] for metric in metrics if metric in found}
-
-
-def at_shots(found: Estimates, given: Evidence) -> dict[str, np.ndarray]:
-  """Returns estimates at the one number of shots: [J, 1]."""
-  return {metric: samples[:, [given.at]] for metric, samples in found.items()}
-
-
-def rows(
-  given: Evidence,
-  learner: str,
-  found: Estimates,
-  shots: Sequence[int],
-  *,
-  num_users: int | None = None,
-) -> pd.DataFrame:
-  """Returns the estimates of one row, or of the users themselves where `learner` is ''.
-
-  Numbers that do not apply (NaN) give no row.
-  """
-  seeds = list(given.predictions.get(learner, {'': None}))
-  seed = seeds[0] if len(seeds) == 1 else results.ALL_SEEDS
-  labels = results.labels_of(given.setting, learner, seed)
-  size = given.setting.evaluated.num_users if num_users is None else num_users
-  parts = []
-  for column, count in enumerate(shots):
-    there = {
-      metric: samples[:, column : column + 1]
-      for metric, samples in found.items()
-      if np.isfinite(samples[0, column])
-    }
-    parts.append(results.rows(there, [count], labels, num_users=size))
-  return results.join(parts)
-
-
-def over_shots(given: Evidence, caption: str, frame: pd.DataFrame, metric: str) -> tuple[Table]:
-  """Returns the table of one metric with numbers of shots across."""
-  columns = {(metric, count): str(count) for count in given.setting.shots}
-  return (tables.pivot(caption, frame, columns),)
-
-
 def calibration(given: Evidence) -> Part:
   """Returns how well confidence and accuracy agree; these rows are in the results already."""
   made = [
-    rows(given, name, at_shots(keep(found, CALIBRATION), given), [given.shots])
+    evidence.rows(
+      given, name, evidence.at_shots(evidence.keep(found, CALIBRATION), given), [given.shots]
+    )
     for name, found in given.overall.items()
   ]
   columns = {
     (metric, given.shots): f'{metric} ({tables.unit_of(metric)})' for metric in CALIBRATION
   }
-  caption = (
-    f'calibration after {given.shots} shots: selective accuracy is that on the most confident 80 % '
-    'and 50 % of the predictions'
-  )
-  return Part(tables=(tables.pivot(caption, results.join(made), columns),))
+  note = '\n'.join(f'{metric}: {report.explanation(metric)}' for metric in CALIBRATION)
+  caption = f'calibration after {given.shots} shots'
+  return Part(tables=(tables.pivot(caption, results.join(made), columns, note=note),))
 
 
 def share_of_gap(given: Evidence) -> Part:
@@ -240,7 +144,7 @@ def share_of_gap(given: Evidence) -> Part:
   metric = f'accuracy_share_of_{ceiling}'
   made = results.join(
     [
-      rows(
+      evidence.rows(
         given,
         name,
         {metric: estimates.recovered(own, overall[FLOOR], overall[ceiling])},
@@ -254,7 +158,9 @@ def share_of_gap(given: Evidence) -> Part:
   if not len(made):
     return Part((f'{ceiling} is less than {points} points above {FLOOR} everywhere.',))
   caption = f'share (%) of {ceiling} − {FLOOR} in accuracy, where it is {points} points or more'
-  return Part(tables=over_shots(given, caption, made, metric), frame=made)
+  note = f'100 % predicts as well as {ceiling}, 0 % as well as {FLOOR}'
+  shown = evidence.over_shots(given, caption, made, metric, note=note)
+  return Part(tables=shown, frame=made)
 
 
 def flip_rates(given: Evidence, after: BySeed | None) -> Part:
@@ -266,83 +172,14 @@ def flip_rates(given: Evidence, after: BySeed | None) -> Part:
     before = given.predictions[name][seed]
     return {'flip_rate': flips.flip_rate(given.setting.evaluated, before, made)}
 
-  found = averaged(after, measure)
-  made = results.join([rows(given, name, own, given.setting.shots) for name, own in found.items()])
-  caption = 'flip rate: predictions (%) that change when all labels of the support are flipped'
-  return Part(tables=over_shots(given, caption, made, 'flip_rate'), frame=made)
-
-
-def by_users(given: Evidence, truth: Truth, trained_on: Population) -> Part:
-  """Returns how new users are, and results by distance to the train users and by entropy.
-
-  Args:
-    given: of simulated users.
-    truth: of the same.
-    trained_on: whose train users are those that learners were trained on.
-  """
-  population, evaluated = given.setting.populations[0], given.setting.evaluated
-  facts, known = population.simulation, trained_on.simulation
-  if facts is None or facts.responses is None or known is None or known.users is None:
-    return Part(('The weights of the train users are unknown: no groups by distance to them.',))
-  responses = facts.responses(population.arrays, given.setting.prompt_split)
-  contrasts = disagreement.random_contrasts(jax.random.key(0), responses, evaluated.draws.ids)
-  nearest = distances.to_nearest(truth.weights, distances.train_weights(trained_on), contrasts)
-  found = distances.describe_users(evaluated, nearest, contrasts)
-  parts = [by_group(given, one) for one in distances.user_groups(truth.weights, nearest).values()]
-  described = rows(given, '', found, [0]).assign(shots='')
-  return Part(
-    distances.in_words(found, nearest, len(contrasts.prompts)),
-    tuple(table for part in parts for table in part.tables),
-    results.join([described, *(part.frame for part in parts)]),
-  )
-
-
-def by_group(given: Evidence, divided: Groups) -> Part:
-  """Returns results by group of users: accuracy, NLL, and what is gained over `pooled`."""
-
-  def measure(name, seed, made):
-    del name, seed
-    found = groups.estimate(given.setting.evaluated, made, divided, row=given.at)
-    return keep(found, GROUP_METRICS)
-
-  found = averaged(given.predictions, measure)
-  differences = [minus(found, reference) for reference in (FLOOR, given.ceiling) if reference]
+  found = evidence.averaged(after, measure)
   made = results.join(
-    [
-      group_rows(given, name, own, divided)
-      for several in (found, *differences)
-      for name, own in several.items()
-    ]
+    [evidence.rows(given, name, own, given.setting.shots) for name, own in found.items()]
   )
-  return Part(tables=(group_table(given, made, divided),), frame=made)
-
-
-def group_rows(given: Evidence, learner: str, found: Estimates, divided: Groups) -> pd.DataFrame:
-  """Returns estimates [J, G] as rows `{metric}@{groups}:{number}`, numbered from 1."""
-  parts = []
-  for group, size in enumerate(groups.sizes(divided, given.setting.evaluated)):
-    samples = {
-      f'{metric}@{divided.name}:{group + 1}': value[:, group : group + 1]
-      for metric, value in found.items()
-    }
-    parts.append(rows(given, learner, samples, [given.shots], num_users=int(size)))
-  return results.join(parts)
-
-
-def group_table(given: Evidence, frame: pd.DataFrame, divided: Groups) -> Table:
-  """Returns accuracy by group, and what is gained over `pooled`."""
-  counts = groups.sizes(divided, given.setting.evaluated)
-  columns = {
-    (f'{metric}@{divided.name}:{group + 1}', given.shots): header.format(label, counts[group])
-    for metric, header in (
-      ('accuracy', '{} ({} users)'),
-      (f'accuracy_minus_{FLOOR}', f'{{}}: − {FLOOR}'),
-    )
-    for group, label in enumerate(divided.labels)
-    if metric == 'accuracy' or FLOOR in given.predictions
-  }
-  caption = f'accuracy (%) ± half a 95 % interval after {given.shots} shots, by {divided.title}'
-  return tables.pivot(caption, frame, columns)
+  caption = 'flip rate: predictions (%) that change when all labels of the support are flipped'
+  note = 'who goes by what this user said changes most of them; 0 % is deaf to it'
+  shown = evidence.over_shots(given, caption, made, 'flip_rate', note=note)
+  return Part(tables=shown, frame=made)
 
 
 def taxes(given: Evidence, truth: Truth, texts: TextLengths | None) -> Part:
@@ -372,14 +209,14 @@ def tax_rows(
   def measure(name, seed, made):
     del name, seed
     found = tax.estimate(given.setting.evaluated, made, measured, slates=slates)
-    return at_shots(found, given)
+    return evidence.at_shots(found, given)
 
   names = [f'pick_{outcome}_minus_{FLOOR}' for outcome in measured]
   suffix = f'@{subset}' if subset else ''
   return results.join(
     [
-      rows(given, name, keep(own, names, suffix=suffix), [given.shots])
-      for name, own in minus(averaged(given.predictions, measure), FLOOR).items()
+      evidence.rows(given, name, evidence.keep(own, names, suffix=suffix), [given.shots])
+      for name, own in evidence.minus(evidence.averaged(given.predictions, measure), FLOOR).items()
     ]
   )
 
@@ -395,4 +232,6 @@ def tax_table(given: Evidence, frame: pd.DataFrame, outcome: str, subsets: Seque
     f'tax: {outcome} ({tables.unit_of(metric)}) of best-of-R picks after {given.shots} shots, '
     f'minus that of {FLOOR}'
   )
-  return tables.pivot(caption, frame[frame['metric'].isin([m for m, _ in columns])], columns)
+  note = 'what picking for this user costs or brings by another measure; below 0 it is lower'
+  own = frame[frame['metric'].isin([m for m, _ in columns])]
+  return tables.pivot(caption, own, columns, note=note)

@@ -1,8 +1,9 @@
 """From results to what people read: tables, figures, findings, the page."""
 
+import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
@@ -13,9 +14,8 @@ from metapers.bench.settings import Setting
 from metapers.io import plots, workdirs
 from metapers.io import report as pages
 from metapers.io.plots import Figure
-from metapers.io.report import Section, Table
+from metapers.io.report import Drawing, Section, Table
 
-REFERRED = {'pooled': 'pooled, which does not personalise', 'bayes': 'the exact answer'}
 EXPLAINED = {
   'accuracy': 'share of choices predicted right; a guess between equals counts in part',
   'accuracy_noiseless': 'the same against what the user truly prefers, without the noise of labels',
@@ -31,15 +31,20 @@ EXPLAINED = {
   'turn_accuracy': 'accuracy on the turns since the number of turns in the column before',
   'cumulative_regret': 'reward lost by all picks so far',
 }
+# Of metrics that have no table of their own.
+BESIDE = {
+  'confidence': 'mean probability that is given to the predicted choice',
+  'selective_accuracy_50': 'accuracy on the most confident 50 % of the predictions',
+}
+LOWER_IS_BETTER = ('nll', 'ece', 'regret', 'cumulative_regret')
 # What of a population's record stands above its tables; all of it is in the summary below.
 RECORDED = (
   'normalization', 'temperature', 'flip_rate', 'label_accuracy', 'evaluated_on', 'features',
   'num_people', 'num_dropped', 'num_comparisons',
 )  # fmt: skip
-DIFFERENCES = tuple(
-  f'{metric}_minus_{name}'
-  for metric in ('accuracy', 'turn_accuracy')
-  for name in results.COMPARED_WITH
+BANDS = (
+  'Bands: the 95 % interval of each curve alone. Differences between learners are paired and have '
+  'narrower ones, in the tables.'
 )
 
 
@@ -53,28 +58,49 @@ def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
   return results.select(frame, **setting.labels)
 
 
-def figure(own: pd.DataFrame, setting: Setting, metric: str) -> Figure:
+def figure(own: pd.DataFrame, setting: Setting, metric: str, *, is_narrow: bool = False) -> Figure:
   """Returns the curves of one setting over shots, or over turns."""
   return plots.adaptation(
-    tables.curves(own, metric=metric), title=setting.title, value_label=metric.replace('_', ' ')
+    tables.curves(own, metric=metric),
+    title=setting.title,
+    value_label=metric.replace('_', ' '),
+    is_narrow=is_narrow,
   )
+
+
+def drawing(draw: Callable[..., Figure]) -> Drawing:
+  """Returns what `draw(is_narrow=)` draws, for wide screens and for narrow ones."""
+  wide, narrow = (plots.inline_svg(draw(is_narrow=is_narrow)) for is_narrow in (False, True))
+  return Drawing(wide, narrow, BANDS)
 
 
 def explanation(metric: str) -> str:
   """Returns a line that says what a metric is."""
   base, _, reference = metric.partition('_minus_')
-  known = EXPLAINED.get(base, '')
-  return f'difference to {reference}, paired: {known}' if reference else known
+  if not reference:
+    return (EXPLAINED | BESIDE).get(base, '')
+  side = 'below' if base in LOWER_IS_BETTER else 'above'
+  return f'{base} minus that of {reference}, on the same users and choices: {side} 0 is better'
+
+
+def in_order(own: pd.DataFrame, metric: str) -> list[str]:
+  """Returns metrics as their tables follow: what is gained, how good that is, how far from what."""
+  others = [name for name in own['metric'].unique() if name.startswith(f'{metric}_minus_')]
+  gain = f'{metric}_minus_{results.COMPARED_WITH[0]}'
+  return list(dict.fromkeys([gain, metric, *others, *EXPLAINED]))
 
 
 def section(own: pd.DataFrame, setting: Setting) -> Section:
   """Returns one setting's part of the page: its curves and its tables, with intervals."""
   record = setting.populations[0].record
-  shown = tables.measured_among((*EXPLAINED, *DIFFERENCES), own)
+  shown = tables.measured_among(in_order(own, headline(setting)), own)
   return Section(
     setting.title,
-    text=[' · '.join(f'{name} {value}' for name, value in record.items() if name in RECORDED)],
-    figures=[plots.inline_svg(figure(own, setting, headline(setting)))],
+    text=[
+      ' · '.join(f'{name} {value}' for name, value in record.items() if name in RECORDED),
+      *filter(None, [setting.note]),
+    ],
+    figures=[drawing(functools.partial(figure, own, setting, headline(setting)))],
     tables=[tables.table(own, metric=metric, note=explanation(metric)) for metric in shown],
   )
 
@@ -90,35 +116,16 @@ def costs_table(measured: Mapping[str, Costs]) -> Table:
     f'costs; time to adapt to {one.num_comparisons} comparisons, of {one.batch_size} users at once '
     f'on {one.device}, compiled'
   )
-  return Table(caption, ['learner', 'parameters', 'bytes of a user', 'µs to adapt a user'], body)
-
-
-def findings(frame: pd.DataFrame, setting: Setting) -> list[str]:
-  """Returns in words which learner is best after the most comparisons, and by how much."""
-  metric, last = headline(setting), str(max(setting.shots))
-  own = tables.over_seeds(results.select(of_setting(frame, setting), shots=last))
-  accuracy = results.select(own, metric=metric)
-  learners = accuracy[~accuracy['learner'].isin((*tables.REFERENCES, *tables.BASELINES))]
-  if not len(learners):
-    return []
-  best = learners.sort_values('value').iloc[-1]
-  unit = 'turns' if setting.stream else 'comparisons'
-  said = [f'After {last} {unit} the best learner is {best.learner}: {metric} {tables.cell(best)} %']
-  for other, meaning in REFERRED.items():
-    for row in results.select(own, metric=f'{metric}_minus_{other}', learner=best.learner).iloc:
-      gap = tables.cell(row).lstrip('+-')
-      far = 'more than' if row.value > 0 else 'less than'
-      is_clear = row.ci_low > 0 or row.ci_high < 0
-      said.append(
-        f'{gap} points {far} {meaning}' if is_clear else f'no clear difference to {meaning}'
-      )
-  return [', '.join(said) + f' ({setting.title}).']
+  note = 'bytes of a user: what is kept of each one; times are of this machine'
+  header = ['learner', 'parameters', 'bytes of a user', 'µs to adapt a user']
+  return Table(caption, header, body, note)
 
 
 def summary(frame: pd.DataFrame, setting: Setting) -> str:
   """Returns the headline table of one setting as text, under what it is of."""
   shown = tables.table(of_setting(frame, setting), metric=headline(setting))
-  return f'{setting.title}\ndata: {setting.populations[0].source}\n{tables.as_text(shown)}'
+  data = f'data: {setting.populations[0].source}'
+  return '\n'.join([setting.title, data, *filter(None, [setting.note]), tables.as_text(shown)])
 
 
 def write_page(
@@ -128,6 +135,7 @@ def write_page(
   plan: Plan,
   *,
   lead: Sequence[str] = (),
+  warnings: Sequence[str] = (),
 ) -> pathlib.Path:
   """Writes a page with findings on top, results, and how they were made; returns its path.
 
@@ -137,9 +145,12 @@ def write_page(
     setting: the first one, whose population is described.
     plan: of the table.
     lead: findings in words.
+    warnings: what is to be known before them.
   """
   population = setting.populations[0]
   title = 'metapers' if plan.protocol == 'metapers' else f'metapers: {plan.protocol}'
   summary = workdirs.flat({'config': plan.identity, 'population': dict(population.record)})
-  page = pages.render(title, sections, source=population.source, summary=summary, lead=lead)
+  page = pages.render(
+    title, sections, source=population.source, summary=summary, lead=lead, warnings=warnings
+  )
   return pages.save(path, page)

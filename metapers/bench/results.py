@@ -14,6 +14,16 @@ from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.predictions import Predictions
 
 Evaluated = Mapping[str, Mapping[str, Estimates]]  # row -> seed -> its estimates
+REFERENCES = (
+  'oracle',
+  'oracle_features',
+  'bayes',
+  'bayes_mixture',
+  'bayes_scores',
+  'bayes_seen',
+)
+BASELINES = ('pooled',)
+HEADLINES = ('accuracy', 'turn_accuracy')  # a setting has one of these
 COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
 ALL_SEEDS = 'all'
 LABELS = (
@@ -70,8 +80,13 @@ def over_seeds(evaluated: Evaluated) -> dict[str, Estimates]:
 
 
 def rows_of(setting: Setting, evaluated: Evaluated) -> pd.DataFrame:
-  """Returns the results of a setting, and paired differences to COMPARED_WITH."""
+  """Returns the results of a setting, and paired differences to COMPARED_WITH.
+
+  Learners are compared with the best of them too, by the metric that the setting is read by.
+  """
   overall = over_seeds(evaluated)
+  learners = {name: overall[name] for name in overall if name not in REFERENCES + BASELINES}
+  best = best_of(learners)
   parts = []
   for name, by_seed in evaluated.items():
     if len(by_seed) > 1:
@@ -82,7 +97,21 @@ def rows_of(setting: Setting, evaluated: Evaluated) -> pd.DataFrame:
       if other in overall and other != name:
         paired = estimates.differences(overall[name], overall[other], other)
         parts.append(learner_rows(setting, name, seed, paired))
+    if name in learners and name != best:
+      paired = estimates.differences(headline(overall[name]), overall[best], best)
+      parts.append(learner_rows(setting, name, seed, paired))
   return join(parts)
+
+
+def headline(found: Estimates) -> Estimates:
+  """Returns of a row's estimates those of the metric that it is read by."""
+  return {metric: found[metric] for metric in HEADLINES if metric in found}
+
+
+def best_of(overall: Mapping[str, Estimates]) -> str:
+  """Returns which row has the highest value after the most comparisons; '' of none."""
+  last = {name: next(iter(headline(found).values()))[0, -1] for name, found in overall.items()}
+  return max(last, key=lambda name: last[name], default='')
 
 
 def labels_of(setting: Setting, learner: str, seed: str) -> dict[str, object]:
@@ -163,7 +192,7 @@ def read_results(path: str | os.PathLike) -> pd.DataFrame:
     return join([])
   try:
     frame = pd.read_csv(
-      path,
+      files.regular(path),
       dtype=dict.fromkeys(CELL, str),
       keep_default_na=False,
       na_values={name: [''] for name in NUMBERS},

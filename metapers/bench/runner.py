@@ -23,6 +23,7 @@ from metapers.bench import (
   results,
   runs,
   tables,
+  verdicts,
 )
 from metapers.bench import plan as plans
 from metapers.bench.cells import BySeed
@@ -33,12 +34,10 @@ from metapers.bench.settings import Setting, make_setting
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.evaluation import leaks
-from metapers.io import plots, processes, workdirs
+from metapers.io import plots, processes, progress, workdirs
 from metapers.io.plots import Figure
 from metapers.io.report import Section
 from metapers.training.meta_training import Training
-
-MOST_FINDINGS = 6  # on top of a page
 
 
 class Result(NamedTuple):
@@ -77,13 +76,14 @@ class Result(NamedTuple):
 
   def report(self, path: str | os.PathLike) -> pathlib.Path:
     """Writes a self-contained page with all tables and figures, and returns its path."""
-    lead = [line for each in self.settings for line in report.findings(self.frame, each)]
+    lead, others = verdicts.of_table(self.frame, self.settings)
     return report.write_page(
       path,
-      self.sections,
+      [*others, *self.sections],
       self.settings[0],
       self.plan,
-      lead=[*self.warnings, *lead[:MOST_FINDINGS]],
+      lead=lead,
+      warnings=self.warnings,
     )
 
 
@@ -163,10 +163,13 @@ def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
   ]
   flipped: list[BySeed] = [{} for _ in made]
   costs: dict[str, Costs] = {}
-  for row in plan.entries:
+  for row in progress.along(plan.entries, 'learners', unit='learner'):
     for seed in plan.seeds:
       trained = cells.trained_by_condition(plan, row, seed, workdir, log)
-      for one, setting, own, other in zip(trained, made, predicted, flipped, strict=True):
+      cells_of_row = list(zip(trained, made, predicted, flipped, strict=True))
+      for one, setting, own, other in progress.along(
+        cells_of_row, 'evaluation', unit='condition', label=lambda cell: cell[1].name
+      ):
         cell = cells.keep_predictions(workdir, setting, one.name, one.predict)
         own.setdefault(row, {})[str(seed)] = cell
         if plan.evaluation.flips:
@@ -257,9 +260,10 @@ def reference_cells(
   plan: Plan, condition: Condition, setting: Setting, workdir: str | os.PathLike | None, log: Log
 ) -> BySeed:
   """Returns what the references of a condition predict."""
+  makers = makers_of(plan, condition, setting, log)
   return {
-    name: {'': cells.keep_predictions(workdir, setting, name, make)}
-    for name, make in makers_of(plan, condition, setting, log).items()
+    name: {'': cells.keep_predictions(workdir, setting, name, makers[name])}
+    for name in progress.along(makers, 'references', unit='reference')
   }
 
 
@@ -311,6 +315,7 @@ def evaluate_run(plan: Plan, setting: Setting, run: Run, *, log: Log = print) ->
   """
   (row,), (seed,) = plan.entries, plan.seeds
   predicted = reference_cells(plan, plan.conditions[0], setting, None, log)
-  made = cells.predict(setting, [run], chunk_size=plan.evaluation.chunk_size)
+  with progress.compiling(f'{row}, {setting.name}'):
+    made = cells.predict(setting, [run], chunk_size=plan.evaluation.chunk_size)
   predicted[row] = {str(seed): made}
   return results.rows_of(setting, results.evaluate_all(setting, predicted))

@@ -16,6 +16,7 @@ from metapers.core.population import Population, episode_shapes
 from metapers.core.types import Params
 from metapers.evaluation import adaptation, metrics
 from metapers.io import processes, workdirs
+from metapers.io import progress as bars
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
 from metapers.serving import exports
@@ -90,6 +91,7 @@ def train(
   evaluate = validation(learner, population, evaluation)
   with contextlib.ExitStack() as stack:
     stack.enter_context(workdirs.holding(workdir))
+    stack.enter_context(bars.compiling(name, shown=False))  # `meta_train` says its own
     checkpoints = None
     if workdir is not None:
       checkpoints = Checkpoints(workdir, identity, keep=training.keep_checkpoints)

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import pandas as pd
+import pydantic
 
 from metapers.bench import cells, episodes, freezing, report, results, submissions, tables
 from metapers.bench.cells import BySeed
 from metapers.bench.plan import Log
 from metapers.bench.settings import TRAINED, Setting
+from metapers.core import fields
 from metapers.core.task import Task, Truth
 from metapers.evaluation import estimates
 from metapers.evaluation.predictions import Predictions
@@ -19,6 +21,19 @@ from metapers.io import workdirs
 
 # What must be alike in the configs of a workdir and of episodes, beside who is evaluated.
 SAME = ('protocol', 'population', 'population_source', 'data')
+
+
+class Steps(pydantic.BaseModel):
+  """What is read of the training of a table."""
+
+  num_steps: fields.Size
+
+
+class Rows(pydantic.BaseModel):
+  """What is read of a table."""
+
+  learners: list[str]
+  seeds: list[fields.Size]
 
 
 class Finished(NamedTuple):
@@ -118,11 +133,23 @@ def stored_references(
   entry: Mapping[str, Any],
   truth: str | None,
 ) -> BySeed:
-  """Returns what the references predicted when the episodes were exported."""
+  """Returns what the references predicted when the episodes were exported.
+
+  Raises:
+    ValueError: for predictions that are missing or of another shape.
+  """
   if not entry['references']:
     return {}
   file = freezing.references_file(entry['name'])
   arrays = episodes.load_arrays(folder, manifest, file, truth=truth)
+  visible = manifest['files'][f'{entry["name"]}/test.npz']['arrays']
+  num_users, *candidates = visible['query_shown']['shape']
+  _, *responses = visible.get('slate_shown', {'shape': (num_users, 0, 0)})['shape']
+  for field, part in zip(Predictions._fields, (candidates, responses), strict=True):
+    wanted = (len(entry['shots']), num_users, *part)
+    for name in (f'{each}.{field}' for each in entry['references']):
+      if name not in arrays or arrays[name].shape != wanted or arrays[name].dtype.kind != 'f':
+        raise ValueError(f'{folder}/{file} holds no {name} of {list(wanted)}; export it anew')
   return {
     name: {
       '': Predictions(*(jnp.asarray(arrays[f'{name}.{field}']) for field in Predictions._fields))
@@ -160,6 +187,7 @@ def finished(
   if 'benchmark' not in stored:
     kind = '`bench.compare`' if 'conditions' in stored else 'a single run'
     raise ValueError(f'{workdir} is of {kind}; give the workdir of experiments.benchmark')
+  fields.check(f'{workdir}/config.json', stored, {'training': Steps, 'benchmark': Rows})
   workdirs.compare_configs(pathlib.Path(workdir), compared(stored), compared(manifest['identity']))
   found = Finished({}, {})
   for row in stored['benchmark']['learners']:

@@ -30,6 +30,7 @@ class Setting(NamedTuple):
   trained: row -> how it was trained, as columns of the results (`TRAINED`).
   populations: one for each fold of people, else one; sizes: evaluated users of each.
   tasks, truth, evaluated: of all of them, joined along T.
+  note: what is not evaluated, and why; '' for nothing.
   """
 
   name: str
@@ -44,6 +45,7 @@ class Setting(NamedTuple):
   trained: Mapping[str, Mapping[str, str]]
   split: str = 'test'
   stream: Stream | None = None
+  note: str = ''
 
   @property
   def prompt_split(self) -> str:
@@ -73,6 +75,8 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     check_learned_from(plan, condition)
   if condition.stream:
     tasks, truth = stream_of(tasks, truth, condition.stream, first.simulation)
+  writers = writers_of(first.simulation, truth)
+  rival = rival_of(evaluation.rival, writers)
   return Setting(
     name=condition.name,
     title=title_of(first, sum(sizes), split, condition.stream) + changes_in_words(condition),
@@ -83,14 +87,12 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     tasks=tasks,
     truth=truth,
     evaluated=estimates.evaluation_set(
-      tasks,
-      truth,
-      rival=rival_of(evaluation.rival, first.simulation, truth),
-      num_resamples=evaluation.num_resamples,
+      tasks, truth, rival=rival, num_resamples=evaluation.num_resamples
     ),
     trained=trained(plan, condition),
     split=split,
     stream=condition.stream,
+    note='' if rival is not None or evaluation.rival is not None else rival_note(writers),
   )
 
 
@@ -206,23 +208,39 @@ def held_out(population: Population, split: str) -> int:
   return known[split]
 
 
-def rival_of(wanted: str | None, simulation: Simulation | None, truth: Truth | None) -> int | None:
+def writers_of(simulation: Simulation | None, truth: Truth | None) -> Sequence[str]:
+  """Returns the names of the response models of the slates to pick from; () without slates."""
+  if simulation is None or truth is None or truth.slate_prompts.shape[1] == 0:
+    return ()
+  return simulation.response_models
+
+
+def rival_of(wanted: str | None, writers: Sequence[str]) -> int | None:
   """Returns the index of the response model that picks are compared with; None without slates.
 
   Raises:
     ValueError: for a model that wrote none of the responses.
   """
-  names = () if simulation is None else simulation.response_models
-  if not names or wanted == '' or truth is None or truth.slate_prompts.shape[1] == 0:
+  if not writers or wanted == '':
     return None
   if wanted is None:
-    return names.index(plans.RIVAL) if plans.RIVAL in names else None
-  if wanted not in names:
+    return writers.index(plans.RIVAL) if plans.RIVAL in writers else None
+  if wanted not in writers:
     raise ValueError(
-      f"evaluation.rival={wanted!r} wrote no response; give one of {', '.join(names)}, or '' for "
+      f"evaluation.rival={wanted!r} wrote no response; give one of {', '.join(writers)}, or '' for "
       'no win rates'
     )
-  return names.index(wanted)
+  return writers.index(wanted)
+
+
+def rival_note(writers: Sequence[str]) -> str:
+  """Returns why there are no win rates where no rival was named; '' without slates."""
+  if not writers:
+    return ''
+  return (
+    f'no win rates: {plans.RIVAL} wrote none of the responses; evaluation.rival may be one of '
+    f'{", ".join(writers)}'
+  )
 
 
 def labels_of(population: Population, condition: Condition, protocol: str) -> dict[str, Any]:

@@ -96,12 +96,13 @@ def read_submission(paths: Sequence[str | os.PathLike]) -> Submission:
   """Returns the tables of any number of parquet files; those of one kind are joined.
 
   Raises:
-    ValueError: for a file that is no parquet, or whose columns are of neither table, or of two.
+    ValueError: for a file that is missing or no parquet, or whose columns are of neither table, or
+      of two.
   """
   found: dict[str, list[pd.DataFrame]] = {'choices': [], 'picks': []}
   for path in paths:
     try:
-      table = pd.read_parquet(path)
+      table = pd.read_parquet(files.regular(path))
     except (OSError, ValueError, pyarrow.ArrowException) as error:
       raise ValueError(f'{path} cannot be read as parquet: {error}') from error
     found[kind_of(table, str(path))].append(table)
@@ -159,7 +160,7 @@ def predictions_of(
     scores = np.zeros((len(wanted.shots), *wanted.responses.shape), np.float32)
     if submission.picks is not None and wanted.responses.any():
       scores = _dense(name, picks[name], wanted.responses, wanted.shots, value=SCORE)
-    made[name] = Predictions(jnp.asarray(log_p), jnp.asarray(scores))
+    made[name] = Predictions(jnp.asarray(log_p, jnp.float32), jnp.asarray(scores, jnp.float32))
   return made
 
 

@@ -7,19 +7,10 @@ import numpy as np
 import pandas as pd
 
 from metapers.bench import results
-from metapers.bench.results import ALL_SEEDS
+from metapers.bench.results import ALL_SEEDS, BASELINES, REFERENCES
 from metapers.io import plots
 from metapers.io.report import Table
 
-REFERENCES = (
-  'oracle',
-  'oracle_features',
-  'bayes',
-  'bayes_mixture',
-  'bayes_scores',
-  'bayes_seen',
-)
-BASELINES = ('pooled',)
 # What else is picked is a reward.
 UNITS = {'nll': 'nats', 'pick_length': 'words', 'cumulative_regret': 'reward'}
 

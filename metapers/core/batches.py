@@ -14,9 +14,9 @@ def map_chunks(function: Callable[[Int[Array, '']], PyTree], count: int, chunk_s
   does under a condition is done only where it holds.
   """
   if chunk_size == 1:
-    return jax.lax.map(function, jnp.arange(count))
+    return jax.lax.map(function, jnp.arange(count, dtype=jnp.int32))
   num_chunks = -(-count // chunk_size)
   size = -(-count // num_chunks)
-  index = jnp.minimum(jnp.arange(num_chunks * size), count - 1)
+  index = jnp.minimum(jnp.arange(num_chunks * size, dtype=jnp.int32), count - 1)
   mapped = jax.lax.map(jax.vmap(function), index.reshape(num_chunks, size))
   return jax.tree.map(lambda x: x.reshape(index.size, *x.shape[2:])[:count], mapped)

@@ -53,7 +53,7 @@ def correct(log_p: Float[Array, '*T N K'], choices: Choices) -> Float[Array, '*T
   mask = choices.candidates.mask
   best = mask & (log_p >= masked.largest(log_p, mask)[..., None])
   hit = _at_choice(best, choices)
-  return masked.fill(hit / jnp.maximum(best.sum(-1), 1), choices.mask)
+  return masked.fill(hit / jnp.maximum(masked.count(best, -1), 1), choices.mask)
 
 
 def accuracy(log_p: Float[Array, 'N K'], choices: Choices) -> Scalar:

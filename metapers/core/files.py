@@ -1,29 +1,25 @@
 """Files and folders that are the old ones or the new ones, never a half; JSON and npz files."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
-import lzma
 import os
 import pathlib
 import re
 import secrets
 import shutil
-import struct
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-DAMAGE = (
-  EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, SyntaxError, TypeError,
-  ValueError, lzma.LZMAError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""What zipfile and numpy raise for bytes that are no npz file (found by damaging one)."""
+from metapers.core import array_files, fields
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DEEPEST = 100  # objects and lists within each other
 
 
 def write_atomically(path: str | os.PathLike, data: str | bytes) -> pathlib.Path:
@@ -110,6 +106,17 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
     remove_empty(made)
 
 
+def is_disk_full(error: BaseException | None) -> bool:
+  """Returns whether an error, or one that it came from, is of a disk or a quota without space."""
+  while error is not None:
+    # What writes in C++ raises other types, with the system's words in the message.
+    words = str(error)
+    if getattr(error, 'errno', None) in FULL or any(os.strerror(code) in words for code in FULL):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
 def sha256(content: bytes) -> str:
   """Returns the sha256 of bytes, in hex."""
   return hashlib.sha256(content).hexdigest()
@@ -132,6 +139,7 @@ def parse_json(content: str | bytes, source: str | os.PathLike) -> dict[str, Any
     raise ValueError(f'{source} is not JSON: {error}; restore it from a copy') from error
   if not isinstance(value, dict):
     raise ValueError(f'{source} must hold a JSON object, got a {type(value).__name__}')
+  _check_depth(value, source)
   return value
 
 
@@ -145,7 +153,7 @@ def read_json(path: str | os.PathLike, form: str = '') -> dict[str, Any]:
   Raises:
     ValueError: for a file that is missing, or as `parse_json` does.
   """
-  return parse_json(_content(pathlib.Path(path), form), path)
+  return parse_json(read_bytes(path, form), path)
 
 
 def write_json(path: str | os.PathLike, value: Mapping[str, Any]) -> pathlib.Path:
@@ -154,7 +162,7 @@ def write_json(path: str | os.PathLike, value: Mapping[str, Any]) -> pathlib.Pat
 
 
 def read_manifest(
-  path: pathlib.Path, form: str, version: int, fields: Mapping[str, type]
+  path: pathlib.Path, form: str, version: int, kinds: Mapping[str, Any]
 ) -> tuple[dict[str, Any], bytes]:
   """Returns the JSON object by which a folder says what it is.
 
@@ -162,24 +170,22 @@ def read_manifest(
     path: of the file.
     form: what its field `format` must be.
     version: what its field `version` must be.
-    fields: name -> type of the others that must be there.
+    kinds: name -> type of the others that must be there, see `fields.check`.
 
   Returns:
     The fields, and the bytes that they were read from.
 
   Raises:
-    ValueError: for a file that is missing, no JSON, of another format or version, or lacks a field.
+    ValueError: for a file that is missing, no JSON, of another format or version, or with a
+      field that is missing or of another type or range.
   """
-  content = _content(path, form)
+  content = read_bytes(path, form)
   manifest = parse_json(content, path)
   if manifest.get('format') != form:
     raise ValueError(f'{path} is no {form}: its format is {manifest.get("format")!r:.80}')
   if manifest.get('version') != version:
     raise ValueError(f'{path} has version {manifest.get("version")!r}; this code reads {version}')
-  for name, kind in fields.items():
-    if not isinstance(manifest.get(name), kind):
-      given = manifest.get(name)
-      raise ValueError(f'{path}: field {name!r} must be a {kind.__name__}, got {given!r:.80}')
+  fields.check(path, manifest, kinds)
   return manifest, content
 
 
@@ -203,37 +209,36 @@ def packed(arrays: Mapping[str, np.ndarray], *, is_compressed: bool = False) -> 
   return buffer.getvalue()
 
 
-def unpacked(source: str | os.PathLike, content: bytes) -> dict[str, np.ndarray]:
+def unpacked(
+  source: str | os.PathLike,
+  content: bytes,
+  declared: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, np.ndarray]:
   """Returns the arrays of an npz file, none of them pickled.
 
   Args:
     source: where the bytes are from, for messages.
     content: of the file.
+    declared: name -> the 'shape' and 'dtype' that it must have; only then is a compressed file
+      inflated.
 
   Raises:
-    ValueError: for bytes that are no npz of arrays, or are cut short or altered.
+    ValueError: for bytes that are no npz of plain arrays, are cut short or altered, or hold other
+      arrays than declared; before memory is taken for them.
   """
   try:
-    # np.load would take what is no zip for a pickle, and recommend to allow it; nor does it read a
-    # member to its end, where zipfile compares checksums.
-    with zipfile.ZipFile(io.BytesIO(content)) as stored:
-      members = {name.removesuffix('.npy'): stored.read(name) for name in stored.namelist()}
-    return {
-      name: np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
-      for name, member in members.items()
-    }
-  except DAMAGE as error:
+    # np.load would take what is no zip for a pickle, and recommend to allow it.
+    return array_files.read_members(content, declared)
+  except array_files.DAMAGE as error:
     raise ValueError(
-      f'{source} cannot be read: no npz file of plain arrays, or a damaged one; restore it from a '
-      'copy'
+      f'{source} cannot be read ({_reason(error)}): no npz file of plain arrays, or a damaged one; '
+      'restore it from a copy'
     ) from error
 
 
-def write_npz(
-  path: str | os.PathLike, arrays: Mapping[str, np.ndarray], *, is_compressed: bool = False
-) -> pathlib.Path:
+def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> pathlib.Path:
   """Writes arrays to an npz file, atomically, and returns the path; see `packed`."""
-  return write_atomically(path, packed(arrays, is_compressed=is_compressed))
+  return write_atomically(path, packed(arrays))
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -242,15 +247,104 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
   Raises:
     ValueError: for a file that is missing, or as `unpacked` does.
   """
-  return unpacked(path, _content(pathlib.Path(path)))
+  return unpacked(path, read_bytes(path))
 
 
-def _content(path: pathlib.Path, form: str = '') -> bytes:
-  if path.is_file():
-    return path.read_bytes()
-  if form:
+def read_npy(path: str | os.PathLike) -> np.ndarray:
+  """Returns the array of a .npy file, memory-mapped.
+
+  Raises:
+    ValueError: for a file that is missing, or holds no plain array of just its size.
+  """
+  path = regular(path)
+  try:
+    with path.open('rb') as file:
+      start = file.read(array_files.HEADER_BYTES)
+    array_files.read_header(start, path.stat().st_size, path.name)
+    return np.load(path, mmap_mode='r', allow_pickle=False)
+  except array_files.DAMAGE as error:
+    raise ValueError(f'{path} is not a readable .npy file: {_reason(error)}') from error
+
+
+def read_bytes(path: str | os.PathLike, form: str = '') -> bytes:
+  """Returns the contents of a regular file.
+
+  Args:
+    path: of the file.
+    form: what its folder is where it is there, for the message where it is missing.
+
+  Raises:
+    ValueError: as `regular`.
+  """
+  path = pathlib.Path(path)
+  if form and not path.exists():
     raise ValueError(f'{path.parent} holds no {form}: it has no {path.name}; give another folder')
-  raise ValueError(f'{path} is missing')
+  return regular(path).read_bytes()
+
+
+def regular(path: str | os.PathLike) -> pathlib.Path:
+  """Returns the path of a file that ends, as a pipe or a device may not.
+
+  Raises:
+    ValueError: for a path of nothing, or of something else.
+  """
+  path = pathlib.Path(path)
+  if not path.exists():
+    raise ValueError(f'{path} is missing')
+  if not path.is_file():
+    raise ValueError(f'{path} is a folder, a pipe or a device; give a file')
+  return path
+
+
+def within(folder: str | os.PathLike, name: str) -> pathlib.Path:
+  """Returns the path of a file that a manifest names, which must lie in the folder.
+
+  Args:
+    folder: where the file must be.
+    name: with slashes.
+
+  Raises:
+    ValueError: for an absolute name or one with `..`, a file that is missing, or a link that leads
+      out of the folder.
+  """
+  require_relative(name, folder)
+  path = regular(pathlib.Path(folder, name))
+  if not path.resolve().is_relative_to(pathlib.Path(folder).resolve()):
+    raise ValueError(f'{path} leads out of {folder}, to {path.resolve()}; copy the file there')
+  return path
+
+
+def require_relative(name: str, source: str | os.PathLike) -> None:
+  """Refuses the name of a file that leads out of its folder.
+
+  Args:
+    name: with slashes.
+    source: what names it, for the message.
+
+  Raises:
+    ValueError: for an absolute name, or one with `..` in it.
+  """
+  path = pathlib.PureWindowsPath(name)  # which takes both kinds of slashes
+  if path.anchor or '..' in path.parts or not path.parts:
+    raise ValueError(f'{source} names the file {name!r}, which would lie outside of the folder')
+
+
+def _check_depth(value: Any, source: str | os.PathLike) -> None:
+  inner = [value]
+  for _ in range(DEEPEST):
+    inner = [
+      part
+      for each in inner
+      for part in (each.values() if isinstance(each, dict) else each)
+      if isinstance(part, dict | list)
+    ]
+    if not inner:
+      return
+  raise ValueError(f'{source} is not JSON that anyone needs: nested deeper than {DEEPEST}')
+
+
+def _reason(error: BaseException) -> str:
+  return ' '.join(str(error).split())[:300] or type(error).__name__
 
 
 def _retired(path: pathlib.Path) -> list[pathlib.Path]:

@@ -32,6 +32,11 @@ def fill_features(features: PyTree, mask: Bool[Array, '*batch']) -> PyTree:
   return jax.tree.map(fill_leaf, features)
 
 
+def count(mask: Bool[Array, '*batch'], axis=None, *, keepdims: bool = False) -> Int[Array, '...']:
+  """Returns the number of real entries along `axis`, int32: quotients of it are float32."""
+  return jnp.sum(mask, axis, dtype=jnp.int32, keepdims=keepdims)
+
+
 def total(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis=None) -> Array:
   """Returns the sum over real entries along `axis`; 0 where there are none."""
   return jnp.sum(fill(x, mask), axis)
@@ -39,7 +44,7 @@ def total(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis=None) -> 
 
 def mean(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis=None) -> Array:
   """Returns the mean over real entries along `axis`; 0 where there are none."""
-  return total(x, mask, axis) / jnp.maximum(jnp.sum(mask, axis), 1)
+  return total(x, mask, axis) / jnp.maximum(count(mask, axis), 1)
 
 
 def weighted_mean(
@@ -60,7 +65,7 @@ def argmax(
   x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis: int = -1
 ) -> Int[Array, '...']:
   """Returns the index of the largest real entry along `axis`; 0 where there are none."""
-  return jnp.argmax(fill(x, mask, -jnp.inf), axis)
+  return jnp.argmax(fill(x, mask, -jnp.inf), axis).astype(jnp.int32)
 
 
 def log_softmax(

@@ -12,6 +12,7 @@ from metapers.core import batches, task
 from metapers.core.task import Candidates, Task, Truth
 from metapers.core.types import Array, Bool, Callable, Features, Float, Int, PRNGKey, PyTree
 
+HostOrDevice = np.ndarray | Array
 SPLITS = ('train', 'validation', 'test')
 SEEN = 'seen'  # known users of a finite pool, evaluated on what training never showed
 DRAWN = 'Apache-2.0 (drawn by metapers)'  # licence of data that are drawn
@@ -167,9 +168,10 @@ class ItemChoices(NamedTuple):
 class ItemPool(NamedTuple):
   """What real people compare: functions of the population's arrays.
 
-  features: `(arrays) -> [I, D]` of the items, scaled. with_features: `(arrays, [I, D]) -> arrays`
-  that show other features of the same items. choices: `(arrays, split) -> ItemChoices` of all
-  people of a split. user_ids: `(arrays, split) -> [U]` ids of these people, as in the source.
+  features: `(arrays) -> [I, D]` of the items, scaled; [I, 0] for one-hot ids. with_features:
+  `(arrays, [I, D]) -> arrays` that show other features of the same items. choices:
+  `(arrays, split) -> ItemChoices` of all people of a split. user_ids: `(arrays, split) -> [U]` ids
+  of these people, as in the source.
   contexts: [I] the group (prompt, conversation) of each item, or None where there is none.
   texts: [I] the text of each item, or None where they have none.
   """
@@ -232,6 +234,18 @@ class Functions(NamedTuple):
   sample_episode: SampleEpisode
   episode_of: EpisodeOf
   histories: HistoriesOf
+
+
+def rows_of(
+  features: Float[HostOrDevice, 'I D'], items: Int[HostOrDevice, '*N']
+) -> Float[HostOrDevice, '*N W']:
+  """Returns the features of some of I items; one-hot ids (W = I) where D is 0.
+
+  I items have I² numbers of one-hot rows: only those that are asked for are made.
+  """
+  if features.shape[1]:
+    return features[items]
+  return jax.nn.one_hot(items, len(features), dtype=features.dtype)
 
 
 def fixed_key(split: str) -> PRNGKey:

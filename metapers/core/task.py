@@ -90,7 +90,7 @@ def choices(
   shape = jnp.shape(choice)
   mask = jnp.ones(shape, bool) if mask is None else mask
   weight = jnp.ones(shape, jnp.float32) if weight is None else weight
-  return Choices(candidates, choice, mask, weight)
+  return Choices(candidates, choice.astype(jnp.int32), mask, weight)
 
 
 def no_context() -> Array:
@@ -176,7 +176,7 @@ def pad_to(given: Choices, num_comparisons: int) -> Choices:
 
 def num_comparisons(given: Choices) -> Int[Array, '*T']:
   """Returns the number of real comparisons, whatever their weights."""
-  return jnp.sum(given.mask, -1)
+  return masked.count(given.mask, -1)
 
 
 def total_weight(given: Choices) -> Float[Array, '*T']:

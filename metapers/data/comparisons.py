@@ -59,8 +59,9 @@ def load_comparisons(
     max_comparisons: kept of each person: the first ones, or as many drawn pairs of rated items.
     complete_raters_only: keep only people who rated every item, since what others rated may depend
       on what they prefer.
-    features: columns of `items`, or the name of an .npy file [I, D] in the folder. By default all
-      columns of `items` but item_id, context and text, or features.npy; without any, one-hot ids.
+    features: one or more columns of `items`, or the name of an .npy file [I, D] in the folder. By
+      default all columns of `items` but item_id, context and text, or features.npy; without any,
+      one-hot ids.
     pair_seed: of the drawn pairs, and of the order of comparisons where none is known.
 
   Raises:

@@ -8,10 +8,9 @@ import functools
 import math
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-import textstat
-from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from metapers.core.types import Float
 
@@ -65,6 +64,8 @@ def brevity(prompt: str, response: str) -> float:
 
 def readability(prompt: str, response: str) -> float:
   """Returns minus the automated readability index, a school grade from -5 to 25."""
+  import textstat  # comes with an extra, as vaderSentiment does
+
   del prompt
   prose = LIST_ITEM.sub('', response)
   return -min(max(float(textstat.textstat.automated_readability_index(prose)), -5.0), 25.0)
@@ -86,8 +87,10 @@ def formality(prompt: str, response: str) -> float:
 
 
 @functools.cache
-def lexicon() -> SentimentIntensityAnalyzer:
+def lexicon() -> Any:
   """Returns the sentiment lexicon that comes with vaderSentiment, loaded once."""
+  from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
   return SentimentIntensityAnalyzer()
 
 

@@ -14,11 +14,13 @@ from absl import logging
 from metapers.core import files
 from metapers.core.tables import RewardTable
 from metapers.core.types import Float
-from metapers.data import extraction, feature_store, reward_table, shards, texts
+from metapers.data import extraction, feature_store, reward_models, reward_table, shards, texts
 from metapers.data.extraction import Extraction, Piece
 from metapers.data.manifest import Provenance
 from metapers.data.shards import Job
 from metapers.data.texts import Texts
+
+NO_SCORES = 'nothing scores these texts; give models, constructed rewards or a table of scores'
 
 
 class Extracted(NamedTuple):
@@ -60,22 +62,31 @@ def extract(
     Whether the store was written.
 
   Raises:
-    ValueError: for parts of another extraction, or as `pieces_of` and `join`.
+    ValueError: for parts of another extraction, packages that are missing, or as `check`,
+      `pieces_of`, `check_model` and `join`.
   """
   out = pathlib.Path(out)
+  check(wanted, out)
+  if not merge:
+    extraction.require_packages(wanted.models, wanted.constructed)
   pieces = extraction.pieces_of(wanted)
+  mine = extraction.share(pieces, shard)
   job = shards.claim_job(out.with_name(f'{out.name}.parts'), extraction.recipe(wanted))
   if merge:
     shards.merge_parts(job, merge, [piece.name for piece in pieces])
   else:
-    mine = extraction.missing_pieces(job, extraction.share(pieces, shard))
+    mine = extraction.missing_pieces(job, mine)
+    extraction.check_models(wanted, mine)
     with tqdm.tqdm(total=extraction.count_texts(mine, wanted.source), unit='text') as bar:
 
       def progress(model: str, num_texts: int) -> None:
         bar.set_description(model)
         bar.update(num_texts)
 
-      extraction.make_parts(wanted, job, mine, devices, log=log, progress=progress)
+      for own in extraction.by_model(wanted, pieces):
+        here = [piece for piece in mine if piece in own]
+        extraction.make_parts(wanted, job, here, devices, log=log, progress=progress)
+        check_model(job, own, wanted)
   missing = extraction.missing_pieces(job, pieces)
   if missing:
     log(f'{len(pieces) - len(missing)} of {len(pieces)} shards are made, in {job.folder}')
@@ -85,6 +96,50 @@ def extract(
   log(write(wanted, made, out, made_by))
   features_file(job).unlink(missing_ok=True)
   return True
+
+
+def check(wanted: Extraction, out: pathlib.Path) -> None:
+  """Refuses what would be no store, or no features, once everything had been made.
+
+  Raises:
+    ValueError: for options that cannot be, texts that nothing scores,
+      scores that are known and all the same, or features that nothing makes or of an empty text.
+  """
+  reward_models.checked_options(wanted.options)
+  has_encoder = any(model.pooling != 'score' for model in wanted.models)
+  scores, read = wanted.source.scores, wanted.source.texts
+  if out.suffix == '.npy':
+    check_items(wanted, has_features=has_encoder)
+  elif not scores and not wanted.constructed and len(wanted.models) == has_encoder:
+    raise ValueError(NO_SCORES)
+  else:
+    reward_table.check_varied(scores, texts.readable(read), read.prompt_split)
+
+
+def check_items(wanted: Extraction, *, has_features: bool) -> None:
+  """Refuses features of items that nothing makes, or of a text that is empty.
+
+  Raises:
+    ValueError: naming the items.
+  """
+  empty = np.flatnonzero(~texts.readable(wanted.source.texts)[:, 0])
+  if not has_features or empty.size:
+    what = f'items {empty[:5].tolist()} have no text' if empty.size else 'no encoder was given'
+    raise ValueError(f'no features can be made: {what}')
+
+
+def check_model(job: Job, pieces: Sequence[Piece], wanted: Extraction) -> None:
+  """Refuses a model that gives every response the same score, once all of its parts are there.
+
+  Raises:
+    ValueError: naming it, before other models are run.
+  """
+  (name,) = {piece.model for piece in pieces}
+  scores = name not in [model.name for model in wanted.models if model.pooling != 'score']
+  if scores and not extraction.missing_pieces(job, pieces):
+    read = wanted.source.texts
+    made = join(job, pieces, read).scores
+    reward_table.check_varied(made, texts.readable(read), read.prompt_split)
 
 
 def features_file(job: Job) -> pathlib.Path:
@@ -147,12 +202,10 @@ def table_of(wanted: Extraction, made: Extracted) -> RewardTable:
   """
   scores, read = wanted.source.scores | made.scores, wanted.source.texts
   if not scores:
-    raise ValueError(
-      'nothing scores these texts; give models, constructed rewards or a table of scores'
-    )
+    raise ValueError(NO_SCORES)
   rewards = np.stack(list(scores.values()), -1).astype(np.float32)
   mask = reward_table.usable_responses(rewards, read.responses)
-  mean, std = reward_table.statistics(rewards, mask, read.prompt_split)
+  mean, std = reward_table.statistics(rewards, mask, read.prompt_split, tuple(scores))
   return RewardTable(
     rewards=rewards,
     features=made.features,
@@ -207,10 +260,8 @@ def write_features(wanted: Extraction, made: Extracted, out: pathlib.Path, made_
   Raises:
     ValueError: without features, or for a text that is empty.
   """
-  empty = np.flatnonzero(~texts.readable(wanted.source.texts)[:, 0])
-  if made.features is None or empty.size:
-    what = f'items {empty[:5].tolist()} have no text' if empty.size else 'no encoder was given'
-    raise ValueError(f'no features can be made: {what}')
+  check_items(wanted, has_features=made.features is not None)
+  assert made.features is not None
   content = io.BytesIO()
   np.save(content, made.features[:, 0])
   files.write_atomically(out, content.getvalue())

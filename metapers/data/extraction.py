@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from metapers.core.types import Bool, Float
-from metapers.data import constructed_rewards, shards, texts
+from metapers.data import constructed_rewards, extras, shards, texts
 from metapers.data.reward_models import Options, RewardModel, Scored, TextError
 from metapers.data.shards import Job, Part
 from metapers.data.sources import Source
@@ -74,6 +74,25 @@ def pieces_of(extraction: Extraction) -> list[Piece]:
   return divide(names, len(extraction.source.texts.prompts), extraction.prompts_per_shard)
 
 
+def by_model(extraction: Extraction, pieces: Sequence[Piece]) -> list[list[Piece]]:
+  """Returns the pieces of each model; constructed rewards come first, for they take no time."""
+  names = sorted(
+    dict.fromkeys(piece.model for piece in pieces),
+    key=lambda name: name not in extraction.constructed,
+  )
+  return [[piece for piece in pieces if piece.model == name] for name in names]
+
+
+def require_packages(models: Sequence[Any], constructed: Sequence[str]) -> None:
+  """Refuses an extraction by packages that are missing.
+
+  Raises:
+    ValueError: naming them, and how to install them.
+  """
+  needed = [*(extras.MODELS if models else ()), *(extras.CONSTRUCTED if constructed else ())]
+  extras.require('extract', needed)
+
+
 def divide(models: Sequence[str], num_prompts: int, prompts_per_shard: int) -> list[Piece]:
   """Returns pieces of consecutive prompts for each model.
 
@@ -114,6 +133,22 @@ def count_texts(pieces: Sequence[Piece], source: Source) -> int:
   """Returns the number of texts in some pieces of the work."""
   num_responses = source.texts.responses.shape[1]
   return sum(piece.stop - piece.start for piece in pieces) * num_responses
+
+
+def check_models(extraction: Extraction, pieces: Sequence[Piece]) -> None:
+  """Reads the tokenizer and the template of every model that is to be run, before the first is.
+
+  Raises:
+    ValueError: for one that cannot be read, or has no template.
+  """
+  wanted = {piece.model for piece in pieces}
+  models = [model for model in extraction.models if model.name in wanted]
+  if models:
+    # torch is needed by extraction alone.
+    from metapers.data import reward_scorer
+
+    for model in models:
+      reward_scorer.read_tokenizer(model, extraction.options)
 
 
 def make_parts(

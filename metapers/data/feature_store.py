@@ -170,7 +170,7 @@ def _describe(
     )
   if table.features is not None:
     manifests.check_finite(table.features, mask)
-  mean, std = reward_table.statistics(table.rewards, mask, table.prompt_split)
+  mean, std = reward_table.statistics(table.rewards, mask, table.prompt_split, table.reward_models)
   content['train_mean'] = dict(zip(table.reward_models, mean.tolist()))
   content['train_std'] = dict(zip(table.reward_models, std.tolist()))
   return content
@@ -226,7 +226,7 @@ def _to_table(
   rewards = arrays['rewards']
   mask = reward_table.usable_responses(rewards, texts)
   prompt_split = np.array(content['prompt_split'], np.int8)
-  mean, std = reward_table.statistics(rewards, mask, prompt_split)
+  mean, std = reward_table.statistics(rewards, mask, prompt_split, content['reward_models'])
   manifests.check_statistics(folder / manifests.MANIFEST, content, mean, std)
   return RewardTable(
     rewards=rewards,

@@ -54,7 +54,7 @@ def _read_jsonl(path: pathlib.Path) -> pd.DataFrame:
     lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
   rows = [files.parse_json(line, f'line {number}') for number, line in lines]
   for (number, _), row in zip(lines, rows, strict=True):
-    _check_unicode(row, f'line {number}')
+    check_unicode(row, f'line {number}')
   return pd.DataFrame(rows, dtype=object)  # or integers beside gaps become floats
 
 
@@ -83,7 +83,7 @@ def _check_names(names: Sequence[str]) -> None:
     raise ValueError(f'columns stand twice: {", ".join(map(repr, twice))}; rename or drop one')
 
 
-def _check_unicode(value: Any, where: str) -> None:
+def check_unicode(value: Any, where: str) -> None:
   """Raises for half of a surrogate pair, which JSON can write and UTF-8 cannot."""
   if isinstance(value, str):
     try:
@@ -95,11 +95,11 @@ def _check_unicode(value: Any, where: str) -> None:
       ) from error
   elif isinstance(value, dict):
     for name, each in value.items():
-      _check_unicode(name, where)
-      _check_unicode(each, where)
+      check_unicode(name, where)
+      check_unicode(each, where)
   elif isinstance(value, list):
     for each in value:
-      _check_unicode(each, where)
+      check_unicode(each, where)
 
 
 def id_of(value: Any) -> str | None:

@@ -4,10 +4,8 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-import datasets
 import huggingface_hub
 import pandas as pd
-from datasets.exceptions import DatasetNotFoundError
 
 from metapers.core import files
 from metapers.data import frames
@@ -36,9 +34,12 @@ def read_table(
   """
   if path:
     return read_local(pathlib.Path(path), file or split)
+  import datasets  # takes as long to import as all else
+  from datasets import exceptions
+
   try:
     found = datasets.load_dataset(name, config or None, split=split, revision=revision)
-  except (DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
+  except (exceptions.DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
     reason = str(error).strip().splitlines()[0]
     raise ValueError(
       f'split {split} of {name} (revision {revision}) cannot be had from the hub: {reason} '

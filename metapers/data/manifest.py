@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import pydantic
 
-from metapers.core import files
+from metapers.core import fields, files
 from metapers.core.population import SPLITS
 from metapers.core.types import Bool, Float
 
@@ -24,10 +25,23 @@ ARRAYS = {
 }
 TEXTS = 'texts'
 REQUIRED = ('rewards', 'response_model')
+
+
+class FileEntry(pydantic.BaseModel):
+  """What the manifest says of a file."""
+
+  sha256: str
+
+
+class ArrayEntry(FileEntry, fields.Stored):
+  """What it says of an array."""
+
+
 FIELDS = {
   'format': str, 'version': int, 'source': str, 'made_by': str, 'licence': str,
-  'extractor': str, 'revision': str, 'reward_models': list, 'response_models': list,
-  'train_mean': dict, 'train_std': dict, 'splits': list, 'prompt_split': list, 'files': dict,
+  'extractor': str, 'revision': str, 'reward_models': list[str], 'response_models': list[str],
+  'train_mean': dict[str, fields.Number], 'train_std': dict[str, fields.Number],
+  'splits': list[str], 'prompt_split': list[int], 'files': dict,
 }  # fmt: skip
 
 
@@ -91,10 +105,8 @@ def _check_entries(path: pathlib.Path, entries: Mapping[str, Any]) -> None:
       f'{path}: files must be among {", ".join(known)} and include {", ".join(REQUIRED)}; '
       f'unknown or missing: {", ".join(wrong)}'
     )
-  for name, entry in entries.items():
-    needed = {'sha256'} if name == TEXTS else {'sha256', 'shape', 'dtype'}
-    if not isinstance(entry, dict) or set(entry) != needed:
-      raise ValueError(f'{path}: entry {name!r} must have {sorted(needed)}, got {entry!r:.80}')
+  kinds = {name: FileEntry if name == TEXTS else ArrayEntry for name in entries}
+  fields.check(f'{path}: files', entries, kinds)
 
 
 def locate(folder: pathlib.Path, name: str) -> pathlib.Path:
@@ -103,12 +115,7 @@ def locate(folder: pathlib.Path, name: str) -> pathlib.Path:
   Raises:
     ValueError: for a missing file, or a link that leads elsewhere.
   """
-  path = file_of(folder, name)
-  if not path.is_file():
-    raise ValueError(f'{path} is named by the manifest but missing')
-  if path.resolve().parent != folder.resolve():
-    raise ValueError(f'{path} leads out of the store, to {path.resolve()}; copy the file there')
-  return path
+  return files.within(folder, file_of(folder, name).name)
 
 
 def check_sha256(folder: pathlib.Path, name: str, entry: Mapping[str, Any]) -> None:
@@ -134,10 +141,7 @@ def load_array(folder: pathlib.Path, name: str, entry: Mapping[str, Any]) -> np.
       format's; names the file and both values.
   """
   path = locate(folder, name)
-  try:
-    array = np.load(path, mmap_mode='r', allow_pickle=False)
-  except (ValueError, EOFError, OSError) as error:
-    raise ValueError(f'{path} is not a readable .npy file: {error}') from error
+  array = files.read_npy(path)
   if list(array.shape) != entry['shape'] or str(array.dtype) != entry['dtype']:
     raise ValueError(
       f'{path} does not fit its manifest: {array.dtype} {list(array.shape)}, '

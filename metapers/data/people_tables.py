@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from metapers.core import files
+from metapers.core import fields, files
 from metapers.core.types import Float, Int
 from metapers.data import frames
 
@@ -75,7 +75,11 @@ def item_texts(items: pd.DataFrame) -> np.ndarray | None:
 def licence_of(folder: pathlib.Path) -> str:
   """Returns the licence of a folder's tables, as its source.json says it; '' where it does not."""
   path = folder / SOURCE
-  return str(files.read_json(path).get('licence', '')) if path.is_file() else ''
+  if not path.is_file():
+    return ''
+  about = {'licence': '', **files.read_json(path)}
+  fields.check(path, about, {'licence': str})
+  return about['licence']
 
 
 def read_preferences(folder: pathlib.Path) -> tuple[str, pd.DataFrame]:
@@ -113,8 +117,8 @@ def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> No
 class ItemFeatures(NamedTuple):
   """Features of I items.
 
-  values: [I, D]. names: of the D columns; () where they have none. identity: whether they are only
-  one-hot ids.
+  values: [I, D]; [I, 0] where they are only one-hot ids, which `identity` says. names: of the D
+  columns; () where they have none.
   """
 
   values: Float[np.ndarray, 'I D']
@@ -131,10 +135,11 @@ def read_features(
     ValueError: for unknown, non-numeric or non-finite features, or a wrong number of rows.
   """
   columns: list[str] = []
-  if isinstance(features, str):
-    values = _load_npy(folder / features)
+  given = [features] if isinstance(features, str) else features
+  if isinstance(features, str) and features.endswith('.npy'):
+    values = _load_npy(folder / features, len(items))
   else:
-    columns = feature_columns(items) if features is None else list(features)
+    columns = feature_columns(items) if given is None else list(given)
     made = folder / FEATURES
     if features is None and made.is_file():
       if columns:
@@ -152,11 +157,9 @@ def read_features(
         folder,
       )
     if not columns:
-      return ItemFeatures(np.eye(len(items), dtype=np.float32), (), identity=True)
+      return ItemFeatures(np.zeros((len(items), 0), np.float32), (), identity=True)
     check_columns(items, 'items', columns)
     values = frames.numbers(items, columns, 'items').astype(np.float32)
-  if values.ndim != 2 or len(values) != len(items):
-    raise ValueError(f'features must have shape [{len(items)}, D], one row an item: {values.shape}')
   bad = ~np.isfinite(values).all(1)
   if bad.any():
     named = items['item_id'].to_numpy()[bad][:3].tolist()
@@ -180,13 +183,14 @@ def feature_columns(items: pd.DataFrame) -> list[str]:
   return columns
 
 
-def _load_npy(path: pathlib.Path) -> np.ndarray:
-  if path.suffix != '.npy':
-    raise ValueError(f'features={path.name!r} is no .npy file; a sequence names columns of items')
-  try:
-    return np.load(path).astype(np.float32)
-  except (ValueError, OSError) as error:
-    raise ValueError(f'cannot read features from {path}: {error}') from error
+def _load_npy(path: pathlib.Path, num_items: int) -> Float[np.ndarray, 'I D']:
+  values = files.read_npy(path)
+  if values.ndim != 2 or len(values) != num_items or values.dtype.kind not in 'biuf':
+    raise ValueError(
+      f'features must be numbers of shape [{num_items}, D], one row an item; {path} holds '
+      f'{values.dtype} {list(values.shape)}'
+    )
+  return values.astype(np.float32)
 
 
 def locate(items: pd.DataFrame, ids: np.ndarray, name: str) -> Int[np.ndarray, 'M W']:

@@ -51,6 +51,30 @@ def unreachable(model: RewardModel, what: str, error: Exception) -> ValueError:
   )
 
 
+def read_tokenizer(model: RewardModel, options: Options) -> tuple[Any, str]:
+  """Returns the tokenizer of a model and the chat template that it is read by, '' without any.
+
+  Raises:
+    ValueError: for a repository that cannot be read, a tokenizer without a chat template, or one
+      that prints today's date in a form that it works out.
+  """
+  has_own = not model.tokenizer
+  source, revision = (model.model, model.revision) if has_own else (model.tokenizer, 'main')
+  try:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+      source, revision=revision, trust_remote_code=False, padding_side='right'
+    )
+  except (OSError, ValueError) as error:
+    raise unreachable(model, 'tokenizer', error) from error
+  if model.template == CHAT and not tokenizer.chat_template and model.pooling == 'score':
+    raise ValueError(
+      f'{model.name}: its tokenizer has no chat template; name the documented one, of '
+      f'{", ".join((PAIR, *TEMPLATES))}'
+    )
+  template = tokenizer.get_chat_template() if tokenizer.chat_template else ''
+  return tokenizer, with_date(template, options.date)
+
+
 class Scorer:
   """One model on one device."""
 
@@ -78,28 +102,10 @@ class Scorer:
     self.options = reward_models.checked_options(options)
     self.keeps_features = keeps_features or model.pooling != 'score'
     self.device = torch.device(device)
-    self.tokenizer = self._load_tokenizer()
-    own = self.tokenizer.get_chat_template() if self.tokenizer.chat_template else ''
-    self.template = with_date(own, self.options.date)
+    self.tokenizer, self.template = read_tokenizer(self.spec, self.options)
     self.module = self._load_module().to(self.device).eval()
     self.pad_id = self._pad_id()
     self.version = self._version()
-
-  def _load_tokenizer(self) -> Any:
-    spec = self.spec
-    source, revision = (spec.tokenizer, 'main') if spec.tokenizer else (spec.model, spec.revision)
-    try:
-      tokenizer = transformers.AutoTokenizer.from_pretrained(
-        source, revision=revision, trust_remote_code=False, padding_side='right'
-      )
-    except (OSError, ValueError) as error:
-      raise unreachable(spec, 'tokenizer', error) from error
-    if spec.template == CHAT and not tokenizer.chat_template and spec.pooling == 'score':
-      raise ValueError(
-        f'{spec.name}: its tokenizer has no chat template; name the documented one, of '
-        f'{", ".join((PAIR, *TEMPLATES))}'
-      )
-    return tokenizer
 
   def _load_module(self) -> Any:
     spec, classifies = self.spec, self.spec.pooling == 'score'

@@ -1,5 +1,6 @@
 """Splits, usable responses and statistics of the raw scores of a `RewardTable`."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -88,23 +89,58 @@ def statistics(
   rewards: Float[np.ndarray, 'P R B'],
   mask: Bool[np.ndarray, 'P R'],
   prompt_split: Int[np.ndarray, 'P'],
+  names: Sequence[str] = (),
 ) -> tuple[Float[np.ndarray, 'B'], Float[np.ndarray, 'B']]:
   """Returns mean and sd [B] of the raw scores of usable responses to non-test prompts.
 
+  Args:
+    rewards: raw scores [P, R, B].
+    mask: [P, R], whether each response is usable.
+    prompt_split: [P], index into `population.SPLITS`.
+    names: B of the reward models, for messages; by default their numbers.
+
   Raises:
-    ValueError: without any such response, or for a reward model that is constant on them.
+    ValueError: without any such response, or for reward models that are constant on them.
   """
   train = is_train(prompt_split)
   scores = rewards[train][mask[train]].astype(np.float64)  # [usable, B]
   if not len(scores):
     raise ValueError('no usable response to a train prompt; all scores are missing or repeated')
-  std = scores.std(0)
-  if not np.all(std > 0):
+  models = names or [f'number {index}' for index in range(scores.shape[1])]
+  refuse_constant({name: scores[:, index] for index, name in enumerate(models)})
+  return scores.mean(0).astype(np.float32), scores.std(0).astype(np.float32)
+
+
+def check_varied(
+  scores: Mapping[str, Float[np.ndarray, 'P R']],
+  mask: Bool[np.ndarray, 'P R'],
+  prompt_split: Int[np.ndarray, 'P'],
+) -> None:
+  """Refuses scores that differ on no two responses to non-test prompts, where they are known.
+
+  Args:
+    scores: reward model -> raw scores, NaN where there is none.
+    mask: whether each response may be shown.
+    prompt_split: index into `population.SPLITS`.
+
+  Raises:
+    ValueError: naming the reward models.
+  """
+  shown = mask & is_train(prompt_split)[:, None]
+  refuse_constant({name: values[shown & np.isfinite(values)] for name, values in scores.items()})
+
+
+def refuse_constant(scores: Mapping[str, np.ndarray]) -> None:
+  """Refuses reward models, by name, whose scores are all the same.
+
+  Raises:
+    ValueError: naming them.
+  """
+  constant = [name for name, values in scores.items() if values.size and np.ptp(values) == 0]
+  if constant:
     raise ValueError(
-      f'reward model number {int(np.argmin(std > 0))} gives every train response the same score; '
-      'leave it out'
+      f'reward model {", ".join(constant)} gives every train response the same score; leave it out'
     )
-  return scores.mean(0).astype(np.float32), std.astype(np.float32)
 
 
 def z_scores(

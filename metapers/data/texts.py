@@ -153,6 +153,7 @@ def strings(values: np.ndarray, name: str = 'text') -> np.ndarray:
   for place in np.ndindex(values.shape):
     try:
       made[place] = rendering.read_text(values[place])
+      frames.check_unicode(made[place], 'it')
     except ValueError as error:
       raise ValueError(
         f'row {place[0]}, {name}{"".join(f" {1 + i}" for i in place[1:])}: {error}; convert or '

@@ -133,7 +133,7 @@ def ask_one(
     return (state, questions, latest), predictions
 
   state = adaptation.state_without_support(learner, params, pool, *given)
-  start = (state, jnp.full(program.num_questions, NONE_LEFT), jnp.asarray(NONE_LEFT))
+  start = (state, jnp.full(program.num_questions, NONE_LEFT, jnp.int32), jnp.int32(NONE_LEFT))
   (_, questions, _), predictions = jax.lax.scan(turn, start, jnp.arange(program.num_questions + 1))
   return Answers(predictions, questions)
 

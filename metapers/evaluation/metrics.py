@@ -119,7 +119,7 @@ def picks(scores: Float[Array, 'T M R'], mask: Bool[Array, 'T M R']) -> Float[Ar
   NaN for a slate in which a real response's score is NaN.
   """
   best = mask & (scores >= masked.largest(scores, mask)[..., None])
-  shares = best / jnp.maximum(best.sum(-1, keepdims=True), 1)
+  shares = best / jnp.maximum(masked.count(best, -1, keepdims=True), 1)
   return jnp.where(jnp.any(mask & jnp.isnan(scores), -1, keepdims=True), jnp.nan, shares)
 
 
@@ -188,19 +188,19 @@ def denominators(
 ) -> dict[str, Denominator]:
   """Returns what each group of `numerators` is divided by; the same for every learner."""
   query = counted(tasks.query)
-  real, weight = query.mask.astype(float), masked.fill(query.weight, query.mask)
+  real, weight = query.mask.astype(jnp.float32), masked.fill(query.weight, query.mask)
   if truth is None:
     return {'query': Denominator(real, None, weight)}
   slates = slates_of(truth)
   spread = slates.best - masked.mean(slates.utilities, slates.mask, -1)
-  of_slates = truth.slate_prompts, jnp.ones(slates.real.shape)
+  of_slates = truth.slate_prompts, jnp.ones(slates.real.shape, jnp.float32)
   divided = {
     'query': Denominator(real, truth.query_prompts, weight),
-    'slate': Denominator(slates.real.astype(float), *of_slates),
+    'slate': Denominator(slates.real.astype(jnp.float32), *of_slates),
     'regret': Denominator(masked.fill(spread, slates.real), *of_slates),
   }
   if rival is not None:
-    has_rival = rival_of(truth, slates, rival).real.astype(float)
+    has_rival = rival_of(truth, slates, rival).real.astype(jnp.float32)
     divided['rival'] = Denominator(has_rival, *of_slates)
   return divided
 

@@ -4,6 +4,7 @@ Orbax restores an altered file in silence and never falls back to an older step,
 carries the sha256 of its leaves and of its description, and the newest one that verifies is used.
 """
 
+import errno
 import functools
 import os
 import pathlib
@@ -21,6 +22,7 @@ from metapers.io import leaves, processes, verified, workdirs
 
 SET_ASIDE = 'set_aside'
 FROZEN = 'frozen'
+OVERHEAD = 2**18  # bytes of a checkpoint besides its arrays
 BEGUN = 'checkpoints_begun'  # an empty file: something was saved here once
 
 
@@ -86,10 +88,14 @@ class Checkpoints:
       state: pytree of arrays; PRNG keys may be among them.
       score: of this state's evaluation, higher is better; the best is kept.
       frozen: what `store_frozen` returned for this run.
+
+    Raises:
+      OSError: for a full disk; earlier checkpoints stay.
     """
     self._check_writable()
     # Copies: the next step is given the buffers of the state to write to.
     arrays = jax.tree.map(jnp.copy, leaves.named_on_devices(state))
+    self._check_space(sum(array.nbytes for array in arrays.values()))
     items = verified.to_save(arrays, config=self.config, score=score, frozen=frozen)
     self._scores[step] = score
     if not self._manager.save(step, args=items, force=True):
@@ -174,6 +180,13 @@ class Checkpoints:
   def _check_writable(self) -> None:
     if self._read_only:
       raise ValueError(f'{self._folder} was opened with read_only=True; nothing is saved there')
+
+  def _check_space(self, size: int) -> None:
+    # Orbax would find out in several threads, each of which tells its own tale.
+    needed, free = size + OVERHEAD, shutil.disk_usage(self._folder).free
+    if free < needed:
+      reason = f'{os.strerror(errno.ENOSPC)}: a checkpoint takes {needed} bytes, {free} are left'
+      raise OSError(errno.ENOSPC, reason, str(self._folder))
 
   def _note_begun(self) -> None:
     # Looks at the disk: orbax lists a step before it is there, and a kill may come between.

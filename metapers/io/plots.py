@@ -39,6 +39,8 @@ STYLE: dict[Any, Any] = {
 
 
 TITLE_WIDTH = 72  # characters that fit above the figure
+WIDE, NARROW = (7, 4.5), (3.6, 4)  # inches
+TICK_GAPS = {False: 0.04, True: 0.09}  # between numbers on the axis, of its length; True: narrow
 
 
 class Curve(NamedTuple):
@@ -126,6 +128,7 @@ def adaptation(
   value_label: str = 'accuracy',
   count_label: str = 'comparisons given of a new user',
   in_percent: bool = True,
+  is_narrow: bool = False,
 ) -> Figure:
   """Returns an adaptation figure: one line a learner over the number of comparisons.
 
@@ -135,6 +138,7 @@ def adaptation(
     value_label: of the vertical axis.
     count_label: of the horizontal axis.
     in_percent: write values as percentages.
+    is_narrow: for a telephone, whose page says the title already: letters are larger beside it.
 
   Raises:
     ValueError: without any curve.
@@ -142,7 +146,8 @@ def adaptation(
   if not curves:
     raise ValueError('no curves to draw; give at least one learner or reference')
   with matplotlib.rc_context(STYLE):
-    made = _Shown(figsize=(7, 4.5), dpi=160, layout='constrained')
+    made = _Shown(figsize=NARROW if is_narrow else WIDE, dpi=160, layout='constrained')
+    made.set_label(described(curves, f'{title}: {value_label} by {count_label}', in_percent))
     axis = made.subplots()
     styles = line_styles(curves)
     for curve, style in zip(curves, styles):
@@ -150,15 +155,37 @@ def adaptation(
     axis.margins(x=0.02, y=0.04)
     label_curves(axis, curves, styles)
     shots = np.unique(np.concatenate([curve.shots for curve in curves]))
-    axis.set_xticks(position(shots), [str(count) for count in shots])
+    named = apart(position(shots), TICK_GAPS[is_narrow])
+    axis.set_xticks(position(shots), [str(count) if at else '' for count, at in zip(shots, named)])
     axis.spines['bottom'].set_bounds(*position(shots[[0, -1]]).tolist())
     axis.set_xlabel(count_label, loc='left')
     axis.set_ylabel(value_label)
     if in_percent:
       axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f'{100 * share:g} %'))
     axis.grid(axis='y', color=GREY, alpha=0.25, lw=0.6)
-    axis.set_title(textwrap.fill(title, TITLE_WIDTH), loc='left', fontsize=10, weight='bold')
+    if not is_narrow:
+      axis.set_title(textwrap.fill(title, TITLE_WIDTH), loc='left', fontsize=10, weight='bold')
   return made
+
+
+def apart(places: np.ndarray, gap: float) -> list[bool]:
+  """Tells which of some rising places to name, from the last on, so that names do not touch."""
+  least, before, named = gap * (places[-1] - places[0]), np.inf, []
+  for place in places[::-1]:
+    named.append(bool(before - place >= least))
+    before = place if named[-1] else before
+  return named[::-1]
+
+
+def described(curves: Sequence[Curve], start: str, in_percent: bool) -> str:
+  """Returns a figure in words, for those who cannot see it: where each curve begins and ends."""
+  form = '{:.1%}' if in_percent else '{:.3g}'
+  ends = [
+    f'{curve.name} from {form.format(curve.value[0])} at {curve.shots[0]} to '
+    f'{form.format(curve.value[-1])} at {curve.shots[-1]}'
+    for curve in curves
+  ]
+  return f'{start}; {", ".join(ends)}'
 
 
 def save(made: Figure, path: str | os.PathLike) -> pathlib.Path:
@@ -184,6 +211,6 @@ def inline_svg(made: Figure) -> str:
     none = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
     made.savefig(buffer, format='svg', transparent=True, metadata=none)
   svg = buffer.getvalue().replace(INK, 'currentColor')
-  title = ' '.join(made.axes[0].get_title(loc='left').split())
-  label = f'<svg role="img" aria-label="{html.escape(title)}"'
+  said = made.get_label() or ' '.join(made.axes[0].get_title(loc='left').split())
+  label = f'<svg role="img" aria-label="{html.escape(str(said))}"'
   return label + svg[svg.index('<svg') + len('<svg') :]

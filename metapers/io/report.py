@@ -20,7 +20,7 @@ TAG, NAMED = re.compile(r'<[^>]*>'), re.compile(r'(\bid="|href="#|url\(#)')
 class Table(NamedTuple):
   """Rows of text under a header; the first column names the row.
 
-  caption: what is shown. note: a line that explains it, such as what a metric means.
+  caption: what is shown. note: lines that explain it, such as what a metric means.
   """
 
   caption: str
@@ -29,12 +29,23 @@ class Table(NamedTuple):
   note: str = ''
 
 
+class Drawing(NamedTuple):
+  """A figure as SVG elements, put in as they are: one for wide screens, one for narrow ones.
+
+  caption: a line that says how to read it.
+  """
+
+  wide: str
+  narrow: str
+  caption: str = ''
+
+
 class Section(NamedTuple):
-  """One part of a page. text: paragraphs. figures: SVG elements, put in as they are."""
+  """One part of a page. text: paragraphs."""
 
   title: str
   text: Sequence[str] = ()
-  figures: Sequence[str] = ()
+  figures: Sequence[Drawing] = ()
   tables: Sequence[Table] = ()
 
 
@@ -45,6 +56,7 @@ def render(
   source: str,
   summary: Mapping[str, object],
   lead: Sequence[str] = (),
+  warnings: Sequence[str] = (),
 ) -> str:
   """Returns a whole page.
 
@@ -53,16 +65,25 @@ def render(
     sections: in their order.
     source: where the data come from, shown under the title ('synthetic ...').
     summary: name -> value of the configuration.
-    lead: what was found, in sentences, shown above everything else.
+    lead: what was found, in sentences, shown above everything else; the first stands out.
+    warnings: what is to be known before that.
   """
   numbers = itertools.count(1)
   own = [
     section._replace(
-      figures=[_distinct(svg, f'figure-{next(numbers)}-') for svg in section.figures]
+      figures=[
+        one._replace(
+          wide=_distinct(one.wide, f'figure-{next(numbers)}-'),
+          narrow=_distinct(one.narrow, f'figure-{next(numbers)}-'),
+        )
+        for one in section.figures
+      ]
     )
     for section in sections
   ]
-  return _template().render(title=title, sections=own, source=source, summary=summary, lead=lead)
+  return _template().render(
+    title=title, sections=own, source=source, summary=summary, lead=lead, warnings=warnings
+  )
 
 
 def save(path: str | os.PathLike, page: str) -> pathlib.Path:

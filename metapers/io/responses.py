@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from metapers.core import files
+from metapers.core import fields, files
 from metapers.io import chat
 
 KEPT = ('prompt', 'prompt_id', 'subset', 'split')  # columns of the prompts that the table has, too
@@ -22,6 +22,9 @@ class Wanted(NamedTuple):
 
   row: int
   model: str
+
+
+KINDS = {'row': fields.Size, 'model': str, 'answer': chat.Completion}  # of a line
 
 
 class Journal:
@@ -42,10 +45,12 @@ class Journal:
     try:
       found = [files.parse_json(line, f'line {n}') for n, line in enumerate(lines, 1)]
       header, *records = found or [dict(shared)]
+      for number, record in enumerate(records, 2):
+        fields.check(f'line {number}', record, KINDS)
       self.answers = {Wanted(x['row'], x['model']): chat.Completion(**x['answer']) for x in records}
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
       raise ValueError(
-        f'{path} is no journal of answers ({error!r}); remove its wrong lines, or all of it to '
+        f'{path} is no journal of answers ({error}); remove its wrong lines, or all of it to '
         'begin anew'
       ) from error
     changed = [name for name in sorted({*header, *shared}) if header.get(name) != shared.get(name)]
@@ -189,7 +194,7 @@ def _whole_lines(path: pathlib.Path) -> list[bytes]:
   """Returns the lines of a file, and drops from it what follows the last line break."""
   if not path.exists():
     return []
-  content = path.read_bytes()
+  content = files.read_bytes(path)
   whole = content[: content.rfind(b'\n') + 1]
   if whole != content:
     with path.open('r+b') as file:

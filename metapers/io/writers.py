@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorboardX
 
-from metapers.core import files
+from metapers.core import fields, files
 
 
 class MetricsWriter:
@@ -57,11 +57,13 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
   path = pathlib.Path(workdir) / 'metrics.jsonl'
   if not path.exists():
     return []
-  *whole, rest = path.read_text(encoding='utf-8').split('\n')
-  del rest
+  *whole, _ = files.read_bytes(path).split(b'\n')
   return [files.parse_json(line, f'{path}, line {i}') for i, line in enumerate(whole, 1)]
 
 
 def _keep_until(path: pathlib.Path, step: int) -> None:
-  kept = [record for record in read_metrics(path.parent) if record['step'] <= step]
+  found = read_metrics(path.parent)
+  for number, record in enumerate(found, 1):
+    fields.check(f'{path}, line {number}', record, {'step': int})
+  kept = [record for record in found if record['step'] <= step]
   files.write_atomically(path, ''.join(json.dumps(record) + '\n' for record in kept))

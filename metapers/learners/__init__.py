@@ -13,6 +13,7 @@ import os
 import pathlib
 import sys
 import types
+from collections.abc import Mapping
 
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Any, Callable
@@ -31,6 +32,7 @@ LEARNERS = {
   'latent_np': 'metapers.learners.neural_process:latent_np',
   'low_rank': 'metapers.learners.low_rank:low_rank',
   'bayes_head': 'metapers.learners.bayes_head:bayes_head',
+  'gaussian_prior': 'metapers.learners.gaussian_prior:gaussian_prior',
   'lookup': 'metapers.learners.lookup:lookup',
 }
 
@@ -88,7 +90,7 @@ def make(learner: str | Factory, /, **kwargs: Any) -> MetaLearner:
     **kwargs: arguments of the factory.
 
   Raises:
-    ValueError: for an unknown name or argument; lists the known ones.
+    ValueError: for an unknown name or argument, listing the known ones, or a missing argument.
   """
   build = factory(learner) if isinstance(learner, str) else learner
   name = learner if isinstance(learner, str) else getattr(learner, '__name__', repr(learner))
@@ -96,7 +98,15 @@ def make(learner: str | Factory, /, **kwargs: Any) -> MetaLearner:
   unknown = sorted(set(kwargs) - set(known))
   if unknown:
     raise ValueError(f'{name} takes no {", ".join(unknown)}; it takes {", ".join(known)}')
+  missing = [each for each, parameter in known.items() if _is_missing(parameter, kwargs)]
+  if missing:
+    raise ValueError(f'{name} needs {", ".join(missing)}; given are {", ".join(kwargs) or "none"}')
   return build(**kwargs)
+
+
+def _is_missing(parameter: inspect.Parameter, kwargs: Mapping[str, Any]) -> bool:
+  has_name = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+  return has_name and parameter.default is parameter.empty and parameter.name not in kwargs
 
 
 def _imported(path: pathlib.Path) -> types.ModuleType:

@@ -109,8 +109,8 @@ def laplace(
   v = newton.mode(offset, factors, support, num_steps=num_steps)
   mean = v + newton.direction(v, offset, factors, support)
   contrasts = newton.weighted_contrasts(mean, offset, factors, support)
-  covariance = newton.solve(contrasts, jnp.eye(v.size))
-  return Posterior(mean, covariance, jax.random.normal(key, (num_samples, v.size)))
+  covariance = newton.solve(contrasts, jnp.eye(v.size, dtype=v.dtype))
+  return Posterior(mean, covariance, jax.random.normal(key, (num_samples, v.size), jnp.float32))
 
 
 def draws(

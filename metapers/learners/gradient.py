@@ -106,7 +106,7 @@ def anil(
 
   def init(key):
     key_network, key_head = jax.random.split(key)
-    head = jax.random.normal(key_head, (width,)) / jnp.sqrt(width)
+    head = jax.random.normal(key_head, (width,), jnp.float32) / jnp.sqrt(width)
     return {'shared': network.init(key_network), 'adapted': {'head': head}}
 
   def utility(shared, adapted, candidates):

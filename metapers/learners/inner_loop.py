@@ -71,6 +71,6 @@ def fit(
     is_better = found[2] <= value  # False for NaN
     return jax.tree.map(lambda new, old: jnp.where(is_better, new, old), found, halved), None
 
-  state = (start, jnp.asarray(learning_rate), *value_and_gradient(start))
+  state = (start, jnp.asarray(learning_rate, jnp.float32), *value_and_gradient(start))
   (theta, *_), _ = jax.lax.scan(step, state, length=num_steps)
   return theta

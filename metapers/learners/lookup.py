@@ -105,8 +105,8 @@ def lookup(
   scores = functools.partial(utilities_of, network)
 
   def init(key):
-    bank = Bank(jnp.zeros((num_histories, num_features)), jnp.zeros(num_histories))
-    return {'pooled': network.init(key), 'bank': bank._asdict()}
+    heads = jnp.zeros((num_histories, num_features), jnp.float32)
+    return {'pooled': network.init(key), 'bank': Bank(heads, heads[:, 0])._asdict()}
 
   def prepare(params, histories, key):
     del key

@@ -56,8 +56,12 @@ def low_rank(
 
   def init(key):
     key_basis, key_table = jax.random.split(key)
-    table = jax.random.normal(key_table, (num_users, rank))
-    return {'basis': network.init(key_basis), 'table': table, 'log_scale': jnp.zeros(())}
+    table = jax.random.normal(key_table, (num_users, rank), jnp.float32)
+    return {
+      'basis': network.init(key_basis),
+      'table': table,
+      'log_scale': jnp.zeros((), jnp.float32),
+    }
 
   def basis_scores(params, weights, candidates):
     scores = embed(network, params['basis'], candidates) @ weights

@@ -152,7 +152,7 @@ def latent_np(
   def adapt(params, support, context, key):
     del context
     mean, spread = jnp.split(encoder.apply(params['encoder'], support), 2)
-    noise = jax.random.normal(key, (num_samples, width))
+    noise = jax.random.normal(key, (num_samples, width), jnp.float32)
     return mean[None] + jax.nn.softplus(spread)[None] * noise
 
   def sampled_scores(params, user_state, candidates):

@@ -43,9 +43,9 @@ def solve(contrasts: Float[Array, 'NK H'], b: Float[Array, 'H *batch']) -> Float
   # Cholesky solve with many right-hand sides takes a hundred times as long on a CPU (measured).
   rows, width = contrasts.shape
   if rows < width:
-    inverse = jnp.linalg.inv(jnp.eye(rows) + contrasts @ contrasts.T)
+    inverse = jnp.linalg.inv(jnp.eye(rows, dtype=b.dtype) + contrasts @ contrasts.T)
     return b - contrasts.T @ (inverse @ (contrasts @ b))
-  return jnp.linalg.inv(jnp.eye(width) + contrasts.T @ contrasts) @ b
+  return jnp.linalg.inv(jnp.eye(width, dtype=b.dtype) + contrasts.T @ contrasts) @ b
 
 
 def direction(
@@ -70,7 +70,7 @@ def mode(
     support: one user's comparisons; nothing non-finite may stand in masked entries.
     num_steps: Newton steps, each with a line search.
   """
-  sizes = jnp.asarray(STEP_SIZES)
+  sizes = jnp.asarray(STEP_SIZES, factors.dtype)
   offset, factors = jax.lax.stop_gradient((offset, factors))
 
   def step(v, _):
@@ -79,5 +79,5 @@ def mode(
     values = jax.vmap(lambda proposal: objective(proposal, offset, factors, support))(proposals)
     return proposals[jnp.argmin(values)], None
 
-  v, _ = jax.lax.scan(step, jnp.zeros(factors.shape[-1]), length=num_steps)
+  v, _ = jax.lax.scan(step, jnp.zeros(factors.shape[-1], factors.dtype), length=num_steps)
   return jax.lax.stop_gradient(v)

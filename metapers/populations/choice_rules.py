@@ -51,19 +51,20 @@ def draw_shown(
     Slate positions [E], the K shown first, and whether the slate has such candidates at all.
   """
   key_draw, key_order = jax.random.split(key)
-  priority = jax.random.gumbel(key_draw, mask.shape)
+  priority = jax.random.gumbel(key_draw, mask.shape, jnp.float32)
   allowed = mask
   if pair_rule == 'extreme':
     best, worst = masked.argmax(utilities, mask), masked.argmax(-utilities, mask)
     shown = (jnp.arange(mask.size) == best) | (jnp.arange(mask.size) == worst)
-    priority = shown + jax.random.uniform(key_order, mask.shape)  # in [0, 1): more would round
+    within = jax.random.uniform(key_order, mask.shape, jnp.float32)  # in [0, 1): more would round
+    priority = shown + within
   elif pair_rule == 'controversial':
     pairs = is_controversial(masked.fill_features(rewards, mask)) & mask[None] & mask[:, None]
-    pair_priority = jax.random.gumbel(key_draw, pairs.shape)
+    pair_priority = jax.random.gumbel(key_draw, pairs.shape, jnp.float32)
     flat = masked.argmax(pair_priority.ravel(), pairs.ravel())
     shown = jnp.zeros_like(mask).at[jnp.stack(jnp.divmod(flat, mask.size))].set(True)
     allowed = mask & shown & jnp.any(pairs)
-    priority = jax.random.uniform(key_order, mask.shape)
+    priority = jax.random.uniform(key_order, mask.shape, jnp.float32)
   order = jnp.argsort(-masked.fill(priority, allowed, -jnp.inf))
   size = num_evidence(pair_rule, num_candidates, mask.size)
   return order[:size], jnp.sum(allowed) >= 2
@@ -92,9 +93,9 @@ def log_choice(
   flip = jnp.broadcast_to(flip_rate, batch)[..., None]
   noisy = masked.log_softmax(utilities / jnp.where(temperature > 0, temperature, 1), mask)
   best = mask & (utilities >= masked.largest(utilities, mask)[..., None])
-  sharp = jnp.where(best, -jnp.log(jnp.maximum(best.sum(-1, keepdims=True), 1)), -jnp.inf)
+  sharp = jnp.where(best, -jnp.log(jnp.maximum(masked.count(best, -1, keepdims=True), 1)), -jnp.inf)
   log_p = jnp.where(temperature > 0, noisy, sharp)
-  others = jnp.maximum(mask.sum(-1, keepdims=True) - 1, 1)
+  others = jnp.maximum(masked.count(mask, -1, keepdims=True) - 1, 1)
   log_other = jnp.log1p(-jnp.minimum(jnp.exp(log_p), 1)) - jnp.log(others)
   flipped = jnp.logaddexp(jnp.log1p(-flip) + log_p, jnp.log(flip) + log_other)
   return jnp.where(mask, flipped, -jnp.inf)

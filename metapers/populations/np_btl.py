@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import population, task
+from metapers.core import masked, population, task
 from metapers.core.population import (
   FIXED_EPISODES,
   SPLITS,
@@ -75,8 +75,8 @@ def published_pairs() -> dict[str, Pairs]:
 
 def fresh_pairs(key: PRNGKey, num_pairs: int) -> Pairs:
   """Returns new pairs, y ~ U(0, 1); the first of two equal rewards is chosen (2⁻²² of pairs)."""
-  y = jax.random.uniform(key, (num_pairs, 2))
-  return Pairs(y, jnp.argmax(rewards(y), 1))
+  y = jax.random.uniform(key, (num_pairs, 2), jnp.float32)
+  return Pairs(y, jnp.argmax(rewards(y), 1).astype(jnp.int32))
 
 
 def check_options(pairs: str, sizes: Sequence[int], **counts: int) -> None:
@@ -202,13 +202,13 @@ def functions(num_support: int, num_query: int, num_users: int, seed: int) -> Fu
 
   def sample_episode(arrays, key, split):
     key_user, key_pairs = jax.random.split(key)
-    user = jax.random.randint(key_user, (), 0, num_users or NUM_TYPES)
+    user = jax.random.randint(key_user, (), 0, num_users or NUM_TYPES, jnp.int32)
     return draw(arrays, user, key_pairs, split)
 
   def episode_of(arrays, user, split):
     key = jax.random.fold_in(jax.random.key(FIXED_EPISODES), seed)
     key = jax.random.fold_in(jax.random.fold_in(key, SPLITS.index(split)), user)
-    return draw(arrays, jnp.asarray(user), key, split)
+    return draw(arrays, jnp.asarray(user, jnp.int32), key, split)
 
   histories = population.histories_of(episode_of, num_users or HISTORIES_OF_STREAM)
   return Functions(sample_episode, episode_of, histories)
@@ -219,4 +219,4 @@ def choice_probabilities(candidates: Candidates) -> Float[Array, '*T N K Z']:
   y = candidates.features[..., 0] * SCALE + CENTRE
   value = jnp.where(candidates.mask[..., None], rewards(y), -jnp.inf)
   best = value >= jnp.max(value, -2, keepdims=True)
-  return best / jnp.maximum(best.sum(-2, keepdims=True), 1)
+  return best / jnp.maximum(masked.count(best, -2, keepdims=True), 1)

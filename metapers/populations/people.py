@@ -83,7 +83,7 @@ def select(
   Of the `unseen` items [I], train users show none, and held-out users' queries nothing else: a
   comparison of a held-out item with another one is dropped, and people left without are, too.
   """
-  chosen, rejected = histories.chosen[users], histories.rejected[users]
+  chosen, rejected = (x[users].astype(np.int32) for x in (histories.chosen, histories.rejected))
   num_unseen = unseen[chosen].astype(int) + unseen[rejected]
   mask = histories.mask[users] & (num_unseen != 1)
   query_only = mask & (num_unseen == 2)
@@ -91,7 +91,8 @@ def select(
     mask, query_only = mask & ~query_only, np.zeros_like(mask)
   kept = (query_only if unseen.any() and not train else mask).any(1)
   tables = (chosen, rejected, mask, query_only)
-  return People(*(jnp.asarray(table[kept]) for table in tables)), jnp.asarray(users[kept])
+  people = People(*(jnp.asarray(table[kept]) for table in tables))
+  return people, jnp.asarray(users[kept], jnp.int32)
 
 
 def check_support(
@@ -133,7 +134,7 @@ def place(
   }
   people = {name: table for name, (table, _) in selected.items()}
   rows = {name: row for name, (_, row) in selected.items()}
-  arrays = Arrays(jnp.asarray(histories.features), people, rows)
+  arrays = Arrays(jnp.asarray(histories.features, jnp.float32), people, rows)
   require_people(arrays, len(histories.mask))
   arrays, num_few = with_enough(arrays, layout)
   require_people(arrays, len(histories.mask))
@@ -159,22 +160,26 @@ def with_enough(arrays: Arrays, layout: Layout) -> tuple[Arrays, int]:
 
   Of a person's fixed episode something must be in the support, and `min_query` be evaluated.
   """
-  if layout.min_query is None:
+  if (least := layout.min_query) is None:
     return arrays, 0
-  thin = arrays._replace(features=arrays.features[:, :0])  # what is shown is not looked at
+
+  @functools.partial(jax.jit, static_argnums=1)  # which leaves features out, as nothing needs them
+  def has_enough(number, split):
+    drawn, _ = functions(layout).episode_of(arrays, number, split)
+    return drawn.support.mask.any() & (drawn.query.mask.sum() >= least)
+
   people, rows, num_few = {}, {}, 0
   for split, own in arrays.people.items():
-    numbers = jnp.arange(len(own.mask))
-    drawn, _ = jax.vmap(functions(layout).episode_of, (None, 0, None))(thin, numbers, split)
-    num_evaluated = np.asarray(drawn.query.mask).sum(1)
-    has_enough = np.asarray(drawn.support.mask).any(1) & (num_evaluated >= layout.min_query)
-    kept = jnp.flatnonzero(has_enough)
+    enough = jax.vmap(lambda number, split=split: has_enough(number, split))(
+      jnp.arange(len(own.mask), dtype=jnp.int32)
+    )
+    kept = jnp.flatnonzero(enough).astype(jnp.int32)
     people[split], rows[split] = task.take((own, arrays.rows[split]), kept)
-    num_few += len(has_enough) - len(kept)
+    num_few += len(enough) - len(kept)
   if num_few:
     logging.warning(
       '%d people are left out: of them fewer than min_query=%d comparisons remain to be evaluated',
-      num_few, layout.min_query,
+      num_few, least,
     )  # fmt: skip
   return Arrays(arrays.features, people, rows), num_few
 
@@ -243,11 +248,11 @@ def people(
     unseen = hold_out_items(histories, item_holdout_share, split_seed)
   layout = Layout(num_support, num_query, 0, item_holdout, min_query)
   arrays, num_few = place(histories, splits, unseen, layout)
-  scaling = population.unscaled(histories.features.shape[1])
+  scaling = population.unscaled(width_of(arrays))
   if not histories.identity:
     scaling = scaling_of(arrays)
     shown = (histories.features - scaling.mean) / scaling.scale
-    arrays = arrays._replace(features=jnp.asarray(shown))
+    arrays = arrays._replace(features=jnp.asarray(shown, jnp.float32))
   layout = layout._replace(num_users=len(arrays.people['train'].mask))
   record = {
     'evaluated_on': f'unseen people, {"unseen" if item_holdout else "seen"} items',
@@ -279,11 +284,17 @@ def people(
   )
 
 
+def width_of(arrays: Arrays) -> int:
+  """Returns D, which is I of one-hot ids."""
+  num_items, width = arrays.features.shape
+  return width or num_items
+
+
 def spec_of(arrays: Arrays, layout: Layout, feature_names: tuple[str, ...]) -> Spec:
   """Returns the sizes of a population of real people."""
   num_users = len(arrays.people['train'].mask)
   return Spec(
-    features=population.vector(arrays.features.shape[1]),
+    features=population.vector(width_of(arrays)),
     num_candidates=2,
     num_support=layout.num_support,
     num_query=layout.num_query,
@@ -302,14 +313,14 @@ def functions(layout: Layout) -> Functions:
   def episode_of(arrays, user, split):
     key = jax.random.fold_in(population.fixed_key(split), user)
     width = arrays.people[split].mask.shape[1]
-    in_order = jnp.arange(width) / width
+    in_order = jnp.arange(width, dtype=jnp.float32) / width
     return people_episodes.episode(arrays, user, split, layout, priority=in_order, key=key), None
 
   def sample_episode(arrays, key, split):
     key_user, key_priority, key_episode = jax.random.split(key, 3)
     num_users, width = arrays.people[split].mask.shape
-    user = jax.random.randint(key_user, (), 0, num_users)
-    priority = jax.random.uniform(key_priority, (width,))
+    user = jax.random.randint(key_user, (), 0, num_users, jnp.int32)
+    priority = jax.random.uniform(key_priority, (width,), jnp.float32)
     return people_episodes.episode(
       arrays, user, split, layout, priority=priority, key=key_episode
     ), None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metapers.core import task
+from metapers.core import population, task
 from metapers.core.task import Candidates, Choices, Task
 from metapers.core.types import Array, Bool, Float, Int, PRNGKey
 
@@ -29,8 +29,8 @@ class People(NamedTuple):
 class Arrays(NamedTuple):
   """What lives on the device.
 
-  features: [I, D] of the items. people: split -> People. rows: split -> [U] rows of these people
-  among all histories.
+  features: [I, D] of the items; [I, 0] for one-hot ids. people: split -> People. rows: split -> [U]
+  rows of these people among all histories.
   """
 
   features: Float[Array, 'I D']
@@ -71,11 +71,11 @@ def offer(features: Float[Array, 'I D'], shown: People, key: PRNGKey) -> Choices
 
   Masked entries are zeroed: there are comparisons of the other part among them.
   """
-  swapped = jax.random.bernoulli(key, 0.5, shown.mask.shape)
+  swapped = jax.random.bernoulli(key, jnp.float32(0.5), shown.mask.shape)
   pair = jnp.stack([shown.chosen, shown.rejected], -1)  # [N, K]
   pair = jnp.where(swapped[:, None], pair[:, ::-1], pair)
   mask = jnp.broadcast_to(shown.mask[:, None], pair.shape)
-  candidates = Candidates(features[pair], mask)
+  candidates = Candidates(population.rows_of(features, pair), mask)
   return task.drop_masked(task.choices(candidates, swapped.astype(jnp.int32), shown.mask))
 
 

@@ -107,7 +107,8 @@ def restrict(
     responses: numbers in 1..R, as data sets name their columns; none keeps all.
 
   Raises:
-    ValueError: for an unknown or repeated name or number, or fewer than two responses.
+    ValueError: for an unknown or repeated name or number, a reward model whose scores are all the
+      same, or fewer than two responses.
   """
   num_responses = table.mask.shape[1]
   names = list(reward_models) or list(table.reward_models)
@@ -122,6 +123,12 @@ def restrict(
   if len(numbers) < 2:
     raise ValueError(f'a comparison needs at least two responses; got responses={numbers}')
   model = [table.reward_models.index(name) for name in names]
+  constant = [name for name, spread in zip(names, table.std[model]) if not spread > 0]
+  if constant:
+    raise ValueError(
+      f'reward model {", ".join(constant)} gives every train response the same score; leave it out '
+      'of reward_models'
+    )
   row = [number - 1 for number in numbers]
   return table._replace(
     rewards=table.rewards[:, row][..., model],
@@ -175,7 +182,8 @@ def place(
   """
   if track not in TRACKS:
     raise ValueError(f'unknown track {track!r}; known: {", ".join(TRACKS)}')
-  order = np.random.default_rng(0).permutation(len(table.prompt_split))  # cells hold mixed prompts
+  ids = np.arange(len(table.prompt_split), dtype=np.int32)
+  order = np.random.default_rng(0).permutation(ids)  # cells hold mixed prompts
   prompts = {name: order[table.prompt_split[order] == i] for i, name in enumerate(SPLITS)}
   empty = [name for name, ids in prompts.items() if ids.size == 0]
   if empty:
@@ -381,7 +389,7 @@ def functions(layout: Layout) -> Functions:
 
   def sample_episode(arrays, key, split):
     key_user, key_episode = jax.random.split(key)
-    user = jax.random.randint(key_user, (), 0, arrays.users[split].temperature.size)
+    user = jax.random.randint(key_user, (), 0, arrays.users[split].temperature.size, jnp.int32)
     if split == 'train' and layout.num_users:
       pair = episode_of(arrays, user, split)
       return reward_episodes.reshuffle(pair, key_episode, layout.of_train().num_support)

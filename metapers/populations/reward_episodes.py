@@ -71,7 +71,7 @@ def draw_distinct(key: PRNGKey, num_available: int, num_draws: int) -> Int[Array
   cells = jax.random.permutation(key_cells, num_draws)
   low = cells * num_available // num_draws
   high = (cells + 1) * num_available // num_draws
-  return jax.random.randint(key_within, (num_draws,), low, high)
+  return jax.random.randint(key_within, (num_draws,), low, high, jnp.int32)
 
 
 def by_rule(

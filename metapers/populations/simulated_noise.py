@@ -23,7 +23,8 @@ def shown_utilities(
 
   def one(user):
     key_prompts, key = jax.random.split(jax.random.fold_in(jax.random.key(0), user))
-    prompts = jax.random.choice(key_prompts, arrays.prompts['train'], (NUM_PROMPTS,))
+    train = arrays.prompts['train']
+    prompts = train[jax.random.randint(key_prompts, (NUM_PROMPTS,), 0, train.size, jnp.int32)]
     person = task.take(arrays.users['train'], user % arrays.users['train'].temperature.size)
     shown = reward_episodes.compare(arrays, person, prompts, key, layout)
     rewards = shown.rewards[:, : layout.num_candidates]
@@ -57,7 +58,7 @@ def solve_temperature(
   Raises:
     ValueError: where no temperature gives it.
   """
-  chance = float(masked.mean(1 / jnp.maximum(mask.sum(-1), 1), mask.any(-1)))
+  chance = float(masked.mean(1 / jnp.maximum(masked.count(mask, -1), 1), mask.any(-1)))
   if not chance < label_accuracy <= 1:
     raise ValueError(f'label_accuracy must lie in ({chance:.2g}, 1], got {label_accuracy}')
   if label_accuracy == 1:

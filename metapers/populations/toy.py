@@ -80,7 +80,7 @@ def choice_probabilities(candidates: Candidates) -> Float[Array, '*T N K 2']:
   value = utilities(candidates.features)
   mask = jnp.broadcast_to(candidates.mask[..., None], value.shape)
   best = mask & (value >= masked.largest(value, mask, -2)[..., None, :])
-  return best / jnp.maximum(best.sum(-2, keepdims=True), 1)
+  return best / jnp.maximum(masked.count(best, -2, keepdims=True), 1)
 
 
 @functools.cache
@@ -90,7 +90,7 @@ def functions(
   """Returns the functions of `two_types`."""
 
   def choices(key, user, num_comparisons):
-    x = jax.random.normal(key, (num_comparisons, num_candidates, num_features))
+    x = jax.random.normal(key, (num_comparisons, num_candidates, num_features), jnp.float32)
     utility = jnp.where(user % 2 == 0, *SIGNS) * x[..., 0] + 0.5 * x[..., 1]
     return task.choices(Candidates(x, jnp.ones(x.shape[:2], bool)), jnp.argmax(utility, -1))
 
@@ -106,13 +106,13 @@ def functions(
   def sample_episode(arrays, key, split):
     del arrays
     key_user, key_episode = jax.random.split(key)
-    return episode(jax.random.randint(key_user, (), 0, num_users), key_episode, split)
+    return episode(jax.random.randint(key_user, (), 0, num_users, jnp.int32), key_episode, split)
 
   def episode_of(arrays, user, split):
     del arrays
     key = jax.random.fold_in(jax.random.key(FIXED_EPISODES), SPLITS.index(split))
     key = jax.random.fold_in(key, user)
-    return episode(jnp.asarray(user), key, split)
+    return episode(jnp.asarray(user, jnp.int32), key, split)
 
   histories = population.histories_of(episode_of, num_users)
   return Functions(sample_episode, episode_of, histories)

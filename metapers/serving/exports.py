@@ -1,27 +1,42 @@
 """A trained learner as a small folder that needs nothing else: `learner.json` and `params.npz`."""
 
+import contextlib
+import inspect
 import json
 import os
 import pathlib
 import types
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
+import pydantic
+from pydantic import Field
 
-from metapers.core import files
+from metapers.core import fields, files
 from metapers.core.population import Population, Scaling, Spec
 from metapers.core.types import Params, PyTree
 from metapers.io import leaves
 
 FORMAT, VERSION = 'metapers-learner', 2  # 2: with the width of the context
 HEADER, PARAMETERS = 'learner.json', 'params.npz'
+LARGEST_OPTION = 10**6  # of a learner, where no stored array is as long
 FOLDER = 'export'  # of a training run's workdir
 SHAPES = ('features', 'context')  # arguments of a factory that are trees of shapes
+
+
+class Options(pydantic.BaseModel):
+  """Sizes among the kwargs of a factory, where it takes them."""
+
+  num_features: fields.Size = 0
+  num_context: fields.Size = 0
+
+
 FIELDS = {
-  'learner': str, 'kwargs': dict, 'num_candidates': int, 'num_context': int, 'feature_names': list,
-  'about': str, 'trained_on': dict, 'mean': list, 'scale': list, 'sha256': str,
+  'learner': str, 'kwargs': Options, 'num_candidates': Annotated[fields.Size, Field(ge=2)],
+  'num_context': fields.Size, 'feature_names': list[str], 'about': str, 'trained_on': dict,
+  'mean': list[fields.Number], 'scale': list[fields.Number], 'sha256': str,
 }  # fmt: skip
 
 
@@ -105,13 +120,13 @@ def write_export(folder: str | os.PathLike, export: Export) -> pathlib.Path:
     raise ValueError(f'{folder} exists and is no export; give another folder')
   check_export(folder, export)
   arrays = files.packed(export.params)
-  fields = {
+  values = {
     **export._asdict(),
     'trained_on': dict(export.trained_on),
     **_listed(export.scaling),
     'sha256': files.sha256(arrays),
   }
-  header = {'format': FORMAT, 'version': VERSION, **{name: fields[name] for name in FIELDS}}
+  header = {'format': FORMAT, 'version': VERSION, **{name: values[name] for name in FIELDS}}
   with files.writing_folder(folder) as place:
     (place / PARAMETERS).write_bytes(arrays)
     files.write_json(place / HEADER, header)
@@ -160,6 +175,8 @@ def check_export(source: str | os.PathLike, export: Export) -> Export:
       f'{source}: num_features is {width}, but there are {mean.size} means, {scale.size} scales '
       f'and {len(export.feature_names)} feature names; export the run anew'
     )
+  if len(set(export.feature_names)) < len(export.feature_names):
+    raise ValueError(f'{source}: two features have one name among {export.feature_names!r:.80}')
   given = export.kwargs.get('num_context', export.num_context)
   if given != export.num_context or given < 0:
     raise ValueError(
@@ -170,6 +187,27 @@ def check_export(source: str | os.PathLike, export: Export) -> Export:
   if not all(np.isfinite(array).all() for array in numbers) or not np.all(scale > 0):
     raise ValueError(f'{source}: parameters and scaling must be finite, and scales above 0')
   return export
+
+
+def check_options(build: Callable[..., Any], export: Export) -> None:
+  """Refuses kwargs that are not of the types of a factory's signature, or sizes beyond reason.
+
+  Raises:
+    ValueError: naming the option.
+  """
+  try:
+    known = inspect.signature(build, eval_str=True).parameters
+  except NameError:  # of an annotation that is there for type checkers only
+    known = {}
+  for name in sorted(set(export.kwargs) & set(known)):
+    kind = known[name].annotation
+    with contextlib.suppress(pydantic.PydanticSchemaGenerationError):  # of no JSON value
+      if kind is not inspect.Parameter.empty:
+        fields.check(f'kwargs of {export.learner}', export.kwargs, {name: kind})
+  most = max(LARGEST_OPTION, *(max(array.shape, default=0) for array in export.params.values()), 0)
+  for number in jax.tree.leaves(dict(export.kwargs)):
+    if isinstance(number, int | float) and not abs(number) <= most:
+      raise ValueError(f'kwargs of {export.learner} hold {number!r:.80}; expected at most {most}')
 
 
 def fingerprint(export: Export) -> str:
@@ -194,10 +232,10 @@ def rebuild(stored: Mapping[str, np.ndarray], shapes: PyTree) -> Params:
   Raises:
     ValueError: for a name, shape or dtype that differs.
   """
-  like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+  expected = {name: leaf for name, leaf in leaves.by_path(shapes).items() if leaf.size}
   kinds = [
     {name: f'{array.dtype}{list(array.shape)}' for name, array in arrays.items()}
-    for arrays in (stored, leaves.named(like))
+    for arrays in (stored, expected)
   ]
   wrong = leaves.differences(*kinds)
   if wrong:
@@ -206,6 +244,7 @@ def rebuild(stored: Mapping[str, np.ndarray], shapes: PyTree) -> Params:
       f'{len(wrong)} stored arrays do not fit; {wrong[0]!r} is {found}, expected {expected}: '
       'other code stored it; use the version of metapers that did'
     )
+  like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # as large as stored
   return leaves.like(like, stored)
 
 

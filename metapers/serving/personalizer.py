@@ -37,8 +37,9 @@ from metapers.serving.profiles import History, Profile
 
 PRETRAINED = pathlib.Path(__file__).parents[1] / 'pretrained'
 CAPACITY = 64  # comparisons kept of a user
+LARGEST_PROFILE = 2**28  # bytes
 # For a message, which shall import no learner.
-WITH_POSTERIOR = ('bayes_head', 'latent_np', 'lookup')
+WITH_POSTERIOR = ('bayes_head', 'gaussian_prior', 'latent_np', 'lookup')
 
 __all__ = ['CAPACITY', 'Comparisons', 'Personalizer', 'Profile', 'pairs']
 
@@ -60,7 +61,7 @@ class Personalizer:
 
   Raises:
     ValueError: for an unknown learner that is not given, parameters that are not its own, or a
-      capacity that is not a whole number from 1 up.
+      capacity that is not a whole number from 1 up; before memory is taken for what would not fit.
   """
 
   def __init__(self, export: Export, *, learner: Factory | None = None, capacity: int = CAPACITY):
@@ -68,12 +69,32 @@ class Personalizer:
       raise ValueError(f'capacity must be at least 1, a whole number; got {capacity!r}')
     made = _make(exports.check_export('the export', export), learner)
     shapes = jax.eval_shape(made.init, jax.random.key(0))
-    self.export, self.capacity = export, int(capacity)
+    self.export, self.capacity, self._learner = export, int(capacity), learner
     self.num_features, self.num_context = export.scaling.mean.size, export.num_context
     self._has_posterior = made.has_posterior
     self._params = exports.rebuild(export.params, shapes)
     self._ask = serving.questions(made)
     self._model = exports.fingerprint(export)
+    self._check_size()
+
+  def __repr__(self) -> str:
+    export, about = self.export, self.export.trained_on
+    data = about.get('source', 'unknown data')
+    people = f', {about["num_people"]} people' if 'num_people' in about else ''
+    context = f', a context of {self.num_context} numbers' if self.num_context else ''
+    return (
+      f'Personalizer({export.learner}, {self.num_features} features{context}, up to '
+      f'{export.num_candidates} candidates, trained on {data}{people}; holds the last '
+      f'{self.capacity} comparisons of a person)'
+    )
+
+  def __reduce__(self) -> tuple[Callable, tuple]:
+    # Of functions and jit nothing is pickled: they are made anew from the export.
+    plain = {name: dict(getattr(self.export, name)) for name in ('kwargs', 'params', 'trained_on')}
+    return _again, (self.export._replace(**plain), self._learner, self.capacity)
+
+  def __deepcopy__(self, memo: dict) -> 'Personalizer':
+    return self  # nothing of it changes, and what is compiled is known by its functions
 
   @classmethod
   def from_checkpoint(
@@ -231,28 +252,44 @@ class Personalizer:
     self._need_posterior()
     return self._predict(self._ask.spread, profile, self._paired(profile, a, b))[..., 0]
 
-  def ask(self, profile: Profile, pool: Float[np.ndarray, '*U M K D']) -> Int[np.ndarray, '*U']:
+  def ask(
+    self,
+    profile: Profile,
+    pool: Float[np.ndarray, '*U M K D'],
+    *,
+    count: int | np.integer | None = None,
+  ) -> Int[np.ndarray, '...']:
     """Returns the index of the question of [M, K, D] from whose answer most is to be learned.
 
     It maximises the mutual information of the answer and the user, H(mean_s p_s) - mean_s H(p_s)
-    under S draws from the posterior.
+    under S draws from the posterior. With `count` the indices [count] of questions to be asked
+    together, before any is answered, the best first: each adds most to what the answers to those
+    before it would say, so that they do not repeat each other.
 
     Args:
       profile: of one or many.
       pool: M questions of at least two candidates K; [U, M, K, D] for many users.
+      count: how many questions, 1 to M; each number compiles. None: one, as a number.
 
     Raises:
-      ValueError: for other shapes, if the learner has no posterior, or the pool is empty.
+      ValueError: for other shapes, if the learner has no posterior, the pool is empty, or a count
+        that it does not hold.
 
     Reference:
-      Houlsby et al. 2011, arXiv:1112.5745 (BALD).
+      Houlsby et al. 2011, arXiv:1112.5745 (BALD); Kirsch et al. 2019, arXiv:1906.08158 (BatchBALD).
     """
     self._need_posterior()
     given = self._as_query(profile, pool, 'M K D')
     if not given.shape[-3] or given.shape[-2] < 2:
       needed = 'give at least one question M, of at least two candidates K'
       raise ValueError(f'the pool is empty: {needed}; got [..., M, K, D] = {list(given.shape)}')
-    return np.asarray(np.argmax(self._predict(self._ask.information, profile, given), -1))
+    if count is None:
+      return np.asarray(np.argmax(self._predict(self._ask.information, profile, given), -1))
+    size = given.shape[-3]
+    if not isinstance(count, numbers.Integral) or not 1 <= count <= size:
+      raise ValueError(f'count must be a whole number from 1 to {size}, the pool; got {count!r}')
+    places = self._predict(self._ask.batch(int(count)), profile, given)
+    return np.asarray(np.argsort(places, -1)[..., :count])
 
   def save(self, profile: Profile, path: str | os.PathLike) -> pathlib.Path:
     """Writes a profile (of one or many) to one file, atomically, and returns the path."""
@@ -267,7 +304,20 @@ class Personalizer:
       ValueError: for a file that is no profile, damaged or edited, of another version, or of
         another model.
     """
-    return profiles.from_bytes(pathlib.Path(path).read_bytes(), self._like)
+    return profiles.read_profile(path, self._like)
+
+  def _check_size(self) -> None:
+    kept = self.capacity * self.export.num_candidates * self.num_features
+    size = 2 * kept
+    if size <= LARGEST_PROFILE:
+      state = jax.tree.leaves(self._like.user_state)
+      size += sum(leaf.size * leaf.dtype.itemsize for leaf in state)
+    if size > LARGEST_PROFILE:
+      raise ValueError(
+        f'a profile would take {size} bytes or more, with capacity={self.capacity}, num_candidates='
+        f'{self.export.num_candidates} and {dict(self.export.kwargs)}; the most is '
+        f'{LARGEST_PROFILE}'
+      )
 
   @functools.cached_property
   def _like(self) -> Profile:
@@ -323,6 +373,10 @@ class Personalizer:
     return serving.query_users(function, self._params, profile.user_state, scaled, many=many)
 
 
+def _again(export: Export, learner: Factory | None, capacity: int) -> Personalizer:
+  return Personalizer(export, learner=learner, capacity=capacity)
+
+
 def _support(history: History, context: np.ndarray) -> serving.Support:
   return serving.Support(history.features, history.shown, history.choice, history.weight, context)
 
@@ -337,6 +391,7 @@ def _make(export: Export, factory: Factory | None) -> MetaLearner:
     )
   build = factory or learners.factory(export.learner)
   widths = {'features': export.scaling.mean.size, 'context': export.num_context}
+  exports.check_options(build, export)
   known = inspect.signature(build).parameters
   shapes = {name: vector(width) for name, width in widths.items() if name in known}
   return learners.make(build, **export.kwargs, **shapes)

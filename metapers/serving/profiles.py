@@ -60,6 +60,16 @@ class Profile(NamedTuple):
   user_state: UserState
   model: str
 
+  def __repr__(self) -> str:
+    if not isinstance(self.history, History) or not isinstance(self.history.shown, np.ndarray):
+      return tuple.__repr__(self)  # a tree of something else, such as shapes
+    held = self.history.mask.sum(-1)
+    each = f' ({held.min()} to {held.max()} each)' if held.ndim else ''
+    return (
+      f'Profile({f"{held.size} people" if held.ndim else "one person"}, {held.sum()} comparisons '
+      f'held{each}, {self.history.features.shape[-1]} features, of model {self.model[:12]})'
+    )
+
 
 def newest(history: History, size: int) -> History:
   """Returns the last `size` real comparisons of each user, in order, padded to `size`."""
@@ -269,6 +279,8 @@ def from_bytes(content: bytes, like: Profile) -> Profile:
     )
   check_model(str(header.get('model')), like.model)
   profile = _profile(arrays, like)
+  if unknown := sorted(set(arrays) - {HEADER, *_arrays(profile)}):
+    raise ValueError(f'the profile holds {unknown!r:.80} besides; restore it from a copy')
   try:
     check_profile(profile)
   except ValueError as error:
@@ -300,6 +312,22 @@ def check_profile(profile: Profile) -> None:
   for name, array, wanted in zip(History._fields, history, canonical):
     if not np.array_equal(array, wanted):
       raise ValueError(f'{name}: something stands where no comparison is')
+
+
+def read_profile(path: str | os.PathLike, like: Profile) -> Profile:
+  """Returns the profile in a file; see `from_bytes`.
+
+  Raises:
+    FileNotFoundError: if there is no file.
+    ValueError: for something else than a file, or as `from_bytes`.
+  """
+  if not pathlib.Path(path).exists():
+    raise FileNotFoundError(f'there is no profile {path}')
+  content = files.read_bytes(path)
+  try:
+    return from_bytes(content, like)
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}') from error
 
 
 def write_profile(profile: Profile, path: str | os.PathLike) -> pathlib.Path:

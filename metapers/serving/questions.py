@@ -36,10 +36,14 @@ class Support(NamedTuple):
 
 
 class Query(NamedTuple):
-  """What is predicted of one user: their state, and candidates [N, K, D] that are all real."""
+  """What is predicted of one user: their state, and candidates [N, K, D] that are all real.
+
+  is_given: [N], False for what pads N; None where nothing does.
+  """
 
   user_state: Any
   features: Any
+  is_given: Any = None
 
 
 class Questions(NamedTuple):
@@ -51,6 +55,8 @@ class Questions(NamedTuple):
   probability: `(params, query) -> [N, K]` choice probabilities.
   spread: `(params, query) -> [N, K]` standard deviation of those under the posterior.
   information: `(params, query) -> [N]` mutual information of the choice and the user, in nats.
+  batch: count -> `(params, query) -> [N]`, where each stands among `count` questions to be asked
+    together, from 0; N where it does not. The same function for the same count.
   """
 
   adapt: Callable[[Params, Support], UserState]
@@ -58,6 +64,7 @@ class Questions(NamedTuple):
   probability: Callable[[Params, Query], Array]
   spread: Callable[[Params, Query], Array]
   information: Callable[[Params, Query], Array]
+  batch: Callable[[int], Callable[[Params, Query], Array]]
 
 
 def questions(learner: MetaLearner) -> Questions:
@@ -86,7 +93,17 @@ def questions(learner: MetaLearner) -> Questions:
   def information(params, query):
     return acquisition.mutual_information(sampled(params, query))
 
-  return Questions(adapt, score, probability, spread, information)
+  @functools.cache  # jit knows what is compiled by the function
+  def batch(count):
+    def places(params, query):
+      size = query.features.shape[0]
+      mask = jnp.ones(size, bool) if query.is_given is None else query.is_given
+      found = acquisition.batch(sampled(params, query), mask, count)
+      return jnp.full(size, size).at[found.index].set(jnp.arange(count))
+
+    return places
+
+  return Questions(adapt, score, probability, spread, information, batch)
 
 
 def all_real(features: Float[Array, 'N K D']) -> Candidates:
@@ -146,8 +163,11 @@ def query_users(
   count = math.prod(middle)
   padded = np.zeros((*lead, power_of_two(count), *candidates), np.float32)
   padded[..., :count, :, :] = features.reshape(*lead, count, *candidates)
+  is_given = np.broadcast_to(np.arange(padded.shape[-3]) < count, padded.shape[:-2])
   ask = functools.partial(map_users, function, params)
-  found = for_one_or_many(ask, Query(user_state, padded), many).take(np.arange(count), axis=many)
+  found = for_one_or_many(ask, Query(user_state, padded, is_given), many).take(
+    np.arange(count), axis=many
+  )
   wrong = ~np.isfinite(found).all(tuple(range(many, found.ndim)))
   if wrong.any():
     users = f' for users {_some(wrong)}' if many else ''

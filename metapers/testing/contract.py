@@ -5,12 +5,15 @@
 Each claim is a function of a `Subject` that raises AssertionError saying what broke.
 """
 
+import sys
 import time
 
 import jax
+import tqdm
 
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Callable
+from metapers.io import progress as bars
 from metapers.testing import checks, learning_checks
 from metapers.testing.subject import Exceptions, Subject, subject
 
@@ -53,7 +56,7 @@ def check(
     learner: built with num_features=4 (and num_users=64, num_histories=64, where it asks for them).
     excused: what it is excused from; by default nothing.
     num_context: C, the width of the contexts that it is built for.
-    progress: whether to print a line for each claim, with the seconds it took.
+    progress: whether to show a bar, and print a line for each claim, with the seconds it took.
 
   Raises:
     AssertionError: naming the claim that failed, and by how much.
@@ -62,13 +65,18 @@ def check(
   with jax.numpy_rank_promotion('raise'):
     it = subject(learner, excused or Exceptions(), num_context=num_context)
     report('a short training')
-    for claim in CHECKS:
-      name = claim.__name__.replace('_', ' ')
+    for claim in bars.along(CHECKS, 'contract', unit='claim', label=in_words, shown=progress):
+      name = in_words(claim)
       try:
         claim(it)
       except AssertionError as error:
         raise AssertionError(f'{name}: {error}') from error
       report(name)
+
+
+def in_words(claim: Callable[[Subject], None]) -> str:
+  """Returns the name of a claim as a sentence."""
+  return claim.__name__.replace('_', ' ')
 
 
 def _progress() -> Callable[[str], None]:
@@ -77,7 +85,8 @@ def _progress() -> Callable[[str], None]:
   def report(done: str) -> None:
     nonlocal last
     now = time.perf_counter()
-    print(f'{done:<48} {now - last:5.1f} s', flush=True)
+    tqdm.tqdm.write(f'{done:<48} {now - last:5.1f} s', file=sys.stdout)
+    sys.stdout.flush()
     last = now
 
   return report

@@ -143,7 +143,7 @@ def train_briefly(
   def draw(key):
     key_task, key_shots, key_context = jax.random.split(key, 3)
     episode, _ = population.sample_episode((), key_task, 'train')
-    shots = jax.random.randint(key_shots, (), 0, SHAPE['num_support'] + 1)
+    shots = jax.random.randint(key_shots, (), 0, SHAPE['num_support'] + 1, jnp.int32)
     episode = episode._replace(support=task.with_shots(episode.support, shots))
     return with_context(episode, num_context, key_context)
 
@@ -188,7 +188,9 @@ def held_out_tasks(num_candidates: int, num_context: int) -> Task:
 
 def with_context(tasks: Task, width: int, key: PRNGKey) -> Task:
   """Returns tasks whose contexts [*T, C] are standard normal, of width C."""
-  return tasks._replace(context=jax.random.normal(key, (*jnp.shape(tasks.user), width)))
+  return tasks._replace(
+    context=jax.random.normal(key, (*jnp.shape(tasks.user), width), jnp.float32)
+  )
 
 
 def first(tasks: Task) -> Task:

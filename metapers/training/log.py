@@ -1,13 +1,14 @@
 """What a run reports while it runs: a progress bar, and metrics written one call late."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
-import tqdm
 
 from metapers.core.types import Metrics
 from metapers.io import processes
+from metapers.io import progress as bars
 from metapers.io.writers import MetricsWriter
 
 WATCHED = ('loss', 'gradient_norm', 'parameter_norm')
@@ -21,7 +22,7 @@ class Log:
     num_steps: of the whole run.
     resumed_step: that the run goes on from; None where it starts.
     writer: makes the writer, given that step; None writes nothing. Only process 0 writes.
-    progress: show a bar.
+    progress: show a bar, and lines on where the run goes on and what was compiled.
   """
 
   def __init__(
@@ -37,14 +38,23 @@ class Log:
     self._pending: Metrics | None = None
     self._size = 0
     self._writer = writer(resumed_step) if writer and processes.is_first() else None
-    self._bar = tqdm.tqdm(
-      total=num_steps,
-      initial=self.step,
-      desc=name,
-      unit='step',
-      disable=not (progress and processes.is_first()),
-      leave=False,
-    )
+    self._bar = bars.bar(name, num_steps, unit='step', initial=self.step, shown=progress)
+    self._shown = progress
+    self._compiled: set[str] = set()
+    if resumed_step is not None and resumed_step < num_steps:
+      bars.say(f'{name}: goes on from step {resumed_step} of {num_steps}', shown=progress)
+
+  @contextlib.contextmanager
+  def compiling(self, what: str) -> Iterator[None]:
+    """Says that a part of the run is being compiled, the first time, and then in how long."""
+    if what in self._compiled:
+      yield
+      return
+    self._compiled.add(what)
+    self._bar.set_description(f'{self.name}: compiling {what}')
+    with bars.compiling(f'{self.name}: {what}', shown=self._shown):
+      yield
+    self._bar.set_description(self.name)
 
   def push(self, size: int, metrics: Metrics) -> None:
     """Looks at the call before, now that one of `size` more steps is under way."""

@@ -116,7 +116,7 @@ def fit(
     evaluate: `(params, step) -> numbers`; the highest 'score' among them is the best checkpoint.
     checkpoints: where to save and to resume from; without, nothing is kept.
     writer: makes the metrics writer, given the step that the run resumes from, None at the start.
-    progress: show a bar.
+    progress: show a bar, and say what is compiled.
 
   Raises:
     FloatingPointError: for a loss, gradient, parameters or score that are not finite; the last good
@@ -158,7 +158,8 @@ def fit(
     while log.step < schedule.num_steps:
       stop = schedule.next_stop(log.step)
       size = min(schedule.steps_per_call, stop - log.step)
-      state, metrics = run(state, begun.frozen, arrays, size)
+      with log.compiling('training'):
+        state, metrics = run(state, begun.frozen, arrays, size)
       log.push(size, metrics)
       asked = interruption.asked()  # once: a signal may come between two looks
       if asked or log.step == stop:
@@ -273,7 +274,8 @@ def score_of(evaluate: Evaluate | None, params: Params, log: Log) -> float | Non
   """
   if evaluate is None:
     return None
-  numbers = {name: float(value) for name, value in evaluate(params, log.step).items()}
+  with log.compiling('evaluation'):
+    numbers = {name: float(value) for name, value in evaluate(params, log.step).items()}
   if 'score' not in numbers:
     raise ValueError(f"evaluate must return a 'score' among its numbers, got {sorted(numbers)}")
   log.write({f'evaluation/{name}': value for name, value in numbers.items()})

@@ -83,7 +83,9 @@ def task_sampler(
     key_episode, key_shots, key_loss = jax.random.split(key, 3)
     episode, _ = population.sample_episode(arrays, key_episode, split)
     size = episode.support.mask.shape[-1]  # short histories hold fewer than num_support
-    kept = jax.random.randint(key_shots, (), 0, size + 1) if shots == 'uniform' else shots
+    kept = (
+      jax.random.randint(key_shots, (), 0, size + 1, jnp.int32) if shots == 'uniform' else shots
+    )
     return Batch(episode._replace(support=task.with_shots(episode.support, kept)), key_loss)
 
   def sample(arrays, key):

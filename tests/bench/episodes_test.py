@@ -15,6 +15,10 @@ from metapers.core.task import Candidates, Task, Truth
 ABOUT = {
   'protocol': 'calm', 'source': 'drawn', 'licence': 'none', 'identity': {}, 'conditions': []
 }  # fmt: skip
+CALM = {
+  'name': 'calm', 'title': 'Calm', 'labels': {'noise': 0.0}, 'shots': [0], 'rival': None,
+  'num_resamples': 10, 'references': [],
+}  # fmt: skip
 T, N, K, D, B, M, R = 4, 3, 2, 5, 3, 2, 6
 
 
@@ -181,8 +185,8 @@ def test_no_file_lies_outside_of_the_folder(folder, name):
   [
     ({'version': 1}, 'has version 1; this code reads 2'),
     ({'format': 'other'}, 'is no metapers-episodes'),
-    ({'licence': None}, "field 'licence' must be a str, got None"),
-    ({'files': []}, "field 'files' must be a dict"),
+    ({'licence': None}, "field 'licence' must be a valid string, got None"),
+    ({'files': []}, "field 'files' must be an object"),
   ],
 )
 def test_manifests_of_something_else_are_refused(folder, change, message):
@@ -210,3 +214,58 @@ def test_a_failed_export_leaves_nothing(tmp_path):
 def test_what_exists_is_not_overwritten(folder):
   with pytest.raises(ValueError, match='exists; give a name that is free'):
     write(folder)
+
+
+@pytest.mark.parametrize(
+  ('entry', 'message'),
+  [
+    ({}, "sha256' is missing"),
+    ([1], 'must be an object, got \\[1\\]'),
+    ({'sha256': '', 'arrays': {'user': {'shape': [-1], 'dtype': 'int32'}}}, 'shape.0. must be'),
+  ],
+)
+def test_entries_of_files_are_checked(folder, entry, message):
+  path = folder / 'manifest.json'
+  path.write_text(json.dumps(json.loads(path.read_text()) | {'files': {'a.npz': entry}}))
+  with pytest.raises(ValueError, match=message):
+    episodes.read_episodes_manifest(folder)
+
+
+@pytest.mark.parametrize(
+  'condition', ['calm', {}, {'name': [1]}, {**CALM, 'shots': []}, {**CALM, 'num_resamples': 10**9}]
+)
+def test_conditions_are_checked(folder, condition):
+  path = folder / 'manifest.json'
+  written = json.loads(path.read_text())
+  path.write_text(json.dumps(written | {'conditions': [CALM]}))
+  assert episodes.read_episodes_manifest(folder)['conditions'] == [CALM]
+  path.write_text(json.dumps(written | {'conditions': [condition]}))
+  with pytest.raises(ValueError, match=r"field 'conditions\.0"):
+    episodes.read_episodes_manifest(folder)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(folder, tmp_path):
+  path = folder / 'calm' / 'test.npz'
+  path.rename(tmp_path / 'elsewhere.npz')
+  path.symlink_to(tmp_path / 'elsewhere.npz')
+  with pytest.raises(ValueError, match='leads out of'):
+    episodes.load_arrays(folder, episodes.read_episodes_manifest(folder), 'calm/test.npz')
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'query_weight': None}, 'lack the arrays query_weight'),
+    ({'query_choice': np.full((T, N), 99, np.int32)}, 'chose 99'),
+    ({'query_choice': np.full((T, N), np.nan, np.float32)}, 'query_choice of these episodes is'),
+    ({'query_mask': np.ones((7, 3), bool)}, 'query_mask of these episodes is'),
+    ({'query_mask': np.full((T, N), 'a')}, 'query_mask of these episodes is'),
+    ({'query_weight': np.full((T, N), -1, np.float32)}, r'weight -1\.0'),
+  ],
+)
+def test_arrays_that_make_no_episodes_are_refused(change, message):
+  tasks, truth = made()
+  hidden = episodes.hidden_arrays(tasks, truth)
+  given = {**episodes.visible_arrays(tasks, truth.slate, has_labels=False), **hidden, **change}
+  with pytest.raises(ValueError, match=message):
+    episodes.rebuild({name: array for name, array in given.items() if array is not None}, {})

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metapers.analysis import costs, tax
+from metapers.analysis import costs, gains, tax
 from metapers.bench import readings, results
 from metapers.bench.plan import TextLengths
 from metapers.bench.readings import Extras
@@ -146,6 +146,23 @@ def test_the_rows_say_what_was_planted(reading, setting, predictions):
   assert 0.1 < value(reading, '', 'disagreement', '') < 0.5
 
 
+def test_users_are_counted_for_whom_a_learner_is_worse_or_better(reading, setting, predictions):
+  accuracy = {
+    name: np.mean([gains.user_accuracy(setting.evaluated, one)[1] for one in own.values()], 0)
+    for name, own in predictions.items()
+  }
+  gain = accuracy['maml'] - accuracy['pooled']
+  assert 0 < (gain > 1e-6).mean() < 1
+  for metric, hits in (('worse', gain < -1e-6), ('better', gain > 1e-6)):
+    share = value(reading, 'maml', f'users_{metric}_than_pooled')
+    np.testing.assert_allclose(share, hits.mean(), rtol=1e-6)
+  assert value(reading, 'maml', 'users_worse_than_pooled', '0') == 0
+
+
+def test_every_table_says_what_its_numbers_mean(reading):
+  assert all(table.note for table in reading.section.tables)
+
+
 def test_seeds_are_averaged_and_references_are_of_no_training(reading):
   seeds = set(reading.frame[['learner', 'seed', 'train_shots']].itertuples(index=False, name=None))
   expected = {('maml', 'all', '4'), ('pooled', '0', '4'), ('bayes', '', ''), ('', '', '')}
@@ -178,7 +195,9 @@ def test_real_people_are_read_without_their_weights(setting, predictions):
   }
   reading = read(people, made, shots=4)
   assert any('unknown' in line for line in reading.section.text)
-  assert set(reading.frame['metric']) == {'accuracy_share_of_bayes'}
+  assert set(reading.frame['metric']) == {
+    'accuracy_share_of_bayes', 'users_worse_than_pooled', 'users_better_than_pooled'
+  }  # fmt: skip
 
 
 def test_a_number_of_shots_that_was_not_evaluated_is_refused(setting, predictions):

@@ -1,6 +1,7 @@
 """`bench.compare`: a table from objects alone."""
 
 import functools
+import re
 import subprocess
 import sys
 
@@ -73,6 +74,11 @@ def test_a_result_is_shown_as_table_figure_and_page(on_dinners, tmp_path):
   page = result.report(tmp_path / 'report.html').read_text()
   assert 'synthetic diners' in page
   assert 'minus' in page and '<svg' in page
+  lead = page[page.index('<ul class="lead">') : page.index('<section')]
+  assert 'After 4 comparisons of a new user, cnp is the only learner beside pooled' in lead
+  assert 'of the users' in lead and 'worse than pooled' in lead
+  captions = re.findall('<figcaption id="table-1-[12]">([a-z_]+) ', page)
+  assert captions == ['accuracy_minus_pooled', 'accuracy']
 
 
 def test_a_finished_table_trains_nothing_and_gives_the_same_numbers(on_dinners):
@@ -274,3 +280,18 @@ def test_what_cannot_be_a_table_is_refused_before_users_are_drawn(changes, messa
   whole = plan.Plan(entries={}, conditions=(plan.Condition((dinners,)),), populations=(dinners,))
   with pytest.raises(ValueError, match=message):
     runner.check(whole._replace(**changes))
+
+
+def test_bars_and_seconds_of_compilation_are_shown_of_what_is_made(tmp_path, capsys):
+  workdir = tmp_path / 'workdir'
+  result = table(toy.two_types(num_support=4), workdir=workdir)
+  out, err = capsys.readouterr()
+  assert not out
+  for bar in ('learners', 'evaluation', 'references', 'pooled-0'):
+    assert f'{bar}:   0%' in err, bar
+  assert 'cnp-0: goes on' not in err
+  assert re.search(r'bayes, default: compiled in \d', err)
+  assert re.search(r'cnp-0-20, default: compiled in \d', err)
+  again = table(toy.two_types(num_support=4), workdir=workdir)
+  assert 'compiled' not in capsys.readouterr().err
+  assert again.frame.equals(result.frame)

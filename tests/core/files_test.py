@@ -1,29 +1,42 @@
 """JSON and npz files: what is written is read, and what is damaged is refused in one way."""
 
+import errno
 import io
+import itertools
 import os
 import pathlib
+import pickle
+import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as st_numpy
 
-from metapers.core import files
+from metapers.core import fields, files
+
+
+class Sized(pydantic.BaseModel):
+  size: fields.Size
+
 
 ARRAYS = {'a': np.arange(3, dtype=np.float32), 'file': np.ones((2, 0)), 'x.y': np.array(['é', ''])}
 
 
-@pytest.mark.parametrize('is_compressed', [False, True])
-def test_arrays_of_any_name_survive_a_file_bit_for_bit(tmp_path, is_compressed):
-  path = files.write_npz(tmp_path / 'new' / 'a.npz', ARRAYS, is_compressed=is_compressed)
-  assert path.read_bytes() == files.packed(ARRAYS, is_compressed=is_compressed)
-  found = files.read_npz(path)
-  assert list(found) == list(ARRAYS)
-  for name, array in ARRAYS.items():
-    np.testing.assert_array_equal(found[name], array, strict=True)
-    np.testing.assert_array_equal(np.load(path)[name], array, strict=True)
+DECLARED = {x: {'shape': list(a.shape), 'dtype': str(a.dtype)} for x, a in ARRAYS.items()}
+
+
+def test_arrays_of_any_name_survive_a_file_bit_for_bit(tmp_path):
+  path = files.write_npz(tmp_path / 'new' / 'a.npz', ARRAYS)
+  assert path.read_bytes() == files.packed(ARRAYS)
+  compressed = files.unpacked('this', files.packed(ARRAYS, is_compressed=True), DECLARED)
+  for found in (files.read_npz(path), compressed, np.load(path)):
+    assert list(found) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+      np.testing.assert_array_equal(found[name], array, strict=True)
 
 
 @given(st_numpy.arrays(st_numpy.scalar_dtypes(), st_numpy.array_shapes(min_dims=0, min_side=0)))
@@ -183,10 +196,11 @@ def test_a_new_name_reaches_the_disk(tmp_path, monkeypatch):
     (b'{"a": ' + b'9' * 10_000 + b'}', 'is not JSON'),
     (b'{"a": ' * 200_000, 'is not JSON'),
     (b'[' * 200_000 + b']' * 200_000, 'is not JSON'),
+    (b'{"a": ' + b'[' * 150 + b']' * 150 + b'}', 'is not JSON that anyone needs'),
     (b'[1, 2]', r'must hold a JSON object, got a list'),
     (b'null', 'must hold a JSON object, got a NoneType'),
   ],
-  ids=['empty', 'cut', 'two', 'not UTF-8', 'digits', 'deep', 'deep list', 'list', 'null'],
+  ids=['empty', 'cut', 'two', 'not UTF-8', 'digits', 'deep', 'deep list', 'nested', 'list', 'null'],
 )
 def test_what_is_no_json_object_is_refused_with_its_path(tmp_path, content, message):
   (tmp_path / 'a.json').write_bytes(content)
@@ -212,17 +226,19 @@ def test_a_missing_file_is_named(tmp_path):
   [
     ({'format': 'other'}, "is no form: its format is 'other'"),
     ({'version': 2}, 'has version 2; this code reads 1'),
-    ({'names': 'one'}, "field 'names' must be a list, got 'one'"),
+    ({'names': [{'size': -1}]}, r"field 'names.0.size' must be greater than or equal to 0, got -1"),
+    ({'names': [{}]}, r"field 'names.0.size' is missing"),
+    ({'names': 'one'}, "field 'names' must be a valid array, got 'one'"),
   ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(tmp_path, changes, message):
   manifest = {'format': 'form', 'version': 1, 'names': []}
   path = files.write_json(tmp_path / 'manifest.json', manifest)
-  fields = {'names': list}
-  assert files.read_manifest(path, 'form', 1, fields) == (manifest, path.read_bytes())
+  kinds = {'names': list[Sized]}
+  assert files.read_manifest(path, 'form', 1, kinds) == (manifest, path.read_bytes())
   files.write_json(path, manifest | changes)
   with pytest.raises(ValueError, match=message):
-    files.read_manifest(path, 'form', 1, fields)
+    files.read_manifest(path, 'form', 1, kinds)
 
 
 def test_files_and_folders_heed_the_umask(tmp_path):
@@ -234,3 +250,98 @@ def test_files_and_folders_heed_the_umask(tmp_path):
     os.umask(before)
   modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ('a', 'mine')]
   assert modes == [0o600, 0o700]
+
+
+def npy(shape, dtype='<f4', body=b'', version=1):
+  header = repr({'descr': dtype, 'fortran_order': False, 'shape': shape}).encode() + b'\n'
+  return b'\x93NUMPY' + bytes([version, 0]) + struct.pack('<H', len(header)) + header + body
+
+
+HOSTILE = {
+  'too long': npy((10**12,)),
+  'overflowing': npy((2**40, 2**40)),
+  'negative': npy((-1, -1), body=bytes(4)),
+  'true': npy((True,), body=bytes(4)),
+  'without bytes': npy((10**12,), '<U0'),
+  'of nothing': npy((10**18,), '|V0'),
+  'struct': npy((1,), [('x', '<f4')], bytes(4)),
+  'rows': npy((1,), ('<f4', (2,)), bytes(8)),
+  'objects': npy((1,), '|O', pickle.dumps([1])),
+  'more follows': npy((1,), body=bytes(8)),
+  'a nest': npy('(' * 3000),
+  'other version': npy((1,), body=bytes(4), version=9),
+  'no header': b'\x93NUMPY\x02\x00' + b'\xff' * 4,
+  'empty': b'',
+}
+
+
+@pytest.mark.parametrize('content', HOSTILE.values(), ids=HOSTILE)
+def test_a_header_is_not_believed(tmp_path, content):
+  with pytest.raises(ValueError, match='mine cannot be read'):
+    files.unpacked('mine', zipped(zipfile.ZIP_STORED, **{'a.npy': content}))
+  (tmp_path / 'a.npy').write_bytes(content)
+  with pytest.raises(ValueError, match=r'a\.npy is not a readable \.npy file'):
+    files.read_npy(tmp_path / 'a.npy')
+
+
+def test_what_inflates_is_refused_before_it_takes_memory():
+  bombs = [
+    zipped(zipfile.ZIP_DEFLATED, **{'a.npy': npy((size,)) + bytes(2**27)}) for size in (4, 2**25)
+  ]
+  declared = {'a': {'shape': [4], 'dtype': 'float32'}}
+  tracemalloc.start()
+  for bomb, expected in itertools.product(bombs, (None, declared)):
+    with pytest.raises(ValueError, match='mine cannot be read'):
+      files.unpacked('mine', bomb, expected)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert peak < 2**24
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [{'a': {'shape': [4], 'dtype': 'float32'}}, {'a': {'shape': [3], 'dtype': '>f4'}}, {'b': {}}],
+)
+def test_other_arrays_than_declared_are_refused(changes):
+  with pytest.raises(ValueError, match='mine cannot be read'):
+    files.unpacked('mine', files.packed(ARRAYS), DECLARED | changes)
+
+
+@pytest.mark.parametrize('kind', ['a folder', 'a pipe', 'a device', 'nothing'])
+def test_only_files_that_end_are_read(tmp_path, kind):
+  path = tmp_path / 'a'
+  make = {'a folder': path.mkdir, 'a pipe': lambda: os.mkfifo(path)}
+  make.get(kind, lambda: None)()
+  path = pathlib.Path('/dev/zero') if kind == 'a device' else path
+  for read in (files.read_bytes, files.read_json, files.read_npz, files.read_npy):
+    with pytest.raises(ValueError, match='missing' if kind == 'nothing' else 'give a file'):
+      read(path)
+
+
+def test_a_name_of_a_manifest_stays_in_the_folder(tmp_path):
+  (tmp_path / 'in').mkdir()
+  for path in (tmp_path / 'out', tmp_path / 'in' / 'a'):
+    path.write_bytes(b'')
+  (tmp_path / 'in' / 'near').symlink_to('a')
+  (tmp_path / 'in' / 'far').symlink_to(tmp_path / 'out')
+  for name in ('a', 'near'):
+    assert files.within(tmp_path / 'in', name) == tmp_path / 'in' / name
+  for name in ('../out', str(tmp_path / 'out'), 'b/../../out', '..\\out', ''):
+    with pytest.raises(ValueError, match='outside of the folder'):
+      files.within(tmp_path / 'in', name)
+  with pytest.raises(ValueError, match='far leads out of'):
+    files.within(tmp_path / 'in', 'far')
+  with pytest.raises(ValueError, match='none is missing'):
+    files.within(tmp_path / 'in', 'none')
+
+
+def test_a_full_disk_is_known_by_whatever_tells_of_it():
+  full = [
+    OSError(errno.ENOSPC, 'x'),
+    OSError(errno.EDQUOT, 'x'),
+    ValueError("RESOURCE_EXHAUSTED: No space left on device [os_error_code='28']"),
+  ]
+  later = RuntimeError('later')
+  later.__context__ = full[0]
+  assert all(map(files.is_disk_full, [*full, later]))
+  assert not any(map(files.is_disk_full, [OSError(errno.ENOENT, 'x'), ValueError('space'), None]))

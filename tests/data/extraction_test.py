@@ -1,6 +1,7 @@
 """Parts are made once, joined only if they agree, and hold nothing that was not scored."""
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metapers.data import extracted, extraction, shards, texts
-from metapers.data.reward_models import Scored
+from metapers.data.extraction import Extraction
+from metapers.data.reward_models import RewardModel, Scored
+from metapers.data.sources import Source
 
 FRAME = pd.DataFrame(
   {
@@ -177,3 +180,81 @@ def test_tables_of_another_form_are_refused(columns, message):
 def test_the_recipe_is_plain_json(tmp_path):
   job, _ = made(tmp_path / 'job', seeds=(1, 2))
   assert json.loads((job.folder / 'job.json').read_text()) == job.recipe
+
+
+SAME = {'flat': np.full((7, 2), 0.1, np.float32), 'fine': np.arange(14.0).reshape(7, 2)}
+VARIED = {'fine': SAME['fine']}
+ENCODER = RewardModel('encoder', 'nowhere', pooling='mean')
+
+
+def extracting(scores, **fields):
+  return Extraction(Source(READ, scores, 'made up', ''), **fields)
+
+
+@pytest.mark.parametrize(
+  ('wanted', 'name', 'message'),
+  [
+    (extracting(SAME), 'store', 'reward model flat gives every train response the same score'),
+    (extracting({}), 'store', 'nothing scores these texts'),
+    (extracting({}, models=[ENCODER]), 'store', 'nothing scores these texts'),
+    (extracting({}, constructed=['length']), 'f.npy', 'no features can be made: no encoder'),
+    (extracting({}, models=[ENCODER]), 'f.npy', r'items \[2\] have no text'),
+    (extracting({}, constructed=['charm']), 'store', 'unknown constructed rewards charm'),
+  ],
+)
+def test_what_would_be_no_store_is_refused_before_anything_is_made(tmp_path, wanted, name, message):
+  if name == 'f.npy' and wanted.constructed:
+    wanted = wanted._replace(source=wanted.source._replace(texts=ALL_READABLE))
+  with pytest.raises(ValueError, match=message):
+    extracted.extract(wanted, tmp_path / name)
+  assert not list(tmp_path.iterdir())
+
+
+ALL_READABLE = texts.from_frame(
+  FRAME.assign(response_1=list('abcdefg'), response_2=[f'{letter}!' for letter in 'abcdefg'])
+)
+
+
+def test_a_reward_that_is_constant_is_named_before_others_are_made(tmp_path):
+  wanted = extracting({}, constructed=['questions', 'length'])
+  with pytest.raises(ValueError, match='reward model questions gives every train response'):
+    extracted.extract(wanted, tmp_path / 'store')
+  assert not list(tmp_path.glob('store.parts/length/*'))
+
+
+def test_constructed_rewards_are_made_before_models_are_run():
+  model = RewardModel('model', 'nowhere')
+  wanted = extracting({}, models=[model], constructed=['length'])
+  pieces = extraction.pieces_of(wanted)
+  first, second = extraction.by_model(wanted, pieces)
+  assert ({piece.model for piece in first}, {piece.model for piece in second}) == (
+    {'length'},
+    {'model'},
+  )
+
+
+@pytest.mark.parametrize(
+  ('fields', 'package'),
+  [({'models': [ENCODER]}, 'torch'), ({'constructed': ['length']}, 'textstat')],
+)
+def test_a_missing_extra_is_named_before_anything_is_made(tmp_path, monkeypatch, fields, package):
+  monkeypatch.setitem(sys.modules, package, None)
+  with pytest.raises(ValueError, match=rf"{package} is needed: pip install 'metapers\[extract\]'"):
+    extracted.extract(extracting(VARIED, **fields), tmp_path / 'store')
+  assert not list(tmp_path.iterdir())
+
+
+def test_the_tokenizers_of_models_to_be_run_are_read_at_first(tmp_path):
+  models = [RewardModel(name, str(tmp_path / 'nowhere')) for name in ('first', 'second')]
+  wanted = extracting({}, models=models)
+  pieces = [piece for piece in extraction.pieces_of(wanted) if piece.model == 'second']
+  with pytest.raises(ValueError, match='second: cannot load the tokenizer'):
+    extraction.check_models(wanted, pieces)
+
+
+def test_half_a_surrogate_pair_is_refused_where_it_is_read():
+  frame = pd.DataFrame(
+    {'prompt': ['p', 'q', 'r'], 'responses': [['a', 'b'], ['c', '\ud800'], ['d', 'e']]}
+  )
+  with pytest.raises(ValueError, match=r'row 1, response 2: .*half of a surrogate pair'):
+    texts.from_frame(frame)

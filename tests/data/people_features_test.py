@@ -65,3 +65,20 @@ def test_without_text_or_encoder_there_are_no_features(folder):
   items.drop(columns='text').to_csv(folder / 'items.csv', index=False)
   with pytest.raises(ValueError, match=r"lacks the columns \['text'\]"):
     sources.read_source('people', path=str(folder))
+
+
+@pytest.mark.parametrize(
+  'values',
+  [
+    np.zeros((8, 1), [('x', '<f4')]),
+    np.full((8, 1), 'a'),
+    np.ones((8, 1), complex),
+    np.array([[{}]] * 8),
+    np.ones(8),
+  ],
+  ids=['struct', 'text', 'complex', 'objects', 'one row'],
+)
+def test_features_that_are_no_numbers_are_refused(folder, values):
+  np.save(folder / 'features.npy', values)
+  with pytest.raises(ValueError, match=r'features\.npy'):
+    comparisons.load_comparisons(str(folder))

@@ -73,6 +73,14 @@ def test_z_scores_have_mean_0_and_sd_1_and_are_0_where_masked():
 
 def test_a_constant_reward_model_is_refused():
   rewards = np.random.default_rng(0).normal(size=(6, 4, 2)).astype(np.float32)
-  rewards[..., 1] = 1
+  rewards[..., 1] = 0.1  # of which the mean of many is another number
+  everything = np.ones((6, 4), bool), np.zeros(6, int)
   with pytest.raises(ValueError, match='reward model number 1'):
-    reward_table.statistics(rewards, np.ones((6, 4), bool), np.zeros(6, int))
+    reward_table.statistics(rewards, *everything)
+  with pytest.raises(ValueError, match='reward model flat gives'):
+    reward_table.statistics(rewards, *everything, ('fine', 'flat'))
+  rewards[5] = 3  # a test prompt
+  with pytest.raises(ValueError, match='reward model flat gives'):
+    reward_table.check_varied(
+      {'flat': rewards[..., 1]}, everything[0], np.array([0, 0, 0, 1, 1, 2])
+    )

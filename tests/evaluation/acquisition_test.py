@@ -129,3 +129,72 @@ def test_random_depends_on_the_key_alone():
   value = acquisition.random(pool())
   np.testing.assert_array_equal(acquisition.random(pool(np.ones((S, N, K)))), value)
   assert not np.array_equal(acquisition.random(pool(key=1)), value)
+
+
+def joint_information(p, questions):
+  """Returns I(answers; draw), in nats, over every combination of answers: p [S, N, K]."""
+  expected = -sum(entropy(p[s, n]) for s in range(len(p)) for n in questions) / len(p)
+  for answers in itertools.product(range(p.shape[-1]), repeat=len(questions)):
+    likelihood = np.prod([p[:, n, k] for n, k in zip(questions, answers)], axis=0)
+    expected -= likelihood.mean() * np.log(likelihood.mean())
+  return expected
+
+
+def choices(num_draws=S, num_questions=N, num_candidates=K, *, scale=2.0, seed=0):
+  rng = np.random.default_rng(seed)
+  utilities = scale * rng.normal(size=(num_draws, num_questions, num_candidates))
+  return softmax(utilities)
+
+
+def batch(p, count, **options):
+  mask = options.pop('mask', np.ones(p.shape[1], bool))
+  found = acquisition.batch(jnp.float32(np.log(p)), jnp.asarray(mask), count, **options)
+  return found.index.tolist(), np.asarray(found.information)
+
+
+@pytest.mark.parametrize('num_candidates', [2, 3])
+def test_a_batch_has_the_information_of_all_answers_together(num_candidates):
+  p = choices(num_candidates=num_candidates)
+  index, information = batch(p, 4)
+  for size in range(1, 5):
+    expected = joint_information(p, index[:size])
+    assert information[:size].sum() == pytest.approx(expected, rel=1e-4)
+
+
+def test_each_question_of_a_batch_adds_most_to_those_before_it():
+  p = choices(num_questions=7)
+  index, _ = batch(p, 4)
+  for size in range(4):
+    others = [n for n in range(7) if n not in index[:size]]
+    assert index[size] == max(others, key=lambda n: joint_information(p, [*index[:size], n]))
+  assert index[0] == np.argmax(acquisition.mutual_information(jnp.float32(np.log(p))))
+
+
+def test_near_duplicates_are_not_asked_together_though_each_scores_high():
+  rng = np.random.default_rng(0)
+  alike = 8 * rng.normal(size=(1, 16)) + 0.1 * rng.normal(size=(4, 16))
+  gap = np.concatenate([alike, 3 * rng.normal(size=(3, 16))]).T  # [S, N]
+  p = softmax(np.stack([gap, np.zeros_like(gap)], -1))
+  top = np.argsort(-np.asarray(acquisition.mutual_information(jnp.float32(np.log(p)))))[:4]
+  assert sorted(top) == [0, 1, 2, 3]
+  index, information = batch(p, 4)
+  assert sum(n < 4 for n in index) == 1
+  assert information.sum() == pytest.approx(joint_information(p, index), rel=1e-4)
+  assert joint_information(p, index) > joint_information(p, top) + 0.5
+
+
+def test_no_question_is_asked_twice_or_where_there_is_none():
+  p = choices(num_questions=6, scale=40)  # nearly noiseless: soon all draws are told apart
+  mask = np.array([True, False, True, True, False, True])
+  index, information = batch(p, 4, mask=mask)
+  assert sorted(index) == [0, 2, 3, 5]
+  assert information.sum() <= np.log(S) + 1e-5
+
+
+def test_few_histories_approximate_all():
+  p = choices(num_draws=16, num_questions=12)
+  index, information = batch(p, 6, num_histories=8)
+  assert information.sum() == pytest.approx(joint_information(p, index), rel=0.05)
+  assert joint_information(p, index) == pytest.approx(
+    joint_information(p, batch(p, 6)[0]), rel=0.03
+  )

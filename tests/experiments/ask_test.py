@@ -9,17 +9,9 @@ from metapers.evaluation.acquisition import RULES
 
 CONFIG = '--config=experiments/configs/asking.py:quick'
 TINY = (
-  '--config.training.num_steps=4',
-  '--config.training.steps_per_call=2',
-  '--config.training.evaluate_every=2',
-  '--config.training.batch_size=8',
-  '--config.training.chunk_size=8',
+  *forks.TINY,
   '--config.evaluation.shots=(0, 1, 3)',
-  '--config.evaluation.num_users=6',
   '--config.evaluation.num_validation_users=6',
-  '--config.evaluation.num_particles=20',
-  '--config.evaluation.num_resamples=20',
-  '--config.population.kwargs.num_held_out=6',
   '--config.population.kwargs.num_slates=2',
   '--config.asking.num_queries=4',
   '--config.asking.num_questions=3',

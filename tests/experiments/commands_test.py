@@ -9,22 +9,17 @@ import subprocess
 import sys
 import time
 
+import forks
 import pytest
+
+from experiments import build
+from metapers.learners import LEARNERS
 
 ROOT = pathlib.Path(__file__).parents[2]
 MAML = '--config=experiments/configs/maml.py:quick'
 SCORES = '--config=experiments/configs/scores_gap.py:quick'
 TINY = (
-  '--config.training.num_steps=4',
-  '--config.training.steps_per_call=2',
-  '--config.training.evaluate_every=2',
-  '--config.training.batch_size=8',
-  '--config.training.chunk_size=8',
-  '--config.evaluation.num_users=6',
-  '--config.evaluation.num_validation_users=4',
-  '--config.evaluation.num_particles=20',
-  '--config.evaluation.num_resamples=20',
-  '--config.population.kwargs.num_held_out=6',
+  *forks.TINY,
   '--config.population.kwargs.num_slates=2',
 )
 
@@ -108,6 +103,30 @@ def test_benchmark_writes_everything_and_skips_what_is_done(tmp_path):
 
 
 @pytest.mark.parametrize(
+  ('arguments', 'names'),
+  [
+    (('train',), (*LEARNERS, *build.POPULATIONS, 'docs/data.md', 'cvar', 'sgd', 'jester: Real')),
+    (('train',), ('--config.training.num_steps=2000', '--config.learner.kwargs.inner_steps=3')),
+    (('train',), ('metapers/bench/plan.py, Evaluation', 'metapers/learners/gradient.py, maml')),
+    (('train',), ('--config.population.kwargs.label_accuracy=<float, or several>', '60 % are')),
+    (
+      ('benchmark', '--config=experiments/configs/jester.py'),
+      ('--config.learners.cnp.kwargs.wid',),
+    ),
+    (('ask',), ('--config.asking.pool_size=64',)),
+    (('leaks',), (' --config.protocol=lore',)),
+    (('export_episodes',), ('--config.protocol=lore', '--[no]compress')),
+    (('extract',), ('gemma_2b', 'enthusiasm', '--config.source.kind=texts')),
+  ],
+)
+def test_help_names_what_there_is_and_where_it_is_documented(arguments, names):
+  name, *given = arguments
+  shown = command(name, *given, '--help')
+  assert not shown.stderr
+  assert not [each for each in names if each not in shown.stdout]
+
+
+@pytest.mark.parametrize(
   ('name', 'arguments', 'message'),
   [
     ('train', (MAML,), '--workdir is needed'),
@@ -121,6 +140,12 @@ def test_benchmark_writes_everything_and_skips_what_is_done(tmp_path):
     ('train', ('--config=experiments/configs/nowhere.py', '--workdir=unused'), 'nowhere.py'),
     ('evaluate', ('--workdir=nowhere',), 'nowhere holds no run: it has no config.json'),
     ('benchmark', (MAML, '--workdir=unused'), 'give it to experiments.train'),
+    ('train', ('--config=experiments/configs/nowhere.py', '--help'), 'nowhere.py'),
+    (
+      'benchmark',
+      (SCORES, '--workdir=unused', '--config.learners.cnp.kwargs.depth=3'),
+      'unknown field config.learners.cnp.kwargs.depth; known beside it: hidden, width',
+    ),
     ('train', (SCORES, '--workdir=unused'), 'add :learner=NAME to it, one of cnp'),
     ('train', (MAML, '--workdir=README.md', *TINY), 'README.md is a file'),
     ('train', (MAML, '--workdir=unused', '--config.evaluation.rival=me'), 'wrote no response'),

@@ -58,7 +58,8 @@ def test_a_flag_can_fill_every_empty_field(name):
 
 def test_empty_fields_of_a_run_can_be_filled_too():
   found = dict(empty_fields(load('maml'), 'config'))
-  assert found['config.population.kwargs.label_accuracy'] is float
+  assert found['config.population.kwargs.label_accuracy'] == float | tuple
+  assert found['config.population.kwargs.feature_r2'] is float
   assert found['config.evaluation.rival'] is str
 
 

@@ -1,14 +1,17 @@
 """Exporting episodes and scoring predictions for them, as a user types it."""
 
+import json
 import pathlib
 import subprocess
 import sys
 
 import forks
+import numpy as np
+import pandas as pd
 import pytest
 from forks import command
 
-from experiments import build, export_episodes
+from experiments import build
 from experiments.configs import base
 from metapers.bench import results
 from metapers.core import population
@@ -71,20 +74,46 @@ def test_mistakes_are_one_line(folder, tmp_path):
   assert 'exists; give a name that is free' in again.stderr
 
 
-def test_a_licence_is_that_of_the_data(tmp_path):
+def test_people_in_a_folder_of_tables_alone_are_exported_with_overrides(tmp_path):
+  rng, people = np.random.default_rng(0), tmp_path / 'people'
+  people.mkdir()
+  items = pd.DataFrame(rng.normal(size=(30, 3)), columns=['sweet', 'sour', 'dear'])
+  items.assign(item_id=range(30)).to_csv(people / 'items.csv', index=False)
+  chosen = rng.integers(0, 30, 60 * 12)
+  shown = {'user_id': np.arange(60 * 12) // 12, 'chosen': chosen, 'rejected': (chosen + 1) % 30}
+  pd.DataFrame(shown).to_csv(people / 'comparisons.csv', index=False)
+  out = tmp_path / 'episodes'
+  made = command(
+    'export_episodes', '--config=experiments/configs/ukpconvarg.py:quick', f'--out={out}',
+    f'--config.population.kwargs.path={people}', '--config.population.kwargs.num_support=4',
+    '--config.population.kwargs.num_query=4', '--config.evaluation.shots=0,4',
+    '--config.evaluation.num_users=9', '--num_train_users=5',
+  )  # fmt: skip
+  assert made.returncode == 0, made.stderr
+  manifest = json.loads((out / 'manifest.json').read_text())
+  assert manifest['licence'] == 'not stated where the data lie'
+  (condition,) = manifest['conditions']
+  test = np.load(out / condition['name'] / 'test.npz')
+  assert test['support_mask'].shape == (9, 4)
+  assert test['shots'].tolist() == [0, 4]
+
+
+@pytest.mark.parametrize('about', [None, '{}', '{"licence": ""}', '{"licence": "CC0"}'])
+def test_the_licence_of_people_is_that_of_their_folder(tmp_path, about):
   (tmp_path / 'items.csv').write_text('item_id\na\nb\nc\n')
   pairs = [f'{user},a,b\n{user},b,c\n' for user in range(12)]
   (tmp_path / 'comparisons.csv').write_text('user_id,chosen,rejected\n' + ''.join(pairs))
+  if about is not None:
+    (tmp_path / 'source.json').write_text(about)
   config = build.population_config('people', path=str(tmp_path), num_support=1, num_query=1)
-  people = build.describe(base.base(config))
-  with pytest.raises(ValueError, match=r'nothing says the licence.* give --licence=TEXT'):
-    export_episodes.licence_of(people())
-  (tmp_path / 'source.json').write_text('{"licence": "CC0"}')
-  build._population.cache_clear()
-  assert export_episodes.licence_of(people()) == 'CC0'
+  made = build.describe(base.base(config))()
+  assert made.licence == ('CC0' if about and 'CC0' in about else '')
+
+
+def test_the_licence_of_what_is_drawn_is_ours():
   for name in ('reward_ensemble', 'two_types', 'np_btl'):
     drawn = build.describe(base.base(build.population_config(name)))()
-    assert export_episodes.licence_of(drawn) == population.DRAWN
+    assert drawn.licence == population.DRAWN
 
 
 def test_the_licence_of_a_store_is_that_of_its_manifest(tmp_path):
@@ -92,4 +121,4 @@ def test_the_licence_of_a_store_is_that_of_its_manifest(tmp_path):
   about = manifest.Provenance('a test', 'by hand', 'CC BY 4.0', 'none', '1')
   folder = feature_store.write_store(tmp_path / 'store', table, about)
   config = base.base(build.population_config('reward_ensemble', store=str(folder)))
-  assert export_episodes.licence_of(build.describe(config)()) == 'CC BY 4.0'
+  assert build.describe(config)().licence == 'CC BY 4.0'

@@ -183,3 +183,46 @@ def test_mistakes_are_one_line(given, tmp_path, flag, message):
   assert message in failed.stderr
   errors = [line for line in failed.stderr.splitlines() if line.startswith('error: ')]
   assert len(errors) == 1
+
+
+BLOCKED = """
+import runpy, sys
+class Blocker:
+  def find_spec(self, name, path=None, target=None):
+    if name.partition('.')[0] in {packages}:
+      raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocker())
+sys.argv = {argv!r}
+runpy.run_module('experiments.extract', run_name='__main__', alter_sys=False)
+"""
+EXTRAS = ('torch', 'safetensors', 'textstat', 'vaderSentiment')
+
+
+def without(packages, *arguments):
+  """Runs the command where some packages are not installed."""
+  code = BLOCKED.format(packages=set(packages), argv=['extract.py', *arguments])
+  return subprocess.run(
+    [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False
+  )
+
+
+@pytest.mark.parametrize('flag', ['--help', '--helpfull'])
+def test_help_needs_no_extra(flag):
+  done = without((*EXTRAS, 'transformers', 'datasets'), flag)
+  assert '--merge' in done.stdout, done.stderr
+  assert not done.stderr
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'missing'),
+  [
+    (['--config=experiments/configs/extract_constructed.py'], ', '.join(EXTRAS)),
+    (['--config=experiments/configs/extract.py', '--config.models=gemma_2b'], 'torch, safetensors'),
+    (['--benchmark'], 'torch, safetensors'),
+  ],
+)
+def test_a_missing_extra_is_one_line_before_anything_is_read(tmp_path, arguments, missing):
+  done = without(EXTRAS, *arguments, f'--out={tmp_path / "store"}')
+  assert done.returncode == 2
+  assert done.stderr == f"error: {missing} is needed: pip install 'metapers[extract]'\n"
+  assert not list(tmp_path.iterdir())

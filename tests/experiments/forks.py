@@ -10,6 +10,18 @@ import tempfile
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parents[2]
+TINY = (  # flags that make any run one of seconds
+  '--config.training.num_steps=4',
+  '--config.training.steps_per_call=2',
+  '--config.training.evaluate_every=2',
+  '--config.training.batch_size=8',
+  '--config.training.chunk_size=8',
+  '--config.evaluation.num_users=6',
+  '--config.evaluation.num_validation_users=4',
+  '--config.evaluation.num_particles=20',
+  '--config.evaluation.num_resamples=20',
+  '--config.population.kwargs.num_held_out=6',
+)
 # No command is imported before the fork, for each defines flags of the same names.
 SERVER = """
 import json, os, runpy, sys

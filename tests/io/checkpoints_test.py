@@ -1,3 +1,6 @@
+import resource
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +8,7 @@ import pytest
 import saved_states
 from saved_states import CONFIG, assert_same, state
 
+from metapers.core import files
 from metapers.io.checkpoints import SET_ASIDE, Checkpoints, InMemory
 
 pytestmark = saved_states.READS_DAMAGED_FILES
@@ -83,3 +87,29 @@ def test_in_memory_keeps_a_copy_of_the_best():
     kept.save(step, params + step, score=score)
   assert (kept.best(params).step, kept.best(params).score) == (3, 5.0)
   np.testing.assert_array_equal(kept.best(params).state, np.full(3, 3.0))
+
+
+def test_a_full_disk_leaves_the_newest_checkpoint(opened, monkeypatch):
+  left = shutil.disk_usage(opened._folder)._replace(free=1000)
+  with monkeypatch.context() as patch, pytest.raises(OSError, match='No space left') as caught:
+    patch.setattr(shutil, 'disk_usage', lambda path: left)
+    opened.save(4, state(4))
+  assert files.is_disk_full(caught.value)
+  assert opened.restore(state(0)).step == 3
+  opened.save(4, state(4))
+  assert opened.restore(state(0)).step == 4
+
+
+def test_a_write_that_fails_leaves_the_newest_checkpoint(workdir):
+  checkpoints = Checkpoints(workdir, CONFIG)
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+  try:
+    with pytest.raises((OSError, ValueError)):
+      checkpoints.save(4, state(4))
+      checkpoints.wait()
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  again = Checkpoints(workdir, CONFIG)
+  assert again.restore(state(0)).step == 3
+  again.close()

@@ -10,6 +10,8 @@ from hypothesis import strategies
 from metapers.core import files
 from metapers.io import plots, report
 
+PHONE, LETTER = 358, 11  # CSS pixels: the width of a page on a telephone; what can be read
+KINDS = ('wide', 'narrow')
 VOID = {'meta', 'path', 'use', 'stop', 'br'}
 
 
@@ -18,7 +20,7 @@ class Page(html.parser.HTMLParser):
 
   def __init__(self, text):
     super().__init__()
-    self.open, self.addresses, self.texts, self.ids = [], [], [], []
+    self.open, self.addresses, self.texts, self.ids, self.tags = [], [], [], [], []
     self.feed(text)
     self.close()
 
@@ -27,6 +29,7 @@ class Page(html.parser.HTMLParser):
     self.addresses += [value for name, value in attrs if name in names]
     self.addresses += re.findall(r'url\(([^)]*)\)', ' '.join(value or '' for _, value in attrs))
     self.ids += [value for name, value in attrs if name == 'id']
+    self.tags.append((tag, dict(attrs)))
     if tag not in VOID:
       self.open.append(tag)
 
@@ -67,12 +70,21 @@ def text(figure):
   table = report.Table('accuracy (%)', ['learner', '0'], body, note='share of choices > 1/2')
   svg = plots.inline_svg(figure)
   sections = [
-    report.Section('first & last', ['a < b'], [svg, svg], [table]),
-    report.Section('second', figures=[svg], tables=[report.Table('nll', ['learner'], [])]),
+    report.Section('first & last', ['a < b'], [report.Drawing(svg, svg, 'bands > 0')], [table]),
+    report.Section(
+      'second',
+      figures=[report.Drawing(svg, svg)],
+      tables=[report.Table('nll', ['learner'], [], 'one\ntwo')],
+    ),
   ]
   lead = ['maml <best>', 'cnp & co']
   return report.render(
-    'Results', sections, source='synthetic', summary={'{{ x }}': '"x" <y>'}, lead=lead
+    'Results',
+    sections,
+    source='synthetic',
+    summary={'{{ x }}': '"x" <y>'},
+    lead=lead,
+    warnings=['few <people>'],
   )
 
 
@@ -93,7 +105,8 @@ def test_no_two_ids_are_the_same(text):
 
 def test_findings_stand_above_everything_and_notes_under_captions(text):
   texts = [part for part in Page(text).texts if part.strip()]
-  places = [texts.index(x) for x in ('data: synthetic', 'maml <best>', 'cnp & co', 'a < b')]
+  order = ('data: synthetic', 'Warning: few <people>', 'maml <best>', 'cnp & co', 'a < b')
+  places = [texts.index(x) for x in order]
   assert places == sorted(places)
   assert texts[texts.index('accuracy (%)') + 1] == 'share of choices > 1/2'
   plain = report.render('Results', [report.Section('only')], source='x', summary={})
@@ -106,6 +119,58 @@ def test_texts_are_escaped_and_the_source_is_named(text):
     'first & last', 'a < b', '<b>maml</b>', '60 ± 1', '{{ x }}', '"x" <y>', 'data: synthetic'
   }  # fmt: skip
   assert shown <= set(texts)
+
+
+def test_every_table_is_captioned_and_scrolls_by_keyboard_under_its_caption(text):
+  page = Page(text)
+  tables = [attrs for tag, attrs in page.tags if tag == 'table']
+  boxes = [attrs for tag, attrs in page.tags if 'scroll' in attrs.get('class', '').split()]
+  captions = [attrs['id'] for tag, attrs in page.tags if tag == 'figcaption' and 'id' in attrs]
+  assert [attrs['aria-labelledby'] for attrs in tables] == captions == ['table-1-1', 'table-2-1']
+  assert [(box['role'], box['tabindex'], box['aria-labelledby']) for box in boxes] == [
+    ('region', '0', caption) for caption in captions
+  ]
+  scopes = [attrs.get('scope') for tag, attrs in page.tags if tag == 'th']
+  assert scopes.count('row') == 2 and scopes.count('col') == 3 and None not in scopes
+
+
+def test_every_line_of_a_note_stands_alone(text):
+  texts = Page(text).texts
+  assert texts.index('two') == texts.index('one') + 1
+
+
+def test_a_figure_is_there_for_wide_and_for_narrow_screens_and_one_is_shown(text):
+  shown = [attrs['class'] for tag, attrs in Page(text).tags if attrs.get('class') in KINDS]
+  assert shown == ['wide', 'narrow'] * 2
+  styles = ' '.join(text[: text.index('</style>')].split())
+  assert '.narrow { display: none; }' in styles
+  assert '@media (max-width: 40rem) { .wide { display: none; } .narrow { display: block; } }' in (
+    styles
+  )
+
+
+def test_a_narrow_figure_has_letters_that_can_be_read_on_a_telephone():
+  title = 'a title that is longer than a telephone is wide, and that the page says already'
+  svg = plots.inline_svg(plots.adaptation(draw_curves(), title=title, is_narrow=True))
+  width = float(re.search(r'viewBox="0 0 ([0-9.]+) ', svg)[1])
+  sizes = [float(size) for size in re.findall(r'font: (?:bold )?([0-9.]+)px', svg)]
+  sizes += [float(size) for size in re.findall(r'font-size: ([0-9.]+)px', svg)]
+  assert sizes and min(sizes) * PHONE / width > LETTER
+  assert title not in ' '.join(Page(svg).texts)
+
+
+def test_a_figure_is_told_to_those_who_cannot_see_it(figure):
+  (svg,) = [attrs for tag, attrs in Page(plots.inline_svg(figure)).tags if tag == 'svg']
+  assert svg['aria-label'].startswith(
+    'unseen users <synthetic>: accuracy by comparisons given of a new user; oracle from 90.0% at 0 '
+    'to 98.0% at 8, '
+  )
+
+
+def test_numbers_on_the_axis_do_not_touch():
+  assert plots.apart(np.array([0, 1, 1.05, 2]), 0.1) == [True, False, True, True]
+  assert plots.apart(np.array([0, 1.95, 2]), 0.1) == [True, False, True]
+  assert plots.apart(np.array([3.0]), 0.1) == [True]
 
 
 def test_every_curve_is_named_in_the_figure(figure):

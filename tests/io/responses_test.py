@@ -114,3 +114,20 @@ def test_a_journal_that_cannot_be_written_is_refused_before_anything_is_asked(tm
   (tmp_path / 'file').touch()
   with pytest.raises(ValueError, match=r'journal\.jsonl cannot be written: .*file is no folder'):
     responses.Journal(tmp_path / 'file' / 'journal.jsonl', SHARED)
+
+
+@pytest.mark.parametrize(
+  'line',
+  [
+    '{"row": -1, "model": "a", "answer": {}}',
+    '{"row": 1, "model": "a", "answer": {"text": 3}}',
+    '{"row": 1, "model": "a"}',
+    '[' * 10**5,
+    '[1]',
+  ],
+)
+def test_a_line_of_something_else_is_refused(path, line):
+  with path.open('a') as file:
+    file.write(line + '\n')
+  with pytest.raises(ValueError, match=r'journal\.jsonl is no journal of answers \(line 4'):
+    read(path)

@@ -74,3 +74,10 @@ def test_tensorboard_gets_events(tmp_path):
   write(tmp_path, [1])
   (events,) = (tmp_path / 'tensorboard').iterdir()
   assert b'loss' in events.read_bytes()
+
+
+@pytest.mark.parametrize('line', ['{"step": "one"}', '{}', '[' * 10**5, 'null'])
+def test_a_row_of_something_else_is_named(tmp_path, line):
+  (tmp_path / 'metrics.jsonl').write_text(line + '\n')
+  with pytest.raises(ValueError, match=r'metrics\.jsonl, line 1'):
+    writers.MetricsWriter(tmp_path, from_step=1)

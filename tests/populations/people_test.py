@@ -331,3 +331,26 @@ def test_a_comparison_that_the_support_holds_too_does_not_remain():
     histories._replace(chosen=same[0], rejected=same[1]), num_support=4, num_query=8, min_query=2
   )
   assert population.record['num_too_few'] == 15
+
+
+def test_one_hot_ids_need_no_matrix():
+  dense = made_up(num_items=300, lengths=[16] * 30)
+  ids = dense._replace(features=np.zeros((300, 0), np.float32))
+  both = [people.people(each, num_support=5, num_query=8) for each in (dense, ids)]
+  assert both[0].spec == both[1].spec
+  jax.tree.map(np.testing.assert_array_equal, *(all_episodes(each, 'test') for each in both))
+  jax.tree.map(np.testing.assert_array_equal, *(each.scaling for each in both))
+
+
+def test_many_one_hot_items_take_little_memory():
+  many = made_up(num_items=60_000, num_users=2, lengths=[16] * 2, identity=False)
+  many = many._replace(features=np.zeros((60_000, 0), np.float32), identity=True)
+  many = many._replace(**{x: np.tile(getattr(many, x), (10, 1)) for x in ('chosen', 'rejected')})
+  many = many._replace(mask=np.tile(many.mask, (10, 1)), user_ids=np.arange(20))
+  population = people.people(many, num_support=2, num_query=4)
+  held = sum(leaf.nbytes for leaf in jax.tree.leaves(population.arrays))
+  assert held < 2**20  # a matrix of all has 14 GB
+  episode, _ = jax.eval_shape(
+    lambda: population.episode_of(population.arrays, jnp.asarray(0), 'test')
+  )
+  assert episode.query.candidates.features.shape == (4, 2, 60_000)

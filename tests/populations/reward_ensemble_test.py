@@ -248,3 +248,14 @@ def test_populations_that_are_alike_share_what_jit_compiles():
   functions = [(each.sample_episode, each.episode_of, each.histories) for each in (first, second)]
   assert functions[0] == functions[1]
   assert other.episode_of is not first.episode_of
+
+
+def test_a_constant_reward_model_is_named_and_can_be_left_out():
+  made = table()
+  flat = made._replace(std=np.array([2, 0, 2], np.float32))
+  with pytest.raises(
+    ValueError, match=r'reward model second gives .* leave it out of reward_models'
+  ):
+    reward_ensemble(flat)
+  kept = reward_ensemble(flat, reward_models=('first', 'third'), num_support=4, num_query=4)
+  assert kept.simulation.reward_models == ('first', 'third')

@@ -1,5 +1,6 @@
 import json
 import types
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -70,11 +71,17 @@ def test_an_altered_parameter_is_noticed(tmp_path):
   [
     ({'version': 1}, 'has version 1; this code reads 2'),
     ({'format': 'other'}, 'is no metapers-learner'),
-    ({'kwargs': None}, "field 'kwargs' must be a dict"),
+    ({'kwargs': None}, "field 'kwargs' must be an object"),
     ({'kwargs': {'num_features': 4}}, 'num_features is 4, but there are 3 means'),
-    ({'num_context': 'two'}, "field 'num_context' must be a int"),
+    ({'num_context': 'two'}, "field 'num_context' must be a valid integer"),
     ({'num_context': 3}, 'num_context is 3, but the learner was made with 2'),
     ({'mean': [0.0]}, '1 means'),
+    ({'mean': ['a', 1.0, 1.0]}, r"field 'mean\.0' must be a valid number, got 'a'"),
+    ({'mean': [float('nan'), 1.0, 1.0]}, r"field 'mean\.0' must be .*, got nan"),
+    ({'num_candidates': -1}, "'num_candidates' must be greater than or equal to 2, got -1"),
+    ({'num_candidates': True}, "'num_candidates' must be a valid integer"),
+    ({'kwargs': {'num_features': '3'}}, r"'kwargs\.num_features' must be a valid integer"),
+    ({'feature_names': ['a', 'a', 'b']}, 'two features have one name'),
     ({'feature_names': ['one']}, '1 feature names'),
     ({'scale': [1.0, 0.0, 1.0]}, 'scales above 0'),
   ],
@@ -164,3 +171,30 @@ def test_facts_that_cannot_be_edited_are_written_too(tmp_path):
   fixed = EXPORT._replace(trained_on=types.MappingProxyType({'source': 'synthetic'}))
   found = exports.read_export(exports.write_export(tmp_path / 'export', fixed))
   assert found.trained_on == {'source': 'synthetic'}
+
+
+def takes(num_features: int, *, hidden: Sequence[int] = (), rate: float = 0.1):
+  del num_features, hidden, rate
+
+
+@pytest.mark.parametrize(
+  ('kwargs', 'message'),
+  [
+    ({'hidden': 4}, "'hidden' must be a valid array"),
+    ({'hidden': ['4']}, r"'hidden\.0' must be a valid integer"),
+    ({'rate': None}, "'rate' must be a valid number"),
+    ({'rate': True}, "'rate' must be a valid number"),
+    ({'rate': float('nan')}, 'hold nan; expected at most 1000000'),
+    ({'hidden': [10**9]}, 'hold 1000000000; expected at most 1000000'),
+  ],
+)
+def test_options_are_of_the_types_of_the_factory(kwargs, message):
+  exports.check_options(takes, EXPORT._replace(kwargs={'hidden': [8], 'rate': 1}))
+  with pytest.raises(ValueError, match=message):
+    exports.check_options(takes, EXPORT._replace(kwargs=kwargs))
+
+
+def test_parameters_that_are_too_large_are_refused_before_they_take_memory():
+  huge = {'head': jax.ShapeDtypeStruct((10**12,), np.float32)}
+  with pytest.raises(ValueError, match='1 stored arrays do not fit'):
+    exports.rebuild({'head': np.zeros(3, np.float32)}, huge)

@@ -1,53 +1,17 @@
-import functools
-import inspect
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from served_learners import CAPACITY, D, close, draw, export, same, served
 
 from metapers import learners
-from metapers.core import meta_learner, population, task
+from metapers.core import task
 from metapers.core.population import Scaling
 from metapers.core.task import Candidates
 from metapers.evaluation import acquisition
-from metapers.io import leaves
-from metapers.serving import exports
+from metapers.serving import exports, personalizer
 from metapers.serving import questions as serving
 from metapers.serving.personalizer import WITH_POSTERIOR, Comparisons, Personalizer, pairs
-
-D, CAPACITY = 4, 8
-
-
-def export(name, **changes):
-  known = inspect.signature(learners.factory(name)).parameters
-  sizes = {'num_features': D, 'num_users': 3, 'num_histories': 3}
-  kwargs = {size: number for size, number in sizes.items() if size in known}
-  params = learners.make(name, **kwargs).init(jax.random.key(0))
-  if 'bank' in params:  # as after training: without known users it predicts as `pooled`
-    params['bank'] = {
-      'heads': jax.random.normal(jax.random.key(1), (3, D)),
-      'is_used': jax.numpy.ones(3),
-    }
-  scaling = population.unscaled(D)
-  return exports.Export(name, kwargs, leaves.named(params), 3, scaling)._replace(**changes)
-
-
-@functools.cache
-def served(name):
-  return Personalizer(export(name), capacity=CAPACITY)
-
-
-def draw(*size, seed=0):
-  return np.random.default_rng(seed).normal(size=(*size, D)).astype(np.float32)
-
-
-def same(first, second):
-  jax.tree.map(np.testing.assert_array_equal, first, second)
-
-
-def close(first, second):
-  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), first, second)
 
 
 def all_finite(tree):
@@ -226,7 +190,7 @@ def test_only_a_posterior_says_how_uncertain_it_is():
   for function in (model.ask, lambda profile, pool: model.uncertainty(profile, *pool[0])):
     with pytest.raises(
       ValueError,
-      match=r'cnp has no posterior \(its has_posterior is False\).*bayes_head, latent_np, lookup',
+      match=r'cnp has no posterior \(its has_posterior is False\).*gaussian_prior, latent_np',
     ):
       function(model.adapt(), draw(3, 2))
 
@@ -262,101 +226,34 @@ def test_capacity_counts_comparisons_and_not_weight():
   same(model.adapt(rest).user_state, model.forget(heavy, 3).user_state)
 
 
-def contextual(features, num_context, *, rate=1.0):
-  """A learner from outside of the package: context and choices add to what features are worth."""
-
-  def init(key):
-    return {'weights': jax.random.normal(key, (*features.shape, num_context))}
-
-  def adapt(params, support, context, key):
-    gap = support.candidates.features[:, 0] - support.candidates.features[:, 1]  # [N, D]
-    sign = jnp.where(support.choice == 0, 1.0, -1.0) * support.weight
-    return params['weights'] @ context + rate * sign @ gap
-
-  def score(params, user_state, candidates):
-    return candidates.features @ user_state
-
-  def update(params, user_state, comparison, context, key):
-    raise AssertionError('a profile would depend on the path to its comparisons')
-
-  return meta_learner.from_adapt_score(init, adapt, score, update=update)
-
-
-CONTEXTUAL = {'num_context': 2, 'rate': 0.5}
-
-
-@functools.cache
-def contextual_export():
-  params = leaves.named(contextual(population.vector(D), **CONTEXTUAL).init(jax.random.key(0)))
-  scaling = population.unscaled(D)
-  return exports.Export('mine.py:contextual', CONTEXTUAL, params, 2, scaling, num_context=2)
-
-
-@functools.cache
-def served_in_context():
-  return Personalizer(contextual_export(), learner=contextual, capacity=CAPACITY)
-
-
-def test_a_learner_from_elsewhere_is_given_by_the_caller(tmp_path):
-  path = exports.write_export(tmp_path / 'export', contextual_export())
-  for make in (
-    lambda: Personalizer(contextual_export()),
-    lambda: Personalizer.from_checkpoint(path),
-  ):
-    with pytest.raises(ValueError, match=r"learner 'mine.py:contextual': an export never imports"):
-      make()
-  with pytest.raises(ValueError, match='takes no rate; it takes features, num_context'):
-    Personalizer(contextual_export(), learner=lambda features, num_context: None)
-  model = Personalizer.from_checkpoint(path, learner=contextual, capacity=CAPACITY)
-  given, queried = pairs(*draw(2, 3)), draw(5, seed=1)
-  found, expected = (
-    each.score(each.adapt(given, context=np.array([0.5, 2])), queried)
-    for each in (model, served_in_context())
-  )
-  same(found, expected)
-
-
-def test_a_context_is_kept_with_the_profile(tmp_path):
-  model, shown, queried = served_in_context(), draw(4, 2), draw(5, seed=1)
-  other, own = np.float32([[3, -1], [0.5, 2]])
-  new = model.adapt(context=own)
-  weights = contextual_export().params['weights']
-  np.testing.assert_allclose(model.score(new, queried), queried @ weights @ own, rtol=1e-5)
-  expected = model.adapt(pairs(shown[:, 0], shown[:, 1]), context=own)
-  clicked = new
-  for click in range(4):
-    clicked = model.update(clicked, pairs(*shown[click]))
-  same(clicked, expected)
-  fewer = model.forget(model.update(expected, pairs(*draw(2, seed=2), ids=9)), 9)
-  same(fewer, expected)
-  same(model.load(model.save(expected, tmp_path / 'ada')), expected)
-  moved = model.adapt(pairs(shown[:3, 0], shown[:3, 1]), context=other)
-  same(model.update(moved, pairs(*shown[3]), context=own), expected)
-
-
-def test_a_profile_is_loaded_whatever_contexts_the_learner_reads(tmp_path):
-  def inverse(num_context):
-    def adapt(params, support, context, key):
-      return 1 / context
-
-    def score(params, user_state, candidates):
-      return candidates.features.sum(-1) * user_state.sum()
-
-    return meta_learner.from_adapt_score(lambda key: (), adapt, score)
-
-  scaling = population.unscaled(D)
-  made = exports.Export('inverse', {'num_context': 2}, {}, 2, scaling, num_context=2)
-  model = Personalizer(made, learner=inverse)
-  profile = model.adapt(context=np.array([0.5, 4.0]))
-  same(model.load(model.save(profile, tmp_path / 'ada')), profile)
-
-
-def test_many_users_have_a_context_each():
-  model, shown, contexts = served_in_context(), draw(3, 4, 2), draw(3)[:, :2]
-  users = model.adapt(pairs(shown[:, :, 0], shown[:, :, 1]), context=contexts)
+@pytest.mark.parametrize('name', ['bayes_head', 'latent_np'])
+def test_a_batch_of_questions_does_not_repeat_itself(name):
+  model, first, others = served(name), draw(1, 2), draw(6, 2, seed=1)
+  alike = 3 * (first + 0.01 * draw(5, 2, seed=2))
+  pool = np.concatenate([alike, 0.5 * others])  # five near duplicates, far more informative
+  profile = model.adapt()
+  asked = model.ask(profile, pool, count=3)
+  assert asked.shape == (3,) and len(set(asked.tolist())) == 3
+  assert asked[0] == model.ask(profile, pool)
+  assert sum(asked < 5) <= 1
+  assert sorted(model.ask(profile, pool, count=11).tolist()) == list(range(11))
+  users = model.adapt(pairs(*draw(2, 3, 4)))
+  many = model.ask(users, np.broadcast_to(pool, (3, *pool.shape)), count=3)
   for index in range(3):
-    alone = model.adapt(pairs(shown[index, :, 0], shown[index, :, 1]), context=contexts[index])
-    same(model.user(users, index).context, alone.context)
-    close(model.user(users, index).user_state, alone.user_state)
-  new = model.adapt(context=contexts)
-  assert (new.history.ids.shape[0], model.best_of(new, draw(3, 5)).shape) == (3, (3,))
+    assert many[index].tolist() == model.ask(model.user(users, index), pool, count=3).tolist()
+
+
+@pytest.mark.parametrize('count', [0, 4, -1])
+def test_a_batch_that_the_pool_does_not_hold_is_refused(count):
+  model = served('bayes_head')
+  with pytest.raises(ValueError, match=r'count must be a whole number from 1 to 3, the pool; got'):
+    model.ask(model.adapt(), draw(3, 2), count=count)
+
+
+def test_an_export_whose_profiles_take_too_much_is_refused(monkeypatch):
+  export = Personalizer.load_pretrained().export
+  with pytest.raises(ValueError, match='a profile would take 80000000000 bytes or more'):
+    Personalizer(export._replace(num_candidates=10**9), capacity=4)
+  monkeypatch.setattr(personalizer, 'LARGEST_PROFILE', 1000)
+  with pytest.raises(ValueError, match='a profile would take 2208 bytes'):
+    Personalizer(export, capacity=4)

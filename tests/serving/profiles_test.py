@@ -236,3 +236,13 @@ def edited(part, place, value, users=()):
 def test_what_no_model_has_made_is_refused(content, message):
   with pytest.raises(ValueError, match=message):
     profiles.from_bytes(content, LIKE)
+
+
+def test_a_profile_file_is_named_and_holds_nothing_else(tmp_path):
+  one = profile()
+  arrays = files.unpacked('this', profiles.to_bytes(one))
+  (tmp_path / 'a').write_bytes(files.packed({**arrays, 'more': np.zeros(3)}))
+  with pytest.raises(ValueError, match=r"/a: the profile holds \['more'\] besides"):
+    profiles.read_profile(tmp_path / 'a', one)
+  with pytest.raises(ValueError, match='is a folder'):
+    profiles.read_profile(tmp_path, one)

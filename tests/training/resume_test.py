@@ -1,6 +1,7 @@
 """Interrupted at any moment, a run ends as if nothing had happened."""
 
 import random
+import re
 import signal
 import time
 
@@ -77,3 +78,23 @@ def test_fewer_steps_are_refused(tmp_path):
 
 def test_saving_changes_nothing(tmp_path):
   assert small_runs.same_bits(point(tmp_path, 9), small_runs.point(loop.Schedule(9)))
+
+
+def test_a_resumed_run_says_from_which_step_and_what_is_compiled(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr('metapers.io.progress.LEAST_SECONDS', 0)
+
+  def fit(num_steps):
+    checkpoints = Checkpoints(tmp_path, {})
+    schedule = loop.Schedule(num_steps, steps_per_call=2)
+    score = {'evaluate': lambda params, step: {'score': step}}
+    small_runs.point(schedule, checkpoints=checkpoints, progress=True, **score)
+    checkpoints.close()
+    return capsys.readouterr().err
+
+  first, second, third = fit(4), fit(8), fit(8)
+  assert 'goes on' not in first
+  assert 'point: compiling training' in first
+  assert re.search(r'point: training: compiled in \d+\.\d s', first)
+  assert re.search(r'point: evaluation: compiled in \d+\.\d s', first)
+  assert 'point: goes on from step 4 of 8' in second
+  assert 'goes on' not in third

@@ -69,7 +69,7 @@ def oracle(
   )
   utilities = jnp.einsum('tnkb,tb->tnk', shown, truth.weights)
   log_p = choice_rules.log_choice(utilities, mask, temperature=heat, flip_rate=flips)
-  log_p = jnp.maximum(log_p, np.log(LEAST_PROBABILITY))
+  log_p = jnp.maximum(log_p, float(np.log(LEAST_PROBABILITY)))
   log_p = masked.fill(log_p, mask, float(jnp.finfo(log_p.dtype).min))
   slate_scores = jnp.einsum('tmrb,tb->tmr', truth.slate_rewards, truth.weights)
   once = Predictions(log_p, slate_scores)
@@ -119,7 +119,7 @@ def bayes(
   people = posterior.people_of(tasks, truth, max(1, int(ordered[-1])))
   key = jax.random.key(seed)
   options = {'rule': rule, 'num_particles': num_particles}
-  beliefs = posterior.infer(key, people, bank, models, jnp.asarray(ordered), **options)
+  beliefs = posterior.infer(key, people, bank, models, jnp.asarray(ordered, jnp.int32), **options)
   beliefs = jax.tree.map(lambda x: x[:, back], beliefs)  # [2, L, T, ...]
   return summarise(tasks, beliefs)
 
@@ -156,7 +156,7 @@ def check_options(
 
 def smooth(counts: Float[Array, 'T N K'], mask: Bool[Array, 'T N K']) -> Float[Array, 'T N K']:
   """Returns log-probabilities from expected numbers of particles and one uniform particle more."""
-  uniform = mask / jnp.maximum(mask.sum(-1, keepdims=True), 1)
+  uniform = mask / jnp.maximum(masked.count(mask, -1, keepdims=True), 1)
   smoothed = masked.fill(counts, mask) + uniform
   p = smoothed / jnp.maximum(smoothed.sum(-1, keepdims=True), 1)
   return masked.fill(jnp.log(p), mask, float(jnp.finfo(p.dtype).min))

@@ -80,7 +80,7 @@ def evidence_of(
   real = jnp.take_along_axis(mask, other, 1)
   chosen = jnp.take_along_axis(rewards, choice[:, None, None], 1)
   contrasts = chosen - jnp.take_along_axis(rewards, other[..., None], 1)
-  weight = jnp.ones(choice.shape) if weight is None else weight
+  weight = jnp.ones(choice.shape, rewards.dtype) if weight is None else weight
   return Evidence(jnp.where(real[..., None], contrasts, 0).swapaxes(0, 1), real.T, weight)
 
 
@@ -93,7 +93,11 @@ def no_evidence(capacity: int, num_evidence: int, num_models: int) -> Evidence:
     num_models: B.
   """
   shape = num_evidence - 1, capacity
-  return Evidence(jnp.zeros((*shape, num_models)), jnp.zeros(shape, bool), jnp.zeros(capacity))
+  return Evidence(
+    jnp.zeros((*shape, num_models), jnp.float32),
+    jnp.zeros(shape, bool),
+    jnp.zeros(capacity, jnp.float32),
+  )
 
 
 def store(buffer: Evidence, new: Evidence, n: Int[Array, '']) -> Evidence:

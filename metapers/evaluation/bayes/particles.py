@@ -63,7 +63,11 @@ def mean(values: Float[Array, '*N S'], particles: Particles) -> Float[Array, '*N
 
 def resample(key: PRNGKey, particles: Particles) -> Particles:
   """Returns as many particles drawn by importance, systematically: of one random number."""
-  return pick(particles, jax.random.uniform(key), particles.log_importance.size)
+  return pick(
+    particles,
+    jax.random.uniform(key, dtype=particles.log_importance.dtype),
+    particles.log_importance.size,
+  )
 
 
 def pick(particles: Particles, offset: float | Float[Array, ''], count: int) -> Particles:
@@ -74,7 +78,7 @@ def pick(particles: Particles, offset: float | Float[Array, ''], count: int) -> 
   index = jnp.minimum(jnp.searchsorted(edges / edges[-1], points), last)
   return Particles(
     particles.log_weights[:, index],
-    jnp.zeros(count),
+    jnp.zeros(count, points.dtype),
     jax.tree.map(lambda x: x[index], particles.user_models),
     particles.rung,
   )
@@ -96,7 +100,7 @@ def rejuvenate(key: PRNGKey, particles: Particles, given: Evidence, *, rule: Rul
     rule: what is shown, and the floor.
   """
   num_models = particles.log_weights.shape[0]
-  epsilon = jnp.asarray(LADDER)[particles.rung][:, None]
+  epsilon = jnp.asarray(LADDER, jnp.float32)[particles.rung][:, None]
   first = particles.user_models.concentration
   second = (num_models - 1) * first
   line = slice_sampling.beta_line(first, second)
@@ -119,7 +123,7 @@ def rejuvenate(key: PRNGKey, particles: Particles, given: Evidence, *, rule: Rul
       density = log_prior + (given.weight[:, None] * log_p).sum(0)
       if not rule.floor:
         return density
-      is_above = (own >= jnp.asarray(rule.floor)[model]) & (rest >= least_rest)
+      is_above = (own >= jnp.asarray(rule.floor, own.dtype)[model]) & (rest >= least_rest)
       return jnp.where(is_above, density, -jnp.inf)
 
     x = slice_sampling.move(key, log_weights[model] - log_rest, line, log_target)
@@ -139,8 +143,8 @@ def least_share(log_others: Float[Array, 'B S'], floor: tuple[float, ...]) -> Fl
     floor: [B] least weights; none asks for nothing.
   """
   if not floor:
-    return jnp.zeros(log_others.shape[1])
-  least = jnp.asarray(floor)[:, None]
+    return jnp.zeros(log_others.shape[1], log_others.dtype)
+  least = jnp.asarray(floor, log_others.dtype)[:, None]
   needed = least / jnp.maximum(jnp.exp(log_others), TINY)
   return jnp.where(jnp.isfinite(log_others), needed, 0).max(0)
 
@@ -156,12 +160,12 @@ def weigh(
   """
   gaps = given.contrasts[:, n][:, None] @ jnp.exp(particles.log_weights)
   p = evidence.probability(gaps, given.mask[:, n][:, None], particles.user_models, rule=rule)
-  epsilon = jnp.asarray(LADDER)[:, None]
+  epsilon = jnp.asarray(LADDER, jnp.float32)[:, None]
   now = particles.rung[n]
   log_p = given.weight[n] * jnp.log(epsilon + (1 - epsilon) * p)  # [rungs, S]
   importance = particles.log_importance[None] + log_p - log_p[now][None]
   share = effective_size(importance) / particles.log_importance.size
-  furthest = jnp.max(jnp.where(share >= LEAP_ESS, jnp.arange(LAST + 1), 0))
+  furthest = jnp.max(jnp.where(share >= LEAP_ESS, jnp.arange(LAST + 1, dtype=jnp.int32), 0))
   rung = jnp.maximum(furthest, now + 1)
   return rung, importance[rung], share[rung]
 
@@ -203,4 +207,4 @@ def absorb(
     moved = jax.lax.cond(is_low, refresh, lambda _, same: same, keys, reached)
     return key, moved, waited + is_waiting
 
-  return jax.lax.while_loop(is_unfinished, step, (key, particles, jnp.array(0)))[1]
+  return jax.lax.while_loop(is_unfinished, step, (key, particles, jnp.int32(0)))[1]

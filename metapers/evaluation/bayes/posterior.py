@@ -101,12 +101,12 @@ def prior(
   num_kinds, num_draws, num_turns, num_models = bank.shape
   each = num_particles // num_kinds
   num_rows = -(-each // num_turns)
-  start = jax.random.randint(key, (), 0, num_draws)
+  start = jax.random.randint(key, (), 0, num_draws, jnp.int32)
   rows = bank[:, (start + jnp.arange(num_rows)) % num_draws]
   log_weights = rows.reshape(num_kinds, -1, num_models)[:, :each].reshape(-1, num_models).T
   repeated = jax.tree.map(lambda x: jnp.repeat(x, each), user_models)
   rung = jnp.zeros(most, jnp.int32)
-  return Particles(log_weights, jnp.zeros(num_kinds * each), repeated, rung)
+  return Particles(log_weights, jnp.zeros(num_kinds * each, bank.dtype), repeated, rung)
 
 
 def counts(

@@ -130,7 +130,7 @@ def oracle_features(
   """
   features, rewards, mask = map(np.asarray, (responses.features, responses.rewards, responses.mask))
   fitted = ridge.within_prompt_ridge(features, rewards, mask, np.ones(len(mask), bool))
-  coefficients = jnp.asarray(fitted)
+  coefficients = jnp.asarray(fitted, jnp.float32)
   read = truth._replace(
     query_rewards=tasks.query.candidates.features @ coefficients,
     slate_rewards=truth.slate.features @ coefficients,
@@ -191,5 +191,5 @@ def types(tasks: Task, simulation: Simulation, *, shots: Sequence[int]) -> Predi
   if simulation.choice_probabilities is None:
     raise ValueError('these users are not of a few types: simulation.choice_probabilities is None')
   log_probs = user_types.predict(tasks, shots, simulation.choice_probabilities)
-  scores = jnp.zeros((len(shots), *adaptation.no_slates(tasks).mask.shape))
+  scores = jnp.zeros((len(shots), *adaptation.no_slates(tasks).mask.shape), jnp.float32)
   return Predictions(log_probs, scores)

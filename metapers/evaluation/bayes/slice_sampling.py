@@ -74,7 +74,7 @@ def move(
     line: of each particle.
     log_target: [S] -> [S] log-density of all particles at once, up to a constant; may be -inf.
   """
-  uniforms = jax.random.uniform(key, (3 + NUM_PROPOSALS, *x.shape), minval=TINY)
+  uniforms = jax.random.uniform(key, (3 + NUM_PROPOSALS, *x.shape), x.dtype, minval=TINY)
   height = log_target(x) - log_density(line, x) + jnp.log(uniforms[0])
   v = distribution(line, x)
   width = jnp.exp2(12 * uniforms[1] - 10)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metapers.core import population as core_population
 from metapers.core.population import ItemPool, Population, Scaling
 from metapers.core.task import Choices, Task, Truth
 from metapers.core.types import Bool, Float
@@ -79,6 +80,8 @@ def chosen_as_mean_user(tasks: Task, truth: Truth) -> Bool[np.ndarray, 'T N']:
 
 def unscaled(features: Float[HostArray, 'I D'], scaling: Scaling) -> Float[np.ndarray, 'I D']:
   """Returns features before scaling, so that zeros and whole numbers can be seen again."""
+  if not features.shape[1]:
+    return np.asarray(features)  # one-hot ids
   given = np.asarray(features, np.float64) * scaling.scale + scaling.mean
   error = 1e-5 * scaling.scale + 1e-6 * np.abs(given)  # of float32, with a margin
   return np.where(np.abs(given - np.round(given)) < error, np.round(given), given)
@@ -86,12 +89,13 @@ def unscaled(features: Float[HostArray, 'I D'], scaling: Scaling) -> Float[np.nd
 
 def with_features(tasks: Task, features: Float[HostArray, 'I D']) -> Task:
   """Puts the features of items where their numbers stand, for as many users as are looked at."""
-  per_user = 2 * everything(tasks).choice.shape[1] * features.shape[1]
+  per_user = 2 * everything(tasks).choice.shape[1] * (features.shape[1] or len(features))
   some = jax.tree.map(lambda x: x[: max(1, cue_checks.MOST_NUMBERS // per_user)], tasks)
 
   def fill(choices: Choices) -> Choices:
     rows = choices.candidates.features[..., 0].astype(int)
-    return choices._replace(candidates=choices.candidates._replace(features=features[rows]))
+    shown = np.asarray(core_population.rows_of(features, rows))
+    return choices._replace(candidates=choices.candidates._replace(features=shown))
 
   return some._replace(support=fill(some.support), query=fill(some.query))
 

@@ -1,0 +1,119 @@
+"""For whom a learner is better than `pooled`: user by user, and by groups of users."""
+
+import jax
+import numpy as np
+import pandas as pd
+
+from metapers.analysis import disagreement, distances, gains, groups
+from metapers.analysis.groups import Groups
+from metapers.bench import evidence, results, tables
+from metapers.bench.evidence import FLOOR, Evidence, Part
+from metapers.core.population import Population
+from metapers.core.task import Truth
+from metapers.evaluation.estimates import Estimates
+from metapers.io.report import Table
+
+GROUP_METRICS = ('accuracy', 'nll')
+WORSE, BETTER = f'users_worse_than_{FLOOR}', f'users_better_than_{FLOOR}'
+
+
+def by_user(given: Evidence) -> Part:
+  """Returns for which share of the users each learner is worse than `pooled`, and better."""
+  if FLOOR not in given.predictions:
+    return Part()
+  accuracy = {
+    name: np.mean([gains.user_accuracy(given.setting.evaluated, one) for one in own.values()], 0)
+    for name, own in given.predictions.items()
+  }
+  parts = []
+  for name in accuracy:
+    if name != FLOOR and name not in tables.REFERENCES:
+      worse, better = gains.shares(given.setting.evaluated, accuracy[name], accuracy[FLOOR])
+      found = {WORSE: worse, BETTER: better}
+      parts.append(evidence.rows(given, name, found, given.setting.shots))
+  if not parts:
+    return Part()
+  made = results.join(parts)
+  note = (
+    'of all users, those whose own accuracy is lower (higher) than with pooled; each is measured '
+    'on few comparisons, so that some are worse by chance'
+  )
+  columns = {(WORSE, count): f'worse after {count}' for count in given.setting.shots}
+  columns[BETTER, given.shots] = f'better after {given.shots}'
+  caption = f'users (%) for whom a learner is worse, and better, than {FLOOR}, by shots'
+  return Part(tables=(tables.pivot(caption, made, columns, note=note),), frame=made)
+
+
+def by_kind(given: Evidence, truth: Truth, trained_on: Population) -> Part:
+  """Returns how new users are, and results by distance to the train users and by entropy.
+
+  Args:
+    given: of simulated users.
+    truth: of the same.
+    trained_on: whose train users are those that learners were trained on.
+  """
+  population, evaluated = given.setting.populations[0], given.setting.evaluated
+  facts, known = population.simulation, trained_on.simulation
+  if facts is None or facts.responses is None or known is None or known.users is None:
+    return Part(('The weights of the train users are unknown: no groups by distance to them.',))
+  responses = facts.responses(population.arrays, given.setting.prompt_split)
+  contrasts = disagreement.random_contrasts(jax.random.key(0), responses, evaluated.draws.ids)
+  nearest = distances.to_nearest(truth.weights, distances.train_weights(trained_on), contrasts)
+  found = distances.describe_users(evaluated, nearest, contrasts)
+  parts = [by_group(given, one) for one in distances.user_groups(truth.weights, nearest).values()]
+  described = evidence.rows(given, '', found, [0]).assign(shots='')
+  return Part(
+    distances.in_words(found, nearest, len(contrasts.prompts)),
+    tuple(table for part in parts for table in part.tables),
+    results.join([described, *(part.frame for part in parts)]),
+  )
+
+
+def by_group(given: Evidence, divided: Groups) -> Part:
+  """Returns results by group of users: accuracy, NLL, and what is gained over `pooled`."""
+
+  def measure(name, seed, made):
+    del name, seed
+    found = groups.estimate(given.setting.evaluated, made, divided, row=given.at)
+    return evidence.keep(found, GROUP_METRICS)
+
+  found = evidence.averaged(given.predictions, measure)
+  known = [reference for reference in (FLOOR, given.ceiling) if reference]
+  differences = [evidence.minus(found, reference) for reference in known]
+  made = results.join(
+    [
+      group_rows(given, name, own, divided)
+      for several in (found, *differences)
+      for name, own in several.items()
+    ]
+  )
+  return Part(tables=(group_table(given, made, divided),), frame=made)
+
+
+def group_rows(given: Evidence, learner: str, found: Estimates, divided: Groups) -> pd.DataFrame:
+  """Returns estimates [J, G] as rows `{metric}@{groups}:{number}`, numbered from 1."""
+  parts = []
+  for group, size in enumerate(groups.sizes(divided, given.setting.evaluated)):
+    samples = {
+      f'{metric}@{divided.name}:{group + 1}': value[:, group : group + 1]
+      for metric, value in found.items()
+    }
+    parts.append(evidence.rows(given, learner, samples, [given.shots], num_users=int(size)))
+  return results.join(parts)
+
+
+def group_table(given: Evidence, frame: pd.DataFrame, divided: Groups) -> Table:
+  """Returns accuracy by group, and what is gained over `pooled`."""
+  counts = groups.sizes(divided, given.setting.evaluated)
+  columns = {
+    (f'{metric}@{divided.name}:{group + 1}', given.shots): header.format(label, counts[group])
+    for metric, header in (
+      ('accuracy', '{} ({} users)'),
+      (f'accuracy_minus_{FLOOR}', f'{{}}: − {FLOOR}'),
+    )
+    for group, label in enumerate(divided.labels)
+    if metric == 'accuracy' or FLOOR in given.predictions
+  }
+  caption = f'accuracy (%) ± half a 95 % interval after {given.shots} shots, by {divided.title}'
+  note = f'groups of about one size, and on the right what is gained over {FLOOR} in each'
+  return tables.pivot(caption, frame, columns, note=note)

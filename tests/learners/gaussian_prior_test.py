@@ -1,0 +1,96 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import optimize
+
+from metapers import learners
+from metapers.core import task
+from metapers.core.task import Candidates, Task
+
+D = 3
+MEAN = np.array([1.0, -0.5, 0.0])
+ROOT = np.array([[1.5, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 0.2]])
+
+
+def people(num_users=300, num_comparisons=60, seed=0):
+  """Tasks of users with Gaussian weights, and their contrasts (chosen minus other) [U, N, D]."""
+  rng = np.random.default_rng(seed)
+  weights = MEAN + rng.normal(size=(num_users, D)) @ ROOT.T
+  features = rng.normal(size=(num_users, num_comparisons, 2, D)).astype(np.float32)
+  gap = np.einsum('und,ud->un', features[:, :, 0] - features[:, :, 1], weights)
+  choice = (rng.uniform(size=gap.shape) > 1 / (1 + np.exp(-gap))).astype(np.int32)
+  mask = np.ones(features.shape[:3], bool)
+  given = jax.vmap(task.choices)(
+    *jax.tree.map(jnp.asarray, (Candidates(features, mask), choice, mask[..., 0]))
+  )
+  empty = jax.tree.map(lambda x: x[:, :0], given)
+  users = jnp.arange(num_users, dtype=jnp.int32)
+  sign = 1 - 2 * choice[..., None]
+  contrasts = sign * (features[:, :, 0] - features[:, :, 1])
+  return Task(given, empty, users, jnp.zeros((num_users, 0))), contrasts
+
+
+def prepared(tasks, **options):
+  learner = learners.make('gaussian_prior', num_features=D, **options)
+  key = jax.random.key(0)
+  return learner, jax.device_get(learner.prepare(learner.init(key), tasks, key))
+
+
+def test_mean_and_covariance_of_made_up_people_are_found():
+  tasks, _ = people()
+  _, prior = prepared(tasks)
+  np.testing.assert_allclose(prior['mean'], MEAN, atol=0.25)
+  found, true = prior['root'] @ prior['root'].T, ROOT @ ROOT.T
+  # Laplace shrinks variances of sure people: modes lie nearer to the mean than posterior means.
+  np.testing.assert_allclose(np.diag(found), np.diag(true), rtol=0.35)
+  correlation = found[0, 1] / np.sqrt(found[0, 0] * found[1, 1])
+  np.testing.assert_allclose(correlation, true[0, 1] / np.sqrt(true[0, 0] * true[1, 1]), atol=0.1)
+
+
+@pytest.mark.parametrize('num_iterations', [1, 12])
+def test_it_is_em_by_modes_and_hessians_of_another_library(num_iterations):
+  tasks, contrasts = people(num_users=6, num_comparisons=9)
+  strength = 2.0
+  _, prior = prepared(
+    tasks, num_iterations=num_iterations, inner_steps=20, num_pseudo_users=strength
+  )
+  mean, covariance = np.zeros(D), np.eye(D)
+  for _ in range(num_iterations):
+    posteriors = [laplace(rows, mean, covariance) for rows in contrasts.astype(np.float64)]
+    modes, inner = (np.array(each) for each in zip(*posteriors, strict=True))
+    mean = modes.mean(0)
+    away = modes - mean
+    covariance = (strength * np.eye(D) + inner.sum(0) + away.T @ away) / (strength + len(modes))
+  np.testing.assert_allclose(prior['mean'], mean, atol=1e-3)
+  np.testing.assert_allclose(prior['root'] @ prior['root'].T, covariance, rtol=2e-3, atol=1e-3)
+
+
+def laplace(rows, mean, covariance):
+  """Mode and covariance of one user's weights under N(mean, covariance), by scipy."""
+  precision = np.linalg.inv(covariance)
+
+  def energy(w):
+    return np.logaddexp(0, -rows @ w).sum() + 0.5 * (w - mean) @ precision @ (w - mean)
+
+  mode = optimize.minimize(energy, mean, tol=1e-12).x
+  p = 1 / (1 + np.exp(-rows @ mode))
+  return mode, np.linalg.inv(precision + (rows.T * (p * (1 - p))) @ rows)
+
+
+def test_fewer_people_than_features_leave_a_proper_prior():
+  tasks, _ = people(num_users=2, num_comparisons=5)
+  _, prior = prepared(tasks)
+  assert (np.linalg.eigvalsh(prior['root'] @ prior['root'].T) > 0.01).all()
+
+
+def test_parameters_that_were_there_before_do_not_matter():
+  tasks, _ = people(num_users=8)
+  learner, prior = prepared(tasks)
+  again = learner.prepare(prior, tasks, jax.random.key(0))
+  jax.tree.map(np.testing.assert_array_equal, again, prior)
+
+
+def test_a_prior_of_nobody_is_refused():
+  with pytest.raises(ValueError, match='num_pseudo_users'):
+    learners.make('gaussian_prior', num_features=D, num_pseudo_users=0.0)
