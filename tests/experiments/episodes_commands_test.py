@@ -120,5 +120,6 @@ def test_the_licence_of_a_store_is_that_of_its_manifest(tmp_path):
   table = synthetic.synthetic_store(num_prompts=30)
   about = manifest.Provenance('a test', 'by hand', 'CC BY 4.0', 'none', '1')
   folder = feature_store.write_store(tmp_path / 'store', table, about)
-  config = base.base(build.population_config('reward_ensemble', store=str(folder)))
+  sizes = {'num_support': 1, 'num_query': 1, 'num_slates': 1, 'num_held_out': 8}
+  config = base.base(build.population_config('reward_ensemble', store=str(folder), **sizes))
   assert build.describe(config)().licence == 'CC BY 4.0'
