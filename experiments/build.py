@@ -173,7 +173,7 @@ def training(part: Config) -> Training:
 def evaluation(config: Config) -> Evaluation:
   """Returns `config.evaluation` as an object."""
   part = config.evaluation
-  given = {name: part[name] for name in Evaluation._fields}
+  given = {name: part[name] for name in Evaluation._fields if name in part}
   mixture = tuple(dict(changes) for changes in part.mixture)
   return Evaluation(**given | {'shots': tuple(part.shots), 'mixture': mixture})
 
@@ -275,7 +275,7 @@ def stored_run(stored: Mapping[str, Any], *, learner: str = '', population: str 
     ValueError: for a table, or a run of a learner or on a population from a file that is not given.
   """
   if 'benchmark' in stored:
-    raise ValueError('this workdir is of a table; give one of the runs in its folder `runs`')
+    raise ValueError('this workdir is of a table, of which nothing is trained yet')
   config: Config = config_dict.ConfigDict(
     {name: value for name, value in stored.items() if name not in STORED_BESIDE}
   )

@@ -32,13 +32,14 @@ def main(argv: list[str]) -> None:
   workdir = pathlib.Path(commands.required(WORKDIR))
   with commands.holding(workdir):
     changes = dict(map(change, SET.value))
+    workdirs.require_run(workdir)
     config = build.stored_run(
       workdirs.read_config(workdir), learner=LEARNER.value, population=POPULATION.value
     )
     moved = {
       name: changes.pop(name)
       for name in list(changes)
-      if f'population.kwargs.{name}' in workdirs.UNCOMPARED
+      if f'population.kwargs.{name}' in workdirs.PATHS
     }
     build.update('population', config.population.kwargs, moved)
     plan = build.plan(config)

@@ -135,6 +135,8 @@ def six(*, is_pool: bool = False) -> dict[str, dict[str, Any]]:
 def finish(config: Config, given: Mapping[str, Any]) -> Config:
   """Returns a table, shortened with `quick`; with a learner's name the config of its run."""
   config = quick(config) if given['quick'] else config
+  # Literally, so that other shots by a flag train nothing anew.
+  config.evaluation.validation_shots = config.evaluation.shots
   return build.single(config, given['learner']) if given['learner'] else config
 
 

@@ -6,14 +6,15 @@ Which rule is best is read off validation users; what it saves is measured on te
 import functools
 import inspect
 import os
+import pathlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pandas as pd
 
-from metapers.bench import cells, results, runs, settings
+from metapers.bench import cells, fingerprints, results, runs, settings
 from metapers.bench import plan as plans
 from metapers.bench.plan import Condition, Log, MakePopulation, Plan
 from metapers.bench.settings import Setting
@@ -63,12 +64,14 @@ def rule_of(name: str) -> str:
 class Asker(NamedTuple):
   """A learner that is ready to ask.
 
-  name: its row. cell: name with how long it was trained, for files. make_params: trains it on first
-  use, so that finished parts cost nothing. chunk_size: users at once.
+  name: its row. cell: name with how long it was trained, for files. made_by: digest of what makes
+  it, and of how it asks. make_params: trains it on first use, so that finished parts cost nothing.
+  chunk_size: users at once.
   """
 
   name: str
   cell: str
+  made_by: str
   learner: MetaLearner
   make_params: Callable[[], Params]
   chunk_size: int
@@ -121,9 +124,12 @@ def _run(
   learners = {row: asking_learner(plan, questioning, row) for row in plan.entries}
   validation, test = (users_of(plan, questioning, split) for split in ('validation', 'test'))
   if workdir is not None:
-    identity = {**plan.identity, 'data': plans.data_of(plan), 'kind': 'active querying'}
-    workdirs.claim(workdir, identity)
-  askers = exact + [trained_asker(plan, *each, workdir, log) for each in learners.items()]
+    plan = fingerprints.identified(plan)
+    identity = plans.table_identity(plan, 'active querying')
+    workdirs.claim(workdir, identity, workdirs.of_table)
+  askers = exact + [
+    trained_asker(plan, questioning, *each, workdir, log) for each in learners.items()
+  ]
   by_rule = functools.partial(estimates_by_rule, questioning=questioning, workdir=workdir, log=log)
   best_rules = {asker.name: best_rule(by_rule(asker, validation)) for asker in askers}
   frames = [rows_of(test, asker.name, by_rule(asker, test), plan, questioning) for asker in askers]
@@ -191,7 +197,12 @@ def asking_learner(plan: Plan, questioning: Questioning, row: str) -> MetaLearne
 
 
 def trained_asker(
-  plan: Plan, row: str, learner: MetaLearner, workdir: str | os.PathLike | None, log: Log
+  plan: Plan,
+  questioning: Questioning,
+  row: str,
+  learner: MetaLearner,
+  workdir: str | os.PathLike | None,
+  log: Log,
 ) -> Asker:
   """Returns a learner with the parameters of its row of the table."""
   trained = cells.Trained(plan, row, plan.seeds[0], workdir, log=log)
@@ -199,7 +210,14 @@ def trained_asker(
   def make_params() -> Params:
     return trained.fold_runs()[0].params
 
-  return Asker(row, trained.name, learner, make_params, plan.evaluation.chunk_size)
+  made_by = asked(questioning, row, run=trained.made_by)
+  return Asker(row, trained.name, made_by, learner, make_params, plan.evaluation.chunk_size)
+
+
+def asked(questioning: Questioning, row: str, **others: Any) -> str:
+  """Returns a digest of how a row asks, and of what else its answers depend on."""
+  draws = questioning.num_samples.get(row)
+  return workdirs.digest({'num': questioning.num_questions, 'num_samples': draws, **others})
 
 
 def exact_asker(plan: Plan, questioning: Questioning) -> Asker:
@@ -222,8 +240,13 @@ def exact_asker(plan: Plan, questioning: Questioning) -> Asker:
     )
   except ValueError as error:
     raise ValueError(f'{error}; or leave the row `bayes` out by exact=False') from error
+  particles = plan.evaluation.num_particles
+  prior = str(population.simulation.user_models)
+  made_by = asked(questioning, EXACT, num_particles=particles, prior=prior)
   # One user at a time: vmap would make every user pay for every move of the particles.
-  return Asker(EXACT, EXACT, learner, lambda: learner.init(jax.random.key(0)), chunk_size=1)
+  return Asker(
+    EXACT, EXACT, made_by, learner, lambda: learner.init(jax.random.key(0)), chunk_size=1
+  )
 
 
 def estimates_by_rule(
@@ -253,8 +276,14 @@ def estimates_by_rule(
 
   found = {}
   for rule in RULES:
-    make = functools.partial(predict, rule=rule)
-    made = cells.keep_predictions(workdir, users, f'{asker.cell}-{rule}', make)
+    make = functools.partial(
+      cells.made_now, users, f'{asker.cell}-{rule}', functools.partial(predict, rule=rule)
+    )
+    if workdir is None:
+      made = make()
+    else:
+      folder = pathlib.Path(workdir) / cells.folder_of(users, asker.cell, asker.made_by)
+      made = cells.keep_file(folder / f'{rule}.npz', make)
     found[rule] = estimates.estimate(users.evaluated, made)
   return found
 

@@ -2,7 +2,8 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,40 +18,64 @@ from metapers.bench.settings import Setting
 from metapers.core import fields, files
 from metapers.evaluation import adaptation, streams
 from metapers.evaluation.predictions import Predictions
-from metapers.io import progress
+from metapers.io import checkpoints, progress, workdirs
 
+INDEX = 'cells.json'
+PREDICTIONS = 'predictions'
 BySeed = dict[str, dict[str, Predictions]]  # row -> seed -> its predictions; '' of a reference
 
 
-def predictions_file(workdir: str | os.PathLike, setting: str, name: str) -> pathlib.Path:
-  """Returns where the predictions of one cell are kept."""
-  return pathlib.Path(workdir) / 'predictions' / setting / f'{name}.npz'
+def folder_of(setting: Setting, name: str, made_by: str) -> pathlib.PurePath:
+  """Returns where in a workdir the predictions of one cell are kept.
+
+  Args:
+    setting: whose users are predicted.
+    name: of who predicts, to be read.
+    made_by: digest of all that makes who predicts.
+  """
+  digest = workdirs.digest({'made_by': made_by, 'users': setting.fingerprint})
+  return pathlib.PurePath(PREDICTIONS, setting.name, f'{name}-{digest}')
 
 
-def name_of(row: str, seed: int, num_steps: int) -> str:
-  """Returns the name of the cells of a learner that was trained for so many steps."""
-  return f'{row}-{seed}-{num_steps}'
+def part_of(folder: pathlib.Path, shots: int) -> pathlib.Path:
+  """Returns the file of a cell that holds what is predicted after a number of comparisons."""
+  return folder / f'{shots}.npz'
 
 
 def keep_predictions(
   workdir: str | os.PathLike | None,
   setting: Setting,
   name: str,
+  made_by: str,
   make: Callable[[Setting], Predictions],
 ) -> Predictions:
-  """Returns the predictions of a finished cell, or makes and keeps them.
+  """Returns the predictions of a cell; those after numbers of shots that are not kept are made.
 
   Args:
     workdir: of the table; None keeps nothing.
     setting: whose users are predicted.
-    name: of who predicts, with all that makes another cell of it.
+    name: of who predicts, to be read.
+    made_by: digest of all that makes who predicts.
     make: predicts.
   """
   if workdir is None:
     return made_now(setting, name, make)
-  path = predictions_file(workdir, setting.name, name)
+  folder = pathlib.Path(workdir) / folder_of(setting, name, made_by)
+  if setting.stream is not None:
+    return keep_file(folder / 'turns.npz', lambda: made_now(setting, name, make))
+  missing = tuple(k for k in setting.shots if not part_of(folder, k).exists())
+  if missing:
+    made = made_now(setting._replace(shots=missing), name, make)
+    for index, k in enumerate(missing):
+      part = jax.tree.map(lambda x, index=index: x[index : index + 1], made)
+      files.write_npz(part_of(folder, k), part._asdict())
+  return read_parts(folder, setting.shots)
+
+
+def keep_file(path: pathlib.Path, make: Callable[[], Predictions]) -> Predictions:
+  """Returns the predictions that a file holds, or makes and keeps them."""
   if not path.exists():
-    files.write_npz(path, made_now(setting, name, make)._asdict())
+    files.write_npz(path, make()._asdict())
   return read_predictions(path)
 
 
@@ -60,8 +85,14 @@ def made_now(setting: Setting, name: str, make: Callable[[Setting], Predictions]
     return jax.device_get(make(setting))
 
 
+def read_parts(folder: pathlib.Path, shots: Sequence[int]) -> Predictions:
+  """Returns the predictions of a cell after all numbers of shots, [L, ...]."""
+  parts = [read_predictions(part_of(folder, k)) for k in shots]
+  return jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+
+
 def read_predictions(path: str | os.PathLike) -> Predictions:
-  """Returns the predictions of one cell.
+  """Returns the predictions in a file of a cell.
 
   Raises:
     ValueError: for a file that is missing, damaged or of something else.
@@ -134,11 +165,13 @@ class Trained:
   ):
     self._plan, self._seed, self._log = plan, seed, log
     self._entry = plans.entries_of(plan, condition)[row]
-    self._folder = None if workdir is None else pathlib.Path(workdir) / 'runs'
+    self._folder = None if workdir is None else pathlib.Path(workdir) / workdirs.RUNS
     own = '' if condition is None else f'-{condition.name}'
     self._row = f'{row}-{seed}{own}'
     self._runs: list[Run] | None = None
-    self.name = name_of(row, seed, self._entry.training.num_steps)
+    self._digests = [workdirs.digest_of_run(self._identity(*each)) for each in self._folds()]
+    self.name = f'{row}-{seed}-{self._entry.training.num_steps}'
+    self.made_by = workdirs.digest({'runs': self._digests})
 
   def predict(self, setting: Setting) -> Predictions:
     """Returns predictions for the users of a setting."""
@@ -160,24 +193,64 @@ class Trained:
   def fold_runs(self) -> list[Run]:
     """Returns the run of each fold, trained if it is not yet."""
     if self._runs is None:
-      folds = self._plan.folds or (None,)
-      self._runs = [self._train(*each) for each in zip(folds, self._entry.populations, strict=True)]
+      given = zip(self._folds(), self._digests, strict=True)
+      self._runs = [self._train(*fold, digest) for fold, digest in given]
     return self._runs
 
-  def _train(self, fold: int | None, make_population: plans.MakePopulation) -> Run:
-    name = self._row + ('' if fold is None else f'-fold{fold}')
-    self._log(f'{name}: {self._entry.training.num_steps} steps')
-    population = make_population()
+  def _folds(self) -> list[tuple[int | None, plans.MakePopulation]]:
+    return list(zip(self._plan.folds or (None,), self._entry.populations, strict=True))
+
+  def _identity(self, fold: int | None, make_population: plans.MakePopulation) -> dict[str, Any]:
     identity = self._entry.identity(self._seed, fold)
+    return {**identity, 'data': make_population().content_hash}
+
+  def _train(self, fold: int | None, make_population: plans.MakePopulation, digest: str) -> Run:
+    name = self._row + ('' if fold is None else f'-fold{fold}')
+    workdir = None if self._folder is None else self._folder / f'{name}-{digest}'
+    num_steps = self._entry.training.num_steps
+    is_done = workdir is not None and checkpoints.newest_step(workdir) >= num_steps
+    self._log(f'{name}: {num_steps} steps' + (' are done' if is_done else ''))
     return runs.train(
       self._entry,
-      population,
+      make_population(),
       evaluation=self._plan.evaluation,
       seed=self._seed,
       name=name,
-      workdir=None if self._folder is None else self._folder / name,
-      identity={**identity, 'data': population.content_hash},
+      workdir=workdir,
+      identity=self._identity(fold, make_population),
     )
+
+
+def keep_index(
+  workdir: str | os.PathLike,
+  made: Sequence[Setting],
+  learned: Mapping[tuple[str, int], Sequence[Trained]],
+) -> None:
+  """Writes where the learners' cells of a table are: by condition, row and seed."""
+  index: dict[str, dict[str, dict[str, str]]] = {setting.name: {} for setting in made}
+  for (row, seed), trained in learned.items():
+    for setting, one in zip(made, trained, strict=True):
+      folder = folder_of(setting, one.name, one.made_by)
+      index[setting.name].setdefault(row, {})[str(seed)] = folder.name
+  files.write_json(pathlib.Path(workdir) / INDEX, index)
+
+
+def read_index(workdir: str | os.PathLike, setting: str) -> dict[str, dict[str, pathlib.Path]]:
+  """Returns the folders of the learners' cells of a condition, by row and seed; {} of no table.
+
+  Raises:
+    ValueError: for an index of something else.
+  """
+  path = pathlib.Path(workdir) / INDEX
+  index = files.read_json(path) if path.exists() else {}
+  fields.check(path, {'cells': index}, {'cells': dict[str, dict[str, dict[str, str]]]})
+  found: dict[str, dict[str, pathlib.Path]] = {}
+  for row, seeds in index.get(setting, {}).items():
+    for seed, name in seeds.items():
+      place = f'{PREDICTIONS}/{setting}/{name}'
+      files.require_relative(place, path)
+      found.setdefault(row, {})[seed] = pathlib.Path(workdir) / place
+  return found
 
 
 def trained_by_condition(
@@ -197,7 +270,7 @@ def keep_costs(workdir: str | os.PathLike | None, trained: Trained, setting: Set
   """Returns what a learner costs: as it was measured, or measured now and kept."""
   if workdir is None:
     return trained.measure_costs(setting)
-  path = pathlib.Path(workdir) / 'costs' / f'{trained.name}.json'
+  path = pathlib.Path(workdir) / 'costs' / f'{trained.name}-{trained.made_by}.json'
   if not path.exists():
     files.write_json(path, trained.measure_costs(setting)._asdict())
   found = files.read_json(path)

@@ -1,9 +1,10 @@
-"""What makes a table of objects: a workdir holds results of one table, and objects have no name.
+"""What makes runs and a table of objects, which have no name: what they compute.
 
 Programs, shapes and samples of the data are compared, so that an edited learner or another
 population of the same name does not go on with what the old one left.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,61 +12,79 @@ import jax
 import jax.numpy as jnp
 
 from metapers.bench import plan as plans
-from metapers.bench.plan import Condition, Entry, Evaluation, MakePopulation
+from metapers.bench.plan import Entry, Evaluation, MakePopulation, Plan
 from metapers.core import files, programs
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.core.task import Task
 from metapers.core.types import Params
-from metapers.evaluation import adaptation
 from metapers.training.meta_training import Training
 
 SAMPLED = 8  # users of a split whose episodes stand for all
 NUM_STEPS = 1000  # of every optimizer that is compared, for a run may be extended
 
 
-def of_table(
-  entries: Mapping[str, Entry],
-  conditions: Sequence[Condition],
-  seeds: Sequence[int],
-  evaluation: Evaluation,
-) -> dict[str, Any]:
-  """Returns the JSON values that make a table of learners that are given as objects.
+def identified(plan: Plan) -> Plan:
+  """Returns a table whose learners and population are known by what they compute.
 
-  `start` and `prepare` of a learner may run on the host, so that their programs are not compared:
-  give another workdir after editing only them.
+  What a config names is known already. `start` and `prepare` of a learner may run on the host, so
+  that their programs are not compared: give the row another name after editing only them.
   """
-  return {
-    'learners': of_entries(entries, conditions[0].populations),
-    'conditions': {each.name: of_condition(each) for each in conditions},
-    'seeds': list(seeds),
-    'evaluation': evaluation._asdict(),
-  }
+  evaluation = plan.evaluation
+  entries = of_entries(plan.entries, plan.populations, evaluation)
+  conditions = tuple(
+    condition
+    if condition.entries is None
+    else condition._replace(
+      entries=of_entries(condition.entries, condition.populations, evaluation)
+    )
+    for condition in plan.conditions
+  )
+  identity = plan.identity or of_table(plan, entries)
+  return plan._replace(entries=entries, conditions=conditions, identity=identity)
 
 
-def of_condition(condition: Condition) -> dict[str, Any]:
-  """Returns what makes a condition: its users, how they are evaluated, and learners of its own."""
+def of_table(plan: Plan, entries: Mapping[str, Entry]) -> dict[str, Any]:
+  """Returns the JSON values that make a table without a config, and what else is shown of it."""
   return {
-    'users': [of_population(make(), condition.split) for make in condition.populations],
-    'stream': condition.stream and condition.stream._asdict(),
-    'learners': of_entries(condition.entries or {}, condition.populations),
+    'population': {str(n): of_population(make()) for n, make in enumerate(plan.populations)},
+    'learners': {row: entry.identity(plan.seeds[0], None) for row, entry in entries.items()},
+    'seeds': list(plan.seeds),
+    'evaluation': plan.evaluation._asdict(),
   }
 
 
 def of_entries(
-  entries: Mapping[str, Entry], trained_on: Sequence[MakePopulation]
-) -> dict[str, dict[str, Any]]:
-  """Returns what makes each row: whom it is trained on, its program and its training."""
-  found = {}
-  for row, entry in entries.items():
-    populations = [make() for make in entry.populations or trained_on]
-    learner = plans.build(entry, populations[0].spec)
-    found[row] = {
-      'program': of_learner(learner, train_tasks(populations[0])),
-      'training': of_training(entry.training, jax.eval_shape(learner.init, jax.random.key(0))),
-      'users': [of_population(each, 'train') for each in populations],
-    }
-  return found
+  entries: Mapping[str, Entry], trained_on: Sequence[MakePopulation], evaluation: Evaluation
+) -> dict[str, Entry]:
+  """Returns the entries of a table, those that are given as objects with what makes their runs."""
+  return {
+    row: entry
+    if entry.identity is not plans.run_identity
+    else entry._replace(identity=functools.partial(_known, of_entry(entry, trained_on, evaluation)))
+    for row, entry in entries.items()
+  }
+
+
+def _known(made_by: Mapping[str, Any], seed: int, fold: int | None) -> dict[str, Any]:
+  return {**made_by, **plans.run_identity(seed, fold)}
+
+
+def of_entry(
+  entry: Entry, trained_on: Sequence[MakePopulation], evaluation: Evaluation
+) -> dict[str, Any]:
+  """Returns what makes the runs of a row: its users, program, training and choice, as JSON."""
+  populations = [make() for make in entry.populations or trained_on]
+  learner = plans.build(entry, populations[0].spec)
+  return {
+    'program': of_learner(learner, train_tasks(populations[0])),
+    'training': of_training(entry.training, jax.eval_shape(learner.init, jax.random.key(0))),
+    'users': {str(number): of_population(each) for number, each in enumerate(populations)},
+    'evaluation': {
+      'num_validation_users': evaluation.num_validation_users,
+      'validation_shots': plans.validation_shots(evaluation, populations[0].spec),
+    },
+  }
 
 
 def of_learner(learner: MetaLearner, tasks: Task) -> str:
@@ -105,18 +124,11 @@ def of_training(training: Training, params: Params) -> dict[str, Any]:
   }
 
 
-def of_population(population: Population, split: str) -> dict[str, str]:
-  """Returns the source of a population, and a hash of its sizes and first users of a split."""
-  most = population.spec.num_held_out.get(split, 0)
-  if split == 'train':
-    users = train_tasks(population)
-  else:
-    users = adaptation.episodes(population, split=split, num_users=min(SAMPLED, most))
-  facts = f'{population.spec}{population.content_hash}'
-  return {
-    'source': population.source,
-    'sample': files.sha256(programs.text(facts) + programs.content(users)),
-  }
+def of_population(population: Population) -> dict[str, str]:
+  """Returns the source of a population, and a hash of its sizes and first train users."""
+  facts = programs.text(f'{population.spec}{population.content_hash}')
+  sample = programs.content(train_tasks(population))
+  return {'source': population.source, 'sample': files.sha256(facts + sample)}
 
 
 def train_tasks(population: Population) -> Task:

@@ -29,6 +29,8 @@ class Evaluation(NamedTuple):
 
   shots: numbers of comparisons given of a user. num_users: test users of each condition.
   num_validation_users: those that parameters are chosen on. chunk_size: adaptations at once.
+  validation_shots: numbers of comparisons given of these, those beyond a history left out; None for
+    0 and the powers of two. They make a run; `shots` do not.
   num_resamples: of the bootstrap. num_particles: of the exact posterior.
   rival: response model whose response picks are compared with; '' for none, None for RIVAL where it
     wrote a response.
@@ -49,6 +51,7 @@ class Evaluation(NamedTuple):
   seen_prior: bool = False
   flips: bool = False
   leaks: str = 'error'
+  validation_shots: tuple[int, ...] | None = None
 
 
 def run_identity(seed: int, fold: int | None) -> dict[str, Any]:
@@ -185,12 +188,32 @@ def check_options(evaluation: Evaluation, spec: Spec) -> None:
     raise ValueError(f'evaluation needs at least 1 of each, got {", ".join(small)}')
   if evaluation.leaks not in ('error', 'warn'):
     raise ValueError(f"evaluation.leaks must be 'error' or 'warn', got {evaluation.leaks!r}")
+  validation_shots(evaluation, spec)
   shots, most = evaluation.shots, spec.num_support
   if not shots or max(shots) > most or min(shots) < 0:
     raise ValueError(
       f'shots must lie in 0..{most} (num_support of the population), got {shots}; raise '
       'num_support, or leave the larger numbers of shots out'
     )
+
+
+def validation_shots(evaluation: Evaluation, spec: Spec) -> tuple[int, ...]:
+  """Returns after how many comparisons of a validation user parameters are chosen.
+
+  Raises:
+    ValueError: for numbers of which a history holds none.
+  """
+  most = spec.num_support
+  wanted = evaluation.validation_shots
+  if wanted is None:
+    wanted = (0, *(2**power for power in range(most.bit_length())))
+  kept = tuple(k for k in wanted if 0 <= k <= most)
+  if not kept:
+    raise ValueError(
+      f'evaluation.validation_shots={tuple(wanted)} lie outside of 0..{most} (num_support of the '
+      'population); give numbers within'
+    )
+  return kept
 
 
 def check_conditions(plan: Plan) -> None:
@@ -258,6 +281,13 @@ def data_of(plan: Plan) -> str:
   """Returns the hash of the data of a table, of all of them where there are several."""
   found = {make().content_hash for make in populations_of(plan).values()}
   return ' '.join(sorted(found))
+
+
+def table_identity(plan: Plan, kind: str) -> dict[str, Any]:
+  """Returns the JSON values that the workdir of a table keeps, of which some make it."""
+  trained_on = sorted({make().content_hash for make in plan.populations})
+  own = {'kind': kind, 'data': data_of(plan), 'trained_on': ' '.join(trained_on)}
+  return {**plan.identity, **own}
 
 
 def as_entries(learners: Mapping[str, MetaLearner | Entry], training: Training) -> dict[str, Entry]:

@@ -49,6 +49,19 @@ def makers(
   return of_weights(setting, setting.truth, simulation, **given)
 
 
+def identity(
+  setting: Setting, evaluation: Evaluation, trained_on: MakePopulation
+) -> dict[str, Any]:
+  """Returns what the predictions of references depend on, beside the users themselves, as JSON."""
+  simulation = setting.populations[0].simulation
+  return {
+    'user_models': None if simulation is None else str(simulation.user_models),
+    'num_particles': evaluation.num_particles,
+    'mixture': [dict(changes) for changes in evaluation.mixture],
+    'seen': str(user_models_of(trained_on)) if evaluation.seen_prior else '',
+  }
+
+
 def of_types(setting: Setting, simulation: Simulation) -> Predictions:
   """Returns the exact answer for users of a few types."""
   return references.types(setting.tasks, simulation, shots=setting.shots)

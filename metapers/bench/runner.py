@@ -108,8 +108,8 @@ def compare(
     seeds: of training.
     training: of learners that are no entries.
     evaluation: how many users, resamples and particles.
-    workdir: keeps runs and predictions, so that an interrupted table goes on where it stood; it
-      refuses other learners, populations or options (`fingerprints.of_table`).
+    workdir: keeps runs and predictions, so that an interrupted table goes on where it stood, and
+      one that grew makes only what is new; it refuses another population.
     log: is given lines of progress.
 
   Raises:
@@ -124,9 +124,6 @@ def compare(
     populations=conditions[0].populations,
     seeds=tuple(seeds),
     evaluation=evaluation,
-    identity={}
-    if workdir is None
-    else fingerprints.of_table(entries, conditions, seeds, evaluation),
   )
   return run(plan, workdir, log=log)
 
@@ -150,13 +147,19 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
 
 def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
   made = prepare(plan)
-  identity = {**plan.identity, 'data': plans.data_of(plan)}
   if workdir is not None:
-    workdirs.check_claim(workdir, identity)
+    plan = fingerprints.identified(plan)
+    workdirs.check_claim(workdir, plans.table_identity(plan, 'table'), workdirs.of_table)
   known = leaks_of(plan, workdir, log)
+  learned = {
+    (row, seed): cells.trained_by_condition(plan, row, seed, workdir, log)
+    for row in plan.entries
+    for seed in plan.seeds
+  }
   if workdir is not None:  # only now: what is refused leaves nothing behind
-    workdirs.claim(workdir, identity)
+    workdirs.claim(workdir, plans.table_identity(plan, 'table'), workdirs.of_table)
     keep_leaks(workdir, known)
+    cells.keep_index(workdir, made, learned)
   predicted: list[BySeed] = [
     reference_cells(plan, condition, setting, workdir, log)
     for condition, setting in zip(plan.conditions, made, strict=True)
@@ -165,16 +168,16 @@ def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
   costs: dict[str, Costs] = {}
   for row in progress.along(plan.entries, 'learners', unit='learner'):
     for seed in plan.seeds:
-      trained = cells.trained_by_condition(plan, row, seed, workdir, log)
+      trained = learned[row, seed]
       cells_of_row = list(zip(trained, made, predicted, flipped, strict=True))
       for one, setting, own, other in progress.along(
         cells_of_row, 'evaluation', unit='condition', label=lambda cell: cell[1].name
       ):
-        cell = cells.keep_predictions(workdir, setting, one.name, one.predict)
+        cell = cells.keep_predictions(workdir, setting, one.name, one.made_by, one.predict)
         own.setdefault(row, {})[str(seed)] = cell
         if plan.evaluation.flips:
           name = f'{one.name}-flipped'
-          cell = cells.keep_predictions(workdir, setting, name, one.predict_flipped)
+          cell = cells.keep_predictions(workdir, setting, name, one.made_by, one.predict_flipped)
           other.setdefault(row, {})[str(seed)] = cell
       if row not in costs and made[0].stream is None:
         costs[row] = cells.keep_costs(workdir, trained[0], made[0])
@@ -261,8 +264,10 @@ def reference_cells(
 ) -> BySeed:
   """Returns what the references of a condition predict."""
   makers = makers_of(plan, condition, setting, log)
+  trained_on = plans.trained_on(plan, condition)[0]
+  made_by = workdirs.digest(references.identity(setting, plan.evaluation, trained_on))
   return {
-    name: {'': cells.keep_predictions(workdir, setting, name, makers[name])}
+    name: {'': cells.keep_predictions(workdir, setting, name, made_by, makers[name])}
     for name in progress.along(makers, 'references', unit='reference')
   }
 

@@ -7,13 +7,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import pandas as pd
-import pydantic
 
 from metapers.bench import cells, episodes, freezing, report, results, submissions, tables
 from metapers.bench.cells import BySeed
 from metapers.bench.plan import Log
 from metapers.bench.settings import TRAINED, Setting
-from metapers.core import fields
 from metapers.core.task import Task, Truth
 from metapers.evaluation import estimates
 from metapers.evaluation.predictions import Predictions
@@ -21,19 +19,6 @@ from metapers.io import workdirs
 
 # What must be alike in the configs of a workdir and of episodes, beside who is evaluated.
 SAME = ('protocol', 'population', 'population_source', 'data')
-
-
-class Steps(pydantic.BaseModel):
-  """What is read of the training of a table."""
-
-  num_steps: fields.Size
-
-
-class Rows(pydantic.BaseModel):
-  """What is read of a table."""
-
-  learners: list[str]
-  seeds: list[fields.Size]
 
 
 class Finished(NamedTuple):
@@ -187,16 +172,13 @@ def finished(
   if 'benchmark' not in stored:
     kind = '`bench.compare`' if 'conditions' in stored else 'a single run'
     raise ValueError(f'{workdir} is of {kind}; give the workdir of experiments.benchmark')
-  fields.check(f'{workdir}/config.json', stored, {'training': Steps, 'benchmark': Rows})
-  workdirs.compare_configs(pathlib.Path(workdir), compared(stored), compared(manifest['identity']))
+  workdirs.compare_configs(workdir, compared(stored), compared(manifest['identity']))
+  (shots,) = (each['shots'] for each in manifest['conditions'] if each['name'] == condition)
   found = Finished({}, {})
-  for row in stored['benchmark']['learners']:
-    training = {**stored['training'], **stored['learners'].get(row, {}).get('training', {})}
-    for seed in stored['benchmark']['seeds']:
-      cell = cells.name_of(row, seed, training['num_steps'])
-      path = cells.predictions_file(workdir, condition, cell)
-      if path.exists():
-        found.predictions.setdefault(row, {})[str(seed)] = cells.read_predictions(path)
+  for row, seeds in cells.read_index(workdir, condition).items():
+    for seed, folder in seeds.items():
+      if all(cells.part_of(folder, k).exists() for k in shots):
+        found.predictions.setdefault(row, {})[seed] = cells.read_parts(folder, shots)
   labelled = results.read_results(pathlib.Path(workdir) / 'results.csv')
   for label in labelled.drop_duplicates('learner').itertuples():
     found.trained[str(label.learner)] = {name: str(getattr(label, name)) for name in TRAINED}
@@ -206,11 +188,12 @@ def finished(
 
 
 def compared(config: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns what of a table's config decides who is evaluated, and after how many comparisons."""
-  evaluation = {name: config.get('evaluation', {}).get(name) for name in ('shots', 'num_users')}
+  """Returns what of a table's config decides who is evaluated."""
   folds = config.get('benchmark', {}).get('folds', ())
-  same = {name: config.get(name) for name in SAME}
-  return {**same, 'evaluation': evaluation, 'folds': list(folds)}
+  num_users = config.get('evaluation', {}).get('num_users')
+  same = workdirs.flat({name: config.get(name) for name in SAME})
+  kept = {name: value for name, value in same.items() if name not in workdirs.PATHS}
+  return {**kept, 'evaluation.num_users': num_users, 'folds': list(folds)}
 
 
 def without_picks(frame: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """A setting: a condition with its users drawn, on whom every learner is evaluated alike."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from absl import logging
 
 from metapers.bench import plan as plans
 from metapers.bench.plan import Condition, Plan, Stream
+from metapers.core import programs
 from metapers.core.population import SEEN, SPLITS, Population, Simulation, episode_shapes
 from metapers.core.task import Task, Truth
 from metapers.evaluation import adaptation, estimates, streams
@@ -31,6 +33,7 @@ class Setting(NamedTuple):
   populations: one for each fold of people, else one; sizes: evaluated users of each.
   tasks, truth, evaluated: of all of them, joined along T.
   note: what is not evaluated, and why; '' for nothing.
+  fingerprint: hash of all that is shown and known of the users; cells of other users are others.
   """
 
   name: str
@@ -46,6 +49,7 @@ class Setting(NamedTuple):
   split: str = 'test'
   stream: Stream | None = None
   note: str = ''
+  fingerprint: str = ''
 
   @property
   def prompt_split(self) -> str:
@@ -92,8 +96,17 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     trained=trained(plan, condition),
     split=split,
     stream=condition.stream,
+    fingerprint=fingerprint(tasks, truth, condition.stream),
     note='' if rival is not None or evaluation.rival is not None else rival_note(writers),
   )
+
+
+def fingerprint(tasks: Task, truth: Truth | None, stream: Stream | None) -> str:
+  """Returns a hash of all that is shown and known of users, whoever made them."""
+  digest = hashlib.sha256(str(stream).encode())
+  for leaf in jax.tree.leaves((tasks, truth)):
+    digest.update(programs.content(leaf))
+  return digest.hexdigest()
 
 
 def check_evaluated(condition: Condition, num_users: int, num_comparisons: int) -> None:

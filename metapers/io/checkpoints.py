@@ -20,10 +20,17 @@ from absl import logging
 from metapers.core.types import PyTree
 from metapers.io import leaves, processes, verified, workdirs
 
+FOLDER = 'checkpoints'
 SET_ASIDE = 'set_aside'
 FROZEN = 'frozen'
 OVERHEAD = 2**18  # bytes of a checkpoint besides its arrays
 BEGUN = 'checkpoints_begun'  # an empty file: something was saved here once
+
+
+def newest_step(workdir: str | os.PathLike) -> int:
+  """Returns the number of steps of a run's newest checkpoint, unverified; -1 without one."""
+  names = [path.name for path in (pathlib.Path(workdir) / FOLDER).glob('*')]
+  return max((int(name) for name in names if name.isdecimal()), default=-1)
 
 
 class Restored(NamedTuple):
@@ -68,7 +75,7 @@ class Checkpoints:
     self.config = (workdirs.verify_config if read_only else workdirs.claim)(workdir, config)
     self.restored_step = -1
     self._read_only = read_only
-    self._folder = pathlib.Path(workdir).absolute() / 'checkpoints'
+    self._folder = pathlib.Path(workdir).absolute() / FOLDER
     self._begun = self._folder.parent / BEGUN
     self._frozen = self._folder.parent / FROZEN
     self._scores: dict[int, float | None] = {}

@@ -1,4 +1,4 @@
-"""A workdir belongs to one config: going on with another would mix two runs."""
+"""A workdir belongs to one run, or to one table, which may grow: another would be mixed with it."""
 
 import collections
 import contextlib
@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import filelock
@@ -16,11 +16,20 @@ from metapers.core import files
 from metapers.io import processes
 
 # Where data lie: what they are is compared by their hash.
-UNCOMPARED = ('population.kwargs.path', 'population.kwargs.store')
+PATHS = ('population.kwargs.path', 'population.kwargs.store')
+# What of `evaluation` makes a run: by what its parameters are chosen.
+CHOSEN_BY = ('evaluation.num_validation_users', 'evaluation.validation_shots')
+OF_TABLE = ('kind', 'protocol', 'population', 'trained_on')
+RUNS = 'runs'  # of a table
+MOST_NAMES = 40  # of runs in a message
 LOCK, HOLDER = '.lock', '.holder.json'
 # What is there before the first checkpoint of a run, and before the first cell of a table.
-BEFORE_WORK = ('config.json', 'metrics.jsonl', 'tensorboard', 'frozen', 'leaks', LOCK, HOLDER)
-EXTENDABLE = 'training.num_steps'  # of a run, or of a learner of a table
+BEFORE_WORK = (
+  'config.json', 'metrics.jsonl', 'tensorboard', 'frozen', 'leaks', 'cells.json', LOCK,
+  HOLDER,
+)  # fmt: skip
+EXTENDABLE = 'training.num_steps'  # of a run, which may be trained for longer
+Compared = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 @contextlib.contextmanager
@@ -92,15 +101,46 @@ def _holder(folder: pathlib.Path) -> str:
   )
 
 
-def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
+def of_run(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what makes a run: all but where its data lie, and who is evaluated how afterwards."""
+  return {
+    name: value
+    for name, value in flat(config).items()
+    if name in CHOSEN_BY or not (name in (*PATHS, 'protocol') or name.startswith('evaluation.'))
+  }
+
+
+def of_table(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what makes a table; its learners, seeds, conditions and shots may become others."""
+  return {
+    name: value
+    for name, value in flat(config).items()
+    if name.partition('.')[0] in OF_TABLE and name not in PATHS
+  }
+
+
+def digest(values: Mapping[str, Any]) -> str:
+  """Returns eight hex digits of the sha256 of JSON values, for names of files."""
+  return files.sha256(json.dumps(values, sort_keys=True).encode())[:8]
+
+
+def digest_of_run(config: Mapping[str, Any]) -> str:
+  """Returns the digest of what makes a run, however long it is trained."""
+  made = of_run(config)
+  return digest({name: made[name] for name in made if not f'.{name}'.endswith(f'.{EXTENDABLE}')})
+
+
+def claim(
+  workdir: str | os.PathLike, config: Mapping[str, Any], compared: Compared = of_run
+) -> dict[str, Any]:
   """Takes a folder for a config, or makes sure that one that holds work belongs to it.
 
-  A folder holds work from its first checkpoint or finished cell on. Configs are compared without
-  fields named in UNCOMPARED; EXTENDABLE may grow.
+  A folder holds work from its first checkpoint or finished cell on.
 
   Args:
     workdir: made if missing; `config.json` in it says whose it is.
     config: nested dicts of plain values.
+    compared: what must be alike of two configs, flat; EXTENDABLE may grow.
 
   Returns:
     The config as JSON gives it back (tuples are lists).
@@ -110,13 +150,15 @@ def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, An
       something else.
   """
   if processes.is_first():
-    check_claim(workdir, config)
+    check_claim(workdir, config, compared)
     files.write_json(pathlib.Path(workdir) / 'config.json', config)
   processes.wait_for_all('claim')
-  return verify_config(workdir, config)
+  return verify_config(workdir, config, compared)
 
 
-def check_claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> None:
+def check_claim(
+  workdir: str | os.PathLike, config: Mapping[str, Any], compared: Compared = of_run
+) -> None:
   """Refuses a folder that `claim` would refuse, and writes nothing.
 
   Raises:
@@ -128,7 +170,7 @@ def check_claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> None:
     raise ValueError(f'{folder} is a file; give a folder, or a name that is free')
   if path.exists():
     if holds_work(folder):
-      verify_config(folder, config)
+      verify_config(folder, config, compared)
   elif folder.exists() and not all(_is_leftover(entry) for entry in folder.iterdir()):
     raise ValueError(f'{folder} is not empty and holds no config.json; give an empty workdir')
 
@@ -141,7 +183,7 @@ def holds_work(workdir: str | os.PathLike) -> bool:
       return False
     if entry.is_dir() and entry.name == 'checkpoints':
       return any(step.name.isdigit() for step in entry.iterdir())  # others are saves cut short
-    if entry.is_dir() and entry.name == 'runs':
+    if entry.is_dir() and entry.name == RUNS:
       return any(map(holds_work, entry.iterdir()))
     return True
 
@@ -149,14 +191,16 @@ def holds_work(workdir: str | os.PathLike) -> bool:
   return not folder.is_dir() or any(map(is_work, folder.iterdir()))
 
 
-def verify_config(workdir: str | os.PathLike, config: Mapping[str, Any]) -> dict[str, Any]:
+def verify_config(
+  workdir: str | os.PathLike, config: Mapping[str, Any], compared: Compared = of_run
+) -> dict[str, Any]:
   """Returns a config as `claim` does, if the folder belongs to it; takes and writes nothing.
 
   Raises:
     ValueError: if it belongs to another config, or to none.
   """
   wanted = json.loads(json.dumps(config))
-  compare_configs(pathlib.Path(workdir), read_config(workdir), wanted)
+  compare_configs(workdir, compared(read_config(workdir)), compared(wanted))
   return wanted
 
 
@@ -169,15 +213,35 @@ def read_config(workdir: str | os.PathLike) -> dict[str, Any]:
   return files.read_json(pathlib.Path(workdir) / 'config.json', 'run')
 
 
-def compare_configs(workdir: pathlib.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def require_run(workdir: str | os.PathLike) -> None:
+  """Refuses the workdir of a table where one of a run is needed.
+
+  Raises:
+    ValueError: naming the runs in it.
+  """
+  runs = sorted((pathlib.Path(workdir) / RUNS).glob('*/config.json'))
+  if runs:
+    shown = [str(path.parent) for path in runs[:MOST_NAMES]]
+    shown += [f'and {len(runs) - MOST_NAMES} more'] if len(runs) > MOST_NAMES else []
+    names = '\n  '.join(shown)
+    raise ValueError(f'{workdir} is of a table; give one of its runs:\n  {names}')
+
+
+def compare_configs(
+  workdir: str | os.PathLike, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
   """Refuses a config that differs in what matters.
+
+  Args:
+    workdir: for the message.
+    before: what was compared of the old config, flat.
+    after: the same of the new one.
 
   Raises:
     ValueError: listing every field that differs, with both values.
   """
-  before, after = map(flat, (old, new))
   different = []
-  for name in sorted((set(before) | set(after)) - set(UNCOMPARED)):
+  for name in sorted(set(before) | set(after)):
     was, now = before.get(name, 'absent'), after.get(name, 'absent')
     if was == now:
       continue

@@ -27,6 +27,7 @@ from metapers import learners
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import vector
 from metapers.core.types import Any, Callable, Float, Int
+from metapers.io import workdirs
 from metapers.learners import Factory
 from metapers.serving import comparisons as border
 from metapers.serving import exports, profiles
@@ -108,8 +109,10 @@ class Personalizer:
       capacity: comparisons kept of a user.
 
     Raises:
-      ValueError: if there is none, it is not whole, or as the class does.
+      ValueError: if there is none, for the workdir of a table, naming its runs, for one that is not
+        whole, or as the class does.
     """
+    workdirs.require_run(path)
     inner = pathlib.Path(path) / exports.FOLDER
     export = exports.read_export(inner if exports.is_export(inner) else path)
     return cls(export, learner=learner, capacity=capacity)

@@ -195,7 +195,7 @@ def test_finished_parts_are_skipped(asked):
   assert not [line for line in lines if ' asks ' in line or ' steps' in line]
   pd.testing.assert_frame_equal(again.frame, result.frame)
   with pytest.raises(ValueError, match='holds a run of another config'):
-    asking.run(plan_of(critics)._replace(identity={'learner': 'x'}), ASKED, workdir, log=quiet)
+    asking.run(plan_of(critics)._replace(identity={'protocol': 'x'}), ASKED, workdir, log=quiet)
 
 
 def test_users_without_an_exact_posterior_are_asked_by_learners_alone():

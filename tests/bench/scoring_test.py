@@ -98,10 +98,16 @@ def test_a_benchmark_stands_beside(folder, submission, tmp_path):
   plan = exported.table()
   identity = identity_of(plan)
   write_config(tmp_path, identity)
+  trained = cells.Trained(plan, 'pooled', 0, tmp_path)
+  cells.keep_index(tmp_path, settings, {('pooled', 0): [trained] * len(settings)})
   for setting in settings:
-    trained = cells.Trained(plan, 'pooled', 0, tmp_path)
-    path = cells.predictions_file(tmp_path, setting.name, trained.name)
-    files.write_npz(path, exported.predictions(plan, setting, 'pooled')._asdict())
+    cells.keep_predictions(
+      tmp_path,
+      setting,
+      trained.name,
+      trained.made_by,
+      lambda given: exported.predictions(plan, given, 'pooled'),
+    )
   labels = {'learner': 'pooled', 'train_shots': '0-4'}
   known = results.rows({'accuracy': np.ones((2, 1))}, (0,), labels, num_users=1)
   results.write_results(tmp_path / 'results.csv', known)

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from metapers.bench.plan import Evaluation
 from metapers.io import workdirs
 
 CONFIG = {
@@ -54,7 +55,7 @@ def test_every_difference_is_shown_with_both_values(tmp_path):
   assert workdirs.read_config(tmp_path)['learner']['name'] == 'maml'
 
 
-@pytest.mark.parametrize('name', workdirs.UNCOMPARED)
+@pytest.mark.parametrize('name', workdirs.PATHS)
 def test_where_data_lie_is_not_compared(tmp_path, name):
   option = name.rpartition('.')[2]
   claimed(tmp_path, changed(population={'kwargs': {option: 'here'}}))
@@ -62,6 +63,30 @@ def test_where_data_lie_is_not_compared(tmp_path, name):
   with pytest.raises(ValueError, match=f'learner.{option}: a there, b now'):
     claimed(tmp_path / 'other', changed(learner={option: 'a'}))
     workdirs.claim(tmp_path / 'other', changed(learner={option: 'b'}))
+
+
+def test_how_a_run_is_evaluated_is_not_compared_but_what_it_is_chosen_by_is():
+  config = changed() | {
+    'protocol': 'mine',
+    'evaluation': {'shots': [0, 1], 'validation_shots': [0]},
+  }
+  other = config | {'protocol': 'yours', 'evaluation': {'shots': [0], 'validation_shots': [0]}}
+  chosen = config | {'evaluation': {'shots': [0, 1], 'validation_shots': [0, 1]}}
+  assert workdirs.of_run(config) == workdirs.of_run(other) != workdirs.of_run(chosen)
+  longer = config | {'training': {**CONFIG['training'], 'num_steps': 200}}
+  digests = [workdirs.digest_of_run(each) for each in (config, other, longer, chosen)]
+  assert len(set(digests[:3])) == 1 != len(set(digests))
+  known = {f'evaluation.{name}' for name in Evaluation._fields}
+  assert known > set(workdirs.CHOSEN_BY)
+
+
+def test_a_table_is_of_one_population_and_protocol():
+  config = {'kind': 'table', 'protocol': 'mine', 'population': {'kwargs': {'path': 'a', 'size': 3}}}
+  grown = config | {'learners': {'cnp': {}}, 'evaluation': {'shots': [0]}}
+  assert workdirs.of_table(config) == workdirs.of_table(grown)
+  assert workdirs.of_table(config) == {
+    'kind': 'table', 'protocol': 'mine', 'population.kwargs.size': 3,
+  }  # fmt: skip
 
 
 def test_only_the_steps_of_training_may_grow(tmp_path):

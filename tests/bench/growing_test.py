@@ -1,0 +1,162 @@
+"""A finished table grows: what is new is trained and predicted, and nothing else."""
+
+import functools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from own_population import dinners
+from runner_test import SHORT, SMALL, quiet
+
+from metapers import learners
+from metapers.bench import cells, plan, runner, settings
+from metapers.populations import toy
+from metapers.training import objectives
+
+FOUR = ('cnp', 'pooled', 'per_user', 'maml')
+SIZES = {'cnp': {'hidden': 8, 'width': 4}, 'bayes_head': {'hidden': (8,), 'width': 4}}
+
+
+@functools.cache
+def learner(name, **changes):
+  own = SIZES.get(name, {'hidden': ()})
+  return learners.make(name, num_features=4, **own | changes)
+
+
+def table(workdir, given=FOUR, **changes):
+  """Returns a table and which runs were trained for it."""
+  said = []
+  rows = given if isinstance(given, dict) else {name: learner(name) for name in given}
+  options = {'training': SHORT, 'evaluation': SMALL, 'shots': (0, 4), 'log': said.append} | changes
+  made = runner.compare(
+    rows, options.pop('population', toy.two_types()), workdir=workdir, **options
+  )
+  return made, [line.partition(':')[0] for line in said if line.endswith(' steps')]
+
+
+def parts(workdir):
+  """Returns the content of every file of predictions."""
+  found = (workdir / 'predictions').rglob('*.npz')
+  return {str(path.relative_to(workdir)): path.read_bytes() for path in found}
+
+
+@pytest.fixture(scope='module')
+def four(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('grows') / 'workdir'
+  made, trained = table(workdir)
+  assert sorted(trained) == sorted(f'{name}-0' for name in FOUR)
+  return made, workdir
+
+
+def assert_same(one, other):
+  """Compares all numbers but those that were measured by a clock."""
+  own, theirs = (frame[~frame['metric'].str.contains('_us')] for frame in (one.frame, other.frame))
+  pd.testing.assert_frame_equal(
+    own.reset_index(drop=True), theirs.reset_index(drop=True), rtol=1e-5, atol=1e-6
+  )
+
+
+def test_of_five_learners_only_the_fifth_is_trained(four, tmp_path):
+  _, workdir = four
+  before = parts(workdir)
+  grown, trained = table(workdir, (*FOUR, 'bayes_head'))
+  assert trained == ['bayes_head-0']
+  assert before.items() <= parts(workdir).items()
+  lone, _ = table(tmp_path / 'lone', (*FOUR, 'bayes_head'))
+  assert_same(grown, lone)
+
+
+def test_other_numbers_of_shots_train_nothing(four):
+  first, workdir = four
+  before = parts(workdir)
+  grown, trained = table(workdir, shots=(0, 2, 4))
+  assert trained == []
+  new = set(parts(workdir)) - set(before)
+  assert new and {name.rpartition('/')[2] for name in new} == {'2.npz'}
+  assert before.items() <= parts(workdir).items()
+  lone, _ = table(None, shots=(0, 2, 4))
+  assert_same(grown, lone)
+  again, trained = table(workdir)
+  assert trained == []
+  assert_same(again, first)
+
+
+def test_another_seed_trains_that_seed(four):
+  _, workdir = four
+  grown, trained = table(workdir, ('pooled', 'cnp'), seeds=(0, 1))
+  assert sorted(trained) == ['cnp-1', 'pooled-1']
+  assert {'0', '1', 'all'} <= set(grown.frame['seed'])
+
+
+def test_a_learner_that_is_left_out_needs_nothing(four):
+  _, workdir = four
+  less, trained = table(workdir, ('pooled', 'cnp'))
+  assert trained == []
+  assert not {'maml', 'per_user'} & set(less.frame['learner'])
+  index = json.loads((workdir / 'cells.json').read_text())
+  assert set(index['default']) == {'pooled', 'cnp'}
+
+
+def test_another_condition_and_more_users_train_nothing(four):
+  _, workdir = four
+  default = plan.Condition((toy.two_types,))
+  longer = plan.Condition((functools.partial(toy.two_types, num_query=30),), {'num_query': 30})
+  grown, trained = table(workdir, population=(default, longer))
+  assert trained == []
+  assert set(grown.frame['protocol']) == {'metapers', 'metapers num_query=30'}
+  _, trained = table(workdir, evaluation=SMALL._replace(num_users=12))
+  assert trained == []
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'given': {'cnp': learner('cnp', hidden=16), 'pooled': learner('pooled')}},
+    {'training': SHORT._replace(learning_rate=1e-4)},
+    {'training': SHORT._replace(objective=objectives.cvar(0.5))},
+    {'evaluation': SMALL._replace(validation_shots=(0,))},
+    {'evaluation': SMALL._replace(num_validation_users=4)},
+  ],
+)
+def test_what_makes_a_run_trains_it_anew(four, changes):
+  _, workdir = four
+  _, trained = table(workdir, **{'given': ('cnp', 'pooled')} | changes)
+  assert trained == (['cnp-0'] if 'given' in changes else ['cnp-0', 'pooled-0'])
+
+
+def test_other_users_and_other_streams_are_other_cells():
+  makers = [plan.Condition((make,)) for make in (dinners, functools.partial(dinners, seed=1))]
+  makers += [makers[0]._replace(split='validation')]
+  entry = plan.Entry(lambda: learner('pooled'), training=SHORT)
+  made = plan.Plan(
+    {'pooled': entry}, (makers[0],), (dinners,), evaluation=SMALL._replace(shots=(0, 4))
+  )
+  drawn = [settings.make_setting(made, each) for each in [*makers, makers[0]]]
+  found = [cells.folder_of(setting, 'pooled', 'same') for setting in drawn]
+  assert len(set(found)) == 3 and found[0] == found[-1]
+  one, other = (
+    settings.fingerprint(drawn[0].tasks, drawn[0].truth, plan.Stream(0, window))
+    for window in (0, 4)
+  )
+  assert one != other
+
+
+def test_no_validation_shots_are_the_powers_of_two_that_a_history_holds():
+  spec = toy.two_types().spec._replace(num_support=9)
+  assert plan.validation_shots(SMALL, spec) == (0, 1, 2, 4, 8)
+  assert plan.validation_shots(SMALL._replace(validation_shots=(0, 9, 10)), spec) == (0, 9)
+  with pytest.raises(ValueError, match=r'validation_shots=\(10,\) lie outside of 0\.\.9'):
+    plan.validation_shots(SMALL._replace(validation_shots=(10,)), spec)
+
+
+def test_a_table_and_a_run_do_not_share_a_workdir(four, tmp_path):
+  from metapers.serving.personalizer import Personalizer
+
+  _, workdir = four
+  with pytest.raises(ValueError, match=r'give one of its runs:\n(.*\n)*  .*/runs/cnp-0-'):
+    Personalizer.from_checkpoint(workdir)
+  runs = sorted((workdir / 'runs').iterdir())
+  with pytest.raises(ValueError, match='kind: absent there, table now'):
+    table(runs[0], ('pooled',), log=quiet)
+  np.testing.assert_equal(len({path.name for path in runs}), len(runs))
