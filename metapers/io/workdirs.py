@@ -219,12 +219,13 @@ def require_run(workdir: str | os.PathLike) -> None:
   Raises:
     ValueError: naming the runs in it.
   """
-  runs = sorted((pathlib.Path(workdir) / RUNS).glob('*/config.json'))
+  runs = sorted(path.parent.name for path in (pathlib.Path(workdir) / RUNS).glob('*/config.json'))
   if runs:
-    shown = [str(path.parent) for path in runs[:MOST_NAMES]]
-    shown += [f'and {len(runs) - MOST_NAMES} more'] if len(runs) > MOST_NAMES else []
-    names = '\n  '.join(shown)
-    raise ValueError(f'{workdir} is of a table; give one of its runs:\n  {names}')
+    more = f' and {len(runs) - MOST_NAMES} more' if len(runs) > MOST_NAMES else ''
+    raise ValueError(
+      f'{workdir} is of a table; give one of its runs, {pathlib.Path(workdir) / RUNS}/NAME: '
+      f'{", ".join(runs[:MOST_NAMES])}{more}'
+    )
 
 
 def compare_configs(

@@ -101,6 +101,20 @@ def test_benchmark_writes_everything_and_skips_what_is_done(tmp_path):
   assert 'steps' not in second.stdout
   assert (tmp_path / 'table' / 'results.csv').read_bytes() == before
 
+  more = "--config.benchmark.learners=('cnp', 'pooled', 'per_user')"
+  third = command('benchmark', *arguments, more, '--config.evaluation.shots=0,1,3')
+  assert third.returncode == 0, third.stderr
+  trained = re.findall(r'^(\S+): \d+ steps$', third.stdout, re.MULTILINE)
+  assert trained == ['per_user-0']
+
+  refused = command('evaluate', f'--workdir={tmp_path / "table"}', '--shots=0,1')
+  assert refused.returncode == 2
+  assert refused.stderr.startswith(f'error: {tmp_path / "table"} is of a table; give one of its')
+  runs = refused.stderr.rpartition(': ')[2].split(', ')
+  assert [name.partition('-')[0] for name in runs] == ['cnp', 'per_user', 'pooled']
+  taken = command('evaluate', f'--workdir={tmp_path / "table" / "runs" / runs[0]}', '--shots=0,1')
+  assert taken.returncode == 0, taken.stderr
+
 
 @pytest.mark.parametrize(
   ('arguments', 'names'),

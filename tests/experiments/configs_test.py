@@ -203,7 +203,9 @@ def test_learners_and_populations_come_from_files(tmp_path):
   assert build.describe(base.base(population))().spec.num_users == 16
   table = base.table(load('maml'), {'mine': {'name': f'{path}:mine'}, 'pooled': {}})
   assert build.identity(table)['learner_sources'] == {'mine': build.source_hash(f'{path}:mine')}
-  with pytest.raises(ValueError, match='this workdir is of a table'):
+  with pytest.raises(
+    ValueError, match='this workdir is of a table, of which nothing is trained yet'
+  ):
     build.stored_run(table.to_dict())
   with pytest.raises(ValueError, match="defines no function 'yours'"):
     load('maml', f'learner={path}:yours')
