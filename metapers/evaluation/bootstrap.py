@@ -1,41 +1,70 @@
 """The two-way bootstrap: intervals for new users AND new prompts.
 
-Users and prompts are resampled apart; an observation counts (times its user was drawn) x (times
-its prompt was drawn). Drawn once for an evaluation set and shared by all learners and metrics, so
-that differences between learners are paired.
+Users, prompts and observations are resampled apart, a third of the rows each, and the variance of
+an estimate is what is left when the noise that the first two both hold is counted once:
+
+    V = V_users + V_prompts - V_observations,   at least the larger of V_users and V_prompts.
+
+Rows are drawn once for an evaluation set and shared by all learners and metrics, so that
+differences between learners are paired.
 
 References:
-  Owen 2007, arXiv:0712.1111 (the pigeonhole bootstrap: never too narrow; up to sqrt(3) too wide
-  where neither users nor prompts differ and all is noise); Owen and Eckles 2012, arXiv:1106.2125.
+  Cameron, Gelbach and Miller 2011 (JBES 29: the variance of two-way clusters); Owen 2007,
+  arXiv:0712.1111 (users and prompts drawn at once triple the noise of single observations); Owen
+  and Eckles 2012, arXiv:1106.2125 (observations drawn twice or never).
 """
 
+import statistics
 from typing import NamedTuple
 
 import numpy as np
 
 from metapers.core.types import Float, Int
 
+NUM_KINDS = 3  # of what is resampled
+NORMAL = statistics.NormalDist()
+
 
 class Draws(NamedTuple):
-  """How often each user and each prompt is drawn.
+  """How often each user, each prompt and each observation is drawn.
 
-  Row 0 is the sample itself (all ones), the others are resamples: J = 1 + their number.
+  Row 0 is the sample itself (all ones). Of the others the first third draws users, the second one
+  prompts and the last one single observations; each draws the rest once.
 
   users: [J, T]. prompts: [J, P]. ids: [P] sorted, what the columns of `prompts` stand for.
+  seed: of the observations, whose number is that of the metrics.
   """
 
   users: Float[np.ndarray, 'J T']
   prompts: Float[np.ndarray, 'J P']
   ids: Int[np.ndarray, 'P']
+  seed: int
 
 
-def multiplicities(rng: np.random.Generator, size: int, num_resamples: int) -> np.ndarray:
-  """Returns how often each of `size` things is drawn with replacement: [1 + num_resamples, size].
+def thirds(num_rows: int) -> tuple[slice, slice, slice]:
+  """Returns the rows that draw users, prompts and observations, of J rows with the sample's."""
+  size = (num_rows - 1) // NUM_KINDS
+  users, prompts, observations = (
+    slice(1 + kind * size, 1 + (kind + 1) * size) for kind in range(NUM_KINDS)
+  )
+  return users, prompts, observations
 
-  Row 0 is the sample itself.
+
+def multiplicities(rng: np.random.Generator, size: int, num_rows: int, own: slice) -> np.ndarray:
+  """Returns how often each of `size` things is drawn: with replacement in its own rows, else once.
+
+  Args:
+    rng: draws.
+    size: number of things.
+    num_rows: J.
+    own: rows.
+
+  Returns:
+    [J, size].
   """
-  counts = rng.multinomial(size, np.full(size, 1 / size), num_resamples)
-  return np.concatenate([np.ones((1, size)), counts]).astype(np.float32)
+  counts = np.ones((num_rows, size), np.float32)
+  counts[own] = rng.multinomial(size, np.full(size, 1 / size), own.stop - own.start)
+  return counts
 
 
 def draw(num_users: int, ids: np.ndarray | None, *, num_resamples: int, seed: int) -> Draws:
@@ -45,7 +74,7 @@ def draw(num_users: int, ids: np.ndarray | None, *, num_resamples: int, seed: in
     num_users: T.
     ids: prompt ids of any shape, repeats allowed; None resamples users only (real people, whose
       comparisons have no prompts).
-    num_resamples: of either.
+    num_resamples: of users, prompts and observations together; rounded up to equal parts.
     seed: the same seed gives the same draws.
 
   Raises:
@@ -55,12 +84,14 @@ def draw(num_users: int, ids: np.ndarray | None, *, num_resamples: int, seed: in
     raise ValueError(
       f'an interval needs at least 2 users and 2 resamples, got {num_users} and {num_resamples}'
     )
-  rng = np.random.default_rng(seed)
-  users = multiplicities(rng, num_users, num_resamples)
+  size = max(2, -(-num_resamples // NUM_KINDS))
+  num_rows = 1 + NUM_KINDS * size
+  rng, (own, others, _) = np.random.default_rng(seed), thirds(num_rows)
+  users = multiplicities(rng, num_users, num_rows, own)
   if ids is None:
-    return Draws(users, np.ones((num_resamples + 1, 1), np.float32), np.zeros(1, np.int64))
+    return Draws(users, np.ones((num_rows, 1), np.float32), np.zeros(1, np.int64), seed)
   distinct = np.unique(ids)
-  return Draws(users, multiplicities(rng, distinct.size, num_resamples), distinct)
+  return Draws(users, multiplicities(rng, distinct.size, num_rows, others), distinct, seed)
 
 
 def nan_if_none(count: np.ndarray) -> np.ndarray:
@@ -74,50 +105,83 @@ def weights(
   prompts: Int[np.ndarray, 'T N'] | None,
   weight: Float[np.ndarray, 'T N'] | None = None,
 ) -> Float[np.ndarray, 'J T*N']:
-  """Returns W such that W @ numerators is the mean over users of each user's own ratio.
+  """Returns W such that W @ numerators is the metric in the sample and in every resample.
 
-      W_jun = c_ju g_jn w_un / (Σ_n g_jn w_un d_un) / (Σ_u c_ju)
+      W_jun = m_jun a_un / Σ_un m_jun a_un d_un,   a_un = w_un / Σ_n w_un [d_un > 0]
 
-  c and g are the times the user and the prompt were drawn, w the weight and d the denominator. A
-  user none of whose prompts were drawn says nothing of that resample and is left out of it. A
-  resample in which nobody is left (a handful of users, some with nothing to evaluate) is NaN
-  throughout, and `interval` passes it over.
+  m is how often the observation is drawn: times its user, its prompt and itself. a lets every user
+  count alike, w is the weight and d the denominator: where d is 1, the metric is the mean over
+  users of the user's own mean; else it is the ratio of two such means. A resample in which nothing
+  is left is NaN throughout, and `interval` passes it over.
 
   Args:
     draws: resamples of users and prompts.
-    denominator: d, [T, N].
+    denominator: d, [T, N]; 0 where an observation does not count.
     prompts: [T, N] ids among `draws.ids`; None resamples users only.
     weight: w, [T, N], how often each observation counts; by default once.
   """
   ids = np.full(denominator.shape, draws.ids[0]) if prompts is None else prompts
+  share = user_shares(denominator, weight)
   drawn = np.take(draws.prompts, np.searchsorted(draws.ids, ids), axis=1)  # [J, T, N]
-  if weight is not None:
-    drawn *= weight.astype(np.float32)[None]
-  totals = np.einsum('jtn,tn->jt', drawn, denominator.astype(np.float32))
-  counts = np.where(totals > 0, draws.users, 0)
-  scale = counts / np.where(totals > 0, totals, 1)
-  drawn *= (scale / nan_if_none(counts.sum(-1, keepdims=True)))[..., None]
-  return drawn.reshape(len(drawn), -1)
+  drawn *= draws.users[..., None] * share
+  if prompts is not None:
+    rng, (_, _, own) = np.random.default_rng([draws.seed, 1]), thirds(len(drawn))
+    # Twice or never: the mean and the variance of drawing with replacement, from single bits.
+    drawn[own] *= 2 * rng.integers(0, 2, drawn[own].shape, np.uint8)
+  drawn = drawn.reshape(len(drawn), -1)
+  drawn /= nan_if_none(drawn @ denominator.astype(np.float32).reshape(-1))[:, None]
+  return drawn
 
 
-def lower_tail_mean(
+def user_shares(
+  denominator: Float[np.ndarray, 'T N'], weight: Float[np.ndarray, 'T N'] | None = None
+) -> Float[np.ndarray, 'T N']:
+  """Returns the share that each observation has of its user; those of one user add up to 1 or 0."""
+  counted = np.where(denominator > 0, 1.0 if weight is None else weight, 0).astype(np.float32)
+  total = counted.sum(-1, keepdims=True)
+  return counted / np.where(total > 0, total, 1)
+
+
+def lower_tail(
   values: Float[np.ndarray, 'T'], counts: Float[np.ndarray, 'J T'], share: float
-) -> Float[np.ndarray, 'J']:
-  """Returns the mean of the lowest `share` of the users, each present `counts` times."""
-  order = np.argsort(values, kind='stable')
-  present = counts[:, order]
-  before = np.cumsum(present, -1) - present
-  quota = share * present.sum(-1, keepdims=True)
-  taken = np.clip(quota - before, 0, present)
-  return taken @ values[order] / nan_if_none(quota[:, 0])
+) -> Float[np.ndarray, 'J T']:
+  """Returns how much of each user is among the lowest `share` of the users: [J, T].
+
+  Equal values (to 1e-6) are among them in equal parts.
+
+  Args:
+    values: of the users.
+    counts: how often each is present; 0 for who is not.
+    share: of the users who are present.
+  """
+  rounded = np.round(values, 6)
+  order = np.argsort(rounded, kind='stable')
+  rising = rounded[order]
+  present = np.concatenate([np.zeros((len(counts), 1)), np.cumsum(counts[:, order], -1)], 1)
+  low = present[:, np.searchsorted(rising, rising, side='left')]
+  high = present[:, np.searchsorted(rising, rising, side='right')]
+  quota = share * present[:, -1:]
+  part = np.clip((quota - low) / np.where(high > low, high - low, 1), 0, 1)
+  taken = np.empty(counts.shape)
+  taken[:, order] = part * counts[:, order]
+  return taken
+
+
+def variance(samples: Float[np.ndarray, 'J L']) -> Float[np.ndarray, 'L']:
+  """Returns the variance of an estimate over new users and prompts: see the module's formula."""
+  users, prompts, observations = (
+    np.nanvar(samples[own], axis=0, ddof=1) for own in thirds(len(samples))
+  )
+  return np.maximum(users + prompts - observations, np.maximum(users, prompts))
 
 
 def interval(samples: Float[np.ndarray, 'J L'], *, level: float = 0.95) -> np.ndarray:
-  """Returns value, low and high by the percentile method: [3, L].
+  """Returns value, low and high: [3, L], the value ± z √V with the normal quantile z.
 
   Args:
     samples: row 0 the estimate, the others its resamples.
     level: of the interval.
   """
-  tails = [(1 - level) / 2, (1 + level) / 2]
-  return np.concatenate([samples[:1], np.nanquantile(samples[1:], tails, axis=0)])
+  half = NORMAL.inv_cdf((1 + level) / 2) * np.sqrt(variance(samples))
+  value = samples[0]
+  return np.stack([value, value - half, value + half])

@@ -1,5 +1,7 @@
 """Calibration: are predictions of 80 % right 80 % of the time, and are the confident ones right?"""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from metapers.core.types import Float
@@ -20,29 +22,83 @@ def bin_gaps(
     correct: chance that it was the choice; 0 where masked.
     num_candidates: K; the equal-width bins cover [1/K, 1].
   """
+  return np.where(bins(confidence, num_candidates), confidence - correct, 0).astype(np.float32)
+
+
+def bins(confidence: Float[np.ndarray, 'L T N'], num_candidates: int) -> np.ndarray:
+  """Returns which of the NUM_BINS bins of equal width each confidence is in: [C, L, T, N]."""
   least = 1 / num_candidates
   position = np.floor((confidence - least) / (1 - least) * NUM_BINS)
   index = np.clip(position, 0, NUM_BINS - 1)
-  bins = np.arange(NUM_BINS).reshape(-1, 1, 1, 1)
-  return np.where(index == bins, confidence - correct, 0).astype(np.float32)
+  return index == np.arange(NUM_BINS).reshape(-1, 1, 1, 1)
 
 
-def calibration_error(gaps: Float[np.ndarray, 'J C L']) -> Float[np.ndarray, 'J L']:
-  """Returns the expected calibration error, sum over bins of |mean confidence - accuracy|.
+class Chance(NamedTuple):
+  """What calibrated predictions of the same confidences would have, by bin: [C, L].
 
-  An absolute value only grows by resampling noise, so the resamples are moved to centre on the
-  estimate, and none below 0.
+  variance: of the weighted sum of gaps, their choices being independent. mass: of the bin.
+  """
+
+  variance: Float[np.ndarray, 'C L']
+  mass: Float[np.ndarray, 'C L']
+
+
+def by_chance(
+  confidence: Float[np.ndarray, 'L T N'], weights: Float[np.ndarray, 'T*N'], num_candidates: int
+) -> Chance:
+  """Returns what the gaps of calibrated predictions vary by, and the mass of each bin.
 
   Args:
-    gaps: weighted sums of `bin_gaps`, the weights of a row summing to 1; row 0 the sample itself.
+    confidence: as of `bin_gaps`.
+    weights: of the observations; add up to 1.
+    num_candidates: K.
+  """
+  inside = bins(confidence, num_candidates).reshape(NUM_BINS, len(confidence), -1)
+  flat = confidence.reshape(len(confidence), -1).astype(np.float64)
+  spread = flat * (1 - flat) * np.square(weights, dtype=np.float64)
+  return Chance((inside * spread).sum(-1), inside @ weights.astype(np.float64))
+
+
+def expected_error(chance: Chance) -> Float[np.ndarray, 'L']:
+  """Returns the calibration error that calibrated predictions get by chance: Σ_b s_b √(2/π)."""
+  return np.sqrt(2 / np.pi * chance.variance).sum(0)
+
+
+def calibration_error(gaps: Float[np.ndarray, 'J C L'], chance: Chance) -> Float[np.ndarray, 'J L']:
+  """Returns the expected calibration error beyond what chance gives.
+
+      Σ_b |mean confidence - accuracy| of bin b, by its mass, minus `expected_error`
+
+  0 in expectation for calibrated predictions, and so below 0 as often as above; where predictions
+  are far off, chance adds little and up to `expected_error` too much is taken off.
+
+  Args:
+    gaps: weighted sums of `bin_gaps`, the weights of a row adding up to 1; row 0 the sample itself.
+    chance: of the same predictions.
 
   Reference:
     Guo et al. 2017, arXiv:1706.04599. Unlike the paper, the bins cover [1/K, 1], where the largest
     of K probabilities can lie.
   """
-  error = np.abs(gaps).sum(1)
-  centred = error[1:] + (error[0] - np.nanmean(error[1:], 0))
-  return np.concatenate([error[:1], np.maximum(centred, 0)])
+  return np.abs(gaps).sum(1) - expected_error(chance)
+
+
+def brier_calibration(gaps: Float[np.ndarray, 'J C L'], chance: Chance) -> Float[np.ndarray, 'J L']:
+  """Returns the calibration part of the Brier score of the likeliest candidate, without bias.
+
+      Σ_b (g_b² - s_b²) / p_b
+
+  g_b the weighted sum of gaps of bin b, p_b its mass and s_b² the variance of g_b by chance.
+
+  Args:
+    gaps: as of `calibration_error`.
+    chance: of the same predictions.
+
+  Reference:
+    Murphy 1973 (the decomposition); Bröcker 2012, arXiv:1102.0770 (its bias).
+  """
+  mass = np.where(chance.mass > 0, chance.mass, 1)
+  return ((np.square(gaps, dtype=np.float64) - chance.variance) / mass).sum(1)
 
 
 def confidence_slices(

@@ -7,13 +7,15 @@ import jax
 import numpy as np
 
 from metapers.core.task import Task, Truth
-from metapers.core.types import Float
+from metapers.core.types import Bool, Float
 from metapers.evaluation import bootstrap, calibration, metrics
 from metapers.evaluation.bootstrap import Draws
 from metapers.evaluation.predictions import Predictions
 
 Estimates = dict[str, Float[np.ndarray, 'J L']]
 WORST_SHARE = 0.1
+WORST = 'accuracy_worst_decile'
+BY_CHANCE = 'ece_by_chance'  # what `ece` has been freed of; never compared
 COVERAGES = (0.8, 0.5)  # of the most confident predictions
 LEAST_GAP = 0.03  # between pooled and ceiling: a share of less would be a share of noise
 
@@ -88,14 +90,26 @@ def estimate(evaluated: EvaluationSet, predictions: Predictions) -> Estimates:
     names = list(observed[group])
     estimates |= dict(zip(names, weigh(weights, np.stack(list(observed[group].values())), names)))
   query = observed['query']
-  gaps = calibration.bin_gaps(
-    query['confidence'], query['accuracy'], predictions.log_probs.shape[-1]
-  )
-  estimates['ece'] = calibration.calibration_error(
-    np.moveaxis(weigh(evaluated.weights['query'], gaps, ['ece']), 0, 1)
-  )
-  estimates['accuracy_worst_decile'] = worst_users(evaluated, query['accuracy'])
+  estimates |= calibration_of(evaluated, query, predictions.log_probs.shape[-1])
+  estimates[WORST] = worst_users(evaluated, query['accuracy'])
   return estimates | selective(evaluated, query['confidence'], query['accuracy'])
+
+
+def calibration_of(
+  evaluated: EvaluationSet, query: Mapping[str, np.ndarray], num_candidates: int
+) -> Estimates:
+  """Returns how far confidence and accuracy are apart beyond chance, and what chance gives."""
+  weights = evaluated.weights['query']
+  confidence = np.asarray(query['confidence'])
+  columns = calibration.bin_gaps(confidence, query['accuracy'], num_candidates)
+  gaps = np.moveaxis(weigh(weights, columns, ['ece']), 0, 1)
+  chance = calibration.by_chance(confidence, weights[0], num_candidates)
+  by_chance = np.broadcast_to(calibration.expected_error(chance), (len(weights), len(confidence)))
+  return {
+    'ece': calibration.calibration_error(gaps, chance),
+    BY_CHANCE: by_chance,
+    'brier_calibration': calibration.brier_calibration(gaps, chance),
+  }
 
 
 def weigh(
@@ -130,19 +144,47 @@ def require_finite(names: Sequence[str], columns: Sequence[np.ndarray] | np.ndar
 def worst_users(
   evaluated: EvaluationSet, accuracy: Float[np.ndarray, 'L T N']
 ) -> Float[np.ndarray, 'J L']:
-  """Returns the mean accuracy of the worst tenth of the users: [J, L].
+  """Returns the accuracy of the tenth of the users who do worst, as other queries tell: [J, L].
 
-  Only users are resampled: each keeps the accuracy measured on their comparisons, for resampling
-  those too would add noise, and more noise makes the worst look worse.
+  Users are ranked by one half of their queries and measured by the other, both ways: measured by
+  the same ones, the worst of equals would look bad by chance alone. Users with a single query are
+  left out. Rows that draw users rank them anew; in the others the same users are the worst.
+
+  Args:
+    evaluated: T users.
+    accuracy: of each query; anything where it does not count.
   """
-  query = evaluated.tasks.query
-  weight = np.where(query.mask, query.weight, 0)
-  total = weight.sum(-1, dtype=np.float64)
-  there = total > 0
-  counts = evaluated.draws.users[:, there]
-  measured = (accuracy * weight[None]).sum(-1)[:, there] / total[there]
-  tails = [bootstrap.lower_tail_mean(row, counts, WORST_SHARE) for row in measured]
-  return np.stack(tails, 1)
+  real = np.asarray(metrics.counted(evaluated.tasks.query).mask)
+  is_even = np.cumsum(real, -1) % 2 == 0
+  halves = real & is_even, real & ~is_even
+  ways = [tail_means(evaluated, accuracy, *each) for each in (halves, halves[::-1])]
+  return np.mean(ways, 0)
+
+
+def tail_means(
+  evaluated: EvaluationSet,
+  accuracy: Float[np.ndarray, 'L T N'],
+  by: Bool[np.ndarray, 'T N'],
+  on: Bool[np.ndarray, 'T N'],
+) -> Float[np.ndarray, 'J L']:
+  """Returns the accuracy on the queries `on` of the users who do worst on the queries `by`."""
+  weights, counts = evaluated.weights['query'], evaluated.draws.users
+  shares = weights[0].reshape(by.shape).astype(np.float64)
+  mass_by, mass_on = (shares * by).sum(-1), (shares * on).sum(-1)  # [T]
+  there = (mass_by > 0) & (mass_on > 0)
+  scale_by, scale_on = (np.where(there, 1 / np.where(there, x, 1), 0) for x in (mass_by, mass_on))
+  ranks = (accuracy * shares * by).sum(-1) * scale_by  # [L, T]
+  measured = (accuracy * shares * on).sum(-1) * scale_on
+  taken = [bootstrap.lower_tail(row, counts * there, WORST_SHARE) for row in ranks]  # L of [J, T]
+  own = [tails @ row / bootstrap.nan_if_none(tails.sum(-1)) for tails, row in zip(taken, measured)]
+  columns = np.stack([tails[0] * scale_on for tails in taken])[..., None] * on  # [L, T, N]
+  hits, mass = weigh(
+    weights, np.stack([columns * accuracy, columns]).astype(np.float32), [WORST] * 2
+  )
+  found = hits / bootstrap.nan_if_none(mass)  # [J, L], the users of the sample
+  drawn, _, _ = bootstrap.thirds(len(weights))
+  found[drawn] = np.stack(own, 1)[drawn]
+  return found
 
 
 def selective(
@@ -181,7 +223,7 @@ def differences(
   return {
     f'{metric}_minus_{name}': value - reference[metric]
     for metric, value in estimates.items()
-    if metric in reference
+    if metric in reference and metric != BY_CHANCE
   }
 
 

@@ -1,12 +1,13 @@
 """Metrics of predictions, as per-observation numerators over per-observation denominators.
 
-A metric is the mean over users of the user's own ratio
+A metric is a ratio of two means over users of the user's own mean,
 
-    (1/T) Σ_u (Σ_n w_un numerator_un / Σ_n w_un denominator_un),
+    Σ_u (Σ_n w_un numerator_un / W_u) / Σ_u (Σ_n w_un denominator_un / W_u),
 
-w the weights of the comparisons (1 for slates), so that a person with many comparisons counts as
-much as one with few. Denominators and weights depend on the episodes alone, never on a learner: one
-matrix serves all learners (`bootstrap`).
+w the weights of the comparisons (1 for slates) and W_u their sum over those of the user that count,
+so that a person with many comparisons counts as much as one with few. Where the denominator is 1
+this is the mean over users. Denominators and weights depend on the episodes alone, never on a
+learner: one matrix serves all learners (`bootstrap`).
 """
 
 import functools
@@ -215,11 +216,16 @@ def per_user(numerator: Float[Array, 'L T N'], denominator: Denominator) -> Floa
 def user_means(
   predictions: Predictions, tasks: Task, truth: Truth | None = None, *, rival: int | None = None
 ) -> dict[str, Float[Array, 'L']]:
-  """Returns every metric, without intervals: the mean over users of the user's own ratio, [L]."""
+  """Returns every metric, without intervals, [L]: see the module's formula."""
   divided = denominators(tasks, truth, rival=rival)
   observed = numerators(predictions, tasks, truth, rival=rival)
+
+  def mean(values, divided):
+    counts = divided._replace(value=(divided.value > 0).astype(jnp.float32))
+    return jnp.nanmean(per_user(values, counts), -1)
+
   return {
-    name: jnp.nanmean(per_user(value, divided[group]), -1)
+    name: mean(value, divided[group]) / mean(divided[group].value[None], divided[group])
     for group, values in observed.items()
     for name, value in values.items()
   }
