@@ -16,6 +16,7 @@ from experiments.configs import base
 # Tuned on the validation people of folds 0 to 2.
 LINEAR = {'kwargs': {'hidden': ()}}
 LEARNERS = {
+  'gaussian_prior': {'training': {'num_steps': 0}},
   'bayes_head': {'kwargs': {'hidden': (), 'width': 16, 'prior_scale': 0.1}},
   'cnp': {'training': {'learning_rate': 3e-4, 'num_steps': 400}},
   'maml': LINEAR,

@@ -36,6 +36,7 @@ class Evaluation(NamedTuple):
   seen_prior: add `bayes_seen`, which believes that new users are like those of training.
   flips: measure how many predictions change when all labels of the support are flipped.
   leaks: 'error' ends a table whose population leaks, 'warn' says so on top of its report.
+  cut_shots: leave out numbers of shots that no history holds, in place of refusing them.
   """
 
   shots: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
@@ -49,6 +50,7 @@ class Evaluation(NamedTuple):
   seen_prior: bool = False
   flips: bool = False
   leaks: str = 'error'
+  cut_shots: bool = False
 
 
 def run_identity(seed: int, fold: int | None) -> dict[str, Any]:
@@ -185,12 +187,19 @@ def check_options(evaluation: Evaluation, spec: Spec) -> None:
     raise ValueError(f'evaluation needs at least 1 of each, got {", ".join(small)}')
   if evaluation.leaks not in ('error', 'warn'):
     raise ValueError(f"evaluation.leaks must be 'error' or 'warn', got {evaluation.leaks!r}")
-  shots, most = evaluation.shots, spec.num_support
+  shots, most = held_shots(evaluation, spec), spec.num_support
   if not shots or max(shots) > most or min(shots) < 0:
     raise ValueError(
       f'shots must lie in 0..{most} (num_support of the population), got {shots}; raise '
       'num_support, or leave the larger numbers of shots out'
     )
+
+
+def held_shots(evaluation: Evaluation, spec: Spec) -> tuple[int, ...]:
+  """Returns the numbers of shots to evaluate: with `cut_shots` those that histories hold."""
+  if not evaluation.cut_shots:
+    return evaluation.shots
+  return tuple(count for count in evaluation.shots if count <= spec.num_support)
 
 
 def check_conditions(plan: Plan) -> None:

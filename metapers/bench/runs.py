@@ -44,7 +44,7 @@ def validation(
   The mean runs over all numbers of shots: parameters are chosen for the whole curve.
   """
   plans.check_options(evaluation, population.spec)
-  shots = evaluation.shots
+  shots = plans.held_shots(evaluation, population.spec)
   size = min(evaluation.num_validation_users, population.spec.num_held_out['validation'])
   tasks, _ = adaptation.episodes(population, split='validation', num_users=size)
 
