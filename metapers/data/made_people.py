@@ -5,7 +5,7 @@ write_people('runs/made', 'types', num_people=200)
 
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,6 @@ from metapers.core.types import Float
 
 KINDS = ('gaussian', 'types', 'same')
 NUM_TYPES = 4
-OWN_SHARE = 0.7  # of the variance of utilities, that by which people differ
-SPREAD = 2.0  # standard deviation of the difference between two items' utilities, in logits
 
 
 class Made(NamedTuple):
@@ -31,6 +29,8 @@ def made_people(
   num_people: int = 200,
   num_items: int = 100,
   num_features: int = 8,
+  own_share: float = 0.7,
+  spread: float = 2.0,
   seed: int = 0,
 ) -> Made:
   """Returns people with w_u = s (√(1 - a) m + √a z_u), where m and features are standard normal.
@@ -43,6 +43,9 @@ def made_people(
     num_people: U.
     num_items: I.
     num_features: D.
+    own_share: a, of the variance of utilities that by which people differ.
+    spread: standard deviation of the difference between two items' utilities, in logits; it is
+      s √(2 D).
     seed: of everything drawn.
 
   Raises:
@@ -56,8 +59,8 @@ def made_people(
   own = rng.standard_normal((num_people, num_features))
   if kind == 'types':
     own = own[rng.integers(0, min(NUM_TYPES, num_people), num_people)]
-  share = 0.0 if kind == 'same' else OWN_SHARE
-  scale = SPREAD / np.sqrt(2 * num_features)
+  share = 0.0 if kind == 'same' else own_share
+  scale = spread / np.sqrt(2 * num_features)
   return Made(features, scale * (np.sqrt(1 - share) * common + np.sqrt(share) * own))
 
 
@@ -83,7 +86,7 @@ def compare(made: Made, num_comparisons: int, seed: int = 0) -> pd.DataFrame:
 
 
 def write_people(
-  folder: str | os.PathLike, kind: str, *, num_comparisons: int = 40, seed: int = 0, **sizes: int
+  folder: str | os.PathLike, kind: str, *, num_comparisons: int = 40, seed: int = 0, **options: Any
 ) -> pathlib.Path:
   """Writes items.csv with features and comparisons.csv into a folder, and returns it.
 
@@ -92,12 +95,12 @@ def write_people(
     kind: one of KINDS.
     num_comparisons: of each person.
     seed: of everything drawn.
-    **sizes: of `made_people`.
+    **options: of `made_people`.
 
   Raises:
     ValueError: for an unknown kind.
   """
-  made, path = made_people(kind, seed=seed, **sizes), pathlib.Path(folder)
+  made, path = made_people(kind, seed=seed, **options), pathlib.Path(folder)
   path.mkdir(parents=True, exist_ok=True)
   names = [f'feature_{column}' for column in range(made.features.shape[1])]
   items = pd.DataFrame(made.features, columns=names)

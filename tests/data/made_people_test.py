@@ -15,12 +15,13 @@ def test_people_differ_as_their_kind_says():
 
 
 def test_utilities_differ_by_what_is_said_and_own_preferences_are_their_share():
-  made = made_people.made_people('gaussian', num_people=500, num_features=200, num_items=500)
+  sizes = {'num_people': 500, 'num_features': 200, 'num_items': 500}
+  made = made_people.made_people('gaussian', own_share=0.6, spread=3.0, **sizes)
   first, second = made.features[::2], made.features[1::2]
   gap = made.weights @ (first - second).T
-  np.testing.assert_allclose(gap.std(), made_people.SPREAD, rtol=0.05)
+  np.testing.assert_allclose(gap.std(), 3.0, rtol=0.05)
   own = (gap - gap.mean(0)).var() / gap.var()
-  np.testing.assert_allclose(own, made_people.OWN_SHARE, rtol=0.1)
+  np.testing.assert_allclose(own, 0.6, rtol=0.1)
 
 
 def test_choices_follow_utilities_as_often_as_bradley_and_terry_say():

@@ -32,7 +32,8 @@ def rankings(folder, num_people=120):
 
 def ten_items(folder):
   """Sixty people who compared ten items of four features."""
-  made_people.write_people(folder, 'gaussian', num_people=60, num_items=10, num_features=4)
+  sizes = {'num_people': 60, 'num_items': 10, 'num_features': 4}
+  made_people.write_people(folder, 'gaussian', own_share=0.9, spread=4.0, **sizes)
 
 
 def ratings(folder, num_people=60, num_items=30):
