@@ -87,7 +87,7 @@ def test_quick_is_shorter():
 
 
 @pytest.mark.parametrize('argument', [None, 'quick'])
-@pytest.mark.parametrize('name', ['jester', 'ukpconvarg', 'people'])
+@pytest.mark.parametrize('name', ['jester', 'people'])
 def test_tables_of_people_have_a_row_that_is_not_trained(name, argument):
   run = build.single(load(name, argument), 'gaussian_prior')
   assert run.training.num_steps == 0
