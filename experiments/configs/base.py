@@ -145,7 +145,7 @@ def quick(config: Config) -> Config:
   config.training.num_steps = 300
   config.training.evaluate_every = 150
   for changes in config.learners.values():
-    if 'num_steps' in changes.get('training', {}):
+    if changes.get('training', {}).get('num_steps', 0) > config.training.num_steps:
       del changes.training['num_steps']
   config.benchmark.folds = config.benchmark.folds[:1]
   most = config.population.kwargs.get('num_support', max(config.evaluation.shots))

@@ -18,6 +18,7 @@ from experiments.configs import base
 LINEAR = {'kwargs': {'hidden': ()}}
 WIDE = {'hidden': (), 'width': 100}
 LEARNERS = {
+  'gaussian_prior': {'training': {'num_steps': 0}},
   'anil': {'kwargs': WIDE, 'training': {'learning_rate': 3e-3}},
   'bayes_head': {'kwargs': WIDE, 'training': {'num_steps': 750}},
   'maml': LINEAR,

@@ -13,7 +13,8 @@ from experiments import build
 from experiments.build import Config
 from experiments.configs import base
 
-# Tuned on the validation people of folds 0 to 2.
+# Tuned on the validation people of folds 0 to 2. No gaussian_prior: a covariance of 1,052 one-hot
+# items took more than 5 minutes a fold.
 LINEAR = {'kwargs': {'hidden': ()}}
 LEARNERS = {
   'bayes_head': {'kwargs': {'hidden': (), 'width': 16, 'prior_scale': 0.1}},

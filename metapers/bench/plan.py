@@ -38,6 +38,7 @@ class Evaluation(NamedTuple):
   seen_prior: add `bayes_seen`, which believes that new users are like those of training.
   flips: measure how many predictions change when all labels of the support are flipped.
   leaks: 'error' ends a table whose population leaks, 'warn' says so on top of its report.
+  cut_shots: leave out numbers of shots that no history holds, in place of refusing them.
   """
 
   shots: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
@@ -52,6 +53,7 @@ class Evaluation(NamedTuple):
   flips: bool = False
   leaks: str = 'error'
   validation_shots: tuple[int, ...] | None = None
+  cut_shots: bool = False
 
 
 def run_identity(seed: int, fold: int | None) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def check_options(evaluation: Evaluation, spec: Spec) -> None:
   if evaluation.leaks not in ('error', 'warn'):
     raise ValueError(f"evaluation.leaks must be 'error' or 'warn', got {evaluation.leaks!r}")
   validation_shots(evaluation, spec)
-  shots, most = evaluation.shots, spec.num_support
+  shots, most = held_shots(evaluation, spec), spec.num_support
   if not shots or max(shots) > most or min(shots) < 0:
     raise ValueError(
       f'shots must lie in 0..{most} (num_support of the population), got {shots}; raise '
@@ -214,6 +216,13 @@ def validation_shots(evaluation: Evaluation, spec: Spec) -> tuple[int, ...]:
       'population); give numbers within'
     )
   return kept
+
+
+def held_shots(evaluation: Evaluation, spec: Spec) -> tuple[int, ...]:
+  """Returns the numbers of shots to evaluate: with `cut_shots` those that histories hold."""
+  if not evaluation.cut_shots:
+    return evaluation.shots
+  return tuple(count for count in evaluation.shots if count <= spec.num_support)
 
 
 def check_conditions(plan: Plan) -> None:

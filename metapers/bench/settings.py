@@ -10,9 +10,16 @@ import numpy as np
 from absl import logging
 
 from metapers.bench import plan as plans
-from metapers.bench.plan import Condition, Plan, Stream
+from metapers.bench.plan import Condition, Evaluation, Plan, Stream
 from metapers.core import programs
-from metapers.core.population import SEEN, SPLITS, Population, Simulation, episode_shapes
+from metapers.core.population import (
+  SEEN,
+  SPLITS,
+  Population,
+  Simulation,
+  Spec,
+  episode_shapes,
+)
 from metapers.core.task import Task, Truth
 from metapers.evaluation import adaptation, estimates, streams
 
@@ -85,7 +92,7 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     name=condition.name,
     title=title_of(first, sum(sizes), split, condition.stream) + changes_in_words(condition),
     labels=labels_of(first, condition, plan.protocol),
-    shots=evaluation.shots,
+    shots=shots_of(evaluation, first.spec),
     populations=populations,
     sizes=sizes,
     tasks=tasks,
@@ -107,6 +114,17 @@ def fingerprint(tasks: Task, truth: Truth | None, stream: Stream | None) -> str:
   for leaf in jax.tree.leaves((tasks, truth)):
     digest.update(programs.content(leaf))
   return digest.hexdigest()
+
+
+def shots_of(evaluation: Evaluation, spec: Spec) -> tuple[int, ...]:
+  """Returns the numbers of shots of a setting, and says which are left out."""
+  kept = plans.held_shots(evaluation, spec)
+  if left := [str(count) for count in evaluation.shots if count not in kept]:
+    logging.warning(
+      'shots %s are left out: histories leave %d comparisons to adapt to, at most (num_support)',
+      ', '.join(left), spec.num_support,
+    )  # fmt: skip
+  return kept
 
 
 def check_evaluated(condition: Condition, num_users: int, num_comparisons: int) -> None:

@@ -109,7 +109,7 @@ def laplace(
   v = newton.mode(offset, factors, support, num_steps=num_steps)
   mean = v + newton.direction(v, offset, factors, support)
   contrasts = newton.weighted_contrasts(mean, offset, factors, support)
-  covariance = newton.solve(contrasts, jnp.eye(v.size, dtype=v.dtype))
+  covariance = newton.inverse(contrasts)
   return Posterior(mean, covariance, jax.random.normal(key, (num_samples, v.size), jnp.float32))
 
 

@@ -10,7 +10,8 @@ from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Array, Float, Params
 from metapers.learners import bayes_head, options
 
-CHUNK_SIZE = 64  # users whose posteriors are computed at once
+CHUNK_SIZE = 64  # users whose posteriors are computed at once, at most
+HELD = 2**24  # entries of their covariances
 
 
 def gaussian_prior(
@@ -83,10 +84,12 @@ def gaussian_prior(
       def posterior(user):
         known = task.take(histories, user)
         found = adapt(prior, known.support, known.context, key)
-        return found.mean, found.covariance
+        return found.mean, found.covariance + jnp.outer(found.mean, found.mean)
 
-      moments = batches.map_chunks(posterior, histories.user.shape[0], CHUNK_SIZE)
-      return maximised(prior, *moments, strength=num_pseudo_users), None
+      num_users, chunk_size = histories.user.shape[0], min(CHUNK_SIZE, HELD // num_features**2)
+      sums = batches.sum_chunks(posterior, num_users, max(1, chunk_size))
+      moments = jax.tree.map(lambda x: x / num_users, sums)
+      return maximised(prior, *moments, num_users=num_users, strength=num_pseudo_users), None
 
     return jax.lax.scan(improve, init(key), length=num_iterations)[0]
 
@@ -97,22 +100,23 @@ def gaussian_prior(
 
 def maximised(
   params: Params,
-  means: Float[Array, 'U D'],
-  covariances: Float[Array, 'U D D'],
+  mean: Float[Array, 'D'],
+  second: Float[Array, 'D D'],
   *,
+  num_users: int,
   strength: float,
 ) -> Params:
   """Returns mean and root of the prior after one M step.
 
   Args:
     params: the prior before it.
-    means: of the posteriors of U users, of v where w = m + root v.
-    covariances: likewise.
+    mean: over users, of E[v] of their posteriors, where w = m + root v.
+    second: likewise, of E[v vᵀ].
+    num_users: U.
     strength: ν.
   """
-  mean, root = means.mean(0), params['root']
-  away = means - mean[None]
-  scatter = covariances.sum(0) + away.T @ away
+  root = params['root']
+  scatter = num_users * root @ (second - jnp.outer(mean, mean)) @ root.T
   unit = strength * jnp.eye(mean.size, dtype=mean.dtype)
-  covariance = (unit + root @ scatter @ root.T) / (strength + means.shape[0])
+  covariance = (unit + scatter) / (strength + num_users)
   return {'mean': params['mean'] + root @ mean, 'root': jnp.linalg.cholesky(covariance)}

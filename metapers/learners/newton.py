@@ -48,6 +48,16 @@ def solve(contrasts: Float[Array, 'NK H'], b: Float[Array, 'H *batch']) -> Float
   return jnp.linalg.inv(jnp.eye(width, dtype=b.dtype) + contrasts.T @ contrasts) @ b
 
 
+def inverse(contrasts: Float[Array, 'NK H']) -> Float[Array, 'H H']:
+  """Returns (I + AᵀA)⁻¹, as `solve` would of I, without the products with it."""
+  rows, width = contrasts.shape
+  unit = jnp.eye(min(rows, width), dtype=contrasts.dtype)
+  if rows < width:
+    inner = jnp.linalg.inv(unit + contrasts @ contrasts.T)
+    return jnp.eye(width, dtype=contrasts.dtype) - contrasts.T @ (inner @ contrasts)
+  return jnp.linalg.inv(unit + contrasts.T @ contrasts)
+
+
 def direction(
   v: Float[Array, 'H'],
   offset: Float[Array, 'N K'],

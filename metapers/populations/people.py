@@ -200,6 +200,7 @@ def people(
   num_support: int = 20,
   num_query: int = 40,
   min_query: int | None = None,
+  cut_support: bool = False,
   fold: int = 0,
   num_folds: int = 5,
   validation_share: float = 0.2,
@@ -221,6 +222,7 @@ def people(
     num_query: comparisons to be evaluated on, at most.
     min_query: comparisons that must remain to be evaluated: people with fewer are left out, and
       counted. None keeps half of what each person has.
+    cut_support: lower num_support to what the longest history leaves, in place of refusing it.
     fold: which of num_folds parts of the people is unseen: the test split.
     num_folds: parts of the people.
     validation_share: of the other people.
@@ -235,6 +237,9 @@ def people(
   Raises:
     ValueError: naming the option, what was given and what would do.
   """
+  if cut_support:
+    longest = jnp.asarray(histories.mask.sum(1).max())
+    num_support = min(num_support, max(1, int(people_episodes.most_support(longest, min_query))))
   check_support(histories, num_support, num_query, min_query)
   splits = split_users(
     len(histories.mask),

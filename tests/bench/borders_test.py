@@ -182,3 +182,18 @@ def test_few_users_are_said_where_nothing_is_trained(tmp_path, said):
   assert [line.split(':')[0] for line in said] == [
     'default', '12 users to learn from', '12 users to choose parameters by',
   ]  # fmt: skip
+
+
+def test_shots_that_no_history_holds_are_left_out_and_said_where_that_is_asked(said):
+  plan = few(40)
+  evaluation = plan.evaluation._replace(shots=(0, 4, 20, 50), num_users=20)
+  with pytest.raises(ValueError, match=r'shots must lie in 0..8 .num_support .* got .0, 4, 20, 50'):
+    runner.prepare(plan._replace(evaluation=evaluation))
+  (setting,) = runner.prepare(plan._replace(evaluation=evaluation._replace(cut_shots=True)))
+  assert setting.shots == (0, 4)
+  assert said == [
+    'shots 20, 50 are left out: histories leave 8 comparisons to adapt to, at most (num_support)'
+  ]
+  nothing = evaluation._replace(cut_shots=True, shots=(20,))
+  with pytest.raises(ValueError, match=r'shots must lie in 0\.\.8'):
+    runner.prepare(plan._replace(evaluation=nothing))

@@ -16,7 +16,8 @@ from metapers.bench import plan, settings
 FOLDER = pathlib.Path(base.__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob('*.py') if path.stem not in ('__init__', 'base'))
 TABLES = (
-  'scores_gap', 'features_gain', 'jester', 'ukpconvarg', 'quickstart', 'constructed_preferences'
+  'scores_gap', 'features_gain', 'jester', 'ukpconvarg', 'people', 'quickstart',
+  'constructed_preferences',
 )  # fmt: skip
 
 
@@ -83,6 +84,13 @@ def test_quick_is_shorter():
   assert quick.training.num_steps == 300
   quick = build.single(load('features_gain', 'quick'), 'cnp')
   assert quick.training.learning_rate == load('features_gain', 'learner=cnp').training.learning_rate
+
+
+@pytest.mark.parametrize('argument', [None, 'quick'])
+@pytest.mark.parametrize('name', ['jester', 'people'])
+def test_tables_of_people_have_a_row_that_is_not_trained(name, argument):
+  run = build.single(load(name, argument), 'gaussian_prior')
+  assert run.training.num_steps == 0
 
 
 @pytest.mark.parametrize(

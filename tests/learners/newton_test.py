@@ -38,6 +38,7 @@ def test_both_gram_matrices_give_the_same_solution(shape):
   b = jax.random.normal(jax.random.key(1), (shape[1], 2))
   expected = np.linalg.solve(np.eye(shape[1]) + contrasts.T @ contrasts, b)
   np.testing.assert_allclose(newton.solve(contrasts, b), expected, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(newton.inverse(contrasts) @ b, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('num_candidates', [2, 4])

@@ -229,6 +229,18 @@ def test_bad_options_are_refused(message):
     people.people(made_up(lengths=[16] * 30), **options)
 
 
+@pytest.mark.parametrize(('least', 'expected'), [(None, 8), (4, 12), (8, 8)])
+def test_a_support_is_cut_to_what_the_longest_history_leaves_where_that_is_asked(least, expected):
+  options = {'num_query': 8, 'min_query': least, 'cut_support': True}
+  for asked in (5, 20):
+    made = people.people(made_up(lengths=[16] * 30), num_support=asked, **options)
+    assert made.spec.num_support == min(asked, expected)
+  few = people.people(made_up(lengths=[2] * 30), num_query=8, cut_support=True)
+  assert few.spec.num_support == 1
+  with pytest.raises(ValueError, match='at least 1: 0, 8'):
+    people.people(made_up(lengths=[16] * 30), num_support=0, **options)
+
+
 def test_a_holdout_of_nothing_is_refused():
   with pytest.raises(ValueError, match=r'holds out 0 of 12 items; choose a share'):
     people.people(
