@@ -7,7 +7,6 @@ that evaluates learners gives every metric its interval, which holds the true va
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -23,7 +22,8 @@ DIM, NUM_RESPONSES, NUM_SLATES = 4, 4, 8
 SHARPNESS = 2.0  # of choices and predictions
 BASE = 'near'
 GAPS = {'one_point': 0.01, 'three_points': 0.03}  # less accurate than BASE
-NEAR = 0.7  # how far the guesses of BASE are off, in sds of what users differ by
+NEAR = 0.5  # how far the guesses of BASE are off, in sds of what users differ by
+ROUNDING = 1e-6  # of a truth that every study finds
 NUMBERS = ('value', 'ci_low', 'ci_high')
 LARGE, NUM_LARGE = 2000, 40  # users of a draw, and draws, that true values are measured on
 
@@ -41,7 +41,7 @@ class Study(NamedTuple):
   num_queries: int
   num_prompts: int = 1000
   spread: float = 1.0
-  prompt_spread: float = 0.5
+  prompt_spread: float = 0.3
   is_noisy: bool = True
   is_of_people: bool = False
 
@@ -142,17 +142,15 @@ def episodes(
   slate_ids: Int[np.ndarray, 'T M'],
 ) -> tuple[Task, Truth]:
   """Returns what is evaluated: queries and slates of users whose support nobody looks at."""
-  shown = np.ones(queries.shape[:-1], bool)
-  query = task.choices(Candidates(jnp.float32(queries), jnp.asarray(shown)), jnp.asarray(choice))
+  shown, rewards = jnp.ones(queries.shape[:-1], bool), jnp.float32(queries)
+  query = task.choices(Candidates(rewards, shown), jnp.asarray(choice))
   slate = Candidates(jnp.float32(slates), jnp.ones(slates.shape[:-1], bool))
-  models = np.broadcast_to(np.arange(slates.shape[2]), slates.shape[:-1])
-  rewards = np.float32(queries), shown, ids
-  truth = Truth(
-    np.float32(weights), *rewards, *rewards, slate, np.float32(slates), slate_ids, models
-  )
-  num_users = len(weights)
-  tasks = Task(query, query, jnp.arange(num_users, dtype=jnp.int32), jnp.zeros((num_users, 0)))
-  return tasks, jax.tree.map(jnp.asarray, truth)
+  models = jnp.broadcast_to(jnp.arange(slates.shape[2]), slates.shape[:-1])
+  seen = rewards, shown, jnp.asarray(ids)
+  of_slates = slate, slate.features, jnp.asarray(slate_ids), models
+  users = jnp.arange(len(weights), dtype=jnp.int32)
+  tasks = Task(query, query, users, jnp.zeros((len(weights), 0)))
+  return tasks, Truth(jnp.float32(weights), *seen, *seen, *of_slates)
 
 
 def superpopulation(study: Study, *, seed: int = 0) -> Superpopulation:
@@ -221,7 +219,7 @@ def replicate(
   """
   drawn = draw(whom, np.random.default_rng([seed, 3]))
   rows = [
-    (name, metric, truth[name][metric], *bootstrap.interval(samples)[:, 0])
+    (name, metric, truth[name][metric], *bootstrap.interval(samples, whom.study.num_users)[:, 0])
     for name, own in measure(drawn, seed=seed, num_resamples=num_resamples).items()
     for metric, samples in own.items()
   ]
@@ -238,11 +236,9 @@ def summary(replicated: pd.DataFrame) -> pd.DataFrame:
     One row for each learner and metric: truth, mean value, coverage with its standard error, width
     relative to 1.96 standard deviations of the values, and the share of intervals without 0.
   """
-  held = (replicated['ci_low'] <= replicated['truth']) & (
-    replicated['truth'] <= replicated['ci_high']
-  )
-  is_apart = (replicated['ci_low'] > 0) | (replicated['ci_high'] < 0)
-  half = (replicated['ci_high'] - replicated['ci_low']) / 2
+  low, high, truth = (replicated[name] for name in ('ci_low', 'ci_high', 'truth'))
+  held, half = truth.between(low - ROUNDING, high + ROUNDING), (high - low) / 2
+  is_apart = (low > 0) | (high < 0)
   groups = replicated.assign(held=held, is_apart=is_apart, half=half).groupby(
     ['learner', 'metric'], sort=False
   )

@@ -169,7 +169,7 @@ def in_words(described: Estimates, found: Distances, num_contrasts: int) -> tupl
     found: of the same.
     num_contrasts: random comparisons that it was found on.
   """
-  said = {name: groups.percent(samples) for name, samples in described.items()}
+  said = {name: groups.percent(samples, len(found.l1)) for name, samples in described.items()}
   l1 = float(described['nearest_l1_median'][0, 0])
   return (
     f'Two of the users disagree on {said["disagreement"]} of random comparisons of the prompts '

@@ -73,9 +73,9 @@ def span(values: Float[np.ndarray, 'T'], in_percent: bool) -> str:
   return (low if low == high else f'{low}-{high}') + unit
 
 
-def percent(samples: Float[np.ndarray, 'J 1']) -> str:
-  """Returns a share with its interval, as text."""
-  value, low, high = (100 * float(x) for x in bootstrap.interval(samples)[:, 0])
+def percent(samples: Float[np.ndarray, 'J 1'], num_users: int) -> str:
+  """Returns a share with its interval over so many users, as text."""
+  value, low, high = (100 * float(x) for x in bootstrap.interval(samples, num_users)[:, 0])
   return f'{value:.1f} % [{low:.1f}, {high:.1f}]'
 
 

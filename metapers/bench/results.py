@@ -153,7 +153,7 @@ def rows(
         **texts,
         'shots': [str(count) for count in shots],
         'metric': metric,
-        **dict(zip(NUMBERS, bootstrap.interval(samples), strict=True)),
+        **dict(zip(NUMBERS, bootstrap.interval(samples, num_users), strict=True)),
         'num_users': num_users,
       }
     )

@@ -14,15 +14,14 @@ References:
   and Eckles 2012, arXiv:1106.2125 (observations drawn twice or never).
 """
 
-import statistics
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from metapers.core.types import Float, Int
 
 NUM_KINDS = 3  # of what is resampled
-NORMAL = statistics.NormalDist()
 
 
 class Draws(NamedTuple):
@@ -175,13 +174,25 @@ def variance(samples: Float[np.ndarray, 'J L']) -> Float[np.ndarray, 'L']:
   return np.maximum(users + prompts - observations, np.maximum(users, prompts))
 
 
-def interval(samples: Float[np.ndarray, 'J L'], *, level: float = 0.95) -> np.ndarray:
-  """Returns value, low and high: [3, L], the value ± z √V with the normal quantile z.
+def interval(
+  samples: Float[np.ndarray, 'J L'], num_users: int, *, level: float = 0.95
+) -> Float[np.ndarray, '3 L']:
+  """Returns value, low and high: the value ± t √V, with t of as many users as there are.
 
   Args:
     samples: row 0 the estimate, the others its resamples.
+    num_users: T.
     level: of the interval.
   """
-  half = NORMAL.inv_cdf((1 + level) / 2) * np.sqrt(variance(samples))
-  value = samples[0]
-  return np.stack([value, value - half, value + half])
+  half = student(num_users, level) * np.sqrt(variance(samples))
+  return np.stack([samples[0], samples[0] - half, samples[0] + half])
+
+
+def student(size: int, level: float = 0.95) -> float:
+  """Returns how many resampled standard deviations of a mean of `size` things reach to a bound.
+
+  Student's t with size - 1 degrees of freedom times √(size / (size - 1)), for things that are drawn
+  with replacement vary less around their mean than those that are new.
+  """
+  freedom = max(size - 1, 1)
+  return float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(1 + 1 / freedom))

@@ -4,10 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metapers.core.types import Float
+from metapers.core.types import Bool, Float
 
 NUM_BINS = 15
 NUM_SLICES = 20  # 5 % of the predictions each
+# Halves that give each other signs agree more often than they would apart: Var |x||y| of normals
+# makes the sum of both vary by √(1 + 2/π) more than its signs being fixed lets resamples see.
+SIGN_NOISE = float(np.sqrt(1 + 2 / np.pi))
 
 
 def bin_gaps(
@@ -64,23 +67,34 @@ def expected_error(chance: Chance) -> Float[np.ndarray, 'L']:
   return np.sqrt(2 / np.pi * chance.variance).sum(0)
 
 
-def calibration_error(gaps: Float[np.ndarray, 'J C L'], chance: Chance) -> Float[np.ndarray, 'J L']:
-  """Returns the expected calibration error beyond what chance gives.
+def signed_gaps(
+  gaps: Float[np.ndarray, 'C L T N'],
+  weights: Float[np.ndarray, 'T*N'],
+  halves: tuple[Bool[np.ndarray, 'T N'], Bool[np.ndarray, 'T N']],
+) -> Float[np.ndarray, 'L T N']:
+  """Returns gaps whose weighted sum is the expected calibration error, free of chance.
 
-      Σ_b |mean confidence - accuracy| of bin b, by its mass, minus `expected_error`
+      Σ_b sign(gap of bin b in the other half) (mean confidence - accuracy) of bin b, by its mass
 
-  0 in expectation for calibrated predictions, and so below 0 as often as above; where predictions
-  are far off, chance adds little and up to `expected_error` too much is taken off.
+  Chance makes |gap| of calibrated predictions positive; the sign that one half of the choices gives
+  knows nothing of the other half, so that they have 0 in expectation. Where gaps are wide the sign
+  is right, and nothing is lost; between, the error is too low rather than too high.
 
   Args:
-    gaps: weighted sums of `bin_gaps`, the weights of a row adding up to 1; row 0 the sample itself.
-    chance: of the same predictions.
+    gaps: of `bin_gaps`.
+    weights: of the observations.
+    halves: of the observations.
 
   Reference:
-    Guo et al. 2017, arXiv:1706.04599. Unlike the paper, the bins cover [1/K, 1], where the largest
-    of K probabilities can lie.
+    Guo et al. 2017, arXiv:1706.04599 (the error; their bins begin at 0, where the largest of K
+    probabilities cannot lie).
   """
-  return np.abs(gaps).sum(1) - expected_error(chance)
+  flat = gaps.reshape(*gaps.shape[:2], -1)
+  signed = np.zeros(flat.shape[1:], np.float32)
+  for own, other in (halves, halves[::-1]):
+    signs = np.sign(flat @ (weights * other.reshape(-1)))  # [C, L]
+    signed += np.einsum('cl,clo->lo', signs, flat * own.reshape(-1))
+  return signed.reshape(gaps.shape[1:])
 
 
 def brier_calibration(gaps: Float[np.ndarray, 'J C L'], chance: Chance) -> Float[np.ndarray, 'J L']:
@@ -91,7 +105,7 @@ def brier_calibration(gaps: Float[np.ndarray, 'J C L'], chance: Chance) -> Float
   g_b the weighted sum of gaps of bin b, p_b its mass and s_b² the variance of g_b by chance.
 
   Args:
-    gaps: as of `calibration_error`.
+    gaps: weighted sums of `bin_gaps`, the weights of a row adding up to 1; row 0 the sample itself.
     chance: of the same predictions.
 
   Reference:

@@ -102,13 +102,15 @@ def calibration_of(
   weights = evaluated.weights['query']
   confidence = np.asarray(query['confidence'])
   columns = calibration.bin_gaps(confidence, query['accuracy'], num_candidates)
-  gaps = np.moveaxis(weigh(weights, columns, ['ece']), 0, 1)
+  signed = calibration.signed_gaps(columns, weights[0], halves(evaluated))
+  *gaps, error = weigh(weights, np.concatenate([columns, signed[None]]), ['ece'])
+  error = widened(error, calibration.SIGN_NOISE)
   chance = calibration.by_chance(confidence, weights[0], num_candidates)
   by_chance = np.broadcast_to(calibration.expected_error(chance), (len(weights), len(confidence)))
   return {
-    'ece': calibration.calibration_error(gaps, chance),
+    'ece': error,
     BY_CHANCE: by_chance,
-    'brier_calibration': calibration.brier_calibration(gaps, chance),
+    'brier_calibration': calibration.brier_calibration(np.stack(gaps, 1), chance),
   }
 
 
@@ -154,11 +156,23 @@ def worst_users(
     evaluated: T users.
     accuracy: of each query; anything where it does not count.
   """
+  one, other = halves(evaluated)
+  ways = tail_means(evaluated, accuracy, one, other), tail_means(evaluated, accuracy, other, one)
+  size = evaluated.num_users  # but the interval is one of a mean over a tenth of them
+  factor = bootstrap.student(max(2, round(WORST_SHARE * size))) / bootstrap.student(size)
+  return widened(np.mean(ways, 0), factor)
+
+
+def widened(samples: Float[np.ndarray, 'J L'], factor: float) -> Float[np.ndarray, 'J L']:
+  """Returns resamples that differ from the sample by a factor more."""
+  return samples[:1] + factor * (samples - samples[:1])
+
+
+def halves(evaluated: EvaluationSet) -> tuple[Bool[np.ndarray, 'T N'], Bool[np.ndarray, 'T N']]:
+  """Returns every other query of each user that counts, and the rest of these."""
   real = np.asarray(metrics.counted(evaluated.tasks.query).mask)
   is_even = np.cumsum(real, -1) % 2 == 0
-  halves = real & is_even, real & ~is_even
-  ways = [tail_means(evaluated, accuracy, *each) for each in (halves, halves[::-1])]
-  return np.mean(ways, 0)
+  return real & is_even, real & ~is_even
 
 
 def tail_means(

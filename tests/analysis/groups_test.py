@@ -103,7 +103,7 @@ def test_a_learner_that_is_only_good_on_near_users_is_found_out(evaluation):
     for weights in (near, pooled)
   )
   gain = estimates.differences(learner, baseline, 'pooled')['accuracy_minus_pooled']
-  low, high = bootstrap.interval(gain)[1:]
+  low, high = bootstrap.interval(gain, 60)[1:]
   assert low[0] > 0.03
   np.testing.assert_allclose([gain[0, 1], low[1], high[1]], 0, atol=1e-6)
 
@@ -114,7 +114,7 @@ def test_a_resample_without_anyone_of_a_group_is_passed_over():
   one = groups.by_size('rank', np.array([1.0, 1, 1, 1, 1, 2]), num_groups=6)
   got = groups.estimate(evaluated, evaluation_sets.noisy(tasks, truth, 0.5), one)['accuracy']
   assert np.isnan(got[1:, 1]).any() and np.isfinite(got[:, 0]).mean() > 0.9
-  assert np.isfinite(bootstrap.interval(got)).all()
+  assert np.isfinite(bootstrap.interval(got, 60)).all()
 
 
 def test_users_whose_comparisons_weigh_nothing_are_not_counted(evaluation):

@@ -86,7 +86,7 @@ def test_picking_the_most_dangerous_where_it_matters_is_found_on_those_prompts_a
     )
     differences[name] = estimates.differences(learner, pooled, 'pooled')
   tax_of = {
-    name: bootstrap.interval(found[f'pick_{tax.SAFETY}_minus_pooled'])[:, 0]
+    name: bootstrap.interval(found[f'pick_{tax.SAFETY}_minus_pooled'], 60)[:, 0]
     for name, found in differences.items()
   }
   assert tax_of['harmless'][2] < -1

@@ -89,7 +89,7 @@ def coverage(user_sd, prompt_sd, noise_sd, ids_known, num_trials=150):
     ids = prompts if ids_known else None
     draws = bootstrap.draw(40, ids, num_resamples=200, seed=trial)
     samples = bootstrap.weights(draws, np.ones((40, 10)), ids) @ value.reshape(-1, 1)
-    low, high = bootstrap.interval(samples)[1:, 0]
+    low, high = bootstrap.interval(samples, 60)[1:, 0]
     held.append(low < 0 < high)
   return np.mean(held)
 
@@ -109,7 +109,7 @@ def test_resampling_users_alone_would_miss_the_prompts():
 
 def test_the_interval_is_the_percentiles_of_the_resamples():
   samples = np.concatenate([[50.0], np.random.default_rng(0).permutation(101)])[:, None]
-  np.testing.assert_allclose(bootstrap.interval(samples)[:, 0], [50, 2.5, 97.5])
+  np.testing.assert_allclose(bootstrap.interval(samples, 60)[:, 0], [50, 2.5, 97.5])
   np.testing.assert_allclose(bootstrap.interval(samples, level=0.5)[:, 0], [50, 25, 75])
 
 

@@ -51,7 +51,7 @@ def test_the_worst_decile_is_the_mean_of_the_worst_tenth_of_the_users(users):
   by_user = (right & mask).sum(-1) / mask.sum(-1)
   worst = estimates.estimate(evaluated, predictions)['accuracy_worst_decile']
   np.testing.assert_allclose(worst[0], np.sort(by_user, -1)[:, :5].mean(-1), rtol=1e-5)
-  low, high = bootstrap.interval(worst)[1:]
+  low, high = bootstrap.interval(worst, 60)[1:]
   assert (low <= worst[0]).all() and (worst[0] <= high).all()
 
 
@@ -92,7 +92,7 @@ def test_calibrated_predictions_have_a_small_calibration_error(users):
     log_p = -np.logaddexp(0, np.stack([logit, -logit], -1))
     log_probs = jnp.asarray(np.stack([log_p, log_p]), jnp.float32)
     given = predictions_of(users, 0.5)._replace(log_probs=log_probs)
-    return bootstrap.interval(estimates.estimate(evaluated, given)['ece'])[:, 0]
+    return bootstrap.interval(estimates.estimate(evaluated, given)['ece'], 60)[:, 0]
 
   calibrated, overconfident = error(1.0), error(6.0)
   assert calibrated[0] < 0.1 < 0.15 < overconfident[0]
