@@ -26,6 +26,7 @@ def main(argv: list[str]) -> None:
     result = runner.run(build.plan(config), workdir, log=commands.say)
     for setting in result.settings:
       commands.say('\n' + report.summary(result.frame, setting))
+    commands.say('\n' + '\n'.join(result.verdict()))
     commands.say('\n' + '\n'.join(map(str, runner.write_result(result, workdir))))
 
 

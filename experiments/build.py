@@ -276,6 +276,8 @@ def stored_run(stored: Mapping[str, Any], *, learner: str = '', population: str 
   """
   if 'benchmark' in stored:
     raise ValueError('this workdir is of a table, of which nothing is trained yet')
+  if 'learner' not in stored:
+    raise ValueError('this workdir is of `bench.compare`, whose learners have no name to load by')
   config: Config = config_dict.ConfigDict(
     {name: value for name, value in stored.items() if name not in STORED_BESIDE}
   )

@@ -48,7 +48,9 @@ def main(argv: list[str]) -> None:
     )
     if run.was_done:
       commands.say(f'{workdir} was trained already, maybe by other code; its parameters are used')
-    commands.say(f'best of {entry.training.num_steps} steps on validation users: {run.best_step}')
+    num_steps = entry.training.num_steps
+    if num_steps:
+      commands.say(f'best of {num_steps} steps on validation users: {run.best_step}')
     frame = runner.evaluate_run(plan, setting, run, log=commands.say)
     commands.say(report.summary(frame, setting))
     commands.say(f'\n{results.append_results(workdir / "results.csv", frame)}')

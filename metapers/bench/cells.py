@@ -151,6 +151,9 @@ class Trained:
     workdir: of the table; None keeps nothing.
     condition: under which it is trained anew; None for the learner of the whole table.
     log: is given a line for each training run.
+
+  Raises:
+    ValueError: for a workdir in which it was trained for longer.
   """
 
   def __init__(
@@ -169,9 +172,11 @@ class Trained:
     own = '' if condition is None else f'-{condition.name}'
     self._row = f'{row}-{seed}{own}'
     self._runs: list[Run] | None = None
-    self._digests = [workdirs.digest_of_run(self._identity(*each)) for each in self._folds()]
-    self.name = f'{row}-{seed}-{self._entry.training.num_steps}'
+    self._identities = [self._identity(*each) for each in self._folds()]
+    self._digests = [workdirs.digest_of_run(each) for each in self._identities]
+    self.name = f'{row}-{seed}-{self._num_steps}'
     self.made_by = workdirs.digest({'runs': self._digests})
+    self._check_length()
 
   def predict(self, setting: Setting) -> Predictions:
     """Returns predictions for the users of a setting."""
@@ -193,9 +198,12 @@ class Trained:
   def fold_runs(self) -> list[Run]:
     """Returns the run of each fold, trained if it is not yet."""
     if self._runs is None:
-      given = zip(self._folds(), self._digests, strict=True)
-      self._runs = [self._train(*fold, digest) for fold, digest in given]
+      self._runs = [self._train(number) for number in range(len(self._digests))]
     return self._runs
+
+  @property
+  def _num_steps(self) -> int:
+    return self._entry.training.num_steps
 
   def _folds(self) -> list[tuple[int | None, plans.MakePopulation]]:
     return list(zip(self._plan.folds or (None,), self._entry.populations, strict=True))
@@ -204,20 +212,35 @@ class Trained:
     identity = self._entry.identity(self._seed, fold)
     return {**identity, 'data': make_population().content_hash}
 
-  def _train(self, fold: int | None, make_population: plans.MakePopulation, digest: str) -> Run:
-    name = self._row + ('' if fold is None else f'-fold{fold}')
-    workdir = None if self._folder is None else self._folder / f'{name}-{digest}'
-    num_steps = self._entry.training.num_steps
-    is_done = workdir is not None and checkpoints.newest_step(workdir) >= num_steps
-    self._log(f'{name}: {num_steps} steps' + (' are done' if is_done else ''))
+  def _run_name(self, number: int) -> str:
+    fold = self._plan.folds[number] if self._plan.folds else None
+    return self._row + ('' if fold is None else f'-fold{fold}')
+
+  def _workdir(self, number: int) -> pathlib.Path | None:
+    name = f'{self._run_name(number)}-{self._digests[number]}'
+    return None if self._folder is None else self._folder / name
+
+  def _check_length(self) -> None:
+    for workdir in filter(None, map(self._workdir, range(len(self._digests)))):
+      done = checkpoints.newest_step(workdir)
+      if done > self._num_steps:
+        raise ValueError(
+          f'{workdir} was trained for {done} steps, and {self._num_steps} are asked for: a run can '
+          'be extended, not shortened; give another workdir, or as many steps'
+        )
+
+  def _train(self, number: int) -> Run:
+    name, workdir = self._run_name(number), self._workdir(number)
+    is_done = workdir is not None and checkpoints.newest_step(workdir) == self._num_steps
+    self._log(f'{name}: {self._num_steps} steps' + (' are done' if is_done else ''))
     return runs.train(
       self._entry,
-      make_population(),
+      self._entry.populations[number](),
       evaluation=self._plan.evaluation,
       seed=self._seed,
       name=name,
       workdir=workdir,
-      identity=self._identity(fold, make_population),
+      identity=self._identities[number],
     )
 
 
@@ -253,24 +276,37 @@ def read_index(workdir: str | os.PathLike, setting: str) -> dict[str, dict[str, 
   return found
 
 
-def trained_by_condition(
-  plan: Plan, row: str, seed: int, workdir: str | os.PathLike | None, log: Log
-) -> list[Trained]:
-  """Returns a learner for each condition: the same one, or one trained anew in each."""
-  shared = Trained(plan, row, seed, workdir, log=log)
-  return [
-    shared
-    if condition.entries is None
-    else Trained(plan, row, seed, workdir, condition=condition, log=log)
-    for condition in plan.conditions
-  ]
+def learned(
+  plan: Plan, workdir: str | os.PathLike | None, log: Log
+) -> dict[tuple[str, int], list[Trained]]:
+  """Returns a learner for each condition, by row and seed: the same one, or one trained anew.
+
+  Raises:
+    ValueError: for a workdir in which one was trained for longer.
+  """
+  found: dict[tuple[str, int], list[Trained]] = {
+    (row, seed): [] for row in plan.entries for seed in plan.seeds
+  }
+  shared: dict[tuple[str, int], Trained] = {}
+  for condition in plan.conditions:  # outermost: their populations are large
+    for row, seed in found:
+      if condition.entries is not None:
+        one = Trained(plan, row, seed, workdir, condition=condition, log=log)
+      else:
+        one = shared.get((row, seed)) or Trained(plan, row, seed, workdir, log=log)
+        shared[row, seed] = one
+      found[row, seed].append(one)
+  return found
 
 
-def keep_costs(workdir: str | os.PathLike | None, trained: Trained, setting: Setting) -> Costs:
-  """Returns what a learner costs: as it was measured, or measured now and kept."""
+def keep_costs(
+  workdir: str | os.PathLike | None, trained: Trained, setting: Setting, *, chunk_size: int
+) -> Costs:
+  """Returns what a learner costs: as it was measured on these users, or measured now and kept."""
   if workdir is None:
     return trained.measure_costs(setting)
-  path = pathlib.Path(workdir) / 'costs' / f'{trained.name}-{trained.made_by}.json'
+  made_by = {'made_by': trained.made_by, 'users': setting.fingerprint, 'chunk_size': chunk_size}
+  path = pathlib.Path(workdir) / 'costs' / f'{trained.name}-{workdirs.digest(made_by)}.json'
   if not path.exists():
     files.write_json(path, trained.measure_costs(setting)._asdict())
   found = files.read_json(path)

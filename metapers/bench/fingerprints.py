@@ -27,8 +27,8 @@ NUM_STEPS = 1000  # of every optimizer that is compared, for a run may be extend
 def identified(plan: Plan) -> Plan:
   """Returns a table whose learners and population are known by what they compute.
 
-  What a config names is known already. `start` and `prepare` of a learner may run on the host, so
-  that their programs are not compared: give the row another name after editing only them.
+  What a config names is known already. Where `start` or `prepare` of a learner compute on the host,
+  their source stands for them: give the row another name after editing only what that calls.
   """
   evaluation = plan.evaluation
   entries = of_entries(plan.entries, plan.populations, evaluation)
@@ -78,6 +78,7 @@ def of_entry(
   learner = plans.build(entry, populations[0].spec)
   return {
     'program': of_learner(learner, train_tasks(populations[0])),
+    'from_histories': of_preparation(learner, populations[0]),
     'training': of_training(entry.training, jax.eval_shape(learner.init, jax.random.key(0))),
     'users': {str(number): of_population(each) for number, each in enumerate(populations)},
     'evaluation': {
@@ -105,6 +106,19 @@ def of_learner(learner: MetaLearner, tasks: Task) -> str:
 
   given = jax.eval_shape(learner.init, key), tasks, episode, key
   return files.sha256(programs.program(learner.init, key) + programs.program(run, *given))
+
+
+def of_preparation(learner: MetaLearner, population: Population) -> str:
+  """Returns a hash of what a learner makes of the histories of known users, before and after."""
+  key, known = jax.random.key(0), jax.eval_shape(population.histories, population.arrays)
+  params = jax.eval_shape(learner.init, key)
+  made = b''
+  for function in (learner.start, learner.prepare):
+    try:
+      made += programs.program(function, params, known, key)
+    except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):  # it computes on the host
+      made += programs.source(function)
+  return files.sha256(made)
 
 
 def of_training(training: Training, params: Params) -> dict[str, Any]:

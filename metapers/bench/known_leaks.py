@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 
-from metapers.core import files, programs
+from metapers.core import fields, files, programs
 from metapers.core.population import SPLITS, Population
 from metapers.core.types import Callable
 from metapers.evaluation import leaks
@@ -44,8 +44,11 @@ def find(
   key = fingerprint(population)
   path = None if workdir is None else file_of(workdir, key)
   if key not in _FOUND and path is not None and path.exists():
-    stored = files.read_json(path)['leaks']
-    _FOUND[key] = {kind: [Leak(kind, *each) for each in own] for kind, own in stored.items()}
+    stored = files.read_json(path)
+    fields.check(path, stored, {'sha256': str, 'leaks': dict[str, list[tuple[str, bool]]]})
+    if stored['sha256'] == key:
+      found = stored['leaks'].items()
+      _FOUND[key] = {kind: [Leak(kind, *each) for each in own] for kind, own in found}
   if key not in _FOUND:
     begins()
     _FOUND[key] = leaks.find_leaks(population)
@@ -57,7 +60,7 @@ def keep(workdir: str | os.PathLike, name: str, known: Known) -> None:
   found = {
     kind: [[leak.message, leak.is_certain] for leak in own] for kind, own in known.found.items()
   }
-  content = {'population': name, 'sha256': known.key, 'version': leaks.VERSION, 'leaks': found}
+  content = {'population': name, 'sha256': known.key, 'leaks': found}
   files.write_json(file_of(workdir, known.key), content)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from metapers.bench.plan import Evaluation, Log, MakePopulation
 from metapers.bench.settings import Setting
+from metapers.core import files, programs
 from metapers.core.population import Simulation
 from metapers.core.task import Truth
 from metapers.evaluation.bayes import references
@@ -50,16 +51,22 @@ def makers(
 
 
 def identity(
-  setting: Setting, evaluation: Evaluation, trained_on: MakePopulation
+  name: str, setting: Setting, evaluation: Evaluation, trained_on: MakePopulation
 ) -> dict[str, Any]:
-  """Returns what the predictions of references depend on, beside the users themselves, as JSON."""
-  simulation = setting.populations[0].simulation
-  return {
-    'user_models': None if simulation is None else str(simulation.user_models),
-    'num_particles': evaluation.num_particles,
-    'mixture': [dict(changes) for changes in evaluation.mixture],
-    'seen': str(user_models_of(trained_on)) if evaluation.seen_prior else '',
-  }
+  """Returns what a reference's predictions depend on, beside the users themselves, as JSON."""
+  population = setting.populations[0]
+  simulation = population.simulation
+  if simulation is None or name.startswith('oracle'):  # `oracle_features` reads train responses
+    return {'data': population.content_hash}
+  if simulation.choice_probabilities is not None:
+    shown = setting.tasks.query.candidates
+    return {'types': files.sha256(programs.program(simulation.choice_probabilities, shown))}
+  found = {'prior': str(simulation.user_models), 'num_particles': evaluation.num_particles}
+  if name == 'bayes_mixture':
+    found['mixture'] = [dict(changes) for changes in evaluation.mixture]
+  if name == 'bayes_seen':
+    found['seen'] = [str(user_models_of(trained_on)), trained_on().content_hash]
+  return found
 
 
 def of_types(setting: Setting, simulation: Simulation) -> Predictions:

@@ -34,6 +34,7 @@ from metapers.bench.settings import Setting, make_setting
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.evaluation import leaks
+from metapers.evaluation.predictions import Predictions
 from metapers.io import plots, processes, progress, workdirs
 from metapers.io.plots import Figure
 from metapers.io.report import Section
@@ -73,6 +74,10 @@ class Result(NamedTuple):
     setting = self.settings[condition]
     own = report.of_setting(self.frame, setting)
     return report.figure(own, setting, metric or report.headline(setting))
+
+  def verdict(self) -> list[str]:
+    """Returns in sentences which learner is ahead, what it gains over `pooled`, and for whom."""
+    return verdicts.of_table(self.frame, self.settings)[0]
 
   def report(self, path: str | os.PathLike) -> pathlib.Path:
     """Writes a self-contained page with all tables and figures, and returns its path."""
@@ -122,7 +127,7 @@ def compare(
     entries=entries,
     conditions=conditions,
     populations=conditions[0].populations,
-    seeds=tuple(seeds),
+    seeds=tuple(map(int, seeds)),
     evaluation=evaluation,
   )
   return run(plan, workdir, log=log)
@@ -151,15 +156,10 @@ def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
     plan = fingerprints.identified(plan)
     workdirs.check_claim(workdir, plans.table_identity(plan, 'table'), workdirs.of_table)
   known = leaks_of(plan, workdir, log)
-  learned = {
-    (row, seed): cells.trained_by_condition(plan, row, seed, workdir, log)
-    for row in plan.entries
-    for seed in plan.seeds
-  }
+  learned = cells.learned(plan, workdir, log)
   if workdir is not None:  # only now: what is refused leaves nothing behind
     workdirs.claim(workdir, plans.table_identity(plan, 'table'), workdirs.of_table)
     keep_leaks(workdir, known)
-    cells.keep_index(workdir, made, learned)
   predicted: list[BySeed] = [
     reference_cells(plan, condition, setting, workdir, log)
     for condition, setting in zip(plan.conditions, made, strict=True)
@@ -180,7 +180,10 @@ def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
           cell = cells.keep_predictions(workdir, setting, name, one.made_by, one.predict_flipped)
           other.setdefault(row, {})[str(seed)] = cell
       if row not in costs and made[0].stream is None:
-        costs[row] = cells.keep_costs(workdir, trained[0], made[0])
+        size = plan.evaluation.chunk_size
+        costs[row] = cells.keep_costs(workdir, trained[0], made[0], chunk_size=size)
+  if workdir is not None:
+    cells.keep_index(workdir, made, learned)
   warnings = [f'{name}: {line}' for name, own in known.items() for line in own.lines]
   return lay_out(plan, made, predicted, flipped, costs)._replace(warnings=tuple(warnings))
 
@@ -265,11 +268,13 @@ def reference_cells(
   """Returns what the references of a condition predict."""
   makers = makers_of(plan, condition, setting, log)
   trained_on = plans.trained_on(plan, condition)[0]
-  made_by = workdirs.digest(references.identity(setting, plan.evaluation, trained_on))
-  return {
-    name: {'': cells.keep_predictions(workdir, setting, name, made_by, makers[name])}
-    for name in progress.along(makers, 'references', unit='reference')
-  }
+
+  def kept(name: str) -> Predictions:
+    identity = references.identity(name, setting, plan.evaluation, trained_on)
+    made_by = workdirs.digest(identity)
+    return cells.keep_predictions(workdir, setting, name, made_by, makers[name])
+
+  return {name: {'': kept(name)} for name in progress.along(makers, 'references', unit='reference')}
 
 
 def lay_out(

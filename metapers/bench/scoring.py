@@ -170,7 +170,7 @@ def finished(
     return Finished({}, {})
   stored = workdirs.read_config(workdir)
   if 'benchmark' not in stored:
-    kind = '`bench.compare`' if 'conditions' in stored else 'a single run'
+    kind = '`bench.compare`' if stored.get('kind') == 'table' else 'a single run'
     raise ValueError(f'{workdir} is of {kind}; give the workdir of experiments.benchmark')
   workdirs.compare_configs(workdir, compared(stored), compared(manifest['identity']))
   (shots,) = (each['shots'] for each in manifest['conditions'] if each['name'] == condition)

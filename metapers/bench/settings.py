@@ -121,7 +121,8 @@ def shots_of(evaluation: Evaluation, spec: Spec) -> tuple[int, ...]:
   kept = plans.held_shots(evaluation, spec)
   if left := [str(count) for count in evaluation.shots if count not in kept]:
     logging.warning(
-      'shots %s are left out: histories leave %d comparisons to adapt to, at most (num_support)',
+      'shots %s are left out: histories leave %d comparisons to adapt to, at most (num_support); '
+      'of people min_query=N leaves more of them, and fewer to evaluate',
       ', '.join(left), spec.num_support,
     )  # fmt: skip
   return kept

@@ -1,5 +1,6 @@
 """What functions compute, as bytes: by these two of them are told to be one program or not."""
 
+import inspect
 import re
 from collections.abc import Iterator
 
@@ -23,6 +24,15 @@ def program(function: Callable, *arguments: PyTree) -> bytes:
   """
   traced = jax.make_jaxpr(lambda *given: function(*given))(*arguments)
   return text(str(traced)) + content(list(_constants(traced)))
+
+
+def source(function: Callable) -> bytes:
+  """Returns the source of a function and the values that it closes over; b'' without any."""
+  try:
+    found = inspect.getsource(function), inspect.getclosurevars(function).nonlocals
+  except (OSError, TypeError):
+    return b''
+  return text(str(found))
 
 
 def text(printed: str) -> bytes:

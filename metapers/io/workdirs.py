@@ -19,14 +19,13 @@ from metapers.io import processes
 PATHS = ('population.kwargs.path', 'population.kwargs.store')
 # What of `evaluation` makes a run: by what its parameters are chosen.
 CHOSEN_BY = ('evaluation.num_validation_users', 'evaluation.validation_shots')
-OF_TABLE = ('kind', 'protocol', 'population', 'trained_on')
+OF_TABLE = ('kind', 'protocol', 'population', 'population_source', 'trained_on')
 RUNS = 'runs'  # of a table
 MOST_NAMES = 40  # of runs in a message
 LOCK, HOLDER = '.lock', '.holder.json'
 # What is there before the first checkpoint of a run, and before the first cell of a table.
 BEFORE_WORK = (
-  'config.json', 'metrics.jsonl', 'tensorboard', 'frozen', 'leaks', 'cells.json', LOCK,
-  HOLDER,
+  'config.json', 'metrics.jsonl', 'tensorboard', 'frozen', 'leaks', LOCK, HOLDER,
 )  # fmt: skip
 EXTENDABLE = 'training.num_steps'  # of a run, which may be trained for longer
 Compared = Callable[[Mapping[str, Any]], Mapping[str, Any]]

@@ -3,6 +3,7 @@
 import functools
 import json
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from own_population import dinners
 from runner_test import SHORT, SMALL, quiet
 
 from metapers import learners
-from metapers.bench import cells, plan, runner, settings
+from metapers.bench import cells, fingerprints, plan, runner, runs, settings
 from metapers.populations import toy
 from metapers.training import objectives
 
@@ -156,7 +157,76 @@ def test_a_table_and_a_run_do_not_share_a_workdir(four, tmp_path):
   _, workdir = four
   with pytest.raises(ValueError, match=r'give one of its runs, .*/runs/NAME: .*, cnp-0-'):
     Personalizer.from_checkpoint(workdir)
-  runs = sorted((workdir / 'runs').iterdir())
+  folders = sorted((workdir / 'runs').iterdir())
   with pytest.raises(ValueError, match='kind: absent there, table now'):
-    table(runs[0], ('pooled',), log=quiet)
-  np.testing.assert_equal(len({path.name for path in runs}), len(runs))
+    table(folders[0], ('pooled',), log=quiet)
+
+
+def test_options_of_what_is_computed_from_histories_make_another_learner(tmp_path):
+  def row(num_iterations):
+    made = learners.make('gaussian_prior', num_features=4, num_iterations=num_iterations)
+    return {'mine': plan.Entry(lambda: made, training=SHORT._replace(num_steps=0))}
+
+  table(tmp_path, row(1))
+  again, trained = table(tmp_path, row(20))
+  assert trained == ['mine-0']
+  lone, _ = table(None, row(20))
+  assert_same(again, lone)
+
+
+def test_what_computes_on_the_host_is_known_by_its_source():
+  def prepared(scale):
+    def prepare(params, histories, key):
+      del histories, key
+      return jax.tree.map(lambda value: scale * np.asarray(value), params)
+
+    return learner('pooled')._replace(prepare=prepare)
+
+  found = [fingerprints.of_preparation(prepared(x), toy.two_types()) for x in (1.0, 2.0, 1.0)]
+  assert found[0] == found[2] != found[1]
+
+
+def test_a_shorter_table_is_refused_before_anything_is_changed(tmp_path):
+  table(tmp_path, ('pooled',))
+  before = {path: path.read_bytes() for path in tmp_path.rglob('*.json')}
+  shorter = SHORT._replace(num_steps=10)
+  with pytest.raises(ValueError, match='was trained for 20 steps, and 10 are asked for'):
+    table(tmp_path, ('per_user', 'pooled'), training=shorter)
+  assert before == {path: path.read_bytes() for path in tmp_path.rglob('*.json')}
+
+
+def test_a_table_that_is_interrupted_while_it_grows_shows_what_was_finished(tmp_path, monkeypatch):
+  table(tmp_path, ('pooled',))
+  index = (tmp_path / 'cells.json').read_bytes()
+
+  def interrupted(*given, **options):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(runs, 'train', interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    table(tmp_path, ('pooled', 'per_user'))
+  assert (tmp_path / 'cells.json').read_bytes() == index
+
+
+def test_costs_of_other_chunks_are_measured_anew(tmp_path):
+  table(tmp_path, ('pooled',))
+  table(tmp_path, ('pooled',), evaluation=SMALL._replace(chunk_size=8), seeds=list(np.arange(1)))
+  assert len(list((tmp_path / 'costs').iterdir())) == 2
+
+
+def test_learners_trained_anew_and_flipped_cells_grow_alike(tmp_path):
+  entry = plan.Entry(lambda: learner('pooled'), training=SHORT)
+
+  def conditions(*sizes):
+    made = {size: functools.partial(toy.two_types, num_query=size) for size in sizes}
+    return [plan.Condition((x,), {'n': n}, entries={'pooled': entry}) for n, x in made.items()]
+
+  rows, flips = {'pooled': entry}, SMALL._replace(flips=True)
+  _, trained = table(tmp_path, rows, population=conditions(20))
+  assert trained == ['pooled-0-n=20']
+  grown, trained = table(tmp_path, rows, population=conditions(20, 30))
+  assert trained == ['pooled-0-n=30']
+  _, trained = table(tmp_path, rows, population=conditions(20, 30), evaluation=flips)
+  assert trained == []
+  lone, _ = table(None, rows, population=conditions(20, 30))
+  assert_same(grown, lone)
