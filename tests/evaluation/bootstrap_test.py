@@ -7,16 +7,35 @@ from metapers.evaluation import bootstrap
 
 
 def draws_of(users, prompts, ids):
-  return bootstrap.Draws(np.float32(users), np.float32(prompts), np.array(ids))
+  return bootstrap.Draws(np.float32(users), np.float32(prompts), np.array(ids), 0)
 
 
 def test_row_zero_weighs_the_sample_itself():
   draws = bootstrap.draw(3, np.array([7, 9]), num_resamples=5, seed=0)
-  denominator = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])  # the third user has nothing
-  weights = bootstrap.weights(draws, denominator, np.array([[7, 9], [9, 7], [7, 7]]))
+  counted = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])  # the third user has nothing
+  weights = bootstrap.weights(draws, counted, np.array([[7, 9], [9, 7], [7, 7]]))
   values = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
-  assert weights.shape == (6, 6)
+  assert weights.shape == (7, 6)
   assert weights[0] @ values.ravel() == pytest.approx((0.5 + 1.0) / 2)
+
+
+def test_each_third_of_the_rows_draws_one_kind_of_thing():
+  draws = bootstrap.draw(30, np.arange(40), num_resamples=30, seed=0)
+  users, prompts, observations = bootstrap.thirds(31)
+  assert [x.stop - x.start for x in (users, prompts, observations)] == [10, 10, 10]
+  assert (draws.users.sum(-1) == 30).all() and (draws.prompts.sum(-1) == 40).all()
+  assert draws.users[users].std() > 0.8 and draws.prompts[prompts].std() > 0.8
+  assert (np.delete(draws.users, np.r_[users], 0) == 1).all()
+  assert (np.delete(draws.prompts, np.r_[prompts], 0) == 1).all()
+  ids = np.random.default_rng(0).integers(0, 40, (30, 50))
+  weights = bootstrap.weights(draws, np.ones((30, 50)), ids).reshape(31, 30, 50)
+  once = (
+    weights[observations]
+    / weights[0]
+    / (weights[observations].max(axis=(1, 2)) / weights[0].max())[:, None, None]
+  )
+  assert set(np.unique(once.round(4))) == {0.0, 1.0}  # each twice or never
+  assert once.mean() == pytest.approx(0.5, abs=0.02)
 
 
 @hypothesis.given(strategies.integers(0, 2**32 - 1))
@@ -30,31 +49,33 @@ def test_weights_are_the_times_the_user_was_drawn_by_the_times_the_prompt_was(se
   times_user, times_prompt = rng.integers(0, 3, 5), rng.integers(1, 3, 4)
   times_user[0] = 1
   draws = draws_of([times_user], [times_prompt], np.arange(4))
-  expected = []
+  above = below = 0.0
   for user in range(5):
-    weight = times_prompt[prompts[user]]
-    total = (weight * denominator[user]).sum()
-    if total > 0:
-      expected += [(weight * values[user]).sum() / total] * times_user[user]
+    if real := (denominator[user] > 0).sum():
+      times = times_user[user] * times_prompt[prompts[user]] / real
+      above += (times * values[user]).sum()
+      below += (times * denominator[user]).sum()
   weights = bootstrap.weights(draws, denominator, prompts)
-  assert weights[0] @ values.ravel() == pytest.approx(np.mean(expected), rel=1e-4)
+  assert weights[0] @ values.ravel() == pytest.approx(above / below, rel=1e-4)
 
 
-def test_weight_two_is_the_observation_twice_in_every_resample():
+def test_weight_two_is_the_observation_twice():
   rng = np.random.default_rng(0)
   prompts, values, denominator = rng.integers(0, 4, (5, 3)), rng.random((5, 3)), rng.random((5, 3))
-  draws = bootstrap.draw(5, prompts, num_resamples=20, seed=0)
+  draws = bootstrap.draw(5, prompts, num_resamples=21, seed=0)
   weight = np.ones((5, 3)) + (np.arange(3) == 1)
   weighted = bootstrap.weights(draws, denominator, prompts, weight) @ values.ravel()
   twice = [0, 1, 1, 2]
   repeated = bootstrap.weights(draws, denominator[:, twice], prompts[:, twice])
-  np.testing.assert_allclose(weighted, repeated @ values[:, twice].ravel(), rtol=1e-5)
+  others = bootstrap.thirds(22)[2].start  # of observations: two of them are drawn apart
+  found = (repeated @ values[:, twice].ravel())[:others]
+  np.testing.assert_allclose(weighted[:others], found, rtol=1e-5)
 
 
 def test_a_user_none_of_whose_prompts_are_drawn_is_left_out():
   draws = draws_of([[1, 1]], [[0, 2]], [5, 6])
   weights = bootstrap.weights(draws, np.ones((2, 1)), np.array([[5], [6]]))
-  np.testing.assert_allclose(weights, [[0.0, 2 * 0.5]])
+  np.testing.assert_allclose(weights, [[0.0, 1.0]])
 
 
 def test_the_same_seed_gives_the_same_draws():
@@ -78,44 +99,68 @@ def test_one_user_or_one_resample_is_refused(num_users, num_resamples):
     bootstrap.draw(num_users, None, num_resamples=num_resamples, seed=0)
 
 
-def coverage(user_sd, prompt_sd, noise_sd, ids_known, num_trials=150):
-  """How often the interval holds the mean 0 that new users and new prompts have."""
+def coverage(user_sd, prompt_sd, noise_sd, ids_known, num_trials=300):
+  """How often the interval holds the mean 0 of new users and prompts, and its relative width."""
   rng = np.random.default_rng(0)
-  held = []
+  held, half, means = [], [], []
   for trial in range(num_trials):
     prompts = rng.integers(0, 40, (40, 10))
     value = user_sd * rng.normal(size=(40, 1)) + (prompt_sd * rng.normal(size=40))[prompts]
     value += noise_sd * rng.normal(size=value.shape)
     ids = prompts if ids_known else None
-    draws = bootstrap.draw(40, ids, num_resamples=200, seed=trial)
+    draws = bootstrap.draw(40, ids, num_resamples=300, seed=trial)
     samples = bootstrap.weights(draws, np.ones((40, 10)), ids) @ value.reshape(-1, 1)
-    low, high = bootstrap.interval(samples, 60)[1:, 0]
+    mean, low, high = bootstrap.interval(samples, 40)[:, 0]
     held.append(low < 0 < high)
-  return np.mean(held)
+    half.append((high - low) / 2)
+    means.append(mean)
+  return np.mean(held), np.mean(half) / (1.96 * np.std(means))
 
 
-@pytest.mark.parametrize('sds', [(1.0, 1.0, 0.3), (1.0, 0.0, 0.5), (0.0, 1.0, 0.5)])
-def test_intervals_cover_new_users_and_new_prompts(sds):
-  assert 0.89 <= coverage(*sds, ids_known=True) <= 0.995
+@pytest.mark.parametrize(
+  'sds', [(1.0, 1.0, 0.3), (1.0, 0.0, 0.5), (0.0, 1.0, 0.5), (0.0, 0.0, 1.0), (0.1, 0.1, 1.0)]
+)
+def test_intervals_cover_new_users_and_new_prompts_and_are_no_wider(sds):
+  covered, width = coverage(*sds, ids_known=True)
+  assert 0.91 <= covered <= 0.985
+  assert 0.93 <= width <= 1.22
 
 
-def test_pure_noise_makes_intervals_wide_never_narrow():
-  assert coverage(0.0, 0.0, 1.0, ids_known=True) >= 0.97
+def test_the_noise_that_users_and_prompts_both_hold_counts_once(monkeypatch):
+  def twice(samples):
+    users, prompts, _ = (samples[own].var(0, ddof=1) for own in bootstrap.thirds(len(samples)))
+    return users + prompts
+
+  monkeypatch.setattr(bootstrap, 'variance', twice)
+  assert coverage(0.0, 0.0, 1.0, ids_known=True)[1] > 1.3
 
 
 def test_resampling_users_alone_would_miss_the_prompts():
-  assert coverage(0.3, 1.0, 0.3, ids_known=False) < 0.8
+  assert coverage(0.3, 1.0, 0.3, ids_known=False)[0] < 0.8
 
 
-def test_the_interval_is_the_percentiles_of_the_resamples():
-  samples = np.concatenate([[50.0], np.random.default_rng(0).permutation(101)])[:, None]
-  np.testing.assert_allclose(bootstrap.interval(samples, 60)[:, 0], [50, 2.5, 97.5])
-  np.testing.assert_allclose(bootstrap.interval(samples, level=0.5)[:, 0], [50, 25, 75])
+def test_the_variance_is_floored_at_that_of_either_way():
+  rng = np.random.default_rng(0)
+  sds = (1.0, 0.2, 2.0)
+  samples = np.concatenate([[0.0], *(sd * rng.normal(size=500) for sd in sds)])[:, None]
+  users = samples[1:501].var(ddof=1)
+  assert bootstrap.variance(samples)[0] == pytest.approx(users)
 
 
-def test_the_lower_tail_counts_users_as_often_as_they_are_drawn():
+def test_few_users_have_the_quantiles_of_student():
+  samples = np.concatenate([[5.0], np.tile([-1.0, 1.0], 3)])[:, None]
+  low, high = bootstrap.interval(samples, 10**6)[1:, 0]
+  sd = np.sqrt(2.0)
+  np.testing.assert_allclose([low, high], [5 - 1.96 * sd, 5 + 1.96 * sd], rtol=1e-3)
+  assert bootstrap.student(6) == pytest.approx(2.5706 * np.sqrt(6 / 5), rel=1e-3)
+  assert bootstrap.student(10**6, 0.5) == pytest.approx(0.6745, rel=1e-3)
+
+
+def test_the_lower_tail_counts_users_as_often_as_they_are_drawn_and_shares_ties():
   values = np.array([0.9, 0.1, 0.5, 0.3])
   counts = np.array([[1.0, 1.0, 1.0, 1.0], [2.0, 0.0, 1.0, 1.0], [4.0, 0.0, 0.0, 0.0]])
-  tail = bootstrap.lower_tail_mean(values, counts, 0.5)
-  np.testing.assert_allclose(tail, [(0.1 + 0.3) / 2, (0.3 + 0.5) / 2, 0.9])
-  assert bootstrap.lower_tail_mean(values, counts[:1], 0.375)[0] == pytest.approx(0.25 / 1.5)
+  taken = bootstrap.lower_tail(values, counts, 0.5)
+  np.testing.assert_allclose(taken, [[0, 1, 0, 1], [0, 0, 1, 1], [2, 0, 0, 0]])
+  np.testing.assert_allclose(bootstrap.lower_tail(values, counts[:1], 0.375), [[0, 1, 0, 0.5]])
+  tied = bootstrap.lower_tail(np.array([0.5, 0.5, 0.9, 0.5]), counts[:1], 0.5)
+  np.testing.assert_allclose(tied, [[2 / 3, 2 / 3, 0, 2 / 3]])

@@ -1,29 +1,72 @@
 import numpy as np
+import pytest
 
 from metapers.evaluation import calibration
 
+HALVES = np.arange(400) % 2 == 0
+
 
 def error_of(confidence, correct, num_candidates=2):
-  """ECE of one learner at one number of shots, every observation weighing the same."""
-  shape = (1, 1, -1)
+  """The error of one learner at one number of shots, of observations that are repeated."""
   gaps = calibration.bin_gaps(
-    np.reshape(confidence, shape), np.reshape(correct, shape), num_candidates
+    *(np.resize(x, (1, 1, 400)) for x in (np.repeat(confidence, 2), np.repeat(correct, 2))),
+    num_candidates,
   )
-  mean = gaps.mean(-1)[..., 0]  # [C, L]
-  return calibration.calibration_error(np.stack([mean, mean, mean]))
+  weights = np.full(400, 1 / 400, np.float32)
+  signed = calibration.signed_gaps(gaps, weights, (HALVES[None], ~HALVES[None]))
+  return (signed.reshape(1, -1) @ weights).item()
 
 
 def test_certain_and_right_is_calibrated():
-  np.testing.assert_allclose(error_of([1.0, 1.0], [1.0, 1.0]), 0.0)
+  assert error_of([1.0, 1.0], [1.0, 1.0]) == 0
 
 
 def test_certain_and_half_right_is_half_off():
-  np.testing.assert_allclose(error_of([1.0, 1.0], [1.0, 0.0]), 0.5)
+  assert error_of([1.0, 1.0], [1.0, 0.0]) == pytest.approx(0.5)
 
 
 def test_gaps_of_opposite_sign_cancel_within_a_bin_but_not_between_bins():
-  np.testing.assert_allclose(error_of([0.7, 0.7], [1.0, 0.4]), 0.0, atol=1e-7)
-  np.testing.assert_allclose(error_of([0.6, 0.9], [0.9, 0.6]), 0.3, rtol=1e-6)
+  assert error_of([0.7, 0.7], [1.0, 0.4]) == pytest.approx(0.0, abs=1e-6)
+  assert error_of([0.6, 0.9], [0.9, 0.6]) == pytest.approx(0.3)
+
+
+def drawn(rng, sharpness, size=600):
+  """Confidences, choices by chances whose logits are divided by `sharpness`, and equal weights."""
+  logit = rng.normal(size=(1, 1, size)) * 2
+  confidence = 1 / (1 + np.exp(-np.abs(logit)))
+  chance = 1 / (1 + np.exp(-np.abs(logit) / sharpness))
+  correct = (rng.random(logit.shape) < chance).astype(float)
+  return confidence, correct, np.full(size, 1 / size, np.float32)
+
+
+def test_chance_adds_nothing_to_the_error_of_calibrated_predictions():
+  rng, halves = (
+    np.random.default_rng(0),
+    (np.arange(600)[None] % 2 == 0, np.arange(600)[None] % 2 == 1),
+  )
+  errors, plain, brier, expected = [], [], [], []
+  for _ in range(300):
+    confidence, correct, weights = drawn(rng, 1.0)
+    gaps = calibration.bin_gaps(confidence, correct, 2)
+    means = gaps.reshape(calibration.NUM_BINS, -1) @ weights
+    chance = calibration.by_chance(confidence, weights, 2)
+    errors.append((calibration.signed_gaps(gaps, weights, halves).reshape(-1) @ weights).item())
+    plain.append(np.abs(means).sum())
+    brier.append(calibration.brier_calibration(means[None, :, None], chance).item())
+    expected.append(calibration.expected_error(chance).item())
+  assert abs(np.mean(errors)) < 0.003 < 0.04 < np.mean(plain)
+  assert np.mean(expected) == pytest.approx(np.mean(plain), rel=0.05)
+  assert abs(np.mean(brier)) < 3 * np.std(brier) / np.sqrt(300)
+
+
+def test_wide_gaps_are_found_in_full():
+  rng = np.random.default_rng(0)
+  confidence, correct, weights = drawn(rng, 4.0, 20_000)
+  gaps = calibration.bin_gaps(confidence, correct, 2)
+  halves = np.arange(20_000)[None] % 2 == 0, np.arange(20_000)[None] % 2 == 1
+  found = (calibration.signed_gaps(gaps, weights, halves).reshape(-1) @ weights).item()
+  means = gaps.reshape(calibration.NUM_BINS, -1) @ weights
+  assert found == pytest.approx(np.abs(means).sum(), rel=0.02) and found > 0.1
 
 
 def test_the_bins_cover_what_the_largest_of_k_probabilities_can_be():
@@ -35,16 +78,6 @@ def test_the_bins_cover_what_the_largest_of_k_probabilities_can_be():
 
 def test_masked_observations_fall_into_no_gap():
   assert not calibration.bin_gaps(np.zeros((1, 1, 3)), np.zeros((1, 1, 3)), 2).any()
-
-
-def test_resamples_are_centred_on_the_estimate():
-  rng = np.random.default_rng(0)
-  gaps = np.concatenate([np.full((1, 5, 1), 0.02), 0.02 + 0.03 * rng.normal(size=(400, 5, 1))])
-  error = calibration.calibration_error(gaps)
-  raw = np.abs(gaps[1:]).sum(1)
-  assert raw.mean() > 1.2 * error[0, 0]  # what an uncorrected bootstrap would say
-  assert abs(error[1:].mean() - error[0, 0]) < 0.005
-  assert error.min() >= 0
 
 
 def slices_of(confidence, mass=None):

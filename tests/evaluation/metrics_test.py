@@ -76,7 +76,8 @@ def test_picks_regret_and_wins_equal_a_loop():
   predictions, tasks, truth = draw()
   got = means(predictions, tasks, truth, rival=1)
   for row in range(SHOTS):
-    found = {'top1': [], 'pick_reward': [], 'regret': [], 'win_rate': [], 'win_rate_oracle': []}
+    names = 'top1', 'pick_reward', 'lost', 'spread', 'win_rate', 'win_rate_oracle'
+    found = {name: [] for name in names}
     for user in range(T):
       top1, reward, lost, spread, won, ideal = [], [], [], [], [], []
       for m in range(M):
@@ -95,9 +96,12 @@ def test_picks_regret_and_wins_equal_a_loop():
           ideal.append((best > utility[1]) + 0.5 * (best == utility[1]))
       found['top1'].append(np.mean(top1))
       found['pick_reward'].append(np.mean(reward))
-      found['regret'].append(np.sum(lost) / np.sum(spread))
+      found['lost'].append(np.mean(lost))
+      found['spread'].append(np.mean(spread))
       found['win_rate'].append(np.mean(won))
       found['win_rate_oracle'].append(np.mean(ideal))
+    regret = np.mean(found.pop('lost')) / np.mean(found.pop('spread'))
+    np.testing.assert_allclose(got['regret'][row], regret, rtol=2e-5)
     for name, users in found.items():
       np.testing.assert_allclose(got[name][row], np.mean(users), rtol=2e-5, err_msg=name)
 
