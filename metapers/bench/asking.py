@@ -6,7 +6,6 @@ Which rule is best is read off validation users; what it saves is measured on te
 import functools
 import inspect
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -125,11 +124,12 @@ def _run(
   validation, test = (users_of(plan, questioning, split) for split in ('validation', 'test'))
   if workdir is not None:
     plan = fingerprints.identified(plan)
-    identity = plans.table_identity(plan, 'active querying')
-    workdirs.claim(workdir, identity, workdirs.of_table)
   askers = exact + [
     trained_asker(plan, questioning, *each, workdir, log) for each in learners.items()
   ]
+  if workdir is not None:  # only now: what is refused changes nothing
+    identity = plans.table_identity(plan, 'active querying')
+    workdirs.claim(workdir, identity, workdirs.of_table)
   by_rule = functools.partial(estimates_by_rule, questioning=questioning, workdir=workdir, log=log)
   best_rules = {asker.name: best_rule(by_rule(asker, validation)) for asker in askers}
   frames = [rows_of(test, asker.name, by_rule(asker, test), plan, questioning) for asker in askers]
@@ -274,16 +274,12 @@ def estimates_by_rule(
     )
     return answers.predictions
 
-  found = {}
+  found, folder = {}, cells.folder_of(users, asker.cell, asker.made_by)
   for rule in RULES:
     make = functools.partial(
       cells.made_now, users, f'{asker.cell}-{rule}', functools.partial(predict, rule=rule)
     )
-    if workdir is None:
-      made = make()
-    else:
-      folder = pathlib.Path(workdir) / cells.folder_of(users, asker.cell, asker.made_by)
-      made = cells.keep_file(folder / f'{rule}.npz', make)
+    made = cells.keep_file(workdir, folder / f'{rule}.npz', make)
     found[rule] = estimates.estimate(users.evaluated, made)
   return found
 

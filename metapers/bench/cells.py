@@ -60,9 +60,10 @@ def keep_predictions(
   """
   if workdir is None:
     return made_now(setting, name, make)
-  folder = pathlib.Path(workdir) / folder_of(setting, name, made_by)
+  place = folder_of(setting, name, made_by)
   if setting.stream is not None:
-    return keep_file(folder / 'turns.npz', lambda: made_now(setting, name, make))
+    return keep_file(workdir, place / 'turns.npz', lambda: made_now(setting, name, make))
+  folder = pathlib.Path(workdir) / place
   missing = tuple(k for k in setting.shots if not part_of(folder, k).exists())
   if missing:
     made = made_now(setting._replace(shots=missing), name, make)
@@ -72,8 +73,13 @@ def keep_predictions(
   return read_parts(folder, setting.shots)
 
 
-def keep_file(path: pathlib.Path, make: Callable[[], Predictions]) -> Predictions:
-  """Returns the predictions that a file holds, or makes and keeps them."""
+def keep_file(
+  workdir: str | os.PathLike | None, place: pathlib.PurePath, make: Callable[[], Predictions]
+) -> Predictions:
+  """Returns the predictions that a file of a workdir holds, or makes and keeps them."""
+  if workdir is None:
+    return make()
+  path = pathlib.Path(workdir) / place
   if not path.exists():
     files.write_npz(path, make()._asdict())
   return read_predictions(path)

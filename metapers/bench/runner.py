@@ -154,11 +154,13 @@ def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
   made = prepare(plan)
   if workdir is not None:
     plan = fingerprints.identified(plan)
-    workdirs.check_claim(workdir, plans.table_identity(plan, 'table'), workdirs.of_table)
+  identity = plans.table_identity(plan, 'table')
+  if workdir is not None:
+    workdirs.check_claim(workdir, identity, workdirs.of_table)
   known = leaks_of(plan, workdir, log)
   learned = cells.learned(plan, workdir, log)
   if workdir is not None:  # only now: what is refused leaves nothing behind
-    workdirs.claim(workdir, plans.table_identity(plan, 'table'), workdirs.of_table)
+    workdirs.claim(workdir, identity, workdirs.of_table)
     keep_leaks(workdir, known)
   predicted: list[BySeed] = [
     reference_cells(plan, condition, setting, workdir, log)

@@ -198,6 +198,18 @@ def test_finished_parts_are_skipped(asked):
     asking.run(plan_of(critics)._replace(identity={'protocol': 'x'}), ASKED, workdir, log=quiet)
 
 
+def test_a_shorter_run_is_refused_before_anything_is_changed(asked):
+  _, workdir = asked
+  before, plan = (workdir / 'config.json').read_bytes(), plan_of(critics, width=4)
+  shorter = {
+    row: entry._replace(training=entry.training._replace(num_steps=2))
+    for row, entry in plan.entries.items()
+  }
+  with pytest.raises(ValueError, match='was trained for 4 steps, and 2 are asked for'):
+    asking.run(plan._replace(entries=shorter, identity={'learner': 'x'}), ASKED, workdir, log=quiet)
+  assert (workdir / 'config.json').read_bytes() == before
+
+
 def test_users_without_an_exact_posterior_are_asked_by_learners_alone():
   made = critics()
   facts = made.simulation._replace(has_score_features=False)

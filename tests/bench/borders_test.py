@@ -75,7 +75,7 @@ def test_learners_trained_anew_are_trained_on_the_conditions_own_users():
 
   anew = plans.Condition((others,), changes={'seed': 1}, entries=plan_of().entries)
   plan = plan_of(conditions=(plans.Condition((dinners,)), anew), populations=(dinners,))
-  trained = cells.trained_by_condition(plan, 'mine', 0, None, exported.quiet)
+  trained = cells.learned(plan, None, exported.quiet)['mine', 0]
   assert [each._entry.populations for each in trained] == [(dinners,), (others,)]
 
 
@@ -192,7 +192,8 @@ def test_shots_that_no_history_holds_are_left_out_and_said_where_that_is_asked(s
   (setting,) = runner.prepare(plan._replace(evaluation=evaluation._replace(cut_shots=True)))
   assert setting.shots == (0, 4)
   assert said == [
-    'shots 20, 50 are left out: histories leave 8 comparisons to adapt to, at most (num_support)'
+    'shots 20, 50 are left out: histories leave 8 comparisons to adapt to, at most (num_support); '
+    'of people min_query=N leaves more of them, and fewer to evaluate'
   ]
   nothing = evaluation._replace(cut_shots=True, shots=(20,))
   with pytest.raises(ValueError, match=r'shots must lie in 0\.\.8'):
