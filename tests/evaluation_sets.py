@@ -6,7 +6,7 @@ import numpy as np
 
 from metapers.core import task
 from metapers.core.task import Candidates, Task, Truth
-from metapers.evaluation import estimates
+from metapers.evaluation import bootstrap, estimates
 from metapers.evaluation.predictions import Predictions
 
 B, R = 3, 5
@@ -51,3 +51,10 @@ def noisy(tasks, truth, noise, seed=0, num_rows=2):
   true = np.asarray(truth.weights)
   added = noise * np.random.default_rng(seed).normal(size=(num_rows, *true.shape))
   return predictions(tasks, truth, (true + added).astype(np.float32))
+
+
+def spread(half, num_users):
+  """Resamples [17, 1] of 0 whose interval over so many users is ± half, users alone differing."""
+  users = np.array([1.0, -1.0, 1.0, -1.0])
+  rows = np.r_[0.0, users / users.std(ddof=1), np.zeros(12)]
+  return half / bootstrap.student(num_users) * rows[:, None]

@@ -58,7 +58,7 @@ def averaged(
 ) -> dict[str, Estimates]:
   """Returns `measure(row, seed, predictions)` averaged over each row's seeds."""
   return {
-    name: estimates.average([measure(name, seed, made) for seed, made in by_seed.items()])
+    name: estimates.average([measure(name, seed, made) for seed, made in by_seed.items()], name)
     for name, by_seed in predictions.items()
   }
 
@@ -100,6 +100,7 @@ def rows(
   seed = seeds[0] if len(seeds) == 1 else results.ALL_SEEDS
   labels = results.labels_of(given.setting, learner, seed)
   size = given.setting.evaluated.num_users if num_users is None else num_users
+  num_seeds = results.fewest_seeds(given.predictions)
   parts = []
   for column, count in enumerate(shots):
     there = {
@@ -107,7 +108,7 @@ def rows(
       for metric, samples in found.items()
       if np.isfinite(samples[0, column])
     }
-    parts.append(results.rows(there, [count], labels, num_users=size))
+    parts.append(results.rows(there, [count], labels, num_users=size, num_seeds=num_seeds))
   return results.join(parts)
 
 

@@ -1,5 +1,6 @@
 """From predictions to results: a data frame with one row for each number, as in results.csv."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,14 @@ def evaluate(setting: Setting, name: str, made: Predictions) -> Estimates:
 
 def over_seeds(evaluated: Evaluated) -> dict[str, Estimates]:
   """Returns every row's estimates averaged over its seeds."""
-  return {name: estimates.average(list(by_seed.values())) for name, by_seed in evaluated.items()}
+  return {
+    name: estimates.average(list(by_seed.values()), name) for name, by_seed in evaluated.items()
+  }
+
+
+def fewest_seeds(by_row: Mapping[str, Mapping[str, object]]) -> int:
+  """Returns the fewest seeds of those rows that have several; 1 where none has."""
+  return min((len(by_seed) for by_seed in by_row.values() if len(by_seed) > 1), default=1)
 
 
 def rows_of(setting: Setting, evaluated: Evaluated) -> pd.DataFrame:
@@ -87,19 +95,20 @@ def rows_of(setting: Setting, evaluated: Evaluated) -> pd.DataFrame:
   overall = over_seeds(evaluated)
   learners = {name: overall[name] for name in overall if name not in REFERENCES + BASELINES}
   best = best_of(learners)
+  num_seeds = fewest_seeds(evaluated)
   parts = []
   for name, by_seed in evaluated.items():
     if len(by_seed) > 1:
       parts += [learner_rows(setting, name, seed, found) for seed, found in by_seed.items()]
     seed = ALL_SEEDS if len(by_seed) > 1 else next(iter(by_seed))
-    parts.append(learner_rows(setting, name, seed, overall[name]))
+    parts.append(learner_rows(setting, name, seed, overall[name], num_seeds=num_seeds))
     for other in COMPARED_WITH:
       if other in overall and other != name:
         paired = estimates.differences(overall[name], overall[other], other)
-        parts.append(learner_rows(setting, name, seed, paired))
+        parts.append(learner_rows(setting, name, seed, paired, num_seeds=num_seeds))
     if name in learners and name != best:
       paired = estimates.differences(headline(overall[name]), overall[best], best)
-      parts.append(learner_rows(setting, name, seed, paired))
+      parts.append(learner_rows(setting, name, seed, paired, num_seeds=num_seeds))
   return join(parts)
 
 
@@ -119,10 +128,12 @@ def labels_of(setting: Setting, learner: str, seed: str) -> dict[str, object]:
   return {**setting.labels, 'learner': learner, 'seed': seed, **setting.trained.get(learner, {})}
 
 
-def learner_rows(setting: Setting, learner: str, seed: str, found: Estimates) -> pd.DataFrame:
+def learner_rows(
+  setting: Setting, learner: str, seed: str, found: Estimates, *, num_seeds: int = 1
+) -> pd.DataFrame:
   """Returns one row's estimates with their labels."""
-  labels = labels_of(setting, learner, seed)
-  return rows(found, setting.shots, labels, num_users=setting.evaluated.num_users)
+  labels, num_users = labels_of(setting, learner, seed), setting.evaluated.num_users
+  return rows(found, setting.shots, labels, num_users=num_users, num_seeds=num_seeds)
 
 
 def rows(
@@ -131,6 +142,7 @@ def rows(
   labels: Mapping[str, object],
   *,
   num_users: int,
+  num_seeds: int = 1,
 ) -> pd.DataFrame:
   """Returns a learner's estimates as rows, one for each metric and number of shots.
 
@@ -139,6 +151,7 @@ def rows(
     shots: the L numbers of support comparisons.
     labels: column -> what it says; columns left out are not applicable: the empty text.
     num_users: that were evaluated.
+    num_seeds: the fewest of a row with several, see `bootstrap.interval`.
 
   Raises:
     ValueError: for a label that is not a column.
@@ -147,13 +160,14 @@ def rows(
   if unknown:
     raise ValueError(f'unknown columns {", ".join(unknown)}; known: {", ".join(LABELS)}')
   texts = {name: text_of(labels.get(name)) for name in LABELS}
+  interval = functools.partial(bootstrap.interval, num_users=num_users, num_seeds=num_seeds)
   parts = [
     pd.DataFrame(
       {
         **texts,
         'shots': [str(count) for count in shots],
         'metric': metric,
-        **dict(zip(NUMBERS, bootstrap.interval(samples, num_users), strict=True)),
+        **dict(zip(NUMBERS, interval(samples), strict=True)),
         'num_users': num_users,
       }
     )

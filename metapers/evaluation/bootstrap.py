@@ -1,9 +1,11 @@
-"""The two-way bootstrap: intervals for new users AND new prompts.
+"""The two-way bootstrap: intervals for new users AND new prompts, and for the next trained model.
 
-Users, prompts and observations are resampled apart, a third of the rows each, and the variance of
-an estimate is what is left when the noise that the first two both hold is counted once:
+Users, prompts and observations are resampled apart, a quarter of the rows each, and the variance of
+an estimate is what is left when the noise that the first two both hold is counted once. The last
+quarter is of the seeds that a learner was trained with, which differ from everything else:
 
-    V = V_users + V_prompts - V_observations,   at least the larger of V_users and V_prompts.
+    V = V_users + V_prompts - V_observations + V_seeds,   the first three at least as large as each
+                                                          of V_users and V_prompts.
 
 Rows are drawn once for an evaluation set and shared by all learners and metrics, so that
 differences between learners are paired.
@@ -11,9 +13,11 @@ differences between learners are paired.
 References:
   Cameron, Gelbach and Miller 2011 (JBES 29: the variance of two-way clusters); Owen 2007,
   arXiv:0712.1111 (users and prompts drawn at once triple the noise of single observations); Owen
-  and Eckles 2012, arXiv:1106.2125 (observations drawn twice or never).
+  and Eckles 2012, arXiv:1106.2125 (observations drawn twice or never); Satterthwaite 1946
+  (Biometrics Bulletin 2: the degrees of freedom of a sum of variances).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,14 +25,15 @@ from scipy import stats
 
 from metapers.core.types import Float, Int
 
-NUM_KINDS = 3  # of what is resampled
+NUM_KINDS = 4  # of what differs: users, prompts, observations, seeds
 
 
 class Draws(NamedTuple):
   """How often each user, each prompt and each observation is drawn.
 
-  Row 0 is the sample itself (all ones). Of the others the first third draws users, the second one
-  prompts and the last one single observations; each draws the rest once.
+  Row 0 is the sample itself (all ones). Of the others the first quarter draws users, the second one
+  prompts and the third one single observations; each has the rest once. Those of the last have
+  everything once: `over_seeds` tells them apart.
 
   users: [J, T]. prompts: [J, P]. ids: [P] sorted, what the columns of `prompts` stand for.
   seed: of the observations, whose number is that of the metrics.
@@ -40,13 +45,19 @@ class Draws(NamedTuple):
   seed: int
 
 
-def thirds(num_rows: int) -> tuple[slice, slice, slice]:
-  """Returns the rows that draw users, prompts and observations, of J rows with the sample's."""
+class Kinds(NamedTuple):
+  """Which of J rows draw what."""
+
+  users: slice
+  prompts: slice
+  observations: slice
+  seeds: slice
+
+
+def kinds(num_rows: int) -> Kinds:
+  """Returns which rows draw what, of J rows with the sample's."""
   size = (num_rows - 1) // NUM_KINDS
-  users, prompts, observations = (
-    slice(1 + kind * size, 1 + (kind + 1) * size) for kind in range(NUM_KINDS)
-  )
-  return users, prompts, observations
+  return Kinds(*(slice(1 + kind * size, 1 + (kind + 1) * size) for kind in range(NUM_KINDS)))
 
 
 def multiplicities(rng: np.random.Generator, size: int, num_rows: int, own: slice) -> np.ndarray:
@@ -73,7 +84,7 @@ def draw(num_users: int, ids: np.ndarray | None, *, num_resamples: int, seed: in
     num_users: T.
     ids: prompt ids of any shape, repeats allowed; None resamples users only (real people, whose
       comparisons have no prompts).
-    num_resamples: of users, prompts and observations together; rounded up to equal parts.
+    num_resamples: of users, prompts, observations and seeds together, in equal parts.
     seed: the same seed gives the same draws.
 
   Raises:
@@ -85,12 +96,12 @@ def draw(num_users: int, ids: np.ndarray | None, *, num_resamples: int, seed: in
     )
   size = max(2, -(-num_resamples // NUM_KINDS))
   num_rows = 1 + NUM_KINDS * size
-  rng, (own, others, _) = np.random.default_rng(seed), thirds(num_rows)
-  users = multiplicities(rng, num_users, num_rows, own)
+  rng, rows = np.random.default_rng(seed), kinds(num_rows)
+  users = multiplicities(rng, num_users, num_rows, rows.users)
   if ids is None:
     return Draws(users, np.ones((num_rows, 1), np.float32), np.zeros(1, np.int64), seed)
   distinct = np.unique(ids)
-  return Draws(users, multiplicities(rng, distinct.size, num_rows, others), distinct, seed)
+  return Draws(users, multiplicities(rng, distinct.size, num_rows, rows.prompts), distinct, seed)
 
 
 def nan_if_none(count: np.ndarray) -> np.ndarray:
@@ -124,7 +135,7 @@ def weights(
   drawn = np.take(draws.prompts, np.searchsorted(draws.ids, ids), axis=1)  # [J, T, N]
   drawn *= draws.users[..., None] * share
   if prompts is not None:
-    rng, (_, _, own) = np.random.default_rng([draws.seed, 1]), thirds(len(drawn))
+    rng, own = np.random.default_rng([draws.seed, 1]), kinds(len(drawn)).observations
     # Twice or never: the mean and the variance of drawing with replacement, from single bits.
     drawn[own] *= 2 * rng.integers(0, 2, drawn[own].shape, np.uint8)
   drawn = drawn.reshape(len(drawn), -1)
@@ -166,33 +177,62 @@ def lower_tail(
   return taken
 
 
-def variance(samples: Float[np.ndarray, 'J L']) -> Float[np.ndarray, 'L']:
-  """Returns the variance of an estimate over new users and prompts: see the module's formula."""
-  users, prompts, observations = (
-    np.nanvar(samples[own], axis=0, ddof=1) for own in thirds(len(samples))
+def over_seeds(seeds: Sequence[Float[np.ndarray, 'J L']], rng: np.random.Generator) -> np.ndarray:
+  """Returns the mean over S seeds in every row; rows of seeds vary by the variance of that mean.
+
+  Around the mean x̄ of the seeds' values x_s a row of seeds is Σ_s g_s (x_s - x̄) / √(S (S - 1)),
+  g standard normal, whose variance is that of the x_s by S. One seed says nothing of the next.
+
+  Args:
+    seeds: S estimates.
+    rng: draws; the same for all metrics of a learner, another for each learner.
+  """
+  averaged = np.mean(seeds, 0)
+  if len(seeds) == 1:
+    return averaged
+  own = kinds(len(averaged)).seeds
+  away = np.stack([each[0] for each in seeds]) - averaged[0]
+  g = rng.standard_normal((own.stop - own.start, len(seeds)))
+  averaged[own] = averaged[0] + g @ away / np.sqrt(len(seeds) * (len(seeds) - 1))
+  return averaged
+
+
+def variances(
+  samples: Float[np.ndarray, 'J L'],
+) -> tuple[Float[np.ndarray, 'L'], Float[np.ndarray, 'L']]:
+  """Returns the variance over new users and prompts, and that over seeds: the module's formula."""
+  users, prompts, observations, seeds = (
+    np.nanvar(samples[own], axis=0, ddof=1) for own in kinds(len(samples))
   )
-  return np.maximum(users + prompts - observations, np.maximum(users, prompts))
+  return np.maximum(users + prompts - observations, np.maximum(users, prompts)), seeds
 
 
 def interval(
-  samples: Float[np.ndarray, 'J L'], num_users: int, *, level: float = 0.95
+  samples: Float[np.ndarray, 'J L'], num_users: int, *, num_seeds: int = 1, level: float = 0.95
 ) -> Float[np.ndarray, '3 L']:
-  """Returns value, low and high: the value ± t √V, with t of as many users as there are.
+  """Returns value, low and high: the value ± t √V.
+
+  The degrees of freedom of t are Satterthwaite's, of T - 1 for users and prompts and S - 1 for
+  seeds: two close seeds do not make sure.
 
   Args:
     samples: row 0 the estimate, the others its resamples.
     num_users: T.
+    num_seeds: S, the fewest that a learner with several was trained with.
     level: of the interval.
   """
-  half = student(num_users, level) * np.sqrt(variance(samples))
+  data, seeds = variances(samples)
+  total = data * num_users / max(num_users - 1, 1) + seeds  # who is drawn twice varies less
+  share = np.where(total > 0, seeds / np.where(total > 0, total, 1), 0)
+  freedom = 1 / ((1 - share) ** 2 / max(num_users - 1, 1) + share**2 / max(num_seeds - 1, 1))
+  half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(total)
   return np.stack([samples[0], samples[0] - half, samples[0] + half])
 
 
 def student(size: int, level: float = 0.95) -> float:
   """Returns how many resampled standard deviations of a mean of `size` things reach to a bound.
 
-  Student's t with size - 1 degrees of freedom times √(size / (size - 1)), for things that are drawn
-  with replacement vary less around their mean than those that are new.
+  Student's t with size - 1 degrees of freedom times √(size / (size - 1)), as in `interval`.
   """
   freedom = max(size - 1, 1)
   return float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(1 + 1 / freedom))

@@ -1,5 +1,6 @@
 """Every metric of a learner with its resamples, so that seeds, differences and intervals follow."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -196,7 +197,7 @@ def tail_means(
     weights, np.stack([columns * accuracy, columns]).astype(np.float32), [WORST] * 2
   )
   found = hits / bootstrap.nan_if_none(mass)  # [J, L], the users of the sample
-  drawn, _, _ = bootstrap.thirds(len(weights))
+  drawn = bootstrap.kinds(len(weights)).users
   found[drawn] = np.stack(own, 1)[drawn]
   return found
 
@@ -222,12 +223,19 @@ def selective(
   }
 
 
-def average(seeds: Sequence[Estimates]) -> Estimates:
-  """Returns the mean over the seeds of a learner within every resample.
+def average(seeds: Sequence[Estimates], name: str) -> Estimates:
+  """Returns the mean over the seeds of a learner, with resamples of users, prompts and seeds.
 
-  The interval of the average is for these trained seeds on new users and prompts.
+  Args:
+    seeds: the estimates of each. The interval of one is for this trained model; that of several for
+      the mean of as many models that are trained anew.
+    name: of the learner, whose seeds are drawn apart from those of others.
   """
-  return {name: np.mean([one[name] for one in seeds], 0) for name in seeds[0]}
+  draw = zlib.crc32(name.encode())
+  return {
+    metric: bootstrap.over_seeds([one[metric] for one in seeds], np.random.default_rng(draw))
+    for metric in seeds[0]
+  }
 
 
 def differences(

@@ -85,7 +85,7 @@ def test_users_are_described_by_their_disagreements_and_distances():
   near = distances.to_nearest(truth.weights, known, contrasts)
   assert near.num_train == 11
   found = distances.describe_users(evaluated, near, contrasts)
-  assert all(samples.shape == (22, 1) for samples in found.values())
+  assert all(samples.shape == (21, 1) for samples in found.values())
   value = {name: bootstrap.interval(samples, 60)[0, 0] for name, samples in found.items()}
   assert value['nearest_disagreement_none'] >= 0.5
   np.testing.assert_allclose(

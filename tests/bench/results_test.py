@@ -1,3 +1,4 @@
+import evaluation_sets
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,9 +10,8 @@ SHOTS = (0, 8)
 
 
 def estimates(value, metric='accuracy', width=0.02):
-  """One metric at two numbers of shots, its resamples spread evenly over ± width."""
-  resamples = value + width * np.linspace(-1, 1, 201)[:, None] * np.ones((1, 2))
-  return {metric: np.concatenate([np.full((1, 2), value), resamples]).astype(np.float64)}
+  """One metric at two numbers of shots, its interval ± .95 of the width."""
+  return {metric: value + evaluation_sets.spread(0.95 * width, 50) * np.ones((1, 2))}
 
 
 def rows_of(learner, value=0.7, *, seed: int | str = 'all', metric='accuracy', **labels):

@@ -2,6 +2,7 @@
 
 import types
 
+import evaluation_sets
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from metapers.bench.settings import Setting
 from metapers.core.task import Candidates, Choices
 
 SHOTS = (0, 2, 8)
-WAVE = np.r_[0, np.linspace(-1, 1, 2001)][:, None]
+WAVE = evaluation_sets.spread(0.95, 50)
 
 
 def line(values, spread=0.0):

@@ -15,20 +15,21 @@ def test_row_zero_weighs_the_sample_itself():
   counted = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])  # the third user has nothing
   weights = bootstrap.weights(draws, counted, np.array([[7, 9], [9, 7], [7, 7]]))
   values = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
-  assert weights.shape == (7, 6)
+  assert weights.shape == (9, 6)
   assert weights[0] @ values.ravel() == pytest.approx((0.5 + 1.0) / 2)
 
 
-def test_each_third_of_the_rows_draws_one_kind_of_thing():
-  draws = bootstrap.draw(30, np.arange(40), num_resamples=30, seed=0)
-  users, prompts, observations = bootstrap.thirds(31)
-  assert [x.stop - x.start for x in (users, prompts, observations)] == [10, 10, 10]
+def test_each_quarter_of_the_rows_draws_one_kind_of_thing():
+  draws = bootstrap.draw(30, np.arange(40), num_resamples=40, seed=0)
+  users, prompts, observations, seeds = bootstrap.kinds(41)
+  assert [x.stop - x.start for x in bootstrap.kinds(41)] == [10] * 4
   assert (draws.users.sum(-1) == 30).all() and (draws.prompts.sum(-1) == 40).all()
   assert draws.users[users].std() > 0.8 and draws.prompts[prompts].std() > 0.8
   assert (np.delete(draws.users, np.r_[users], 0) == 1).all()
   assert (np.delete(draws.prompts, np.r_[prompts], 0) == 1).all()
   ids = np.random.default_rng(0).integers(0, 40, (30, 50))
-  weights = bootstrap.weights(draws, np.ones((30, 50)), ids).reshape(31, 30, 50)
+  weights = bootstrap.weights(draws, np.ones((30, 50)), ids).reshape(41, 30, 50)
+  np.testing.assert_array_equal(weights[seeds], np.broadcast_to(weights[0], (10, 30, 50)))
   once = (
     weights[observations]
     / weights[0]
@@ -62,12 +63,12 @@ def test_weights_are_the_times_the_user_was_drawn_by_the_times_the_prompt_was(se
 def test_weight_two_is_the_observation_twice():
   rng = np.random.default_rng(0)
   prompts, values, denominator = rng.integers(0, 4, (5, 3)), rng.random((5, 3)), rng.random((5, 3))
-  draws = bootstrap.draw(5, prompts, num_resamples=21, seed=0)
+  draws = bootstrap.draw(5, prompts, num_resamples=28, seed=0)
   weight = np.ones((5, 3)) + (np.arange(3) == 1)
   weighted = bootstrap.weights(draws, denominator, prompts, weight) @ values.ravel()
   twice = [0, 1, 1, 2]
   repeated = bootstrap.weights(draws, denominator[:, twice], prompts[:, twice])
-  others = bootstrap.thirds(22)[2].start  # of observations: two of them are drawn apart
+  others = bootstrap.kinds(29).observations.start  # there two of them are drawn apart
   found = (repeated @ values[:, twice].ravel())[:others]
   np.testing.assert_allclose(weighted[:others], found, rtol=1e-5)
 
@@ -88,9 +89,9 @@ def test_the_same_seed_gives_the_same_draws():
 
 
 def test_people_without_prompts_are_resampled_whole():
-  draws = bootstrap.draw(4, None, num_resamples=6, seed=0)
+  draws = bootstrap.draw(4, None, num_resamples=8, seed=0)
   weights = bootstrap.weights(draws, np.ones((4, 2)), None)
-  np.testing.assert_allclose(weights.reshape(7, 4, 2).sum(-1), draws.users / 4, rtol=1e-6)
+  np.testing.assert_allclose(weights.reshape(9, 4, 2).sum(-1), draws.users / 4, rtol=1e-6)
 
 
 @pytest.mark.parametrize(('num_users', 'num_resamples'), [(1, 10), (10, 1)])
@@ -108,7 +109,7 @@ def coverage(user_sd, prompt_sd, noise_sd, ids_known, num_trials=300):
     value = user_sd * rng.normal(size=(40, 1)) + (prompt_sd * rng.normal(size=40))[prompts]
     value += noise_sd * rng.normal(size=value.shape)
     ids = prompts if ids_known else None
-    draws = bootstrap.draw(40, ids, num_resamples=300, seed=trial)
+    draws = bootstrap.draw(40, ids, num_resamples=400, seed=trial)
     samples = bootstrap.weights(draws, np.ones((40, 10)), ids) @ value.reshape(-1, 1)
     mean, low, high = bootstrap.interval(samples, 40)[:, 0]
     held.append(low < 0 < high)
@@ -128,10 +129,10 @@ def test_intervals_cover_new_users_and_new_prompts_and_are_no_wider(sds):
 
 def test_the_noise_that_users_and_prompts_both_hold_counts_once(monkeypatch):
   def twice(samples):
-    users, prompts, _ = (samples[own].var(0, ddof=1) for own in bootstrap.thirds(len(samples)))
-    return users + prompts
+    users, prompts, *_ = (samples[own].var(0, ddof=1) for own in bootstrap.kinds(len(samples)))
+    return users + prompts, np.zeros(1)
 
-  monkeypatch.setattr(bootstrap, 'variance', twice)
+  monkeypatch.setattr(bootstrap, 'variances', twice)
   assert coverage(0.0, 0.0, 1.0, ids_known=True)[1] > 1.3
 
 
@@ -141,19 +142,54 @@ def test_resampling_users_alone_would_miss_the_prompts():
 
 def test_the_variance_is_floored_at_that_of_either_way():
   rng = np.random.default_rng(0)
-  sds = (1.0, 0.2, 2.0)
+  sds = (1.0, 0.2, 2.0, 0.0)
   samples = np.concatenate([[0.0], *(sd * rng.normal(size=500) for sd in sds)])[:, None]
   users = samples[1:501].var(ddof=1)
-  assert bootstrap.variance(samples)[0] == pytest.approx(users)
+  assert bootstrap.variances(samples)[0][0] == pytest.approx(users)
 
 
 def test_few_users_have_the_quantiles_of_student():
-  samples = np.concatenate([[5.0], np.tile([-1.0, 1.0], 3)])[:, None]
+  rows = [np.tile([-1.0, 1.0], 2)] * 3 + [np.zeros(4)]
+  samples = np.concatenate([[5.0], *rows])[:, None]
+  sd = np.sqrt(4 / 3)
   low, high = bootstrap.interval(samples, 10**6)[1:, 0]
-  sd = np.sqrt(2.0)
   np.testing.assert_allclose([low, high], [5 - 1.96 * sd, 5 + 1.96 * sd], rtol=1e-3)
+  low, high = bootstrap.interval(samples, 6)[1:, 0]
+  np.testing.assert_allclose(high - low, 2 * 2.5706 * np.sqrt(6 / 5) * sd, rtol=1e-3)
   assert bootstrap.student(6) == pytest.approx(2.5706 * np.sqrt(6 / 5), rel=1e-3)
   assert bootstrap.student(10**6, 0.5) == pytest.approx(0.6745, rel=1e-3)
+
+
+def test_rows_of_seeds_vary_as_the_mean_of_the_seeds_does():
+  rng = np.random.default_rng(0)
+  seeds = [rng.normal(size=(1, 2)) + np.zeros((4001, 2)) for _ in range(3)]
+  averaged = bootstrap.over_seeds(seeds, np.random.default_rng(1))
+  np.testing.assert_allclose(averaged[0], np.mean([each[0] for each in seeds], 0))
+  data, of_seeds = bootstrap.variances(averaged)
+  expected = np.var([each[0] for each in seeds], 0, ddof=1) / 3
+  np.testing.assert_allclose(data, 0, atol=1e-12)
+  np.testing.assert_allclose(of_seeds, expected, rtol=0.1)
+
+
+@pytest.mark.parametrize('seed_sd', [0.02, 0.5])
+def test_intervals_over_three_seeds_cover_models_trained_anew(seed_sd):
+  rng = np.random.default_rng(0)
+  held = []
+  for trial in range(400):
+    users = 0.1 * rng.normal(size=50)
+    trained = users[None] + seed_sd * rng.normal(size=(3, 1))
+    draws = bootstrap.draw(50, None, num_resamples=400, seed=trial)
+    weights = bootstrap.weights(draws, np.ones((50, 1)), None)
+    seeds = [weights @ each[:, None] for each in trained]
+    averaged = bootstrap.over_seeds(seeds, np.random.default_rng(trial))
+    _, low, high = bootstrap.interval(averaged, 50, num_seeds=3)[:, 0]
+    held.append(low < 0 < high)
+  assert 0.92 <= np.mean(held) <= 0.985
+
+
+def test_one_seed_says_nothing_of_the_next():
+  one = np.random.default_rng(0).normal(size=(41, 2))
+  np.testing.assert_array_equal(bootstrap.over_seeds([one], np.random.default_rng(0)), one)
 
 
 def test_the_lower_tail_counts_users_as_often_as_they_are_drawn_and_shares_ties():

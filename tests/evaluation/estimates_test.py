@@ -30,7 +30,7 @@ def test_row_zero_is_the_mean_over_users_of_every_metric(users, evaluated):
   predictions = predictions_of(users, 0.5)
   got = estimates.estimate(evaluated, predictions)
   for name, value in metrics.user_means(predictions, *users, rival=0).items():
-    assert got[name].shape == (151, 2)
+    assert got[name].shape == (153, 2)
     np.testing.assert_allclose(got[name][0], value, rtol=1e-5, err_msg=name)
   assert evaluated.num_users == T - 1
 
@@ -103,10 +103,15 @@ def test_a_learner_minus_itself_is_exactly_nothing(users, evaluated):
 
 def test_seeds_are_averaged_within_each_resample(users, evaluated):
   seeds = [estimates.estimate(evaluated, predictions_of(users, 0.6, seed)) for seed in (1, 2, 3)]
-  averaged = estimates.average(seeds)
+  averaged = estimates.average(seeds, 'anil')
   np.testing.assert_allclose(
     averaged['nll'][17], np.mean([one['nll'][17] for one in seeds], 0), rtol=1e-6
   )
+  own = bootstrap.kinds(len(averaged['nll'])).seeds
+  assert averaged['nll'][own].std() > 0
+  again, other = (estimates.average(seeds, name) for name in ('anil', 'maml'))
+  np.testing.assert_array_equal(averaged['nll'], again['nll'])
+  assert not np.array_equal(averaged['nll'][own], other['nll'][own])  # drawn apart
 
 
 def test_calibrated_predictions_have_a_small_calibration_error(users):
@@ -218,7 +223,7 @@ def test_weight_two_is_the_comparison_twice(users):
   )
   assert got.keys() == expected.keys()
   by_halves = {'ece', estimates.BY_CHANCE, 'brier_calibration', 'accuracy_worst_decile'}
-  others = bootstrap.thirds(31)[2].start  # of observations: two of them are drawn apart
+  others = bootstrap.kinds(33).observations.start  # there two of them are drawn apart
   for name in expected.keys() - by_halves:
     rows = got[name][:others], expected[name][:others]
     np.testing.assert_allclose(*rows, rtol=1e-4, atol=1e-5, err_msg=name)
