@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core.task import Task, Truth
-from metapers.core.types import Array, Bool, Float
+from metapers.core.types import Array, Bool
 from metapers.evaluation import bootstrap, estimates, metrics
 from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
@@ -89,7 +89,7 @@ def by_turn(predictions: Predictions, mask: Bool[Array, 'T N']) -> Predictions:
 
 
 def estimate(evaluated: EvaluationSet, predictions: Predictions, turns: Sequence[int]) -> Estimates:
-  """Returns the metrics of a stream at some of its turns: [J, L]; users are resampled.
+  """Returns the metrics of a stream at some of its turns: [J, L].
 
   `turn_accuracy`: of the turns since the turn listed before, by weight. `cumulative_regret`: Σ over
   all turns so far of the best response's reward minus the pick's.
@@ -102,23 +102,28 @@ def estimate(evaluated: EvaluationSet, predictions: Predictions, turns: Sequence
   Raises:
     ValueError: for turns that do not rise from 1 to N, or predictions that are not finite.
   """
-  observed = jax.device_get(metrics.numerators(predictions, evaluated.tasks, evaluated.truth))
-  query = evaluated.tasks.query
-  weight = np.where(query.mask, query.weight, 0)
   ends = np.asarray(turns)
-  if not 1 <= ends[0] <= ends[-1] <= weight.shape[1] or np.any(np.diff(ends) < 1):
-    raise ValueError(f'turns of a stream must rise from 1 to {weight.shape[1]}, got {tuple(turns)}')
-  correct = at_turns(weight * observed['query']['accuracy'][0], ends)
-  total = at_turns(weight, ends)
-  nll, lost = observed['query']['nll'], observed['regret']['regret']
-  estimates.require_finite(['nll', 'regret'], [nll, lost])
-  counts = evaluated.draws.users
-  hits, turned = (counts @ np.diff(x, prepend=0, axis=1) for x in (correct, total))
-  regret = at_turns(lost[0], ends)
-  mean = counts @ regret / bootstrap.nan_if_none(counts.sum(-1, keepdims=True))
-  return {'turn_accuracy': hits / turned, 'cumulative_regret': mean}
-
-
-def at_turns(values: Float[Array, 'T N'] | np.ndarray, ends: np.ndarray) -> np.ndarray:
-  """Returns the running sums [T, L] after some numbers of turns."""
-  return np.cumsum(np.asarray(values, np.float64), axis=1)[:, ends - 1]
+  num_turns = evaluated.tasks.query.mask.shape[1]
+  if not 1 <= ends[0] <= ends[-1] <= num_turns or np.any(np.diff(ends) < 1):
+    raise ValueError(f'turns of a stream must rise from 1 to {num_turns}, got {tuple(turns)}')
+  turn = np.arange(num_turns)
+  so_far = turn < ends[:, None]  # [L, N]
+  since = so_far & (turn >= np.r_[0, ends[:-1]][:, None])
+  observed, counted, real = jax.device_get(
+    (
+      metrics.numerators(predictions, evaluated.tasks, evaluated.truth),
+      metrics.counted(evaluated.tasks.query).mask,
+      metrics.slates_of(evaluated.truth).real,
+    )
+  )
+  estimates.require_finite(['nll'], [observed['query']['nll']])
+  correct = np.stack([observed['query']['accuracy'][0], counted]).astype(np.float32)
+  weights = evaluated.weights
+  names = ['accuracy', 'number of turns']
+  hits, turned = estimates.weigh(weights['query'], correct[:, None] * since[:, None], names)
+  lost = observed['regret']['regret'] * real.sum(-1, keepdims=True)  # whose mean is the sum
+  (regret,) = estimates.weigh(weights['slate'], lost[None] * so_far[:, None], ['regret'])
+  return {
+    'turn_accuracy': hits / bootstrap.nan_if_none(turned),
+    'cumulative_regret': regret,
+  }

@@ -5,7 +5,7 @@ import io
 import os
 import pathlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -165,6 +165,49 @@ def adaptation(
     axis.grid(axis='y', color=GREY, alpha=0.25, lw=0.6)
     if not is_narrow:
       axis.set_title(textwrap.fill(title, TITLE_WIDTH), loc='left', fontsize=10, weight='bold')
+  return made
+
+
+def dots(
+  marks: Mapping[str, Mapping[str, tuple[float, float]]],
+  names: Sequence[str],
+  *,
+  title: str,
+  value_label: str,
+  target: float,
+  band: tuple[float, float],
+) -> Figure:
+  """Returns shares beside each other: a line for each name, on it a mark for each series.
+
+  Args:
+    marks: series -> name -> value and its standard error.
+    names: from top to bottom.
+    title: what is shown.
+    value_label: of the horizontal axis.
+    target: where values should lie, and band: where they may.
+  """
+  with matplotlib.rc_context(STYLE):
+    made = _Shown(figsize=(7, 1.2 + 0.19 * len(names)), dpi=160, layout='constrained')
+    axis = made.subplots()
+    axis.axvspan(*band, color=GREY, alpha=0.2, lw=0)
+    axis.axvline(target, color=INK, lw=0.8)
+    for number, (series, found) in enumerate(marks.items()):
+      shift = 0.6 * ((number + 0.5) / len(marks) - 0.5)
+      at = [names.index(name) + shift for name in found]
+      value, error = np.array(list(found.values())).T
+      color = COLORS[number % len(COLORS)]
+      axis.errorbar(
+        value, at, xerr=error, fmt=MARKERS[number % len(MARKERS)], ms=3, lw=0.8, color=color,
+        label=series,
+      )  # fmt: skip
+    axis.set_yticks(range(len(names)), [name.replace('_', ' ') for name in names], fontsize=7)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f'{100 * share:g} %'))
+    axis.set_xlabel(value_label, loc='left')
+    axis.grid(axis='y', color=GREY, alpha=0.2, lw=0.5)
+    made.legend(loc='outside lower center', ncols=3, frameon=False, fontsize=8)
+    axis.set_title(title, loc='left', fontsize=10, weight='bold')
+    made.set_label(f'{title}; see the table')
   return made
 
 
