@@ -60,13 +60,16 @@ def votes(
   rewards_z: Float[np.ndarray, 'P R B'],
   mask: Bool[np.ndarray, 'P R'],
   weights: Float[np.ndarray, 'U B'],
+  *,
+  seed: int = 0,
 ) -> Int[np.ndarray, 'P R']:
-  """Returns how many users' favourite each response is; the first of tied ones gets the vote.
+  """Returns how many users' favourite each response is; of tied ones each user draws one.
 
   Args:
     rewards_z: z-scores [P, R, B]; anything where masked.
     mask: [P, R], True where the response is real; every prompt needs one.
     weights: [U, B] of the users.
+    seed: of the draws.
 
   Returns:
     Counts [P, R] that sum to U over R.
@@ -74,18 +77,25 @@ def votes(
   scores = np.where(mask[..., None], rewards_z, 0).astype(np.float32)
   never = np.where(mask, 0, -np.inf).astype(np.float32)
   by_model = np.ascontiguousarray(weights.T, np.float32)
-  blocks = range(0, len(mask), BLOCK)
+  blocks, rng = range(0, len(mask), BLOCK), np.random.default_rng(seed)
   return np.concatenate(
-    [_count(scores[i : i + BLOCK], never[i : i + BLOCK], by_model) for i in blocks]
+    [_count(scores[i : i + BLOCK], never[i : i + BLOCK], by_model, rng) for i in blocks]
   )
 
 
-def _count(scores: np.ndarray, never: np.ndarray, by_model: np.ndarray) -> np.ndarray:
+def _count(
+  scores: np.ndarray, never: np.ndarray, by_model: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
   best = np.full((len(scores), by_model.shape[1]), -np.inf, np.float32)
-  winner = np.zeros(best.shape, np.int8)
+  winner, num_tied = np.zeros(best.shape, np.int8), np.ones(best.shape, np.int8)
   for response in range(scores.shape[1]):
     reward = scores[:, response] @ by_model + never[:, response, None]
-    np.copyto(winner, response, where=reward > best)
+    above, tied = reward > best, (reward == best) & np.isfinite(reward)
+    if tied.any():  # the k-th of tied ones takes the place with chance 1/k
+      num_tied += tied
+      above |= tied & (rng.random(tied.shape) * num_tied < 1)
+    np.copyto(num_tied, 1, where=reward > best)
+    np.copyto(winner, response, where=above)
     np.maximum(best, reward, out=best)
   return np.stack([(winner == response).sum(1) for response in range(scores.shape[1])], 1)
 

@@ -24,7 +24,7 @@ NEAR = 0.5  # how far the guesses of BASE are off, in sds of what users differ b
 ERRORS = np.linspace(NEAR, 2.0, 14)  # among which those of GAPS are looked for
 LARGE = 2000  # users of a draw that true values are measured on
 ASKED = {'active': 1.5, 'random': 0.5}  # rule -> how fast answers tell of a user
-NUM_QUESTIONS = 8
+NUM_QUESTIONS = 16
 
 
 class Study(NamedTuple):

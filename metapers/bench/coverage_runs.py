@@ -4,6 +4,7 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from metapers.analysis import coverage, superpopulation
@@ -14,6 +15,7 @@ from metapers.io.plots import Figure
 from metapers.io.report import Table
 
 BLOCK = 20  # studies a file
+LEVEL = 0.95  # of the intervals
 FILE = 'coverage.csv'
 COLUMNS = ('study', 'learner', 'metric')
 # Of metrics that are means, and of the others; `coverage.csv` has all learners.
@@ -95,7 +97,7 @@ def verdict(found: pd.DataFrame) -> list[str]:
   for linear, name in ((True, 'means and their paired differences'), (False, 'other metrics')):
     own = found[found['metric'].map(is_linear) == linear].dropna(subset='width')
     low, high = TARGETS[linear]
-    sure = 2 * own['coverage_se']
+    sure = 2 * np.sqrt(LEVEL * (1 - LEVEL) / own['num_studies'])
     far = own[(own['coverage'] < low - sure) | (own['coverage'] > high + sure)]
     said.append(
       f'{len(own) - len(far)} of {len(own)} intervals of {name} hold the truth in {low:.0%} to '
@@ -161,6 +163,6 @@ def figure(found: pd.DataFrame) -> Figure:
     list(dict.fromkeys(own['metric'])),
     title='How often 95 % intervals hold the truth',
     value_label='share of studies (± its standard error); band: 93 to 97 %',
-    target=0.95,
+    target=LEVEL,
     band=TARGETS[True],
   )

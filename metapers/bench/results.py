@@ -28,8 +28,8 @@ HEADLINES = ('accuracy', 'turn_accuracy')  # a setting has one of these
 COMPARED_WITH = ('pooled', 'bayes', 'bayes_scores')
 ALL_SEEDS = 'all'
 LABELS = (
-  'protocol', 'population', 'track', 'split', 'pair_rule', 'concentration', 'temperature',
-  'learner', 'seed', 'train_shots', 'train_steps',
+  'protocol', 'population', 'track', 'normalization', 'split', 'pair_rule', 'concentration',
+  'temperature', 'learner', 'seed', 'train_shots', 'train_steps',
 )  # fmt: skip
 CELL = (*LABELS, 'shots', 'metric')  # two rows that agree in these are one cell, measured twice
 NUMBERS = ('value', 'ci_low', 'ci_high')

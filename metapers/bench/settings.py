@@ -292,6 +292,7 @@ def columns_of(simulation: Simulation) -> dict[str, str]:
   models = simulation.user_models
   columns = {
     'track': 'scores' if simulation.has_score_features else 'features',
+    'normalization': simulation.normalization,
     'pair_rule': '+'.join(dict.fromkeys(simulation.pair_rules)),
   }
   if models:
@@ -319,6 +320,7 @@ def title_of(
     f'unseen prompts, {"+".join(simulation.pair_rules)} pairs, '
     f'{labels_in_words(simulation)}'
     f'{"scores" if simulation.has_score_features else "features"} track'
+    + (', raw rewards' if simulation.normalization == 'raw' else '')
     + (', support from unseen prompts too' if is_apart else '')
     + (f', {simulation.excluded_model} new to them' if simulation.excluded_model else '')
     + stream_in_words(stream)

@@ -102,7 +102,9 @@ def brier_calibration(gaps: Float[np.ndarray, 'J C L'], chance: Chance) -> Float
 
       Σ_b (g_b² - s_b²) / p_b
 
-  g_b the weighted sum of gaps of bin b, p_b its mass and s_b² the variance of g_b by chance.
+  g_b the weighted sum of gaps of bin b, p_b its mass and s_b² the variance of g_b by chance. A
+  resample that moves g_b by d moves the value by (2 h d + d²) / p_b, h² = max(g_b² - s_b², 0): with
+  g_b in the place of h chance would count twice, and intervals of the calibrated be √3 too wide.
 
   Args:
     gaps: weighted sums of `bin_gaps`, the weights of a row adding up to 1; row 0 the sample itself.
@@ -112,7 +114,10 @@ def brier_calibration(gaps: Float[np.ndarray, 'J C L'], chance: Chance) -> Float
     Murphy 1973 (the decomposition); Bröcker 2012, arXiv:1102.0770 (its bias).
   """
   mass = np.where(chance.mass > 0, chance.mass, 1)
-  return ((np.square(gaps, dtype=np.float64) - chance.variance) / mass).sum(1)
+  beyond = np.square(gaps[0], dtype=np.float64) - chance.variance
+  likely = np.sign(gaps[0]) * np.sqrt(np.maximum(beyond, 0))
+  moved = gaps - gaps[:1]
+  return ((beyond + 2 * likely * moved + np.square(moved)) / mass).sum(1)
 
 
 def confidence_slices(

@@ -44,7 +44,7 @@ def draw_shown(
     mask: [R] which responses may be shown.
     pair_rule: one of PAIR_RULES. `random` and `best_of_k` draw K responses uniformly;
       `controversial` a pair uniformly among those the reward models disagree on; `extreme` shows
-      the user's argmax against their argmin.
+      the user's argmax against their argmin, of tied ones any.
     num_candidates: K.
 
   Returns:
@@ -54,7 +54,8 @@ def draw_shown(
   priority = jax.random.gumbel(key_draw, mask.shape, jnp.float32)
   allowed = mask
   if pair_rule == 'extreme':
-    best, worst = masked.argmax(utilities, mask), masked.argmax(-utilities, mask)
+    best = among_largest(utilities, mask, priority)
+    worst = among_largest(-utilities, mask.at[best].set(False), priority)
     shown = (jnp.arange(mask.size) == best) | (jnp.arange(mask.size) == worst)
     within = jax.random.uniform(key_order, mask.shape, jnp.float32)  # in [0, 1): more would round
     priority = shown + within
@@ -68,6 +69,13 @@ def draw_shown(
   order = jnp.argsort(-masked.fill(priority, allowed, -jnp.inf))
   size = num_evidence(pair_rule, num_candidates, mask.size)
   return order[:size], jnp.sum(allowed) >= 2
+
+
+def among_largest(
+  x: Float[Array, 'R'], mask: Bool[Array, 'R'], priority: Float[Array, 'R']
+) -> Int[Array, '']:
+  """Returns the position of the largest real entry; of tied ones that of the highest priority."""
+  return masked.argmax(priority, mask & (x >= masked.largest(x, mask)))
 
 
 def log_choice(

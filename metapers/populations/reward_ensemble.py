@@ -155,14 +155,14 @@ def score_scaling(table: RewardTable, normalization: str) -> Scaling:
 
 
 def feature_scaling(table: RewardTable) -> Scaling:
-  """Returns what makes mean 0 and sd 1 over the real responses of the train prompts.
+  """Returns what makes mean 0 and sd 1 over the real responses of all but the test prompts.
 
   Raises:
     ValueError: for a table without features.
   """
   if table.features is None:
     raise ValueError('this store holds no features; use track=scores or extract features')
-  train = np.flatnonzero(table.prompt_split == 0)
+  train = np.flatnonzero(table.prompt_split != SPLITS.index('test'))
   real = table.features[train][table.mask[train]].astype(np.float32)
   return Scaling(real.mean(0), np.maximum(real.std(0), 1e-6))
 

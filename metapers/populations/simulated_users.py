@@ -120,6 +120,31 @@ def exclusion_floor(exclusion: Exclusion, size: int) -> tuple[float, ...]:
   return tuple(exclusion.share if b == exclusion.index else 0.0 for b in range(size))
 
 
+def checked(
+  given: Mapping[str, Mapping[str, np.ndarray]],
+  sizes: Mapping[str, int],
+  exclusion: Exclusion | None,
+) -> Mapping[str, Mapping[str, np.ndarray]]:
+  """Returns given weights whose numbers of users are those of their splits.
+
+  Raises:
+    ValueError: for an unknown split, another number of users than the population has, or weights
+      beside the exclusion of a reward model, which they need not keep to.
+  """
+  for split, columns in given.items():
+    if split not in sizes:
+      raise ValueError(f'weights of unknown split {split!r}; known: {", ".join(sizes)}')
+    found = {np.size(column) for column in columns.values()}
+    if found != {sizes[split]}:
+      raise ValueError(
+        f'weights of {split} are of {sorted(found)} users, the population has {sizes[split]}; give '
+        'as many, or change num_users (train) or num_held_out'
+      )
+  if given and exclusion:
+    raise ValueError('give weights or excluded_model, not both: weights say what users go by')
+  return given
+
+
 def draw(
   reward_models: Sequence[str],
   sizes: Mapping[str, int],
@@ -152,7 +177,7 @@ def draw(
     raise ValueError(f'temperature must be >= 0 and finite, got {temperature}; 0 is noiseless')
   if not 0 <= flip_rate < 1:
     raise ValueError(f'flip_rate must lie in [0, 1), got {flip_rate}')
-  given = weights or {}
+  given = checked(weights or {}, sizes, exclusion)
   num_models, num_kinds = len(reward_models), np.atleast_1d(concentration).size
   users = {}
   for stream, (split, size) in enumerate(sizes.items()):

@@ -26,10 +26,13 @@ def test_votes_agree_with_an_argmax_for_every_user(seed):
   np.testing.assert_array_equal(counts, brute)
 
 
-def test_the_first_of_tied_responses_gets_the_vote():
-  rewards = np.array([[0.0, 1.0, 1.0, 1.0]], np.float32)[..., None]
-  counts = diversity.votes(rewards, np.array([[True, False, True, True]]), np.ones((5, 1)))
-  assert counts.tolist() == [[0, 0, 5, 0]]
+def test_tied_responses_share_the_votes_at_random():
+  rewards = np.array([[0.0, 1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 0.0, 3.0, 3.0]], np.float32)[..., None]
+  mask = np.array([[True, False, True, True, True], [True, True, True, False, True]])
+  counts = diversity.votes(rewards, mask, np.ones((3000, 1)))
+  assert counts.sum(1).tolist() == [3000, 3000]
+  assert counts[0, :2].tolist() == [0, 0] and counts[1].tolist() == [0, 0, 0, 0, 3000]
+  np.testing.assert_allclose(counts[0, 2:], 1000, atol=110)
 
 
 def test_the_table_agrees_with_a_count_by_hand():

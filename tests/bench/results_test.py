@@ -25,7 +25,7 @@ def join(*parts):
 
 def test_columns_are_those_of_results_csv():
   assert ','.join(results.COLUMNS) == (
-    'protocol,population,track,split,pair_rule,concentration,temperature,learner,seed,'
+    'protocol,population,track,normalization,split,pair_rule,concentration,temperature,learner,seed,'
     'train_shots,train_steps,shots,metric,value,ci_low,ci_high,num_users'
   )
   assert tuple(rows_of('maml').columns) == results.COLUMNS
@@ -35,8 +35,8 @@ def test_one_row_a_number_and_empty_where_not_applicable(tmp_path):
   path = results.write_results(tmp_path / 'new' / 'results.csv', rows_of('maml', seed=3))
   header, first, second = path.read_text().splitlines()
   assert header.startswith('protocol,')
-  assert first == 'demo,,,,,0.05,0,maml,3,,,0,accuracy,0.7,0.681,0.719,50'
-  assert second.split(',')[11] == '8'
+  assert first == 'demo,,,,,,0.05,0,maml,3,,,0,accuracy,0.7,0.681,0.719,50'
+  assert second.split(',')[12] == '8'
 
 
 def test_reading_gives_back_what_was_written(tmp_path):
@@ -74,7 +74,7 @@ def test_no_file_is_no_rows_and_a_foreign_one_is_refused(tmp_path):
   path.write_text('a,b\n1,2\n')
   with pytest.raises(ValueError, match='expected'):
     results.append_results(path, rows_of('maml'))
-  path.write_text(','.join(results.COLUMNS) + '\n' + 'x,' * 12 + 'accuracy,much,,,5\n')
+  path.write_text(','.join(results.COLUMNS) + '\n' + 'x,' * 13 + 'accuracy,much,,,5\n')
   with pytest.raises(ValueError, match='column value holds text'):
     results.read_results(path)
   path.write_text('"')

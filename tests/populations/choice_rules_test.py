@@ -48,6 +48,28 @@ def test_extreme_shows_argmax_and_argmin_in_both_orders():
   assert np.all(np.sort(order, -1) == np.arange(SIZE))  # the rest of the slate follows, as evidence
 
 
+def test_extreme_shows_any_of_tied_best_and_worst_responses():
+  utilities = jnp.array([1.0, 0.0, 1.0, 0.5, 0.0, 1.0])
+  draw = jax.vmap(
+    lambda key: choice_rules.draw_shown(
+      key,
+      utilities[:, None],
+      utilities,
+      jnp.ones(SIZE, bool),
+      pair_rule='extreme',
+      num_candidates=2,
+    )[0]
+  )
+  order = np.asarray(draw(jax.random.split(jax.random.key(3), 1200)))[:, :2]
+  shown = np.bincount(order.ravel(), minlength=SIZE) / 1200
+  np.testing.assert_allclose(shown, [1 / 3, 1 / 2, 1 / 3, 0, 1 / 2, 1 / 3], atol=0.06)
+  alike, is_possible = choice_rules.draw_shown(
+    jax.random.key(0), jnp.zeros((3, 1)), jnp.zeros(3), jnp.ones(3, bool),
+    pair_rule='extreme', num_candidates=2,
+  )  # fmt: skip
+  assert len(set(np.asarray(alike[:2]).tolist())) == 2 and is_possible
+
+
 def test_controversial_pairs_are_those_without_consensus():
   rewards = jnp.array([[0.0, 0.0], [1.0, 1.0], [2.0, -1.0]])
   expected = [[False, False, True], [False, False, True], [True, True, False]]

@@ -194,7 +194,26 @@ def test_weights_are_matched_by_name():
   users = population.simulation.users(population.arrays, 'test')
   np.testing.assert_array_equal(users.weights, [[1, 0, 0]] * 4)
   with pytest.raises(ValueError, match=r"missing \['first'\], unknown \['fourth'\]"):
-    small(weights={'test': {'fourth': np.ones(1), 'second': np.zeros(1), 'third': np.zeros(1)}})
+    named = {'fourth': np.ones(4), 'second': np.zeros(4), 'third': np.zeros(4)}
+    small(weights={'test': named})
+
+
+@pytest.mark.parametrize(
+  ('weights', 'options', 'message'),
+  [
+    ({'train': 4}, {'num_users': 6}, r'weights of train are of \[4\] users, the population has 6'),
+    ({'test': 3}, {}, r'weights of test are of \[3\] users'),
+    ({'tests': 4}, {}, "unknown split 'tests'"),
+    ({'test': 4}, {'excluded_model': 'first', 'excluded_share': 0.3}, 'not both'),
+  ],
+)
+def test_given_weights_that_do_not_fit_are_refused(weights, options, message):
+  given = {
+    split: {'first': np.ones(size), 'second': np.zeros(size), 'third': np.zeros(size)}
+    for split, size in weights.items()
+  }
+  with pytest.raises(ValueError, match=message):
+    small(weights=given, **options)
 
 
 def test_several_concentrations_take_equal_shares():

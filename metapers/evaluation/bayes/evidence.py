@@ -133,4 +133,6 @@ def probability(
     return noisy
   low, high = jnp.minimum(gaps[:1], 0), jnp.maximum(gaps[:1], 0)
   between = (gaps >= low) & (gaps <= high)  # of the user's argmax and argmin, which are shown
-  return noisy * (between | ~mask[..., None]).all(0)
+  is_real = mask[..., None]
+  tied = [(is_real & (gaps == shown)).sum(0) for shown in (0, gaps[:1])]  # any of them was shown
+  return noisy * (between | ~is_real).all(0) / ((1 + tied[0]) * jnp.maximum(tied[1], 1))
