@@ -4,6 +4,7 @@ Users, prompts and choices are drawn anew again and again; each time the code th
 learners gives every metric its interval, which holds the true value or does not.
 """
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -43,6 +44,7 @@ def measure(drawn: Drawn, *, seed: int, num_resamples: int) -> dict[str, Estimat
     drawn.tasks,
     drawn.truth,
     rival=None if drawn.truth is None else 0,
+    items=drawn.items,
     num_resamples=num_resamples,
     seed=seed,
   )
@@ -139,8 +141,11 @@ def replicate(
     Columns learner, metric, truth, value, ci_low, ci_high.
   """
   drawn = draw(whom, np.random.default_rng([seed, 3]))
+  num_items = 1 if drawn.items is None else drawn.items.shape[-1]
+  sizes = {'num_users': whom.study.num_users, 'num_items': num_items}
+  interval = functools.partial(bootstrap.interval, **sizes)
   rows = [
-    (name, metric, truth[name][metric], *bootstrap.interval(samples, whom.study.num_users)[:, 0])
+    (name, metric, truth[name][metric], *interval(samples)[:, 0])
     for name, own in measure(drawn, seed=seed, num_resamples=num_resamples).items()
     for metric, samples in own.items()
     if metric != estimates.BY_CHANCE  # a fact of the sample

@@ -33,7 +33,8 @@ class Study(NamedTuple):
   num_users: T. num_queries: N of each. num_prompts: that queries are drawn from.
   spread: of the users' weights around the common ones. prompt_spread: sd of the logs of how far the
     responses to a prompt are apart. is_noisy: choices follow Bradley and Terry, or the utility.
-  is_of_people: no prompts are known, and the items are the same in every study.
+  is_of_people: any two of `num_prompts` items are compared, and there is no truth and no slate; the
+    items are the same in every study unless has_new_items.
   """
 
   num_users: int
@@ -43,12 +44,14 @@ class Study(NamedTuple):
   prompt_spread: float = 0.3
   is_noisy: bool = True
   is_of_people: bool = False
+  has_new_items: bool = False
 
 
 STUDIES = {  # in the order of their sizes
   '60x20': Study(60, 20),
   '200x60-100-prompts': Study(200, 60, 100),
   '200x40-people': Study(200, 40, 100, is_of_people=True),
+  '200x40-new-items': Study(200, 40, 100, is_of_people=True, has_new_items=True),
   '500x16-noiseless': Study(500, 16, is_noisy=False),
   '500x40': Study(500, 40),
 }
@@ -56,7 +59,7 @@ STUDIES = {  # in the order of their sizes
 
 def in_words(study: Study) -> str:
   """Returns the size of a study in words."""
-  items = 'the same items' if study.is_of_people else 'prompts'
+  items = ('new items' if study.has_new_items else 'items') if study.is_of_people else 'prompts'
   whom = 'people' if study.is_of_people else 'users'
   noise = '' if study.is_noisy else ', choices without noise'
   size = f'{study.num_users} {whom} x {study.num_queries} comparisons'
@@ -66,12 +69,14 @@ def in_words(study: Study) -> str:
 class Drawn(NamedTuple):
   """A study: what is evaluated, and what each learner predicts; see `draw`.
 
+  items: [T, N, K] ids of what is compared, where intervals are for new ones.
   answered: rule of ASKED -> log-probabilities [L, T, N, K] after 0, 1, ..., NUM_QUESTIONS answers.
   """
 
   tasks: Task
   truth: Truth | None
   predictions: dict[str, Predictions]
+  items: Int[np.ndarray, 'T N K'] | None
   answered: dict[str, Float[np.ndarray, 'L T N K']]
 
 
@@ -104,24 +109,29 @@ def draw(whom: Superpopulation, rng: np.random.Generator) -> Drawn:
   prompts = draw_prompts(study, rng) if whom.prompts is None else whom.prompts
   sd = study.spread / np.sqrt(DIM)
   weights = COMMON + sd * rng.standard_normal((study.num_users, DIM))
-  error, other = sd * rng.standard_normal((2, study.num_users, DIM))
+  error, apart = sd * rng.standard_normal((2, study.num_users, DIM))
   guesses = {ORACLE: weights, FLOOR: np.broadcast_to(COMMON, weights.shape)}
   guesses |= {name: weights + size * error for name, size in whom.errors.items()}
-  guesses[ALIKE] = weights + NEAR * other
-  ids = rng.integers(0, len(prompts), (study.num_users, study.num_queries))
+  guesses[ALIKE] = weights + NEAR * apart
+  shape = study.num_users, study.num_queries
+  ids = rng.integers(0, len(prompts), shape)
+  # Two responses to one prompt, or two items: the first of two prompts.
+  other = (ids + rng.integers(1, len(prompts), shape)) % len(prompts)
+  items = np.stack([ids, other], -1)
   slate_ids = rng.integers(0, len(prompts), (study.num_users, NUM_SLATES))
-  queries, slates = prompts[ids][:, :, :2], prompts[slate_ids]
+  queries = prompts[items][:, :, :, 0] if study.is_of_people else prompts[ids][:, :, :2]
+  slates = prompts[slate_ids]
   noise = rng.gumbel(size=queries.shape[:-1]) if study.is_noisy else 0
   choice = (SHARPNESS * utilities(queries, weights) + noise).argmax(-1)
   tasks, truth = episodes(weights, queries, ids, choice, slates, slate_ids)
   answered = {
     rule: after_answers(weights, own, queries, speed)
-    for own, (rule, speed) in zip((error, other), ASKED.items())
+    for own, (rule, speed) in zip((error, apart), ASKED.items())
   }
   if study.is_of_people:
     truth, slates = None, slates[:, :0]
   predictions = {name: predict(own, queries, slates) for name, own in guesses.items()}
-  return Drawn(tasks, truth, predictions, answered)
+  return Drawn(tasks, truth, predictions, items if study.has_new_items else None, answered)
 
 
 def after_answers(
@@ -183,7 +193,7 @@ def episodes(
 def superpopulation(study: Study, *, seed: int = 0) -> Superpopulation:
   """Returns a superpopulation whose learners differ in accuracy by the points of GAPS."""
   rng = np.random.default_rng([seed, 1])
-  prompts = draw_prompts(study, rng) if study.is_of_people else None
+  prompts = draw_prompts(study, rng) if is_fixed(study) else None
   grid = Superpopulation(large(study), prompts, {f'{size}': size for size in ERRORS})
   found = []
   for _ in range(10):
@@ -201,7 +211,12 @@ def accuracy_of(drawn: Drawn, learner: str) -> float:
   return float(metrics.user_means(made, drawn.tasks)['accuracy'][0])
 
 
+def is_fixed(study: Study) -> bool:
+  """Tells whether all studies are of the same items."""
+  return study.is_of_people and not study.has_new_items
+
+
 def large(study: Study) -> Study:
   """Returns a study of many users and, unless they are always the same, many prompts."""
-  most = study.num_prompts if study.is_of_people else 20 * LARGE
+  most = study.num_prompts if is_fixed(study) else 20 * LARGE
   return study._replace(num_users=LARGE, num_prompts=most)

@@ -100,7 +100,11 @@ def rows(
   seed = seeds[0] if len(seeds) == 1 else results.ALL_SEEDS
   labels = results.labels_of(given.setting, learner, seed)
   size = given.setting.evaluated.num_users if num_users is None else num_users
-  num_seeds = results.fewest_seeds(given.predictions)
+  sizes = {
+    'num_users': size,
+    'num_seeds': results.fewest_seeds(given.predictions),
+    'num_items': given.setting.evaluated.num_items,
+  }
   parts = []
   for column, count in enumerate(shots):
     there = {
@@ -108,7 +112,7 @@ def rows(
       for metric, samples in found.items()
       if np.isfinite(samples[0, column])
     }
-    parts.append(results.rows(there, [count], labels, num_users=size, num_seeds=num_seeds))
+    parts.append(results.rows(there, [count], labels, **sizes))
   return results.join(parts)
 
 

@@ -20,8 +20,8 @@ from metapers.evaluation.estimates import Estimates
 from metapers.io.report import Section, Table
 
 CALIBRATION = (
-  'accuracy', 'nll', 'confidence', 'ece', 'selective_accuracy_80', 'selective_accuracy_50',
-  'accuracy_worst_decile',
+  'accuracy', 'nll', 'confidence', 'ece', 'ece_by_chance', 'brier_calibration',
+  'selective_accuracy_80', 'selective_accuracy_50', 'accuracy_worst_decile',
 )  # fmt: skip
 
 

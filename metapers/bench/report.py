@@ -20,23 +20,25 @@ EXPLAINED = {
   'accuracy': 'share of choices predicted right; a guess between equals counts in part',
   'accuracy_noiseless': 'the same against what the user truly prefers, without the noise of labels',
   'nll': 'mean negative log-likelihood of the choices; lower is better, a coin flip has .693',
-  'ece': 'expected calibration error: mean gap between stated confidence and accuracy',
+  'ece': 'expected calibration error, freed of chance: mean gap of confidence and accuracy, by bin',
   'selective_accuracy_80': 'accuracy on the most confident 80 % of the predictions',
   'top1': "share of slates on which the pick is the user's best response",
   'pick_reward': "the user's reward of the picked response",
   'regret': 'reward lost by the pick, as a share of what the best gains over the mean response',
   'win_rate': "share of picks that the user prefers to the rival model's response",
   'win_rate_oracle': "the same of the user's best response: the most that a pick can win",
-  'accuracy_worst_decile': 'mean accuracy of the tenth of the users with the lowest one',
+  'accuracy_worst_decile': 'accuracy of the tenth of the users who do worst on other queries',
   'turn_accuracy': 'accuracy on the turns since the number of turns in the column before',
   'cumulative_regret': 'reward lost by all picks so far',
 }
 # Of metrics that have no table of their own.
 BESIDE = {
+  'ece_by_chance': 'what calibrated predictions would get on so few queries, and `ece` is freed of',
+  'brier_calibration': "calibration's part of the Brier score of the likeliest; 0 is calibrated",
   'confidence': 'mean probability that is given to the predicted choice',
   'selective_accuracy_50': 'accuracy on the most confident 50 % of the predictions',
 }
-LOWER_IS_BETTER = ('nll', 'ece', 'regret', 'cumulative_regret')
+LOWER_IS_BETTER = ('nll', 'ece', 'brier_calibration', 'regret', 'cumulative_regret')
 # What of a population's record stands above its tables; all of it is in the summary below.
 RECORDED = (
   'normalization', 'temperature', 'flip_rate', 'label_accuracy', 'evaluated_on', 'features',
@@ -90,6 +92,20 @@ def in_order(own: pd.DataFrame, metric: str) -> list[str]:
   return list(dict.fromkeys([gain, metric, *others, *EXPLAINED]))
 
 
+def spoken_for(own: pd.DataFrame, setting: Setting) -> str:
+  """Returns for whom, and for which models, the intervals of a setting's rows are."""
+  seeds = set(own['seed']) - {'', results.ALL_SEEDS}
+  models = 'these trained models (one seed)'
+  if len(seeds) > 1:
+    models = f'models trained anew ({len(seeds)} seeds)'
+  whom = 'new users and new prompts'
+  if setting.truth is None and setting.evaluated.num_items > 1:
+    whom = 'new people and new items'
+  elif setting.truth is None:
+    whom = 'new people who compare the same items, not for new items'
+  return f'95 % intervals are for {whom}, and for {models}.'
+
+
 def section(own: pd.DataFrame, setting: Setting) -> Section:
   """Returns one setting's part of the page: its curves and its tables, with intervals."""
   record = setting.populations[0].record
@@ -99,6 +115,7 @@ def section(own: pd.DataFrame, setting: Setting) -> Section:
     text=[
       ' · '.join(f'{name} {value}' for name, value in record.items() if name in RECORDED),
       *filter(None, [setting.note]),
+      spoken_for(own, setting),
     ],
     figures=[drawing(functools.partial(figure, own, setting, headline(setting)))],
     tables=[tables.table(own, metric=metric, note=explanation(metric)) for metric in shown],
@@ -123,9 +140,11 @@ def costs_table(measured: Mapping[str, Costs]) -> Table:
 
 def summary(frame: pd.DataFrame, setting: Setting) -> str:
   """Returns the headline table of one setting as text, under what it is of."""
-  shown = tables.table(of_setting(frame, setting), metric=headline(setting))
+  own = of_setting(frame, setting)
+  shown = tables.table(own, metric=headline(setting))
   data = f'data: {setting.populations[0].source}'
-  return '\n'.join([setting.title, data, *filter(None, [setting.note]), tables.as_text(shown)])
+  notes = [*filter(None, [setting.note]), spoken_for(own, setting)]
+  return '\n'.join([setting.title, data, *notes, tables.as_text(shown)])
 
 
 def write_page(

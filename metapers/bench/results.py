@@ -132,8 +132,9 @@ def learner_rows(
   setting: Setting, learner: str, seed: str, found: Estimates, *, num_seeds: int = 1
 ) -> pd.DataFrame:
   """Returns one row's estimates with their labels."""
-  labels, num_users = labels_of(setting, learner, seed), setting.evaluated.num_users
-  return rows(found, setting.shots, labels, num_users=num_users, num_seeds=num_seeds)
+  labels, evaluated = labels_of(setting, learner, seed), setting.evaluated
+  sizes = {'num_users': evaluated.num_users, 'num_items': evaluated.num_items}
+  return rows(found, setting.shots, labels, num_seeds=num_seeds, **sizes)
 
 
 def rows(
@@ -143,6 +144,7 @@ def rows(
   *,
   num_users: int,
   num_seeds: int = 1,
+  num_items: int = 1,
 ) -> pd.DataFrame:
   """Returns a learner's estimates as rows, one for each metric and number of shots.
 
@@ -152,6 +154,7 @@ def rows(
     labels: column -> what it says; columns left out are not applicable: the empty text.
     num_users: that were evaluated.
     num_seeds: the fewest of a row with several, see `bootstrap.interval`.
+    num_items: of a comparison, where items were resampled.
 
   Raises:
     ValueError: for a label that is not a column.
@@ -160,7 +163,8 @@ def rows(
   if unknown:
     raise ValueError(f'unknown columns {", ".join(unknown)}; known: {", ".join(LABELS)}')
   texts = {name: text_of(labels.get(name)) for name in LABELS}
-  interval = functools.partial(bootstrap.interval, num_users=num_users, num_seeds=num_seeds)
+  sizes = {'num_users': num_users, 'num_seeds': num_seeds, 'num_items': num_items}
+  interval = functools.partial(bootstrap.interval, **sizes)
   parts = [
     pd.DataFrame(
       {

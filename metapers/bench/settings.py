@@ -21,6 +21,7 @@ from metapers.core.population import (
   episode_shapes,
 )
 from metapers.core.task import Task, Truth
+from metapers.core.types import Int
 from metapers.evaluation import adaptation, estimates, streams
 
 # Options that titles tell in words.
@@ -98,7 +99,11 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     tasks=tasks,
     truth=truth,
     evaluated=estimates.evaluation_set(
-      tasks, truth, rival=rival, num_resamples=evaluation.num_resamples
+      tasks,
+      truth,
+      rival=rival,
+      items=item_ids(tasks) if is_of_new_items(first) else None,
+      num_resamples=evaluation.num_resamples,
     ),
     trained=trained(plan, condition),
     split=split,
@@ -106,6 +111,19 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     fingerprint=fingerprint(tasks, truth, condition.stream),
     note='' if rival is not None or evaluation.rival is not None else rival_note(writers),
   )
+
+
+def is_of_new_items(population: Population) -> bool:
+  """Tells whether people are evaluated on items that training never showed."""
+  return population.items is not None and population.items.is_held_out
+
+
+def item_ids(tasks: Task) -> Int[np.ndarray, 'T N K']:
+  """Returns a number for each query candidate; items of the same features are the same."""
+  features = np.asarray(tasks.query.candidates.features)
+  rows = features.reshape(-1, features.shape[-1])
+  _, ids = np.unique(rows, axis=0, return_inverse=True)
+  return ids.reshape(features.shape[:-1])
 
 
 def fingerprint(tasks: Task, truth: Truth | None, stream: Stream | None) -> str:

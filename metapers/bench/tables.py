@@ -12,7 +12,10 @@ from metapers.io import plots
 from metapers.io.report import Table
 
 # What else is picked is a reward.
-UNITS = {'nll': 'nats', 'pick_length': 'words', 'cumulative_regret': 'reward'}
+UNITS = {
+  'nll': 'nats', 'pick_length': 'words', 'cumulative_regret': 'reward',
+  'brier_calibration': 'squared share',
+}  # fmt: skip
 
 
 def ordered(learners: Iterable[str]) -> list[str]:

@@ -1,8 +1,8 @@
 """A reward model or encoder on a device: text in, scores and features out. Needs torch.
 
 The score of a response depends on its own text only, up to rounding: padding is on the right and
-masked, and texts of like length share a batch for speed alone. The batch changes scores by less than
-1e-4 sd in float32; in bfloat16, whose products round by its shape, by up to .02 sd (measured).
+masked, and texts of like length share a batch for speed alone. The batch changes scores by up to
+.02 sd in bfloat16, whose products round by its shape (measured), by less than 1e-4 sd in float32.
 """
 
 import datetime

@@ -7,6 +7,10 @@ quarter is of the seeds that a learner was trained with, which differ from every
     V = V_users + V_prompts - V_observations + V_seeds,   the first three at least as large as each
                                                           of V_users and V_prompts.
 
+People who compare items, each of which is in many comparisons, have items in the place of prompts:
+a comparison of K items weighs as the sum of what is drawn of them, less K - 1; its noise is in the
+rows of items K times, and K V_observations is subtracted.
+
 Rows are drawn once for an evaluation set and shared by all learners and metrics, so that
 differences between learners are paired.
 
@@ -35,7 +39,8 @@ class Draws(NamedTuple):
   prompts and the third one single observations; each has the rest once. Those of the last have
   everything once: `over_seeds` tells them apart.
 
-  users: [J, T]. prompts: [J, P]. ids: [P] sorted, what the columns of `prompts` stand for.
+  users: [J, T]. prompts: [J, P], or of items. ids: [P] sorted, what the columns of `prompts` stand
+    for.
   seed: of the observations, whose number is that of the metrics.
   """
 
@@ -82,8 +87,8 @@ def draw(num_users: int, ids: np.ndarray | None, *, num_resamples: int, seed: in
 
   Args:
     num_users: T.
-    ids: prompt ids of any shape, repeats allowed; None resamples users only (real people, whose
-      comparisons have no prompts).
+    ids: of prompts or items, any shape, repeats allowed; None resamples users only (people who
+      always compare these items).
     num_resamples: of users, prompts, observations and seeds together, in equal parts.
     seed: the same seed gives the same draws.
 
@@ -112,7 +117,7 @@ def nan_if_none(count: np.ndarray) -> np.ndarray:
 def weights(
   draws: Draws,
   denominator: Float[np.ndarray, 'T N'],
-  prompts: Int[np.ndarray, 'T N'] | None,
+  prompts: Int[np.ndarray, 'T N *K'] | None,
   weight: Float[np.ndarray, 'T N'] | None = None,
 ) -> Float[np.ndarray, 'J T*N']:
   """Returns W such that W @ numerators is the metric in the sample and in every resample.
@@ -127,12 +132,14 @@ def weights(
   Args:
     draws: resamples of users and prompts.
     denominator: d, [T, N]; 0 where an observation does not count.
-    prompts: [T, N] ids among `draws.ids`; None resamples users only.
+    prompts: [T, N] ids among `draws.ids`, or [T, N, K] of the items; None resamples users only.
     weight: w, [T, N], how often each observation counts; by default once.
   """
   ids = np.full(denominator.shape, draws.ids[0]) if prompts is None else prompts
   share = user_shares(denominator, weight)
-  drawn = np.take(draws.prompts, np.searchsorted(draws.ids, ids), axis=1)  # [J, T, N]
+  drawn = np.take(draws.prompts, np.searchsorted(draws.ids, ids), axis=1)
+  if ids.ndim > denominator.ndim:
+    drawn = drawn.sum(-1) - (ids.shape[-1] - 1)  # [J, T, N]
   drawn *= draws.users[..., None] * share
   if prompts is not None:
     rng, own = np.random.default_rng([draws.seed, 1]), kinds(len(drawn)).observations
@@ -198,17 +205,23 @@ def over_seeds(seeds: Sequence[Float[np.ndarray, 'J L']], rng: np.random.Generat
 
 
 def variances(
-  samples: Float[np.ndarray, 'J L'],
+  samples: Float[np.ndarray, 'J L'], num_items: int = 1
 ) -> tuple[Float[np.ndarray, 'L'], Float[np.ndarray, 'L']]:
   """Returns the variance over new users and prompts, and that over seeds: the module's formula."""
   users, prompts, observations, seeds = (
     np.nanvar(samples[own], axis=0, ddof=1) for own in kinds(len(samples))
   )
+  prompts = prompts - (num_items - 1) * observations
   return np.maximum(users + prompts - observations, np.maximum(users, prompts)), seeds
 
 
 def interval(
-  samples: Float[np.ndarray, 'J L'], num_users: int, *, num_seeds: int = 1, level: float = 0.95
+  samples: Float[np.ndarray, 'J L'],
+  num_users: int,
+  *,
+  num_seeds: int = 1,
+  num_items: int = 1,
+  level: float = 0.95,
 ) -> Float[np.ndarray, '3 L']:
   """Returns value, low and high: the value ± t √V.
 
@@ -219,9 +232,10 @@ def interval(
     samples: row 0 the estimate, the others its resamples.
     num_users: T.
     num_seeds: S, the fewest that a learner with several was trained with.
+    num_items: K where items were drawn, 1 where prompts or users alone.
     level: of the interval.
   """
-  data, seeds = variances(samples)
+  data, seeds = variances(samples, num_items)
   total = data * num_users / max(num_users - 1, 1) + seeds  # who is drawn twice varies less
   share = np.where(total > 0, seeds / np.where(total > 0, total, 1), 0)
   freedom = 1 / ((1 - share) ** 2 / max(num_users - 1, 1) + share**2 / max(num_seeds - 1, 1))

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from metapers.core.task import Task, Truth
-from metapers.core.types import Bool, Float
+from metapers.core.types import Bool, Float, Int
 from metapers.evaluation import bootstrap, calibration, metrics
 from metapers.evaluation.bootstrap import Draws
 from metapers.evaluation.predictions import Predictions
@@ -27,6 +27,7 @@ class EvaluationSet(NamedTuple):
   weights: group of metrics -> [J, T*N]; row 0 weighs the sample itself, the others resamples.
   rival: index of the response model to win against, or None.
   num_users: users with at least one query comparison that counts.
+  num_items: K, of a comparison, where items were resampled in the place of prompts; else 1.
   """
 
   tasks: Task
@@ -35,6 +36,7 @@ class EvaluationSet(NamedTuple):
   weights: dict[str, np.ndarray]
   rival: int | None
   num_users: int
+  num_items: int = 1
 
 
 def evaluation_set(
@@ -42,6 +44,7 @@ def evaluation_set(
   truth: Truth | None = None,
   *,
   rival: int | None = None,
+  items: Int[np.ndarray, 'T N K'] | None = None,
   num_resamples: int = 1000,
   seed: int = 0,
 ) -> EvaluationSet:
@@ -49,7 +52,8 @@ def evaluation_set(
 
   Args:
     tasks: T episodes.
-    truth: of simulated users. Without it (real people) only users are resampled.
+    truth: of simulated users. Without it (real people) only users are resampled, and `items`.
+    items: ids of what people compare, for intervals for new items; None for these ones alone.
     rival: index into `truth.slate_models` of the response model to win against.
     num_resamples: of the bootstrap.
     seed: of the bootstrap.
@@ -70,11 +74,15 @@ def evaluation_set(
       f'weight, and a rival among the response models of the slates (rival={rival})'
     )
   divided = {group: value for group, value in divided.items() if value.value.any()}
-  ids = None if truth is None else np.concatenate([d.prompts.ravel() for d in divided.values()])
+  if items is not None:
+    divided['query'] = divided['query']._replace(prompts=items)
+  ids = [np.ravel(each.prompts) for each in divided.values() if each.prompts is not None]
+  ids = np.concatenate(ids) if ids else None
   draws = bootstrap.draw(len(tasks.user), ids, num_resamples=num_resamples, seed=seed)
   weights = {name: bootstrap.weights(draws, *value) for name, value in divided.items()}
   num_users = int((divided['query'].value.sum(-1) > 0).sum())
-  return EvaluationSet(tasks, truth, draws, weights, rival, num_users)
+  num_items = 1 if items is None else items.shape[-1]
+  return EvaluationSet(tasks, truth, draws, weights, rival, num_users, num_items)
 
 
 def estimate(evaluated: EvaluationSet, predictions: Predictions) -> Estimates:

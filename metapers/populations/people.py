@@ -284,6 +284,7 @@ def people(
       user_ids=lambda arrays, split: np.asarray(histories.user_ids)[np.asarray(arrays.rows[split])],
       contexts=histories.context,
       texts=histories.item_texts,
+      is_held_out=item_holdout,
     ),
     licence=histories.licence,
   )
