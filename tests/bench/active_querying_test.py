@@ -3,6 +3,7 @@
 import functools
 import types
 
+import evaluation_sets
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from metapers.bench.settings import Setting
 from metapers.core import population
 from metapers.evaluation.acquisition import RULES
 
-MOST, AFTER, RESAMPLES = 8, 2, 60
+MOST, AFTER = 8, 2
 
 
 def quiet(text):
@@ -34,14 +35,14 @@ def made_up_users():
     sizes=(5,),
     tasks=types.SimpleNamespace(support=pool),
     truth=None,
-    evaluated=types.SimpleNamespace(num_users=5),
+    evaluated=types.SimpleNamespace(num_users=5, num_items=1),
     trained={},
   )
 
 
 def curve(speed, spread=0.0):
-  """Accuracy that rises by `speed` points a question, in resamples that lie `spread` apart."""
-  speeds = np.r_[speed, np.linspace(speed - spread, speed + spread, RESAMPLES)]
+  """Accuracy that rises by `speed` points a question, ± .95 `spread`."""
+  speeds = speed + evaluation_sets.spread(0.95 * spread, 5)[:, 0]
   accuracy = 0.5 + 0.01 * np.outer(speeds, np.arange(MOST + 1))
   return {'accuracy': accuracy, 'regret': 1 - accuracy, 'nll': 2 - accuracy}
 

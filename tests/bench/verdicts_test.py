@@ -35,7 +35,7 @@ def a_setting(title='50 users, noiseless', protocol='demo', **changed):
   mask = np.ones((50, 16), bool)
   query = Choices(Candidates(mask, mask), choice=mask, weight=mask.astype(float), mask=mask)
   evaluated = types.SimpleNamespace(
-    num_users=50, tasks=types.SimpleNamespace(query=query), draws=None
+    num_users=50, num_items=1, tasks=types.SimpleNamespace(query=query), draws=None
   )
   return Setting(
     name='test',
