@@ -119,8 +119,10 @@ def weights(
   denominator: Float[np.ndarray, 'T N'],
   prompts: Int[np.ndarray, 'T N *K'] | None,
   weight: Float[np.ndarray, 'T N'] | None = None,
-) -> Float[np.ndarray, 'J T*N']:
+) -> Float[np.ndarray, 'Q T*N']:
   """Returns W such that W @ numerators is the metric in the sample and in every resample.
+
+  Rows of seeds are left out: `with_seeds` adds them to the product.
 
       W_jun = m_jun a_un / Σ_un m_jun a_un d_un,   a_un = w_un / Σ_n w_un [d_un > 0]
 
@@ -136,18 +138,25 @@ def weights(
     weight: w, [T, N], how often each observation counts; by default once.
   """
   ids = np.full(denominator.shape, draws.ids[0]) if prompts is None else prompts
-  share = user_shares(denominator, weight)
-  drawn = np.take(draws.prompts, np.searchsorted(draws.ids, ids), axis=1)
+  share, rows = user_shares(denominator, weight), kinds(len(draws.users))
+  first = slice(rows.seeds.start)
+  drawn = np.take(draws.prompts[first], np.searchsorted(draws.ids, ids), axis=1)
   if ids.ndim > denominator.ndim:
-    drawn = drawn.sum(-1) - (ids.shape[-1] - 1)  # [J, T, N]
-  drawn *= draws.users[..., None] * share
+    drawn = drawn.sum(-1) - (ids.shape[-1] - 1)  # [Q, T, N]
+  drawn *= draws.users[first, :, None] * share
   if prompts is not None:
-    rng, own = np.random.default_rng([draws.seed, 1]), kinds(len(drawn)).observations
+    rng, own = np.random.default_rng([draws.seed, 1]), rows.observations
     # Twice or never: the mean and the variance of drawing with replacement, from single bits.
     drawn[own] *= 2 * rng.integers(0, 2, drawn[own].shape, np.uint8)
   drawn = drawn.reshape(len(drawn), -1)
   drawn /= nan_if_none(drawn @ denominator.astype(np.float32).reshape(-1))[:, None]
   return drawn
+
+
+def with_seeds(samples: Float[np.ndarray, 'Q C']) -> Float[np.ndarray, 'J C']:
+  """Returns samples by `weights` followed by the rows of seeds, which are the sample's own."""
+  size = (len(samples) - 1) // (NUM_KINDS - 1)
+  return np.concatenate([samples, np.repeat(samples[:1], size, 0)])
 
 
 def user_shares(

@@ -24,7 +24,8 @@ LEAST_GAP = 0.03  # between pooled and ceiling: a share of less would be a share
 class EvaluationSet(NamedTuple):
   """Episodes with the resamples that all learners evaluated on them share.
 
-  weights: group of metrics -> [J, T*N]; row 0 weighs the sample itself, the others resamples.
+  weights: group of metrics -> [Q, T*N]; row 0 weighs the sample itself, the others resamples; the
+    rows of seeds, which weigh it as row 0 does, are left out.
   rival: index of the response model to win against, or None.
   num_users: users with at least one query comparison that counts.
   num_items: K, of a comparison, where items were resampled in the place of prompts; else 1.
@@ -115,7 +116,7 @@ def calibration_of(
   *gaps, error = weigh(weights, np.concatenate([columns, signed[None]]), ['ece'])
   error = widened(error, calibration.SIGN_NOISE)
   chance = calibration.by_chance(confidence, weights[0], num_candidates)
-  by_chance = np.broadcast_to(calibration.expected_error(chance), (len(weights), len(confidence)))
+  by_chance = np.broadcast_to(calibration.expected_error(chance), error.shape)
   return {
     'ece': error,
     BY_CHANCE: by_chance,
@@ -124,7 +125,7 @@ def calibration_of(
 
 
 def weigh(
-  weights: Float[np.ndarray, 'J O'], values: Float[np.ndarray, 'C L T N'], names: Sequence[str]
+  weights: Float[np.ndarray, 'Q O'], values: Float[np.ndarray, 'C L T N'], names: Sequence[str]
 ) -> Float[np.ndarray, 'C J L']:
   """Returns all columns under the weights of O = T*N observations, in one matrix product.
 
@@ -134,8 +135,8 @@ def weigh(
   flat = values.reshape(*values.shape[:2], -1)
   require_finite(names, flat)
   # The large matrix on the left: OpenBLAS is seven times slower on its transpose.
-  product = weights @ flat.reshape(-1, flat.shape[-1]).T  # [J, C*L]
-  return np.moveaxis(product.reshape(len(weights), *flat.shape[:2]), 0, 1)
+  product = bootstrap.with_seeds(weights @ flat.reshape(-1, flat.shape[-1]).T)  # [J, C*L]
+  return np.moveaxis(product.reshape(len(product), *flat.shape[:2]), 0, 1)
 
 
 def require_finite(names: Sequence[str], columns: Sequence[np.ndarray] | np.ndarray) -> None:
@@ -198,15 +199,16 @@ def tail_means(
   scale_by, scale_on = (np.where(there, 1 / np.where(there, x, 1), 0) for x in (mass_by, mass_on))
   ranks = (accuracy * shares * by).sum(-1) * scale_by  # [L, T]
   measured = (accuracy * shares * on).sum(-1) * scale_on
-  taken = [bootstrap.lower_tail(row, counts * there, WORST_SHARE) for row in ranks]  # L of [J, T]
+  drawn = bootstrap.kinds(len(counts)).users
+  present = there * np.concatenate([counts[:1], counts[drawn]])  # users are drawn in no other row
+  taken = [bootstrap.lower_tail(row, present, WORST_SHARE) for row in ranks]
   own = [tails @ row / bootstrap.nan_if_none(tails.sum(-1)) for tails, row in zip(taken, measured)]
   columns = np.stack([tails[0] * scale_on for tails in taken])[..., None] * on  # [L, T, N]
   hits, mass = weigh(
     weights, np.stack([columns * accuracy, columns]).astype(np.float32), [WORST] * 2
   )
   found = hits / bootstrap.nan_if_none(mass)  # [J, L], the users of the sample
-  drawn = bootstrap.kinds(len(weights)).users
-  found[drawn] = np.stack(own, 1)[drawn]
+  found[drawn] = np.stack(own, 1)[1:]
   return found
 
 
