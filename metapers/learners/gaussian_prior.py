@@ -7,11 +7,12 @@ import jax.numpy as jnp
 
 from metapers.core import batches, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
+from metapers.core.task import Candidates, Choices
 from metapers.core.types import Array, Float, Params
-from metapers.learners import bayes_head, options
+from metapers.learners import bayes_head, dual_newton, newton, options
 
-CHUNK_SIZE = 64  # users whose posteriors are computed at once, at most
-HELD = 2**24  # entries of their covariances
+CHUNK_SIZE = 256  # users whose posteriors are computed at once, at most
+HELD = 2**23  # entries of their contrasts or covariances, at most
 
 
 def gaussian_prior(
@@ -60,9 +61,6 @@ def gaussian_prior(
       'root': jnp.eye(num_features, dtype=jnp.float32),
     }
 
-  def parts(params, candidates):
-    return candidates.features @ params['mean'], candidates.features @ params['root']
-
   def adapt(params, support, context, key):
     del context
     return laplace(*parts(params, support.candidates), support, key)
@@ -79,23 +77,80 @@ def gaussian_prior(
 
   def prepare(params, histories, key):
     del params
+    num_users = histories.user.shape[0]
+    chunk_size = chunk_size_of(histories.support, num_features)
 
     def improve(prior, _):
-      def posterior(user):
-        known = task.take(histories, user)
-        found = adapt(prior, known.support, known.context, key)
-        return found.mean, found.covariance + jnp.outer(found.mean, found.mean)
+      def moments(users, share):
+        known = task.take(histories.support, users)
+        if num_contrasts(known) < num_features:
+          return moments_by_contrasts(prior, known, share, num_steps=inner_steps)
+        return moments_by_features(prior, known, share, num_steps=inner_steps)
 
-      num_users, chunk_size = histories.user.shape[0], min(CHUNK_SIZE, HELD // num_features**2)
-      sums = batches.sum_chunks(posterior, num_users, max(1, chunk_size))
-      moments = jax.tree.map(lambda x: x / num_users, sums)
-      return maximised(prior, *moments, num_users=num_users, strength=num_pseudo_users), None
+      sums = batches.sum_chunks(moments, num_users, chunk_size)
+      means = jax.tree.map(lambda x: x / num_users, sums)
+      return maximised(prior, *means, num_users=num_users, strength=num_pseudo_users), None
 
     return jax.lax.scan(improve, init(key), length=num_iterations)[0]
 
   return meta_learner.from_adapt_score(
     init, adapt, score, predict=predict, sample=sample, prepare=prepare
   )
+
+
+def moments_by_features(
+  prior: Params, known: Choices, share: Float[Array, 'U'], *, num_steps: int
+) -> tuple[Float[Array, 'D'], Float[Array, 'D D']]:
+  """Returns Σ_u share_u E[v] [D] and Σ_u share_u E[v vᵀ] [D, D] of posteriors, w = m + root v.
+
+  Args:
+    prior: its mean and root.
+    known: comparisons of U users, [U, N, K, D].
+    share: how much each user counts.
+    num_steps: Newton steps with line search.
+  """
+
+  def posterior(given):
+    offset, factors = parts(prior, given.candidates)
+    v = newton.mode(offset, factors, given, num_steps=num_steps)
+    return v, newton.inverse(newton.weighted_contrasts(v, offset, factors, given))
+
+  means, covariances = jax.vmap(posterior)(known)
+  outer = (share[:, None] * means).T @ means
+  return share @ means, jnp.tensordot(share, covariances, 1) + outer
+
+
+def moments_by_contrasts(
+  prior: Params, known: Choices, share: Float[Array, 'U'], *, num_steps: int
+) -> tuple[Float[Array, 'D'], Float[Array, 'D D']]:
+  """Returns the same by fewer contrasts than features, in large products of all users at once."""
+  root = prior['root']
+  laplace = functools.partial(dual_newton.laplace, prior['mean'], root @ root.T)
+  found = jax.vmap(functools.partial(laplace, num_steps=num_steps))(known)
+  evidence = found.mode[..., None] * found.mode[:, None] - found.reduction  # Xᵀ this X
+  shared = share[:, None, None] * found.contrasts
+  inner = jnp.tensordot(shared, evidence @ found.contrasts, [(0, 1), (0, 1)])
+  unit = jnp.sum(share) * jnp.eye(root.shape[0], dtype=root.dtype)
+  return root.T @ jnp.tensordot(found.mode, shared, 2), unit + root.T @ inner @ root
+
+
+def parts(
+  prior: Params, candidates: Candidates
+) -> tuple[Float[Array, 'N K'], Float[Array, 'N K D']]:
+  """Returns offsets x · m [N, K] and factors x root [N, K, D] of u(x) = x · (m + root v)."""
+  return candidates.features @ prior['mean'], candidates.features @ prior['root']
+
+
+def num_contrasts(known: Choices) -> int:
+  """Returns R = N (K - 1), of one user's comparisons; static."""
+  num_comparisons, num_candidates = known.candidates.mask.shape[-2:]
+  return num_comparisons * (num_candidates - 1)
+
+
+def chunk_size_of(known: Choices, num_features: int) -> int:
+  """Returns of how many users the posteriors are computed at once; static."""
+  held = num_features * min(num_contrasts(known), num_features)
+  return max(1, min(CHUNK_SIZE, HELD // held))
 
 
 def maximised(

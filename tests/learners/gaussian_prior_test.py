@@ -48,9 +48,10 @@ def test_mean_and_covariance_of_made_up_people_are_found():
   np.testing.assert_allclose(correlation, true[0, 1] / np.sqrt(true[0, 0] * true[1, 1]), atol=0.1)
 
 
+@pytest.mark.parametrize('num_comparisons', [2, 9])  # by contrasts, by features
 @pytest.mark.parametrize('num_iterations', [1, 12])
-def test_it_is_em_by_modes_and_hessians_of_another_library(num_iterations):
-  tasks, contrasts = people(num_users=6, num_comparisons=9)
+def test_it_is_em_by_modes_and_hessians_of_another_library(num_iterations, num_comparisons):
+  tasks, contrasts = people(num_users=6, num_comparisons=num_comparisons)
   strength = 2.0
   _, prior = prepared(
     tasks, num_iterations=num_iterations, inner_steps=20, num_pseudo_users=strength
