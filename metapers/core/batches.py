@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from metapers.core.types import Array, Callable, Int, PyTree
+from metapers.core.types import Array, Callable, Float, Int, PyTree
 
 
 def map_chunks(function: Callable[[Int[Array, '']], PyTree], count: int, chunk_size: int) -> PyTree:
@@ -22,18 +22,27 @@ def map_chunks(function: Callable[[Int[Array, '']], PyTree], count: int, chunk_s
   return jax.tree.map(lambda x: x.reshape(index.size, *x.shape[2:])[:count], mapped)
 
 
-def sum_chunks(function: Callable[[Int[Array, '']], PyTree], count: int, chunk_size: int) -> PyTree:
-  """Returns the sum of a function's values at 0..count-1, of which few are held at once."""
+def sum_chunks(
+  function: Callable[[Int[Array, 'C'], Float[Array, 'C']], PyTree], count: int, chunk_size: int
+) -> PyTree:
+  """Returns the sum over 0..count-1 of what a function sums over one chunk of them.
+
+  Args:
+    function: of indices [C] and their shares [C], 1, or 0 for one that fills up the last chunk;
+      gives Σ share_i value_i. A chunk at once, so that it can be one large product.
+    count: how many there are.
+    chunk_size: C at most; the chunks are equal.
+  """
   num_chunks = -(-count // chunk_size)
   size = -(-count // num_chunks)
   index = jnp.arange(num_chunks * size, dtype=jnp.int32).reshape(num_chunks, size)
 
-  def add(total, chunk):
-    values = jax.vmap(function)(jnp.minimum(chunk, count - 1))
-    is_real = chunk < count
-    sums = jax.tree.map(lambda x: jnp.tensordot(is_real.astype(x.dtype), x, 1), values)
-    return jax.tree.map(jnp.add, total, sums), None
+  def of_chunk(chunk):
+    return function(jnp.minimum(chunk, count - 1), (chunk < count).astype(jnp.float32))
 
-  shapes = jax.eval_shape(function, index[0, 0])
+  def add(total, chunk):
+    return jax.tree.map(jnp.add, total, of_chunk(chunk)), None
+
+  shapes = jax.eval_shape(of_chunk, index[0])
   nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
   return jax.lax.scan(add, nothing, index)[0]

@@ -15,5 +15,5 @@ def test_chunks_of_any_size_give_what_one_call_gives(chunk_size):
 @pytest.mark.parametrize('chunk_size', [1, 4, 7, 64])
 def test_sums_over_chunks_are_sums(chunk_size):
   values = jnp.arange(14.0).reshape(7, 2)
-  found = batches.sum_chunks(lambda i: {'row': values[i]}, 7, chunk_size)
+  found = batches.sum_chunks(lambda i, share: {'row': share @ values[i]}, 7, chunk_size)
   assert found['row'].tolist() == values.sum(0).tolist()

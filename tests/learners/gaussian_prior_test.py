@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy import linalg, optimize
 
 from metapers import learners
 from metapers.core import task
@@ -48,22 +48,75 @@ def test_mean_and_covariance_of_made_up_people_are_found():
   np.testing.assert_allclose(correlation, true[0, 1] / np.sqrt(true[0, 0] * true[1, 1]), atol=0.1)
 
 
+@pytest.mark.parametrize('num_comparisons', [2, 9])  # by contrasts, by features
 @pytest.mark.parametrize('num_iterations', [1, 12])
-def test_it_is_em_by_modes_and_hessians_of_another_library(num_iterations):
-  tasks, contrasts = people(num_users=6, num_comparisons=9)
+def test_updates_are_those_of_modes_and_hessians_of_another_library(
+  num_iterations, num_comparisons
+):
+  tasks, contrasts = people(num_users=6, num_comparisons=num_comparisons)
   strength = 2.0
   _, prior = prepared(
     tasks, num_iterations=num_iterations, inner_steps=20, num_pseudo_users=strength
   )
   mean, covariance = np.zeros(D), np.eye(D)
   for _ in range(num_iterations):
-    posteriors = [laplace(rows, mean, covariance) for rows in contrasts.astype(np.float64)]
-    modes, inner = (np.array(each) for each in zip(*posteriors, strict=True))
-    mean = modes.mean(0)
-    away = modes - mean
-    covariance = (strength * np.eye(D) + inner.sum(0) + away.T @ away) / (strength + len(modes))
+    modes, inner = posteriors(contrasts, mean, covariance)
+    precision = np.linalg.inv(covariance)
+    slopes = (modes - mean) @ precision
+    information = len(modes) * precision - precision @ inner.sum(0) @ precision
+    mean = mean + np.linalg.solve(
+      information + strength * np.eye(D), slopes.sum(0) - strength * mean
+    )
+    b = information + strength * precision
+    a = covariance @ slopes.T @ slopes @ covariance + strength * np.eye(D)
+    half = linalg.sqrtm(b)
+    covariance = np.linalg.solve(half, np.linalg.solve(half, linalg.sqrtm(half @ a @ half)).T)
   np.testing.assert_allclose(prior['mean'], mean, atol=1e-3)
   np.testing.assert_allclose(prior['root'] @ prior['root'].T, covariance, rtol=2e-3, atol=1e-3)
+
+
+def test_em_would_not_move_what_is_found():
+  tasks, contrasts = people(num_users=40, num_comparisons=20)
+  _, prior = prepared(tasks, num_iterations=150, inner_steps=20)
+  mean, covariance = prior['mean'].astype(np.float64), prior['root'] @ prior['root'].T
+  modes, inner = posteriors(contrasts, mean, covariance)
+  away = modes - mean
+  again = (np.eye(D) + inner.sum(0) + away.T @ away) / (1 + len(modes))
+  np.testing.assert_allclose(again, covariance, rtol=0.01, atol=0.005)
+  np.testing.assert_allclose(np.linalg.solve(covariance, away.sum(0)), mean, atol=0.02)
+
+
+def test_items_that_few_people_saw_are_learned():
+  """People agree on 80 items, of which each person compares four pairs: EM would hardly move."""
+  num_users, num_items = 600, 80
+  rng = np.random.default_rng(0)
+  utility = 2 * rng.normal(size=num_items)
+  first = rng.integers(0, num_items, (num_users, 4))
+  pairs = np.stack([first, (first + rng.integers(1, num_items, first.shape)) % num_items], -1)
+  gap = utility[pairs[..., 0]] - utility[pairs[..., 1]]
+  choice = (rng.uniform(size=gap.shape) > 1 / (1 + np.exp(-gap))).astype(np.int32)
+  mask = np.ones(pairs.shape, bool)
+  given = jax.vmap(task.choices)(
+    *jax.tree.map(
+      jnp.asarray, (Candidates(np.eye(num_items, dtype=np.float32)[pairs], mask), choice)
+    )
+  )
+  empty = jax.tree.map(lambda x: x[:, :0], given)
+  users = jnp.arange(num_users, dtype=jnp.int32)
+  tasks = Task(given, empty, users, jnp.zeros((num_users, 0)))
+  learner = learners.make('gaussian_prior', num_features=num_items)
+  key = jax.random.key(0)
+  prior = jax.jit(learner.prepare)(learner.init(key), tasks, key)
+  spread = prior['mean'] - prior['mean'].mean()
+  assert np.corrcoef(spread, utility)[0, 1] > 0.9
+  assert 0.7 < np.std(spread) / np.std(utility) < 1.3  # EM: .20
+  assert np.diag(prior['root'] @ prior['root'].T).mean() < 0.6  # of 1 at first; EM: .87
+
+
+def posteriors(contrasts, mean, covariance):
+  """Modes [U, D] and covariances [U, D, D] of all users."""
+  found = [laplace(rows, mean, covariance) for rows in contrasts.astype(np.float64)]
+  return tuple(np.array(each) for each in zip(*found, strict=True))
 
 
 def laplace(rows, mean, covariance):
