@@ -182,11 +182,11 @@ def episodes(
   shown, rewards = jnp.ones(queries.shape[:-1], bool), jnp.float32(queries)
   query = task.choices(Candidates(rewards, shown), jnp.asarray(choice))
   slate = Candidates(jnp.float32(slates), jnp.ones(slates.shape[:-1], bool))
-  models = jnp.broadcast_to(jnp.arange(slates.shape[2]), slates.shape[:-1])
+  models = jnp.broadcast_to(jnp.arange(slates.shape[2], dtype=jnp.int32), slates.shape[:-1])
   seen = rewards, shown, jnp.asarray(ids)
   of_slates = slate, slate.features, jnp.asarray(slate_ids), models
   users = jnp.arange(len(weights), dtype=jnp.int32)
-  tasks = Task(query, query, users, jnp.zeros((len(weights), 0)))
+  tasks = Task(query, query, users, jnp.zeros((len(weights), 0), jnp.float32))
   return tasks, Truth(jnp.float32(weights), *seen, *seen, *of_slates)
 
 
