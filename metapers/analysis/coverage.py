@@ -8,6 +8,7 @@ import functools
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -26,7 +27,7 @@ from metapers.analysis.superpopulation import (
   large,
 )  # fmt: skip
 from metapers.core import choice_model
-from metapers.core.task import Truth
+from metapers.core.task import Choices, Truth
 from metapers.evaluation import asking, bootstrap, estimates, streams
 from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
@@ -96,22 +97,26 @@ def of_one(evaluated: EvaluationSet, drawn: Drawn, found: Mapping[str, Estimates
   made, query = drawn.predictions, drawn.tasks.query
   accuracy = {name: gains.user_accuracy(evaluated, made[name]) for name in (BASE, FLOOR)}
   worse, _ = gains.shares(evaluated, accuracy[BASE], accuracy[FLOOR])
-  correct = np.stack(
-    [jax.vmap(choice_model.correct, (0, None))(drawn.answered[rule], query) for rule in ASKED]
-  )
-  rules = estimates.weigh(evaluated.weights['query'], correct, list(ASKED))
+  correct = np.stack([correct_after(drawn.answered[rule], query) for rule in ASKED])
+  active, random = estimates.weigh(evaluated.weights['query'], correct, list(ASKED))
   share = f'accuracy_share_of_{ORACLE}'
   measured = {
     share: estimates.recovered(found[BASE], found[FLOOR], found[ORACLE]),
     f'users_worse_than_{FLOOR}': worse,
     'flip_rate': flips.flip_rate(evaluated, made[BASE], made[ALIKE]),
-    'questions_ahead': asking.questions_ahead(*rules, ASKED_AFTER)[:, None],
+    'questions_ahead': asking.questions_ahead(active, random, ASKED_AFTER)[:, None],
   }
   if drawn.truth is not None:
     contrasts = disagreement.query_contrasts(drawn.tasks, drawn.truth)
     apart = disagreement.rate(evaluated.draws, drawn.truth.weights, contrasts)
     measured['disagreement'] = apart[:, None]
   return measured
+
+
+def correct_after(log_probs: np.ndarray, query: Choices) -> np.ndarray:
+  """Returns which choices are predicted right after each number of answers: [L, T, N]."""
+  correct = jax.vmap(choice_model.correct, (0, None))
+  return np.asarray(correct(jnp.asarray(log_probs), query))
 
 
 def true_values(whom: Superpopulation, *, seed: int = 0) -> dict[str, dict[str, float]]:

@@ -167,7 +167,7 @@ def predict(
 ) -> Predictions:
   """Returns what a learner predicts who takes the users' weights to be these."""
   scores = utilities(slates, weights).astype(np.float32)
-  return Predictions(log_probs(weights, queries)[None], scores[None])
+  return Predictions(jnp.asarray(log_probs(weights, queries)[None]), jnp.asarray(scores[None]))
 
 
 def episodes(

@@ -155,7 +155,10 @@ def figure(found: pd.DataFrame) -> Figure:
   """Returns coverage by metric, a mark for each study."""
   own = shown(found)
   marks = {
-    name: {row.metric: (row.coverage, row.coverage_se) for row in rows.itertuples()}
+    str(name): {
+      metric: (float(value), float(error))
+      for metric, value, error in zip(rows['metric'], rows['coverage'], rows['coverage_se'])
+    }
     for name, rows in own.groupby('study', sort=False)
   }
   return plots.dots(

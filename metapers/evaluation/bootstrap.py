@@ -142,7 +142,7 @@ def weights(
   first = slice(rows.seeds.start)
   drawn = np.take(draws.prompts[first], np.searchsorted(draws.ids, ids), axis=1)
   if ids.ndim > denominator.ndim:
-    drawn = drawn.sum(-1) - (ids.shape[-1] - 1)  # [Q, T, N]
+    drawn = drawn.sum(-1) - (drawn.shape[-1] - 1)  # [Q, T, N]
   drawn *= draws.users[first, :, None] * share
   if prompts is not None:
     rng, own = np.random.default_rng([draws.seed, 1]), rows.observations

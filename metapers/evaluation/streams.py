@@ -100,7 +100,7 @@ def estimate(evaluated: EvaluationSet, predictions: Predictions, turns: Sequence
     turns: L rising numbers of turns that are over.
 
   Raises:
-    ValueError: for turns that do not rise from 1 to N, or predictions that are not finite.
+    ValueError: for turns that do not rise from 1 to N, predictions that are not finite, or people.
   """
   ends = np.asarray(turns)
   num_turns = evaluated.tasks.query.mask.shape[1]
@@ -109,6 +109,8 @@ def estimate(evaluated: EvaluationSet, predictions: Predictions, turns: Sequence
   turn = np.arange(num_turns)
   so_far = turn < ends[:, None]  # [L, N]
   since = so_far & (turn >= np.r_[0, ends[:-1]][:, None])
+  if evaluated.truth is None:
+    raise ValueError('a stream needs simulated users, whose rewards of picks are known')
   observed, counted, real = jax.device_get(
     (
       metrics.numerators(predictions, evaluated.tasks, evaluated.truth),
