@@ -1,9 +1,12 @@
+import types
+
 import evaluation_sets
 import numpy as np
 import pandas as pd
 import pytest
 
-from metapers.bench import results, tables
+from metapers.bench import report, results, tables
+from metapers.bench.settings import Setting
 
 LABELS = {'protocol': 'demo', 'concentration': 0.05, 'temperature': 0.0, 'train_shots': None}
 SHOTS = (0, 8)
@@ -125,6 +128,41 @@ def test_a_table_shows_the_average_of_seeds_where_there_is_one():
   made = join(three_seeds(), rows_of('cnp', 0.5, seed=0))
   body = tables.table(made).body
   assert [line[:2] for line in body] == [['maml', '70.0 ± 1.9'], ['cnp', '50.0 ± 1.9']]
+
+
+def a_setting(truth=None, num_items=1):
+  evaluated = types.SimpleNamespace(num_users=50, num_items=num_items)
+  return Setting('test', 'users', {}, (8,), (), (), None, truth, evaluated, {})
+
+
+def test_intervals_over_seeds_are_for_models_trained_anew():
+  flat = np.zeros((4001, 1))
+  seeds = {str(seed): {'accuracy': flat + value} for seed, value in enumerate((0.7, 0.72, 0.74))}
+  found = results.rows_of(a_setting(), {'able': seeds, 'pooled': {'0': {'accuracy': flat + 0.6}}})
+  over_all = results.select(found, learner='able', seed='all').set_index('metric')
+  half = (over_all['ci_high'] - over_all['ci_low']) / 2
+  expected = 4.303 * 0.02 / np.sqrt(3)  # t of two degrees of freedom
+  np.testing.assert_allclose(half['accuracy'], expected, rtol=0.05)
+  np.testing.assert_allclose(half['accuracy_minus_pooled'], expected, rtol=0.05)
+  one = results.select(found, learner='able', seed='1', metric='accuracy').iloc[0]
+  assert one.ci_low == one.ci_high == pytest.approx(0.72)  # of this trained model
+
+
+@pytest.mark.parametrize(
+  ('seeds', 'setting', 'said'),
+  [
+    (
+      ['0'],
+      a_setting(truth=1),
+      'new users and new prompts, and for these trained models (one seed)',
+    ),
+    (['all', '0', '1', '2', ''], a_setting(truth=1), 'for models trained anew (3 seeds).'),
+    (['0'], a_setting(), 'new people who compare the same items, not for new items'),
+    (['0'], a_setting(num_items=2), 'new people and new items'),
+  ],
+)
+def test_a_line_says_for_whom_intervals_are(seeds, setting, said):
+  assert said in report.spoken_for(pd.DataFrame({'seed': seeds}), setting)
 
 
 def test_shots_that_a_learner_was_not_asked_leave_an_empty_cell():
