@@ -1,8 +1,8 @@
 """Laplace's method in the coordinates of one user's comparisons, where features outnumber them.
 
-What w ~ N(m, S) does to a user's choices goes through the contrasts X w alone: the mode of the
-posterior is m + S Xᵀ a, with a coefficient for each contrast, and S enters by the Gram matrix
-G = X S Xᵀ only. `newton` is the same method in the coordinates of the features.
+What v ~ N(0, I) does to a user's choices goes through the contrasts X v alone: the mode of the
+posterior is Xᵀ a, with a coefficient for each contrast, and all else is in the Gram matrix
+G = X Xᵀ. `newton` is the same method in the coordinates of v.
 
 Reference: Rasmussen and Williams 2006, sections 3.4 and 3.5.
 """
@@ -14,47 +14,50 @@ import jax.numpy as jnp
 
 from metapers.core import choice_model, masked
 from metapers.core.task import Choices
-from metapers.core.types import Array, Bool, Float
+from metapers.core.types import Array, Float, Int
 from metapers.learners import newton
 
 
 class Evidence(NamedTuple):
-  """What one user's comparisons say of their weights: w | D ≈ N(m + S Xᵀ a, S - S Xᵀ M X S).
+  """What one user's comparisons say of v: v | D ≈ N(Xᵀ a, I - Xᵀ M X).
 
-  contrasts: X [R, D], features of each other candidate minus the chosen one's; R = N(K - 1).
+  contrasts: X [R, H], factors of each other candidate minus the chosen one's; R = N(K - 1).
   mode: a [R]. reduction: M [R, R].
   """
 
-  contrasts: Float[Array, 'R D']
+  contrasts: Float[Array, 'R H']
   mode: Float[Array, 'R']
   reduction: Float[Array, 'R R']
 
 
 def laplace(
-  mean: Float[Array, 'D'], covariance: Float[Array, 'D D'], given: Choices, *, num_steps: int
+  offset: Float[Array, 'N K'], factors: Float[Array, 'N K H'], given: Choices, *, num_steps: int
 ) -> Evidence:
-  """Returns the Gaussian at the mode of the posterior of w ~ N(mean, covariance).
+  """Returns the Gaussian at the mode of the posterior of v in u(x) = offset(x) + v·φ(x).
 
-  With gaps f = X (m + S Xᵀ a) [N, K-1] of utility, p their probabilities beside the chosen one,
-  whose gap is 0, and W = blocks of weight_n (diag(p_n) - p_n p_nᵀ), a full step is
+  With gaps f of utility [N, K-1], p their probabilities beside the chosen one, whose gap is 0, and
+  W = blocks of weight_n (diag(p_n) - p_n p_nᵀ), a full step is
 
       Δa = -(I + W G)⁻¹ (weight p + a),    and at the mode    M = (I + W G)⁻¹ W
 
   Args:
-    mean: m.
-    covariance: S.
+    offset: utility of each candidate without v, [N, K].
+    factors: φ(x), [N, K, H].
     given: comparisons of one user; nothing non-finite may stand in masked entries.
     num_steps: Newton steps with line search.
   """
-  differences, is_real = contrasts(given)
-  rows = differences.reshape(-1, mean.size)
-  gram = (rows @ covariance) @ rows.T
+  order = chosen_first(given)
+  is_real = others_of(given.candidates.mask, order) & given.mask[:, None]
+  start = minus_chosen(offset, order)
+  rows = masked.fill_features(minus_chosen(factors, order), is_real)
+  rows = rows.reshape(-1, factors.shape[-1])
+  gram = rows @ rows.T
   weight = masked.fill(given.weight, given.mask)
   mask = jnp.pad(is_real, ((0, 0), (1, 0)), constant_values=True)
 
   def log_probs(a):
     """Of all candidates, the chosen one first: [N, K]."""
-    gaps = (rows @ mean + gram @ a).reshape(is_real.shape)
+    gaps = start + (gram @ a).reshape(start.shape)
     return choice_model.log_probs(jnp.pad(gaps, ((0, 0), (1, 0))), mask)
 
   def energy(a):
@@ -83,13 +86,32 @@ def laplace(
   return Evidence(rows, a, jnp.linalg.solve(unit + times(gram), times(unit)))
 
 
-def contrasts(given: Choices) -> tuple[Float[Array, 'N J D'], Bool[Array, 'N J']]:
-  """Returns features of the J = K - 1 others minus the chosen one's, 0 where masked, and masks."""
+def chosen_first(given: Choices) -> Int[Array, 'N K']:
+  """Returns an order of each comparison's candidates in which the chosen one is the first."""
   num_candidates = given.candidates.mask.shape[-1]
-  order = (
-    given.choice[:, None] + jnp.arange(num_candidates, dtype=jnp.int32)[None]
-  ) % num_candidates
-  features = jnp.take_along_axis(given.candidates.features, order[..., None], axis=1)
-  mask = jnp.take_along_axis(given.candidates.mask, order, axis=1) & given.mask[:, None]
-  differences = features[:, 1:] - features[:, :1]
-  return masked.fill_features(differences, mask[:, 1:]), mask[:, 1:]
+  steps = jnp.arange(num_candidates, dtype=jnp.int32)
+  return (given.choice[:, None] + steps[None]) % num_candidates
+
+
+def others_of(x: Array, order: Int[Array, 'N K']) -> Array:
+  """Returns what [N, K, ...] holds of all but the chosen candidate, [N, K-1, ...]."""
+  others = order[:, 1:].reshape(order.shape[0], -1, *[1] * (x.ndim - 2))
+  return jnp.take_along_axis(x, others, axis=1)
+
+
+def minus_chosen(x: Array, order: Int[Array, 'N K']) -> Array:
+  """Returns the others' values minus the chosen one's, [N, K-1, ...]."""
+  first = order[:, :1].reshape(-1, 1, *[1] * (x.ndim - 2))
+  return others_of(x, order) - jnp.take_along_axis(x, first, axis=1)
+
+
+def covariance(evidence: Evidence) -> Float[Array, 'H H']:
+  """Returns I - Xᵀ M X."""
+  rows = evidence.contrasts
+  return jnp.eye(rows.shape[1], dtype=rows.dtype) - rows.T @ evidence.reduction @ rows
+
+
+def variances(evidence: Evidence, directions: Float[Array, 'Q H']) -> Float[Array, 'Q']:
+  """Returns the posterior variance of v·d of each direction d, without that matrix."""
+  along = directions @ evidence.contrasts.T
+  return jnp.sum(directions**2, -1) - jnp.einsum('qr,rs,qs->q', along, evidence.reduction, along)
