@@ -109,7 +109,7 @@ def test_a_benchmark_stands_beside(folder, submission, tmp_path):
       lambda given: exported.predictions(plan, given, 'pooled'),
     )
   labels = {'learner': 'pooled', 'train_shots': '0-4'}
-  known = results.rows({'accuracy': np.ones((2, 1))}, (0,), labels, num_users=1)
+  known = results.rows({'accuracy': np.ones((9, 1))}, (0,), labels, num_users=1)
   results.write_results(tmp_path / 'results.csv', known)
   found = score(folder, paths, name='theirs', workdir=tmp_path)
   theirs = results.select(found, learner='theirs')
