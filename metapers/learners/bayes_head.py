@@ -131,20 +131,8 @@ def predictive(
   """Returns log-probabilities [N, K]: probit for K = 2, mean softmax of the draws beyond."""
   if candidates.mask.shape[-1] > 2:
     return choice_model.mean_probability(draws(offset, factors, posterior), candidates.mask)
+  scores = offset + factors @ posterior.mean
   contrast = factors[:, 0] - factors[:, 1]
   variance = jnp.einsum('nh,hg,ng->n', contrast, posterior.covariance, contrast)
-  return probit(offset + factors @ posterior.mean, variance, candidates)
-
-
-def probit(
-  scores: Float[Array, 'N 2'], variance: Float[Array, 'N'], candidates: Candidates
-) -> Float[Array, 'N 2']:
-  """Returns log-probabilities of two candidates whose gap of utility is Gaussian: MacKay's.
-
-  Args:
-    scores: mean utilities.
-    variance: of the gaps.
-    candidates: which of them are real.
-  """
   shrink = jax.lax.rsqrt(1 + jnp.pi / 8 * variance)
   return choice_model.log_probs(scores * shrink[:, None], candidates.mask)

@@ -103,15 +103,3 @@ def minus_chosen(x: Array, order: Int[Array, 'N K']) -> Array:
   """Returns the others' values minus the chosen one's, [N, K-1, ...]."""
   first = order[:, :1].reshape(-1, 1, *[1] * (x.ndim - 2))
   return others_of(x, order) - jnp.take_along_axis(x, first, axis=1)
-
-
-def covariance(evidence: Evidence) -> Float[Array, 'H H']:
-  """Returns I - Xᵀ M X."""
-  rows = evidence.contrasts
-  return jnp.eye(rows.shape[1], dtype=rows.dtype) - rows.T @ evidence.reduction @ rows
-
-
-def variances(evidence: Evidence, directions: Float[Array, 'Q H']) -> Float[Array, 'Q']:
-  """Returns the posterior variance of v·d of each direction d, without that matrix."""
-  along = directions @ evidence.contrasts.T
-  return jnp.sum(directions**2, -1) - jnp.einsum('qr,rs,qs->q', along, evidence.reduction, along)

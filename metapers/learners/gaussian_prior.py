@@ -10,10 +10,8 @@ import jax.scipy.linalg
 from metapers.core import batches, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices
-from metapers.core.types import Array, Float, Params, PRNGKey
+from metapers.core.types import Array, Float, Params
 from metapers.learners import bayes_head, dual_newton, newton, options
-from metapers.learners.bayes_head import Posterior
-from metapers.learners.dual_newton import Evidence
 
 CHUNK_SIZE = 256  # users whose posteriors are computed at once, at most
 HELD = 2**23  # entries of their contrasts or covariances, at most
@@ -60,6 +58,7 @@ def gaussian_prior(
     num_iterations=num_iterations, inner_steps=inner_steps, num_samples=num_samples
   )
   options.positive(num_pseudo_users=num_pseudo_users)
+  laplace = functools.partial(bayes_head.laplace, num_steps=inner_steps, num_samples=num_samples)
 
   def init(key):
     del key
@@ -70,18 +69,17 @@ def gaussian_prior(
 
   def adapt(params, support, context, key):
     del context
-    offset, factors = parts(params, support.candidates)
-    return posterior(offset, factors, support, key, num_steps=inner_steps, num_samples=num_samples)
+    return laplace(*parts(params, support.candidates), support, key)
 
   def score(params, user_state, candidates):
     offset, factors = parts(params, candidates)
     return offset + factors @ user_state.mean
 
   def predict(params, user_state, candidates):
-    return predictive(*parts(params, candidates), user_state, candidates)
+    return bayes_head.predictive(*parts(params, candidates), user_state, candidates)
 
   def sample(params, user_state, candidates):
-    return bayes_head.draws(*parts(params, candidates), dense(user_state))
+    return bayes_head.draws(*parts(params, candidates), user_state)
 
   def prepare(params, histories, key):
     del params
@@ -103,62 +101,6 @@ def gaussian_prior(
   return meta_learner.from_adapt_score(
     init, adapt, score, predict=predict, sample=sample, prepare=prepare
   )
-
-
-class Narrow(NamedTuple):
-  """Posterior of v by fewer contrasts than features: mean [D], what they say, noise [S, D]."""
-
-  mean: Float[Array, 'D']
-  evidence: Evidence
-  noise: Float[Array, 'S D']
-
-
-def posterior(
-  offset: Float[Array, 'N K'],
-  factors: Float[Array, 'N K D'],
-  support: Choices,
-  key: PRNGKey,
-  *,
-  num_steps: int,
-  num_samples: int,
-) -> Posterior | Narrow:
-  """Returns the Gaussian at the mode of v, in whichever coordinates are fewer.
-
-  Args:
-    offset: utility of each candidate without v.
-    factors: of v.
-    support: the user's comparisons; nothing non-finite may stand in masked entries.
-    key: for the noise of draws.
-    num_steps: Newton steps with line search.
-    num_samples: S.
-  """
-  sizes = {'num_steps': num_steps, 'num_samples': num_samples}
-  num_features = factors.shape[-1]
-  if num_contrasts(support) >= num_features:
-    return bayes_head.laplace(offset, factors, support, key, **sizes)
-  found = dual_newton.laplace(offset, factors, support, num_steps=num_steps)
-  noise = jax.random.normal(key, (num_samples, num_features), jnp.float32)
-  return Narrow(found.mode @ found.contrasts, found, noise)
-
-
-def predictive(
-  offset: Float[Array, 'N K'],
-  factors: Float[Array, 'N K D'],
-  found: Posterior | Narrow,
-  candidates: Candidates,
-) -> Float[Array, 'N K']:
-  """Returns log-probabilities [N, K], as `bayes_head.predictive` does."""
-  if isinstance(found, Posterior) or candidates.mask.shape[-1] > 2:
-    return bayes_head.predictive(offset, factors, dense(found), candidates)
-  variance = dual_newton.variances(found.evidence, factors[:, 0] - factors[:, 1])
-  return bayes_head.probit(offset + factors @ found.mean, variance, candidates)
-
-
-def dense(found: Posterior | Narrow) -> Posterior:
-  """Returns a posterior with its covariance as a matrix."""
-  if isinstance(found, Posterior):
-    return found
-  return Posterior(found.mean, dual_newton.covariance(found.evidence), found.noise)
 
 
 class Said(NamedTuple):

@@ -7,7 +7,6 @@ from scipy import linalg, optimize
 from metapers import learners
 from metapers.core import task
 from metapers.core.task import Candidates, Task
-from metapers.learners import bayes_head
 
 D = 3
 MEAN = np.array([1.0, -0.5, 0.0])
@@ -130,33 +129,6 @@ def laplace(rows, mean, covariance):
   mode = optimize.minimize(energy, mean, tol=1e-12).x
   p = 1 / (1 + np.exp(-rows @ mode))
   return mode, np.linalg.inv(precision + (rows.T * (p * (1 - p))) @ rows)
-
-
-@pytest.mark.parametrize('num_candidates', [2, 3])
-def test_predictions_by_contrasts_are_those_by_features(num_candidates):
-  rng = np.random.default_rng(0)
-  features = rng.normal(size=(2, 4, num_candidates, 12)).astype(np.float32)
-  support, query = (Candidates(jnp.asarray(x), jnp.ones(x.shape[:2], bool)) for x in features)
-  given = task.choices(support, jnp.asarray(rng.integers(0, num_candidates, 4)))
-  learner = learners.make('gaussian_prior', num_features=12)
-  prior = {
-    'mean': jnp.asarray(rng.normal(size=12).astype(np.float32)),
-    'root': jnp.asarray(rng.normal(size=(12, 12)).astype(np.float32)),
-  }
-  key = jax.random.key(0)
-  state = learner.adapt(prior, given, task.no_context(), key)
-  assert state.mean.shape == (12,)
-  assert max(x.size for x in jax.tree.leaves(state)) == 16 * 12  # draws; no 12 x 12 matrix
-  parts = [(x.features @ prior['mean'], x.features @ prior['root']) for x in (support, query)]
-  expected = bayes_head.laplace(*parts[0], given, key, num_steps=8, num_samples=16)
-  np.testing.assert_allclose(
-    learner.predict(prior, state, query),
-    bayes_head.predictive(*parts[1], expected, query),
-    atol=2e-3,
-  )
-  np.testing.assert_allclose(
-    learner.sample(prior, state, query), bayes_head.draws(*parts[1], expected), atol=2e-2
-  )
 
 
 def test_fewer_people_than_features_leave_a_proper_prior():
