@@ -125,23 +125,25 @@ def checked(
   sizes: Mapping[str, int],
   exclusion: Exclusion | None,
 ) -> Mapping[str, Mapping[str, np.ndarray]]:
-  """Returns given weights whose numbers of users are those of their splits.
+  """Returns given weights, those of known users as many as there are ids of these.
+
+  A stream without end draws from whom it is given, and there are as many held-out users as given.
 
   Raises:
-    ValueError: for an unknown split, another number of users than the population has, or weights
-      beside the exclusion of a reward model, which they need not keep to.
+    ValueError: for an unknown split, another number of known users than the population has, or
+      weights beside the exclusion of a reward model, which they need not keep to.
   """
-  for split, columns in given.items():
-    if split not in sizes:
-      raise ValueError(f'weights of unknown split {split!r}; known: {", ".join(sizes)}')
-    found = {np.size(column) for column in columns.values()}
-    if found != {sizes[split]}:
-      raise ValueError(
-        f'weights of {split} are of {sorted(found)} users, the population has {sizes[split]}; give '
-        'as many, or change num_users (train) or num_held_out'
-      )
+  unknown = [split for split in given if split not in sizes]
+  if unknown:
+    raise ValueError(f'weights of unknown split {unknown[0]!r}; known: {", ".join(sizes)}')
   if given and exclusion:
     raise ValueError('give weights or excluded_model, not both: weights say what users go by')
+  num_users = sizes['train']
+  found = {np.size(column) for column in given.get('train', {}).values()} - {num_users}
+  if found and num_users != STREAM_SIZE:
+    raise ValueError(
+      f'weights of train are of {found.pop()} users, num_users is {num_users}; give as many'
+    )
   return given
 
 
