@@ -34,7 +34,8 @@ def gaussian_prior(
       Σ ← the solution S of S (Σ_u H_u + ν Σ⁻¹) S = Σ (Σ_u g_u g_uᵀ) Σ + ν I
 
   that is, scoring for the mean and, for the covariance, the minorisation of Zhou et al. They rest
-  where EM would, which hardly moves where most users say nothing of a feature: g and H are 0 there.
+  where EM would, but for the ν m; EM hardly moves where most users say nothing of a feature, whose
+  g and H are 0.
   A new user's posterior is the same approximation under the estimated prior; the predictive is that
   of `bayes_head`. Nothing is trained by gradient: `prepare` is all, and 0 steps are enough.
 
