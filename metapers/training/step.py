@@ -9,12 +9,13 @@ import optax
 from jax.sharding import Mesh
 
 from metapers.core import task
-from metapers.core.meta_learner import MetaLearner
+from metapers.core.meta_learner import Loss, MetaLearner
 from metapers.core.population import SPLITS, Population, episode_shapes
 from metapers.core.task import Task
 from metapers.core.types import (
   Array,
   Callable,
+  Float,
   Int,
   Key,
   Metrics,
@@ -101,8 +102,8 @@ def meta_loss(
   """Returns the batch loss of meta-learning: the objective over the losses of all users.
 
   An inner loop over hundreds of users at once multiplies per-user weights and falls out of the
-  cache: each device takes its users `chunk_size` at a time. Coupled users (`learner.batch_loss`)
-  are taken all at once.
+  cache: each device takes its users `chunk_size` at a time, loss and gradient. Coupled users
+  (`learner.batch_loss`) are taken all at once.
 
   Args:
     learner: whose `batch_loss`, or else `loss`, is taken.
@@ -111,28 +112,89 @@ def meta_loss(
     chunk_size: users at once on one device; see `num_chunks`.
   """
 
-  def independent(params, batch):
-    size = batch.keys.shape[0]
-    chunks = in_chunks(batch, num_chunks(size, chunk_size, mesh))
-    chunks = devices.shard(chunks, mesh, axis=1)
-
-    def chunk_loss(chunk):
-      return jax.vmap(learner.loss, (None, 0, 0))(params, chunk.tasks, chunk.keys)
-
-    losses, metrics = jax.lax.map(chunk_loss, chunks)  # [chunks, users at once]
-    return losses.T.ravel(), metrics
-
   def batch_loss(params, objective_state, batch, arrays):
     del arrays
     batch = devices.shard(batch, mesh, axis=0)
     if learner.batch_loss:
       losses, metrics = learner.batch_loss(params, batch.tasks, batch.keys)
+      value, state = objective.apply(losses, batch.tasks.user, objective_state)
     else:
-      losses, metrics = independent(params, batch)
-    value, objective_state = objective.apply(losses, batch.tasks.user, objective_state)
-    return value, (objective_state, jax.tree.map(jnp.mean, metrics))
+      count = num_chunks(batch.keys.shape[0], chunk_size, mesh)
+      chunks = devices.shard(in_chunks(batch, count), mesh, axis=1)
+      loss = chunked_loss(learner.loss, objective)
+      value, state, metrics = loss(params, objective_state, chunks)
+    return value, (state, jax.tree.map(jnp.mean, metrics))
 
   return batch_loss
+
+
+def chunked_loss(
+  loss: Loss, objective: Objective
+) -> Callable[[Params, PyTree, Batch], tuple[Scalar, PyTree, Metrics]]:
+  """Returns `(params, objective_state, chunks) -> (value, objective_state, metrics)`.
+
+  `chunks` is a batch as `in_chunks` divides it, and the gradient is taken chunk by chunk: reverse
+  mode through a loop would keep what all of them computed until the last is done, while here each
+  is differentiated as long as what it computed is in the cache. The gradient of an objective F of
+  all users' losses is Σ_u w_u ∇loss_u with w_u = ∂F / ∂loss_u. Where w depends on the losses (CVaR)
+  they are computed once before; where it does not (the mean) the compiler leaves that out.
+
+  Args:
+    loss: `(params, task, key) -> (scalar, metrics)` of one user.
+    objective: F.
+  """
+
+  def losses_of(params, chunk):
+    return jax.vmap(loss, (None, 0, 0))(params, chunk.tasks, chunk.keys)
+
+  def apply(losses, state, chunks):  # [chunks, users at once] to [T], in the users' order
+    return objective.apply(losses.T.ravel(), chunks.tasks.user.T.ravel(), state)
+
+  @jax.custom_vjp
+  def value_of(params, state, chunks):
+    losses, metrics = jax.lax.map(lambda chunk: losses_of(params, chunk), chunks)
+    return *apply(losses, state, chunks), metrics
+
+  def forward(params, state, chunks):
+    state, chunks = jax.tree.map(lambda leaf: leaf.value, (state, chunks))
+    trained, rebuild = differentiated(params)
+
+    def weighted(trained, chunk, weights):
+      losses, metrics = losses_of(rebuild(trained), chunk)
+      return jnp.sum(weights * losses), (losses, metrics)
+
+    def add(total, given):
+      (_, found), gradient = jax.value_and_grad(weighted, has_aux=True)(trained, *given)
+      return jax.tree.map(jnp.add, total, gradient), found
+
+    losses, _ = jax.lax.map(lambda chunk: losses_of(rebuild(trained), chunk), chunks)
+    weights = jax.grad(lambda losses: apply(losses, state, chunks)[0])(losses)
+    nothing = jax.tree.map(jnp.zeros_like, trained)
+    gradient, (losses, metrics) = jax.lax.scan(add, nothing, (chunks, weights))
+    return (*apply(losses, state, chunks), metrics), rebuild(gradient, fixed=jnp.zeros_like)
+
+  def backward(gradient, cotangents):
+    return jax.tree.map(lambda x: cotangents[0] * x, gradient), None, None
+
+  value_of.defvjp(forward, backward, symbolic_zeros=True)
+  return value_of
+
+
+def differentiated(params: PyTree) -> tuple[list[Array], Callable[..., Params]]:
+  """Returns the leaves that are differentiated, and a function that puts such ones back.
+
+  Args:
+    params: as `jax.custom_vjp` gives them with symbolic zeros: each with its value, and whether it
+      is differentiated (frozen ones are not).
+  """
+  leaves, structure = jax.tree.flatten(params)
+
+  def rebuild(trained, fixed=lambda value: value):
+    rest = iter(trained)
+    each = [next(rest) if leaf.perturbed else fixed(leaf.value) for leaf in leaves]
+    return jax.tree.unflatten(structure, each)
+
+  return [leaf.value for leaf in leaves if leaf.perturbed], rebuild
 
 
 def num_chunks(batch_size: int, chunk_size: int, mesh: Mesh) -> int:

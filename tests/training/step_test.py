@@ -115,18 +115,43 @@ def test_the_objective_gets_losses_and_users_in_order_and_carries_its_state():
   np.testing.assert_allclose(chunked['losses'], whole['losses'], rtol=1e-5)
 
 
-def test_the_size_of_chunks_changes_neither_loss_nor_gradient():
+@pytest.mark.parametrize('objective', [objectives.mean(), objectives.cvar(0.4)])
+@pytest.mark.parametrize('chunk_size', [1, 3, 100])
+def test_chunks_give_the_loss_and_gradient_of_all_users_at_once(objective, chunk_size):
   learner, batch = pooled(), draw(batch_size=6)
   params = learner.init(KEY)
 
-  def gradient(size):
-    return jax.jit(jax.value_and_grad(loss_of(learner, size), has_aux=True))(params, (), batch, ())
+  def at_once(params):
+    losses, _ = jax.vmap(learner.loss, (None, 0, 0))(params, batch.tasks, batch.keys)
+    return objective.apply(losses, batch.tasks.user, ())[0]
 
-  (expected, _), expected_grads = gradient(100)
-  for size in (1, 3):
-    (value, _), grads = gradient(size)
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), grads, expected_grads)
+  expected = jax.jit(jax.value_and_grad(at_once))(params)
+  in_chunks = jax.value_and_grad(loss_of(learner, chunk_size, objective), has_aux=True)
+  (value, _), gradient = jax.jit(in_chunks)(params, (), batch, ())
+  np.testing.assert_allclose(value, expected[0], rtol=1e-5)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), gradient, expected[1])
+
+
+def test_frozen_parameters_are_not_differentiated():
+  learner, batch, asked = pooled(), draw(batch_size=4), []
+
+  @jax.custom_vjp
+  def watched(x):
+    return x
+
+  watched.defvjp(lambda x: (x, None), lambda _, slope: (asked.append(slope.shape), (slope,))[1])
+
+  def loss(params, episode, key):
+    seen = {**params, 'base': watched(params['base']), 'head': watched(params['head'])}
+    return jnp.sum(seen['base']) * jnp.sum(seen['head']), {}
+
+  trained, frozen = step.split_frozen({'base': jnp.ones(5), 'head': jnp.ones(2)}, ['base'])
+  value_of = step.meta_loss(
+    learner._replace(loss=loss), objectives.mean(), mesh=devices.task_mesh(), chunk_size=2
+  )
+  gradient = jax.grad(lambda x: value_of(step.join_frozen(x, frozen), (), batch, ())[0])(trained)
+  np.testing.assert_allclose(gradient['head'], [5, 5])
+  assert set(asked) == {(2,)}
 
 
 def test_a_batch_that_leaves_a_rest_is_refused():
