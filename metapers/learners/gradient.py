@@ -4,6 +4,7 @@
 predicts the query. The five differ in what is adapted, what is learned and which derivatives count.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,16 +14,23 @@ import optax
 
 from metapers.core import choice_model, meta_learner, task
 from metapers.core.meta_learner import Adapt, Loss, MetaLearner
-from metapers.core.types import Callable, Params
-from metapers.learners import inner_loop, options
+from metapers.core.task import Candidates, Choices
+from metapers.core.types import Callable, Params, PyTree
+from metapers.learners import inner_loop, options, row_space
 from metapers.learners.utility import embed, negative_log_likelihood, utilities, utility_network
-from metapers.networks.linear_mlp import linear_mlp
+from metapers.networks import linear_mlp
+from metapers.networks.linear_mlp import Stages
 
 
 class Model(NamedTuple):
-  """init: `(key) -> {'shared', 'adapted'}`; utility: `(shared, adapted, candidates) -> [N, K]`."""
+  """What is adapted, and what is not.
+
+  init: `(key) -> {'shared', 'adapted'}`. inputs: `(shared, candidates) -> inputs`, the part that
+  adapting does not change. utility: `(adapted, inputs) -> [N, K]`.
+  """
 
   init: Callable[..., dict[str, Params]]
+  inputs: Callable[..., PyTree]
   utility: Callable[..., jax.Array]
 
 
@@ -48,9 +56,7 @@ def maml(
   Reference:
     Finn, Abbeel and Levine 2017, arXiv:1703.03400. Unlike the paper, the support loss is a sum.
   """
-  model = _adapt_all(num_features, hidden)
-  adapt = _adapter(model, inner_steps, learn_rate=learn_inner_rate)
-  return _learner(model, adapt, _single_rate(inner_learning_rate))
+  return _maml(num_features, hidden, inner_steps, inner_learning_rate, learn_rate=learn_inner_rate)
 
 
 def fomaml(
@@ -73,9 +79,14 @@ def fomaml(
   Reference:
     Finn, Abbeel and Levine 2017, arXiv:1703.03400, section 5.2.
   """
-  model = _adapt_all(num_features, hidden)
-  adapt = _adapter(model, inner_steps, learn_rate=learn_inner_rate, first_order=True)
-  return _learner(model, adapt, _single_rate(inner_learning_rate))
+  return _maml(
+    num_features,
+    hidden,
+    inner_steps,
+    inner_learning_rate,
+    learn_rate=learn_inner_rate,
+    first_order=True,
+  )
 
 
 def anil(
@@ -102,17 +113,17 @@ def anil(
   Reference:
     Raghu et al. 2019, arXiv:1909.09157.
   """
-  network = linear_mlp(num_features, hidden, width)
+  network = linear_mlp.linear_mlp(num_features, hidden, width)
 
   def init(key):
     key_network, key_head = jax.random.split(key)
     head = jax.random.normal(key_head, (width,), jnp.float32) / jnp.sqrt(width)
     return {'shared': network.init(key_network), 'adapted': {'head': head}}
 
-  def utility(shared, adapted, candidates):
-    return embed(network, shared, candidates) @ adapted['head']
+  def inputs(shared, candidates):
+    return embed(network, shared, candidates)
 
-  model = Model(init, utility)
+  model = Model(init, inputs, lambda adapted, features: features @ adapted['head'])
   adapt = _adapter(model, inner_steps, learn_rate=learn_inner_rate)
   return _learner(model, adapt, _single_rate(inner_learning_rate))
 
@@ -136,7 +147,7 @@ def meta_sgd(
     Li et al. 2017, arXiv:1707.09835. Unlike the paper, rates stay positive: their log is learned.
   """
   options.positive(inner_learning_rate=inner_learning_rate)
-  model = _adapt_all(num_features, hidden)
+  model, _ = _whole(num_features, hidden)
 
   def init_rates(adapted):
     return jax.tree.map(lambda x: jnp.full_like(x, jnp.log(inner_learning_rate)), adapted)
@@ -164,15 +175,19 @@ def reptile(
   Reference:
     Nichol, Achiam and Schulman 2018, arXiv:1803.02999.
   """
-  model = _adapt_all(num_features, hidden)
-  adapt = _adapter(model, inner_steps, learn_rate=False, first_order=True)
+  model, stages = _whole(num_features, hidden)
+  descend = _descent(stages, inner_steps, learn_rate=False, first_order=True)
+
+  def adapt(params, support, context, key):
+    del context, key
+    return row_space.parameters(stages, descend(params, support))
 
   def loss(params, episode, key):
     everything = task.concat(episode.support, episode.query)
     goal = jax.lax.stop_gradient(adapt(params, everything, episode.context, key))
     moves = jax.tree.map(jnp.subtract, params['adapted'], goal)
     adapted = adapt(params, episode.support, episode.context, key)
-    scores = model.utility(params['shared'], adapted, episode.query.candidates)
+    scores = model.utility(adapted, episode.query.candidates)
     log_p = choice_model.log_probs(scores, episode.query.candidates.mask)
     metrics = jax.lax.stop_gradient(meta_learner.query_metrics(log_p, episode.query))
     return 0.5 * optax.tree.norm(moves, squared=True), metrics
@@ -180,14 +195,49 @@ def reptile(
   return _learner(model, adapt, _single_rate(inner_learning_rate), loss=loss)
 
 
-def _adapt_all(num_features: int, hidden: Sequence[int]) -> Model:
+def _maml(
+  num_features: int,
+  hidden: Sequence[int],
+  inner_steps: int,
+  inner_learning_rate: float,
+  *,
+  learn_rate: bool,
+  first_order: bool = False,
+) -> MetaLearner:
+  model, stages = _whole(num_features, hidden)
+  descend = _descent(stages, inner_steps, learn_rate=learn_rate, first_order=first_order)
+
+  def adapt(params, support, context, key):
+    del context, key
+    return row_space.parameters(stages, descend(params, support))
+
+  def loss(params, episode, key):  # of the adapted network, which is never formed
+    del key
+    adapted, query = descend(params, episode.support), episode.query.candidates
+    scores = row_space.outputs(stages, adapted, _rows(query)).reshape(query.mask.shape)
+    log_p = choice_model.log_probs(scores, query.mask)
+    metrics = meta_learner.query_metrics(log_p, episode.query)
+    return metrics['nll'], metrics
+
+  return _learner(model, adapt, _single_rate(inner_learning_rate), loss=loss)
+
+
+def _whole(num_features: int, hidden: Sequence[int]) -> tuple[Model, Stages]:
   network = utility_network(num_features, hidden)
 
-  def utility(shared, adapted, candidates):
-    del shared
-    return utilities(network, adapted, candidates)
+  def init(key):
+    return {'shared': {}, 'adapted': network.init(key)}
 
-  return Model(lambda key: {'shared': {}, 'adapted': network.init(key)}, utility)
+  def inputs(shared, candidates):
+    del shared
+    return candidates
+
+  model = Model(init, inputs, functools.partial(utilities, network))
+  return model, linear_mlp.stages(num_features, hidden, 1)
+
+
+def _rows(candidates: Candidates) -> jax.Array:
+  return candidates.features.reshape(-1, candidates.features.shape[-1])  # [N * K, D]
 
 
 def _single_rate(inner_learning_rate: float) -> Callable[[Params], Params]:
@@ -195,26 +245,45 @@ def _single_rate(inner_learning_rate: float) -> Callable[[Params], Params]:
   return lambda adapted: jnp.log(jnp.float32(inner_learning_rate))
 
 
-def _adapter(model: Model, num_steps: int, *, learn_rate: bool, first_order: bool = False):
+def _rates(params: Params, *, learned: bool) -> Params:
+  log_rates = params['log_rates']
+  return jax.tree.map(jnp.exp, log_rates if learned else jax.lax.stop_gradient(log_rates))
+
+
+def _descent(
+  stages: Stages, num_steps: int, *, learn_rate: bool, first_order: bool
+) -> Callable[[Params, Choices], row_space.Adapted]:
+  options.at_least_one(inner_steps=num_steps)
+
+  def descend(params, support):
+    def support_loss(outputs):
+      return negative_log_likelihood(outputs.reshape(support.candidates.mask.shape), support)
+
+    return row_space.descend(
+      support_loss,
+      stages,
+      params['adapted'],
+      _rows(support.candidates),
+      _rates(params, learned=learn_rate),
+      num_steps=num_steps,
+      first_order=first_order,
+    )
+
+  return descend
+
+
+def _adapter(model: Model, num_steps: int, *, learn_rate: bool) -> Adapt:
   options.at_least_one(inner_steps=num_steps)
 
   def adapt(params, support, context, key):
     del context, key
-    log_rates = params['log_rates']
-    if not learn_rate:
-      log_rates = jax.lax.stop_gradient(log_rates)
+    inputs = model.inputs(params['shared'], support.candidates)
 
     def support_loss(adapted):
-      scores = model.utility(params['shared'], adapted, support.candidates)
-      return negative_log_likelihood(scores, support)
+      return negative_log_likelihood(model.utility(adapted, inputs), support)
 
-    return inner_loop.descend(
-      support_loss,
-      params['adapted'],
-      jax.tree.map(jnp.exp, log_rates),
-      num_steps=num_steps,
-      first_order=first_order,
-    )
+    rates = _rates(params, learned=learn_rate)
+    return inner_loop.descend(support_loss, params['adapted'], rates, num_steps=num_steps)
 
   return adapt
 
@@ -227,6 +296,6 @@ def _learner(
     return params | {'log_rates': init_rates(params['adapted'])}
 
   def score(params, user_state, candidates):
-    return model.utility(params['shared'], user_state, candidates)
+    return model.utility(user_state, model.inputs(params['shared'], candidates))
 
   return meta_learner.from_adapt_score(init, adapt, score, loss=loss)

@@ -12,7 +12,6 @@ def descend(
   learning_rates: Params | float | Array,
   *,
   num_steps: int,
-  first_order: bool = False,
 ) -> Params:
   """Returns θ_n of θ ← θ - rate · ∇loss(θ), n = `num_steps`; differentiable to any order.
 
@@ -24,7 +23,6 @@ def descend(
     start: θ_0.
     learning_rates: one rate, or a tree of them like `start` (broadcast against each leaf).
     num_steps: n.
-    first_order: treat gradients as constants, so that dθ_n/dθ_0 is the identity (FOMAML).
 
   Returns:
     θ_n, of the same structure as `start`.
@@ -33,10 +31,7 @@ def descend(
     learning_rates = jax.tree.map(lambda _: learning_rates, start)
 
   def step(theta, _):
-    gradient = jax.grad(loss)(theta)
-    if first_order:
-      gradient = jax.lax.stop_gradient(gradient)
-    move = jax.tree.map(jnp.multiply, learning_rates, gradient)
+    move = jax.tree.map(jnp.multiply, learning_rates, jax.grad(loss)(theta))
     return jax.tree.map(jnp.subtract, theta, move), None
 
   theta, _ = jax.lax.scan(step, start, length=num_steps)

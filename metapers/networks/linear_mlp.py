@@ -1,12 +1,25 @@
 """A linear map plus a perceptron: utilities are often, if not wholly, linear in reward scores."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import jax.numpy as jnp
 from flax import nnx
 
-from metapers.core.types import Array, Float
+from metapers.core.types import Array, Callable, Float
 from metapers.networks.mlp import MLP, checked_sizes
-from metapers.networks.network import Network, from_module
+from metapers.networks.network import Network, from_module, method
+
+
+class Stages(NamedTuple):
+  """A network as two functions: y = rest(params, first(params, x)).
+
+  first: `(params, x [..., D]) -> [..., F]`, the outputs of all layers that see x, linear in their
+  weights and biases. rest: `(params, [..., F]) -> y [..., H]`; reads no parameter of those layers.
+  """
+
+  first: Callable[..., Array]
+  rest: Callable[..., Array]
 
 
 class LinearMLP(nnx.Module):
@@ -23,6 +36,18 @@ class LinearMLP(nnx.Module):
     """Returns y: `[..., sizes[0]] -> [..., sizes[-1]]`."""
     return self.linear(x) if self.mlp is None else self.linear(x) + self.mlp(x)
 
+  def first(self, x: Float[Array, '*batch D']) -> Float[Array, '*batch F']:
+    """Returns W x and the outputs of the perceptron's first layer, side by side."""
+    linear = self.linear(x)
+    return linear if self.mlp is None else jnp.concatenate([linear, self.mlp.layers[0](x)], -1)
+
+  def rest(self, outputs: Float[Array, '*batch F']) -> Float[Array, '*batch H']:
+    """Returns y from the outputs of `first`."""
+    if self.mlp is None:
+      return outputs
+    linear, hidden = jnp.split(outputs, [self.linear.out_features], -1)
+    return linear + self.mlp.rest(hidden)
+
 
 def linear_mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Network:
   """Returns the network y = W x + MLP(x): `[..., num_inputs] -> [..., num_outputs]`.
@@ -37,3 +62,13 @@ def linear_mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Netw
   """
   sizes = checked_sizes(num_inputs, hidden, num_outputs)
   return from_module(lambda rngs: LinearMLP(sizes, rngs=rngs))
+
+
+def stages(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Stages:
+  """Returns the network of `linear_mlp`, of the same parameters, as two functions."""
+  sizes = checked_sizes(num_inputs, hidden, num_outputs)
+
+  def build(rngs):
+    return LinearMLP(sizes, rngs=rngs)
+
+  return Stages(method(build, LinearMLP.first), method(build, LinearMLP.rest))

@@ -19,9 +19,13 @@ class MLP(nnx.Module):
 
   def __call__(self, x: Float[Array, '*batch D']) -> Float[Array, '*batch H']:
     """Returns the last layer's outputs: `[..., sizes[0]] -> [..., sizes[-1]]`."""
-    for layer in self.layers[:-1]:
-      x = jax.nn.gelu(layer(x))
-    return self.layers[-1](x)
+    return self.rest(self.layers[0](x))
+
+  def rest(self, outputs: Float[Array, '*batch F']) -> Float[Array, '*batch H']:
+    """Returns the last layer's outputs from those of the first one."""
+    for layer in self.layers[1:]:
+      outputs = layer(jax.nn.gelu(outputs))
+    return outputs
 
 
 def mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Network:

@@ -22,19 +22,30 @@ def from_module(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
   """Returns a stateless flax.nnx module as a `Network`.
 
   Args:
-    build: makes the module from random streams; called once abstractly, and once per `init`.
+    build: makes the module from random streams; called abstractly, and once per `init`.
   """
-  graph, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
 
   def init(key):
     return _string_keys(nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param)))
 
+  return Network(init, method(build, lambda module, *inputs: module(*inputs)))
+
+
+def method(build: Callable[[nnx.Rngs], nnx.Module], call: Callable[..., Any]) -> Callable[..., Any]:
+  """Returns `(params, *inputs) -> call(module, *inputs)` of the module with these parameters.
+
+  Args:
+    build: makes the module from random streams; called abstractly.
+    call: one of its methods.
+  """
+  graph, abstract = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+
   def apply(params, *inputs):
     state = nnx.clone(abstract)
     nnx.replace_by_pure_dict(state, params)
-    return nnx.merge(graph, state)(*inputs)
+    return call(nnx.merge(graph, state), *inputs)
 
-  return Network(init, apply)
+  return apply
 
 
 def _string_keys(tree):

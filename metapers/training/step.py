@@ -15,7 +15,6 @@ from metapers.core.task import Task
 from metapers.core.types import (
   Array,
   Callable,
-  Float,
   Int,
   Key,
   Metrics,
