@@ -22,6 +22,7 @@ EXCUSED = {
   'bayes_head': contract.Exceptions(),
   'gaussian_prior': contract.Exceptions(trained=False),
   'lookup': contract.Exceptions(constant=('bank',)),
+  'p_rm': contract.Exceptions(),
 }
 SIZES = {
   'cnp': {'hidden': 16, 'width': 8},
@@ -30,6 +31,7 @@ SIZES = {
   'per_user': SMALL,
   'gaussian_prior': {},
   'lookup': SMALL | {'num_histories': 64},
+  'p_rm': SMALL | {'num_users': 64, 'width': 8},
 }
 
 

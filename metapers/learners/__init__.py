@@ -34,6 +34,7 @@ LEARNERS = {
   'bayes_head': 'metapers.learners.bayes_head:bayes_head',
   'gaussian_prior': 'metapers.learners.gaussian_prior:gaussian_prior',
   'lookup': 'metapers.learners.lookup:lookup',
+  'p_rm': 'metapers.learners.p_rm:p_rm',
 }
 
 
