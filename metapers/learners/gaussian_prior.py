@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metapers.core import batches, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.task import Candidates, Choices
+from metapers.core.task import Candidates, Choices, Task
 from metapers.core.types import Array, Float, Params
 from metapers.learners import bayes_head, dual_newton, newton, options
 
@@ -83,9 +83,7 @@ def gaussian_prior(
 
   def prepare(params, histories, key):
     del params
-    num_users = histories.user.shape[0]
-    if num_users == 0:
-      raise ValueError('histories hold no users, and the prior is theirs; give at least one')
+    num_users = some_users(histories)
     chunk_size = chunk_size_of(histories.support, num_features)
 
     def improve(prior, _):
@@ -158,6 +156,18 @@ def parts(
 ) -> tuple[Float[Array, '*T N K'], Float[Array, '*T N K D']]:
   """Returns offsets x · m and factors x root of u(x) = x · (m + root v)."""
   return candidates.features @ prior['mean'], candidates.features @ prior['root']
+
+
+def some_users(histories: Task) -> int:
+  """Returns how many users histories are of; static.
+
+  Raises:
+    ValueError: for none.
+  """
+  num_users = histories.user.shape[0]
+  if num_users == 0:
+    raise ValueError('histories hold no users, and the prior is theirs; give at least one')
+  return num_users
 
 
 def num_contrasts(known: Choices) -> int:
