@@ -117,8 +117,9 @@ def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> No
 class ItemFeatures(NamedTuple):
   """Features of I items.
 
-  values: [I, D]; [I, 0] where they are only one-hot ids, which `identity` says. names: of the D
-  columns; () where they have none.
+  values: [I, D], as exact as the file: 1700000001 and 1700000002 are one number in float32, and two
+    once they are scaled; [I, 0] where they are only one-hot ids, which `identity` says.
+  names: of the D columns; () where they have none.
   """
 
   values: Float[np.ndarray, 'I D']
@@ -132,7 +133,8 @@ def read_features(
   """Returns the features of the items.
 
   Raises:
-    ValueError: for unknown, non-numeric or non-finite features, or a wrong number of rows.
+    ValueError: for unknown or non-numeric features, those that float32 holds as no finite number,
+      or a wrong number of rows.
   """
   columns: list[str] = []
   given = [features] if isinstance(features, str) else features
@@ -159,8 +161,8 @@ def read_features(
     if not columns:
       return ItemFeatures(np.zeros((len(items), 0), np.float32), (), identity=True)
     check_columns(items, 'items', columns)
-    values = frames.numbers(items, columns, 'items').astype(np.float32)
-  bad = ~np.isfinite(values).all(1)
+    values = frames.numbers(items, columns, 'items')
+  bad = ~(np.abs(values) <= np.finfo(np.float32).max).all(1)
   if bad.any():
     named = items['item_id'].to_numpy()[bad][:3].tolist()
     raise ValueError(f'{bad.sum()} items have non-finite features, such as {named}; drop or fill')
@@ -190,7 +192,7 @@ def _load_npy(path: pathlib.Path, num_items: int) -> Float[np.ndarray, 'I D']:
       f'features must be numbers of shape [{num_items}, D], one row an item; {path} holds '
       f'{values.dtype} {list(values.shape)}'
     )
-  return values.astype(np.float32)
+  return values.astype(np.result_type(values.dtype, np.float32))
 
 
 def locate(items: pd.DataFrame, ids: np.ndarray, name: str) -> Int[np.ndarray, 'M W']:

@@ -93,6 +93,7 @@ def test_features_are_columns_or_an_npy_file(tmp_path):
   items = ITEMS.assign(wit=[0.5, 1, 2, 3], length=[9, 8, 7, 6])
   path = write(tmp_path, items=items, comparisons=CHOSEN)
   np.save(tmp_path / 'embedded.npy', np.ones((4, 5)))
+  np.save(tmp_path / 'small.npy', np.ones((4, 5), np.float16))
 
   def load(features):
     return comparisons.load_comparisons(path, features=features)
@@ -101,9 +102,10 @@ def test_features_are_columns_or_an_npy_file(tmp_path):
   np.testing.assert_array_equal(load(['length']).features, items[['length']])
   np.testing.assert_array_equal(load('length').features, items[['length']])
   np.testing.assert_array_equal(load('embedded.npy').features, np.ones((4, 5)))
+  assert load('small.npy').features.dtype == np.float32  # embeddings take no more memory
   assert load(()).identity
   assert not load(None).identity
-  assert load(None).features.dtype == np.float32
+  assert load(None).features.dtype == load('embedded.npy').features.dtype == np.float64
 
 
 def test_a_context_may_stand_in_the_comparisons_alone(tmp_path):
@@ -126,6 +128,7 @@ BAD_TABLES = {
   },
   "1 missing values in 'wit' of items": {'items': ITEMS.assign(wit=[1, 2, np.nan, 3])},
   "non-finite features, such as ['30']": {'items': ITEMS.assign(wit=[1, 2, np.inf, 3])},
+  "have non-finite features, such as ['20']": {'items': ITEMS.assign(wit=[1, 1e39, 2, 3])},
   "columns ['wit'] of items must be numbers": {'items': ITEMS.assign(wit=list('abcd'))},
   'comparisons.csv has no rows': {'comparisons': CHOSEN[:0]},
   'items.csv has no rows': {'items': ITEMS[:0]},
