@@ -238,6 +238,19 @@ def test_float32_rounding_makes_no_pair_clear():
   assert better.size == 0
 
 
+def test_a_gap_of_0_leaves_out_ties_alone(tmp_path):
+  path = write_ratings(tmp_path, [('a', 0, 1e-6), ('a', 1, 3e-6), ('a', 2, 1e-6)])
+  pairs = pairs_of(comparisons.load_comparisons(path, min_rating_gap=0.0))
+  assert sorted(pairs) == [(1, 0), (1, 2)]
+
+
+def test_ratings_within_the_gap_name_it_and_their_range(tmp_path):
+  path = write_ratings(tmp_path, [('a', 0, 0.1), ('a', 1, 0.9), ('b', 0, 0.5)])
+  with pytest.raises(ValueError, match=r'min_rating_gap=1\.0; ratings lie in 0\.1\.\.0\.9: lower'):
+    comparisons.load_comparisons(path)
+  assert comparisons.load_comparisons(path, min_rating_gap=0.5, min_comparisons=1).mask.sum() == 1
+
+
 def test_pairs_stand_where_their_later_item_was_rated(tmp_path):
   ratings = [('a', item, 9 - 2 * item, 10 * item) for item in (2, 0, 3, 1, 4)]
   histories = comparisons.load_comparisons(write_ratings(tmp_path, ratings))
