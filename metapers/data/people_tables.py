@@ -6,6 +6,7 @@ order]). `context` is the group (a prompt, a topic) that the items of a comparis
 the person's own sequence.
 """
 
+import decimal
 import pathlib
 import re
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ SOURCE = 'source.json'  # where the tables are from, and their licence
 IDS = ('user_id', 'item_id', 'chosen', 'rejected', 'context', 'order')  # read as texts
 # How pandas and others name the index of a table that they wrote as a column.
 INDEX = re.compile(r'Unnamed: \d+|__index_level_\d+__|index|level_\d+|')
+OFFSET = re.compile(r'[T ].*(?:Z|[+-]\d\d(?::?\d\d)?)$')  # from UTC, of a date with a time
 PREFERENCE_IDS = {'comparisons': ('chosen', 'rejected'), 'ratings': ('item_id',)}
 PREFERENCE_COLUMNS = {
   'comparisons': ('user_id', *PREFERENCE_IDS['comparisons']),
@@ -244,23 +246,35 @@ def own_order(preferences: pd.DataFrame) -> Int[np.ndarray, 'M'] | None:
   """Returns the rank of each row in the order they were made; None where it is not known.
 
   Raises:
-    ValueError: unless all values of `order` are numbers, or all dates as ISO 8601 writes them.
+    ValueError: unless all values of `order` are finite numbers, or all dates as ISO 8601 writes
+      them, all with an offset from UTC or all without.
   """
   if 'order' not in preferences:
     return None
   texts = preferences['order'].astype(str)
-  if texts.str.fullmatch(r'[+-]?\d+').all():
-    return pd.factorize(texts.map(int).astype(object), sort=True)[0]  # of any number of digits
-  for parse in (pd.to_numeric, _iso_dates):
-    try:
-      return pd.factorize(parse(texts), sort=True)[0]
-    except ValueError:
-      continue
+  with_offset = texts.str.contains(OFFSET)
+  if with_offset.nunique() > 1:
+    one, other = texts[with_offset].iloc[0], texts[~with_offset].iloc[0]
+    raise ValueError(
+      f'order mixes dates with an offset from UTC ({one}) and without ({other}), which have no '
+      'order: give all of them one'
+    )
+  numbers = texts.map(_number)
+  if numbers.notna().all():
+    return pd.factorize(numbers, sort=True)[0]
+  dates = pd.to_datetime(texts, format='ISO8601', utc=True, errors='coerce')
+  if dates.notna().all():
+    return pd.factorize(dates, sort=True)[0]
   raise ValueError(
     'order must be numbers or ISO dates (2026-11-27, 2026-11-27T12:30:00) in all rows, got '
-    f'{texts.drop_duplicates().head(4).tolist()}'
+    f'{texts[dates.isna()].drop_duplicates().head(4).tolist()}'
   )
 
 
-def _iso_dates(texts: pd.Series) -> pd.Series:
-  return pd.to_datetime(texts, format='ISO8601', utc=True)
+def _number(text: str) -> decimal.Decimal | None:
+  """Returns a finite number, exactly: float64 has 53 bits, and nanoseconds since 1970 need 61."""
+  try:
+    found = decimal.Decimal(text)
+  except decimal.InvalidOperation:
+    return None
+  return found if found.is_finite() else None
