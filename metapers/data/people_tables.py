@@ -3,7 +3,8 @@
 A folder holds `items` (item_id [, context, text] and feature columns) and either `comparisons`
 (user_id, chosen, rejected [, context, order]) or `ratings` (user_id, item_id, rating [, context,
 order]). `context` is the group (a prompt, a topic) that the items of a comparison share; `order` is
-the person's own sequence.
+the person's own sequence. Other columns of comparisons or ratings are ignored, and the log names
+them.
 """
 
 import decimal
@@ -32,6 +33,9 @@ PREFERENCE_COLUMNS = {
   'comparisons': ('user_id', *PREFERENCE_IDS['comparisons']),
   'ratings': ('user_id', *PREFERENCE_IDS['ratings'], 'rating'),
 }
+
+NOTES = ('conversation', 'turn')  # of `hub_people.write_people`, for who looks into the table
+TIMES = ('timestamp', 'time', 'date', 'datetime', 'created_at')
 
 
 def read_table(folder: pathlib.Path, name: str) -> pd.DataFrame:
@@ -97,7 +101,28 @@ def read_preferences(folder: pathlib.Path) -> tuple[str, pd.DataFrame]:
     )
   preferences = read_table(folder, names[0])
   check_columns(preferences, names[0], PREFERENCE_COLUMNS[names[0]])
+  name_unread(preferences, names[0])
   return names[0], preferences
+
+
+def name_unread(preferences: pd.DataFrame, name: str) -> None:
+  """Logs the columns that are not read.
+
+  Raises:
+    ValueError: for weights, without which the table says something else.
+  """
+  read = (*PREFERENCE_COLUMNS[name], 'context', 'order', *NOTES)
+  unread = [str(column) for column in preferences if column not in read]
+  if 'weight' in unread:
+    raise ValueError(
+      f"column 'weight' of {name} is not read, as every row counts once: drop it, or make a "
+      'population of your own that sets Choices.weight by task.choices(..., weight=...)'
+    )
+  times = [column for column in unread if column.lower() in TIMES and 'order' not in preferences]
+  if times:
+    logging.warning('%s have no order: if %s tells it, rename it to order', name, times[0])
+  if unread:
+    logging.warning('columns of %s that are not read: %s', name, ', '.join(unread))
 
 
 def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> None:
@@ -175,7 +200,8 @@ def feature_columns(items: pd.DataFrame) -> list[str]:
   """Returns the columns of `items` that are features, where none are named.
 
   Raises:
-    ValueError: for a column that is the index of a table, which says nothing of the items.
+    ValueError: for a column that is the index of a table, which says nothing of the items, or one
+      of choices.
   """
   columns = [str(column) for column in items if column not in ITEM_COLUMNS]
   indices = [column for column in columns if INDEX.fullmatch(column)]
@@ -183,6 +209,12 @@ def feature_columns(items: pd.DataFrame) -> list[str]:
     raise ValueError(
       f'columns {indices} of items are named like the index of a table, which is no feature: drop '
       'them (to_csv(..., index=False)), or name the features by features='
+    )
+  of_choices = [column for column in columns if column in IDS]
+  if of_choices:
+    raise ValueError(
+      f'columns {of_choices} of items are named like those of choices, which are no features: drop '
+      'or rename them, or name the features by features='
     )
   return columns
 

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from absl import logging
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,6 +131,7 @@ BAD_TABLES = {
   "non-finite features, such as ['30']": {'items': ITEMS.assign(wit=[1, 2, np.inf, 3])},
   "have non-finite features, such as ['20']": {'items': ITEMS.assign(wit=[1, 1e39, 2, 3])},
   "columns ['wit'] of items must be numbers": {'items': ITEMS.assign(wit=list('abcd'))},
+  "column 'weight' of comparisons is not read": {'comparisons': CHOSEN.assign(weight=2)},
   'comparisons.csv has no rows': {'comparisons': CHOSEN[:0]},
   'items.csv has no rows': {'items': ITEMS[:0]},
   'must hold either comparisons or ratings': {'ratings': CHOSEN},
@@ -142,6 +144,35 @@ def test_bad_tables_are_refused(tmp_path, message):
   with pytest.raises(ValueError) as raised:
     comparisons.load_comparisons(str(tmp_path))
   assert message in str(raised.value)
+
+
+@pytest.mark.parametrize('column', ['user_id', 'order'])
+def test_columns_of_choices_are_features_of_items_only_by_name(tmp_path, column):
+  path = write(tmp_path, items=ITEMS.assign(**{column: [4, 3, 2, 1]}), comparisons=CHOSEN)
+  with pytest.raises(ValueError, match=rf"columns \['{column}'\] of items are named like those of"):
+    comparisons.load_comparisons(path)
+  np.testing.assert_array_equal(
+    comparisons.load_comparisons(path, features=column).features[:, 0], [4, 3, 2, 1]
+  )
+
+
+def said_of(folder, monkeypatch, table):
+  """Lines of the log when a table of comparisons is read."""
+  lines = []
+  monkeypatch.setattr(logging, 'warning', lambda line, *given: lines.append(line % given))
+  comparisons.load_comparisons(write(folder, items=ITEMS, comparisons=table))
+  return lines
+
+
+def test_columns_that_are_not_read_are_named(tmp_path, monkeypatch):
+  assert said_of(tmp_path, monkeypatch, CHOSEN.assign(turn=0, conversation='a')) == []
+  lines = said_of(tmp_path, monkeypatch, CHOSEN.assign(tie=0, date='today', mood='good'))
+  assert lines == ['columns of comparisons that are not read: tie, date, mood']
+
+
+def test_a_time_without_an_order_is_named(tmp_path, monkeypatch):
+  lines = said_of(tmp_path, monkeypatch, CHOSEN.rename(columns={'order': 'Timestamp'}))
+  assert lines[0] == 'comparisons have no order: if Timestamp tells it, rename it to order'
 
 
 BAD_OPTIONS = {
