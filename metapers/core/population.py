@@ -68,7 +68,10 @@ class Spec(NamedTuple):
 
 
 class Scaling(NamedTuple):
-  """How raw features become what a learner sees: (raw - mean) / scale; [D] each."""
+  """How raw features become what a learner sees: (raw - mean) / scale; [D] each.
+
+  In float64 where raw features are: their differences may be small beside them.
+  """
 
   mean: Float[np.ndarray, 'D']
   scale: Float[np.ndarray, 'D']

@@ -10,7 +10,8 @@ from metapers.core.types import Bool, Float, Int
 class Histories(NamedTuple):
   """Pairwise choices of U people among I items, as host arrays.
 
-  features: [I, D] of the items; [I, 0] for one-hot ids, of which rows are made when an episode is.
+  features: [I, D] of the items, raw, as exact as the source; [I, 0] for one-hot ids, of which rows
+    are made when an episode is.
   item_ids: [I] as in the source.
   user_ids: [U] as in the source. chosen, rejected: [U, N] rows of `features`, in the person's own
     order, or in random order where none is known. mask: [U, N], True where the comparison is real.

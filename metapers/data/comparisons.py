@@ -16,6 +16,8 @@ from metapers.core.tables import Histories
 from metapers.core.types import Bool, Float, Int
 from metapers.data import frames, people_tables
 
+ROUNDING = 1e-6  # of the largest rating: what two ratings in float32 may differ by too much
+
 
 class ItemPairs(NamedTuple):
   """M comparisons, person by person and each person's in order.
@@ -184,7 +186,11 @@ def pairs_of_ratings(
   min_rating_gap: float,
   max_comparisons: int,
 ) -> ItemPairs:
-  """Returns drawn pairs of every person's rated items, `items` [M] being rows; see `draw_pairs`."""
+  """Returns drawn pairs of every person's rated items, `items` [M] being rows; see `draw_pairs`.
+
+  Raises:
+    ValueError: for ratings that are not finite or stand twice, or that no gap tells apart.
+  """
   ratings = frames.numbers(preferences, ['rating'], 'ratings')[:, 0]
   check_ratings(preferences, ratings)
   order = people_tables.own_order(preferences)
@@ -200,7 +206,14 @@ def pairs_of_ratings(
       max_comparisons=max_comparisons,
     )
     drawn.append(ItemPairs(np.full(len(better), person), items[own[better]], items[own[worse]]))
-  return ItemPairs(*(np.concatenate(parts) for parts in zip(*drawn)))
+  pairs = ItemPairs(*(np.concatenate(parts) for parts in zip(*drawn)))
+  if not pairs.user.size:
+    raise ValueError(
+      f'no two ratings by a person, of items of one context, differ by more than '
+      f'min_rating_gap={min_rating_gap}; ratings lie in {ratings.min():g}..{ratings.max():g}: '
+      'lower it, 0 leaves out only ties'
+    )
+  return pairs
 
 
 def check_ratings(preferences: pd.DataFrame, ratings: Float[np.ndarray, 'M']) -> None:
@@ -233,8 +246,10 @@ def draw_pairs(
   context. Its place is where the later of the two was rated, or random without `order`.
   """
   first, second = np.triu_indices(len(ratings), 1)
-  gaps = np.round(ratings[first] - ratings[second], 5)  # in float32, 1.07 - 0.07 is above 1
-  clear = (np.abs(gaps) > min_rating_gap) & (contexts[first] == contexts[second])
+  gaps = ratings[first] - ratings[second]
+  # In float32 1.07 - 0.07 is above 1. A gap of 0 leaves out ties alone, however near others are.
+  least = min_rating_gap and min_rating_gap + ROUNDING * np.abs(ratings).max(initial=0)
+  clear = (np.abs(gaps) > least) & (contexts[first] == contexts[second])
   drawn = rng.permutation(np.flatnonzero(clear))[:max_comparisons]
   first, second, gaps = first[drawn], second[drawn], gaps[drawn]
   if order is not None:

@@ -3,9 +3,11 @@
 A folder holds `items` (item_id [, context, text] and feature columns) and either `comparisons`
 (user_id, chosen, rejected [, context, order]) or `ratings` (user_id, item_id, rating [, context,
 order]). `context` is the group (a prompt, a topic) that the items of a comparison share; `order` is
-the person's own sequence.
+the person's own sequence. Other columns of comparisons or ratings are ignored, and the log names
+them.
 """
 
+import decimal
 import pathlib
 import re
 from collections.abc import Sequence
@@ -25,11 +27,15 @@ SOURCE = 'source.json'  # where the tables are from, and their licence
 IDS = ('user_id', 'item_id', 'chosen', 'rejected', 'context', 'order')  # read as texts
 # How pandas and others name the index of a table that they wrote as a column.
 INDEX = re.compile(r'Unnamed: \d+|__index_level_\d+__|index|level_\d+|')
+OFFSET = re.compile(r'[T ].*(?:Z|[+-]\d\d(?::?\d\d)?)$')  # from UTC, of a date with a time
 PREFERENCE_IDS = {'comparisons': ('chosen', 'rejected'), 'ratings': ('item_id',)}
 PREFERENCE_COLUMNS = {
   'comparisons': ('user_id', *PREFERENCE_IDS['comparisons']),
   'ratings': ('user_id', *PREFERENCE_IDS['ratings'], 'rating'),
 }
+
+NOTES = ('conversation', 'turn')  # of `hub_people.write_people`, for who looks into the table
+TIMES = ('timestamp', 'time', 'date', 'datetime', 'created_at')
 
 
 def read_table(folder: pathlib.Path, name: str) -> pd.DataFrame:
@@ -95,7 +101,28 @@ def read_preferences(folder: pathlib.Path) -> tuple[str, pd.DataFrame]:
     )
   preferences = read_table(folder, names[0])
   check_columns(preferences, names[0], PREFERENCE_COLUMNS[names[0]])
+  name_unread(preferences, names[0])
   return names[0], preferences
+
+
+def name_unread(preferences: pd.DataFrame, name: str) -> None:
+  """Logs the columns that are not read.
+
+  Raises:
+    ValueError: for weights, without which the table says something else.
+  """
+  read = (*PREFERENCE_COLUMNS[name], 'context', 'order', *NOTES)
+  unread = [str(column) for column in preferences if column not in read]
+  if 'weight' in unread:
+    raise ValueError(
+      f"column 'weight' of {name} is not read, as every row counts once: drop it, or make a "
+      'population of your own that sets Choices.weight by task.choices(..., weight=...)'
+    )
+  times = [column for column in unread if column.lower() in TIMES and 'order' not in preferences]
+  if times:
+    logging.warning('%s have no order: if %s tells it, rename it to order', name, times[0])
+  if unread:
+    logging.warning('columns of %s that are not read: %s', name, ', '.join(unread))
 
 
 def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> None:
@@ -117,8 +144,9 @@ def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> No
 class ItemFeatures(NamedTuple):
   """Features of I items.
 
-  values: [I, D]; [I, 0] where they are only one-hot ids, which `identity` says. names: of the D
-  columns; () where they have none.
+  values: [I, D], as exact as the file: 1700000001 and 1700000002 are one number in float32, and two
+    once they are scaled; [I, 0] where they are only one-hot ids, which `identity` says.
+  names: of the D columns; () where they have none.
   """
 
   values: Float[np.ndarray, 'I D']
@@ -132,7 +160,8 @@ def read_features(
   """Returns the features of the items.
 
   Raises:
-    ValueError: for unknown, non-numeric or non-finite features, or a wrong number of rows.
+    ValueError: for unknown or non-numeric features, those that float32 holds as no finite number,
+      or a wrong number of rows.
   """
   columns: list[str] = []
   given = [features] if isinstance(features, str) else features
@@ -159,8 +188,8 @@ def read_features(
     if not columns:
       return ItemFeatures(np.zeros((len(items), 0), np.float32), (), identity=True)
     check_columns(items, 'items', columns)
-    values = frames.numbers(items, columns, 'items').astype(np.float32)
-  bad = ~np.isfinite(values).all(1)
+    values = frames.numbers(items, columns, 'items')
+  bad = ~(np.abs(values) <= np.finfo(np.float32).max).all(1)
   if bad.any():
     named = items['item_id'].to_numpy()[bad][:3].tolist()
     raise ValueError(f'{bad.sum()} items have non-finite features, such as {named}; drop or fill')
@@ -171,7 +200,8 @@ def feature_columns(items: pd.DataFrame) -> list[str]:
   """Returns the columns of `items` that are features, where none are named.
 
   Raises:
-    ValueError: for a column that is the index of a table, which says nothing of the items.
+    ValueError: for a column that is the index of a table, which says nothing of the items, or one
+      of choices.
   """
   columns = [str(column) for column in items if column not in ITEM_COLUMNS]
   indices = [column for column in columns if INDEX.fullmatch(column)]
@@ -179,6 +209,12 @@ def feature_columns(items: pd.DataFrame) -> list[str]:
     raise ValueError(
       f'columns {indices} of items are named like the index of a table, which is no feature: drop '
       'them (to_csv(..., index=False)), or name the features by features='
+    )
+  of_choices = [column for column in columns if column in IDS]
+  if of_choices:
+    raise ValueError(
+      f'columns {of_choices} of items are named like those of choices, which are no features: drop '
+      'or rename them, or name the features by features='
     )
   return columns
 
@@ -190,7 +226,7 @@ def _load_npy(path: pathlib.Path, num_items: int) -> Float[np.ndarray, 'I D']:
       f'features must be numbers of shape [{num_items}, D], one row an item; {path} holds '
       f'{values.dtype} {list(values.shape)}'
     )
-  return values.astype(np.float32)
+  return values.astype(np.result_type(values.dtype, np.float32))
 
 
 def locate(items: pd.DataFrame, ids: np.ndarray, name: str) -> Int[np.ndarray, 'M W']:
@@ -242,23 +278,35 @@ def own_order(preferences: pd.DataFrame) -> Int[np.ndarray, 'M'] | None:
   """Returns the rank of each row in the order they were made; None where it is not known.
 
   Raises:
-    ValueError: unless all values of `order` are numbers, or all dates as ISO 8601 writes them.
+    ValueError: unless all values of `order` are finite numbers, or all dates as ISO 8601 writes
+      them, all with an offset from UTC or all without.
   """
   if 'order' not in preferences:
     return None
   texts = preferences['order'].astype(str)
-  if texts.str.fullmatch(r'[+-]?\d+').all():
-    return pd.factorize(texts.map(int).astype(object), sort=True)[0]  # of any number of digits
-  for parse in (pd.to_numeric, _iso_dates):
-    try:
-      return pd.factorize(parse(texts), sort=True)[0]
-    except ValueError:
-      continue
+  with_offset = texts.str.contains(OFFSET)
+  if with_offset.nunique() > 1:
+    one, other = texts[with_offset].iloc[0], texts[~with_offset].iloc[0]
+    raise ValueError(
+      f'order mixes dates with an offset from UTC ({one}) and without ({other}), which have no '
+      'order: give all of them one'
+    )
+  numbers = texts.map(_number)
+  if numbers.notna().all():
+    return pd.factorize(numbers, sort=True)[0]
+  dates = pd.to_datetime(texts, format='ISO8601', utc=True, errors='coerce')
+  if dates.notna().all():
+    return pd.factorize(dates, sort=True)[0]
   raise ValueError(
     'order must be numbers or ISO dates (2026-11-27, 2026-11-27T12:30:00) in all rows, got '
-    f'{texts.drop_duplicates().head(4).tolist()}'
+    f'{texts[dates.isna()].drop_duplicates().head(4).tolist()}'
   )
 
 
-def _iso_dates(texts: pd.Series) -> pd.Series:
-  return pd.to_datetime(texts, format='ISO8601', utc=True)
+def _number(text: str) -> decimal.Decimal | None:
+  """Returns a finite number, exactly: float64 has 53 bits, and nanoseconds since 1970 need 61."""
+  try:
+    found = decimal.Decimal(text)
+  except decimal.InvalidOperation:
+    return None
+  return found if found.is_finite() else None

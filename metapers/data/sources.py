@@ -1,5 +1,6 @@
 """Prompts, responses and scores that are already known, from the hub or from files."""
 
+import itertools
 import pathlib
 import re
 from collections.abc import Mapping
@@ -7,11 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from metapers.core.types import Float
 from metapers.data import frames, hub, people_tables, personal_llm, texts
 from metapers.data.texts import Texts
 
+TEXT_COLUMNS = ('prompt', 'prompt_id', 'subset', 'responses', 'response_models')
 SCORED = re.compile(r'response_(\d+)_(?!model$)(.+)')
 
 
@@ -92,6 +95,7 @@ def read_texts(frame: pd.DataFrame) -> Source:
   """Returns the source of a table with a row per prompt."""
   found = texts.from_frame(frame)
   columns = score_columns(frame, found.responses.shape[1])
+  name_unread(frame, columns)
   return Source(found, texts.scores_of(frame, columns), '', '')
 
 
@@ -134,6 +138,15 @@ def score_columns(frame: pd.DataFrame, num_responses: int) -> dict[str, list[str
   return made
 
 
+def name_unread(frame: pd.DataFrame, scores: Mapping[str, list[str]]) -> None:
+  """Logs the columns of a table that are neither texts, nor names of models, nor scores."""
+  read = {*TEXT_COLUMNS, *itertools.chain(*scores.values())}
+  names = [str(name) for name in frame if name not in read]
+  unread = [name for name in names if not texts.NUMBERED.fullmatch(name)]
+  if unread:
+    logging.warning('columns of the source that are not read: %s', ', '.join(unread))
+
+
 def join_scores(source: Source, frame: pd.DataFrame) -> Source:
   """Returns a source with more scores, matched by prompt_id; NaN for a prompt without a row.
 
@@ -157,6 +170,7 @@ def join_scores(source: Source, frame: pd.DataFrame) -> Source:
   both = sorted(set(columns) & set(source.scores))
   if both:
     raise ValueError(f'scores {", ".join(both)} are in the texts already; leave out one of them')
+  name_unread(frame, columns)
   row = {name: number for number, name in enumerate(ids)}
   found = texts.scores_of(frame, columns)
   place = np.array([row.get(value, -1) for value in source.texts.prompt_ids])

@@ -120,9 +120,7 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
   else:
     names = response_columns(frame)
     responses = frame[names].to_numpy(object)
-    with_models = [f'{name}_model' for name in names]
-    known = set(with_models) <= set(frame.columns)
-    models = frame[with_models].to_numpy(object) if known else None
+    models = _numbered_models(frame, [f'{name}_model' for name in names])
   if models is None:
     numbers = [f'response {number + 1}' for number in range(responses.shape[1])]
     models = np.broadcast_to(np.array(numbers, object), responses.shape)
@@ -198,6 +196,13 @@ def scores_of(frame: pd.DataFrame, columns: Mapping[str, list[str]]) -> dict[str
       raise ValueError(f'{name}: its columns must hold numbers: {error}') from error
     found[name] = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
   return found
+
+
+def _numbered_models(frame: pd.DataFrame, names: list[str]) -> np.ndarray | None:
+  missing = [name for name in names if name not in frame]
+  if 0 < len(missing) < len(names):
+    raise ValueError(f'no column {", ".join(missing)}, and others name their models: give all')
+  return None if missing else frame[names].to_numpy(object)
 
 
 def _stripped(values: np.ndarray) -> np.ndarray:

@@ -78,8 +78,7 @@ def laplace(
   def step(a, _):
     slope, times = curved(a)
     towards = -jnp.linalg.solve(unit + times(gram), slope + a)
-    proposals = a[None] + jnp.asarray(newton.STEP_SIZES, a.dtype)[:, None] * towards[None]
-    return proposals[jnp.argmin(jax.vmap(energy)(proposals))], None
+    return newton.line_search(energy, a, towards), None
 
   a, _ = jax.lax.scan(step, jnp.zeros(rows.shape[0], rows.dtype), length=num_steps)
   _, times = curved(a)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from metapers.core import choice_model, masked
 from metapers.core.task import Choices
-from metapers.core.types import Array, Float, Scalar
+from metapers.core.types import Array, Callable, Float, Scalar
 from metapers.learners.utility import negative_log_likelihood
 
 STEP_SIZES = (1.0, 0.5, 0.25, 0.0625)  # of the line search: Newton alone can overshoot
@@ -69,6 +69,18 @@ def direction(
   return -solve(weighted_contrasts(v, offset, factors, support), gradient)
 
 
+def line_search(
+  energy: Callable[[Float[Array, 'H']], Scalar], v: Float[Array, 'H'], towards: Float[Array, 'H']
+) -> Float[Array, 'H']:
+  """Returns v after the step of least energy [H]; v itself where all others raise it or are NaN."""
+  sizes = jnp.asarray(STEP_SIZES, v.dtype)
+  proposals = jnp.concatenate([v[None] + sizes[:, None] * towards[None], v[None]])
+  values = jax.vmap(energy)(proposals)
+  # Near the mode steps improve v by what the energy rounds away; they are not to be held up by it.
+  rounding = 8 * jnp.finfo(v.dtype).eps * jnp.abs(values[-1])
+  return proposals[jnp.nanargmin(values.at[-1].add(rounding))]
+
+
 def mode(
   offset: Float[Array, 'N K'], factors: Float[Array, 'N K H'], support: Choices, *, num_steps: int
 ) -> Float[Array, 'H']:
@@ -80,14 +92,11 @@ def mode(
     support: one user's comparisons; nothing non-finite may stand in masked entries.
     num_steps: Newton steps, each with a line search.
   """
-  sizes = jnp.asarray(STEP_SIZES, factors.dtype)
   offset, factors = jax.lax.stop_gradient((offset, factors))
 
   def step(v, _):
     towards = direction(v, offset, factors, support)
-    proposals = v[None] + sizes[:, None] * towards[None]
-    values = jax.vmap(lambda proposal: objective(proposal, offset, factors, support))(proposals)
-    return proposals[jnp.argmin(values)], None
+    return line_search(lambda v: objective(v, offset, factors, support), v, towards), None
 
   v, _ = jax.lax.scan(step, jnp.zeros(factors.shape[-1], factors.dtype), length=num_steps)
   return jax.lax.stop_gradient(v)

@@ -21,9 +21,11 @@ from metapers.core.population import (
   Spec,
 )
 from metapers.core.tables import Histories
-from metapers.core.types import Array, Bool, Int
+from metapers.core.types import Array, Bool, Float, Int
 from metapers.populations import people_episodes
 from metapers.populations.people_episodes import Arrays, Layout, People
+
+CONSTANT = 1e-12  # of a column's largest value: what float64 leaves of a constant that was computed
 
 
 def split_users(
@@ -184,14 +186,14 @@ def with_enough(arrays: Arrays, layout: Layout) -> tuple[Arrays, int]:
   return Arrays(arrays.features, people, rows), num_few
 
 
-def scaling_of(arrays: Arrays) -> Scaling:
-  """Returns mean and standard deviation of the items that train people chose among."""
-  train = arrays.people['train']
+def scaling_of(features: Float[np.ndarray, 'I D'], train: People) -> Scaling:
+  """Returns mean and standard deviation of the raw items that train people chose among."""
   items = np.unique([train.chosen[train.mask], train.rejected[train.mask]])
-  shown = np.asarray(arrays.features, np.float64)[items]
+  shown = features[items].astype(np.float64)
   spread = shown.std(0)
-  scale = np.where(spread > 0, spread, 1)  # a constant column stays as it is, around 0
-  return Scaling(shown.mean(0).astype(np.float32), scale.astype(np.float32))
+  # A constant column stays as it is, around 0; so does one that differs by rounding alone.
+  scale = np.where(spread > CONSTANT * np.abs(shown).max(0), spread, 1)
+  return Scaling(shown.mean(0), scale)
 
 
 def people(
@@ -255,7 +257,7 @@ def people(
   arrays, num_few = place(histories, splits, unseen, layout)
   scaling = population.unscaled(width_of(arrays))
   if not histories.identity:
-    scaling = scaling_of(arrays)
+    scaling = scaling_of(histories.features, arrays.people['train'])
     shown = (histories.features - scaling.mean) / scaling.scale
     arrays = arrays._replace(features=jnp.asarray(shown, jnp.float32))
   layout = layout._replace(num_users=len(arrays.people['train'].mask))

@@ -316,7 +316,7 @@ def scale(
   """
   if features.dtype.kind not in profiles.NUMBERS:
     raise ValueError(f'features must be numbers, got dtype {features.dtype}')
-  mean, spread = export.scaling
+  mean, spread = (np.asarray(part, np.float64) for part in export.scaling)
   names = export.feature_names or tuple(str(index) for index in range(mean.size))
   if features.shape != (*shown.shape, mean.size):
     raise ValueError(

@@ -155,7 +155,7 @@ def read_export(folder: str | os.PathLike) -> Export:
       f'{path} is missing or not the file that {HEADER} describes (sha256 {found[:12]}, expected '
       f'{header["sha256"][:12]}); copy the whole folder anew'
     )
-  scaling = Scaling(*(np.array(header[name], np.float32) for name in Scaling._fields))
+  scaling = Scaling(*(np.array(header[name], np.float64) for name in Scaling._fields))
   header |= {'scaling': scaling, 'params': files.unpacked(path, content)}
   header['feature_names'] = tuple(header['feature_names'])
   return check_export(folder, Export(**{name: header[name] for name in Export._fields}))

@@ -12,7 +12,7 @@ import numpy as np
 
 from metapers import learners
 from metapers.core import population as populations
-from metapers.core.population import Population, Scaling, Spec
+from metapers.core.population import Population, Spec
 from metapers.core.types import Bool, Float, Int
 from metapers.io import leaves
 from metapers.populations import people
@@ -67,7 +67,7 @@ def standard(given: Given) -> Export:
     kwargs=kwargs,
     params=leaves.named(params),
     num_candidates=2,
-    scaling=people.scaling_of(arrays_of(given)),
+    scaling=people.scaling_of(*table_of(given)),
     feature_names=given.names,
     trained_on={'source': 'nobody: a standard normal prior'},
     about='Bayesian logistic regression under a standard normal prior',
@@ -116,21 +116,23 @@ def population_of(given: Given) -> Population:
   Raises:
     ValueError: for fewer than two people, or none who made two comparisons.
   """
-  raw = arrays_of(given)
-  num_users, longest = raw.people['train'].mask.shape
+  items, table = table_of(given)
+  num_users, longest = table.mask.shape
   if num_users < 2 or longest < 2:
     raise ValueError(
       f'learning across people needs two of them, and comparisons to adapt to and to predict: got '
       f'{num_users} people with at most {longest}; give users=, or a trained model'
     )
-  scaling = people.scaling_of(raw)
-  scaled = (np.asarray(raw.features) - scaling.mean) / scaling.scale
+  scaling = people.scaling_of(items, table)
+  scaled = (items - scaling.mean) / scaling.scale
   layout = Layout(min(MOST, longest // 2), min(MOST, longest - longest // 2), num_users, False)
   return Population(
-    arrays=raw._replace(features=jnp.asarray(scaled, jnp.float32)),
+    arrays=Arrays(
+      jnp.asarray(scaled, jnp.float32), {'train': table}, {'train': jnp.arange(num_users)}
+    ),
     **people.functions(layout)._asdict(),
     spec=spec_of(given, layout),
-    scaling=Scaling(*scaling),
+    scaling=scaling,
     source='people given to fit',
     record={'num_people': num_users, 'num_comparisons': len(given.choice)},
   )
@@ -151,8 +153,8 @@ def spec_of(given: Given, layout: Layout) -> Spec:
   )
 
 
-def arrays_of(given: Given) -> Arrays:
-  """Returns the people's comparisons among the different items, which are not scaled yet."""
+def table_of(given: Given) -> tuple[Float[np.ndarray, 'I D'], People]:
+  """Returns the different items, raw, and the people's comparisons among them."""
   width = given.features.shape[-1]
   items, item = np.unique(given.features.reshape(-1, width), axis=0, return_inverse=True)
   pair = item.reshape(-1, 2)  # [M, 2]
@@ -162,4 +164,4 @@ def arrays_of(given: Given) -> Arrays:
   table = People(
     *map(jnp.asarray, (chosen[rows], (pair.sum(1) - chosen)[rows], mask, mask & False))
   )
-  return Arrays(jnp.asarray(items, jnp.float32), {'train': table}, {'train': jnp.arange(num_users)})
+  return items, table

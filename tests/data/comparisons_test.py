@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from absl import logging
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,6 +94,7 @@ def test_features_are_columns_or_an_npy_file(tmp_path):
   items = ITEMS.assign(wit=[0.5, 1, 2, 3], length=[9, 8, 7, 6])
   path = write(tmp_path, items=items, comparisons=CHOSEN)
   np.save(tmp_path / 'embedded.npy', np.ones((4, 5)))
+  np.save(tmp_path / 'small.npy', np.ones((4, 5), np.float16))
 
   def load(features):
     return comparisons.load_comparisons(path, features=features)
@@ -101,9 +103,10 @@ def test_features_are_columns_or_an_npy_file(tmp_path):
   np.testing.assert_array_equal(load(['length']).features, items[['length']])
   np.testing.assert_array_equal(load('length').features, items[['length']])
   np.testing.assert_array_equal(load('embedded.npy').features, np.ones((4, 5)))
+  assert load('small.npy').features.dtype == np.float32  # embeddings take no more memory
   assert load(()).identity
   assert not load(None).identity
-  assert load(None).features.dtype == np.float32
+  assert load(None).features.dtype == load('embedded.npy').features.dtype == np.float64
 
 
 def test_a_context_may_stand_in_the_comparisons_alone(tmp_path):
@@ -126,7 +129,9 @@ BAD_TABLES = {
   },
   "1 missing values in 'wit' of items": {'items': ITEMS.assign(wit=[1, 2, np.nan, 3])},
   "non-finite features, such as ['30']": {'items': ITEMS.assign(wit=[1, 2, np.inf, 3])},
+  "have non-finite features, such as ['20']": {'items': ITEMS.assign(wit=[1, 1e39, 2, 3])},
   "columns ['wit'] of items must be numbers": {'items': ITEMS.assign(wit=list('abcd'))},
+  "column 'weight' of comparisons is not read": {'comparisons': CHOSEN.assign(weight=2)},
   'comparisons.csv has no rows': {'comparisons': CHOSEN[:0]},
   'items.csv has no rows': {'items': ITEMS[:0]},
   'must hold either comparisons or ratings': {'ratings': CHOSEN},
@@ -139,6 +144,35 @@ def test_bad_tables_are_refused(tmp_path, message):
   with pytest.raises(ValueError) as raised:
     comparisons.load_comparisons(str(tmp_path))
   assert message in str(raised.value)
+
+
+@pytest.mark.parametrize('column', ['user_id', 'order'])
+def test_columns_of_choices_are_features_of_items_only_by_name(tmp_path, column):
+  path = write(tmp_path, items=ITEMS.assign(**{column: [4, 3, 2, 1]}), comparisons=CHOSEN)
+  with pytest.raises(ValueError, match=rf"columns \['{column}'\] of items are named like those of"):
+    comparisons.load_comparisons(path)
+  np.testing.assert_array_equal(
+    comparisons.load_comparisons(path, features=column).features[:, 0], [4, 3, 2, 1]
+  )
+
+
+def said_of(folder, monkeypatch, table):
+  """Lines of the log when a table of comparisons is read."""
+  lines = []
+  monkeypatch.setattr(logging, 'warning', lambda line, *given: lines.append(line % given))
+  comparisons.load_comparisons(write(folder, items=ITEMS, comparisons=table))
+  return lines
+
+
+def test_columns_that_are_not_read_are_named(tmp_path, monkeypatch):
+  assert said_of(tmp_path, monkeypatch, CHOSEN.assign(turn=0, conversation='a')) == []
+  lines = said_of(tmp_path, monkeypatch, CHOSEN.assign(tie=0, date='today', mood='good'))
+  assert lines == ['columns of comparisons that are not read: tie, date, mood']
+
+
+def test_a_time_without_an_order_is_named(tmp_path, monkeypatch):
+  lines = said_of(tmp_path, monkeypatch, CHOSEN.rename(columns={'order': 'Timestamp'}))
+  assert lines[0] == 'comparisons have no order: if Timestamp tells it, rename it to order'
 
 
 BAD_OPTIONS = {
@@ -233,6 +267,19 @@ def test_float32_rounding_makes_no_pair_clear():
     ratings, np.zeros(2, int), None, np.random.default_rng(0), min_rating_gap=1.0, max_comparisons=9
   )
   assert better.size == 0
+
+
+def test_a_gap_of_0_leaves_out_ties_alone(tmp_path):
+  path = write_ratings(tmp_path, [('a', 0, 1e-6), ('a', 1, 3e-6), ('a', 2, 1e-6)])
+  pairs = pairs_of(comparisons.load_comparisons(path, min_rating_gap=0.0))
+  assert sorted(pairs) == [(1, 0), (1, 2)]
+
+
+def test_ratings_within_the_gap_name_it_and_their_range(tmp_path):
+  path = write_ratings(tmp_path, [('a', 0, 0.1), ('a', 1, 0.9), ('b', 0, 0.5)])
+  with pytest.raises(ValueError, match=r'min_rating_gap=1\.0; ratings lie in 0\.1\.\.0\.9: lower'):
+    comparisons.load_comparisons(path)
+  assert comparisons.load_comparisons(path, min_rating_gap=0.5, min_comparisons=1).mask.sum() == 1
 
 
 def test_pairs_stand_where_their_later_item_was_rated(tmp_path):

@@ -94,6 +94,8 @@ def test_an_index_that_others_stored_as_a_column_is_no_feature(tmp_path, name):
     (['10', '9', '100'], [1, 0, 2]),
     (['1e1', '9.5', '-2'], [2, 1, 0]),
     (['9007199254740993', '9007199254740992', '0'], [2, 1, 0]),
+    (['9007199254740993', '9007199254740992.0', '0.5'], [2, 1, 0]),
+    (['2026-01-02T00:00:00+05:00', '2026-01-01T20:00:00Z'], [0, 1]),
     (['2026-11-27', '2026-02-01T10:00:00', '2025-12-31'], [2, 1, 0]),
   ],
 )
@@ -101,9 +103,26 @@ def test_an_order_sorts_as_what_it_holds(order, expected):
   assert people_tables.own_order(pd.DataFrame({'order': order})).tolist() == expected
 
 
-@pytest.mark.parametrize('order', [['1', 'two'], ['27.11.2026', '28.11.2026'], ['first', 'last']])
-def test_an_order_of_words_is_refused(order):
-  with pytest.raises(ValueError, match='order must be numbers or ISO dates'):
+@pytest.mark.parametrize(
+  ('order', 'odd'),
+  [
+    (['1', 'two'], 'two'),
+    (['27.11.2026', '28.11.2026'], '27.11.2026'),
+    (['first', 'last'], 'first'),
+    (['2026-11-27', '2026-11-28', 'NaT'], 'NaT'),
+    (['1', 'nan'], 'nan'),
+    (['1', 'inf'], 'inf'),
+  ],
+)
+def test_an_order_of_words_is_refused(order, odd):
+  with pytest.raises(ValueError, match=rf'order must be numbers or ISO dates.*\b{odd}\b'):
+    people_tables.own_order(pd.DataFrame({'order': order}))
+
+
+@pytest.mark.parametrize('other', ['2026-01-01T20:00:00', '2026-01-01'])
+def test_dates_with_and_without_an_offset_are_refused(other):
+  order = ['2026-01-02T00:00:00+05:00', other]
+  with pytest.raises(ValueError, match=rf'with an offset from UTC \({order[0][:10]}.*{other}'):
     people_tables.own_order(pd.DataFrame({'order': order}))
 
 

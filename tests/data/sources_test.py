@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from absl import logging
 
 from metapers.data import rendering, sources, texts
 
@@ -35,6 +36,24 @@ def test_a_wide_file_gives_texts_and_its_scores(tmp_path, suffix):
   assert found.texts.responses.tolist() == [['a', 'd'], ['b', 'e'], ['c', 'f']]
   np.testing.assert_array_equal(found.scores['kind'], [[1, 4], [2, 5], [np.nan, 6]])
   assert (found.name, found.licence) == (f'mine{suffix}', 'mine')
+
+
+def test_columns_that_are_not_read_are_named(tmp_path, monkeypatch):
+  lines = []
+  monkeypatch.setattr(logging, 'warning', lambda line, *given: lines.append(line % given))
+  path = saved(WIDE.assign(subset='s', split='test', kind=1), tmp_path / 'mine.jsonl')
+  found = sources.read_source('texts', path=path)
+  scores = WIDE[['prompt_id']].assign(response_1_other=1, response_2_other=2, respnse_1_else=3)
+  sources.join_scores(found, scores)
+  assert lines == [
+    'columns of the source that are not read: split, kind',
+    'columns of the source that are not read: respnse_1_else',
+  ]
+
+
+def test_models_of_some_responses_alone_are_refused():
+  with pytest.raises(ValueError, match='no column response_2_model, and others name'):
+    texts.from_frame(WIDE.assign(response_1_model='m'))
 
 
 def test_infinite_scores_are_missing():

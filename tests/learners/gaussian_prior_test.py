@@ -13,16 +13,20 @@ MEAN = np.array([1.0, -0.5, 0.0])
 ROOT = np.array([[1.5, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 0.2]])
 
 
-def people(num_users=300, num_comparisons=60, seed=0):
-  """Tasks of users with Gaussian weights, and their contrasts (chosen minus other) [U, N, D]."""
+def people(num_users=300, num_comparisons=60, seed=0, copies=1):
+  """Tasks of users with Gaussian weights, and their contrasts (chosen minus other) [U, N, D].
+
+  With `copies` each feature stands there so often.
+  """
   rng = np.random.default_rng(seed)
   weights = MEAN + rng.normal(size=(num_users, D)) @ ROOT.T
   features = rng.normal(size=(num_users, num_comparisons, 2, D)).astype(np.float32)
   gap = np.einsum('und,ud->un', features[:, :, 0] - features[:, :, 1], weights)
   choice = (rng.uniform(size=gap.shape) > 1 / (1 + np.exp(-gap))).astype(np.int32)
   mask = np.ones(features.shape[:3], bool)
+  shown = np.tile(features, copies)
   given = jax.vmap(task.choices)(
-    *jax.tree.map(jnp.asarray, (Candidates(features, mask), choice, mask[..., 0]))
+    *jax.tree.map(jnp.asarray, (Candidates(shown, mask), choice, mask[..., 0]))
   )
   empty = jax.tree.map(lambda x: x[:, :0], given)
   users = jnp.arange(num_users, dtype=jnp.int32)
@@ -31,8 +35,8 @@ def people(num_users=300, num_comparisons=60, seed=0):
   return Task(given, empty, users, jnp.zeros((num_users, 0))), contrasts
 
 
-def prepared(tasks, **options):
-  learner = learners.make('gaussian_prior', num_features=D, **options)
+def prepared(tasks, num_features=D, **options):
+  learner = learners.make('gaussian_prior', num_features=num_features, **options)
   key = jax.random.key(0)
   return learner, jax.device_get(learner.prepare(learner.init(key), tasks, key))
 
@@ -135,6 +139,23 @@ def test_fewer_people_than_features_leave_a_proper_prior():
   tasks, _ = people(num_users=2, num_comparisons=5)
   _, prior = prepared(tasks)
   assert (np.linalg.eigvalsh(prior['root'] @ prior['root'].T) > 0.01).all()
+
+
+@pytest.mark.parametrize('num_comparisons', [4, 20])  # by contrasts, by features
+def test_copies_of_features_share_mean_and_variance(num_comparisons):
+  """Of what only tells copies apart users say nothing, which float32 rounds to less than that."""
+  tasks, _ = people(num_comparisons=num_comparisons, copies=2)
+  _, prior = prepared(tasks, 2 * D, num_pseudo_users=0.01)
+  covariance = prior['root'] @ prior['root'].T
+  np.testing.assert_allclose(prior['mean'][:D], prior['mean'][D:], atol=0.05)
+  np.testing.assert_allclose(covariance[:D, :D], covariance[D:, D:], atol=0.05)
+  assert (np.diag(covariance) < 2).all()
+
+
+def test_histories_of_nobody_are_refused():
+  tasks, _ = people(num_users=1)
+  with pytest.raises(ValueError, match='no users'):
+    prepared(jax.tree.map(lambda x: x[:0], tasks))
 
 
 def test_parameters_that_were_there_before_do_not_matter():

@@ -49,3 +49,22 @@ def test_the_mode_is_where_a_general_minimiser_ends(num_candidates):
     lambda v: float(energy(jnp.asarray(v, jnp.float32))), np.zeros(WIDTH), method='Nelder-Mead'
   )
   np.testing.assert_allclose(newton.mode(*given, num_steps=8), solved.x, atol=2e-3)
+
+
+def test_a_step_never_raises_the_energy():
+  start = jnp.array([0.01, 0.0])
+  np.testing.assert_array_equal(
+    newton.line_search(lambda v: v @ v, start, jnp.array([9.0, 0.0])), start
+  )
+  overshooting = jnp.array([-0.02, 0.0])
+  np.testing.assert_allclose(
+    newton.line_search(lambda v: v @ v, start, overshooting), np.zeros(2), atol=1e-8
+  )
+
+
+def test_steps_whose_energy_is_no_number_are_passed_over():
+  start, towards = jnp.array([1.0, 0.0]), jnp.array([-1.0, 0.0])
+  beyond = newton.line_search(lambda v: jnp.log(v[0] - 0.6), start, towards)  # NaN at 0 and .5
+  np.testing.assert_allclose(beyond, [0.75, 0.0])
+  nowhere = newton.line_search(lambda v: v @ v, start, jnp.full(2, jnp.nan))
+  np.testing.assert_array_equal(nowhere, start)

@@ -6,6 +6,7 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from absl import logging
 from hypothesis import given, settings
@@ -287,6 +288,22 @@ def test_given_features_are_scaled_by_what_train_people_chose_among():
   np.testing.assert_allclose(features * scale + mean, years.features, rtol=1e-5)
   one_hot = people.people(made_up(), num_support=4)
   np.testing.assert_array_equal(one_hot.arrays.features, made_up().features)
+
+
+def test_items_that_only_float64_tells_apart_differ(tmp_path):
+  numbers = np.arange(8)
+  items = pd.DataFrame({
+    'item_id': numbers, 'made_at': 1_700_000_001 + numbers, 'share': 0.1 + 1e-16 * numbers
+  })  # fmt: skip
+  items.to_csv(tmp_path / 'items.csv', index=False)
+  pairs = [(user, chosen, 0) for user in range(20) for chosen in numbers[1:]]
+  compared = pd.DataFrame(pairs, columns=['user_id', 'chosen', 'rejected'])
+  compared.to_csv(tmp_path / 'comparisons.csv', index=False)
+  histories = comparisons.load_comparisons(str(tmp_path))
+  population = people.people(histories, num_support=2)
+  features = np.asarray(population.items.features(population.arrays))
+  np.testing.assert_allclose(features[:, 0], (numbers - 3.5) / numbers.std(), rtol=1e-5)
+  np.testing.assert_allclose(features[:, 1], 0, atol=1e-12)  # rounding is no feature
 
 
 @pytest.mark.parametrize('variable', ['METAPERS_JESTER', 'METAPERS_UKPCONVARG'])
