@@ -21,7 +21,8 @@ from metapers.training.objectives import Objective
 class Training(NamedTuple):
   """How a learner is trained.
 
-  num_steps: updates in all. batch_size: T, users per step. chunk_size: users at once on a device.
+  num_steps: updates in all. batch_size: T, users per step. chunk_size: users at once on a device;
+  None for 8 on CPUs and for all of them elsewhere.
   shots: comparisons kept of each support: 'uniform' over 0..num_support, or a number.
   learning_rate: as the optimizer takes it. steps_per_call: updates in one compiled call.
   evaluate_every: updates between evaluations, each followed by a checkpoint; 0 for only at the end.
@@ -32,7 +33,7 @@ class Training(NamedTuple):
 
   num_steps: int = 2000
   batch_size: int = 64
-  chunk_size: int = 32
+  chunk_size: int | None = None
   shots: str | int = 'uniform'
   learning_rate: float = 3e-3
   steps_per_call: int = 100

@@ -160,6 +160,11 @@ def test_a_batch_that_leaves_a_rest_is_refused():
     loss_of(learner, 4)(learner.init(KEY), (), draw(batch_size=6), ())
 
 
+@pytest.mark.parametrize(('batch_size', 'chunks'), [(64, 8), (100, 20), (7, 1), (11, 11), (1, 1)])
+def test_a_chunk_of_a_cpu_is_the_largest_share_of_at_most_eight(batch_size, chunks):
+  assert step.num_chunks(batch_size, None, devices.task_mesh()) == chunks
+
+
 @pytest.mark.parametrize('sizes', [(6, 0), (0, 2), (-1, 2)])
 def test_chunks_and_batches_without_users_are_refused(sizes):
   with pytest.raises(ValueError, match=r'must be at least 1, got {} and {}'.format(*sizes)):
