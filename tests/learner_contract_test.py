@@ -14,6 +14,7 @@ EXCUSED = {
   'maml': contract.Exceptions(),
   'fomaml': contract.Exceptions(exact_gradient=False),
   'anil': contract.Exceptions(),
+  'mrm': contract.Exceptions(),
   'meta_sgd': contract.Exceptions(),
   'reptile': contract.Exceptions(exact_gradient=False, constant=('log_rates',)),
   'cnp': contract.Exceptions(),
@@ -31,6 +32,7 @@ SIZES = {
   'per_user': SMALL,
   'gaussian_prior': {},
   'lookup': SMALL | {'num_histories': 64},
+  'mrm': {'rank': 4, 'inner_steps': 3, 'inner_learning_rate': 1.0},
   'p_rm': SMALL | {'num_users': 64, 'width': 8},
 }
 

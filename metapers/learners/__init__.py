@@ -26,6 +26,7 @@ LEARNERS = {
   'maml': 'metapers.learners.gradient:maml',
   'fomaml': 'metapers.learners.gradient:fomaml',
   'anil': 'metapers.learners.gradient:anil',
+  'mrm': 'metapers.learners.gradient:mrm',
   'meta_sgd': 'metapers.learners.gradient:meta_sgd',
   'reptile': 'metapers.learners.gradient:reptile',
   'cnp': 'metapers.learners.neural_process:cnp',

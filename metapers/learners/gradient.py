@@ -1,7 +1,7 @@
 """Gradient-based meta-learners: a start from which few steps on few comparisons go far.
 
 θ_u = θ - Σ_steps rate · ∇NLL(support; θ), and the start θ (and the rates) are trained so that θ_u
-predicts the query. The five differ in what is adapted, what is learned and which derivatives count.
+predicts the query. They differ in what is adapted, what is learned and which derivatives count.
 """
 
 import functools
@@ -20,6 +20,8 @@ from metapers.learners import inner_loop, options, row_space
 from metapers.learners.utility import embed, negative_log_likelihood, utilities, utility_network
 from metapers.networks import linear_mlp
 from metapers.networks.linear_mlp import Stages
+
+SupportNLL = Callable[[jax.Array, Choices], jax.Array]  # of scores [N, K] and a support, in nats
 
 
 class Model(NamedTuple):
@@ -41,6 +43,7 @@ def maml(
   inner_steps: int = 3,
   inner_learning_rate: float = 0.05,
   learn_inner_rate: bool = True,
+  mean_support_loss: bool = False,
 ) -> MetaLearner:
   """Returns model-agnostic meta-learning, differentiated through the inner loop to second order.
 
@@ -52,11 +55,20 @@ def maml(
     inner_steps: gradient steps on the support.
     inner_learning_rate: their size, per summed nat; the start value if learned.
     learn_inner_rate: whether the step size is meta-learned along with θ.
+    mean_support_loss: descend on the mean NLL of the support, as in the paper, so that a step size
+      carries over to other numbers of comparisons; by default on the sum: more is more evidence.
 
   Reference:
-    Finn, Abbeel and Levine 2017, arXiv:1703.03400. Unlike the paper, the support loss is a sum.
+    Finn, Abbeel and Levine 2017, arXiv:1703.03400.
   """
-  return _maml(num_features, hidden, inner_steps, inner_learning_rate, learn_rate=learn_inner_rate)
+  return _maml(
+    num_features,
+    hidden,
+    inner_steps,
+    inner_learning_rate,
+    learn_rate=learn_inner_rate,
+    support_nll=_mean_nll if mean_support_loss else negative_log_likelihood,
+  )
 
 
 def fomaml(
@@ -113,6 +125,7 @@ def anil(
   Reference:
     Raghu et al. 2019, arXiv:1909.09157.
   """
+  options.at_least_one(inner_steps=inner_steps)
   network = linear_mlp.linear_mlp(num_features, hidden, width)
 
   def init(key):
@@ -125,6 +138,52 @@ def anil(
 
   model = Model(init, inputs, lambda adapted, features: features @ adapted['head'])
   adapt = _adapter(model, inner_steps, learn_rate=learn_inner_rate)
+  return _learner(model, adapt, _single_rate(inner_learning_rate))
+
+
+def mrm(
+  num_features: int,
+  *,
+  hidden: Sequence[int] = (),
+  rank: int = 2,
+  inner_steps: int = 1,
+  inner_learning_rate: float = 0.05,
+  learn_inner_rate: bool = True,
+) -> MetaLearner:
+  """Returns Meta Reward Modeling: u(x) = softmax(a)·φ(x), and only the weights a adapt.
+
+  φ(x) = V x (+ MLP(x)) has `rank` outputs, and a starts where all users' loss is least after a few
+  steps on the mean NLL of their support. The user state is a [rank]. The objective that goes with
+  it is `robust_personalization` of `metapers.training.objectives`.
+
+  Args:
+    num_features: D.
+    hidden: widths of φ's hidden layers; none as published.
+    rank: number of basis rewards; 2 as published.
+    inner_steps: gradient steps on the support; 1 as published, 0 turns adaptation off.
+    inner_learning_rate: their size.
+    learn_inner_rate: whether the step size is meta-learned.
+
+  Reference:
+    Cai et al. 2026, "One Adapts to Any: Meta Reward Modeling" (SIGIR). Unlike there, inner steps
+    are of plain descent, whose size is learned, where a first step of Adam has one size for all.
+  """
+  options.at_least_one(rank=rank)
+  if inner_steps < 0:
+    raise ValueError(f'inner_steps must be at least 0, got {inner_steps}')
+  network = linear_mlp.linear_mlp(num_features, hidden, rank)
+
+  def init(key):
+    return {'shared': network.init(key), 'adapted': {'logits': jnp.zeros(rank, jnp.float32)}}
+
+  def inputs(shared, candidates):
+    return embed(network, shared, candidates)
+
+  def utility(adapted, features):
+    return features @ jax.nn.softmax(adapted['logits'])
+
+  model = Model(init, inputs, utility)
+  adapt = _adapter(model, inner_steps, learn_rate=learn_inner_rate, support_nll=_mean_nll)
   return _learner(model, adapt, _single_rate(inner_learning_rate))
 
 
@@ -146,6 +205,7 @@ def meta_sgd(
   Reference:
     Li et al. 2017, arXiv:1707.09835. Unlike the paper, rates stay positive: their log is learned.
   """
+  options.at_least_one(inner_steps=inner_steps)
   options.positive(inner_learning_rate=inner_learning_rate)
   model, _ = _whole(num_features, hidden)
 
@@ -203,9 +263,12 @@ def _maml(
   *,
   learn_rate: bool,
   first_order: bool = False,
+  support_nll: SupportNLL = negative_log_likelihood,
 ) -> MetaLearner:
   model, stages = _whole(num_features, hidden)
-  descend = _descent(stages, inner_steps, learn_rate=learn_rate, first_order=first_order)
+  descend = _descent(
+    stages, inner_steps, learn_rate=learn_rate, first_order=first_order, support_nll=support_nll
+  )
 
   def adapt(params, support, context, key):
     del context, key
@@ -251,13 +314,18 @@ def _rates(params: Params, *, learned: bool) -> Params:
 
 
 def _descent(
-  stages: Stages, num_steps: int, *, learn_rate: bool, first_order: bool
+  stages: Stages,
+  num_steps: int,
+  *,
+  learn_rate: bool,
+  first_order: bool,
+  support_nll: SupportNLL = negative_log_likelihood,
 ) -> Callable[[Params, Choices], row_space.Adapted]:
   options.at_least_one(inner_steps=num_steps)
 
   def descend(params, support):
     def support_loss(outputs):
-      return negative_log_likelihood(outputs.reshape(support.candidates.mask.shape), support)
+      return support_nll(outputs.reshape(support.candidates.mask.shape), support)
 
     return row_space.descend(
       support_loss,
@@ -272,20 +340,28 @@ def _descent(
   return descend
 
 
-def _adapter(model: Model, num_steps: int, *, learn_rate: bool) -> Adapt:
-  options.at_least_one(inner_steps=num_steps)
-
+def _adapter(
+  model: Model,
+  num_steps: int,
+  *,
+  learn_rate: bool,
+  support_nll: SupportNLL = negative_log_likelihood,
+) -> Adapt:
   def adapt(params, support, context, key):
     del context, key
     inputs = model.inputs(params['shared'], support.candidates)
 
     def support_loss(adapted):
-      return negative_log_likelihood(model.utility(adapted, inputs), support)
+      return support_nll(model.utility(adapted, inputs), support)
 
     rates = _rates(params, learned=learn_rate)
     return inner_loop.descend(support_loss, params['adapted'], rates, num_steps=num_steps)
 
   return adapt
+
+
+def _mean_nll(scores: jax.Array, support: Choices) -> jax.Array:
+  return choice_model.nll(choice_model.log_probs(scores, support.candidates.mask), support)
 
 
 def _learner(

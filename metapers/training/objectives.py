@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from metapers.core.types import Array, Callable, Float, Int, PyTree, Scalar
@@ -57,4 +58,35 @@ def cvar(share: float = 0.5) -> Objective:
   return Objective(lambda: (), apply)
 
 
-OBJECTIVES = {'mean': mean, 'cvar': cvar}
+def robust_personalization(share: float = 0.5, temperature: float = 0.5) -> Objective:
+  """Returns MRM's objective, the mean of the users' losses, each by how bad it is among the batch.
+
+  Σ_u w_u loss_u / T with w_u = σ((loss_u - q) / temperature), q the (1 - share) quantile of the
+  losses; the gradient flows through w and q, too. Stateless.
+
+  Args:
+    share: ρ, of users whose losses count by more than half.
+    temperature: γ, in nats; towards 0 all above q count in full and none below it.
+
+  Raises:
+    ValueError: for a share that is not in (0, 1), or a temperature that is not positive.
+
+  Reference:
+    Cai et al. 2026, "One Adapts to Any: Meta Reward Modeling" (SIGIR), the Robust Personalization
+    Objective. Unlike there, the sum is divided by T, so that a learning rate does not depend on it.
+  """
+  if not 0 < share < 1:
+    raise ValueError(f'share must be above 0 and below 1, got {share}')
+  if temperature <= 0:
+    raise ValueError(f'temperature must be positive, got {temperature}')
+
+  def apply(losses, groups, state):
+    del groups
+    threshold = jnp.quantile(losses, 1 - share)
+    weights = jax.nn.sigmoid((losses - threshold) / temperature)
+    return jnp.mean(weights * losses), state
+
+  return Objective(lambda: (), apply)
+
+
+OBJECTIVES = {'mean': mean, 'cvar': cvar, 'robust_personalization': robust_personalization}

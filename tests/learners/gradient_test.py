@@ -103,6 +103,30 @@ def test_anil_adapts_only_the_head():
   assert jax.tree.map(jnp.shape, state) == {'head': (2,)}
 
 
+def test_a_step_on_the_mean_is_that_on_the_sum_divided_by_the_comparisons():
+  given, key = episode(), jax.random.key(1)
+  by_sum, by_mean = (
+    learners.make('maml', **LINEAR, inner_steps=1, inner_learning_rate=rate, mean_support_loss=mean)
+    for rate, mean in ((0.01, False), (0.05, True))  # of 5 comparisons
+  )
+  params = by_sum.init(jax.random.key(0)), by_mean.init(jax.random.key(0))
+  states = [
+    learner.adapt(each, given.support, given.context, key)
+    for learner, each in zip((by_sum, by_mean), params)
+  ]
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *states)
+
+
+def test_mrm_adapts_the_weights_of_its_basis_and_can_be_held():
+  given, key = episode(), jax.random.key(1)
+  learner = learners.make('mrm', num_features=3, rank=4)
+  params = learner.init(jax.random.key(0))
+  state = learner.adapt(params, given.support, given.context, key)
+  assert jax.tree.map(jnp.shape, state) == {'logits': (4,)} and state['logits'].any()
+  held = learners.make('mrm', num_features=3, rank=4, inner_steps=0)
+  assert not held.adapt(params, given.support, given.context, key)['logits'].any()
+
+
 def test_meta_sgd_has_a_rate_for_every_parameter():
   learner = learners.make('meta_sgd', num_features=3, hidden=(4,))
   params = learner.init(jax.random.key(0))

@@ -44,6 +44,24 @@ def test_impossible_shares_are_refused(share):
     objectives.cvar(share)
 
 
+def test_robust_personalization_weighs_users_by_how_far_they_are_above_a_quantile():
+  objective = objectives.robust_personalization(share=0.5, temperature=0.25)
+  weights = 1 / (1 + np.exp(-(np.asarray(LOSSES) - np.median(LOSSES)) / 0.25))
+  np.testing.assert_allclose(value(objective), np.mean(weights * LOSSES), rtol=1e-5)
+  gradient = jax.grad(lambda losses: value(objective, losses))(LOSSES)
+  steps = 1e-3 * np.eye(7)
+  by_differences = [
+    (value(objective, LOSSES + step) - value(objective, LOSSES - step)) / 2e-3 for step in steps
+  ]
+  np.testing.assert_allclose(gradient, by_differences, atol=2e-3)
+
+
+@pytest.mark.parametrize('options', [{'share': 0.0}, {'share': 1.0}, {'temperature': 0.0}])
+def test_impossible_options_of_robust_personalization_are_refused(options):
+  with pytest.raises(ValueError, match=next(iter(options))):
+    objectives.robust_personalization(**options)
+
+
 @pytest.mark.parametrize('name', objectives.OBJECTIVES)
 def test_every_objective_has_defaults(name):
   assert jnp.isfinite(value(objectives.OBJECTIVES[name]()))
