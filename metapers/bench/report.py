@@ -45,8 +45,8 @@ RECORDED = (
   'num_people', 'num_dropped', 'num_comparisons',
 )  # fmt: skip
 BANDS = (
-  'Bands: the 95 % interval of each curve alone. Differences between learners are paired and have '
-  'narrower ones, in the tables.'
+  'Bands: the 95 % interval of each curve alone. Whether two learners differ is said by the tables '
+  'of paired differences, whose intervals may be narrower than the bands or wider.'
 )
 
 
