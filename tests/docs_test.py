@@ -90,6 +90,16 @@ def test_the_learner_of_the_documents_keeps_the_contract():
   contract.check(scope['averaging'](num_features=4))
 
 
+def test_the_lines_that_use_a_model_run_as_they_stand(tmp_path, monkeypatch):
+  text = DOCUMENTS[0].read_text().split('## Use it in ten lines')[1]
+  monkeypatch.chdir(tmp_path)
+  scope = {}
+  exec(re.findall(r'(?s)```python\n(.*?)```', text)[0], scope)  # what a reader pastes
+  history = scope['model'].load('ada.profile').history
+  assert sorted(history.ids[history.mask]) == [0, 1, 3, 4]
+  assert 0 < scope['p'] < 1
+
+
 def test_learners_named_in_the_readme_exist():
   table = DOCUMENTS[0].read_text().split('## Which learner')[1].split('##')[0]
   named = set(re.findall(r'`([a-z_]+)`', table)) - {'prior_scale'}
