@@ -47,7 +47,7 @@ def cell(row: Any) -> str:
   scale, digits = (100, 1) if unit_of(row.metric) in ('%', 'points') else (1, 3)
   half = max(row.ci_high - row.value, row.value - row.ci_low)
   sign = '+' if '_minus_' in row.metric else ''
-  value = f'{scale * row.value:{sign}.{digits}f}'
+  value = f'{scale * row.value:{sign}z.{digits}f}'  # z: never -0.0
   return value if np.isnan(half) else f'{value} ± {scale * half:.{digits}f}'
 
 
