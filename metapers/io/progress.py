@@ -48,7 +48,7 @@ class _Lines(tqdm.tqdm):
     """Writes a line if the last one is old enough; nothing where tqdm would wipe one out."""
     del pos
     now = time.monotonic()
-    if msg is None and now - self._said_at >= EVERY:
+    if msg is None and self.total and now - self._said_at >= EVERY:
       self._said_at = now
       self.fp.write(f'{self}\n')
       self.fp.flush()
