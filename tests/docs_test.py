@@ -8,6 +8,7 @@ import shlex
 
 import pytest
 
+from metapers.bench import report, results
 from metapers.learners import LEARNERS
 from metapers.testing import contract
 
@@ -98,6 +99,11 @@ def test_the_lines_that_use_a_model_run_as_they_stand(tmp_path, monkeypatch):
   history = scope['model'].load('ada.profile').history
   assert sorted(history.ids[history.mask]) == [0, 1, 3, 4]
   assert 0 < scope['p'] < 1
+
+
+def test_every_column_and_metric_of_a_table_is_explained():
+  named = set(re.findall(r'\w+', (ROOT / 'docs' / 'statistics.md').read_text()))
+  assert {*report.EXPLAINED, *report.BESIDE, *results.COLUMNS} <= named
 
 
 def test_learners_named_in_the_readme_exist():
