@@ -117,7 +117,9 @@ def label_curves(axis: axes.Axes, curves: Sequence[Curve], styles: Sequence[dict
   heights = spread(ends, 0.047 * (high - low), low, high)
   for curve, style, value, height in zip(curves, styles, ends, heights):
     start = position(curve.shots)[-1]
-    axis.plot([start, right], [value, height], **style, lw=0.9, ms=3.5, markevery=[1])
+    axis.plot(
+      [start, right], [value, height], **style, lw=0.9, ms=3.5, markevery=[1], clip_on=False
+    )  # fmt: skip
     weight = 'normal' if curve.role == 'learner' else 'bold'
     axis.annotate(
       curve.name, (right, height), (LABEL_GAP, 0), textcoords='offset points', va='center',

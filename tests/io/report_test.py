@@ -204,6 +204,7 @@ def test_labels_show_the_dash_and_the_marker_of_their_curves(figure):
   back = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
   looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in back}
   assert len(looks) == len(back) == len(draw_curves())
+  assert not any(line.get_clip_on() for line in back)  # or half of the marker is cut off
 
 
 @pytest.mark.parametrize(('suffix', 'start'), [('png', b'\x89PNG'), ('svg', b'<?xml')])
