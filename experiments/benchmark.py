@@ -8,6 +8,7 @@ workdir. In a notebook, `metapers.bench.compare` does the same.
 """
 
 from absl import flags
+from ml_collections.config_flags import config_flags
 
 from experiments import build, commands, guide, overrides
 from metapers.bench import report, runner
@@ -27,7 +28,8 @@ def main(argv: list[str]) -> None:
     for setting in result.settings:
       commands.say('\n' + report.summary(result.frame, setting))
     commands.say('\n' + '\n'.join(result.verdict()))
-    commands.say('\n' + '\n'.join(map(str, runner.write_result(result, workdir))))
+    name = overrides.name_of(config_flags.get_config_filename(flags.FLAGS[CONFIG.name]))
+    commands.say('\n' + '\n'.join(map(str, runner.write_result(result, workdir, name=name))))
 
 
 if __name__ == '__main__':

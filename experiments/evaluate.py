@@ -2,8 +2,9 @@
 
     python -m experiments.evaluate --workdir=DIR --shots=0,4,16 --set=concentration=0.1
 
-Prints the table, and adds its rows to results.csv in the workdir. Data that moved since training
-are named by --set=path=FOLDER (people) or --set=store=FOLDER. A run of a learner from a file is
+Prints the table, and adds its rows to results.csv in the workdir: those of the same users, shots
+and metrics are replaced, all others stay. Data that moved since training are named by
+--set=path=FOLDER (people) or --set=store=FOLDER. A run of a learner from a file is
 evaluated with --learner=path/to/file.py:factory, and one on a population from a file with
 --population=path/to/file.py:factory: no code is run that a workdir names.
 """
@@ -53,7 +54,8 @@ def main(argv: list[str]) -> None:
     (setting,) = runner.prepare(plan)
     frame = runner.evaluate_run(plan, setting, run, log=commands.say)
     commands.say(report.summary(frame, setting))
-    commands.say(f'\n{results.append_results(workdir / "results.csv", frame)}')
+    path = results.append_results(workdir / 'results.csv', frame)
+    commands.say(f'\n{path}: {len(frame)} rows added, in the place of those of the same cells')
 
 
 def numbers(texts: Sequence[str]) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ Several values are divided by commas. An option of a learner that its row of a t
 is overridden like one that it does: `--config.learners.cnp.kwargs.width=64`.
 """
 
+import pathlib
 import re
 import sys
 import types
@@ -42,6 +43,11 @@ def DEFINE_config(name: str, description: str) -> flags.FlagHolder:
   held = config_flags.DEFINE_config_file(name, None, description, lock_config=True)
   flags.FLAGS[name].parser = Parser(name, lock_config=True)
   return held
+
+
+def name_of(path: str) -> str:
+  """Returns the name of a config file and what follows its colon, such as `people:quick`."""
+  return pathlib.PurePath(path).name.replace('.py', '', 1)
 
 
 def overridden(words: Sequence[str], flag: str) -> list[str]:

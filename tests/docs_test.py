@@ -8,6 +8,7 @@ import shlex
 
 import pytest
 
+from metapers.bench import report, results
 from metapers.learners import LEARNERS
 from metapers.testing import contract
 
@@ -88,6 +89,21 @@ def test_the_learner_of_the_documents_keeps_the_contract():
   scope = {}
   exec(source, scope)  # what a reader copies
   contract.check(scope['averaging'](num_features=4))
+
+
+def test_the_lines_that_use_a_model_run_as_they_stand(tmp_path, monkeypatch):
+  text = DOCUMENTS[0].read_text().split('## Use it in ten lines')[1]
+  monkeypatch.chdir(tmp_path)
+  scope = {}
+  exec(re.findall(r'(?s)```python\n(.*?)```', text)[0], scope)  # what a reader pastes
+  history = scope['model'].load('ada.profile').history
+  assert sorted(history.ids[history.mask]) == [0, 1, 3, 4]
+  assert 0 < scope['p'] < 1
+
+
+def test_every_column_and_metric_of_a_table_is_explained():
+  named = set(re.findall(r'\w+', (ROOT / 'docs' / 'statistics.md').read_text()))
+  assert {*report.EXPLAINED, *report.BESIDE, *results.COLUMNS} <= named
 
 
 def test_learners_named_in_the_readme_exist():

@@ -190,7 +190,8 @@ def taxes(given: Evidence, truth: Truth, texts: TextLengths | None) -> Part:
     return Part(('No tax: it needs the pooled learner, slates and names of reward models.',))
   measured = tax.outcomes(truth, simulation.reward_models, lengths=texts and texts.lengths)
   missing = [name for name in (tax.SAFETY, 'length') if name not in measured]
-  text = (f'Tax: {" and ".join(missing)} are not known here.',) if missing else ()
+  verb = 'are' if len(missing) > 1 else 'is'
+  text = (f'No tax in {" and ".join(missing)}, which {verb} not known here.',) if missing else ()
   subsets = {'': np.ones(truth.slate_prompts.shape, bool)}
   if texts is not None:
     subsets |= tax.subsets(truth, texts.subset)

@@ -26,8 +26,11 @@ EXPLAINED = {
   'pick_reward': "the user's reward of the picked response",
   'regret': 'reward lost by the pick, as a share of what the best gains over the mean response',
   'win_rate': "share of picks that the user prefers to the rival model's response",
-  'win_rate_oracle': "the same of the user's best response: the most that a pick can win",
-  'accuracy_worst_decile': 'accuracy of the tenth of the users who do worst on other queries',
+  'win_rate_oracle': "share that the user's best responses would win: the most that picks can",
+  'accuracy_worst_decile': (
+    'accuracy of the tenth of the users who do worst on other queries; few queries rank users so '
+    'noisily that it may exceed the mean'
+  ),
   'turn_accuracy': 'accuracy on the turns since the number of turns in the column before',
   'cumulative_regret': 'reward lost by all picks so far',
 }
@@ -45,8 +48,8 @@ RECORDED = (
   'num_people', 'num_dropped', 'num_comparisons',
 )  # fmt: skip
 BANDS = (
-  'Bands: the 95 % interval of each curve alone. Differences between learners are paired and have '
-  'narrower ones, in the tables.'
+  'Bands: the 95 % interval of each curve alone. Whether two learners differ is said by the tables '
+  'of paired differences, whose intervals may be narrower than the bands or wider.'
 )
 
 
@@ -109,17 +112,38 @@ def spoken_for(own: pd.DataFrame, setting: Setting) -> str:
 def section(own: pd.DataFrame, setting: Setting) -> Section:
   """Returns one setting's part of the page: its curves and its tables, with intervals."""
   record = setting.populations[0].record
-  shown = tables.measured_among(in_order(own, headline(setting)), own)
+  shown, lines = condensed(own, tables.measured_among(in_order(own, headline(setting)), own))
   return Section(
     setting.title,
     text=[
       ' · '.join(f'{name} {value}' for name, value in record.items() if name in RECORDED),
       *filter(None, [setting.note]),
       spoken_for(own, setting),
+      *lines,
     ],
     figures=[drawing(functools.partial(figure, own, setting, headline(setting)))],
-    tables=[tables.table(own, metric=metric, note=explanation(metric)) for metric in shown],
+    tables=shown,
   )
+
+
+def condensed(own: pd.DataFrame, metrics: Sequence[str]) -> tuple[list[Table], list[str]]:
+  """Returns tables of metrics, and a line for each in which all cells would be the same.
+
+  `accuracy_noiseless` is left out where it is `accuracy`, of users without noise.
+  """
+  made = {metric: tables.table(own, metric=metric, note=explanation(metric)) for metric in metrics}
+  noisy, noiseless = (made.get(metric) for metric in ('accuracy', 'accuracy_noiseless'))
+  if noisy and noiseless and noisy.body == noiseless.body:
+    del made['accuracy_noiseless']
+  shown, lines = [], []
+  for metric, table in made.items():
+    cells = {cell for row in table.body for cell in row[1:]}
+    if len(cells) > 1 or len(table.body) == 1:
+      shown.append(table)
+    else:
+      unit, note = tables.unit_of(metric), explanation(metric)
+      lines.append(f'{metric} is {cells.pop()} {unit} in every row, after any number: {note}.')
+  return shown, lines
 
 
 def costs_table(measured: Mapping[str, Costs]) -> Table:
@@ -153,6 +177,7 @@ def write_page(
   setting: Setting,
   plan: Plan,
   *,
+  name: str = '',
   lead: Sequence[str] = (),
   warnings: Sequence[str] = (),
 ) -> pathlib.Path:
@@ -163,11 +188,13 @@ def write_page(
     sections: in their order.
     setting: the first one, whose population is described.
     plan: of the table.
+    name: of what was run, for the title; by default that of the protocol.
     lead: findings in words.
     warnings: what is to be known before them.
   """
   population = setting.populations[0]
-  title = 'metapers' if plan.protocol == 'metapers' else f'metapers: {plan.protocol}'
+  name = name or plan.protocol
+  title = 'metapers' if name == 'metapers' else f'metapers: {name}'
   summary = workdirs.flat({'config': plan.identity, 'population': dict(population.record)})
   page = pages.render(
     title, sections, source=population.source, summary=summary, lead=lead, warnings=warnings

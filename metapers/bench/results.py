@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from metapers.bench import ranges
 from metapers.bench.settings import Setting
 from metapers.core import files
 from metapers.evaluation import bootstrap, estimates, streams
@@ -171,7 +172,7 @@ def rows(
         **texts,
         'shots': [str(count) for count in shots],
         'metric': metric,
-        **dict(zip(NUMBERS, interval(samples), strict=True)),
+        **dict(zip(NUMBERS, ranges.within(metric, interval(samples)), strict=True)),
         'num_users': num_users,
       }
     )

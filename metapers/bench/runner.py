@@ -79,14 +79,20 @@ class Result(NamedTuple):
     """Returns in sentences which learner is ahead, what it gains over `pooled`, and for whom."""
     return verdicts.of_table(self.frame, self.settings)[0]
 
-  def report(self, path: str | os.PathLike) -> pathlib.Path:
-    """Writes a self-contained page with all tables and figures, and returns its path."""
+  def report(self, path: str | os.PathLike, *, name: str = '') -> pathlib.Path:
+    """Writes a self-contained page with all tables and figures, and returns its path.
+
+    Args:
+      path: of the page.
+      name: of what was run, for the title; by default that of the protocol.
+    """
     lead, others = verdicts.of_table(self.frame, self.settings)
     return report.write_page(
       path,
       [*others, *self.sections],
       self.settings[0],
       self.plan,
+      name=name,
       lead=lead,
       warnings=self.warnings,
     )
@@ -306,13 +312,21 @@ def lay_out(
   return Result(results.join(frames), tuple(made), tuple(sections), plan)
 
 
-def write_result(result: Result, workdir: str | os.PathLike) -> list[pathlib.Path]:
-  """Writes results.csv, adaptation.png and report.html into a folder, and returns their paths."""
+def write_result(
+  result: Result, workdir: str | os.PathLike, *, name: str = ''
+) -> list[pathlib.Path]:
+  """Writes results.csv, adaptation.png and report.html into a folder, and returns their paths.
+
+  Args:
+    result: of a table.
+    workdir: the folder.
+    name: of what was run, for the title of the page.
+  """
   folder = pathlib.Path(workdir)
   return [
     results.write_results(folder / 'results.csv', result.frame),
     plots.save(result.plot(), folder / 'adaptation.png'),
-    result.report(folder / 'report.html'),
+    result.report(folder / 'report.html', name=name),
   ]
 
 

@@ -25,6 +25,11 @@ ITEM_COLUMNS = ('item_id', 'context', 'text')  # every other column of `items` i
 FEATURES = 'features.npy'  # [I, D], made of the items' texts
 SOURCE = 'source.json'  # where the tables are from, and their licence
 IDS = ('user_id', 'item_id', 'chosen', 'rejected', 'context', 'order')  # read as texts
+# An id that pandas takes for a missing value is empty in the csv that it writes.
+AS_TEXTS = (
+  '; if they were ids such as NA, None or null, which pandas reads as missing, write the file anew '
+  'from pd.read_csv(..., dtype=str, keep_default_na=False)'
+)
 # How pandas and others name the index of a table that they wrote as a column.
 INDEX = re.compile(r'Unnamed: \d+|__index_level_\d+__|index|level_\d+|')
 OFFSET = re.compile(r'[T ].*(?:Z|[+-]\d\d(?::?\d\d)?)$')  # from UTC, of a date with a time
@@ -138,7 +143,10 @@ def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> No
   holes = {column: int(table[column].isna().sum()) for column in used}
   column = max(used, key=holes.__getitem__)
   if holes[column]:
-    raise ValueError(f'{holes[column]} missing values in {column!r} of {name}; drop those rows')
+    hint = AS_TEXTS if column in IDS else ''
+    raise ValueError(
+      f'{holes[column]} missing values in {column!r} of {name}; drop those rows{hint}'
+    )
 
 
 class ItemFeatures(NamedTuple):

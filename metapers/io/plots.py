@@ -38,6 +38,7 @@ STYLE: dict[Any, Any] = {
 }
 
 
+LABEL_GAP = 4  # points between the marker of a label and its text
 TITLE_WIDTH = 72  # characters that fit above the figure
 WIDE, NARROW = (7, 4.5), (3.6, 4)  # inches
 TICK_GAPS = {False: 0.04, True: 0.09}  # between numbers on the axis, of its length; True: narrow
@@ -105,7 +106,10 @@ def draw_curve(axis: axes.Axes, curve: Curve, style: dict) -> None:
 
 
 def label_curves(axis: axes.Axes, curves: Sequence[Curve], styles: Sequence[dict]) -> None:
-  """Writes each curve's name beside its right end, moved apart, with a thin line back to it."""
+  """Writes each curve's name beside its right end, moved apart, with a thin line back to it.
+
+  The line has the dash of the curve and ends with its marker: two may share a colour.
+  """
   low, high = axis.get_ylim()
   end = max(position(curve.shots)[-1] for curve in curves)
   right = axis.get_xlim()[0] + (end - axis.get_xlim()[0]) * 1.06
@@ -113,11 +117,14 @@ def label_curves(axis: axes.Axes, curves: Sequence[Curve], styles: Sequence[dict
   heights = spread(ends, 0.047 * (high - low), low, high)
   for curve, style, value, height in zip(curves, styles, ends, heights):
     start = position(curve.shots)[-1]
-    axis.plot([start, right], [value, height], color=style['color'], lw=0.5, alpha=0.6)
+    axis.plot(
+      [start, right], [value, height], **style, lw=0.9, ms=3.5, markevery=[1], clip_on=False
+    )  # fmt: skip
     weight = 'normal' if curve.role == 'learner' else 'bold'
-    axis.text(
-      right, height, ' ' + curve.name, color=style['color'], va='center', fontsize=8, weight=weight
-    )
+    axis.annotate(
+      curve.name, (right, height), (LABEL_GAP, 0), textcoords='offset points', va='center',
+      color=style['color'], fontsize=8, weight=weight,
+    )  # fmt: skip
   axis.set_xlim(right=right)
 
 

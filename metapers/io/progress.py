@@ -1,7 +1,12 @@
-"""What is shown on stderr of work under way: bars, and how long programs were compiled."""
+"""What is shown on stderr of work under way: bars, and how long programs were compiled.
+
+Where stderr is no terminal (a file, a CI's log) a bar is a line when it begins and then one every
+EVERY seconds, without carriage returns and movements of the cursor.
+"""
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
@@ -14,20 +19,43 @@ Item = TypeVar('Item')
 Span = tuple[float, float]  # seconds
 COMPILATION = '/jax/core/compile/'  # how the events of jax begin that are part of it
 LEAST_SECONDS = 0.1  # that are worth a line
+EVERY = 30.0  # seconds between lines of a bar where there is no terminal
+LINE = '{desc}: {n_fmt}/{total_fmt} {unit}s [{elapsed}<{remaining}, {rate_fmt}{postfix}]'
 
 _open: list[list[Span]] = []  # of each `compiling` under way, the innermost last
 
 
 def bar(name: str, total: int, *, unit: str, initial: int = 0, shown: bool = True) -> tqdm.tqdm:
-  """Returns a bar that leaves nothing behind; only process 0 shows one."""
-  return tqdm.tqdm(
+  """Returns a bar that leaves nothing behind on a terminal; only process 0 shows one."""
+  is_terminal = sys.stderr.isatty()
+  return (tqdm.tqdm if is_terminal else _Lines)(
     total=total,
     initial=initial,
     desc=name,
     unit=unit,
     disable=not (shown and processes.is_first()),
     leave=False,
+    bar_format=None if is_terminal else LINE,
   )
+
+
+class _Lines(tqdm.tqdm):
+  """A bar as lines, few of them."""
+
+  _said_at = float('-inf')
+
+  def display(self, msg: str | None = None, pos: int | None = None) -> None:
+    """Writes a line if the last one is old enough; nothing where tqdm would wipe one out."""
+    del pos
+    now = time.monotonic()
+    if msg is None and self.total and now - self._said_at >= EVERY:
+      self._said_at = now
+      self.fp.write(f'{self}\n')
+      self.fp.flush()
+
+  def clear(self, nolock: bool = False) -> None:
+    """Wipes out nothing: lines stay."""
+    del nolock
 
 
 def along(

@@ -86,7 +86,11 @@ def export_of(
       'this learner reads features or a context of several arrays; serving reads one vector of '
       f'each: concatenate them and train on that; got {spec.features} and {spec.context}'
     )
-  data = {'data': population.content_hash} if population.content_hash else {}
+  data: dict[str, str | float] = {}
+  if population.content_hash:
+    data['data'] = population.content_hash
+  if 'num_people' in population.record:  # of whom some are unseen, or choose the parameters
+    data['num_trained_on'] = spec.num_users
   return Export(
     learner=learner,
     kwargs={name: value for name, value in kwargs.items() if name not in SHAPES},
@@ -98,6 +102,15 @@ def export_of(
     about=about,
     num_context=spec.num_context,
   )
+
+
+def trained_in_words(export: Export) -> str:
+  """Returns what an export was trained on, and on how many of its people, where it says so."""
+  about = export.trained_on
+  known = about.get('num_people')
+  used = about.get('num_trained_on', known)
+  people = f'{known} people' if used == known else f'{used} of its {known} people'
+  return f'{about.get("source", "unknown data")}' + (f', {people}' if known else '')
 
 
 def is_servable(spec: Spec) -> bool:

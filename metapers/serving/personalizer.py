@@ -79,13 +79,11 @@ class Personalizer:
     self._check_size()
 
   def __repr__(self) -> str:
-    export, about = self.export, self.export.trained_on
-    data = about.get('source', 'unknown data')
-    people = f', {about["num_people"]} people' if 'num_people' in about else ''
+    export, data = self.export, exports.trained_in_words(self.export)
     context = f', a context of {self.num_context} numbers' if self.num_context else ''
     return (
       f'Personalizer({export.learner}, {self.num_features} features{context}, up to '
-      f'{export.num_candidates} candidates, trained on {data}{people}; holds the last '
+      f'{export.num_candidates} candidates, trained on {data}; holds the last '
       f'{self.capacity} comparisons of a person)'
     )
 

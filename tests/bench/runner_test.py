@@ -78,6 +78,8 @@ def test_a_result_is_shown_as_table_figure_and_page(on_dinners, tmp_path):
   lead = page[page.index('<ul class="lead">') : page.index('<section')]
   assert 'After 4 comparisons of a new user, cnp is the only learner beside pooled' in lead
   assert 'of the users' in lead and 'worse than pooled' in lead
+  named = result.report(tmp_path / 'named.html', name='people:quick').read_text()
+  assert '<h1>metapers: people:quick</h1>' in named
   captions = re.findall('<figcaption id="table-1-[12]">([a-z_]+) ', page)
   assert captions == ['accuracy_minus_pooled', 'accuracy']
 

@@ -116,6 +116,20 @@ def test_a_context_may_stand_in_the_comparisons_alone(tmp_path):
   np.testing.assert_array_equal(histories.context, [0, 0, 0, -1])
 
 
+def test_an_id_that_pandas_takes_for_missing_is_kept_by_the_recipe_of_the_message(tmp_path):
+  named = {10: 'NA', 20: 'None', 30: 'x', 40: 'y'}
+  items, chosen = ITEMS.replace({'item_id': named}), CHOSEN.replace(named)
+  path = write(tmp_path, items=items, comparisons=chosen)
+  pd.read_csv(tmp_path / 'items.csv', dtype=str, keep_default_na=False).to_csv(
+    tmp_path / 'items.csv', index=False
+  )
+  kept = comparisons.load_comparisons(path, min_comparisons=1).item_ids
+  assert kept.tolist() == ['NA', 'None', 'x', 'y']
+  pd.read_csv(tmp_path / 'items.csv', dtype=str).to_csv(tmp_path / 'items.csv', index=False)
+  with pytest.raises(ValueError, match=r"2 missing .*'item_id'.* NA, None .*keep_default_na"):
+    comparisons.load_comparisons(path, min_comparisons=1)
+
+
 BAD_TABLES = {
   "names 1 unknown items, such as ['77']": {'comparisons': with_row(CHOSEN, 'ann', 77, 10, 3)},
   'an item is compared with itself': {'comparisons': with_row(CHOSEN, 'ann', 10, 10, 3)},

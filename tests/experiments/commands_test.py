@@ -55,6 +55,7 @@ def test_train_then_evaluate_then_resume(tmp_path):
   assert other.returncode == 0, other.stderr
   added = [row for row in rows(tmp_path / 'run' / 'results.csv') if row['concentration'] == '1']
   assert {row['shots'] for row in added} == {'0', '3'}
+  assert f'{len(added)} rows added, in the place of those of the same cells' in other.stdout
 
   changed = command('train', MAML, workdir, *TINY, '--config.training.learning_rate=0.5')
   assert changed.returncode == 2

@@ -26,6 +26,11 @@ def given(monkeypatch, config, *words):
   return held.value
 
 
+def test_a_config_is_named_by_its_file_and_what_follows_the_colon():
+  assert overrides.name_of('experiments/configs/people.py:quick') == 'people:quick'
+  assert overrides.name_of('/my/table.py') == 'table'
+
+
 @pytest.mark.parametrize(
   ('config', 'field', 'text', 'expected'),
   [

@@ -1,6 +1,7 @@
 """What is shown of work under way goes to stderr, and says how long programs were compiled."""
 
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +59,8 @@ def test_spans_that_lie_in_each_other_count_once():
   assert progress.covered([]) == 0
 
 
-def test_a_bar_shows_what_is_in_work_and_leaves_nothing(capsys):
+def test_a_bar_shows_what_is_in_work_and_leaves_nothing(capsys, monkeypatch):
+  monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
   assert list(progress.along(['a', 'b'], 'cells', unit='cell', label=str.upper)) == ['a', 'b']
   err = capsys.readouterr().err
   assert 'cells:   0%' in err
@@ -66,3 +68,20 @@ def test_a_bar_shows_what_is_in_work_and_leaves_nothing(capsys):
   assert err.split('\r')[-1].strip() == ''
   assert list(progress.along(['a'], 'cells', unit='cell', shown=False)) == ['a']
   assert not capsys.readouterr().err
+
+
+def test_where_there_is_no_terminal_bars_are_lines_and_few(capsys, monkeypatch):
+  def nested():
+    for _ in progress.along(['a', 'b'], 'cells', unit='cell'):
+      for _ in progress.along(range(3), 'steps', unit='step'):
+        progress.say('between')
+
+  nested()
+  lines = capsys.readouterr().err.split('\n')
+  assert not any('\r' in line or '\x1b' in line for line in lines)
+  assert [line[:11] for line in lines if line != 'between'] == [
+    'cells: 0/2 ', 'steps: 0/3 ', 'steps: 0/3 ', ''
+  ]  # fmt: skip
+  monkeypatch.setattr(progress, 'EVERY', 0.0)
+  nested()
+  assert 'steps: 2/3 steps [' in capsys.readouterr().err

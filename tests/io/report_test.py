@@ -12,7 +12,7 @@ from metapers.io import plots, report
 
 PHONE, LETTER = 358, 11  # CSS pixels: the width of a page on a telephone; what can be read
 KINDS = ('wide', 'narrow')
-VOID = {'meta', 'path', 'use', 'stop', 'br'}
+VOID = {'meta', 'path', 'use', 'stop', 'br', 'wbr'}
 
 
 class Page(html.parser.HTMLParser):
@@ -116,7 +116,8 @@ def test_findings_stand_above_everything_and_notes_under_captions(text):
 def test_texts_are_escaped_and_the_source_is_named(text):
   texts = Page(text).texts
   shown = {
-    'first & last', 'a < b', '<b>maml</b>', '60 ± 1', '{{ x }}', '"x" <y>', 'data: synthetic'
+    'first & last', 'a < b', '<b>maml</b>', '60 ±\N{NO-BREAK SPACE}1', '{{ x }}', '"x" <y>',
+    'data: synthetic',
   }  # fmt: skip
   assert shown <= set(texts)
 
@@ -132,6 +133,14 @@ def test_every_table_is_captioned_and_scrolls_by_keyboard_under_its_caption(text
   ]
   scopes = [attrs.get('scope') for tag, attrs in page.tags if tag == 'th']
   assert scopes.count('row') == 2 and scopes.count('col') == 3 and None not in scopes
+
+
+def test_names_in_a_table_break_behind_underscores_and_cells_before_their_half_width():
+  table = report.Table('x', ['learner', 'ece_by_chance (%)'], [['<b>a_b</b>', '1 ± 2']])
+  page = report.render('x', [report.Section('y', tables=[table])], source='x', summary={})
+  assert 'ece_<wbr>by_<wbr>chance (%)</th>' in page
+  assert '<th scope="row">&lt;b&gt;a_<wbr>b&lt;/b&gt;</th>' in page
+  assert '<td>1 ±\N{NO-BREAK SPACE}2</td>' in page
 
 
 def test_every_line_of_a_note_stands_alone(text):
@@ -189,6 +198,13 @@ def test_no_two_curves_look_alike():
   styles = plots.line_styles(draw_curves())
   looks = [(style['color'], style['ls'], style['marker']) for style in styles]
   assert all(one != other for one, other in itertools.combinations(looks, 2))
+
+
+def test_labels_show_the_dash_and_the_marker_of_their_curves(figure):
+  back = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+  looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in back}
+  assert len(looks) == len(back) == len(draw_curves())
+  assert not any(line.get_clip_on() for line in back)  # or half of the marker is cut off
 
 
 @pytest.mark.parametrize(('suffix', 'start'), [('png', b'\x89PNG'), ('svg', b'<?xml')])

@@ -56,6 +56,8 @@ def test_a_model_and_a_profile_say_in_one_line_what_they_hold():
     'Personalizer(bayes_head, 4 features, up to 3 candidates, trained on diners, 60 people; holds '
     'the last 8 comparisons of a person)'
   )
+  some = export('bayes_head', trained_on={**about, 'num_trained_on': 38})
+  assert 'trained on diners, 38 of its 60 people; ' in repr(Personalizer(some))
   assert ', a context of 2 numbers, up to 2 candidates, trained on unknown data; holds' in repr(
     served_in_context()
   )

@@ -72,7 +72,7 @@ def test_names_need_a_model_that_has_them():
     pairs(ROWS[:3], ROWS[3:].drop(columns='age'))
 
 
-def test_a_model_of_people_knows_their_columns(tmp_path):
+def test_a_model_of_people_knows_their_columns_and_on_how_many_it_was_trained(tmp_path):
   rng = np.random.default_rng(0)
   items = ROWS.assign(item_id=list('abcdef'), text='x')[['text', *NAMES, 'item_id']]
   items.to_csv(tmp_path / 'items.csv', index=False)
@@ -82,6 +82,10 @@ def test_a_model_of_people_knows_their_columns(tmp_path):
   histories = comparisons.load_comparisons(str(tmp_path))
   made = people.people(histories, num_support=4, num_query=5)
   assert histories.feature_names == made.spec.feature_names == NAMES
+  params = make('latent_np', num_features=3).init(jax.random.key(0))
+  export = exports.export_of('latent_np', {}, params, made, about='')
+  num = made.spec.num_users
+  assert 0 < num < 12 and f', {num} of its 12 people' in exports.trained_in_words(export)
 
 
 @pytest.mark.parametrize('size', [2, 3])

@@ -1,0 +1,36 @@
+"""Which values a metric can take: where its interval must end."""
+
+import numpy as np
+
+from metapers.core.types import Float
+
+SHARES = (
+  'accuracy', 'accuracy_noiseless', 'accuracy_worst_decile', 'turn_accuracy', 'confidence', 'top1',
+  'win_rate', 'win_rate_oracle', 'flip_rate',
+)  # fmt: skip
+SHARES_OF = ('selective_accuracy_', 'users_worse_than_', 'users_better_than_')
+FROM_ZERO = ('nll', 'regret', 'cumulative_regret', 'ece_by_chance')
+
+
+def bounds(metric: str) -> tuple[float, float]:
+  """Returns the least and the greatest value of a metric, infinite where there is none.
+
+  `ece` and `brier_calibration` are freed of chance, so that they may be negative.
+
+  Args:
+    metric: as in results.csv; a group or subset behind an @ changes nothing.
+  """
+  base, *reference = metric.partition('@')[0].split('_minus_')
+  if base in SHARES or base.startswith(SHARES_OF):
+    return (-1.0 if reference else 0.0), 1.0
+  return (0.0 if base in FROM_ZERO and not reference else -np.inf), np.inf
+
+
+def within(metric: str, interval: Float[np.ndarray, '3 L']) -> Float[np.ndarray, '3 L']:
+  """Returns value, low and high of an interval, which ends where the metric does.
+
+  `value ± t √V` is symmetric and would leave the range of a share that is near 0 or 1.
+  """
+  value, low, high = interval
+  least, greatest = bounds(metric)
+  return np.stack([value, np.maximum(low, least), np.minimum(high, greatest)])
