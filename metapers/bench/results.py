@@ -132,8 +132,7 @@ def learner_rows(
   setting: Setting, learner: str, seed: str, found: Estimates, *, num_seeds: int = 1
 ) -> pd.DataFrame:
   """Returns one row's estimates with their labels."""
-  labels, evaluated = labels_of(setting, learner, seed), setting.evaluated
-  sizes = {'num_users': evaluated.num_users, 'num_items': evaluated.num_items}
+  labels, sizes = labels_of(setting, learner, seed), setting.evaluated.sizes
   return rows(found, setting.shots, labels, num_seeds=num_seeds, **sizes)
 
 
@@ -143,6 +142,7 @@ def rows(
   labels: Mapping[str, object],
   *,
   num_users: int,
+  num_prompts: int = bootstrap.MANY,
   num_seeds: int = 1,
   num_items: int = 1,
 ) -> pd.DataFrame:
@@ -152,7 +152,7 @@ def rows(
     estimates: metric -> [J, L], row 0 the value and the others its resamples.
     shots: the L numbers of support comparisons.
     labels: column -> what it says; columns left out are not applicable: the empty text.
-    num_users: that were evaluated.
+    num_users: that were evaluated. num_prompts: or items, where they were resampled.
     num_seeds: the fewest of a row with several, see `bootstrap.interval`.
     num_items: of a comparison, where items were resampled.
 
@@ -163,8 +163,8 @@ def rows(
   if unknown:
     raise ValueError(f'unknown columns {", ".join(unknown)}; known: {", ".join(LABELS)}')
   texts = {name: text_of(labels.get(name)) for name in LABELS}
-  sizes = {'num_users': num_users, 'num_seeds': num_seeds, 'num_items': num_items}
-  interval = functools.partial(bootstrap.interval, **sizes)
+  sizes = {'num_users': num_users, 'num_prompts': num_prompts, 'num_items': num_items}
+  interval = functools.partial(bootstrap.interval, num_seeds=num_seeds, **sizes)
   parts = [
     pd.DataFrame(
       {

@@ -28,6 +28,8 @@ class EvaluationSet(NamedTuple):
     rows of seeds, which weigh it as row 0 does, are left out.
   rival: index of the response model to win against, or None.
   num_users: users with at least one query comparison that counts.
+  num_prompts: P that count, or items, of the group of metrics with the fewest; 1 where users alone
+    are resampled.
   num_items: K, of a comparison, where items were resampled in the place of prompts; else 1.
   """
 
@@ -37,7 +39,17 @@ class EvaluationSet(NamedTuple):
   weights: dict[str, np.ndarray]
   rival: int | None
   num_users: int
+  num_prompts: int = 1
   num_items: int = 1
+
+  @property
+  def sizes(self) -> dict[str, int]:
+    """The sizes that `bootstrap.interval` asks for."""
+    return {
+      'num_users': self.num_users,
+      'num_prompts': self.num_prompts,
+      'num_items': self.num_items,
+    }
 
 
 def evaluation_set(
@@ -82,8 +94,16 @@ def evaluation_set(
   draws = bootstrap.draw(len(tasks.user), ids, num_resamples=num_resamples, seed=seed)
   weights = {name: bootstrap.weights(draws, *value) for name, value in divided.items()}
   num_users = int((divided['query'].value.sum(-1) > 0).sum())
+  num_prompts = min(map(distinct_prompts, divided.values()))
   num_items = 1 if items is None else items.shape[-1]
-  return EvaluationSet(tasks, truth, draws, weights, rival, num_users, num_items)
+  return EvaluationSet(tasks, truth, draws, weights, rival, num_users, num_prompts, num_items)
+
+
+def distinct_prompts(divided: metrics.Denominator) -> int:
+  """Returns of how many prompts or items something counts; 1 where they are not resampled."""
+  if divided.prompts is None:
+    return 1
+  return np.unique(np.asarray(divided.prompts)[np.asarray(divided.value) > 0]).size
 
 
 def estimate(evaluated: EvaluationSet, predictions: Predictions) -> Estimates:

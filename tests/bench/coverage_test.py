@@ -38,17 +38,17 @@ def test_intervals_hold_the_truth_as_often_as_they_say(world):
 
 @pytest.mark.parametrize('name', ['counted_twice', 'prompts_forgotten', 'too_narrow'])
 def test_a_wrong_formula_is_seen(world, name, monkeypatch):
-  def planted(samples, num_items=1):
-    del num_items
-    users, prompts, observations, seeds = (
-      np.nanvar(samples[own], 0, ddof=1) for own in bootstrap.kinds(len(samples))
-    )
+  real = bootstrap.variances
+
+  def planted(*args):
+    users, prompts, cells, seeds = real(*args)
+    nothing = np.zeros_like(users)
     wrong = {
-      'counted_twice': users + prompts + observations,
-      'prompts_forgotten': np.minimum(users, observations),
-      'too_narrow': observations / 2,
+      'counted_twice': users + prompts + cells,
+      'prompts_forgotten': users,
+      'too_narrow': cells / 2,
     }
-    return wrong[name], seeds
+    return bootstrap.Variances(wrong[name], nothing, nothing, seeds)
 
   monkeypatch.setattr(bootstrap, 'variances', planted)
   found = studied(world)
@@ -75,7 +75,9 @@ def test_people_have_no_truth_and_may_be_asked_of_new_items(has_new_items, monke
     for each in (first, second)
   ]
   assert bool(shown[0] & shown[1]) != has_new_items
-  found = coverage.measure(first, seed=0, num_resamples=40)
+  evaluated = coverage.evaluation_set(first, seed=0, num_resamples=40)
+  assert evaluated.num_prompts == (15 if has_new_items else 1)
+  found = coverage.measure(first, evaluated)
   assert 'regret' not in found['near'] and 'flip_rate' in found['near']
 
 
