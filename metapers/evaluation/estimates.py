@@ -132,15 +132,15 @@ def calibration_of(
   weights = evaluated.weights['query']
   confidence = np.asarray(query['confidence'])
   columns = calibration.bin_gaps(confidence, query['accuracy'], num_candidates)
-  signed = calibration.signed_gaps(columns, weights[0], halves(evaluated))
-  *gaps, error = weigh(weights, np.concatenate([columns, signed[None]]), ['ece'])
-  error = widened(error, calibration.SIGN_NOISE)
-  chance = calibration.by_chance(confidence, weights[0], num_candidates)
-  by_chance = np.broadcast_to(calibration.expected_error(chance), error.shape)
+  signed = calibration.signed_gaps(columns, weights[0], user_halves(evaluated))
+  *found, error = weigh(weights, np.concatenate([columns, signed[None]]), ['ece'])
+  error, gaps = widened(error, calibration.SIGN_NOISE), np.stack(found, 1)  # [J, C, L]
+  masses = calibration.bin_masses(confidence, weights[0], num_candidates)
+  chance = calibration.by_chance(gaps, masses, evaluated.sizes)
   return {
     'ece': error,
-    BY_CHANCE: by_chance,
-    'brier_calibration': calibration.brier_calibration(np.stack(gaps, 1), chance),
+    BY_CHANCE: np.broadcast_to(calibration.expected_error(chance), error.shape),
+    'brier_calibration': calibration.brier_calibration(gaps, chance),
   }
 
 
@@ -202,6 +202,15 @@ def halves(evaluated: EvaluationSet) -> tuple[Bool[np.ndarray, 'T N'], Bool[np.n
   """Returns every other query of each user that counts, and the rest of these."""
   real = np.asarray(metrics.counted(evaluated.tasks.query).mask)
   is_even = np.cumsum(real, -1) % 2 == 0
+  return real & is_even, real & ~is_even
+
+
+def user_halves(
+  evaluated: EvaluationSet,
+) -> tuple[Bool[np.ndarray, 'T N'], Bool[np.ndarray, 'T N']]:
+  """Returns the queries that count of every other user who has one, and those of the rest."""
+  real = np.asarray(metrics.counted(evaluated.tasks.query).mask)
+  is_even = (np.cumsum(real.any(-1)) % 2 == 0)[:, None]
   return real & is_even, real & ~is_even
 
 
