@@ -137,7 +137,7 @@ def learner_rows(
 
 
 def rows(
-  estimates: Mapping[str, np.ndarray],
+  found: Mapping[str, np.ndarray],
   shots: Sequence[int],
   labels: Mapping[str, object],
   *,
@@ -149,7 +149,7 @@ def rows(
   """Returns a learner's estimates as rows, one for each metric and number of shots.
 
   Args:
-    estimates: metric -> [J, L], row 0 the value and the others its resamples.
+    found: metric -> [J, L], row 0 the value and the others its resamples.
     shots: the L numbers of support comparisons.
     labels: column -> what it says; columns left out are not applicable: the empty text.
     num_users: that were evaluated. num_prompts: or items, where they were resampled.
@@ -164,18 +164,18 @@ def rows(
     raise ValueError(f'unknown columns {", ".join(unknown)}; known: {", ".join(LABELS)}')
   texts = {name: text_of(labels.get(name)) for name in LABELS}
   sizes = {'num_users': num_users, 'num_prompts': num_prompts, 'num_items': num_items}
-  interval = functools.partial(bootstrap.interval, num_seeds=num_seeds, **sizes)
+  interval = functools.partial(estimates.interval, num_seeds=num_seeds, **sizes)
   parts = [
     pd.DataFrame(
       {
         **texts,
         'shots': [str(count) for count in shots],
         'metric': metric,
-        **dict(zip(NUMBERS, interval(samples), strict=True)),
+        **dict(zip(NUMBERS, interval(metric, samples), strict=True)),
         'num_users': num_users,
       }
     )
-    for metric, samples in estimates.items()
+    for metric, samples in found.items()
   ]
   return join(parts)
 

@@ -37,15 +37,15 @@ def unit_of(metric: str) -> str:
 
 
 def cell(row: Any) -> str:
-  """Returns value ± half the width of its interval: percent with one digit, else three.
+  """Returns value ± how far its interval reaches: percent with one digit, else three.
 
-  Differences carry their sign.
+  Differences carry their sign. Where one side of the interval is longer, that one stands.
 
   Args:
     row: of the results, with attributes metric, value, ci_low and ci_high.
   """
   scale, digits = (100, 1) if unit_of(row.metric) in ('%', 'points') else (1, 3)
-  half = (row.ci_high - row.ci_low) / 2
+  half = max(row.ci_high - row.value, row.value - row.ci_low)
   sign = '+' if '_minus_' in row.metric else ''
   value = f'{scale * row.value:{sign}.{digits}f}'
   return value if np.isnan(half) else f'{value} ± {scale * half:.{digits}f}'

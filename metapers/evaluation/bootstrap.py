@@ -31,6 +31,7 @@ from scipy import stats
 
 from metapers.core.types import Float, Int
 
+ROUNDING = 1e-5  # of weights in 32 bits: an interval that is narrower has no width
 MANY = 10**6  # prompts, of which the number does not matter
 NUM_KINDS = 4  # of what differs: users, prompts, cells, seeds
 
@@ -322,6 +323,30 @@ def interval(
   freedom = 1 / np.where(total > 0, np.square(shares) / sizes, 1).sum(0)
   half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(total)
   return np.stack([samples[0], samples[0] - half, samples[0] + half])
+
+
+def share_interval(
+  samples: Float[np.ndarray, 'J L'], num_users: int, *, level: float = 0.95, **sizes: int
+) -> Float[np.ndarray, '3 L']:
+  """Returns value, low and high of a share, for which no sample is certain.
+
+  Where no resample differs, as of users of whom all are always predicted right, `interval` has no
+  width, but new users may still be others. With certainty `level` less than q of them are (the rule
+  of three: about 3/T), and those by no more than down to 0 or up to 1:
+
+      low = (1 - q) value,   high = value + q (1 - value),   q = 1 - (1 - level)^(1/T)
+
+  Args:
+    samples: of a mean over users of what lies in [0, 1].
+    num_users: T.
+    level: of the interval.
+    **sizes: the others of `interval`.
+  """
+  value, low, high = interval(samples, num_users, level=level, **sizes)
+  unseen = 1 - (1 - level) ** (1 / max(num_users, 1))
+  is_flat = high - low < ROUNDING
+  low = np.where(is_flat, (1 - unseen) * value, low)
+  return np.stack([value, low, np.where(is_flat, value + unseen * (1 - value), high)])
 
 
 def student(size: int, level: float = 0.95) -> float:

@@ -16,6 +16,10 @@ from metapers.evaluation.predictions import Predictions
 Estimates = dict[str, Float[np.ndarray, 'J L']]
 WORST_SHARE = 0.1
 WORST = 'accuracy_worst_decile'
+SHARES = (  # what names of means over users of what lies in [0, 1] begin with
+  'accuracy', 'turn_accuracy', 'selective_accuracy', 'top1', 'win_rate', 'users_worse_than',
+  'users_better_than',
+)  # fmt: skip
 BY_CHANCE = 'ece_by_chance'  # what `ece` has been freed of; never compared
 COVERAGES = (0.8, 0.5)  # of the most confident predictions
 LEAST_GAP = 0.03  # between pooled and ceiling: a share of less would be a share of noise
@@ -72,8 +76,8 @@ def evaluation_set(
     seed: of the bootstrap.
 
   Raises:
-    ValueError: for a rival of real people or one that wrote no response, fewer than two users, or
-      a set in which no comparison is real and weighs something.
+    ValueError: for a rival of real people or one that wrote no response, fewer than two users who
+      have a comparison that is real and weighs something, or nothing else to evaluate.
   """
   if rival is not None and truth is None:
     raise ValueError('a rival needs slates, which real people do not have; use rival=None')
@@ -86,6 +90,12 @@ def evaluation_set(
       f'nothing to evaluate in {empty[0]!r}: give users with real query comparisons of positive '
       f'weight, and a rival among the response models of the slates (rival={rival})'
     )
+  num_users = int((divided['query'].value.sum(-1) > 0).sum())
+  if num_users < 2:
+    raise ValueError(
+      f'an interval needs at least 2 users with query comparisons that count; of {len(tasks.user)} '
+      f'there is {num_users}'
+    )
   divided = {group: value for group, value in divided.items() if value.value.any()}
   if items is not None:
     divided['query'] = divided['query']._replace(prompts=items)
@@ -93,7 +103,6 @@ def evaluation_set(
   ids = np.concatenate(ids) if ids else None
   draws = bootstrap.draw(len(tasks.user), ids, num_resamples=num_resamples, seed=seed)
   weights = {name: bootstrap.weights(draws, *value) for name, value in divided.items()}
-  num_users = int((divided['query'].value.sum(-1) > 0).sum())
   num_prompts = min(map(distinct_prompts, divided.values()))
   num_items = 1 if items is None else items.shape[-1]
   return EvaluationSet(tasks, truth, draws, weights, rival, num_users, num_prompts, num_items)
@@ -260,6 +269,20 @@ def selective(
     )
     for coverage in COVERAGES
   }
+
+
+def interval(
+  metric: str, samples: Float[np.ndarray, 'J L'], **sizes: int
+) -> Float[np.ndarray, '3 L']:
+  """Returns value, low and high of a metric, by its name that of a share or of another number.
+
+  Args:
+    metric: its name.
+    samples: row 0 the value, the others its resamples.
+    **sizes: as `bootstrap.interval` asks for.
+  """
+  is_share = metric.startswith(SHARES) and '_minus_' not in metric and '_share_of_' not in metric
+  return (bootstrap.share_interval if is_share else bootstrap.interval)(samples, **sizes)
 
 
 def average(seeds: Sequence[Estimates], name: str) -> Estimates:

@@ -225,6 +225,32 @@ def test_few_users_have_the_quantiles_of_student():
   assert bootstrap.student(10**6, 0.5) == pytest.approx(0.6745, rel=1e-3)
 
 
+def test_a_share_that_no_resample_changes_is_not_certain():
+  flat = np.ones((41, 3)) * [1.0, 0.0, 0.4]
+  flat[1:] += np.random.default_rng(0).uniform(-1e-7, 1e-7, (40, 3))  # weights are of 32 bits
+  value, low, high = bootstrap.share_interval(flat, 20)
+  np.testing.assert_allclose(value, [1, 0, 0.4])
+  np.testing.assert_allclose(low, [0.05 ** (1 / 20), 0, 0.4 * 0.05 ** (1 / 20)])
+  np.testing.assert_allclose(high[:2], [1, 1 - 0.05 ** (1 / 20)])
+  samples = np.random.default_rng(0).normal(size=(41, 2))
+  samples[:, 1] = np.nan
+  np.testing.assert_array_equal(
+    bootstrap.share_interval(samples, 20), bootstrap.interval(samples, 20)
+  )
+
+
+def test_of_twenty_who_are_all_right_new_users_may_be_wrong():
+  share, sure = 0.9, []
+  for trial in range(200):
+    right = np.random.default_rng(trial).random((20, 1)) < share
+    draws = bootstrap.draw(20, None, num_resamples=40, seed=trial)
+    weights = bootstrap.weights(draws, np.ones((20, 1)), None)
+    samples = bootstrap.with_seeds(weights @ right.reshape(-1, 1).astype(np.float32))
+    if right.all():
+      sure.append(bootstrap.share_interval(samples, 20)[1:, 0])
+  assert sure and all(low <= share <= high for low, high in sure)
+
+
 def test_rows_of_seeds_vary_as_the_mean_of_the_seeds_does():
   rng = np.random.default_rng(0)
   seeds = [rng.normal(size=(1, 2)) + np.zeros((4001, 2)) for _ in range(3)]

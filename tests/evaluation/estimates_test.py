@@ -287,3 +287,22 @@ def test_what_cannot_be_evaluated_is_refused(users):
   nobody = tasks._replace(query=tasks.query._replace(mask=jnp.zeros((T, N), bool)))
   with pytest.raises(ValueError, match="nothing to evaluate in 'query'"):
     estimates.evaluation_set(nobody, truth)
+  first = tasks._replace(query=tasks.query._replace(mask=tasks.query.mask.at[2:].set(False)))
+  with pytest.raises(ValueError, match=r'at least 2 users .* of 60 there is 1'):
+    estimates.evaluation_set(first, truth)
+
+
+@pytest.mark.parametrize(
+  ('metric', 'has_width'),
+  [
+    ('accuracy', True),
+    ('selective_accuracy_80', True),
+    ('users_worse_than_pooled', True),
+    ('accuracy_minus_pooled', False),
+    ('accuracy_share_of_bayes', False),
+    ('nll', False),
+  ],
+)
+def test_shares_alone_have_the_interval_of_shares(metric, has_width):
+  _, low, high = estimates.interval(metric, np.ones((41, 1)), num_users=20)
+  assert (high > low) == has_width
