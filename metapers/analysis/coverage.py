@@ -28,7 +28,7 @@ from metapers.analysis.superpopulation import (
 )  # fmt: skip
 from metapers.core import choice_model
 from metapers.core.task import Choices, Truth
-from metapers.evaluation import asking, bootstrap, estimates, streams
+from metapers.evaluation import asking, estimates, streams
 from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
 
@@ -147,9 +147,9 @@ def replicate(
   """
   drawn = draw(whom, np.random.default_rng([seed, 3]))
   evaluated = evaluation_set(drawn, seed=seed, num_resamples=num_resamples)
-  interval = functools.partial(bootstrap.interval, **evaluated.sizes)
+  interval = functools.partial(estimates.interval, **evaluated.sizes)
   rows = [
-    (name, metric, truth[name][metric], *interval(samples)[:, 0])
+    (name, metric, truth[name][metric], *interval(metric, samples)[:, 0])
     for name, own in measure(drawn, evaluated).items()
     for metric, samples in own.items()
     if metric != estimates.BY_CHANCE  # a fact of the sample
@@ -165,12 +165,16 @@ def summary(replicated: pd.DataFrame) -> pd.DataFrame:
 
   Returns:
     One row for each learner and metric: truth, mean and sd of the values, coverage with its
-    standard error, width relative to 1.96 sd, power (the share of intervals without 0), number.
+    standard error, width relative to 1.96 sd, power (the share of intervals without 0), number;
+    num_dropped: of studies that had no interval, which count for nothing else.
   """
-  low, high, truth = (replicated[name] for name in ('ci_low', 'ci_high', 'truth'))
+  there = replicated[['ci_low', 'ci_high']].notna().all(axis=1)
+  low, high, truth = (replicated[name].where(there) for name in ('ci_low', 'ci_high', 'truth'))
   held = truth.between(low - ROUNDING, high + ROUNDING)
   is_apart = (low > 0) | (high < 0)
-  noted = replicated.assign(held=held, is_apart=is_apart, half=(high - low) / 2)
+  noted = replicated.assign(
+    held=held.where(there), is_apart=is_apart.where(there), half=(high - low) / 2, there=there
+  )
   found = (
     noted.groupby(['learner', 'metric'], sort=False)
     .agg(
@@ -180,8 +184,10 @@ def summary(replicated: pd.DataFrame) -> pd.DataFrame:
       coverage=('held', 'mean'),
       half=('half', 'mean'),
       power=('is_apart', 'mean'),
-      num_studies=('held', 'size'),
+      num_studies=('held', 'count'),
+      num_dropped=('there', lambda there: int((~there).sum())),
     )
+    .astype({'coverage': float, 'power': float})
     .reset_index()
   )
   rate, size = found['coverage'], found['num_studies']
