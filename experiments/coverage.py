@@ -4,7 +4,8 @@
 
 Draws studies (users, prompts, choices, learners) anew from a known world, evaluates each as tables
 are, and prints how often 95 % intervals held the true values, how wide they were, and how often a
-gap of one point or three was seen. Writes coverage.csv and coverage.png; a restart goes on.
+gap of one point or three was seen, between learners that err alike and apart. Writes coverage.csv
+and coverage.png; a restart goes on.
 
 Time: some 50 minutes of one core for all sizes; --studies and --num make it shorter.
 """

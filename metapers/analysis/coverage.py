@@ -28,7 +28,7 @@ from metapers.analysis.superpopulation import (
 )  # fmt: skip
 from metapers.core import choice_model
 from metapers.core.task import Choices, Truth
-from metapers.evaluation import asking, bootstrap, estimates, streams
+from metapers.evaluation import asking, estimates, streams
 from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
 
@@ -39,16 +39,15 @@ ASKED_AFTER = 2  # questions
 GROUP = 3  # of four by their distance from what all share: those farthest off
 
 
-def measure(drawn: Drawn, *, seed: int, num_resamples: int) -> dict[str, Estimates]:
+def evaluation_set(drawn: Drawn, *, seed: int, num_resamples: int) -> EvaluationSet:
+  """Returns a study's episodes with their resamples."""
+  rival = None if drawn.truth is None else 0
+  sizes = {'num_resamples': num_resamples, 'seed': seed}
+  return estimates.evaluation_set(drawn.tasks, drawn.truth, rival=rival, items=drawn.items, **sizes)
+
+
+def measure(drawn: Drawn, evaluated: EvaluationSet) -> dict[str, Estimates]:
   """Returns what the bench estimates of every learner, and of its differences to BASE."""
-  evaluated = estimates.evaluation_set(
-    drawn.tasks,
-    drawn.truth,
-    rival=None if drawn.truth is None else 0,
-    items=drawn.items,
-    num_resamples=num_resamples,
-    seed=seed,
-  )
   found = {name: estimates.estimate(evaluated, own) for name, own in drawn.predictions.items()}
   for name in (BASE, FLOOR):
     found[name] |= beside(evaluated, drawn, drawn.predictions[name])
@@ -124,7 +123,8 @@ def true_values(whom: Superpopulation, *, seed: int = 0) -> dict[str, dict[str, 
   rng, many = np.random.default_rng([seed, 2]), whom._replace(study=large(whom.study))
   sums: dict[str, dict[str, float]] = {}
   for _ in range(NUM_LARGE):
-    for name, own in measure(draw(many, rng), seed=0, num_resamples=2).items():
+    drawn = draw(many, rng)
+    for name, own in measure(drawn, evaluation_set(drawn, seed=0, num_resamples=2)).items():
       kept = sums.setdefault(name, {})
       for metric, samples in own.items():
         kept[metric] = kept.get(metric, 0.0) + float(samples[0, 0]) / NUM_LARGE
@@ -146,12 +146,11 @@ def replicate(
     Columns learner, metric, truth, value, ci_low, ci_high.
   """
   drawn = draw(whom, np.random.default_rng([seed, 3]))
-  num_items = 1 if drawn.items is None else drawn.items.shape[-1]
-  sizes = {'num_users': whom.study.num_users, 'num_items': num_items}
-  interval = functools.partial(bootstrap.interval, **sizes)
+  evaluated = evaluation_set(drawn, seed=seed, num_resamples=num_resamples)
+  interval = functools.partial(estimates.interval, **evaluated.sizes)
   rows = [
-    (name, metric, truth[name][metric], *interval(samples)[:, 0])
-    for name, own in measure(drawn, seed=seed, num_resamples=num_resamples).items()
+    (name, metric, truth[name][metric], *interval(metric, samples)[:, 0])
+    for name, own in measure(drawn, evaluated).items()
     for metric, samples in own.items()
     if metric != estimates.BY_CHANCE  # a fact of the sample
   ]
@@ -166,12 +165,16 @@ def summary(replicated: pd.DataFrame) -> pd.DataFrame:
 
   Returns:
     One row for each learner and metric: truth, mean and sd of the values, coverage with its
-    standard error, width relative to 1.96 sd, power (the share of intervals without 0), number.
+    standard error, width relative to 1.96 sd, power (the share of intervals without 0), number;
+    num_dropped: of studies that had no interval, which count for nothing else.
   """
-  low, high, truth = (replicated[name] for name in ('ci_low', 'ci_high', 'truth'))
+  there = replicated[['ci_low', 'ci_high']].notna().all(axis=1)
+  low, high, truth = (replicated[name].where(there) for name in ('ci_low', 'ci_high', 'truth'))
   held = truth.between(low - ROUNDING, high + ROUNDING)
   is_apart = (low > 0) | (high < 0)
-  noted = replicated.assign(held=held, is_apart=is_apart, half=(high - low) / 2)
+  noted = replicated.assign(
+    held=held.where(there), is_apart=is_apart.where(there), half=(high - low) / 2, there=there
+  )
   found = (
     noted.groupby(['learner', 'metric'], sort=False)
     .agg(
@@ -181,8 +184,10 @@ def summary(replicated: pd.DataFrame) -> pd.DataFrame:
       coverage=('held', 'mean'),
       half=('half', 'mean'),
       power=('is_apart', 'mean'),
-      num_studies=('held', 'size'),
+      num_studies=('held', 'count'),
+      num_dropped=('there', lambda there: int((~there).sum())),
     )
+    .astype({'coverage': float, 'power': float})
     .reset_index()
   )
   rate, size = found['coverage'], found['num_studies']

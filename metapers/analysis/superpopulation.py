@@ -20,6 +20,7 @@ COMMON = np.ones(DIM) / np.sqrt(DIM)  # of the weights of all users
 SHARPNESS = 2.0  # of choices and predictions
 BASE, FLOOR, ALIKE, ORACLE = 'near', 'pooled', 'alike', 'oracle'
 GAPS = {'one_point': 0.01, 'three_points': 0.03}  # less accurate than BASE
+APART = '_apart'  # behind the name of one of GAPS: as far off, by errors of its own
 NEAR = 0.5  # how far the guesses of BASE are off, in sds of what users differ by
 ERRORS = np.linspace(NEAR, 2.0, 14)  # among which those of GAPS are looked for
 LARGE = 2000  # users of a draw that true values are measured on
@@ -102,8 +103,8 @@ def draw(whom: Superpopulation, rng: np.random.Generator) -> Drawn:
   """Returns a study of fresh users and, unless they are always the same, fresh prompts.
 
   ORACLE predicts by the users' own weights, and so is calibrated where choices are noisy; FLOOR by
-  what all share; the others guess weights with an error of their own, which BASE and those of GAPS
-  have in common, and ALIKE has apart.
+  what all share; the others guess weights with an error, which BASE and those of GAPS have in
+  common, so that they nearly agree; ALIKE, and those that are APART, have errors of their own.
   """
   study = whom.study
   prompts = draw_prompts(study, rng) if whom.prompts is None else whom.prompts
@@ -113,6 +114,9 @@ def draw(whom: Superpopulation, rng: np.random.Generator) -> Drawn:
   guesses = {ORACLE: weights, FLOOR: np.broadcast_to(COMMON, weights.shape)}
   guesses |= {name: weights + size * error for name, size in whom.errors.items()}
   guesses[ALIKE] = weights + NEAR * apart
+  own = rng.spawn(1)[0]  # leaves what is drawn of others as it is
+  for name in GAPS.keys() & whom.errors.keys():
+    guesses[name + APART] = weights + whom.errors[name] * sd * own.standard_normal(weights.shape)
   shape = study.num_users, study.num_queries
   ids = rng.integers(0, len(prompts), shape)
   # Two responses to one prompt, or two items: the first of two prompts.

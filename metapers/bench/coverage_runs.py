@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from metapers.analysis import coverage, superpopulation
-from metapers.analysis.superpopulation import BASE, GAPS, STUDIES
+from metapers.analysis.superpopulation import APART, BASE, GAPS, STUDIES
 from metapers.core import files
 from metapers.io import plots, progress, workdirs
 from metapers.io.plots import Figure
@@ -17,6 +17,7 @@ from metapers.io.report import Table
 BLOCK = 20  # studies a file
 LEVEL = 0.95  # of the intervals
 FILE = 'coverage.csv'
+GAINERS = (*GAPS, *(name + APART for name in GAPS))  # whose gap to BASE is to be seen
 COLUMNS = ('study', 'learner', 'metric')
 # Of metrics that are means, and of the others; `coverage.csv` has all learners.
 LINEAR = ('accuracy', 'accuracy_noiseless', 'nll', 'win_rate', 'top1', 'pick_reward')
@@ -50,7 +51,8 @@ def run(
       f'expected two draws or more of studies among {", ".join(STUDIES)}; got {num_studies} of '
       f'{", ".join(studies)}'
     )
-  workdirs.claim(workdir, {'num_resamples': num_resamples}, workdirs.flat)
+  kept = {'num_resamples': num_resamples, 'learners': ', '.join(GAINERS)}
+  workdirs.claim(workdir, kept, workdirs.flat)
   parts = []
   for name in studies:
     drawn = replications(pathlib.Path(workdir) / name, name, num_studies, num_resamples)
@@ -136,13 +138,18 @@ def shown(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def power(found: pd.DataFrame) -> Table:
-  """Returns how often a gap in accuracy of one and of three points is seen."""
+  """Returns how often a gap in accuracy of one and of three points is seen.
+
+  It depends on how often two learners disagree: those whose errors are the same differ on few
+  choices, and a gap between them is seen sooner than one between learners that err apart.
+  """
   own = found[found['metric'] == f'accuracy_minus_{BASE}']
   body = [
-    [study, *(f'{own_power(own, study, learner):.2f}' for learner in GAPS)]
+    [study, *(f'{own_power(own, study, learner):.2f}' for learner in GAINERS)]
     for study in dict.fromkeys(found['study'])
   ]
-  header = ['study', *(f'{100 * gap:g} points' for gap in GAPS.values())]
+  points = [f'{100 * gap:g} points' for gap in GAPS.values()]
+  header = ['study', *points, *(f'{gap}, errors apart' for gap in points)]
   return Table('share of studies that see a paired gap in accuracy', header, body)
 
 

@@ -99,12 +99,10 @@ def rows(
   seeds = list(given.predictions.get(learner, {'': None}))
   seed = seeds[0] if len(seeds) == 1 else results.ALL_SEEDS
   labels = results.labels_of(given.setting, learner, seed)
-  size = given.setting.evaluated.num_users if num_users is None else num_users
-  sizes = {
-    'num_users': size,
-    'num_seeds': results.fewest_seeds(given.predictions),
-    'num_items': given.setting.evaluated.num_items,
-  }
+  sizes = given.setting.evaluated.sizes
+  if num_users is not None:
+    sizes['num_users'] = num_users
+  num_seeds = results.fewest_seeds(given.predictions)
   parts = []
   for column, count in enumerate(shots):
     there = {
@@ -112,7 +110,7 @@ def rows(
       for metric, samples in found.items()
       if np.isfinite(samples[0, column])
     }
-    parts.append(results.rows(there, [count], labels, **sizes))
+    parts.append(results.rows(there, [count], labels, num_seeds=num_seeds, **sizes))
   return results.join(parts)
 
 

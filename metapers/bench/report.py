@@ -47,6 +47,7 @@ RECORDED = (
   'normalization', 'temperature', 'flip_rate', 'label_accuracy', 'evaluated_on', 'features',
   'num_people', 'num_dropped', 'num_comparisons',
 )  # fmt: skip
+FEW_PROMPTS = 10  # or items: below, intervals hold the truth in 86 to 94 % (docs/statistics.md)
 BANDS = (
   'Bands: the 95 % interval of each curve alone. Whether two learners differ is said by the tables '
   'of paired differences, whose intervals may be narrower than the bands or wider.'
@@ -106,7 +107,11 @@ def spoken_for(own: pd.DataFrame, setting: Setting) -> str:
     whom = 'new people and new items'
   elif setting.truth is None:
     whom = 'new people who compare the same items, not for new items'
-  return f'95 % intervals are for {whom}, and for {models}.'
+  said = f'95 % intervals are for {whom}, and for {models}.'
+  size = setting.evaluated.num_prompts
+  if 1 < size < FEW_PROMPTS:
+    said += f' They are rough: there are only {size} {whom.rpartition(" ")[2]}.'
+  return said
 
 
 def section(own: pd.DataFrame, setting: Setting) -> Section:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from metapers.bench import ranges
 from metapers.bench.settings import Setting
 from metapers.core import files
 from metapers.evaluation import bootstrap, estimates, streams
@@ -133,27 +132,27 @@ def learner_rows(
   setting: Setting, learner: str, seed: str, found: Estimates, *, num_seeds: int = 1
 ) -> pd.DataFrame:
   """Returns one row's estimates with their labels."""
-  labels, evaluated = labels_of(setting, learner, seed), setting.evaluated
-  sizes = {'num_users': evaluated.num_users, 'num_items': evaluated.num_items}
+  labels, sizes = labels_of(setting, learner, seed), setting.evaluated.sizes
   return rows(found, setting.shots, labels, num_seeds=num_seeds, **sizes)
 
 
 def rows(
-  estimates: Mapping[str, np.ndarray],
+  found: Mapping[str, np.ndarray],
   shots: Sequence[int],
   labels: Mapping[str, object],
   *,
   num_users: int,
+  num_prompts: int = bootstrap.MANY,
   num_seeds: int = 1,
   num_items: int = 1,
 ) -> pd.DataFrame:
   """Returns a learner's estimates as rows, one for each metric and number of shots.
 
   Args:
-    estimates: metric -> [J, L], row 0 the value and the others its resamples.
+    found: metric -> [J, L], row 0 the value and the others its resamples.
     shots: the L numbers of support comparisons.
     labels: column -> what it says; columns left out are not applicable: the empty text.
-    num_users: that were evaluated.
+    num_users: that were evaluated. num_prompts: or items, where they were resampled.
     num_seeds: the fewest of a row with several, see `bootstrap.interval`.
     num_items: of a comparison, where items were resampled.
 
@@ -164,19 +163,19 @@ def rows(
   if unknown:
     raise ValueError(f'unknown columns {", ".join(unknown)}; known: {", ".join(LABELS)}')
   texts = {name: text_of(labels.get(name)) for name in LABELS}
-  sizes = {'num_users': num_users, 'num_seeds': num_seeds, 'num_items': num_items}
-  interval = functools.partial(bootstrap.interval, **sizes)
+  sizes = {'num_users': num_users, 'num_prompts': num_prompts, 'num_items': num_items}
+  interval = functools.partial(estimates.interval, num_seeds=num_seeds, **sizes)
   parts = [
     pd.DataFrame(
       {
         **texts,
         'shots': [str(count) for count in shots],
         'metric': metric,
-        **dict(zip(NUMBERS, ranges.within(metric, interval(samples)), strict=True)),
+        **dict(zip(NUMBERS, interval(metric, samples), strict=True)),
         'num_users': num_users,
       }
     )
-    for metric, samples in estimates.items()
+    for metric, samples in found.items()
   ]
   return join(parts)
 

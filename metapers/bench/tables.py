@@ -37,9 +37,9 @@ def unit_of(metric: str) -> str:
 
 
 def cell(row: Any) -> str:
-  """Returns value ± half the width of its interval: percent with one digit, else three.
+  """Returns value ± how far its interval reaches: percent with one digit, else three.
 
-  Where the interval ends with the metric's range, its longer side. Differences carry their sign.
+  Differences carry their sign. Where one side of the interval is longer, that one stands.
 
   Args:
     row: of the results, with attributes metric, value, ci_low and ci_high.

@@ -1,23 +1,25 @@
 """The two-way bootstrap: intervals for new users AND new prompts, and for the next trained model.
 
-Users, prompts and observations are resampled apart, a quarter of the rows each, and the variance of
-an estimate is what is left when the noise that the first two both hold is counted once. The last
-quarter is of the seeds that a learner was trained with, which differ from everything else:
+Users, prompts and cells (what one user says of one prompt) are resampled apart, a quarter of the
+rows each, and the variance of an estimate is what is left when what the first two both hold, the
+cells, is counted once. The last quarter is of the seeds that a learner was trained with, which
+differ from everything else:
 
-    V = V_users + V_prompts - V_observations + V_seeds,   the first three at least as large as each
-                                                          of V_users and V_prompts.
+    V = V_users + V_prompts - V_cells + V_seeds,   the first three at least as large as each of
+                                                   V_users and V_prompts.
 
 People who compare items, each of which is in many comparisons, have items in the place of prompts:
-a comparison of K items weighs as the sum of what is drawn of them, less K - 1; its noise is in the
-rows of items K times, and K V_observations is subtracted.
+a comparison of K items weighs as the sum of what is drawn of them, or of its K cells, less K - 1.
+Its noise is K times in the rows of items and in those of cells, so that V_items - (K-1)/K V_cells
+and V_cells / K stand in the formula.
 
 Rows are drawn once for an evaluation set and shared by all learners and metrics, so that
 differences between learners are paired.
 
 References:
   Cameron, Gelbach and Miller 2011 (JBES 29: the variance of two-way clusters); Owen 2007,
-  arXiv:0712.1111 (users and prompts drawn at once triple the noise of single observations); Owen
-  and Eckles 2012, arXiv:1106.2125 (observations drawn twice or never); Satterthwaite 1946
+  arXiv:0712.1111 (users and prompts drawn at once triple the noise of single cells); Owen and
+  Eckles 2012, arXiv:1106.2125 (cells drawn twice or never); Satterthwaite 1946
   (Biometrics Bulletin 2: the degrees of freedom of a sum of variances).
 """
 
@@ -29,19 +31,21 @@ from scipy import stats
 
 from metapers.core.types import Float, Int
 
-NUM_KINDS = 4  # of what differs: users, prompts, observations, seeds
+ROUNDING = 1e-5  # of weights in 32 bits: an interval that is narrower has no width
+MANY = 10**6  # prompts, of which the number does not matter
+NUM_KINDS = 4  # of what differs: users, prompts, cells, seeds
 
 
 class Draws(NamedTuple):
-  """How often each user, each prompt and each observation is drawn.
+  """How often each user, each prompt and each cell is drawn.
 
   Row 0 is the sample itself (all ones). Of the others the first quarter draws users, the second one
-  prompts and the third one single observations; each has the rest once. Those of the last have
-  everything once: `over_seeds` tells them apart.
+  prompts and the third one cells; each has the rest once. Those of the last have everything once:
+  `over_seeds` tells them apart.
 
   users: [J, T]. prompts: [J, P], or of items. ids: [P] sorted, what the columns of `prompts` stand
     for.
-  seed: of the observations, whose number is that of the metrics.
+  seed: of the cells, whose number is that of the metrics.
   """
 
   users: Float[np.ndarray, 'J T']
@@ -55,7 +59,7 @@ class Kinds(NamedTuple):
 
   users: slice
   prompts: slice
-  observations: slice
+  cells: slice
   seeds: slice
 
 
@@ -89,7 +93,7 @@ def draw(num_users: int, ids: np.ndarray | None, *, num_resamples: int, seed: in
     num_users: T.
     ids: of prompts or items, any shape, repeats allowed; None resamples users only (people who
       always compare these items).
-    num_resamples: of users, prompts, observations and seeds together, in equal parts.
+    num_resamples: of users, prompts, cells and seeds together, in equal parts.
     seed: the same seed gives the same draws.
 
   Raises:
@@ -126,10 +130,11 @@ def weights(
 
       W_jun = m_jun a_un / Σ_un m_jun a_un d_un,   a_un = w_un / Σ_n w_un [d_un > 0]
 
-  m is how often the observation is drawn: times its user, its prompt and itself. a lets every user
-  count alike, w is the weight and d the denominator: where d is 1, the metric is the mean over
+  m is how often the observation is drawn: times its user, its prompt and its cell. a lets every
+  user count alike, w is the weight and d the denominator: where d is 1, the metric is the mean over
   users of the user's own mean; else it is the ratio of two such means. A resample in which nothing
-  is left is NaN throughout, and `interval` passes it over.
+  is left is NaN throughout, and `interval` passes it over. With items m may be negative, and the
+  sum of few of them near 0: there W is its own expansion around m = 1, see `expanded`.
 
   Args:
     draws: resamples of users and prompts.
@@ -139,18 +144,49 @@ def weights(
   """
   ids = np.full(denominator.shape, draws.ids[0]) if prompts is None else prompts
   share, rows = user_shares(denominator, weight), kinds(len(draws.users))
-  first = slice(rows.seeds.start)
-  drawn = np.take(draws.prompts[first], np.searchsorted(draws.ids, ids), axis=1)
+  index, start = np.searchsorted(draws.ids, ids), rows.cells.start
+  drawn = np.empty((rows.seeds.start, *index.shape), np.float32)
+  np.take(draws.prompts[:start], index, axis=1, out=drawn[:start], mode='clip')  # no buffer
+  drawn[start:] = 1 if prompts is None else cells(index, len(drawn) - start, draws.seed)
   if ids.ndim > denominator.ndim:
     drawn = drawn.sum(-1) - (drawn.shape[-1] - 1)  # [Q, T, N]
-  drawn *= draws.users[first, :, None] * share
-  if prompts is not None:
-    rng, own = np.random.default_rng([draws.seed, 1]), rows.observations
-    # Twice or never: the mean and the variance of drawing with replacement, from single bits.
-    drawn[own] *= 2 * rng.integers(0, 2, drawn[own].shape, np.uint8)
+  drawn *= draws.users[: len(drawn), :, None] * share
   drawn = drawn.reshape(len(drawn), -1)
-  drawn /= nan_if_none(drawn @ denominator.astype(np.float32).reshape(-1))[:, None]
+  total = drawn @ denominator.astype(np.float32).reshape(-1)
+  if ids.ndim > denominator.ndim:
+    return expanded(drawn, total)
+  drawn /= nan_if_none(total)[:, None]
   return drawn
+
+
+def cells(index: Int[np.ndarray, 'T N *K'], num_rows: int, seed: int) -> np.ndarray:
+  """Returns how often each user's cell of a prompt is drawn: [R, T, N, *K], 0 or 2.
+
+  Twice or never have the mean and the variance of drawing with replacement, from single bits.
+
+  Args:
+    index: of the prompts.
+    num_rows: R.
+    seed: of the draws.
+  """
+  users = np.arange(len(index)).reshape(-1, *(1,) * (index.ndim - 1))
+  distinct, cell = np.unique(users * (index.max() + 1) + index, return_inverse=True)
+  rng, size = np.random.default_rng([seed, 1]), -(-distinct.size // 8)
+  bits = np.unpackbits(rng.integers(0, 256, (num_rows, size), np.uint8), axis=1)
+  bits *= 2
+  return np.take(bits, cell.reshape(index.shape), axis=1, mode='clip')
+
+
+def expanded(drawn: Float[np.ndarray, 'Q O'], total: Float[np.ndarray, 'Q']) -> np.ndarray:
+  """Returns drawn / total to first order around row 0, the sample: never divided by a resample.
+
+      (drawn_j - (D_j / D_0 - 1) drawn_0) / D_0,   D = total
+
+  Args:
+    drawn: m a, of O observations.
+    total: Σ m a d.
+  """
+  return (drawn - np.outer(total / total[0] - 1, drawn[0])) / total[0]
 
 
 def with_seeds(samples: Float[np.ndarray, 'Q C']) -> Float[np.ndarray, 'J C']:
@@ -213,43 +249,104 @@ def over_seeds(seeds: Sequence[Float[np.ndarray, 'J L']], rng: np.random.Generat
   return averaged
 
 
+class Variances(NamedTuple):
+  """Of an estimate by what differs, each [L]; `cells` is what `users` and `prompts` both hold."""
+
+  users: Float[np.ndarray, 'L']
+  prompts: Float[np.ndarray, 'L']
+  cells: Float[np.ndarray, 'L']
+  seeds: Float[np.ndarray, 'L']
+
+
 def variances(
-  samples: Float[np.ndarray, 'J L'], num_items: int = 1
-) -> tuple[Float[np.ndarray, 'L'], Float[np.ndarray, 'L']]:
-  """Returns the variance over new users and prompts, and that over seeds: the module's formula."""
-  users, prompts, observations, seeds = (
-    np.nanvar(samples[own], axis=0, ddof=1) for own in kinds(len(samples))
-  )
-  prompts = prompts - (num_items - 1) * observations
-  return np.maximum(users + prompts - observations, np.maximum(users, prompts)), seeds
+  samples: Float[np.ndarray, 'J L'], num_users: int, num_prompts: int = MANY, num_items: int = 1
+) -> Variances:
+  """Returns the variance of the rows of each kind, NaN passed over: the module's formula.
+
+  Things drawn out of n with replacement vary by (n - 1)/n of what new ones do: n/(n - 1) mends it.
+
+  Args:
+    samples: row 0 the estimate, the others its resamples.
+    num_users: T.
+    num_prompts: P, or of items; nothing depends on it where they are not drawn.
+    num_items: K where items were drawn, else 1.
+  """
+  users, prompts, both, seeds = (variance(samples[own]) for own in kinds(len(samples)))
+  prompts = anew(num_prompts) * prompts - (1 - 1 / num_items) * both
+  return Variances(anew(num_users) * users, prompts, both / num_items, seeds)
+
+
+def variance(rows: Float[np.ndarray, 'R L']) -> Float[np.ndarray, 'L']:
+  """Returns the unbiased variance over the rows that are not NaN; NaN where fewer than two are."""
+  there = ~np.isnan(rows)
+  size = there.sum(0)
+  away = np.where(there, rows, 0)
+  away -= there * (away.sum(0) / np.maximum(size, 1))
+  return np.square(away).sum(0) / nan_if_none(np.maximum(size - 1, 0))
+
+
+def anew(size: int) -> float:
+  """Returns n/(n - 1): how much more new things vary than those drawn out of n again."""
+  return size / max(size - 1, 1)
 
 
 def interval(
   samples: Float[np.ndarray, 'J L'],
   num_users: int,
   *,
+  num_prompts: int = MANY,
   num_seeds: int = 1,
   num_items: int = 1,
   level: float = 0.95,
 ) -> Float[np.ndarray, '3 L']:
   """Returns value, low and high: the value ± t √V.
 
-  The degrees of freedom of t are Satterthwaite's, of T - 1 for users and prompts and S - 1 for
-  seeds: two close seeds do not make sure.
+  The degrees of freedom of t are Satterthwaite's, V² / Σ_k (V_k² / n_k), with n = T - 1 for users,
+  P - 1 for prompts and S - 1 for seeds; what users and prompts both hold is taken from each by
+  half. Few prompts, or two close seeds, do not make sure.
 
   Args:
     samples: row 0 the estimate, the others its resamples.
     num_users: T.
+    num_prompts: P, or of items; nothing depends on it where users alone were drawn.
     num_seeds: S, the fewest that a learner with several was trained with.
     num_items: K where items were drawn, 1 where prompts or users alone.
     level: of the interval.
   """
-  data, seeds = variances(samples, num_items)
-  total = data * num_users / max(num_users - 1, 1) + seeds  # who is drawn twice varies less
-  share = np.where(total > 0, seeds / np.where(total > 0, total, 1), 0)
-  freedom = 1 / ((1 - share) ** 2 / max(num_users - 1, 1) + share**2 / max(num_seeds - 1, 1))
+  users, prompts, both, seeds = variances(samples, num_users, num_prompts, num_items)
+  prompts = np.maximum(prompts, 0)
+  both = np.minimum(both, np.minimum(users, prompts))  # at least the larger of them is left
+  parts = np.stack([users - both / 2, prompts - both / 2, seeds])
+  total = parts.sum(0)
+  sizes = np.maximum([num_users - 1, num_prompts - 1, num_seeds - 1], 1)[:, None]
+  shares = parts / np.where(total > 0, total, 1)
+  freedom = 1 / np.where(total > 0, np.square(shares) / sizes, 1).sum(0)
   half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(total)
   return np.stack([samples[0], samples[0] - half, samples[0] + half])
+
+
+def share_interval(
+  samples: Float[np.ndarray, 'J L'], num_users: int, *, level: float = 0.95, **sizes: int
+) -> Float[np.ndarray, '3 L']:
+  """Returns value, low and high of a share, for which no sample is certain.
+
+  Where no resample differs, as of users of whom all are always predicted right, `interval` has no
+  width, but new users may still be others. With certainty `level` less than q of them are (the rule
+  of three: about 3/T), and those by no more than down to 0 or up to 1:
+
+      low = (1 - q) value,   high = value + q (1 - value),   q = 1 - (1 - level)^(1/T)
+
+  Args:
+    samples: of a mean over users of what lies in [0, 1].
+    num_users: T.
+    level: of the interval.
+    **sizes: the others of `interval`.
+  """
+  value, low, high = interval(samples, num_users, level=level, **sizes)
+  unseen = 1 - (1 - level) ** (1 / max(num_users, 1))
+  is_flat = high - low < ROUNDING
+  low = np.where(is_flat, (1 - unseen) * value, low)
+  return np.stack([value, low, np.where(is_flat, value + unseen * (1 - value), high)])
 
 
 def student(size: int, level: float = 0.95) -> float:
@@ -258,4 +355,4 @@ def student(size: int, level: float = 0.95) -> float:
   Student's t with size - 1 degrees of freedom times √(size / (size - 1)), as in `interval`.
   """
   freedom = max(size - 1, 1)
-  return float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(1 + 1 / freedom))
+  return float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(anew(size)))

@@ -1,10 +1,12 @@
 """Calibration: are predictions of 80 % right 80 % of the time, and are the confident ones right?"""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from metapers.core.types import Bool, Float
+from metapers.evaluation import bootstrap
 
 NUM_BINS = 15
 NUM_SLICES = 20  # 5 % of the predictions each
@@ -37,9 +39,10 @@ def bins(confidence: Float[np.ndarray, 'L T N'], num_candidates: int) -> np.ndar
 
 
 class Chance(NamedTuple):
-  """What calibrated predictions of the same confidences would have, by bin: [C, L].
+  """What chance makes of the gaps of a sample, by bin: [C, L].
 
-  variance: of the weighted sum of gaps, their choices being independent. mass: of the bin.
+  variance: of the weighted sum of gaps over new users and prompts; as it is estimated without bias,
+    it may be below 0. mass: of the bin.
   """
 
   variance: Float[np.ndarray, 'C L']
@@ -47,9 +50,26 @@ class Chance(NamedTuple):
 
 
 def by_chance(
-  confidence: Float[np.ndarray, 'L T N'], weights: Float[np.ndarray, 'T*N'], num_candidates: int
+  gaps: Float[np.ndarray, 'J C L'], mass: Float[np.ndarray, 'C L'], sizes: Mapping[str, int]
 ) -> Chance:
-  """Returns what the gaps of calibrated predictions vary by, and the mass of each bin.
+  """Returns what the gaps vary by, as resamples of users and prompts tell.
+
+  The choices of a user are no independent draws where users differ in how well they are predicted:
+  confidence (1 - confidence) of each would be too little.
+
+  Args:
+    gaps: weighted sums of `bin_gaps`; row 0 the sample, the others its resamples.
+    mass: of the bins.
+    sizes: as `bootstrap.variances` asks for.
+  """
+  found = bootstrap.variances(gaps.reshape(len(gaps), -1), **sizes)
+  return Chance((found.users + found.prompts - found.cells).reshape(gaps.shape[1:]), mass)
+
+
+def bin_masses(
+  confidence: Float[np.ndarray, 'L T N'], weights: Float[np.ndarray, 'T*N'], num_candidates: int
+) -> Float[np.ndarray, 'C L']:
+  """Returns the sum of the weights in each bin.
 
   Args:
     confidence: as of `bin_gaps`.
@@ -57,14 +77,12 @@ def by_chance(
     num_candidates: K.
   """
   inside = bins(confidence, num_candidates).reshape(NUM_BINS, len(confidence), -1)
-  flat = confidence.reshape(len(confidence), -1).astype(np.float64)
-  spread = flat * (1 - flat) * np.square(weights, dtype=np.float64)
-  return Chance((inside * spread).sum(-1), inside @ weights.astype(np.float64))
+  return inside @ weights.astype(np.float64)
 
 
 def expected_error(chance: Chance) -> Float[np.ndarray, 'L']:
   """Returns the calibration error that calibrated predictions get by chance: Σ_b s_b √(2/π)."""
-  return np.sqrt(2 / np.pi * chance.variance).sum(0)
+  return np.sqrt(2 / np.pi * np.maximum(chance.variance, 0)).sum(0)
 
 
 def signed_gaps(
@@ -76,14 +94,15 @@ def signed_gaps(
 
       Σ_b sign(gap of bin b in the other half) (mean confidence - accuracy) of bin b, by its mass
 
-  Chance makes |gap| of calibrated predictions positive; the sign that one half of the choices gives
-  knows nothing of the other half, so that they have 0 in expectation. Where gaps are wide the sign
-  is right, and nothing is lost; between, the error is too low rather than too high.
+  Chance makes |gap| of calibrated predictions positive; the sign that one half of the users gives
+  knows nothing of the other half, so that they have 0 in expectation (but for prompts that both are
+  asked of). Where gaps are wide the sign is right, and nothing is lost; between, the error is too
+  low rather than too high.
 
   Args:
     gaps: of `bin_gaps`.
     weights: of the observations.
-    halves: of the observations.
+    halves: of the observations, by user.
 
   Reference:
     Guo et al. 2017, arXiv:1706.04599 (the error; their bins begin at 0, where the largest of K
@@ -98,7 +117,7 @@ def signed_gaps(
 
 
 def brier_calibration(gaps: Float[np.ndarray, 'J C L'], chance: Chance) -> Float[np.ndarray, 'J L']:
-  """Returns the calibration part of the Brier score of the likeliest candidate, without bias.
+  """Returns the calibration part of the Brier score of the likeliest candidate, less chance.
 
       Σ_b (g_b² - s_b²) / p_b
 

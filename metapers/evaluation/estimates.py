@@ -9,7 +9,7 @@ import numpy as np
 
 from metapers.core.task import Task, Truth
 from metapers.core.types import Bool, Float, Int
-from metapers.evaluation import bootstrap, calibration, metrics
+from metapers.evaluation import bootstrap, calibration, metrics, ranges
 from metapers.evaluation.bootstrap import Draws
 from metapers.evaluation.predictions import Predictions
 
@@ -28,6 +28,8 @@ class EvaluationSet(NamedTuple):
     rows of seeds, which weigh it as row 0 does, are left out.
   rival: index of the response model to win against, or None.
   num_users: users with at least one query comparison that counts.
+  num_prompts: P that count, or items, of the group of metrics with the fewest; 1 where users alone
+    are resampled.
   num_items: K, of a comparison, where items were resampled in the place of prompts; else 1.
   """
 
@@ -37,7 +39,17 @@ class EvaluationSet(NamedTuple):
   weights: dict[str, np.ndarray]
   rival: int | None
   num_users: int
+  num_prompts: int = 1
   num_items: int = 1
+
+  @property
+  def sizes(self) -> dict[str, int]:
+    """The sizes that `bootstrap.interval` asks for."""
+    return {
+      'num_users': self.num_users,
+      'num_prompts': self.num_prompts,
+      'num_items': self.num_items,
+    }
 
 
 def evaluation_set(
@@ -60,8 +72,8 @@ def evaluation_set(
     seed: of the bootstrap.
 
   Raises:
-    ValueError: for a rival of real people or one that wrote no response, fewer than two users, or
-      a set in which no comparison is real and weighs something.
+    ValueError: for a rival of real people or one that wrote no response, fewer than two users who
+      have a comparison that is real and weighs something, or nothing else to evaluate.
   """
   if rival is not None and truth is None:
     raise ValueError('a rival needs slates, which real people do not have; use rival=None')
@@ -74,6 +86,12 @@ def evaluation_set(
       f'nothing to evaluate in {empty[0]!r}: give users with real query comparisons of positive '
       f'weight, and a rival among the response models of the slates (rival={rival})'
     )
+  num_users = int((divided['query'].value.sum(-1) > 0).sum())
+  if num_users < 2:
+    raise ValueError(
+      f'an interval needs at least 2 users with query comparisons that count; of {len(tasks.user)} '
+      f'there is {num_users}'
+    )
   divided = {group: value for group, value in divided.items() if value.value.any()}
   if items is not None:
     divided['query'] = divided['query']._replace(prompts=items)
@@ -81,9 +99,16 @@ def evaluation_set(
   ids = np.concatenate(ids) if ids else None
   draws = bootstrap.draw(len(tasks.user), ids, num_resamples=num_resamples, seed=seed)
   weights = {name: bootstrap.weights(draws, *value) for name, value in divided.items()}
-  num_users = int((divided['query'].value.sum(-1) > 0).sum())
+  num_prompts = min(map(distinct_prompts, divided.values()))
   num_items = 1 if items is None else items.shape[-1]
-  return EvaluationSet(tasks, truth, draws, weights, rival, num_users, num_items)
+  return EvaluationSet(tasks, truth, draws, weights, rival, num_users, num_prompts, num_items)
+
+
+def distinct_prompts(divided: metrics.Denominator) -> int:
+  """Returns of how many prompts or items something counts; 1 where they are not resampled."""
+  if divided.prompts is None:
+    return 1
+  return np.unique(np.asarray(divided.prompts)[np.asarray(divided.value) > 0]).size
 
 
 def estimate(evaluated: EvaluationSet, predictions: Predictions) -> Estimates:
@@ -112,15 +137,15 @@ def calibration_of(
   weights = evaluated.weights['query']
   confidence = np.asarray(query['confidence'])
   columns = calibration.bin_gaps(confidence, query['accuracy'], num_candidates)
-  signed = calibration.signed_gaps(columns, weights[0], halves(evaluated))
-  *gaps, error = weigh(weights, np.concatenate([columns, signed[None]]), ['ece'])
-  error = widened(error, calibration.SIGN_NOISE)
-  chance = calibration.by_chance(confidence, weights[0], num_candidates)
-  by_chance = np.broadcast_to(calibration.expected_error(chance), error.shape)
+  signed = calibration.signed_gaps(columns, weights[0], user_halves(evaluated))
+  *found, error = weigh(weights, np.concatenate([columns, signed[None]]), ['ece'])
+  error, gaps = widened(error, calibration.SIGN_NOISE), np.stack(found, 1)  # [J, C, L]
+  masses = calibration.bin_masses(confidence, weights[0], num_candidates)
+  chance = calibration.by_chance(gaps, masses, evaluated.sizes)
   return {
     'ece': error,
-    BY_CHANCE: by_chance,
-    'brier_calibration': calibration.brier_calibration(np.stack(gaps, 1), chance),
+    BY_CHANCE: np.broadcast_to(calibration.expected_error(chance), error.shape),
+    'brier_calibration': calibration.brier_calibration(gaps, chance),
   }
 
 
@@ -185,6 +210,15 @@ def halves(evaluated: EvaluationSet) -> tuple[Bool[np.ndarray, 'T N'], Bool[np.n
   return real & is_even, real & ~is_even
 
 
+def user_halves(
+  evaluated: EvaluationSet,
+) -> tuple[Bool[np.ndarray, 'T N'], Bool[np.ndarray, 'T N']]:
+  """Returns the queries that count of every other user who has one, and those of the rest."""
+  real = np.asarray(metrics.counted(evaluated.tasks.query).mask)
+  is_even = (np.cumsum(real.any(-1)) % 2 == 0)[:, None]
+  return real & is_even, real & ~is_even
+
+
 def tail_means(
   evaluated: EvaluationSet,
   accuracy: Float[np.ndarray, 'L T N'],
@@ -231,6 +265,20 @@ def selective(
     )
     for coverage in COVERAGES
   }
+
+
+def interval(
+  metric: str, samples: Float[np.ndarray, 'J L'], **sizes: int
+) -> Float[np.ndarray, '3 L']:
+  """Returns value, low and high of a metric, within the range that its name stands for.
+
+  Args:
+    metric: its name.
+    samples: row 0 the value, the others its resamples.
+    **sizes: as `bootstrap.interval` asks for.
+  """
+  of = bootstrap.share_interval if ranges.is_share(metric) else bootstrap.interval
+  return ranges.within(metric, of(samples, **sizes))
 
 
 def average(seeds: Sequence[Estimates], name: str) -> Estimates:

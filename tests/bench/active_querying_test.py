@@ -18,6 +18,7 @@ from metapers.core import population
 from metapers.evaluation.acquisition import RULES
 
 MOST, AFTER = 8, 2
+SIZES = {'num_users': 5, 'num_prompts': 1, 'num_items': 1}
 
 
 def quiet(text):
@@ -35,7 +36,7 @@ def made_up_users():
     sizes=(5,),
     tasks=types.SimpleNamespace(support=pool),
     truth=None,
-    evaluated=types.SimpleNamespace(num_users=5, num_items=1),
+    evaluated=types.SimpleNamespace(**SIZES, sizes=SIZES),
     trained={},
   )
 

@@ -10,16 +10,21 @@ from metapers.bench import coverage_runs
 from metapers.evaluation import bootstrap
 
 SMALL = Study(60, 12, 80)
+OF_FEW_PROMPTS = Study(100, 8, 20, prompt_spread=0.6)  # which differ more than users do
 
 
-@pytest.fixture(scope='module')
-def world():
+def world_of(study):
   """A world of small studies, and its true values from few large ones."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(superpopulation, 'LARGE', 1000)
     patch.setattr(coverage, 'NUM_LARGE', 8)
-    whom = superpopulation.superpopulation(SMALL)
-    yield whom, coverage.true_values(whom)
+    whom = superpopulation.superpopulation(study)
+    return whom, coverage.true_values(whom)
+
+
+@pytest.fixture(scope='module')
+def world():
+  return world_of(SMALL)
 
 
 def studied(world, num_studies=40):
@@ -36,31 +41,66 @@ def test_intervals_hold_the_truth_as_often_as_they_say(world):
   assert 0.9 <= found['width'].mean() <= 1.15
 
 
-@pytest.mark.parametrize('name', ['counted_twice', 'prompts_forgotten', 'too_narrow'])
-def test_a_wrong_formula_is_seen(world, name, monkeypatch):
-  def planted(samples, num_items=1):
-    del num_items
-    users, prompts, observations, seeds = (
-      np.nanvar(samples[own], 0, ddof=1) for own in bootstrap.kinds(len(samples))
-    )
-    wrong = {
-      'counted_twice': users + prompts + observations,
-      'prompts_forgotten': np.minimum(users, observations),
-      'too_narrow': observations / 2,
-    }
-    return wrong[name], seeds
+def plant(monkeypatch, wrong):
+  """Has intervals take `wrong(users, prompts, cells)` for the variance over new ones."""
+  real = bootstrap.variances
+
+  def planted(*args, **sizes):
+    users, prompts, cells, seeds = real(*args, **sizes)
+    nothing = np.zeros_like(users)
+    return bootstrap.Variances(wrong(users, prompts, cells), nothing, nothing, seeds)
 
   monkeypatch.setattr(bootstrap, 'variances', planted)
+
+
+WRONG = {
+  'counted_twice': lambda users, prompts, cells: users + prompts + cells,
+  'too_narrow': lambda users, prompts, cells: cells / 2,
+}
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_a_wrong_formula_is_seen(world, name, monkeypatch):
+  plant(monkeypatch, WRONG[name])
   found = studied(world)
-  width = found['width'].mean()
-  assert found['coverage'].mean() < 0.9 or width > 1.2
+  assert found['coverage'].mean() < 0.9 or found['width'].mean() > 1.2
+
+
+def test_that_prompts_are_forgotten_is_seen_where_they_are_few(monkeypatch):
+  world = world_of(OF_FEW_PROMPTS)
+  right = studied(world, 20)[['coverage', 'width']].mean()
+  plant(monkeypatch, lambda users, prompts, cells: users)
+  found = studied(world, 20)[['coverage', 'width']].mean()  # of the same studies
+  assert found['coverage'] < right['coverage'] - 0.04 and found['width'] < 0.85 * right['width']
+  assert right['coverage'] > 0.9
+
+
+def test_studies_without_an_interval_are_no_misses_but_are_counted():
+  rows = {'learner': 'near', 'metric': 'accuracy_share_of_oracle', 'truth': 0.5, 'value': 0.5}
+  bounds = {'ci_low': [0.4] * 4 + [0.51] + [np.nan] * 5, 'ci_high': [0.6] * 5 + [np.nan] * 5}
+  found = coverage.summary(pd.DataFrame({**rows, **bounds})).iloc[0]
+  assert found['coverage'] == 0.8 and found['power'] == 1
+  assert (found['num_studies'], found['num_dropped']) == (5, 5)
+  nowhere = coverage.summary(pd.DataFrame({**rows, 'ci_low': [np.nan], 'ci_high': [np.nan]}))
+  assert nowhere['coverage'].isna().all() and nowhere['num_dropped'].item() == 1
 
 
 def test_gaps_are_as_large_as_they_are_called(world):
   _, truth = world
   for learner, gap in superpopulation.GAPS.items():
-    assert truth[learner]['accuracy_minus_near'] == pytest.approx(-gap, abs=0.004)
+    for name in (learner, learner + superpopulation.APART):
+      assert truth[name]['accuracy_minus_near'] == pytest.approx(-gap, abs=0.004)
   assert truth['oracle']['ece'] == pytest.approx(0, abs=0.004)
+
+
+def test_learners_with_errors_of_their_own_disagree_more_often(world):
+  whom, _ = world
+  drawn = superpopulation.draw(whom, np.random.default_rng(0))
+  chosen = {name: np.asarray(made.log_probs).argmax(-1) for name, made in drawn.predictions.items()}
+  alike, apart = (
+    (chosen['near'] != chosen[name]).mean() for name in ('one_point', 'one_point_apart')
+  )
+  assert 0 < 2 * alike < apart
 
 
 @pytest.mark.parametrize('has_new_items', [False, True])
@@ -75,7 +115,9 @@ def test_people_have_no_truth_and_may_be_asked_of_new_items(has_new_items, monke
     for each in (first, second)
   ]
   assert bool(shown[0] & shown[1]) != has_new_items
-  found = coverage.measure(first, seed=0, num_resamples=40)
+  evaluated = coverage.evaluation_set(first, seed=0, num_resamples=40)
+  assert evaluated.num_prompts == (15 if has_new_items else 1)
+  found = coverage.measure(first, evaluated)
   assert 'regret' not in found['near'] and 'flip_rate' in found['near']
 
 
@@ -87,6 +129,7 @@ def test_draws_are_kept_and_a_restart_goes_on(tmp_path, monkeypatch):
   options = {'num_studies': 4, 'num_resamples': 16}
   found = coverage_runs.run(tmp_path, ['tiny'], **options)
   assert (found['num_studies'] == 4).all()
+  assert len(coverage_runs.power(found).body[0]) == 5  # alike and apart, of one point and of three
   assert {'accuracy', 'questions_ahead', 'accuracy@group', 'turn_accuracy'} <= set(found['metric'])
   (tmp_path / 'tiny' / '00002.csv').unlink()
   made = []

@@ -130,8 +130,9 @@ def test_a_table_shows_the_average_of_seeds_where_there_is_one():
   assert [line[:2] for line in body] == [['maml', '70.0 ± 1.9'], ['cnp', '50.0 ± 1.9']]
 
 
-def a_setting(truth=None, num_items=1):
-  evaluated = types.SimpleNamespace(num_users=50, num_items=num_items)
+def a_setting(truth=None, num_items=1, num_prompts=100):
+  sizes = {'num_users': 50, 'num_prompts': num_prompts, 'num_items': num_items}
+  evaluated = types.SimpleNamespace(**sizes, sizes=sizes)
   return Setting('test', 'users', {}, (8,), (), (), None, truth, evaluated, {})
 
 
@@ -145,7 +146,9 @@ def test_intervals_over_seeds_are_for_models_trained_anew():
   np.testing.assert_allclose(half['accuracy'], expected, rtol=0.05)
   np.testing.assert_allclose(half['accuracy_minus_pooled'], expected, rtol=0.05)
   one = results.select(found, learner='able', seed='1', metric='accuracy').iloc[0]
-  assert one.ci_low == one.ci_high == pytest.approx(0.72)  # of this trained model
+  rule = 1 - 0.05 ** (1 / 50)  # of this trained model, on whom all users agree
+  assert one.ci_low == pytest.approx(0.72 * (1 - rule))
+  assert one.ci_high == pytest.approx(0.72 + 0.28 * rule)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +162,8 @@ def test_intervals_over_seeds_are_for_models_trained_anew():
     (['all', '0', '1', '2', ''], a_setting(truth=1), 'for models trained anew (3 seeds).'),
     (['0'], a_setting(), 'new people who compare the same items, not for new items'),
     (['0'], a_setting(num_items=2), 'new people and new items'),
+    (['0'], a_setting(num_items=2, num_prompts=6), 'rough: there are only 6 items.'),
+    (['0'], a_setting(truth=1, num_prompts=9), 'rough: there are only 9 prompts.'),
   ],
 )
 def test_a_line_says_for_whom_intervals_are(seeds, setting, said):

@@ -13,6 +13,7 @@ from metapers.core.task import Candidates, Choices
 
 SHOTS = (0, 2, 8)
 WAVE = evaluation_sets.spread(0.95, 50)
+SIZES = {'num_users': 50, 'num_prompts': 1, 'num_items': 1}
 
 
 def line(values, spread=0.0):
@@ -35,7 +36,7 @@ def a_setting(title='50 users, noiseless', protocol='demo', **changed):
   mask = np.ones((50, 16), bool)
   query = Choices(Candidates(mask, mask), choice=mask, weight=mask.astype(float), mask=mask)
   evaluated = types.SimpleNamespace(
-    num_users=50, num_items=1, tasks=types.SimpleNamespace(query=query), draws=None
+    **SIZES, sizes=SIZES, tasks=types.SimpleNamespace(query=query), draws=None
   )
   return Setting(
     name='test',

@@ -39,6 +39,12 @@ def drawn(rng, sharpness, size=600):
   return confidence, correct, np.full(size, 1 / size, np.float32)
 
 
+def independent(confidence, weights):
+  """What the gaps of calibrated predictions vary by where all choices are drawn apart: [C, 1]."""
+  inside = calibration.bins(confidence, 2).reshape(calibration.NUM_BINS, 1, -1)
+  return inside @ (confidence * (1 - confidence)).ravel().astype(float) * weights[0] ** 2
+
+
 def test_chance_adds_nothing_to_the_error_of_calibrated_predictions():
   rng, halves = (
     np.random.default_rng(0),
@@ -49,7 +55,8 @@ def test_chance_adds_nothing_to_the_error_of_calibrated_predictions():
     confidence, correct, weights = drawn(rng, 1.0)
     gaps = calibration.bin_gaps(confidence, correct, 2)
     means = gaps.reshape(calibration.NUM_BINS, -1) @ weights
-    chance = calibration.by_chance(confidence, weights, 2)
+    masses = calibration.bin_masses(confidence, weights, 2)
+    chance = calibration.Chance(independent(confidence, weights), masses)
     errors.append((calibration.signed_gaps(gaps, weights, halves).reshape(-1) @ weights).item())
     plain.append(np.abs(means).sum())
     brier.append(calibration.brier_calibration(means[None, :, None], chance).item())

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from metapers.evaluation import bootstrap, estimates, metrics
+from metapers.evaluation.predictions import Predictions
 
 T, N, M = 60, 8, 4
 
@@ -135,6 +136,37 @@ def test_calibrated_predictions_have_a_small_calibration_error(users):
   assert calibrated[1] <= calibrated[0] <= calibrated[2]
 
 
+def said_of(right, sure):
+  """What is estimated of T people whose choices are predicted right or not, all with `sure`."""
+  num_users, num_queries = right.shape
+  tasks, _ = evaluation_sets.users(num_users, num_queries, 1)
+  mask = jnp.ones(right.shape, bool)
+  tasks = tasks._replace(
+    query=tasks.query._replace(choice=jnp.asarray(1 - right.astype(int)), mask=mask)
+  )
+  log_probs = jnp.broadcast_to(jnp.log(jnp.array([sure, 1 - sure])), (1, *right.shape, 2))
+  evaluated = estimates.evaluation_set(tasks, num_resamples=100)
+  made = Predictions(log_probs, jnp.zeros((1, num_users, 0, 0)))
+  return estimates.estimate(evaluated, made), evaluated
+
+
+def test_users_who_differ_do_not_make_the_calibrated_look_miscalibrated():
+  rng, found = np.random.default_rng(0), []
+  for _ in range(60):
+    chance = 0.7 + 0.2 * rng.choice([-1, 1], (60, 1))
+    own, _ = said_of(rng.random((60, 60)) < chance, 0.7)
+    found.append([own[name][0, 0] for name in ('ece', 'brier_calibration')])
+  error = np.std(found, 0) / np.sqrt(60)
+  assert (np.abs(np.mean(found, 0)) < 3 * error).all()
+
+
+def test_one_query_of_each_user_is_enough_to_see_that_they_are_not_calibrated():
+  right = np.random.default_rng(0).random((200, 1)) < 0.5
+  own, _ = said_of(right, 0.99)
+  assert own['ece'][0, 0] == pytest.approx(0.49, abs=0.1)
+  assert np.isnan(own['accuracy_worst_decile']).all()  # ranked and measured by other queries
+
+
 def test_selective_accuracy_keeps_the_most_confident_of_every_resample(users, evaluated):
   predictions = predictions_of(users, 0.7)
   got = estimates.estimate(evaluated, predictions)
@@ -223,10 +255,8 @@ def test_weight_two_is_the_comparison_twice(users):
   )
   assert got.keys() == expected.keys()
   by_halves = {'ece', estimates.BY_CHANCE, 'brier_calibration', 'accuracy_worst_decile'}
-  others = bootstrap.kinds(33).observations.start  # there two of them are drawn apart
   for name in expected.keys() - by_halves:
-    rows = got[name][:others], expected[name][:others]
-    np.testing.assert_allclose(*rows, rtol=1e-4, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_users_whose_comparisons_weigh_nothing_are_not_counted(users):
@@ -257,3 +287,22 @@ def test_what_cannot_be_evaluated_is_refused(users):
   nobody = tasks._replace(query=tasks.query._replace(mask=jnp.zeros((T, N), bool)))
   with pytest.raises(ValueError, match="nothing to evaluate in 'query'"):
     estimates.evaluation_set(nobody, truth)
+  first = tasks._replace(query=tasks.query._replace(mask=tasks.query.mask.at[2:].set(False)))
+  with pytest.raises(ValueError, match=r'at least 2 users .* of 60 there is 1'):
+    estimates.evaluation_set(first, truth)
+
+
+@pytest.mark.parametrize(
+  ('metric', 'has_width'),
+  [
+    ('accuracy', True),
+    ('selective_accuracy_80', True),
+    ('users_worse_than_pooled', True),
+    ('accuracy_minus_pooled', False),
+    ('accuracy_share_of_bayes', False),
+    ('nll', False),
+  ],
+)
+def test_shares_alone_have_the_interval_of_shares(metric, has_width):
+  _, low, high = estimates.interval(metric, np.ones((41, 1)), num_users=20)
+  assert (high > low) == has_width

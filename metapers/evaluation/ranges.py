@@ -12,6 +12,16 @@ SHARES_OF = ('selective_accuracy_', 'users_worse_than_', 'users_better_than_')
 FROM_ZERO = ('nll', 'regret', 'cumulative_regret', 'ece_by_chance')
 
 
+def is_share(metric: str) -> bool:
+  """Returns whether a metric is a mean over users of what lies in [0, 1].
+
+  Args:
+    metric: as in results.csv; a group or subset behind an @ changes nothing.
+  """
+  base = metric.partition('@')[0]
+  return base in SHARES or (base.startswith(SHARES_OF) and '_minus_' not in base)
+
+
 def bounds(metric: str) -> tuple[float, float]:
   """Returns the least and the greatest value of a metric, infinite where there is none.
 

@@ -6,7 +6,8 @@ import evaluation_sets
 import numpy as np
 import pytest
 
-from metapers.bench import ranges, results, tables
+from metapers.bench import results, tables
+from metapers.evaluation import ranges
 
 WIDE = 0.08 + evaluation_sets.spread(0.5, 20)  # [J, 1]: 8 %, and an interval below 0
 
