@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from metapers.core import meta_learner
@@ -107,9 +108,10 @@ def meta_train(
   arrays = devices.place(population.arrays, mesh, sharding, root='arrays')
   histories, keys = histories_when_needed(population, arrays), run_keys(seed)
 
-  def prepare(params):
+  def prepare_anew(params):
     return from_histories('prepare', learner.prepare, params, histories, keys.prepare)
 
+  prepare = prepare_anew if learner.prepare is meta_learner.keep_params else last_kept(prepare_anew)
   result = loop.fit(
     learner.init(keys.init),
     step.meta_loss(learner, training.objective, mesh=mesh, chunk_size=training.chunk_size),
@@ -145,6 +147,23 @@ def check_options(learner: MetaLearner, training: Training, mesh: Mesh) -> None:
   # Coupled users are not taken in chunks, and need only divide over the devices.
   chunk_size = 1 if learner.batch_loss else training.chunk_size
   step.num_chunks(training.batch_size, chunk_size, mesh)
+
+
+def last_kept(prepare: Callable[[Params], Params]) -> Callable[[Params], Params]:
+  """Returns the function, which does not repeat what it made of the parameters given last.
+
+  What is evaluated at the end of training is what is returned, and often also the best: a prior of
+  many features would be estimated three times.
+  """
+  last: list[PyTree] = []
+
+  def call(params):
+    given = devices.fetch(params)  # copies: the next step writes to the buffers
+    if not last or not jax.tree.all(jax.tree.map(np.array_equal, given, last[0])):
+      last[:] = given, prepare(given)
+    return last[1]
+
+  return call
 
 
 def histories_when_needed(population: Population, arrays: PyTree) -> Callable[[], Task]:

@@ -134,6 +134,16 @@ def test_what_is_restored_is_prepared_from_arrays_that_lie_where_training_had_th
   assert layouts[-1] == layouts[-2]
 
 
+def test_the_same_parameters_are_prepared_once():
+  calls = []
+  training = SHORT._replace(num_steps=0)
+  learner = with_histories(calls)
+  meta_training.meta_train(
+    learner, POPULATION, training, evaluate=lambda params, step: {'score': 0.0}, progress=False
+  )
+  assert calls.count('prepare') == 1
+
+
 def test_training_goes_on_from_parameters_that_are_not_prepared():
   assert small_runs.same_bits(trained(with_histories([]), evaluate=None), uninterrupted())
 
