@@ -84,6 +84,25 @@ def test_rows_name_learner_and_rule_and_the_lead_over_random(made_up):
   assert results.select(made_up.frame, learner='able random', metric=LEAD).empty
 
 
+def test_a_lead_on_new_items_has_the_interval_of_new_items(made_up):
+  of_items = made_up.users.evaluated
+  of_items = types.SimpleNamespace(num_users=of_items.num_users, num_items=2)
+  users = made_up.users._replace(evaluated=of_items)
+  rows, noise = np.arange(17), np.tile([1.0, -1.0], 9)[:17]
+  speeds = 2 + 0.2 * noise * ((rows > 4) & (rows <= 8)) + 0.1 * noise * ((rows > 8) & (rows <= 12))
+  found = {
+    'random': curve(1.0),
+    'bald': {'accuracy': 0.5 + 0.01 * np.outer(speeds, np.arange(MOST + 1))},
+  }
+  made = asking.rows_of(users, 'able', found, made_up.plan, made_up.questioning)
+  lead, gain = (
+    results.select(made, metric=metric, shots=AFTER).iloc[0]
+    for metric in (LEAD, 'accuracy_minus_random')
+  )
+  # Speed 2 of 1 point a question: a question ahead is a point, and so are their intervals.
+  assert lead.ci_high - lead.ci_low == pytest.approx(100 * (gain.ci_high - gain.ci_low))
+
+
 @pytest.mark.parametrize(
   ('name', 'expected'),
   [
