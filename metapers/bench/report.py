@@ -99,8 +99,8 @@ def spoken_for(own: pd.DataFrame, setting: Setting) -> str:
   if len(seeds) > 1:
     models = f'models trained anew ({len(seeds)} seeds)'
   whom = 'new users and new prompts'
-  if setting.truth is None and setting.evaluated.num_items > 1:
-    whom = 'new people and new items'
+  if setting.resampled.kind:
+    whom = f'new people and new {setting.resampled.kind}'
   elif setting.truth is None:
     whom = 'new people who compare the same items, not for new items'
   return f'95 % intervals are for {whom}, and for {models}.'

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from metapers.bench import report, results, tables
+from metapers.bench.resampling import Resampled
 from metapers.bench.settings import Setting
 
 LABELS = {'protocol': 'demo', 'concentration': 0.05, 'temperature': 0.0, 'train_shots': None}
@@ -130,9 +131,10 @@ def test_a_table_shows_the_average_of_seeds_where_there_is_one():
   assert [line[:2] for line in body] == [['maml', '70.0 ± 1.9'], ['cnp', '50.0 ± 1.9']]
 
 
-def a_setting(truth=None, num_items=1):
-  evaluated = types.SimpleNamespace(num_users=50, num_items=num_items)
-  return Setting('test', 'users', {}, (8,), (), (), None, truth, evaluated, {})
+def a_setting(truth=None, resampled=''):
+  evaluated = types.SimpleNamespace(num_users=50, num_items=1)
+  resampled = Resampled(resampled)
+  return Setting('test', 'users', {}, (8,), (), (), None, truth, evaluated, {}, resampled=resampled)
 
 
 def test_intervals_over_seeds_are_for_models_trained_anew():
@@ -158,7 +160,8 @@ def test_intervals_over_seeds_are_for_models_trained_anew():
     ),
     (['all', '0', '1', '2', ''], a_setting(truth=1), 'for models trained anew (3 seeds).'),
     (['0'], a_setting(), 'new people who compare the same items, not for new items'),
-    (['0'], a_setting(num_items=2), 'new people and new items'),
+    (['0'], a_setting(resampled='items'), 'new people and new items,'),
+    (['0'], a_setting(resampled='contexts'), 'new people and new contexts,'),
   ],
 )
 def test_a_line_says_for_whom_intervals_are(seeds, setting, said):
