@@ -1,7 +1,7 @@
 """What is drawn anew beside real people: the items or contexts that training never showed."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -10,18 +10,24 @@ from metapers.core.population import ItemPool, Population
 from metapers.core.types import Bool, Int
 from metapers.evaluation import adaptation
 
-ITEMS, CONTEXTS, IN_CONTEXT = 'items', 'contexts', 'items of one context'
+Kind = Literal['', 'items', 'contexts', 'items of one context']
 
 
 class Resampled(NamedTuple):
   """What intervals are for, beside new people; by default nothing.
 
-  kind: ITEMS, CONTEXTS, IN_CONTEXT, or '' for none.
-  ids: [T, N, Z] of it in each query comparison: both items, or their context (Z = 1).
+  ids: [T, N, Z] of it in each query comparison: its items (Z = K), or their context (Z = 1).
   """
 
-  kind: str = ''
+  kind: Kind = ''
   ids: Int[np.ndarray, 'T N Z'] | None = None
+
+
+def num_ids(kind: Kind, num_candidates: int) -> int:
+  """Returns Z, the ids of a comparison of K candidates."""
+  if not kind:
+    return 0
+  return 1 if kind == 'contexts' else num_candidates
 
 
 def of_populations(
@@ -49,11 +55,11 @@ def of_populations(
 def of_items(items: Int[np.ndarray, 'T N K'], pool: ItemPool) -> Resampled:
   """Returns what is drawn where these items of a pool are compared."""
   if pool.contexts is None or np.unique(pool.contexts).size == 1:
-    return Resampled(ITEMS, items)
+    return Resampled('items', items)
   contexts = pool.contexts[items[..., :1]]  # [T, N, 1], the items of a comparison share it
   if np.unique(contexts).size == 1:
-    return Resampled(IN_CONTEXT, items)
-  return Resampled(CONTEXTS, contexts)
+    return Resampled('items of one context', items)
+  return Resampled('contexts', contexts)
 
 
 def queried(
