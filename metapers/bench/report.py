@@ -85,6 +85,14 @@ def explanation(metric: str) -> str:
   return f'{base} minus that of {reference}, on the same users and choices: {side} 0 is better'
 
 
+def note_of(metric: str) -> str:
+  """Returns the note of a table: what its metric is, and of how many pairs its intervals hold."""
+  reference = metric.partition('_minus_')[2]
+  of_pairs = bool(reference) and tables.role_of(reference) == 'learner'
+  at_once = '; intervals that hold for all pairs of learners at once' if of_pairs else ''
+  return explanation(metric) + at_once
+
+
 def in_order(own: pd.DataFrame, metric: str) -> list[str]:
   """Returns metrics as their tables follow: what is gained, how good that is, how far from what."""
   others = [name for name in own['metric'].unique() if name.startswith(f'{metric}_minus_')]
@@ -118,7 +126,7 @@ def section(own: pd.DataFrame, setting: Setting) -> Section:
       spoken_for(own, setting),
     ],
     figures=[drawing(functools.partial(figure, own, setting, headline(setting)))],
-    tables=[tables.table(own, metric=metric, note=explanation(metric)) for metric in shown],
+    tables=[tables.table(own, metric=metric, note=note_of(metric)) for metric in shown],
   )
 
 

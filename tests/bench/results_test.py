@@ -8,6 +8,7 @@ import pytest
 from metapers.bench import report, results, tables
 from metapers.bench.resampling import Resampled
 from metapers.bench.settings import Setting
+from metapers.evaluation import bootstrap
 
 LABELS = {'protocol': 'demo', 'concentration': 0.05, 'temperature': 0.0, 'train_shots': None}
 SHOTS = (0, 8)
@@ -131,8 +132,8 @@ def test_a_table_shows_the_average_of_seeds_where_there_is_one():
   assert [line[:2] for line in body] == [['maml', '70.0 ± 1.9'], ['cnp', '50.0 ± 1.9']]
 
 
-def a_setting(truth=None, resampled=''):
-  evaluated = types.SimpleNamespace(num_users=50, num_items=1)
+def a_setting(truth=None, resampled='', num_users=50):
+  evaluated = types.SimpleNamespace(num_users=num_users, num_items=1)
   resampled = Resampled(resampled)
   return Setting('test', 'users', {}, (8,), (), (), None, truth, evaluated, {}, resampled=resampled)
 
@@ -148,6 +149,26 @@ def test_intervals_over_seeds_are_for_models_trained_anew():
   np.testing.assert_allclose(half['accuracy_minus_pooled'], expected, rtol=0.05)
   one = results.select(found, learner='able', seed='1', metric='accuracy').iloc[0]
   assert one.ci_low == one.ci_high == pytest.approx(0.72)  # of this trained model
+
+
+def test_the_note_says_of_which_differences_intervals_hold_at_once():
+  assert report.note_of('accuracy_minus_cnp').endswith('for all pairs of learners at once')
+  assert 'pairs' not in report.note_of('accuracy_minus_pooled') + report.note_of('accuracy')
+
+
+def test_of_equal_learners_some_are_told_apart_in_a_twentieth_of_the_tables():
+  num_learners, num_users, num_tables, rng = 8, 200, 120, np.random.default_rng(0)
+  draws = bootstrap.draw(num_users, None, num_resamples=400, seed=0)
+  apart = 0
+  for _ in range(num_tables):
+    common = rng.normal(size=(num_users, 1))  # some users are easier, to all learners
+    values = draws.users @ (common + rng.normal(size=(num_users, num_learners))) / num_users
+    own = {f'l{i}': {'0': {'accuracy': values[:, [i]]}} for i in range(num_learners)}
+    found = results.rows_of(a_setting(num_users=num_users), own)
+    differences = found[found['metric'] != 'accuracy']
+    assert len(differences) == num_learners - 1
+    apart += (differences['ci_high'] < 0).any()
+  assert 0.01 < apart / num_tables < 0.09  # with intervals of one pair alone .49
 
 
 @pytest.mark.parametrize(
