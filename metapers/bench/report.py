@@ -102,16 +102,25 @@ def in_order(own: pd.DataFrame, metric: str) -> list[str]:
 
 def spoken_for(own: pd.DataFrame, setting: Setting) -> str:
   """Returns for whom, and for which models, the intervals of a setting's rows are."""
-  seeds = set(own['seed']) - {'', results.ALL_SEEDS}
-  models = 'these trained models (one seed)'
-  if len(seeds) > 1:
-    models = f'models trained anew ({len(seeds)} seeds)'
   whom = 'new users and new prompts'
   if setting.resampled.kind:
     whom = f'new people and new {setting.resampled.kind}'
   elif setting.truth is None:
     whom = 'new people who compare the same items, not for new items'
-  return f'95 % intervals are for {whom}, and for {models}.'
+  return f'95 % intervals are for {whom}, and for {models_of(own)}.'
+
+
+def models_of(own: pd.DataFrame) -> str:
+  """Returns for which models intervals are: those of one seed are for that trained model alone."""
+  trained = own[own['learner'].map(tables.role_of) != 'reference']
+  single = trained[(trained['seed'] != results.ALL_SEEDS) & (trained['learner'] != '')]
+  counts = single.groupby('learner', sort=False)['seed'].nunique()
+  several, alone = counts[counts > 1], list(counts[counts == 1].index)
+  if several.empty:
+    return 'these trained models (one seed)'
+  sizes = ' to '.join(str(size) for size in sorted({several.min(), several.max()}))
+  anew = f'models trained anew ({sizes} seeds)'
+  return f'{anew}; of {", ".join(alone)} for one trained model (one seed)' if alone else anew
 
 
 def section(own: pd.DataFrame, setting: Setting) -> Section:

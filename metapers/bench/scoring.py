@@ -91,6 +91,7 @@ def score(
     )
     frame = frame if submission.picks is not None else without_picks(frame, name)
     log(f'\n{setting.title}\ndata: {manifest["source"]}; licence: {manifest["licence"]}')
+    log(report.spoken_for(frame, setting))
     log(tables.as_text(tables.table(frame, metric=report.headline(setting))))
     frames.append(frame)
   return results.join(frames)

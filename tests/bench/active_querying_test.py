@@ -120,12 +120,17 @@ def test_everything_is_written(made_up, tmp_path):
   paths = asking_report.write_result(made_up, tmp_path)
   assert [path.name for path in paths] == ['results.csv', 'asking.png', 'report.html']
   assert 'able: epig, the best rule on validation users' in asking_report.summary(made_up)
+  whom = (
+    'for new people who compare the same items, not for new items, and for these trained models'
+  )
+  assert whom in asking_report.summary(made_up)
   assert (tmp_path / 'asking.png').stat().st_size > 10_000
   page = (tmp_path / 'report.html').read_text()
+  assert page.count(whom) == 1 + len(FOUND)  # above each table
   assert page.index(asking_report.verdict(made_up)) < page.index('What a good question saves')
   assert asking_report.verdict(made_up) == (
-    'Choosing questions saves some, beyond the interval, with 2 of 3 learners; most with bayes by '
-    'epig: ≥ 6.0 (≥ 6.0 to ≥ 6.0).'
+    'Choosing questions saves some, beyond the interval, with 2 of 3 learners (a count that is not '
+    'adjusted for so many); most with bayes by epig: ≥ 6.0 (≥ 6.0 to ≥ 6.0).'
   )
   assert page.index('accuracy_minus_random (points)') < page.index('accuracy (%)')
   for part in ('What a good question saves', 'able asks users, pools of 9', 'bayes epig', '≥ 6.0'):

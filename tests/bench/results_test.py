@@ -175,18 +175,28 @@ def test_of_equal_learners_some_are_told_apart_in_a_twentieth_of_the_tables():
   ('seeds', 'setting', 'said'),
   [
     (
-      ['0'],
+      {'cnp': ['0']},
       a_setting(truth=1),
-      'new users and new prompts, and for these trained models (one seed)',
+      'new users and new prompts, and for these trained models (one seed).',
     ),
-    (['all', '0', '1', '2', ''], a_setting(truth=1), 'for models trained anew (3 seeds).'),
-    (['0'], a_setting(), 'new people who compare the same items, not for new items'),
-    (['0'], a_setting(resampled='items'), 'new people and new items,'),
-    (['0'], a_setting(resampled='contexts'), 'new people and new contexts,'),
+    (
+      {'cnp': ['all', '0', '1', '2'], 'bayes': ['']},
+      a_setting(truth=1),
+      'for models trained anew (3 seeds).',
+    ),
+    (
+      {'cnp': ['all', '0', '1', '2'], 'maml': ['all', '0', '1'], 'mine': [''], 'pooled': ['0']},
+      a_setting(truth=1),
+      'for models trained anew (2 to 3 seeds); of mine, pooled for one trained model (one seed).',
+    ),
+    ({'cnp': ['0']}, a_setting(), 'new people who compare the same items, not for new items'),
+    ({'cnp': ['0']}, a_setting(resampled='items'), 'new people and new items,'),
+    ({'cnp': ['0']}, a_setting(resampled='contexts'), 'new people and new contexts,'),
   ],
 )
 def test_a_line_says_for_whom_intervals_are(seeds, setting, said):
-  assert said in report.spoken_for(pd.DataFrame({'seed': seeds}), setting)
+  pairs = [(learner, seed) for learner, own in seeds.items() for seed in own]
+  assert said in report.spoken_for(pd.DataFrame(pairs, columns=['learner', 'seed']), setting)
 
 
 def test_shots_that_a_learner_was_not_asked_leave_an_empty_cell():

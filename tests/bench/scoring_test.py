@@ -196,6 +196,12 @@ def altered(folder, place, *, entry, hidden):
   return copied
 
 
+def test_what_is_printed_says_for_whom_intervals_are(of_new_items):
+  lines = []
+  score(*of_new_items, log=lines.append)
+  assert lines[1].startswith('95 % intervals are for new people and new items, and for these')
+
+
 def test_episodes_of_before_are_scored_for_the_same_items(of_new_items, tmp_path):
   folder, paths = of_new_items
   old = altered(
