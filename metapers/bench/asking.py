@@ -309,10 +309,8 @@ def rows_of(
     parts.append(results.learner_rows(users, name, seed, own))
     if rule != RANDOM:
       ahead = asking.questions_ahead(own['accuracy'], random['accuracy'], after)[:, None]
-      size = users.evaluated.num_users
-      labels = results.labels_of(users, name, seed)
-      parts.append(
-        results.learner_rows(users, name, seed, estimates.differences(own, random, RANDOM))
-      )
-      parts.append(results.rows({LEAD: ahead}, (after,), labels, num_users=size))
+      differences = estimates.differences(own, random, RANDOM)
+      parts.append(results.learner_rows(users, name, seed, differences))
+      compared = users._replace(shots=(after,))
+      parts.append(results.learner_rows(compared, name, seed, {LEAD: ahead}))
   return results.join(parts)

@@ -23,7 +23,7 @@ def write_result(result: QueryingResult, workdir: str | os.PathLike) -> list[pat
   """Writes results.csv, asking.png and report.html into a folder, and returns their paths."""
   folder, first = pathlib.Path(workdir), next(iter(result.plan.entries))
   sections = [
-    Section('What a good question saves', tables=[leads(result)]),
+    Section('What a good question saves', text=[spoken_for(result)], tables=[leads(result)]),
     *(section(result, name) for name in result.best_rules),
   ]
   return [
@@ -41,7 +41,12 @@ def write_result(result: QueryingResult, workdir: str | os.PathLike) -> list[pat
 
 def summary(result: QueryingResult) -> str:
   """Returns in words who was asked, and what the best rule of each learner saves."""
-  return '\n'.join([title(result), *statements(result)])
+  return '\n'.join([title(result), spoken_for(result), *statements(result)])
+
+
+def spoken_for(result: QueryingResult) -> str:
+  """Returns for whom, and for which models, the intervals are."""
+  return report.spoken_for(result.frame, result.users)
 
 
 def title(result: QueryingResult) -> str:
@@ -63,8 +68,9 @@ def verdict(result: QueryingResult) -> str:
   most = max(rows, key=lambda name: rows[name].value)
   clear = sum(row.ci_low > 0 for row in rows.values())
   return (
-    f'Choosing questions saves some, beyond the interval, with {clear} of {len(rows)} learners; '
-    f'most with {most} by {result.best_rules[most]}: {lead_text(rows[most], most_lead(result))}.'
+    f'Choosing questions saves some, beyond the interval, with {clear} of {len(rows)} learners (a '
+    f'count that is not adjusted for so many); most with {most} by {result.best_rules[most]}: '
+    f'{lead_text(rows[most], most_lead(result))}.'
   )
 
 
@@ -139,6 +145,7 @@ def section(result: QueryingResult, name: str) -> Section:
   own = own.loc[own['learner'].isin([row_name(name, rule) for rule in RULES])]
   return Section(
     f'{name} asks {title(result)}',
+    text=[spoken_for(result)],
     figures=[
       report.drawing(functools.partial(figure, result, name, metric))
       for metric in tables.measured_among(DRAWN, own)

@@ -17,9 +17,10 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
+from metapers.bench import resampling
 from metapers.core import fields, files, task
 from metapers.core.task import Candidates, Choices, Task, Truth
-from metapers.core.types import Array, PyTree
+from metapers.core.types import Array, Int, PyTree
 
 FORMAT, VERSION = 'metapers-episodes', 2
 MANIFEST, TRUTH = 'manifest.json', 'truth'
@@ -41,6 +42,7 @@ class ConditionEntry(pydantic.BaseModel):
   shots: Annotated[list[fields.Size], Field(min_length=1)]
   rival: fields.Size | None
   num_resamples: Annotated[int, Field(ge=1, le=10**6)]
+  resampled: resampling.Kind = ''  # older ones lack it
   references: list[str]
 
 
@@ -77,6 +79,7 @@ ARRAYS = {
   'query_rewards': ('T N E B', 'of what bears on the query, the K shown first'),
   'query_reward_mask': ('T N E', 'reward is there'),
   'query_prompts': ('T N', 'ids'),
+  'query_resampled': ('T N Z', 'numbers of the items, or of their context, that are drawn anew'),
   'slate_rewards': ('T M R B', 'of the responses of the slates'),
   'slate_prompts': ('T M', 'ids'),
   'slate_models': ('T M R', 'index of the model that wrote a response'),
@@ -246,10 +249,14 @@ def require_array(what: str, given: PyTree) -> None:
     )
 
 
-def hidden_arrays(tasks: Task, truth: Truth | None) -> dict[str, np.ndarray]:
-  """Returns what only evaluation sees; of real people, their choices and weights."""
+def hidden_arrays(
+  tasks: Task, truth: Truth | None, resampled: Int[np.ndarray, 'T N Z'] | None = None
+) -> dict[str, np.ndarray]:
+  """Returns what only evaluation sees; of real people choices, weights, and what is resampled."""
   query = _fields(task.drop_masked(tasks.query))
-  arrays = {name: query[name.removeprefix('query_')] for name in LABELS}
+  arrays: dict[str, Any] = {name: query[name.removeprefix('query_')] for name in LABELS}
+  if resampled is not None:
+    arrays['query_resampled'] = resampled
   if truth is not None:
     arrays |= {name: truth._asdict()[field] for name, field in HIDDEN.items()}
   return {name: np.asarray(value) for name, value in arrays.items()}
@@ -290,6 +297,7 @@ def check_arrays(arrays: Arrays) -> None:
     needed |= {name: name.partition('_')[0] for name in hidden}
   if missing := sorted(set(needed) - set(arrays)):
     raise ValueError(f'these episodes lack the arrays {", ".join(missing)}; export them anew')
+  needed |= {'query_resampled': 'query'} if 'query_resampled' in arrays else {}
   sizes: dict[str, int] = {}
   for name, part in needed.items():
     letters, array = ARRAYS[name][0].split(), arrays[name]
@@ -322,7 +330,8 @@ def _check_choices(
 def _kinds(name: str) -> str:
   if name.endswith(('shown', 'mask')):
     return 'b'
-  return 'iu' if name.endswith(('choice', 'prompts', 'user', 'models')) else 'f'
+  whole = 'choice', 'prompts', 'user', 'models', 'resampled'
+  return 'iu' if name.endswith(whole) else 'f'
 
 
 def _fields(choices: Choices) -> dict[str, Array]:

@@ -1,5 +1,7 @@
 """For whom a learner is better than `pooled`: user by user, and by groups of users."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from metapers.bench import evidence, results, tables
 from metapers.bench.evidence import FLOOR, Evidence, Part
 from metapers.core.population import Population
 from metapers.core.task import Truth
+from metapers.evaluation import estimates
 from metapers.evaluation.estimates import Estimates
 from metapers.io.report import Table
 
@@ -21,15 +24,16 @@ def by_user(given: Evidence) -> Part:
   """Returns for which share of the users each learner is worse than `pooled`, and better."""
   if FLOOR not in given.predictions:
     return Part()
+  evaluated = given.setting.evaluated
   accuracy = {
-    name: np.mean([gains.user_accuracy(given.setting.evaluated, one) for one in own.values()], 0)
+    name: [gains.user_accuracy(evaluated, one) for one in own.values()]
     for name, own in given.predictions.items()
   }
   parts = []
-  for name in accuracy:
+  for name, own in accuracy.items():
     if name != FLOOR and name not in tables.REFERENCES:
-      worse, better = gains.shares(given.setting.evaluated, accuracy[name], accuracy[FLOOR])
-      found = {WORSE: worse, BETTER: better}
+      shares = [gains.shares(evaluated, *pair) for pair in seed_pairs(own, accuracy[FLOOR])]
+      found = estimates.average([dict(zip((WORSE, BETTER), each)) for each in shares], name)
       parts.append(evidence.rows(given, name, found, given.setting.shots))
   if not parts:
     return Part()
@@ -42,6 +46,14 @@ def by_user(given: Evidence) -> Part:
   columns[BETTER, given.shots] = f'better after {given.shots}'
   caption = f'users (%) for whom a learner is worse, and better, than {FLOOR}, by shots'
   return Part(tables=(tables.pivot(caption, made, columns, note=note),), frame=made)
+
+
+def seed_pairs(
+  first: Sequence[np.ndarray], second: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+  """Returns the seeds of two rows side by side; those of the row with fewer come again."""
+  size = max(len(first), len(second))
+  return [(first[i % len(first)], second[i % len(second)]) for i in range(size)]
 
 
 def by_kind(given: Evidence, truth: Truth, trained_on: Population) -> Part:

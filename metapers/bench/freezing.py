@@ -105,7 +105,7 @@ def add_condition(
       'shots': np.asarray(setting.shots, np.int32),
     }
     draft.add(f'{setting.name}/{name}.npz', arrays)
-  answers = episodes.hidden_arrays(setting.tasks, setting.truth)
+  answers = episodes.hidden_arrays(setting.tasks, setting.truth, setting.resampled.ids)
   draft.add(f'{episodes.TRUTH}/{setting.name}.npz', answers)
   made: Mapping[str, Make] = {}
   if has_references:
@@ -118,6 +118,7 @@ def add_condition(
     'num_known_users': setting.populations[0].spec.num_users,
     'rival': setting.evaluated.rival,
     'num_resamples': plan.evaluation.num_resamples,
+    'resampled': setting.resampled.kind,
     'population': dict(setting.populations[0].record),
     'references': add_references(draft, setting, made),
   }

@@ -89,6 +89,14 @@ def explanation(metric: str) -> str:
   return f'{base} minus that of {reference}, on the same users and choices: {side} 0 is better'
 
 
+def note_of(metric: str) -> str:
+  """Returns the note of a table: what its metric is, and of how many pairs its intervals hold."""
+  reference = metric.partition('_minus_')[2]
+  of_pairs = bool(reference) and tables.role_of(reference) == 'learner'
+  at_once = '; intervals that hold for all pairs of learners at once' if of_pairs else ''
+  return explanation(metric) + at_once
+
+
 def in_order(own: pd.DataFrame, metric: str) -> list[str]:
   """Returns metrics as their tables follow: what is gained, how good that is, how far from what."""
   others = [name for name in own['metric'].unique() if name.startswith(f'{metric}_minus_')]
@@ -98,20 +106,30 @@ def in_order(own: pd.DataFrame, metric: str) -> list[str]:
 
 def spoken_for(own: pd.DataFrame, setting: Setting) -> str:
   """Returns for whom, and for which models, the intervals of a setting's rows are."""
-  seeds = set(own['seed']) - {'', results.ALL_SEEDS}
-  models = 'these trained models (one seed)'
-  if len(seeds) > 1:
-    models = f'models trained anew ({len(seeds)} seeds)'
   whom = 'new users and new prompts'
-  if setting.truth is None and setting.evaluated.num_items > 1:
-    whom = 'new people and new items'
+  if setting.resampled.kind:
+    whom = f'new people and new {setting.resampled.kind}'
   elif setting.truth is None:
     whom = 'new people who compare the same items, not for new items'
-  said = f'95 % intervals are for {whom}, and for {models}.'
+  said = f'95 % intervals are for {whom}, and for {models_of(own)}.'
   size = setting.evaluated.num_prompts
   if 1 < size < FEW_PROMPTS:
-    said += f' They are rough: there are only {size} {whom.rpartition(" ")[2]}.'
+    few = setting.resampled.kind.partition(' of ')[0] or 'prompts'
+    said += f' They are rough: there are only {size} {few}.'
   return said
+
+
+def models_of(own: pd.DataFrame) -> str:
+  """Returns for which models intervals are: those of one seed are for that trained model alone."""
+  trained = own[own['learner'].map(tables.role_of) != 'reference']
+  single = trained[(trained['seed'] != results.ALL_SEEDS) & (trained['learner'] != '')]
+  counts = single.groupby('learner', sort=False)['seed'].nunique()
+  several, alone = counts[counts > 1], list(counts[counts == 1].index)
+  if several.empty:
+    return 'these trained models (one seed)'
+  sizes = ' to '.join(str(size) for size in sorted({several.min(), several.max()}))
+  anew = f'models trained anew ({sizes} seeds)'
+  return f'{anew}; of {", ".join(alone)} for one trained model (one seed)' if alone else anew
 
 
 def section(own: pd.DataFrame, setting: Setting) -> Section:
@@ -136,7 +154,7 @@ def condensed(own: pd.DataFrame, metrics: Sequence[str]) -> tuple[list[Table], l
 
   `accuracy_noiseless` is left out where it is `accuracy`, of users without noise.
   """
-  made = {metric: tables.table(own, metric=metric, note=explanation(metric)) for metric in metrics}
+  made = {metric: tables.table(own, metric=metric, note=note_of(metric)) for metric in metrics}
   noisy, noiseless = (made.get(metric) for metric in ('accuracy', 'accuracy_noiseless'))
   if noisy and noiseless and noisy.body == noiseless.body:
     del made['accuracy_noiseless']

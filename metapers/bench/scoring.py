@@ -8,9 +8,19 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import pandas as pd
 
-from metapers.bench import cells, episodes, freezing, report, results, submissions, tables
+from metapers.bench import (
+  cells,
+  episodes,
+  freezing,
+  report,
+  resampling,
+  results,
+  submissions,
+  tables,
+)
 from metapers.bench.cells import BySeed
 from metapers.bench.plan import Log
+from metapers.bench.resampling import Resampled
 from metapers.bench.settings import TRAINED, Setting
 from metapers.core.task import Task, Truth
 from metapers.evaluation import estimates
@@ -19,6 +29,14 @@ from metapers.io import workdirs
 
 # What must be alike in the configs of a workdir and of episodes, beside who is evaluated.
 SAME = ('protocol', 'population', 'population_source', 'data')
+
+
+class Loaded(NamedTuple):
+  """The episodes of a condition that are evaluated, and what of them is resampled."""
+
+  tasks: Task
+  truth: Truth | None
+  resampled: Resampled
 
 
 class Finished(NamedTuple):
@@ -56,17 +74,16 @@ def score(
   """
   manifest, submission = episodes.read_episodes_manifest(folder), submissions.read_submission(paths)
   conditions = {entry['name']: entry for entry in manifest['conditions']}
-  loaded = {condition: load(folder, manifest, condition, truth) for condition in conditions}
+  loaded = {name: load(folder, manifest, entry, truth) for name, entry in conditions.items()}
   targets = {
-    condition: submissions.targets_of(*loaded[condition], entry['shots'])
-    for condition, entry in conditions.items()
+    condition: submissions.targets_of(own.tasks, own.truth, conditions[condition]['shots'])
+    for condition, own in loaded.items()
   }
   made = submissions.predictions_of(submission, targets)
   frames = []
   for condition, entry in conditions.items():
-    tasks, known = loaded.pop(condition)
     others = finished(workdir, manifest, condition)
-    setting = setting_of(entry, tasks, known, others.trained)
+    setting = setting_of(entry, loaded.pop(condition), others.trained)
     predicted = stored_references(folder, manifest, entry, truth) | others.predictions
     require_free(name, predicted)
     frame = results.rows_of(
@@ -74,28 +91,43 @@ def score(
     )
     frame = frame if submission.picks is not None else without_picks(frame, name)
     log(f'\n{setting.title}\ndata: {manifest["source"]}; licence: {manifest["licence"]}')
+    log(report.spoken_for(frame, setting))
     log(tables.as_text(tables.table(frame, metric=report.headline(setting))))
     frames.append(frame)
   return results.join(frames)
 
 
 def load(
-  folder: str | os.PathLike, manifest: Mapping[str, Any], condition: str, truth: str | None
-) -> tuple[Task, Truth | None]:
-  """Returns the episodes of a condition that are evaluated."""
-  return episodes.rebuild(
-    episodes.load_arrays(folder, manifest, f'{condition}/test.npz'),
-    episodes.load_arrays(folder, manifest, f'{episodes.TRUTH}/{condition}.npz', truth=truth),
-  )
+  folder: str | os.PathLike,
+  manifest: Mapping[str, Any],
+  entry: Mapping[str, Any],
+  truth: str | None,
+) -> Loaded:
+  """Returns the episodes of a condition.
+
+  Raises:
+    ValueError: for arrays that make no episodes, or not those of the manifest.
+  """
+  name = entry['name']
+  visible = episodes.load_arrays(folder, manifest, f'{name}/test.npz')
+  hidden = episodes.load_arrays(folder, manifest, f'{episodes.TRUTH}/{name}.npz', truth=truth)
+  tasks, known = episodes.rebuild(visible, hidden)
+  resampled = Resampled(entry.get('resampled', ''), hidden.get('query_resampled'))
+  num_ids = 0 if resampled.ids is None else resampled.ids.shape[-1]
+  expected = resampling.num_ids(resampled.kind, tasks.query.candidates.mask.shape[-1])
+  if num_ids != expected:
+    raise ValueError(
+      f'{folder}: {name!r} has {num_ids} ids of each comparison to resample, expected {expected} '
+      f'(resampled={resampled.kind!r}); export the episodes anew'
+    )
+  return Loaded(tasks, known, resampled)
 
 
 def setting_of(
-  entry: Mapping[str, Any],
-  tasks: Task,
-  truth: Truth | None,
-  trained: Mapping[str, Mapping[str, str]],
+  entry: Mapping[str, Any], loaded: Loaded, trained: Mapping[str, Mapping[str, str]]
 ) -> Setting:
   """Returns a condition as it was exported; of its population nothing is needed."""
+  tasks, truth, resampled = loaded
   return Setting(
     name=entry['name'],
     title=entry['title'],
@@ -106,9 +138,14 @@ def setting_of(
     tasks=tasks,
     truth=truth,
     evaluated=estimates.evaluation_set(
-      tasks, truth, rival=entry['rival'], num_resamples=entry['num_resamples']
+      tasks,
+      truth,
+      rival=entry['rival'],
+      items=resampled.ids,
+      num_resamples=entry['num_resamples'],
     ),
     trained=trained,
+    resampled=resampled,
   )
 
 

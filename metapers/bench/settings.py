@@ -10,7 +10,9 @@ import numpy as np
 from absl import logging
 
 from metapers.bench import plan as plans
+from metapers.bench import resampling
 from metapers.bench.plan import Condition, Evaluation, Plan, Stream
+from metapers.bench.resampling import Resampled
 from metapers.core import programs
 from metapers.core.population import (
   SEEN,
@@ -21,7 +23,6 @@ from metapers.core.population import (
   episode_shapes,
 )
 from metapers.core.task import Task, Truth
-from metapers.core.types import Int
 from metapers.evaluation import adaptation, estimates, streams
 
 # Options that titles tell in words.
@@ -40,6 +41,7 @@ class Setting(NamedTuple):
   trained: row -> how it was trained, as columns of the results (`TRAINED`).
   populations: one for each fold of people, else one; sizes: evaluated users of each.
   tasks, truth, evaluated: of all of them, joined along T.
+  resampled: what intervals are for, beside new people.
   note: what is not evaluated, and why; '' for nothing.
   fingerprint: hash of all that is shown and known of the users; cells of other users are others.
   """
@@ -56,6 +58,7 @@ class Setting(NamedTuple):
   trained: Mapping[str, Mapping[str, str]]
   split: str = 'test'
   stream: Stream | None = None
+  resampled: Resampled = Resampled()
   note: str = ''
   fingerprint: str = ''
 
@@ -89,6 +92,7 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     tasks, truth = stream_of(tasks, truth, condition.stream, first.simulation)
   writers = writers_of(first.simulation, truth)
   rival = rival_of(evaluation.rival, writers)
+  resampled = resampling.of_populations(populations, split, sizes)
   return Setting(
     name=condition.name,
     title=title_of(first, sum(sizes), split, condition.stream) + changes_in_words(condition),
@@ -102,28 +106,16 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
       tasks,
       truth,
       rival=rival,
-      items=item_ids(tasks) if is_of_new_items(first) else None,
+      items=resampled.ids,
       num_resamples=evaluation.num_resamples,
     ),
     trained=trained(plan, condition),
     split=split,
     stream=condition.stream,
     fingerprint=fingerprint(tasks, truth, condition.stream),
+    resampled=resampled,
     note='' if rival is not None or evaluation.rival is not None else rival_note(writers),
   )
-
-
-def is_of_new_items(population: Population) -> bool:
-  """Tells whether people are evaluated on items that training never showed."""
-  return population.items is not None and population.items.is_held_out
-
-
-def item_ids(tasks: Task) -> Int[np.ndarray, 'T N K']:
-  """Returns a number for each query candidate; items of the same features are the same."""
-  features = np.asarray(tasks.query.candidates.features)
-  rows = features.reshape(-1, features.shape[-1])
-  _, ids = np.unique(rows, axis=0, return_inverse=True)
-  return ids.reshape(features.shape[:-1])
 
 
 def fingerprint(tasks: Task, truth: Truth | None, stream: Stream | None) -> str:

@@ -1,6 +1,7 @@
 """What a table came to, in sentences: which learner is best, by how much, and for whom not."""
 
 import collections
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,8 +23,9 @@ class Verdict(NamedTuple):
   """What results say of a setting after the most comparisons that were evaluated.
 
   own: rows of the setting, over seeds. best: row of the learner with the highest value.
-  rivals: learners of whom it is not told apart: the interval of their paired difference holds 0.
-  is_alone: no other learner is there. gain: row of what it has over `pooled`, None without that.
+  rivals: learners of whom it is not told apart: the interval of their paired difference, of all
+  pairs at once, holds 0.
+  num_learners: it among them. gain: row of what it has over `pooled`, None without that.
   since: the number of comparisons from which on that is above 0 with its interval, or None.
   gainers: rows of all learners of whom it is at the last.
   """
@@ -32,10 +34,15 @@ class Verdict(NamedTuple):
   own: pd.DataFrame
   best: Any
   rivals: tuple[str, ...]
-  is_alone: bool
+  num_learners: int
   gain: Any
   since: int | None
   gainers: tuple[Any, ...]
+
+  @property
+  def is_alone(self) -> bool:
+    """Whether no other learner is there."""
+    return self.num_learners == 1
 
 
 def rows_at(own: pd.DataFrame, metric: str, shots: object, **columns: object) -> list[Any]:
@@ -83,7 +90,7 @@ def judge(frame: pd.DataFrame, setting: Setting) -> Verdict | None:
     own,
     best,
     rivals=tuple(row.learner for row in to_best if not is_clear(row)),
-    is_alone=len(learners) == 1,
+    num_learners=len(learners),
     gain=next((row for row in gains if row.learner == best.learner), None),
     since=first_clear(curve),
     gainers=tuple(row for row in gains if row.ci_low > 0),
@@ -132,7 +139,16 @@ def ahead(found: Verdict) -> str:
   elif found.rivals:
     place = f'{name} is ahead, not told apart from {listed(found.rivals)}'
   share = percent(found.best.value)
+  place = f'{place}{adjusted(found.num_learners)}'
   return f'{when(found)}, {place}: it predicts {share} of the choices of {users} users right.'
+
+
+def adjusted(num_learners: int) -> str:
+  """Returns for how many comparisons intervals between learners are adjusted; '' for one."""
+  if num_learners <= 2:
+    return ''
+  num_pairs = math.comb(num_learners, 2)
+  return f' (adjusted for all {num_pairs} comparisons of {num_learners} learners)'
 
 
 def gained(found: Verdict) -> str:
@@ -216,7 +232,7 @@ def overall(judged: Sequence[Verdict], labels: Sequence[str]) -> list[str]:
   gainers = sum(bool(one.gainers) for one in judged)
   said = [
     f'{when(judged[0])}, learners gain over {FLOOR}, beyond the interval, in {gainers} of '
-    f'{len(judged)} conditions.'
+    f'{len(judged)} conditions (a count that is not adjusted for so many).'
   ]
   clear = [(one, label) for one, label in zip(judged, labels, strict=True) if one.since is not None]
   if clear:
@@ -231,7 +247,8 @@ def overall(judged: Sequence[Verdict], labels: Sequence[str]) -> list[str]:
     f'{name} in {count} (told apart from all others in {apart[name]})'
     for name, count in first.most_common()
   ]
-  return [*said, f'The highest learner is {listed(places)}.']
+  note = adjusted(max(one.num_learners for one in judged))
+  return [*said, f'The highest learner is {listed(places)}, each condition on its own{note}.']
 
 
 def in_short(found: Verdict) -> str:

@@ -253,6 +253,13 @@ def rows_of(
   return jax.nn.one_hot(items, len(features), dtype=features.dtype)
 
 
+def numbered(population: Population, items: ItemPool) -> Population:
+  """Returns the same people, who are shown the numbers of items in the place of features: D = 1."""
+  num_items = len(items.features(population.arrays))
+  numbers = jnp.arange(num_items, dtype=jnp.float32)[:, None]
+  return population._replace(arrays=items.with_features(population.arrays, numbers))
+
+
 def fixed_key(split: str) -> PRNGKey:
   """Returns the key of the fixed episodes of a split, or of SEEN users."""
   keys = jax.random.split(jax.random.key(FIXED_EPISODES), len(SPLITS))

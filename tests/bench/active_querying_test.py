@@ -85,6 +85,25 @@ def test_rows_name_learner_and_rule_and_the_lead_over_random(made_up):
   assert results.select(made_up.frame, learner='able random', metric=LEAD).empty
 
 
+def test_a_lead_on_new_items_has_the_interval_of_new_items(made_up):
+  of_items = made_up.users.evaluated
+  of_items = types.SimpleNamespace(num_users=of_items.num_users, num_items=2)
+  users = made_up.users._replace(evaluated=of_items)
+  rows, noise = np.arange(17), np.tile([1.0, -1.0], 9)[:17]
+  speeds = 2 + 0.2 * noise * ((rows > 4) & (rows <= 8)) + 0.1 * noise * ((rows > 8) & (rows <= 12))
+  found = {
+    'random': curve(1.0),
+    'bald': {'accuracy': 0.5 + 0.01 * np.outer(speeds, np.arange(MOST + 1))},
+  }
+  made = asking.rows_of(users, 'able', found, made_up.plan, made_up.questioning)
+  lead, gain = (
+    results.select(made, metric=metric, shots=AFTER).iloc[0]
+    for metric in (LEAD, 'accuracy_minus_random')
+  )
+  # Speed 2 of 1 point a question: a question ahead is a point, and so are their intervals.
+  assert lead.ci_high - lead.ci_low == pytest.approx(100 * (gain.ci_high - gain.ci_low))
+
+
 @pytest.mark.parametrize(
   ('name', 'expected'),
   [
@@ -102,12 +121,17 @@ def test_everything_is_written(made_up, tmp_path):
   paths = asking_report.write_result(made_up, tmp_path)
   assert [path.name for path in paths] == ['results.csv', 'asking.png', 'report.html']
   assert 'able: epig, the best rule on validation users' in asking_report.summary(made_up)
+  whom = (
+    'for new people who compare the same items, not for new items, and for these trained models'
+  )
+  assert whom in asking_report.summary(made_up)
   assert (tmp_path / 'asking.png').stat().st_size > 10_000
   page = (tmp_path / 'report.html').read_text()
+  assert page.count(whom) == 1 + len(FOUND)  # above each table
   assert page.index(asking_report.verdict(made_up)) < page.index('What a good question saves')
   assert asking_report.verdict(made_up) == (
-    'Choosing questions saves some, beyond the interval, with 2 of 3 learners; most with bayes by '
-    'epig: ≥ 6.0 (≥ 6.0 to ≥ 6.0).'
+    'Choosing questions saves some, beyond the interval, with 2 of 3 learners (a count that is not '
+    'adjusted for so many); most with bayes by epig: ≥ 6.0 (≥ 6.0 to ≥ 6.0).'
   )
   assert page.index('accuracy_minus_random (points)') < page.index('accuracy (%)')
   for part in ('What a good question saves', 'able asks users, pools of 9', 'bayes epig', '≥ 6.0'):

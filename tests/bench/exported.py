@@ -40,16 +40,23 @@ def table():
   return build.plan(simulated())
 
 
-def people(folder, *, num_folds=2, folds=(0, 1)):
-  """Returns the table of fifteen people who compared twelve things, in two folds."""
+def people(folder, *, num_folds=2, folds=(0, 1), num_people=15, num_contexts=1, **options):
+  """Returns the table of fifteen people, or more, who compared twelve things, in two folds."""
   rng = np.random.default_rng(0)
   items = pd.DataFrame(rng.normal(size=(12, 3)), columns=['a', 'b', 'c'])
-  pairs = [(user, *rng.choice(12, 2, replace=False)) for user in range(15) for _ in range(9)]
+  size = 12 // num_contexts
+  pairs = [
+    (user, *rng.choice(size, 2, replace=False)) for user in range(num_people) for _ in range(9)
+  ]
+  if num_contexts > 1:
+    pairs = [(user, *(size * rng.integers(num_contexts) + np.array(two))) for user, *two in pairs]
+    items['context'] = np.arange(12) // size
   compared = pd.DataFrame(pairs, columns=['user_id', 'chosen', 'rejected'])
   items.insert(0, 'item_id', range(12))
   items.to_csv(folder / 'items.csv', index=False)
   compared.to_csv(folder / 'comparisons.csv', index=False)
   kwargs = {'path': str(folder), 'num_support': 4, 'num_query': 5, 'num_folds': num_folds}
+  kwargs |= options
   config = base.base(build.population_config('people', **kwargs))
   return build.plan(tiny(base.table(config, {'pooled': {}}, folds=folds)))
 

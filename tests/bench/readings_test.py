@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metapers.analysis import costs, gains, tax
-from metapers.bench import readings, results
+from metapers.bench import for_whom, readings, results
 from metapers.bench.plan import TextLengths
 from metapers.bench.readings import Extras
 from metapers.bench.settings import Setting
@@ -146,17 +146,38 @@ def test_the_rows_say_what_was_planted(reading, setting, predictions):
   assert 0.1 < value(reading, '', 'disagreement', '') < 0.5
 
 
-def test_users_are_counted_for_whom_a_learner_is_worse_or_better(reading, setting, predictions):
-  accuracy = {
-    name: np.mean([gains.user_accuracy(setting.evaluated, one)[1] for one in own.values()], 0)
-    for name, own in predictions.items()
-  }
-  gain = accuracy['maml'] - accuracy['pooled']
+def user_accuracies(setting, made):
+  return [gains.user_accuracy(setting.evaluated, one)[1] for one in made.values()]
+
+
+def test_users_are_counted_for_whom_a_trained_learner_is_worse_or_better(
+  reading, setting, predictions
+):
+  (floor,) = user_accuracies(setting, predictions['pooled'])
+  gain = np.stack(user_accuracies(setting, predictions['maml'])) - floor  # [S, T]
   assert 0 < (gain > 1e-6).mean() < 1
   for metric, hits in (('worse', gain < -1e-6), ('better', gain > 1e-6)):
     share = value(reading, 'maml', f'users_{metric}_than_pooled')
     np.testing.assert_allclose(share, hits.mean(), rtol=1e-6)
   assert value(reading, 'maml', 'users_worse_than_pooled', '0') == 0
+
+
+def test_the_share_of_users_is_for_models_trained_anew(setting, predictions):
+  uneven = {str(seed): knowing(setting, share) for seed, share in enumerate((-0.3, 0.3, 1.0))}
+  made = {'maml': uneven, 'pooled': predictions['pooled']}
+  (floor,) = user_accuracies(setting, made['pooled'])
+  better = [(own > floor + 1e-6).mean() for own in user_accuracies(setting, uneven)]
+  found = results.select(
+    read(setting, made).frame, learner='maml', metric='users_better_than_pooled', shots=4
+  ).iloc[0]
+  of_seeds = 4.303 * np.std(better, ddof=1) / np.sqrt(3)  # t of two degrees of freedom
+  assert (found.ci_high - found.ci_low) / 2 > 0.6 * of_seeds
+
+
+def test_seeds_of_pooled_are_beside_those_of_a_learner():
+  a, b, c, d = np.arange(4)[:, None, None]
+  assert for_whom.seed_pairs([a, b], [c, d]) == [(a, c), (b, d)]
+  assert for_whom.seed_pairs([a], [c, d]) == [(a, c), (a, d)]
 
 
 def test_every_table_says_what_its_numbers_mean(reading):

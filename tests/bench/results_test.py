@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 
 from metapers.bench import report, results, tables
+from metapers.bench.resampling import Resampled
 from metapers.bench.settings import Setting
+from metapers.evaluation import bootstrap
 
 LABELS = {'protocol': 'demo', 'concentration': 0.05, 'temperature': 0.0, 'train_shots': None}
 SHOTS = (0, 8)
@@ -130,10 +132,11 @@ def test_a_table_shows_the_average_of_seeds_where_there_is_one():
   assert [line[:2] for line in body] == [['maml', '70.0 ± 1.9'], ['cnp', '50.0 ± 1.9']]
 
 
-def a_setting(truth=None, num_items=1, num_prompts=100):
-  sizes = {'num_users': 50, 'num_prompts': num_prompts, 'num_items': num_items}
+def a_setting(truth=None, resampled='', num_users=50, num_prompts=100):
+  sizes = {'num_users': num_users, 'num_prompts': num_prompts, 'num_items': 1}
   evaluated = types.SimpleNamespace(**sizes, sizes=sizes)
-  return Setting('test', 'users', {}, (8,), (), (), None, truth, evaluated, {})
+  resampled = Resampled(resampled)
+  return Setting('test', 'users', {}, (8,), (), (), None, truth, evaluated, {}, resampled=resampled)
 
 
 def test_intervals_over_seeds_are_for_models_trained_anew():
@@ -151,23 +154,54 @@ def test_intervals_over_seeds_are_for_models_trained_anew():
   assert one.ci_high == pytest.approx(0.72 + 0.28 * rule)
 
 
+def test_the_note_says_of_which_differences_intervals_hold_at_once():
+  assert report.note_of('accuracy_minus_cnp').endswith('for all pairs of learners at once')
+  assert 'pairs' not in report.note_of('accuracy_minus_pooled') + report.note_of('accuracy')
+
+
+def test_of_equal_learners_some_are_told_apart_in_a_twentieth_of_the_tables():
+  num_learners, num_users, num_tables, rng = 8, 200, 120, np.random.default_rng(0)
+  draws = bootstrap.draw(num_users, None, num_resamples=400, seed=0)
+  apart = 0
+  for _ in range(num_tables):
+    common = rng.normal(size=(num_users, 1))  # some users are easier, to all learners
+    values = draws.users @ (common + rng.normal(size=(num_users, num_learners))) / num_users
+    own = {f'l{i}': {'0': {'accuracy': values[:, [i]]}} for i in range(num_learners)}
+    found = results.rows_of(a_setting(num_users=num_users), own)
+    differences = found[found['metric'] != 'accuracy']
+    assert len(differences) == num_learners - 1
+    apart += (differences['ci_high'] < 0).any()
+  assert 0.01 < apart / num_tables < 0.09  # with intervals of one pair alone .49
+
+
 @pytest.mark.parametrize(
   ('seeds', 'setting', 'said'),
   [
     (
-      ['0'],
+      {'cnp': ['0']},
       a_setting(truth=1),
-      'new users and new prompts, and for these trained models (one seed)',
+      'new users and new prompts, and for these trained models (one seed).',
     ),
-    (['all', '0', '1', '2', ''], a_setting(truth=1), 'for models trained anew (3 seeds).'),
-    (['0'], a_setting(), 'new people who compare the same items, not for new items'),
-    (['0'], a_setting(num_items=2), 'new people and new items'),
-    (['0'], a_setting(num_items=2, num_prompts=6), 'rough: there are only 6 items.'),
-    (['0'], a_setting(truth=1, num_prompts=9), 'rough: there are only 9 prompts.'),
+    (
+      {'cnp': ['all', '0', '1', '2'], 'bayes': ['']},
+      a_setting(truth=1),
+      'for models trained anew (3 seeds).',
+    ),
+    (
+      {'cnp': ['all', '0', '1', '2'], 'maml': ['all', '0', '1'], 'mine': [''], 'pooled': ['0']},
+      a_setting(truth=1),
+      'for models trained anew (2 to 3 seeds); of mine, pooled for one trained model (one seed).',
+    ),
+    ({'cnp': ['0']}, a_setting(), 'new people who compare the same items, not for new items'),
+    ({'cnp': ['0']}, a_setting(resampled='items'), 'new people and new items,'),
+    ({'cnp': ['0']}, a_setting(resampled='contexts'), 'new people and new contexts,'),
+    ({'cnp': ['0']}, a_setting(resampled='items', num_prompts=6), 'rough: there are only 6 items.'),
+    ({'cnp': ['0']}, a_setting(truth=1, num_prompts=9), 'rough: there are only 9 prompts.'),
   ],
 )
 def test_a_line_says_for_whom_intervals_are(seeds, setting, said):
-  assert said in report.spoken_for(pd.DataFrame({'seed': seeds}), setting)
+  pairs = [(learner, seed) for learner, own in seeds.items() for seed in own]
+  assert said in report.spoken_for(pd.DataFrame(pairs, columns=['learner', 'seed']), setting)
 
 
 def test_shots_that_a_learner_was_not_asked_leave_an_empty_cell():

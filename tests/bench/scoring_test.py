@@ -22,6 +22,7 @@ from metapers.bench import (
 )
 from metapers.core import files
 
+NEW_ITEMS = {'item_holdout': True, 'item_holdout_share': 0.5, 'num_people': 40}
 EXAMPLE = pathlib.Path(__file__).parents[1] / 'experiments' / 'numpy_example.py'
 
 
@@ -138,17 +139,29 @@ def test_a_workdir_of_something_else_is_refused(folder, submission, tmp_path, ch
     score(folder, submission[2], name='theirs', workdir=tmp_path)
 
 
-def test_people_are_evaluated_by_their_choices(tmp_path):
+@pytest.mark.parametrize(
+  ('options', 'resampled'),
+  [
+    ({}, ''),
+    (NEW_ITEMS, 'items'),
+    ({**NEW_ITEMS, 'num_contexts': 4}, 'contexts'),
+  ],
+)
+def test_people_are_evaluated_by_their_choices(tmp_path, options, resampled):
   (tmp_path / 'people').mkdir()
-  plan = exported.people(tmp_path / 'people')
+  plan = exported.people(tmp_path / 'people', **options)
   folder = freezing.export_episodes(plan, tmp_path / 'episodes', licence='none', log=exported.quiet)
   settings, made, paths = exported.submitted(plan, tmp_path / 'submission', 'pooled')
   found = score(folder, paths)
   pd.testing.assert_frame_equal(found, built_in(settings, made, folder), check_exact=True)
+  assert episodes.read_episodes_manifest(folder)['conditions'][0]['resampled'] == resampled
   answers = set(np.load(folder / 'truth' / 'default.npz').files)
-  assert answers == {'query_choice', 'query_weight'}
+  assert answers == {'query_choice', 'query_weight', *['query_resampled'] * bool(resampled)}
   assert set(np.load(folder / 'train.npz')['fold']) == {0, 1}
-  assert np.load(folder / 'default' / 'test.npz')['fold'].tolist() == [0] * 6 + [1] * 6
+  sizes = settings[0].sizes
+  assert (
+    np.load(folder / 'default' / 'test.npz')['fold'].tolist() == [0] * sizes[0] + [1] * sizes[1]
+  )
 
 
 def test_names_of_other_rows_are_refused(folder, submission):
@@ -161,3 +174,69 @@ def test_episodes_that_were_altered_are_refused(folder, submission, tmp_path):
   np.savez(altered / 'truth' / 'default.npz', query_choice=np.zeros((6, 5), np.int32))
   with pytest.raises(ValueError, match=r'truth/default\.npz is not the file that manifest\.json'):
     score(altered, submission[2])
+
+
+@pytest.fixture(scope='module')
+def of_new_items(tmp_path_factory):
+  """Returns episodes of people and new items, and what an untrained learner predicts."""
+  place = tmp_path_factory.mktemp('new_items')
+  plan = exported.people(place, **NEW_ITEMS)
+  folder = freezing.export_episodes(plan, place / 'episodes', licence='none', log=exported.quiet)
+  return folder, exported.submitted(plan, place / 'submission', 'pooled')[2]
+
+
+def altered(folder, place, *, entry, hidden):
+  """Copies episodes with another entry of the condition, and other arrays of the truth."""
+  copied = shutil.copytree(folder, place)
+  manifest = json.loads((copied / 'manifest.json').read_text())
+  entry(manifest['conditions'][0])
+  draft = episodes.Draft(copied, {}, manifest['files'], False)
+  draft.add('truth/default.npz', hidden(dict(np.load(folder / 'truth' / 'default.npz'))))
+  files.write_json(copied / 'manifest.json', manifest)
+  return copied
+
+
+def test_what_is_printed_says_for_whom_intervals_are(of_new_items):
+  lines = []
+  score(*of_new_items, log=lines.append)
+  assert lines[1].startswith('95 % intervals are for new people and new items, and for these')
+
+
+def test_episodes_of_before_are_scored_for_the_same_items(of_new_items, tmp_path):
+  folder, paths = of_new_items
+  old = altered(
+    folder,
+    tmp_path / 'old',
+    entry=lambda entry: entry.pop('resampled'),
+    hidden=lambda arrays: {name: arrays[name] for name in episodes.LABELS},
+  )
+  then, now = (results.select(score(place, paths), metric='nll') for place in (old, folder))
+  np.testing.assert_array_equal(then['value'], now['value'])
+  assert (then['ci_high'] < now['ci_high']).all()
+
+
+@pytest.mark.parametrize(
+  ('kind', 'change', 'message'),
+  [
+    ('', lambda ids: ids, r"'default' has 2 ids .* expected 0 \(resampled=''\)"),
+    ('contexts', lambda ids: ids, 'has 2 ids of each comparison to resample, expected 1'),
+    ('items', lambda ids: ids[..., :1], 'has 1 ids of each comparison to resample, expected 2'),
+    ('items', lambda ids: ids[:3], 'query_resampled of these episodes is'),
+    ('items', lambda ids: ids + 0.5, 'query_resampled of these episodes is float64'),
+    (
+      'prompts',
+      lambda ids: ids,
+      r"field 'conditions\.0\.resampled' must be '', 'items', ",
+    ),
+  ],
+)
+def test_ids_that_do_not_fit_are_refused(of_new_items, tmp_path, kind, change, message):
+  folder, paths = of_new_items
+  wrong = altered(
+    folder,
+    tmp_path / 'wrong',
+    entry=lambda entry: entry.update(resampled=kind),
+    hidden=lambda arrays: arrays | {'query_resampled': change(arrays['query_resampled'])},
+  )
+  with pytest.raises(ValueError, match=message):
+    score(wrong, paths)

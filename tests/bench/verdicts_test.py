@@ -77,8 +77,8 @@ def extra(metric, value, width=0.0, learner='able', shots=8):
 
 def test_learners_that_are_not_told_apart_are_named_and_none_is_called_best():
   assert said(FOUND) == [
-    'After 8 comparisons of a new user, able is ahead, not told apart from twin: it predicts '
-    '80.0 % of the choices of 50 users right.',
+    'After 8 comparisons of a new user, able is ahead, not told apart from twin (adjusted for all '
+    '3 comparisons of 3 learners): it predicts 80.0 % of the choices of 50 users right.',
     'It gains 10.0 points (95 % interval 8.1 to 11.9) over pooled, which does not personalise; '
     'beyond the interval from 2 comparisons on.',
     'It is 10.0 points (8.1 to 11.9) below bayes, the exact answer.',
@@ -93,8 +93,10 @@ def test_a_learner_above_all_others_beyond_the_interval_is_the_best():
 
 
 def test_a_third_learner_may_be_near_where_the_second_is_not():
-  found = FOUND | {'twin': ABLE | line([0.7, 0.7, 0.79], 0.01), 'far': line([0.7, 0.7, 0.78], -0.1)}
-  assert 'able is ahead, not told apart from far:' in said(found)[0]
+  found = FOUND | {'twin': line([0.7, 0.7, 0.79], 0.015), 'far': line([0.7, 0.7, 0.78], -0.1)}
+  assert (
+    'able is ahead, not told apart from far (adjusted for all 6 comparisons of 4' in said(found)[0]
+  )
 
 
 def test_names_are_listed_with_commas():
@@ -202,9 +204,10 @@ def test_several_conditions_have_a_verdict_over_all_and_a_sentence_each():
   assert not texts
   assert lead == [
     'After 8 comparisons of a new user, learners gain over pooled, beyond the interval, in 1 of 2 '
-    'conditions.',
+    'conditions (a count that is not adjusted for so many).',
     'The most is 10.0 points (95 % interval 8.1 to 11.9), of able; there: 50 users (α = 0, flat).',
-    'The highest learner is able in 2 (told apart from all others in 0).',
+    'The highest learner is able in 2 (told apart from all others in 0), each condition on its own '
+    '(adjusted for all 3 comparisons of 3 learners).',
     '50 users (α = 0, flat): able 80.0 %, not told apart from twin; 10.0 points (8.1 to 11.9) over '
     'pooled; 10.0 points (8.1 to 11.9) below bayes.',
     '50 users (α = 1, flat): able 70.3 %; 0.3 points (-1.6 to 2.2) over pooled, not told apart.',

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import population as core_population
@@ -37,9 +36,7 @@ def _sample(sample_episode, arrays, keys):
 
 def draw_numbered(population: Population, items: ItemPool, num_users: int) -> dict[str, Task]:
   """Draws episodes of real people, whose features are the numbers of items: [T, N, K, 1]."""
-  num_items = len(items.features(population.arrays))
-  numbers = jnp.arange(num_items, dtype=jnp.float32)[:, None]
-  numbered = population._replace(arrays=items.with_features(population.arrays, numbers))
+  numbered = core_population.numbered(population, items)
   return {split: tasks for split, (tasks, _) in draw(numbered, num_users).items()}
 
 
