@@ -69,9 +69,14 @@ def shard(tree: PyTree, mesh: Mesh, *, axis: int) -> PyTree:
 
 
 def fetch(tree: PyTree) -> PyTree:
-  """Returns host copies; what other processes hold a part of stays on the devices."""
+  """Returns host copies; what other processes hold a part of stays on the devices.
+
+  What is on the host already is not copied.
+  """
 
   def get(x):
+    if not isinstance(x, jax.Array):
+      return x
     return jax.device_get(x) if x.is_fully_addressable or x.is_fully_replicated else x
 
   return jax.tree.map(get, tree)

@@ -158,7 +158,8 @@ def last_kept(prepare: Callable[[Params], Params]) -> Callable[[Params], Params]
   last: list[PyTree] = []
 
   def call(params):
-    given = devices.fetch(params)  # copies: the next step writes to the buffers
+    # Copies: on CPUs what is fetched may be the buffers that the next step writes to.
+    given = jax.tree.map(np.copy, devices.fetch(params))
     if not last or not jax.tree.all(jax.tree.map(np.array_equal, given, last[0])):
       last[:] = given, prepare(given)
     return last[1]

@@ -54,7 +54,7 @@ def test_a_metric_with_one_number_for_all_is_a_line():
   section = section_of(cnp=learner([0.7, 0.8], [0.7, 0.8]), pooled=learner([0.7, 0.7], [0.7, 0.7]))
   assert 'win_rate_oracle' not in captions(section)
   (line,) = [line for line in section.text if line.startswith('win_rate_oracle')]
-  assert line.startswith('win_rate_oracle is 87.1 ± 0.0 % in every row, after any number: ')
+  assert line.startswith('win_rate_oracle is 87.1 ± 5.1 % in every row, after any number: ')
 
 
 def test_accuracy_without_noise_is_left_out_where_users_have_none():
