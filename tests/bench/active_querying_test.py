@@ -86,9 +86,8 @@ def test_rows_name_learner_and_rule_and_the_lead_over_random(made_up):
 
 
 def test_a_lead_on_new_items_has_the_interval_of_new_items(made_up):
-  of_items = made_up.users.evaluated
-  of_items = types.SimpleNamespace(num_users=of_items.num_users, num_items=2)
-  users = made_up.users._replace(evaluated=of_items)
+  sizes = {'num_users': made_up.users.evaluated.num_users, 'num_prompts': 100, 'num_items': 2}
+  users = made_up.users._replace(evaluated=types.SimpleNamespace(**sizes, sizes=sizes))
   rows, noise = np.arange(17), np.tile([1.0, -1.0], 9)[:17]
   speeds = 2 + 0.2 * noise * ((rows > 4) & (rows <= 8)) + 0.1 * noise * ((rows > 8) & (rows <= 12))
   found = {
