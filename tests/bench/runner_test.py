@@ -251,7 +251,7 @@ def test_bars_and_seconds_of_compilation_are_shown_of_what_is_made(tmp_path, cap
   out, err = capsys.readouterr()
   assert not out
   for bar in ('learners', 'evaluation', 'references', 'pooled-0'):
-    assert f'{bar}:   0%' in err, bar
+    assert f'{bar}: 0' in err, bar
   assert 'cnp-0: goes on' not in err
   assert re.search(r'bayes, default: compiled in \d', err)
   assert re.search(r'cnp-0-20, default: compiled in \d', err)
