@@ -4,7 +4,7 @@ Data: UKPConvArg1 (Habernal and Gurevych 2016, ACL), CC BY 4.0. People agree (a 
 best) and half of them made four comparisons or fewer: a good learner shrinks to the pool.
 Expected: no shrinking learner's paired interval to `pooled` lies wholly below -0.5 point.
 Time: about 16 minutes on one core without the row of `gaussian_prior`, of which one fold took 83
-minutes beside other runs; `:quick` (one fold, short training) about 3 without it.
+minutes beside other runs (less since); `:quick` (one fold, short training) about 3 without it.
 Command: python -m experiments.benchmark --config=experiments/configs/ukpconvarg.py --workdir=DIR
   --config.population.kwargs.path=FOLDER
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
