@@ -1,7 +1,7 @@
 """A first table in a few minutes: meta-learners beside the oracle and the Bayes ceiling.
 
 Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
-Time: 4 to 5 minutes of CPU, some 3 on two free cores.
+Time: 4 to 5 minutes of CPU.
 Command: make quickstart
 Arguments: learner=NAME gives experiments.train that learner's run.
 """

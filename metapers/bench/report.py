@@ -47,7 +47,7 @@ RECORDED = (
   'normalization', 'temperature', 'flip_rate', 'label_accuracy', 'evaluated_on', 'features',
   'num_people', 'num_dropped', 'num_comparisons',
 )  # fmt: skip
-FEW_PROMPTS = 10  # or items: below, intervals hold the truth in 86 to 94 % (docs/statistics.md)
+FEW_PROMPTS = 10  # or items: below, intervals hold the truth in 87 to 96 % (docs/statistics.md)
 BANDS = (
   'Bands: the 95 % interval of each curve alone. Whether two learners differ is said by the tables '
   'of paired differences, whose intervals may be narrower than the bands or wider.'

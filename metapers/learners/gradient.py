@@ -53,13 +53,14 @@ def maml(
     num_features: D.
     hidden: widths of the utility's hidden layers.
     inner_steps: gradient steps on the support.
-    inner_learning_rate: their size, per summed nat; the start value if learned.
+    inner_learning_rate: their size, per nat of the support loss; the start value if learned.
     learn_inner_rate: whether the step size is meta-learned along with θ.
     mean_support_loss: descend on the mean NLL of the support, as in the paper, so that a step size
-      carries over to other numbers of comparisons; by default on the sum: more is more evidence.
+      carries over to other numbers of comparisons.
 
   Reference:
-    Finn, Abbeel and Levine 2017, arXiv:1703.03400.
+    Finn, Abbeel and Levine 2017, arXiv:1703.03400. Unlike the paper, the support loss is a sum by
+    default: more comparisons are more evidence.
   """
   return _maml(
     num_features,
@@ -236,11 +237,7 @@ def reptile(
     Nichol, Achiam and Schulman 2018, arXiv:1803.02999.
   """
   model, stages = _whole(num_features, hidden)
-  descend = _descent(stages, inner_steps, learn_rate=False, first_order=True)
-
-  def adapt(params, support, context, key):
-    del context, key
-    return row_space.parameters(stages, descend(params, support))
+  adapt = _adapt_by(_descent(stages, inner_steps, learn_rate=False, first_order=True), stages)
 
   def loss(params, episode, key):
     everything = task.concat(episode.support, episode.query)
@@ -270,10 +267,6 @@ def _maml(
     stages, inner_steps, learn_rate=learn_rate, first_order=first_order, support_nll=support_nll
   )
 
-  def adapt(params, support, context, key):
-    del context, key
-    return row_space.parameters(stages, descend(params, support))
-
   def loss(params, episode, key):  # of the adapted network, which is never formed
     del key
     adapted, query = descend(params, episode.support), episode.query.candidates
@@ -282,6 +275,7 @@ def _maml(
     metrics = meta_learner.query_metrics(log_p, episode.query)
     return metrics['nll'], metrics
 
+  adapt = _adapt_by(descend, stages)
   return _learner(model, adapt, _single_rate(inner_learning_rate), loss=loss)
 
 
@@ -338,6 +332,14 @@ def _descent(
     )
 
   return descend
+
+
+def _adapt_by(descend: Callable[[Params, Choices], row_space.Adapted], stages: Stages) -> Adapt:
+  def adapt(params, support, context, key):
+    del context, key
+    return row_space.parameters(stages, descend(params, support))
+
+  return adapt
 
 
 def _adapter(

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from metapers.core.types import Array, Callable, Params, Scalar
+from metapers.core.types import Array, Callable, Params, PyTree, Scalar
 
 
 def descend(
@@ -35,8 +35,13 @@ def descend(
     return jax.tree.map(jnp.subtract, theta, move), None
 
   theta, _ = jax.lax.scan(step, start, length=num_steps)
-  is_finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(theta)]))
-  return jax.tree.map(lambda end, first: jnp.where(is_finite, end, first), theta, start)
+  return finite_or(theta, start)
+
+
+def finite_or(end: PyTree, start: PyTree) -> PyTree:
+  """Returns the end of a descent, or its start where the end is not finite in all entries."""
+  is_finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(end)]))
+  return jax.tree.map(lambda last, first: jnp.where(is_finite, last, first), end, start)
 
 
 def fit(

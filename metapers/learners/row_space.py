@@ -15,16 +15,18 @@ import jax
 import jax.numpy as jnp
 
 from metapers.core.types import Array, Callable, Float, Params, Scalar
+from metapers.learners import inner_loop
 from metapers.networks.linear_mlp import Stages
 
 
 class Adapted(NamedTuple):
   """Parameters after descent.
 
-  params: all; those of the first layer are still the ones before. rows: X. moves: S.
+  first: of the first layer, as they were. rest: of the other layers. rows: X. moves: S.
   """
 
-  params: Params
+  first: Params
+  rest: Params
   rows: Float[Array, 'M D']
   moves: Float[Array, 'M F']
 
@@ -52,38 +54,38 @@ def descend(
     num_steps: how many.
     first_order: treat gradients as constants, so that dθ_n/dθ_0 is the identity (FOMAML).
   """
-  start, moved_by = stages.first(params, rows), products(rows, rows)
+  first, others = stages.divide(params)
+  start, moved_by = stages.first(first, rows), products(rows, rows)
 
-  def loss_of(outputs, params):
-    return loss(stages.rest(params, outputs))
+  def loss_of(outputs, rest):
+    return loss(stages.rest(rest, outputs))
 
   def step(adapted, _):
-    params, moves = adapted
-    gradient = jax.grad(loss_of, (0, 1))(start - moved_by(moves), params)
+    rest, moves = adapted
+    gradient = jax.grad(loss_of, (0, 1))(start - moved_by(moves), rest)
     if first_order:
       gradient = jax.lax.stop_gradient(gradient)
     slope, slopes = gradient
-    params = jax.tree.map(lambda x, slope: x - rate * slope, params, slopes)
-    return (params, moves + rate * slope), None
+    rest = jax.tree.map(lambda x, slope: x - rate * slope, rest, slopes)
+    return (rest, moves + rate * slope), None
 
-  before = (params, jnp.zeros_like(start))
+  before = (others, jnp.zeros_like(start))
   after, _ = jax.lax.scan(step, before, length=num_steps)
-  is_finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(after)]))
-  params, moves = jax.tree.map(lambda end, first: jnp.where(is_finite, end, first), after, before)
-  return Adapted(params, rows, moves)
+  rest, moves = inner_loop.finite_or(after, before)
+  return Adapted(first, rest, rows, moves)
 
 
 def outputs(stages: Stages, adapted: Adapted, others: Float[Array, 'Y D']) -> Float[Array, 'Y H']:
   """Returns the adapted network's outputs for other candidates."""
   moved = products(others, adapted.rows)(adapted.moves)
-  return stages.rest(adapted.params, stages.first(adapted.params, others) - moved)
+  return stages.rest(adapted.rest, stages.first(adapted.first, others) - moved)
 
 
 def parameters(stages: Stages, adapted: Adapted) -> Params:
   """Returns the adapted parameters, first layer included: what one would store for a user."""
-  _, transposed = jax.vjp(lambda params: stages.first(params, adapted.rows), adapted.params)
+  _, transposed = jax.vjp(lambda first: stages.first(first, adapted.rows), adapted.first)
   (moves,) = transposed(adapted.moves)
-  return jax.tree.map(jnp.subtract, adapted.params, moves)
+  return stages.join(jax.tree.map(jnp.subtract, adapted.first, moves), adapted.rest)
 
 
 def products(

@@ -6,20 +6,23 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 
-from metapers.core.types import Array, Callable, Float
+from metapers.core.types import Array, Callable, Float, Params
 from metapers.networks.mlp import MLP, checked_sizes
 from metapers.networks.network import Network, from_module, method
 
 
 class Stages(NamedTuple):
-  """A network as two functions: y = rest(params, first(params, x)).
+  """A network as two: y = rest(p_rest, first(p_first, x)).
 
-  first: `(params, x [..., D]) -> [..., F]`, the outputs of all layers that see x, linear in their
-  weights and biases. rest: `(params, [..., F]) -> y [..., H]`; reads no parameter of those layers.
+  first: `(p_first, x [..., D]) -> [..., F]`, the outputs of all layers that see x, linear in their
+  weights and biases. rest: `(p_rest, [..., F]) -> y [..., H]`. divide: `(params) -> (p_first,
+  p_rest)`. join: `(p_first, p_rest) -> params`.
   """
 
   first: Callable[..., Array]
   rest: Callable[..., Array]
+  divide: Callable[[Params], tuple[Params, Params]]
+  join: Callable[[Params, Params], Params]
 
 
 class LinearMLP(nnx.Module):
@@ -65,10 +68,24 @@ def linear_mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Netw
 
 
 def stages(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Stages:
-  """Returns the network of `linear_mlp`, of the same parameters, as two functions."""
+  """Returns the network of `linear_mlp`, of the same parameters, as two."""
   sizes = checked_sizes(num_inputs, hidden, num_outputs)
 
   def build(rngs):
     return LinearMLP(sizes, rngs=rngs)
 
-  return Stages(method(build, LinearMLP.first), method(build, LinearMLP.rest))
+  return Stages(method(build, LinearMLP.first), method(build, LinearMLP.rest), _divide, _join)
+
+
+def _divide(params: Params) -> tuple[Params, Params]:
+  if 'mlp' not in params:
+    return params, {}
+  layers = params['mlp']['layers']
+  first = {**params, 'mlp': {'layers': {'0': layers['0']}}}
+  return first, {'mlp': {'layers': {name: layers[name] for name in layers if name != '0'}}}
+
+
+def _join(first: Params, rest: Params) -> Params:
+  if not rest:
+    return first
+  return {**first, 'mlp': {'layers': first['mlp']['layers'] | rest['mlp']['layers']}}

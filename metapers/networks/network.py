@@ -34,6 +34,8 @@ def from_module(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
 def method(build: Callable[[nnx.Rngs], nnx.Module], call: Callable[..., Any]) -> Callable[..., Any]:
   """Returns `(params, *inputs) -> call(module, *inputs)` of the module with these parameters.
 
+  Parameters that the call does not read may be left out.
+
   Args:
     build: makes the module from random streams; called abstractly.
     call: one of its methods.

@@ -250,9 +250,8 @@ def people(
     validation_share=validation_share,
     seed=split_seed,
   )
-  unseen = np.zeros(len(histories.features), bool)
-  if item_holdout:
-    unseen = hold_out_items(histories, item_holdout_share, split_seed)
+  held_out = hold_out_items(histories, item_holdout_share, split_seed) if item_holdout else None
+  unseen = np.zeros(len(histories.features), bool) if held_out is None else held_out
   layout = Layout(num_support, num_query, 0, item_holdout, min_query)
   arrays, num_few = place(histories, splits, unseen, layout)
   scaling = population.unscaled(width_of(arrays))

@@ -227,8 +227,8 @@ def best_chunk_size(num_users: int, mesh: Mesh) -> int:
   """Returns how many of a device's users to take at once: all, or on CPUs at most 8.
 
   On CPUs it is the largest number up to 8 that divides them. What eight users compute stays in a
-  CPU's cache: second-order MAML of 2 x 128 hidden units takes 1.6 times as long in chunks of 32,
-  and of four other learners none was faster in them by more than 6 % (one core).
+  CPU's cache: second-order MAML of 2 x 128 hidden units takes 1.3 to 1.4 times as long in chunks
+  of 32, and none of four other learners was faster in them (one core).
   """
   if mesh.devices.flat[0].platform != 'cpu':
     return num_users

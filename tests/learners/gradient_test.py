@@ -153,3 +153,21 @@ def test_a_rate_that_is_not_learned_stays():
 def test_bad_options_are_named(kwargs, message):
   with pytest.raises(ValueError, match=message):
     learners.make('maml', num_features=3, **kwargs)
+
+
+@pytest.mark.parametrize('name', ['maml', 'fomaml'])
+def test_no_user_has_a_first_layer_of_their_own_in_training(name):
+  num_users, num_features, width = 7, 50, 11
+  population = toy.two_types(num_features=num_features, num_support=2, num_query=3)
+  users = jnp.arange(num_users)
+  tasks = jax.vmap(lambda user: population.episode_of((), user, 'train')[0])(users)
+  learner = learners.make(name, num_features=num_features, hidden=(width, 4))
+
+  def loss(params):
+    keys = jax.random.split(jax.random.key(0), num_users)
+    return jax.vmap(learner.loss, (None, 0, 0))(params, tasks, keys)[0].mean()
+
+  program = str(jax.make_jaxpr(jax.grad(loss))(learner.init(jax.random.key(0))))
+  assert f'[{num_users},{width},4]' in program  # as of the second layer
+  for shape in (f'{num_features},{width}', f'{width},{num_features}', f'{num_features},1'):
+    assert f'[{num_users},{shape}]' not in program

@@ -132,6 +132,17 @@ def test_chunks_give_the_loss_and_gradient_of_all_users_at_once(objective, chunk
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), gradient, expected[1])
 
 
+def test_losses_are_computed_beforehand_only_where_their_weights_depend_on_them():
+  learner, batch = pooled(), draw(batch_size=6)
+
+  def num_loops(objective):
+    gradient = jax.value_and_grad(loss_of(learner, 2, objective), has_aux=True)
+    compiled = jax.jit(gradient).lower(learner.init(KEY), (), batch, ()).compile()
+    return compiled.as_text().count(' while(')
+
+  assert (num_loops(objectives.mean()), num_loops(objectives.cvar(0.4))) == (1, 2)
+
+
 def test_frozen_parameters_are_not_differentiated():
   learner, batch, asked = pooled(), draw(batch_size=4), []
 
