@@ -16,8 +16,9 @@ from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.predictions import Predictions
 
 Evaluated = Mapping[str, Mapping[str, Estimates]]  # row -> seed -> its estimates
+ORACLE = 'oracle'
 REFERENCES = (
-  'oracle',
+  ORACLE,
   'oracle_features',
   'bayes',
   'bayes_mixture',
@@ -184,8 +185,11 @@ def rows(
   if unknown:
     raise ValueError(f'unknown columns {", ".join(unknown)}; known: {", ".join(LABELS)}')
   texts = {name: text_of(labels.get(name)) for name in LABELS}
+  is_certain = texts['learner'] == ORACLE  # it knows the truth of new users, too
   sizes = {'num_users': num_users, 'num_prompts': num_prompts, 'num_items': num_items}
-  interval = functools.partial(estimates.interval, num_seeds=num_seeds, level=level, **sizes)
+  interval = functools.partial(
+    estimates.interval, is_certain=is_certain, num_seeds=num_seeds, level=level, **sizes
+  )
   parts = [
     pd.DataFrame(
       {

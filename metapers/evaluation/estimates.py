@@ -268,17 +268,24 @@ def selective(
 
 
 def interval(
-  metric: str, samples: Float[np.ndarray, 'J L'], *, level: float = 0.95, **sizes: int
+  metric: str,
+  samples: Float[np.ndarray, 'J L'],
+  *,
+  is_certain: bool = False,
+  level: float = 0.95,
+  **sizes: int,
 ) -> Float[np.ndarray, '3 L']:
   """Returns value, low and high of a metric, within the range that its name stands for.
 
   Args:
     metric: its name.
     samples: row 0 the value, the others its resamples.
+    is_certain: where no resample differs, none of new users would: so it is by construction.
     level: of the interval.
     **sizes: as `bootstrap.interval` asks for.
   """
-  of = bootstrap.share_interval if ranges.is_share(metric) else bootstrap.interval
+  is_open = ranges.is_share(metric) and not is_certain
+  of = bootstrap.share_interval if is_open else bootstrap.interval
   return ranges.within(metric, of(samples, level=level, **sizes))
 
 

@@ -154,6 +154,15 @@ def test_intervals_over_seeds_are_for_models_trained_anew():
   assert one.ci_high == pytest.approx(0.72 + 0.28 * rule)
 
 
+def test_who_is_right_by_construction_is_certain_and_who_merely_was_right_is_not():
+  found = {'accuracy': np.ones((17, 1))}
+  certain, right = (
+    results.rows(found, [8], {'learner': name}, num_users=20).iloc[0] for name in ('oracle', 'cnp')
+  )
+  assert (certain.ci_low, certain.ci_high) == (1, 1)
+  assert right.ci_low == pytest.approx(0.05 ** (1 / 20)) and right.ci_high == 1
+
+
 def test_the_note_says_of_which_differences_intervals_hold_at_once():
   assert report.note_of('accuracy_minus_cnp').endswith('for all pairs of learners at once')
   assert 'pairs' not in report.note_of('accuracy_minus_pooled') + report.note_of('accuracy')
