@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections.config_flags import config_flags
 
 from experiments import build, commands, guide, overrides
-from metapers.bench import report, runner
+from metapers.bench import report, runner, tables
 
 CONFIG = overrides.DEFINE_config('config', 'The table to make.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and results go.')
@@ -27,6 +27,8 @@ def main(argv: list[str]) -> None:
     result = runner.run(build.plan(config), workdir, log=commands.say)
     for setting in result.settings:
       commands.say('\n' + report.summary(result.frame, setting))
+    for shown in (table for section in result.across for table in section.tables):
+      commands.say('\n' + tables.as_text(shown) + '\n' + shown.note)
     commands.say('\n' + '\n'.join(result.verdict()))
     name = overrides.name_of(config_flags.get_config_filename(flags.FLAGS[CONFIG.name]))
     commands.say('\n' + '\n'.join(map(str, runner.write_result(result, workdir, name=name))))

@@ -233,6 +233,21 @@ PROTOCOLS: dict[str, Protocol] = {
     quick={'num_slates': 4},
     quick_conditions=({'num_users': 50, 'num_labels': 8}, {'num_users': 200, 'num_labels': 32}),
   ),
+  'poisoning': Protocol(
+    source='ours',
+    options={'concentration': 0.05, 'num_users': 1000, 'num_labels': 32},
+    conditions=tuple(
+      {'adversaries': kind, 'adversarial_share': share}
+      for kind in ('reversed', REWARD_MODELS[0])
+      for share in (0.0, 0.05, 0.1, 0.2, 0.4)
+    ),
+    shots=(0, 1, 2, 4, 8, 16),
+    retrain=True,
+    quick={'num_users': 200, 'num_slates': 4},
+    quick_conditions=tuple(
+      {'adversaries': 'reversed', 'adversarial_share': share} for share in (0.0, 0.4)
+    ),
+  ),
   'stream': Protocol(
     source='ours',
     options={'concentration': 0.05, 'num_support': 64, 'num_slates': 64} | ON_HELD_OUT,

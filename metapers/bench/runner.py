@@ -17,6 +17,7 @@ from metapers.bench import (
   cells,
   fingerprints,
   known_leaks,
+  poisoned_tables,
   readings,
   references,
   report,
@@ -46,9 +47,10 @@ class Result(NamedTuple):
 
   frame: one row for each number, with the columns of results.csv.
   settings: whom learners were evaluated on, one for each condition.
-  sections: of the report.
+  sections: of the report, one or two for each condition.
   plan: of the table.
   warnings: what is to be known of its populations before its numbers are read.
+  across: sections that compare conditions with each other.
   """
 
   frame: pd.DataFrame
@@ -56,6 +58,7 @@ class Result(NamedTuple):
   sections: tuple[Section, ...]
   plan: Plan
   warnings: tuple[str, ...] = ()
+  across: tuple[Section, ...] = ()
 
   def table(self, metric: str = '', *, condition: int = 0) -> pd.DataFrame:
     """Returns learners × shots of one condition, each cell value ± half a 95 % interval.
@@ -89,7 +92,7 @@ class Result(NamedTuple):
     lead, others = verdicts.of_table(self.frame, self.settings)
     return report.write_page(
       path,
-      [*others, *self.sections],
+      [*others, *self.across, *self.sections],
       self.settings[0],
       self.plan,
       name=name,
@@ -293,9 +296,10 @@ def lay_out(
   costs: Mapping[str, Costs],
 ) -> Result:
   """Evaluates all predictions: rows of results, and sections of the report."""
-  frames, sections = [], []
+  frames, sections, overall = [], [], []
   for condition, setting, own, other in zip(plan.conditions, made, predicted, flipped, strict=True):
     evaluated = results.evaluate_all(setting, own)
+    overall.append(results.over_seeds(evaluated))
     frame = results.rows_of(setting, evaluated)
     sections.append(report.section(frame, setting))
     frames.append(frame)
@@ -306,10 +310,12 @@ def lay_out(
         texts=plan.texts,
         trained_on=None if condition.entries else plan.populations[0](),
       )
-      reading = readings.read_setting(setting, own, results.over_seeds(evaluated), extras=extras)
+      reading = readings.read_setting(setting, own, overall[-1], extras=extras)
       sections.append(reading.section)
       frames.append(reading.frame)
-  return Result(results.join(frames), tuple(made), tuple(sections), plan)
+  num_seeds = results.fewest_seeds(predicted[0])
+  across = poisoned_tables.sections(plan.conditions, made, overall, num_seeds)
+  return Result(results.join(frames), tuple(made), tuple(sections), plan, across=tuple(across))
 
 
 def write_result(

@@ -226,6 +226,8 @@ def reward_ensemble(
   responses: Sequence[int] = (),
   excluded_model: str = '',
   excluded_share: float = 0.5,
+  adversaries: str = simulated_users.REVERSED,
+  adversarial_share: float = 0.0,
   weights: Mapping[str, Mapping[str, np.ndarray]] | None = None,
   seed: int = 0,
 ) -> Population:
@@ -255,6 +257,9 @@ def reward_ensemble(
     excluded_model: name of a reward model b of which train and validation users have no weight,
       w_b = 0, and test users much, w_b >= excluded_share: preferences that nobody had.
     excluded_share: see above.
+    adversaries: how some of the known users lie: 'reversed' answers the opposite of what they
+      prefer, the name of a reward model always what it prefers. All others are honest.
+    adversarial_share: of the known users who lie.
     weights: split -> reward model name -> [U] weights of given users, in place of Dirichlet draws.
     seed: of users; the three streams are disjoint.
 
@@ -287,6 +292,10 @@ def reward_ensemble(
   check_layout(layout, arrays)
   alphas = tuple(map(float, np.atleast_1d(concentration)))
   arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy, len(alphas))
+  lying = simulated_users.adversaries_of(table.reward_models, adversaries, adversarial_share)
+  if lying:
+    known = simulated_users.poisoned(arrays.users['train'], lying, seed)
+    arrays = arrays._replace(users=arrays.users | {'train': known})
   temperatures = np.unique(np.asarray(arrays.users['test'].temperature)).tolist()
   simulation = Simulation(
     reward_models=tuple(table.reward_models),
@@ -310,7 +319,8 @@ def reward_ensemble(
     scaling=scaling,
     source=table.source,
     content_hash=table.manifest_hash,
-    record=record_of(simulation, alphas, noise.temperatures),
+    record=record_of(simulation, alphas, noise.temperatures)
+    | ({'adversaries': adversaries, 'adversarial_share': adversarial_share} if lying else {}),
     simulation=simulation,
     licence=table.licence,
   )

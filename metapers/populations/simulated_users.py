@@ -15,6 +15,20 @@ from metapers.populations import dirichlet
 STREAM_SIZE = 2**17
 
 
+REVERSED = 'reversed'  # adversaries who answer the opposite of what they prefer
+
+
+class Adversaries(NamedTuple):
+  """Known users who do not say what they prefer; those of validation and test are honest.
+
+  share: of the known users, in [0, 1). index: b, the reward model that all of them vote for; None
+  for such as answer the opposite of what they prefer.
+  """
+
+  share: float
+  index: int | None = None
+
+
 class Exclusion(NamedTuple):
   """A reward model of which known users have no weight, and new ones much.
 
@@ -39,6 +53,42 @@ def exclusion_of(reward_models: Sequence[str], name: str, share: float) -> Exclu
       f'(0, 1); got {name!r} and {share}'
     )
   return Exclusion(reward_models.index(name), share)
+
+
+def adversaries_of(reward_models: Sequence[str], name: str, share: float) -> Adversaries | None:
+  """Returns who poisons the histories; None for nobody.
+
+  Args:
+    reward_models: the B names.
+    name: REVERSED, or the reward model that all adversaries vote for.
+    share: of the known users.
+
+  Raises:
+    ValueError: for an unknown name, or a share outside [0, 1).
+  """
+  if name not in (REVERSED, *reward_models) or not 0 <= share < 1:
+    raise ValueError(
+      f'adversaries must be {REVERSED!r} or one of {", ".join(reward_models)}, and '
+      f'adversarial_share lie in [0, 1); got {name!r} and {share}'
+    )
+  index = None if name == REVERSED else reward_models.index(name)
+  return Adversaries(share, index) if share else None
+
+
+def poisoned(users: Users, adversaries: Adversaries, seed: int) -> Users:
+  """Returns users of whom the nearest number to a share answers as adversaries do.
+
+  The users of a smaller share are among those of a larger one, so that shares can be compared. To
+  answer the opposite is to go by -w, whatever the noise.
+  """
+  order = np.random.default_rng([seed, len(SPLITS)]).permutation(len(users.weights))
+  chosen = order[: round(adversaries.share * len(order))]
+  weights = np.array(users.weights)
+  if adversaries.index is None:
+    weights[chosen] *= -1
+  else:
+    weights[chosen] = np.eye(weights.shape[1])[adversaries.index]
+  return users._replace(weights=jnp.asarray(weights))
 
 
 def counts_of(num_users: int, num_held_out: int) -> dict[str, int]:

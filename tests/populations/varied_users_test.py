@@ -163,3 +163,41 @@ def test_some_reward_models_and_responses_are_kept_by_name_and_number():
 def test_bad_options_are_named(changes, message):
   with pytest.raises(ValueError, match=message):
     small(**changes)
+
+
+def test_liars_answer_the_opposite_of_what_they_prefer():
+  honest, lying = small(num_users=40), small(num_users=40, adversarial_share=0.25)
+  before, after = (p.simulation.users(p.arrays, 'train').weights for p in (honest, lying))
+  is_liar = np.any(before != after, -1)
+  assert is_liar.sum() == 10
+  np.testing.assert_array_equal(after[is_liar], -before[is_liar])
+  choices = [p.histories(p.arrays).support for p in (honest, lying)]
+  flipped = np.asarray(choices[0].choice != choices[1].choice)[np.asarray(choices[0].mask)]
+  owner = np.broadcast_to(is_liar[:, None], choices[0].mask.shape)[np.asarray(choices[0].mask)]
+  np.testing.assert_array_equal(flipped, owner)
+
+
+def test_liars_may_all_vote_for_one_reward_model_and_held_out_users_are_honest():
+  honest = small(num_users=40)
+  lying = small(num_users=40, adversaries='second', adversarial_share=0.5)
+  weights = np.asarray(lying.simulation.users(lying.arrays, 'train').weights)
+  assert np.sum(np.all(weights == [0, 1, 0], -1)) == 20
+  for split in SPLITS[1:]:
+    users = [p.simulation.users(p.arrays, split) for p in (honest, lying)]
+    jax.tree.map(np.testing.assert_array_equal, *users)
+
+
+def test_the_liars_of_a_small_share_are_among_those_of_a_larger_one():
+  honest = np.asarray(small(num_users=40).arrays.users['train'].weights)
+  few, many = (
+    np.any(np.asarray(small(num_users=40, adversarial_share=s).arrays.users['train'].weights)
+           != honest, -1)
+    for s in (0.1, 0.5)
+  )  # fmt: skip
+  assert few.sum() == 4 and np.all(many[few])
+
+
+@pytest.mark.parametrize('given', [{'adversaries': 'none'}, {'adversarial_share': 1.0}])
+def test_unknown_liars_and_impossible_shares_are_refused(given):
+  with pytest.raises(ValueError, match='adversarial_share lie in'):
+    small(**given)

@@ -1,0 +1,20 @@
+"""Known users who lie: how many of them cost new, honest users one point, by learner.
+
+Liars answer the opposite of what they prefer, or all vote for one reward model.
+Source: ours.
+
+Time: in full not run yet; `:quick` 1 to 3 minutes of CPU.
+Command: python -m experiments.benchmark --workdir=DIR
+  --config=experiments/configs/poisoning.py
+Arguments: quick; learner=NAME gives experiments.train that learner's run.
+"""
+
+from experiments.build import Config
+from experiments.configs import base
+
+LEARNERS = base.six(is_pool=True) | {'gaussian_prior': {}, 'lookup': {}}
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  return base.of_protocol('poisoning', LEARNERS, argument)
