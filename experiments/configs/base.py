@@ -1,6 +1,6 @@
 """What every config shares: a document of one run, or of one table of runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import config_dict
@@ -9,6 +9,7 @@ from experiments import build, kinds
 from experiments.build import Config
 from metapers.bench import protocols
 from metapers.bench.plan import Evaluation
+from metapers.core import files
 
 ARGUMENTS = {'quick': False, 'learner': '', 'objective': 'mean', 'optimizer': 'adamw'}
 
@@ -82,6 +83,28 @@ def table(
     'retrain': retrain,
   }
   return config
+
+
+def with_trials(
+  config: Config,
+  others: Sequence[Mapping[str, Any]],
+  rows: Mapping[str, Sequence[Mapping[str, Any]]],
+  *,
+  tuned: str = '',
+) -> Config:
+  """Returns a table with what `experiments.tune` tries of each learner, or with what it chose.
+
+  Args:
+    config: of a table.
+    others: changes of a row's options, one for each trial of the rows that have none of their own.
+    rows: row -> as many changes.
+    tuned: the file that `experiments.tune` wrote; '' leaves the rows as they are.
+
+  Raises:
+    ValueError: for a file of another table.
+  """
+  config.trials = {'others': tuple(others), 'rows': {row: tuple(own) for row, own in rows.items()}}
+  return build.changed(config, files.read_json(tuned)) if tuned else config
 
 
 def of_protocol(

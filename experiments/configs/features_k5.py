@@ -1,0 +1,59 @@
+"""Every method on the same finite table: features track, 1,000 users with 50 labels, k = 5.
+
+All learners train on the same labels of train prompts, are tuned by equally many trials on
+validation users (`experiments.tune`), and see at most as many comparisons. `bayes_features` is the
+exact answer to who sees features. Users: Dirichlet(0.05), random pairs, noiseless; R² is the
+variance of scores within a prompt that ridge regression finds in the features.
+Source: ours; the papers' hyper-parameters stand in the learners' docstrings.
+
+Time: LATER
+Command: python -m experiments.benchmark --config=experiments/configs/features_k5.py --workdir=DIR
+Arguments: quick; r2=.3|.5|.8; users=1000|10000; tuned=FILE of experiments.tune;
+  learner=NAME gives experiments.train that learner's run.
+"""
+
+from experiments import build
+from experiments.build import Config
+from experiments.configs import base
+
+STEPS = {'training': {'num_steps': 2000}}  # of 64 users with 50 labels: 6.4 million comparisons
+NO_STEPS = {'training': {'num_steps': 0}}
+LEARNERS = {
+  'cnp': {'kwargs': {'hidden': 64, 'width': 16}},
+  'latent_np': {'kwargs': {'hidden': 64, 'width': 16}},
+  'bayes_head': {'kwargs': {'hidden': ()}},
+  'gaussian_prior': {},
+  'maml': {},
+  'anil': {},
+  'mrm': {},
+  'low_rank': {},
+  'lookup': {},
+  'p_rm': {},
+  'per_user': {},
+  'pooled': {},
+}
+RATES = tuple({'training': {'learning_rate': rate}} for rate in (3e-4, 1e-3, 3e-3, 1e-2))
+TRIALS = {
+  'gaussian_prior': tuple({'kwargs': {'num_pseudo_users': n}} for n in (0.3, 1.0, 3.0, 10.0)),
+}
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  given = base.parse(argument, r2='0.5', users='1000', tuned='')
+  population = build.population_config(
+    'reward_ensemble',
+    concentration=0.05,
+    track='features',
+    feature_r2=float(given['r2']),
+    num_users=int(given['users']),
+    num_labels=50,
+  )
+  config = base.base(population, given)
+  config.training.num_steps = 2000
+  config.training.learning_rate = 1e-3
+  config.evaluation.num_users = 500
+  config.evaluation.shots = (0, 1, 2, 5, 10, 16)
+  config = base.table(config, LEARNERS)
+  config = base.with_trials(config, RATES, TRIALS, tuned=given['tuned'])
+  return base.finish(config, given)

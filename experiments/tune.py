@@ -1,0 +1,39 @@
+"""Tunes every learner of a table by equally many trials, on validation users alone.
+
+    python -m experiments.tune --config=experiments/configs/features_k5.py --workdir=DIR
+
+What was best is in DIR/tuned.json. `--config=...:tuned=DIR/tuned.json` makes the table with it, and
+with the same workdir and seed trains none of the chosen anew. The trials are those of the config's
+`trials`: a row's own, or those of all others. Killed at any moment, the same command goes on.
+"""
+
+import pathlib
+
+from absl import flags
+
+from experiments import build, commands, guide, overrides
+from metapers.bench import tables, tuning
+from metapers.core import files
+
+CONFIG = overrides.DEFINE_config('config', 'The table whose learners are tuned.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs and the chosen options go.')
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command."""
+  commands.no_arguments(argv)
+  config = commands.required(CONFIG)
+  workdir = pathlib.Path(commands.required(WORKDIR))
+  trials = build.trials(config)
+  with commands.holding(workdir):
+    made = [build.plan(build.changed(config, each)) for each in build.by_number(trials)]
+    found = tuning.run(made, trials, workdir, log=commands.say)
+    commands.say('\n' + tables.as_text(tuning.table_of(found)))
+    chosen = files.write_json(workdir / 'tuned.json', tuning.best(found))
+    commands.say(f'\n{chosen}')
+    trials_csv = tuning.frame_of(found).to_csv(index=False, float_format='%.6g')
+    commands.say(f'{files.write_atomically(workdir / "trials.csv", trials_csv)}')
+
+
+if __name__ == '__main__':
+  commands.run(main, lambda: guide.of_runs('features_k5'))

@@ -1,0 +1,72 @@
+"""Learners are tuned by equally many trials, and what was chosen is not trained anew."""
+
+import json
+
+import pytest
+
+from experiments import build
+from experiments.configs import base
+from metapers.bench import runner, tuning
+from metapers.bench.tuning import Trial
+
+RATES = ({'training': {'learning_rate': 1e-6}}, {'training': {'learning_rate': 3e-2}})
+HIDDEN = ({'kwargs': {'hidden': (4,)}}, {'kwargs': {'hidden': ()}})
+
+
+def table(tuned=''):
+  config = base.base(build.population_config('two_types'))
+  config.training.update({'num_steps': 40, 'steps_per_call': 20, 'evaluate_every': 40})
+  config.evaluation.update({'num_users': 20, 'num_validation_users': 20, 'num_resamples': 16})
+  config.evaluation.update({'shots': (0, 2), 'rival': '', 'num_particles': 8})
+  config = base.table(config, {'pooled': {'kwargs': {'hidden': ()}}, 'per_user': {}})
+  return base.with_trials(config, RATES, {'per_user': HIDDEN}, tuned=tuned)
+
+
+def test_the_best_trial_is_chosen_and_not_trained_anew(tmp_path):
+  config, said = table(), []
+  trials = build.trials(config)
+  assert trials == {'pooled': list(RATES), 'per_user': list(HIDDEN)}
+  plans = [build.plan(build.changed(config, each)) for each in build.by_number(trials)]
+  found = tuning.run(plans, trials, tmp_path, log=said.append)
+  nlls = {(trial.row, str(trial.changes)): trial.nll for trial in found}
+  assert len(nlls) == 4
+  chosen = tuning.best(found)
+  assert chosen['pooled'] == RATES[1]  # the other hardly moves
+  file = tmp_path / 'tuned.json'
+  file.write_text(json.dumps(chosen))
+
+  said.clear()
+  made = runner.run(build.plan(table(str(file))), tmp_path, log=said.append)
+  trained = [line for line in said if ' steps' in line]
+  assert len(trained) == 2 and all(line.endswith('are done') for line in trained)
+  assert {'pooled', 'per_user'} <= set(made.frame['learner'])
+
+
+def test_a_learner_is_not_tried_more_often_than_another():
+  with pytest.raises(ValueError, match='equally many trials, at least one; got cnp 2, maml 1'):
+    tuning.require_equal({'cnp': [{}, {}], 'maml': [{}]})
+  with pytest.raises(ValueError, match='equally many'):
+    tuning.require_equal({'cnp': []})
+
+
+def test_of_equal_trials_the_first_is_best():
+  trials = [Trial('a', {'n': {'x': i}}, nll) for i, nll in enumerate((0.5, 0.3, 0.3))]
+  assert tuning.best(trials) == {'a': {'n': {'x': 1}}}
+  assert list(tuning.frame_of(trials)['chosen']) == [False, True, False]
+
+
+def test_chosen_options_win_over_those_of_the_row_and_leave_the_rest(tmp_path):
+  config = table()
+  changed = build.changed(config, {'pooled': {'training': {'num_steps': 7}}})
+  assert changed.learners.pooled.kwargs.hidden == ()
+  assert changed.learners.pooled.training.num_steps == 7
+  assert 'training' not in config.learners.pooled
+  with pytest.raises(ValueError, match='the table has no cnp; it has pooled, per_user'):
+    build.changed(config, {'cnp': {}})
+
+
+def test_a_config_without_trials_is_refused():
+  config = table()
+  del config.trials
+  with pytest.raises(ValueError, match='names no trials'):
+    build.trials(config)
