@@ -224,6 +224,14 @@ def select(frame: pd.DataFrame, **columns: object) -> pd.DataFrame:
   return frame[wanted]
 
 
+def changes_of(protocol: str) -> dict[str, str]:
+  """Returns what stands behind a protocol's name in its column: the options that conditions change.
+
+  Of 'budget num_users=50 num_labels=8' that is {'num_users': '50', 'num_labels': '8'}.
+  """
+  return dict(part.split('=', 1) for part in protocol.split(' ')[1:] if '=' in part)
+
+
 def read_results(path: str | os.PathLike) -> pd.DataFrame:
   """Returns the rows of a results.csv; none where there is no file.
 

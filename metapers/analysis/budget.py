@@ -1,0 +1,120 @@
+"""How many known users, and how many labels of each, for a budget of labels."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+from scipy import optimize
+
+from metapers.core.types import Float
+
+LEAST_POINTS = 6  # one more than the surface has parameters
+MOST_EXPONENT = 2.0
+
+
+class Surface(NamedTuple):
+  """accuracy(m, n) = top - by_users m^-a - by_labels n^-b, of m users with n labels each.
+
+  top: what endless users with endless labels give. by_users, by_labels: what too few of each cost,
+  never negative. exponents: a and b.
+  """
+
+  top: float
+  by_users: float
+  by_labels: float
+  exponents: tuple[float, float]
+
+  def accuracy(
+    self, num_users: Float[np.ndarray, 'L'], num_labels: Float[np.ndarray, 'L']
+  ) -> Float[np.ndarray, 'L']:
+    """Returns the accuracy, in [0, 1], that is expected of each pair of numbers."""
+    a, b = self.exponents
+    return self.top - self.by_users * num_users**-a - self.by_labels * num_labels**-b
+
+
+class Design(NamedTuple):
+  """num_users users with num_labels labels each, and the accuracy that is expected of them."""
+
+  num_users: int
+  num_labels: int
+  accuracy: float
+
+
+def fit(
+  num_users: Float[np.ndarray, 'L'],
+  num_labels: Float[np.ndarray, 'L'],
+  accuracy: Float[np.ndarray, 'L'],
+) -> Surface:
+  """Returns the surface of least squared error through measured accuracies.
+
+  Args:
+    num_users: m of each measurement. num_labels: n of each. accuracy: of each, in [0, 1].
+
+  Raises:
+    ValueError: for too few measurements, or a single number of users or of labels.
+
+  Reference:
+    The form is that of the bound of Barreto et al. 2025 (RFM, NeurIPS): a part that only more
+    labels make small, and a part that only more people do. Unlike there, exponents are fitted.
+  """
+  sizes = len(accuracy), np.unique(num_users).size, np.unique(num_labels).size
+  if sizes[0] < LEAST_POINTS or min(sizes[1:]) < 2:
+    raise ValueError(
+      f'a plan needs at least {LEAST_POINTS} measured budgets, of 2 or more numbers of users and '
+      f'of labels; got {sizes[0]} budgets of {sizes[1]} and {sizes[2]}'
+    )
+
+  def residuals(theta):
+    top, by_users, by_labels, a, b = theta
+    expected = Surface(top, by_users, by_labels, (a, b)).accuracy(num_users, num_labels)
+    return expected - accuracy
+
+  low, high = [0, 0, 0, 0.1, 0.1], [1, 10, 10, MOST_EXPONENT, MOST_EXPONENT]
+  starts = [[accuracy.max(), 0.5, 0.5, a, b] for a, b in itertools.product((0.5, 1.0), repeat=2)]
+  found = [optimize.least_squares(residuals, start, bounds=(low, high)) for start in starts]
+  top, by_users, by_labels, *exponents = min(found, key=lambda one: one.cost).x.tolist()
+  return Surface(top, by_users, by_labels, (exponents[0], exponents[1]))
+
+
+def errors_unseen(
+  num_users: Float[np.ndarray, 'L'],
+  num_labels: Float[np.ndarray, 'L'],
+  accuracy: Float[np.ndarray, 'L'],
+) -> Float[np.ndarray, 'L']:
+  """Returns how far each measurement is from a surface fitted to all others, in accuracy."""
+
+  def error(left_out):
+    rest = np.arange(len(accuracy)) != left_out
+    surface = fit(num_users[rest], num_labels[rest], accuracy[rest])
+    own = slice(left_out, left_out + 1)
+    return surface.accuracy(num_users[own], num_labels[own])[0] - accuracy[left_out]
+
+  return np.abs([error(left_out) for left_out in range(len(accuracy))])
+
+
+def best(
+  surface: Surface, budget: int, *, users: tuple[int, int], labels: tuple[int, int]
+) -> Design:
+  """Returns the design of at most `budget` labels in all with the highest expected accuracy.
+
+  Args:
+    surface: as fitted.
+    budget: m·n at most.
+    users: the fewest and the most users: as measured, for a surface says little beyond.
+    labels: the fewest and the most labels of each.
+
+  Raises:
+    ValueError: for a budget that does not pay for the fewest of both.
+  """
+  if budget < users[0] * labels[0]:
+    raise ValueError(
+      f'a budget of {budget} labels is below what was measured, {users[0]} users with {labels[0]} '
+      'labels each: measure smaller ones'
+    )
+  each = np.arange(labels[0], labels[1] + 1)
+  counts = np.minimum(budget // each, users[1])
+  fits = counts >= users[0]
+  each, counts = each[fits].astype(float), counts[fits].astype(float)
+  expected = surface.accuracy(counts, each)
+  at = int(np.argmax(expected))
+  return Design(int(counts[at]), int(each[at]), float(expected[at]))

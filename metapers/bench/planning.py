@@ -1,0 +1,101 @@
+"""What to collect for a budget of labels, read from a table of protocol `budget`."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from metapers.analysis import budget
+from metapers.analysis.budget import Design
+from metapers.bench import results, tables
+from metapers.core.types import Float
+from metapers.io.report import Table
+
+USERS, LABELS = 'num_users', 'num_labels'
+
+
+class Measured(NamedTuple):
+  """A learner's accuracy on new users by how many users, and labels of each, it was trained on."""
+
+  num_users: Float[np.ndarray, 'L']
+  num_labels: Float[np.ndarray, 'L']
+  accuracy: Float[np.ndarray, 'L']
+
+
+class Planned(NamedTuple):
+  """What a learner is expected to come to.
+
+  design: the best of the budget. error: median error on budgets that the surface was not fitted to,
+  in accuracy.
+  """
+
+  learner: str
+  design: Design
+  error: float
+
+
+def measured(frame: pd.DataFrame, learner: str, shots: int) -> Measured:
+  """Returns what a learner came to under each budget of a table.
+
+  Args:
+    frame: results of a table of protocol `budget`.
+    learner: row.
+    shots: comparisons given of a new user.
+
+  Raises:
+    ValueError: where the results hold no budgets of that learner at that number of shots.
+  """
+  own = results.select(frame, metric='accuracy', learner=learner, shots=shots, split='test')
+  rows = [
+    (float(changes[USERS]), float(changes[LABELS]), row.value)
+    for row in tables.over_seeds(own).itertuples()
+    for changes in [results.changes_of(str(row.protocol))]
+    if USERS in changes and LABELS in changes
+  ]
+  if not rows:
+    known = ', '.join(dict.fromkeys(frame['learner']))
+    counts = ', '.join(dict.fromkeys(frame['shots']))
+    raise ValueError(
+      f'no budgets of {learner!r} after {shots} comparisons among these results: they must be of '
+      f'experiments/configs/budget.py; learners there: {known}; comparisons: {counts}'
+    )
+  return Measured(*map(np.array, zip(*rows, strict=True)))
+
+
+def plan(frame: pd.DataFrame, learner: str, shots: int, labels: int) -> Planned:
+  """Returns the numbers of users and of labels each that a learner is expected to do best with.
+
+  Args:
+    frame: results of a table of protocol `budget`.
+    learner: row.
+    shots: comparisons given of a new user.
+    labels: the budget: users times labels of each, at most.
+
+  Raises:
+    ValueError: for results without budgets, or a budget below what was measured.
+  """
+  found = measured(frame, learner, shots)
+  limits = [(int(column.min()), int(column.max())) for column in found[:2]]
+  design = budget.best(budget.fit(*found), labels, users=limits[0], labels=limits[1])
+  return Planned(learner, design, float(np.median(budget.errors_unseen(*found))))
+
+
+def table_of(planned: Sequence[Planned], labels: int, shots: int) -> Table:
+  """Returns plans as a table, the learner that is expected to do best on top."""
+  body = [
+    [
+      one.learner,
+      f'{one.design.num_users:,}',
+      f'{one.design.num_labels:,}',
+      f'{100 * one.design.accuracy:.1f}',
+      f'{100 * one.error:.1f}',
+    ]
+    for one in sorted(planned, key=lambda one: -one.design.accuracy)
+  ]
+  header = ['learner', 'users', 'labels each', 'expected accuracy (%)', 'median error (points)']
+  note = (
+    'expected: of a surface through the measured budgets, within the numbers that were measured; '
+    'error: of budgets that the surface was not fitted to'
+  )
+  return Table(f'{labels:,} labels, accuracy after {shots} comparisons', header, body, note)

@@ -1,0 +1,48 @@
+import itertools
+
+import pandas as pd
+import pytest
+
+from metapers.bench import planning, results
+
+
+def row(learner, users, labels, value, shots=8, seed='0'):
+  protocol = f'budget num_users={users} num_labels={labels}'
+  own = {'protocol': protocol, 'learner': learner, 'shots': str(shots), 'metric': 'accuracy'}
+  numbers = {'value': value, 'ci_low': value, 'ci_high': value, 'num_users': 500}
+  empty = dict.fromkeys(results.COLUMNS, '')
+  return pd.DataFrame([empty | own | numbers | {'split': 'test', 'seed': seed}])
+
+
+@pytest.fixture(scope='module')
+def frame():
+  pairs = list(itertools.product((50, 200, 1000), (8, 32, 128)))
+  rows = [row('cnp', m, n, 0.95 - 1.5 / m - 0.2 / n) for m, n in pairs]
+  rows += [row('maml', m, n, 0.9 - 0.1 / m - 1.0 / n) for m, n in pairs]
+  return results.join([*rows, row('pooled', 50, 8, 0.7, shots=4)])
+
+
+def test_who_needs_users_is_given_users(frame):
+  users, labels = (planning.plan(frame, name, 8, 10_000).design for name in ('cnp', 'maml'))
+  assert users.num_users > 3 * labels.num_users
+  assert users.num_users * users.num_labels <= 10_000
+
+
+def test_the_best_learner_stands_on_top(frame):
+  planned = [planning.plan(frame, name, 8, 10_000) for name in ('maml', 'cnp')]
+  table = planning.table_of(planned, 10_000, 8)
+  assert [line[0] for line in table.body] == ['cnp', 'maml']
+  assert table.body[0][-1] == '0.0'
+
+
+def test_results_without_budgets_are_refused(frame):
+  with pytest.raises(ValueError, match="no budgets of 'cnp' after 3 comparisons"):
+    planning.plan(frame, 'cnp', 3, 10_000)
+
+
+def test_options_stand_behind_the_name_of_a_protocol():
+  assert results.changes_of('budget num_users=50 num_labels=8') == {
+    'num_users': '50',
+    'num_labels': '8',
+  }
+  assert results.changes_of('metapers') == {}
