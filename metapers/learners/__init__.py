@@ -37,6 +37,7 @@ LEARNERS = {
   'lookup': 'metapers.learners.lookup:lookup',
   'p_rm': 'metapers.learners.p_rm:p_rm',
   'pal': 'metapers.learners.pal:pal',
+  'copl': 'metapers.learners.copl:copl',
   'p_ttt': 'metapers.learners.p_ttt:p_ttt',
   'pairwise_gp': 'metapers.learners.pairwise_gp:pairwise_gp',
 }

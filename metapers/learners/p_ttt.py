@@ -16,13 +16,13 @@ from metapers.networks.linear_mlp import linear_mlp
 def p_ttt(
   num_features: int,
   *,
-  hidden: Sequence[int] = (64,),
+  hidden: Sequence[int] = (),
   width: int = 32,
   initial_rate: float = 0.05,
 ) -> MetaLearner:
   """Returns P-TTT: u(x) = W_u k(x), with fast weights W_u = W_0 + η Σ_n weight_n (k⁺_n - k⁻_n)ᵀ.
 
-  k(x) = V x + MLP(x) is what enters the layer; k⁺ is that of the chosen candidate and k⁻ the mean
+  k(x) = V x (+ MLP(x)) is what enters the layer; k⁺ is that of the chosen candidate and k⁻ the mean
   of the others. W_0, k and η are trained by the query NLL after adapting; adapting itself is a sum.
   To flip all of a support's labels is to turn W_u - W_0, and with it the shift of every utility,
   into its negative. A user's W_u - W_0 is that of one gradient step on the summed NLL of K = 2 from
@@ -30,7 +30,7 @@ def p_ttt(
 
   Args:
     num_features: D.
-    hidden: widths of the hidden layers of k.
+    hidden: widths of the hidden layers of k; some need more known users than hundreds.
     width: H.
     initial_rate: η at the start.
 
