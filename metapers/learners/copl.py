@@ -204,14 +204,22 @@ def chosen_fingerprints(given: Choices) -> Float[Array, '*T N hashes']:
 def fingerprints(features: Float[Array, '*batch D']) -> Float[Array, '*batch hashes']:
   """Returns hashes of the bits of features in float32, integers below 2²⁴ each.
 
-  The high bits of Σ_d m_d bits_d mod 2³² with random odd m_d: the low ones of short mantissas are
-  all zero. Two different items are taken for one once in 2⁴⁸ pairs.
+  Two different items are taken for one in about one of 2⁴⁸ pairs.
   """
-  # Adding 0 makes one of the two zeros. Floats, for parameters are differentiated as they stand.
-  bits = jax.lax.bitcast_convert_type(features.astype(jnp.float32) + 0.0, jnp.uint32)
+  features = jnp.where(features == 0, 0, features)  # of the two zeros one
+  bits = jax.lax.bitcast_convert_type(features.astype(jnp.float32), jnp.uint32)
   draw = np.random.default_rng(SEED).integers
-  factors = draw(2**32, size=(NUM_HASHES, features.shape[-1]), dtype=np.uint32) | np.uint32(1)
+  salts = draw(2**32, size=(NUM_HASHES, features.shape[-1]), dtype=np.uint32)
   sums = [
-    jnp.sum(bits * jnp.broadcast_to(factor, bits.shape), -1, dtype=jnp.uint32) for factor in factors
+    jnp.sum(mixed(bits + jnp.broadcast_to(salt, bits.shape)), -1, dtype=jnp.uint32)
+    for salt in salts
   ]
+  # Floats, for parameters are differentiated as they stand.
   return jnp.stack([(each >> (32 - BITS)).astype(jnp.float32) for each in sums], -1)
+
+
+def mixed(bits: Array) -> Array:
+  """Returns uint32 each bit of which depends on all those given: the last step of MurmurHash3."""
+  for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+    bits = (bits ^ (bits >> shift)) * np.uint32(factor)
+  return bits ^ (bits >> 16)

@@ -192,5 +192,5 @@ def test_bad_options_are_named(name, value):
 def test_histories_of_another_number_of_users_are_refused():
   learner, params, _ = made()
   few = task.take(histories(), jnp.arange(2))
-  with pytest.raises(ValueError, match='copl was built with num_histories=5 .* of 2 users'):
+  with pytest.raises(ValueError, match=r'copl was built with num_histories=5 .* of 2 users'):
     learner.prepare(params, few, KEY)
