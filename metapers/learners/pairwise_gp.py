@@ -19,7 +19,7 @@ def pairwise_gp(
   num_features: int,
   *,
   kernel: str = 'rbf',
-  width: int = 256,
+  width: int = 128,
   length_scale: float = 1.0,
   output_scale: float = 1.0,
   learn_scales: bool = True,
