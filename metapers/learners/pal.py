@@ -24,7 +24,7 @@ def pal(
   hidden: Sequence[int] = (),
   width: int = 16,
   num_prototypes: int = 10,
-  distance: str = 'squared',
+  distance: str = 'angle',
   inner_steps: int = 50,
   inner_learning_rate: float = 0.5,
   prior_strength: float = 1.0,

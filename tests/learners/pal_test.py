@@ -14,7 +14,13 @@ KEY = jax.random.key(0)
 
 
 def made(**options):
-  sizes = {'num_features': D, 'num_users': U, 'width': H, 'num_prototypes': K}
+  sizes = {
+    'num_features': D,
+    'num_users': U,
+    'width': H,
+    'num_prototypes': K,
+    'distance': 'squared',
+  }
   learner = learners.make('pal', **sizes | {'inner_steps': 400, 'prior_strength': 0.5} | options)
   return learner, learner.init(KEY)
 
