@@ -38,7 +38,7 @@ SIZES = {
   'lookup': SMALL | {'num_histories': 64},
   'mrm': {'rank': 4, 'inner_steps': 3, 'inner_learning_rate': 1.0},
   'p_rm': SMALL | {'num_users': 64, 'width': 8},
-  'pal': {'num_users': 64, 'width': 4, 'num_prototypes': 4},
+  'pal': {'num_users': 64, 'width': 4},
   'copl': SMALL | {'num_histories': 64, 'history_length': 24},
   'p_ttt': SMALL | {'width': 8},
   'pairwise_gp': {'width': 32},

@@ -23,7 +23,7 @@ def pal(
   *,
   hidden: Sequence[int] = (),
   width: int = 16,
-  num_prototypes: int = 10,
+  num_prototypes: int = 2,
   distance: str = 'angle',
   inner_steps: int = 50,
   inner_learning_rate: float = 0.5,
@@ -42,7 +42,7 @@ def pal(
     num_users: U, the known users; a finite population is needed.
     hidden: widths of f's hidden layers.
     width: H, of the space of ideal points; 512 as published, of language models' embeddings.
-    num_prototypes: of which users are mixtures; 2 as published.
+    num_prototypes: K; 2 as published.
     distance: 'angle', as published, or 'squared'.
     inner_steps: steps of the refit.
     inner_learning_rate: see `low_rank`.

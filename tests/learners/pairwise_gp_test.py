@@ -107,7 +107,7 @@ def test_the_linear_kernel_is_the_answer_of_scikit_learn():
   support = support._replace(weight=jnp.ones(N))
   x, q = (np.asarray(each[:, 0] - each[:, 1]) for each in (support.candidates.features, query[0]))
   kernel = kernels.ConstantKernel(OUTPUT**2 / D, 'fixed') * kernels.DotProduct(0.0, 'fixed')
-  model = gaussian_process.GaussianProcessClassifier(kernel, optimizer=None, max_iter_predict=500)
+  model = gaussian_process.GaussianProcessClassifier(kernel, max_iter_predict=500)
   mean, variance = model.fit(x, np.asarray(support.choice) == 0).latent_mean_and_variance(q)
   state = jax.jit(learner.adapt)(params, support, jnp.zeros(0), KEY)
   scores = learner.score(params, state, query)
