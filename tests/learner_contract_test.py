@@ -24,6 +24,10 @@ EXCUSED = {
   'gaussian_prior': contract.Exceptions(trained=False),
   'lookup': contract.Exceptions(constant=('bank',)),
   'p_rm': contract.Exceptions(),
+  'pal': contract.Exceptions(),
+  'copl': contract.Exceptions(constant=('bank',)),
+  'p_ttt': contract.Exceptions(),
+  'pairwise_gp': contract.Exceptions(),
 }
 SIZES = {
   'cnp': {'hidden': 16, 'width': 8},
@@ -34,6 +38,10 @@ SIZES = {
   'lookup': SMALL | {'num_histories': 64},
   'mrm': {'rank': 4, 'inner_steps': 3, 'inner_learning_rate': 1.0},
   'p_rm': SMALL | {'num_users': 64, 'width': 8},
+  'pal': {'num_users': 64, 'width': 4},
+  'copl': SMALL | {'num_histories': 64, 'history_length': 24},
+  'p_ttt': SMALL | {'width': 8},
+  'pairwise_gp': {'width': 32},
 }
 
 

@@ -36,6 +36,10 @@ LEARNERS = {
   'gaussian_prior': 'metapers.learners.gaussian_prior:gaussian_prior',
   'lookup': 'metapers.learners.lookup:lookup',
   'p_rm': 'metapers.learners.p_rm:p_rm',
+  'pal': 'metapers.learners.pal:pal',
+  'copl': 'metapers.learners.copl:copl',
+  'p_ttt': 'metapers.learners.p_ttt:p_ttt',
+  'pairwise_gp': 'metapers.learners.pairwise_gp:pairwise_gp',
 }
 
 

@@ -154,7 +154,7 @@ def utilities_of(
   return utilities(network, params['pooled'], candidates)[None] + own
 
 
-def check_number(histories: Task, num_histories: int) -> None:
+def check_number(histories: Task, num_histories: int, *, name: str = 'lookup') -> None:
   """Raises ValueError for histories of another number of users than the bank has rows.
 
   Raises:
@@ -163,7 +163,7 @@ def check_number(histories: Task, num_histories: int) -> None:
   given = histories.support.choice.shape[0]
   if given != num_histories:
     raise ValueError(
-      f'lookup was built with num_histories={num_histories} and is given the histories of {given} '
+      f'{name} was built with num_histories={num_histories} and is given the histories of {given} '
       'users: build it with the number that the population shows'
     )
 

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from metapers.core import choice_model, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
+from metapers.core.task import Candidates
+from metapers.core.types import Array, Callable, Params, PRNGKey
 from metapers.learners import options
 from metapers.learners.utility import embed, negative_log_likelihood
 from metapers.networks.linear_mlp import linear_mlp
@@ -45,27 +47,68 @@ def low_rank(
     Bose et al. 2025, arXiv:2504.14439. Unlike the paper, the refit starts at w̄ and is
     held to it by λ.
   """
-  if num_users < 1:
-    raise ValueError(
-      'low_rank fits a table of known users, and this population has none: set its num_users '
-      '(a finite pool) to at least 1'
-    )
-  options.at_least_one(rank=rank, inner_steps=inner_steps)
-  options.positive(inner_learning_rate=inner_learning_rate, prior_strength=prior_strength)
+  options.at_least_one(rank=rank)
   network = linear_mlp(num_features, hidden, rank)
 
   def init(key):
-    key_basis, key_table = jax.random.split(key)
-    table = jax.random.normal(key_table, (num_users, rank), jnp.float32)
-    return {
-      'basis': network.init(key_basis),
-      'table': table,
-      'log_scale': jnp.zeros((), jnp.float32),
-    }
+    return {'basis': network.init(key), 'log_scale': jnp.zeros((), jnp.float32)}
 
   def basis_scores(params, weights, candidates):
     scores = embed(network, params['basis'], candidates) @ weights
     return jnp.exp(params['log_scale']) * scores
+
+  return on_simplex(
+    'low_rank',
+    init,
+    basis_scores,
+    num_users,
+    rank,
+    inner_steps=inner_steps,
+    inner_learning_rate=inner_learning_rate,
+    prior_strength=prior_strength,
+  )
+
+
+def on_simplex(
+  name: str,
+  init_shared: Callable[[PRNGKey], Params],
+  scores: Callable[[Params, Array, Candidates], Array],
+  num_users: int,
+  width: int,
+  *,
+  inner_steps: int,
+  inner_learning_rate: float,
+  prior_strength: float,
+) -> MetaLearner:
+  """Returns a learner whose users are weights on the simplex; see `low_rank` for the refit.
+
+  Known users' logits are a table, which is fitted jointly with what all users share.
+
+  Args:
+    name: of the learner, for what is refused.
+    init_shared: `(key) -> params` of what users share; `table` is added to them.
+    scores: `(params, weights [width], candidates) -> [N, K]`.
+    num_users: U.
+    width: number of weights.
+    inner_steps: steps of the refit.
+    inner_learning_rate: of the refit.
+    prior_strength: λ.
+
+  Raises:
+    ValueError: if there are no known users, or for an option out of range.
+  """
+  if num_users < 1:
+    raise ValueError(
+      f'{name} fits a table of known users, and this population has none: set its num_users '
+      '(a finite pool) to at least 1'
+    )
+  options.at_least_one(inner_steps=inner_steps)
+  options.positive(inner_learning_rate=inner_learning_rate, prior_strength=prior_strength)
+
+  def init(key):
+    key_shared, key_table = jax.random.split(key)
+    table = jax.random.normal(key_table, (num_users, width), jnp.float32)
+    return init_shared(key_shared) | {'table': table}
 
   def adapt(params, support, context, key):
     del context, key
@@ -73,7 +116,7 @@ def low_rank(
     rate = inner_learning_rate / (prior_strength + task.total_weight(support))
 
     def support_loss(weights):
-      return negative_log_likelihood(basis_scores(params, weights, support.candidates), support)
+      return negative_log_likelihood(scores(params, weights, support.candidates), support)
 
     def step(log_weights, _):
       gradient = jax.grad(support_loss)(jnp.exp(log_weights))
@@ -87,9 +130,9 @@ def low_rank(
     del key
     everything = task.concat(episode.support, episode.query)
     row = params['table'].at[episode.user].get(mode='fill', fill_value=0)
-    scores = basis_scores(params, jax.nn.softmax(row), everything.candidates)
-    log_p = choice_model.log_probs(scores, everything.candidates.mask)
+    made = scores(params, jax.nn.softmax(row), everything.candidates)
+    log_p = choice_model.log_probs(made, everything.candidates.mask)
     metrics = meta_learner.query_metrics(log_p, everything)
     return metrics['nll'], metrics
 
-  return meta_learner.from_adapt_score(init, adapt, basis_scores, loss=loss)
+  return meta_learner.from_adapt_score(init, adapt, scores, loss=loss)
