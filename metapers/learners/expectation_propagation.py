@@ -133,8 +133,8 @@ def tilted_moments(
   t = end[:, None] * jnp.linspace(-1, 1, NUM_NODES)[None]
   away = scale[:, None] * jnp.sinh(t)  # from the mode; moments of it keep their digits
   f = mode[:, None] + away
-  log_density = power[:, None] * jax.nn.log_sigmoid(f) - 0.5 * (f - mean[:, None]) ** 2 / (
-    variance[:, None]
+  log_density = (
+    power[:, None] * jax.nn.log_sigmoid(f) - 0.5 * (f - mean[:, None]) ** 2 / (variance[:, None])
   )
   p = jax.nn.softmax(log_density + jnp.log(jnp.cosh(t)), -1)
   first = jnp.sum(p * away, -1)
