@@ -12,7 +12,7 @@ KEY = jax.random.key(0)
 
 
 def problem(width, num_comparisons, scale=3.0, seed=0):
-  """Offset, factors and comparisons of one user; masked ones at the end, weights of whole numbers."""
+  """Offset, factors and comparisons of one user, the last two of which are masked."""
   rng = np.random.default_rng(seed)
   factors = scale * rng.normal(size=(num_comparisons + 2, 2, width)).astype(np.float32)
   offset = rng.normal(size=factors.shape[:2]).astype(np.float32)
@@ -70,15 +70,14 @@ def test_moments_of_one_gap_are_those_of_another_library(mean, variance, power):
 
   mode = optimize.minimize_scalar(lambda f: -log_density(f), bracket=(mean, mean + 1)).x
   ends = mode - 9 * variance**0.5, mode + 9 * variance**0.5
-  total, first, second = (
-    integrate.quad(
-      lambda f: f**power_of_f * np.exp(log_density(f) - log_density(mode)),
-      *ends,
-      points=[mode],
-      limit=400,
-    )[0]
-    for power_of_f in range(3)
-  )
+
+  def moment(order):
+    def integrand(f):
+      return f**order * np.exp(log_density(f) - log_density(mode))
+
+    return integrate.quad(integrand, *ends, points=[mode], limit=400)[0]
+
+  total, first, second = map(moment, range(3))
   expected = first / total, second / total - (first / total) ** 2
   found = expectation_propagation.tilted_moments(*(jnp.full(1, x) for x in (mean, variance, power)))
   np.testing.assert_allclose(found[0][0], expected[0], rtol=1e-4, atol=1e-3)
