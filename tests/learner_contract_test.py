@@ -33,7 +33,7 @@ SIZES = {
   'low_rank': {'num_users': 64, 'rank': 4},
   'per_user': SMALL,
   'gaussian_prior': {},
-  'empirical_bayes': {'num_particles': 128, 'fit_steps': 40},
+  'empirical_bayes': {'num_particles': 128, 'fit_steps': 40, 'fit_learning_rate': 0.05},
   'lookup': SMALL | {'num_histories': 64},
   'mrm': {'rank': 4, 'inner_steps': 3, 'inner_learning_rate': 1.0},
   'p_rm': SMALL | {'num_users': 64, 'width': 8},

@@ -130,7 +130,7 @@ def tilted_moments(
   slope = jax.nn.sigmoid(mode) * jax.nn.sigmoid(-mode)
   scale = jax.lax.rsqrt(1 / variance + power * slope)
   end = jnp.arcsinh(REACH * jnp.sqrt(variance) / scale)
-  t = end[:, None] * jnp.linspace(-1, 1, NUM_NODES)[None]
+  t = end[:, None] * jnp.linspace(-1, 1, NUM_NODES, dtype=mean.dtype)[None]
   away = scale[:, None] * jnp.sinh(t)  # from the mode; moments of it keep their digits
   f = mode[:, None] + away
   log_density = (

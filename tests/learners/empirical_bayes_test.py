@@ -16,7 +16,7 @@ ALPHA = np.array([2.0, 0.3, 0.3])
 SCALE = 6.0
 KEY = jax.random.key(0)
 CONTEXT = jnp.zeros(0)
-SIMPLEX = {'signed': False, 'num_particles': 256}
+SIMPLEX = {'signed': False, 'num_particles': 256, 'fit_learning_rate': 0.05}
 
 
 def people(num_users=150, num_comparisons=24, scale=SCALE, signs=1.0):
@@ -71,7 +71,7 @@ def test_the_scale_of_noiseless_people_is_finite():
 
 def test_what_people_dislike_has_a_weight_of_its_own():
   tasks = people(signs=np.array([1.0, -1.0, 1.0]))
-  learner = make(fit_steps=60, num_particles=256)
+  learner = make(fit_steps=60, num_particles=256, fit_learning_rate=0.05)
   params = jax.jit(learner.prepare)(learner.init(KEY), tasks, KEY)
   np.testing.assert_array_equal(np.sign(params['bank']['heads'].mean(0)), [1, -1, 1])
 

@@ -73,7 +73,7 @@ def test_the_posterior_is_that_of_enumeration():
   expected = np.float64(shown.features) @ (shares @ np.float64(params()['bank']['heads']))
   np.testing.assert_allclose(scores, np.where(shown.mask, expected, 0), rtol=1e-9, atol=1e-12)
   # Systematic: each share is met to within one draw in 400.
-  np.testing.assert_allclose(np.mean(drawn, 0), scores, atol=0.05)
+  np.testing.assert_allclose(np.asarray(drawn).mean(0), scores, atol=0.05)
 
 
 def test_the_loss_is_the_marginal_likelihood_of_all_comparisons():
