@@ -22,12 +22,14 @@ EXCUSED = {
   'low_rank': contract.Exceptions(),
   'bayes_head': contract.Exceptions(),
   'gaussian_prior': contract.Exceptions(trained=False),
+  'empirical_bayes': contract.Exceptions(trained=False),
   'lookup': contract.Exceptions(constant=('bank',)),
   'p_rm': contract.Exceptions(),
   'pal': contract.Exceptions(),
   'copl': contract.Exceptions(constant=('bank',)),
   'p_ttt': contract.Exceptions(),
   'pairwise_gp': contract.Exceptions(),
+  'particle': contract.Exceptions(),
 }
 SIZES = {
   'cnp': {'hidden': 16, 'width': 8},
@@ -35,6 +37,7 @@ SIZES = {
   'low_rank': {'num_users': 64, 'rank': 4},
   'per_user': SMALL,
   'gaussian_prior': {},
+  'empirical_bayes': {'num_particles': 128, 'fit_steps': 40, 'fit_learning_rate': 0.05},
   'lookup': SMALL | {'num_histories': 64},
   'mrm': {'rank': 4, 'inner_steps': 3, 'inner_learning_rate': 1.0},
   'p_rm': SMALL | {'num_users': 64, 'width': 8},
@@ -42,6 +45,7 @@ SIZES = {
   'copl': SMALL | {'num_histories': 64, 'history_length': 24},
   'p_ttt': SMALL | {'width': 8},
   'pairwise_gp': {'width': 32},
+  'particle': {'num_particles': 64},
 }
 
 

@@ -34,12 +34,14 @@ LEARNERS = {
   'low_rank': 'metapers.learners.low_rank:low_rank',
   'bayes_head': 'metapers.learners.bayes_head:bayes_head',
   'gaussian_prior': 'metapers.learners.gaussian_prior:gaussian_prior',
+  'empirical_bayes': 'metapers.learners.empirical_bayes:empirical_bayes',
   'lookup': 'metapers.learners.lookup:lookup',
   'p_rm': 'metapers.learners.p_rm:p_rm',
   'pal': 'metapers.learners.pal:pal',
   'copl': 'metapers.learners.copl:copl',
   'p_ttt': 'metapers.learners.p_ttt:p_ttt',
   'pairwise_gp': 'metapers.learners.pairwise_gp:pairwise_gp',
+  'particle': 'metapers.learners.particle:particle',
 }
 
 

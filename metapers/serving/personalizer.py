@@ -40,7 +40,9 @@ PRETRAINED = pathlib.Path(__file__).parents[1] / 'pretrained'
 CAPACITY = 64  # comparisons kept of a user
 LARGEST_PROFILE = 2**28  # bytes
 # For a message, which shall import no learner.
-WITH_POSTERIOR = ('bayes_head', 'gaussian_prior', 'latent_np', 'lookup')
+WITH_POSTERIOR = (
+  'bayes_head', 'empirical_bayes', 'gaussian_prior', 'latent_np', 'lookup', 'particle',
+)  # fmt: skip
 
 __all__ = ['CAPACITY', 'Comparisons', 'Personalizer', 'Profile', 'pairs']
 

@@ -1,0 +1,127 @@
+"""A learned bank of users, reweighted by what a new user chooses: a nonparametric prior."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from metapers.core import meta_learner, task
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.task import Task
+from metapers.core.types import Array, Float, PRNGKey
+from metapers.learners import lookup, options, particle_bank
+from metapers.learners.utility import embed
+from metapers.networks.linear_mlp import linear_mlp
+
+START_STEPS = 12  # Newton steps of each known user's fit, from whom the bank starts
+COPY_SCALE = 0.3  # sd of what tells copies of one known user apart, where the bank is the larger
+
+
+def particle(
+  num_features: int,
+  *,
+  hidden: Sequence[int] = (),
+  width: int = 16,
+  num_particles: int = 1024,
+  init_scale: float = 3.0,
+  ridge: float = 0.05,
+  num_moves: int = 0,
+  bandwidth: float = 0.3,
+  num_samples: int = 64,
+) -> MetaLearner:
+  """Returns u(x) = v·φ(x) with v one of S learned vectors: P(v_s) = softmax(a)_s.
+
+  Vectors and weights are trained by the marginal likelihood of all comparisons of a user,
+
+      loss = -1/n log Σ_s P(v_s) Π_n P(choice_n | v_s)^weight_n,
+
+  n their total weight, and φ with them: the nonparametric maximum likelihood estimate of the prior,
+  on at most S points. A new user's posterior is exact: the bank is reweighted, and one more
+  comparison costs the same whatever came before. Its metrics are those of the query after the
+  support. The bank starts at what fits the known users one by one; with hidden layers, whose φ is
+  still random, at random vectors. Vectors have far to go: train at a learning rate of about 0.03.
+
+  With `num_moves` the prior of a new user is a kernel around each vector, and the posterior a
+  mixture of Laplace's approximations (`particle_bank.moved`), by that many Newton steps.
+
+  Args:
+    num_features: D.
+    hidden: widths of φ's hidden layers; none leaves φ(x) = x.
+    width: H of φ with hidden layers.
+    num_particles: S; the state holds S numbers, and with moves S vectors.
+    init_scale: sd of random vectors: choices are as good as noiseless where it is large.
+    ridge: precision of the prior under which known users are fitted for the start.
+    num_moves: Newton steps of each vector; 0 leaves the bank where it is.
+    bandwidth: h of the kernels N(v_s, h² I), where there are moves.
+    num_samples: draws of `sample`.
+
+  Raises:
+    ValueError: for an option out of range.
+
+  Reference:
+    Kiefer and Wolfowitz 1956 (Annals of Mathematical Statistics 27(4)) and Laird 1978 (JASA
+    73(364)), the nonparametric prior; Robbins 1956, empirical Bayes. Unlike there, the estimate is
+    by stochastic gradients, on a number of points that is given.
+  """
+  options.at_least_one(num_particles=num_particles, width=width, num_samples=num_samples)
+  options.positive(init_scale=init_scale, ridge=ridge, bandwidth=bandwidth)
+  if num_moves < 0:
+    raise ValueError(f'num_moves must be at least 0, got {num_moves}; 0 leaves the bank as it is')
+  network = linear_mlp(num_features, hidden, width) if hidden else None
+  move = functools.partial(particle_bank.moved, bandwidth=bandwidth, num_steps=num_moves)
+
+  def init(key):
+    key_bank, key_network = jax.random.split(key)
+    shape = num_particles, width if network else num_features
+    heads = init_scale * jax.random.normal(key_bank, shape, jnp.float32)
+    bank = particle_bank.Bank(heads, jnp.zeros(num_particles, jnp.float32))._asdict()
+    return {'bank': bank} | ({'features': network.init(key_network)} if network else {})
+
+  def features(params, candidates):
+    return embed(network, params['features'], candidates) if network else candidates.features
+
+  def start(params, histories, key):
+    if network or not histories.user.size:
+      return params
+    heads = known_users(histories, num_particles, ridge, key)
+    return params | {'bank': params['bank'] | {'heads': heads}}
+
+  def loss(params, episode, key):
+    del key
+    everything = task.concat(episode.support, episode.query)
+    heads, log_prior = params['bank']['heads'], jax.nn.log_softmax(params['bank']['log_weights'])
+    said = [
+      particle_bank.log_likelihoods(heads, features(params, given.candidates), given)
+      for given in (episode.support, episode.query)
+    ]
+    evidence = jax.nn.logsumexp(log_prior + sum(said))
+    user_state = particle_bank.Evidence(said[0])
+    log_p = reweighted.predict(params, user_state, episode.query.candidates)
+    metrics = meta_learner.query_metrics(log_p, episode.query)
+    return -evidence / jnp.maximum(task.total_weight(everything), 1), metrics
+
+  reweighted = particle_bank.learner(init, features, num_samples=num_samples)
+  return particle_bank.learner(
+    init,
+    features,
+    num_samples=num_samples,
+    move=move if num_moves else None,
+    loss=loss,
+    start=start,
+  )
+
+
+def known_users(
+  histories: Task, num_particles: int, ridge: float, key: PRNGKey
+) -> Float[Array, 'S D']:
+  """Returns what fits the known users one by one, over and over with noise until there are S."""
+  fitted = lookup.fit_bank(
+    lambda candidates: jnp.zeros(candidates.mask.shape, jnp.float32),
+    histories,
+    ridge,
+    START_STEPS,
+  ).heads
+  turn, rows = jnp.divmod(jnp.arange(num_particles, dtype=jnp.int32), fitted.shape[0])
+  noise = COPY_SCALE * jax.random.normal(key, (num_particles, fitted.shape[1]), jnp.float32)
+  return fitted[rows] + (turn > 0)[:, None] * noise

@@ -1,0 +1,170 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metapers import learners
+from metapers.core import choice_model, task
+from metapers.core.task import Candidates, Task
+from metapers.learners import particle_bank
+
+D, S, N, K = 2, 5, 6, 3
+KEY = jax.random.key(0)
+CONTEXT = np.zeros(0, np.float32)
+
+
+def learner(**options):
+  return learners.make('particle', num_features=D, num_particles=S, num_samples=400, **options)
+
+
+def params(scale=2.0):
+  rng = np.random.default_rng(0)
+  bank = {'heads': scale * rng.normal(size=(S, D)), 'log_weights': rng.normal(size=S)}
+  return {'bank': jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), bank)}
+
+
+@functools.cache
+def comparisons(seed=1, num_real=N - 1):
+  """Comparisons of three, the last of them masked, with weights of any size."""
+  rng = np.random.default_rng(seed)
+  features = rng.normal(size=(N, K, D)).astype(np.float32)
+  mask = np.ones((N, K), bool)
+  mask[1, 2] = False
+  made = task.choices(
+    *jax.tree.map(jnp.asarray, (Candidates(features, mask), rng.integers(0, 2, N))),
+    weight=jnp.asarray(rng.uniform(0.2, 3, N), jnp.float32),
+  )
+  return task.with_shots(made, num_real)
+
+
+def log_p_of(head, candidates):
+  """Log-probabilities [N, K] of one user, in float64."""
+  u = np.where(candidates.mask, np.float64(candidates.features) @ np.float64(head), -np.inf)
+  return u - np.log(np.exp(u).sum(-1, keepdims=True))
+
+
+def enumerated(given, shown):
+  """Marginal log-likelihood of `given`, posterior, and P(choice) of `shown`, user by user."""
+  bank = jax.tree.map(np.float64, params()['bank'])
+  prior = np.exp(bank['log_weights']) / np.exp(bank['log_weights']).sum()
+  joint = prior.copy()
+  for s, head in enumerate(bank['heads']):
+    log_p = log_p_of(head, given.candidates)
+    for n in np.flatnonzero(given.mask):
+      joint[s] *= np.exp(log_p[n, given.choice[n]]) ** float(given.weight[n])
+  shares = joint / joint.sum()
+  p = sum(q * np.exp(log_p_of(head, shown)) for q, head in zip(shares, bank['heads']))
+  return np.log(joint.sum()), shares, p
+
+
+def test_the_posterior_is_that_of_enumeration():
+  given, shown = comparisons(), comparisons(seed=2).candidates
+  _, shares, p = enumerated(given, shown)
+  made = learner()
+  with jax.enable_x64(True):
+    wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params())
+    state = made.adapt(wide, given, CONTEXT, KEY)
+    found = np.exp(made.predict(wide, state, shown))
+    scores = made.score(wide, state, shown)
+    drawn = made.sample(wide, state, shown)
+  np.testing.assert_allclose(found, p, rtol=1e-9, atol=1e-12)
+  expected = np.float64(shown.features) @ (shares @ np.float64(params()['bank']['heads']))
+  np.testing.assert_allclose(scores, np.where(shown.mask, expected, 0), rtol=1e-9, atol=1e-12)
+  # Systematic: each share is met to within one draw in 400.
+  np.testing.assert_allclose(np.asarray(drawn).mean(0), scores, atol=0.05)
+
+
+def test_the_loss_is_the_marginal_likelihood_of_all_comparisons():
+  parts = comparisons(num_real=3), comparisons(seed=2)
+  evidence, _, _ = enumerated(task.concat(*parts), parts[0].candidates)
+  weight = sum(float(task.total_weight(part)) for part in parts)
+  value, metrics = learner().loss(params(), Task(*parts, jnp.int32(0), CONTEXT), KEY)
+  np.testing.assert_allclose(value, -evidence / weight, rtol=1e-5)
+  _, _, p = enumerated(*parts[:1], parts[1].candidates)
+  query = jax.tree.map(np.asarray, parts[1])
+  chosen = np.log(p[np.arange(N), query.choice])
+  expected = -np.average(chosen[query.mask], weights=query.weight[query.mask])
+  np.testing.assert_allclose(metrics['nll'], expected, rtol=1e-5)
+
+
+def test_one_more_comparison_is_reading_all_of_them():
+  made, given = learner(), comparisons()
+  state = made.adapt(params(), task.with_shots(given, 0), CONTEXT, KEY)
+  for n in range(N):
+    one = task.take(given, jnp.array([n]))
+    state = made.update(params(), state, one, CONTEXT, KEY)
+  expected = made.adapt(params(), given, CONTEXT, KEY)
+  np.testing.assert_allclose(state.log_likelihood, expected.log_likelihood, rtol=1e-5)
+
+
+def test_narrow_kernels_leave_the_reweighted_bank():
+  given, shown = comparisons(), comparisons(seed=2).candidates
+  still, moving = learner(), learner(num_moves=3, bandwidth=1e-3)
+  found, expected = (
+    made.predict(params(), made.adapt(params(), given, CONTEXT, KEY), shown)
+    for made in (moving, still)
+  )
+  np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=1e-4)
+  assert moving.update is None
+
+
+def test_a_kernel_weighs_what_an_integral_over_it_gives():
+  bank = particle_bank.Bank(**params()['bank'])
+  given, bandwidth = comparisons(), 0.5
+  found = particle_bank.moved(
+    bank, given.candidates.features, task.drop_masked(given), bandwidth=bandwidth, num_steps=6
+  )
+  axis = np.linspace(-6, 6, 121)
+  away = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, D)
+  normal = np.exp(-0.5 * (away**2).sum(-1))
+  for s, head in enumerate(np.float64(bank.heads)):
+    heads = jnp.asarray(head + bandwidth * away, jnp.float32)
+    real = task.drop_masked(given)
+    likelihood = np.float64(particle_bank.log_likelihoods(heads, real.candidates.features, real))
+    exact = np.log(normal @ np.exp(likelihood) / normal.sum())
+    np.testing.assert_allclose(found.log_weights[s] - bank.log_weights[s], exact, atol=0.03)
+    assert np.argmax(normal * np.exp(likelihood)) == np.argmin(
+      np.linalg.norm(head + bandwidth * away - np.asarray(found.heads[s]), axis=-1)
+    )
+
+
+def test_contradicting_noiseless_choices_do_not_kill_a_moving_bank():
+  """Users of the bank are sure, and none of them chose what this one did."""
+  sure = params(scale=100.0)
+  given = comparisons()
+  made = learner(num_moves=8, bandwidth=30.0)
+  log_p = made.predict(sure, made.adapt(sure, given, CONTEXT, KEY), given.candidates)
+  still = learner()
+  fixed = still.predict(sure, still.adapt(sure, given, CONTEXT, KEY), given.candidates)
+  assert choice_model.nll(log_p, given) < 0.5 * choice_model.nll(fixed, given)
+
+
+def histories():
+  """Three users of one direction each, and one who did nothing."""
+  directions = jnp.array([[3.0, 0], [0, 3], [-3, 0], [1, 1]])
+  x = jax.random.normal(KEY, (4, 30, 2, D))
+  choice = jnp.einsum('unkd,ud->unk', x, directions).argmax(-1)
+  did = jnp.broadcast_to(jnp.array([True, True, True, False])[:, None], choice.shape)
+  given = task.choices(Candidates(x, jnp.ones(x.shape[:3], bool)), choice, did)
+  empty = jax.tree.map(lambda leaf: leaf[:, :0], given)
+  return Task(given, empty, jnp.arange(4, dtype=jnp.int32), jnp.zeros((4, 0)))
+
+
+def test_the_bank_starts_at_what_fits_known_users():
+  made = learner(ridge=0.1)
+  before = made.init(KEY)
+  heads = made.start(before, histories(), KEY)['bank']['heads']
+  unit = heads / np.linalg.norm(heads, axis=-1, keepdims=True)
+  np.testing.assert_allclose(unit[:3], [[1, 0], [0, 1], [-1, 0]], atol=0.35)
+  assert np.linalg.norm(heads[4] - heads[0]) > 0  # a copy of the first, with noise
+  assert np.linalg.norm(heads[4] - heads[0]) < 2
+
+
+@pytest.mark.parametrize(
+  'option', [{'num_particles': 0}, {'num_moves': -1}, {'bandwidth': 0.0}, {'ridge': 0.0}]
+)
+def test_options_out_of_range_are_refused(option):
+  with pytest.raises(ValueError, match=next(iter(option))):
+    learners.make('particle', num_features=D, **option)
