@@ -19,6 +19,15 @@ LEARNERS = {
   'meta_sgd': {},
   'low_rank': {'population': {'num_users': 2000}},
   'lookup': {'training': {'num_steps': 1000}, 'population': {'num_users': 2000}},
+  'particle': {
+    'training': {'num_steps': 1000, 'learning_rate': 0.03},
+    'population': {'num_users': 2000},
+  },
+  'empirical_bayes': {
+    'kwargs': {'signed': False},
+    'training': {'num_steps': 0},
+    'population': {'num_users': 2000},
+  },
   'per_user': {},
   'pooled': {'training': {'num_steps': 1000}},
 }
