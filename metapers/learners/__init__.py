@@ -36,6 +36,7 @@ LEARNERS = {
   'gaussian_prior': 'metapers.learners.gaussian_prior:gaussian_prior',
   'lookup': 'metapers.learners.lookup:lookup',
   'p_rm': 'metapers.learners.p_rm:p_rm',
+  'hedge': 'metapers.learners.hedge:hedge',
 }
 
 
