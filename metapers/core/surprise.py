@@ -3,9 +3,10 @@
 import math
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
-from metapers.core.types import Array, Bool, Float
+from metapers.core.types import Array, Bool, Float, UserState
 
 LEVEL = 0.05  # chance of ever raising the alarm for a user from inside, at most
 LOG_THRESHOLD = math.log(1 / LEVEL)
@@ -48,3 +49,23 @@ class Surprise(NamedTuple):
       raise ValueError(f'prevalence must lie between 0 and 1, both excluded, got {prevalence}')
     log_odds = np.asarray(self.log_ratio, np.float64) + math.log(prevalence / (1 - prevalence))
     return np.exp(-np.logaddexp(0, -log_odds))
+
+
+def found_in(user_state: UserState, learner: str) -> Surprise:
+  """Returns the surprise that a user state holds, of one user or U.
+
+  Args:
+    user_state: of any learner.
+    learner: its name, for the message.
+
+  Raises:
+    ValueError: where it holds none.
+  """
+  nodes = jax.tree.leaves(user_state, is_leaf=lambda node: isinstance(node, Surprise))
+  found = [node for node in nodes if isinstance(node, Surprise)]
+  if not found:
+    raise ValueError(
+      f'{learner} weighs no members from outside of the population against those from inside, so '
+      'it cannot say how surprising a user is; train hedge, with own_from or outside'
+    )
+  return found[0]
