@@ -24,6 +24,7 @@ EXCUSED = {
   'gaussian_prior': contract.Exceptions(trained=False),
   'lookup': contract.Exceptions(constant=('bank',)),
   'p_rm': contract.Exceptions(),
+  'hedge': contract.Exceptions(order_matters=True, weight=False, constant=('log_prior',)),
 }
 SIZES = {
   'cnp': {'hidden': 16, 'width': 8},
@@ -34,6 +35,7 @@ SIZES = {
   'lookup': SMALL | {'num_histories': 64},
   'mrm': {'rank': 4, 'inner_steps': 3, 'inner_learning_rate': 1.0},
   'p_rm': SMALL | {'num_users': 64, 'width': 8},
+  'hedge': {'members': {'cnp': {'hidden': 16, 'width': 8}, 'pooled': SMALL}},
 }
 
 
