@@ -254,12 +254,13 @@ def shown(
 
 
 def allotted(
-  drawn: Sequence[Float[Array, 'S N K']], shares: Float[Array, 'M'], num_samples: int
+  drawn: Sequence[Array], shares: Float[Array, 'M'], num_samples: int
 ) -> Float[Array, 'S N K']:
   """Returns S draws, each member's as often as its share asks to within one.
 
   Args:
-    drawn: utilities of each member, of as many draws as it has; they are gone through in turn.
+    drawn: utilities of each member, [s, N, K] of s draws of its own, which are gone through in
+      turn.
     shares: of the members.
     num_samples: S.
   """
