@@ -18,7 +18,7 @@ class Surprise(NamedTuple):
   Under users whose choices follow the members from inside the ratio is a non-negative martingale
   that starts at 1, so that it ever reaches 1/0.05 for at most 5 % of them (Ville's inequality),
   whenever one looks. That holds as far as the members from inside predict ordinary users, not
-  beyond: measure the share that is flagged.
+  beyond: where one from outside predicts them better, many more are flagged. Measure the share.
 
   log_ratio: after all comparisons, in nats. largest: at any moment so far, at least 0.
 

@@ -56,7 +56,7 @@ def hedge(
   own_from: str = 'cnp',
   own_scale: float = 1.0,
   outside: Sequence[str] = (),
-  outside_prior: float = 0.1,
+  outside_prior: float = 0.3,
   switching: float = 0.0,
   num_pseudo_users: float = 1.0,
   num_prior_users: int = 128,
@@ -91,12 +91,14 @@ def hedge(
     num_histories: of users shown to `prepare`, for members that ask.
     num_context: C, for members that ask.
     members: row -> the member's options, with `name` where the learner is not named as the row.
-    own_from: row of the member that `own` starts from; '' for no such member.
+    own_from: row of the member that `own` starts from, for candidates that are vectors [D]; '' for
+      no such member.
     own_scale: σ of its prior.
     outside: rows of members, beside `own`, that describe users from outside of the population: the
       others' evidence against theirs is the state's `Surprise`.
-    outside_prior: what all members from outside share of π.
-    switching: α, of at least 0 and below 1.
+    outside_prior: what all members from outside share of π; no part of the surprise.
+    switching: α, of at least 0 and below 1. Above 0 it keeps some weight on members that are long
+      refuted, which costs where a user's member is one and stays it.
     num_pseudo_users: ν, users of each member before any is counted; keeps every member alive.
     num_prior_users: known users whose evidence `prepare` looks at, at most.
     num_prior_shots: their comparisons, at most.

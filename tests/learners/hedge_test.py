@@ -221,7 +221,7 @@ def test_preparing_fits_the_prior_to_the_known_users():
   values = [adapted(learner, params, task.with_shots(one, 2)).evidence.log_evidence
             for one in users[:3]]  # fmt: skip
   wanted = evidence.prior(
-    jnp.stack(values), Groups((0,), (1,)), outside_prior=0.1, num_pseudo_users=1.0
+    jnp.stack(values), Groups((0,), (1,)), outside_prior=0.3, num_pseudo_users=1.0
   )
   np.testing.assert_allclose(found, wanted, atol=1e-4)
 
