@@ -53,7 +53,7 @@ def hedge(
   num_context: int = 0,
   *,
   members: dict[str, Any] = MEMBERS,
-  own_from: str = 'cnp',
+  own_from: str = 'pooled',
   own_scale: float = 1.0,
   outside: Sequence[str] = (),
   outside_prior: float = 0.3,
@@ -92,7 +92,8 @@ def hedge(
     num_context: C, for members that ask.
     members: row -> the member's options, with `name` where the learner is not named as the row.
     own_from: row of the member that `own` starts from, for candidates that are vectors [D]; '' for
-      no such member.
+      no such member. One that adapts serves ordinary users better, and of an unheard-of preference
+      it must be corrected first.
     own_scale: σ of its prior.
     outside: rows of members, beside `own`, that describe users from outside of the population: the
       others' evidence against theirs is the state's `Surprise`.

@@ -35,7 +35,9 @@ def comparisons(size=N, seed=0, masked=()):
 
 
 def made(**options):
-  learner = learners.make('hedge', num_features=D, **({'members': SMALL} | options))
+  learner = learners.make(
+    'hedge', num_features=D, **({'members': SMALL, 'own_from': 'cnp'} | options)
+  )
   return learner, learner.init(jax.random.key(0))
 
 
