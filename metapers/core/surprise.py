@@ -33,7 +33,7 @@ class Surprise(NamedTuple):
   @property
   def is_flagged(self) -> Bool[np.ndarray, '*U']:
     """True where the ratio has ever reached 1/0.05."""
-    return np.asarray(self.largest) >= LOG_THRESHOLD
+    return np.asarray(np.asarray(self.largest) >= LOG_THRESHOLD)
 
   def probability(self, prevalence: float) -> Float[np.ndarray, '*U']:
     """Returns the posterior probability of being from outside, ρ R / (ρ R + 1 - ρ), R the ratio.
@@ -48,7 +48,7 @@ class Surprise(NamedTuple):
     if not 0 < prevalence < 1:
       raise ValueError(f'prevalence must lie between 0 and 1, both excluded, got {prevalence}')
     log_odds = np.asarray(self.log_ratio, np.float64) + math.log(prevalence / (1 - prevalence))
-    return np.exp(-np.logaddexp(0, -log_odds))
+    return np.asarray(np.exp(-np.logaddexp(0, -log_odds)))
 
 
 def found_in(user_state: UserState, learner: str) -> Surprise:
