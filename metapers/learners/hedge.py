@@ -304,8 +304,9 @@ def total_values(
 
 
 def made_of(members: dict[str, Any], sizes: dict[str, int]) -> dict[str, MetaLearner]:
-  """Returns the members that are trained, by row; see `member_of`."""
-  return {row: member_of(row, given, sizes) for row, given in members.items()}
+  """Returns the members that are trained, in the order of their rows; see `member_of`."""
+  # Configs and JSON keep no order, and the prior is stored without names.
+  return {row: member_of(row, given, sizes) for row, given in sorted(members.items())}
 
 
 def member_of(row: str, given: dict[str, Any], sizes: dict[str, int]) -> MetaLearner:

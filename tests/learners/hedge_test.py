@@ -19,8 +19,8 @@ from metapers.testing.subject import quick_jit
 D, N = 3, 5
 SMALL = {
   'cnp': {'hidden': 4, 'width': 2},
-  'plain': {'name': 'pooled', 'hidden': (3,)},
   'other': {'name': 'cnp', 'hidden': 3, 'width': 2},
+  'plain': {'name': 'pooled', 'hidden': (3,)},
 }
 KEY, NOTHING = jax.random.key(1), jnp.zeros(0)
 
@@ -211,6 +211,13 @@ def test_the_prior_maximises_the_mixture_of_each_group():
 def test_nobody_known_leaves_the_members_alike():
   _, params = made(outside_prior=0.25)
   np.testing.assert_allclose(np.exp(params['log_prior']), [0.25, 0.25, 0.25, 0.25])
+
+
+def test_the_order_in_which_members_are_written_changes_nothing():
+  orders = SMALL, dict(reversed(SMALL.items()))
+  found, other = (made(members=members, outside=('cnp',))[1] for members in orders)
+  jax.tree.map(np.testing.assert_array_equal, found, other)
+  assert found['log_prior'].tolist() == pytest.approx(np.log([0.15, 0.35, 0.35, 0.15]).tolist())
 
 
 def test_preparing_fits_the_prior_to_the_known_users():
