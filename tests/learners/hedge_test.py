@@ -221,7 +221,12 @@ def test_the_order_in_which_members_are_written_changes_nothing():
 
 
 def test_preparing_fits_the_prior_to_the_known_users():
-  learner, params = made(members={'cnp': SMALL['cnp']}, num_prior_users=3, num_prior_shots=2)
+  learner, params = made(
+    members={row: SMALL[row] for row in ('cnp', 'plain')},
+    own_from='',
+    num_prior_users=3,
+    num_prior_shots=2,
+  )
   users = [comparisons(seed=seed, masked=(0,)) for seed in range(4)]
   support = jax.tree.map(lambda *x: jnp.stack(x), *users)
   query = jax.tree.map(lambda x: x[:, :0], support)
@@ -230,9 +235,10 @@ def test_preparing_fits_the_prior_to_the_known_users():
   values = [adapted(learner, params, task.with_shots(one, 2)).evidence.log_evidence
             for one in users[:3]]  # fmt: skip
   wanted = evidence.prior(
-    jnp.stack(values), Groups((0,), (1,)), outside_prior=0.3, num_pseudo_users=1.0
+    jnp.stack(values), Groups((0, 1)), outside_prior=0.3, num_pseudo_users=1.0
   )
   np.testing.assert_allclose(found, wanted, atol=1e-4)
+  assert abs(found[0] - found[1]) > 0.01
 
 
 def test_the_surprise_is_the_ratio_of_the_groups_and_its_largest_so_far(hedged):
@@ -259,13 +265,15 @@ def test_choices_drawn_from_inside_are_flagged_no_oftener_than_the_level():
     ).surprise
 
   found = jax.vmap(surprise_of)(jnp.asarray(values, jnp.float32))
+  assert isinstance(found, Surprise)
   assert 0.01 < found.is_flagged.mean() <= 0.05
 
 
 def test_a_probability_is_of_a_stated_prevalence():
-  found = Surprise(np.array([0.0, LOG_THRESHOLD, 2000.0]), np.array([0.0, LOG_THRESHOLD, 2000.0]))
+  ratio = jnp.array([0.0, LOG_THRESHOLD + 1e-5, 2000.0])
+  found = Surprise(ratio, ratio)
   assert found.is_flagged.tolist() == [False, True, True]
-  np.testing.assert_allclose(found.probability(0.1), [0.1, 2 / 2.9, 1])
+  np.testing.assert_allclose(found.probability(0.1), [0.1, 20 / 29, 1], rtol=1e-4)
   with pytest.raises(ValueError, match='prevalence must lie between 0 and 1'):
     found.probability(0.0)
 
