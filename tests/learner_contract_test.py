@@ -30,6 +30,7 @@ EXCUSED = {
   'p_ttt': contract.Exceptions(),
   'pairwise_gp': contract.Exceptions(),
   'particle': contract.Exceptions(),
+  'hedge': contract.Exceptions(order_matters=True, weight=False, constant=('log_prior',)),
 }
 SIZES = {
   'cnp': {'hidden': 16, 'width': 8},
@@ -46,6 +47,7 @@ SIZES = {
   'p_ttt': SMALL | {'width': 8},
   'pairwise_gp': {'width': 32},
   'particle': {'num_particles': 64},
+  'hedge': {'members': {'cnp': {'hidden': 16, 'width': 8}, 'pooled': SMALL}},
 }
 
 

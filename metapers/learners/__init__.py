@@ -42,6 +42,7 @@ LEARNERS = {
   'p_ttt': 'metapers.learners.p_ttt:p_ttt',
   'pairwise_gp': 'metapers.learners.pairwise_gp:pairwise_gp',
   'particle': 'metapers.learners.particle:particle',
+  'hedge': 'metapers.learners.hedge:hedge',
 }
 
 

@@ -30,7 +30,11 @@ def pooled(num_features: int, *, hidden: Sequence[int] = (64, 64)) -> MetaLearne
     del user_state
     return utilities(network, params, candidates)
 
-  return meta_learner.from_adapt_score(network.init, adapt, score)
+  def update(params, user_state, comparison, context, key):
+    del params, comparison, context, key
+    return user_state
+
+  return meta_learner.from_adapt_score(network.init, adapt, score, update=update)
 
 
 def per_user(

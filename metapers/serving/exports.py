@@ -14,10 +14,13 @@ import numpy as np
 import pydantic
 from pydantic import Field
 
+from metapers import learners
 from metapers.core import fields, files
-from metapers.core.population import Population, Scaling, Spec
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.population import Population, Scaling, Spec, vector
 from metapers.core.types import Params, PyTree
 from metapers.io import leaves
+from metapers.learners import Factory
 
 FORMAT, VERSION = 'metapers-learner', 2  # 2: with the width of the context
 HEADER, PARAMETERS = 'learner.json', 'params.npz'
@@ -221,6 +224,31 @@ def check_options(build: Callable[..., Any], export: Export) -> None:
   for number in jax.tree.leaves(dict(export.kwargs)):
     if isinstance(number, int | float) and not abs(number) <= most:
       raise ValueError(f'kwargs of {export.learner} hold {number!r:.80}; expected at most {most}')
+
+
+def learner_of(export: Export, factory: Factory | None) -> MetaLearner:
+  """Returns the learner that an export is of, without its parameters.
+
+  Args:
+    export: a checked one.
+    factory: of a learner that is not in `learners.LEARNERS`; None for one that is.
+
+  Raises:
+    ValueError: for an unknown learner whose factory is not given, or options that are not its own.
+  """
+  if factory is None and export.learner not in learners.LEARNERS:
+    raise ValueError(
+      f'unknown learner {export.learner!r}: an export never imports what it names; give its '
+      'factory (learners.from_file loads one): Personalizer(export, learner=factory) or '
+      'Personalizer.from_checkpoint(path, learner=factory). Known without: '
+      f'{", ".join(learners.LEARNERS)}'
+    )
+  build = factory or learners.factory(export.learner)
+  widths = {'features': export.scaling.mean.size, 'context': export.num_context}
+  check_options(build, export)
+  known = inspect.signature(build).parameters
+  shapes = {name: vector(width) for name, width in widths.items() if name in known}
+  return learners.make(build, **export.kwargs, **shapes)
 
 
 def fingerprint(export: Export) -> str:

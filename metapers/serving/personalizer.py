@@ -15,7 +15,6 @@ that a click costs the same forever and forgetting one leaves nothing of it. The
 """
 
 import functools
-import inspect
 import numbers
 import os
 import pathlib
@@ -23,9 +22,8 @@ import pathlib
 import jax
 import numpy as np
 
-from metapers import learners
-from metapers.core.meta_learner import MetaLearner
-from metapers.core.population import vector
+from metapers.core import surprise as alarms
+from metapers.core.surprise import Surprise
 from metapers.core.types import Any, Callable, Float, Int
 from metapers.io import workdirs
 from metapers.learners import Factory
@@ -41,7 +39,7 @@ CAPACITY = 64  # comparisons kept of a user
 LARGEST_PROFILE = 2**28  # bytes
 # For a message, which shall import no learner.
 WITH_POSTERIOR = (
-  'bayes_head', 'empirical_bayes', 'gaussian_prior', 'latent_np', 'lookup', 'particle',
+  'bayes_head', 'empirical_bayes', 'gaussian_prior', 'hedge', 'latent_np', 'lookup', 'particle',
 )  # fmt: skip
 
 __all__ = ['CAPACITY', 'Comparisons', 'Personalizer', 'Profile', 'pairs']
@@ -70,7 +68,7 @@ class Personalizer:
   def __init__(self, export: Export, *, learner: Factory | None = None, capacity: int = CAPACITY):
     if not isinstance(capacity, numbers.Integral) or capacity < 1:
       raise ValueError(f'capacity must be at least 1, a whole number; got {capacity!r}')
-    made = _make(exports.check_export('the export', export), learner)
+    made = exports.learner_of(exports.check_export('the export', export), learner)
     shapes = jax.eval_shape(made.init, jax.random.key(0))
     self.export, self.capacity, self._learner = export, int(capacity), learner
     self.num_features, self.num_context = export.scaling.mean.size, export.num_context
@@ -294,6 +292,18 @@ class Personalizer:
     places = self._predict(self._ask.batch(int(count)), profile, given)
     return np.asarray(np.argsort(places, -1)[..., :count])
 
+  def surprise(self, profile: Profile) -> Surprise:
+    """Returns how far the comparisons kept speak for preferences that no seen user had, by `hedge`.
+
+    A probability of that needs the share of such users: `surprise.probability(prevalence)`. Where
+    more than `capacity` comparisons were made, it is of the last ones.
+
+    Raises:
+      ValueError: if the learner weighs no members from outside against those from inside.
+    """
+    self._checked(profile)
+    return alarms.found_in(profile.user_state, self.export.learner)
+
   def save(self, profile: Profile, path: str | os.PathLike) -> pathlib.Path:
     """Writes a profile (of one or many) to one file, atomically, and returns the path."""
     self._checked(profile)
@@ -382,19 +392,3 @@ def _again(export: Export, learner: Factory | None, capacity: int) -> Personaliz
 
 def _support(history: History, context: np.ndarray) -> serving.Support:
   return serving.Support(history.features, history.shown, history.choice, history.weight, context)
-
-
-def _make(export: Export, factory: Factory | None) -> MetaLearner:
-  if factory is None and export.learner not in learners.LEARNERS:
-    raise ValueError(
-      f'unknown learner {export.learner!r}: an export never imports what it names; give its '
-      'factory (learners.from_file loads one): Personalizer(export, learner=factory) or '
-      'Personalizer.from_checkpoint(path, learner=factory). Known without: '
-      f'{", ".join(learners.LEARNERS)}'
-    )
-  build = factory or learners.factory(export.learner)
-  widths = {'features': export.scaling.mean.size, 'context': export.num_context}
-  exports.check_options(build, export)
-  known = inspect.signature(build).parameters
-  shapes = {name: vector(width) for name, width in widths.items() if name in known}
-  return learners.make(build, **export.kwargs, **shapes)

@@ -1,0 +1,381 @@
+"""An average of learners, each weighed by how well it predicted the user so far."""
+
+import functools
+import inspect
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metapers import learners
+from metapers.core import batches, meta_learner, task
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.task import Candidates, Choices, Task
+from metapers.core.types import (
+  Any,
+  Array,
+  Callable,
+  Context,
+  Float,
+  Params,
+  PRNGKey,
+  UserState,
+)
+from metapers.learners import evidence, lookup, options
+from metapers.learners import own_fit as own_fits
+from metapers.learners.evidence import Evidence, Groups
+
+MEMBERS = {'cnp': {}, 'bayes_head': {}, 'pooled': {}}
+OWN = 'own'
+CHUNK_SIZE = 32  # known users at once
+
+
+class Hedged(NamedTuple):
+  """What each member holds of the user, by row, and what the comparisons say of the members."""
+
+  members: dict[str, UserState]
+  evidence: Evidence
+
+
+class Seat(NamedTuple):
+  """A member, and the row of the one whose parameters it has: its own, but for `own`."""
+
+  row: str
+  member: MetaLearner
+  source: str
+
+
+def hedge(
+  num_features: int,
+  num_users: int = 0,
+  num_histories: int = 0,
+  num_context: int = 0,
+  *,
+  members: dict[str, Any] = MEMBERS,
+  own_from: str = 'pooled',
+  own_scale: float = 1.0,
+  outside: Sequence[str] = (),
+  outside_prior: float = 0.3,
+  switching: float = 0.0,
+  num_pseudo_users: float = 1.0,
+  num_prior_users: int = 128,
+  num_prior_shots: int = 16,
+  num_samples: int = 64,
+) -> MetaLearner:
+  """Returns the average of M learners by their prequential evidence on the user's comparisons.
+
+    log E_m = Σ_n weight_n log P_m(choice_n | choices before n),  π_m(D) ∝ π_m E_m,
+    P(choice) = Σ_m π_m(D) P_m(choice | D),
+
+  with, under `switching` α > 0, π_m ← (1 - α) π_m + α π_m(∅) after each comparison: a user whom
+  another member describes better from some comparison on is then followed sooner. Members are
+  trained together, each by its own loss on parameters of its own (one optimiser clips their joint
+  gradient). `own`, the fit of `own_fit` that starts from one of them, is not trained.
+  `prepare` fits the prior π to the known users' evidence, see `evidence.prior`. Members have seen
+  these users in training, so it trusts those that fit tightly too much; and no known user is from
+  outside, so what members from outside share is given.
+
+  Utilities are the members' averaged by π(D): all are logits of the same choices, so this is the
+  expected one. Draws are the members' own, each as often as π(D) asks.
+
+  Evidence depends on the order of the comparisons, and is of the order in which they were made; it
+  counts a weight as a power of the probability, where a comparison made twice would be predicted
+  better the second time. Adapting to N comparisons costs each member N + 1 adaptations, of one with
+  `update` N of those; with all of them so, a hedge has `update`, at a constant cost a comparison.
+  What forgets a comparison adapts anew: all that came after it is predicted without it.
+
+  Args:
+    num_features: D.
+    num_users: U, the known users, for members that ask.
+    num_histories: of users shown to `prepare`, for members that ask.
+    num_context: C, for members that ask.
+    members: row -> the member's options, with `name` where the learner is not named as the row.
+    own_from: row of the member that `own` starts from, for candidates that are vectors [D]; '' for
+      no such member. One that adapts serves ordinary users better, and of an unheard-of preference
+      it must be corrected first.
+    own_scale: σ of its prior.
+    outside: rows of members, beside `own`, that describe users from outside of the population: the
+      others' evidence against theirs is the state's `Surprise`.
+    outside_prior: what all members from outside share of π; no part of the surprise.
+    switching: α, of at least 0 and below 1. Above 0 it keeps some weight on members that are long
+      refuted, which costs where a user's member is one and stays it.
+    num_pseudo_users: ν, users of each member before any is counted; keeps every member alive.
+    num_prior_users: known users whose evidence `prepare` looks at, at most.
+    num_prior_shots: their comparisons, at most.
+    num_samples: S.
+
+  Raises:
+    ValueError: for members that are unknown or coupled, or an option out of range.
+
+  Reference:
+    Dawid 1984 (JRSS A 147(2)), prequential; Hoeting et al. 1999 (Statistical Science 14(4)),
+    Bayesian model averaging; Herbster and Warmuth 1998 (Machine Learning 32), switching.
+  """
+  options.at_least_one(
+    num_prior_users=num_prior_users, num_prior_shots=num_prior_shots, num_samples=num_samples
+  )
+  options.positive(num_pseudo_users=num_pseudo_users)
+  check_shares(outside_prior, switching)
+  sizes = {
+    'num_features': num_features,
+    'num_users': num_users,
+    'num_histories': num_histories,
+    'num_context': num_context,
+  }
+  trained = made_of(members, sizes)
+  team = seats_of(trained, own_from, own_scale)
+  groups = groups_of(team, outside)
+  prior_of = functools.partial(
+    evidence.prior,
+    groups=groups,
+    outside_prior=outside_prior,
+    num_pseudo_users=num_pseudo_users,
+  )
+
+  def init(key):
+    keys = jax.random.split(key, len(trained))
+    own = {row: member.init(k) for (row, member), k in zip(trained.items(), keys)}
+    return {'members': own, 'log_prior': prior_of(jnp.zeros((0, len(team)), jnp.float32))}
+
+  def adapt(params, support, context, key):
+    values = values_of(team, params, support, context, key)
+    counts = support.mask & (support.weight > 0)
+    found = evidence.from_first(
+      values, counts, log_prior=params['log_prior'], groups=groups, switching=switching
+    )
+    return Hedged(
+      {one.row: one.member.adapt(own(params, one), support, context, key) for one in team}, found
+    )
+
+  def update(params, user_state, comparison, context, key):
+    held = user_state.members
+    values = jnp.stack(
+      [evidence.of_choice(one.member, own(params, one), held[one.row], comparison) for one in team]
+    )
+    counts = comparison.mask[0] & (comparison.weight[0] > 0)
+    found = evidence.after(
+      user_state.evidence,
+      values,
+      counts,
+      log_prior=params['log_prior'],
+      groups=groups,
+      switching=switching,
+    )
+    return Hedged(updated(team, params, held, comparison, context, key), found)
+
+  def score(params, user_state, candidates):
+    each = shown(lambda member: member.score, team, params, user_state, candidates)
+    return jnp.einsum('m,mnk->nk', shares_of(user_state), jnp.stack(each))
+
+  def predict(params, user_state, candidates):
+    each = shown(lambda member: member.predict, team, params, user_state, candidates)
+    return lookup.mixture(jnp.stack(each), shares_of(user_state), candidates.mask)
+
+  def sample(params, user_state, candidates):
+    each = shown(lambda member: member.sample, team, params, user_state, candidates)
+    return allotted(each, shares_of(user_state), num_samples)
+
+  def loss(params, episode, key):
+    found = {row: one.loss(params['members'][row], episode, key) for row, one in trained.items()}
+    metrics = {f'{row}_{name}': x for row, (_, each) in found.items() for name, x in each.items()}
+    return functools.reduce(jnp.add, (value for value, _ in found.values())), metrics
+
+  def start(params, histories, key):
+    return learned(trained, lambda one: one.start, params, histories, key)
+
+  def prepare(params, histories, key):
+    params = learned(trained, lambda one: one.prepare, params, histories, key)
+    few = first_of(histories, num_prior_users, num_prior_shots)
+    return params | {'log_prior': prior_of(total_values(team, params, few, key))}
+
+  return meta_learner.from_adapt_score(
+    init,
+    adapt,
+    score,
+    predict=predict,
+    loss=loss,
+    sample=sample,
+    start=start,
+    prepare=prepare,
+    update=update if all(one.member.update for one in team) else None,
+  )
+
+
+def own(params: Params, seat: Seat) -> Params:
+  """Returns the parameters of a member."""
+  return params['members'][seat.source]
+
+
+def learned(
+  trained: dict[str, MetaLearner],
+  function_of: Callable[[MetaLearner], Callable],
+  params: Params,
+  histories: Task,
+  key: PRNGKey,
+) -> Params:
+  """Returns the parameters with what `start` or `prepare` of each member makes of its own."""
+  own = {
+    row: function_of(one)(params['members'][row], histories, key) for row, one in trained.items()
+  }
+  return params | {'members': own}
+
+
+def updated(
+  team: Sequence[Seat],
+  params: Params,
+  states: dict[str, UserState],
+  comparison: Choices,
+  context: Context,
+  key: PRNGKey,
+) -> dict[str, UserState]:
+  """Returns what each member holds after one more comparison; all must have `update`."""
+  found = {}
+  for one in team:
+    assert one.member.update is not None
+    found[one.row] = one.member.update(own(params, one), states[one.row], comparison, context, key)
+  return found
+
+
+def shares_of(user_state: Hedged) -> Float[Array, 'M']:
+  """Returns π(D), the members' weights."""
+  return jnp.exp(user_state.evidence.log_weights)
+
+
+def shown(
+  function_of: Callable[[MetaLearner], Callable],
+  team: Sequence[Seat],
+  params: Params,
+  user_state: Hedged,
+  candidates: Candidates,
+) -> list[Array]:
+  """Returns what one of its functions gives for the candidates, of each member."""
+  return [
+    function_of(one.member)(own(params, one), user_state.members[one.row], candidates)
+    for one in team
+  ]
+
+
+def allotted(
+  drawn: Sequence[Array], shares: Float[Array, 'M'], num_samples: int
+) -> Float[Array, 'S N K']:
+  """Returns S draws, each member's as often as its share asks to within one.
+
+  Args:
+    drawn: utilities of each member, [s, N, K] of s draws of its own, which are gone through in
+      turn.
+    shares: of the members.
+    num_samples: S.
+  """
+  member, slot = lookup.stratified(shares, num_samples), jnp.arange(num_samples)
+  each = jnp.stack([x[slot % x.shape[0]] for x in drawn])  # [M, S, N, K]
+  return each[member, slot]
+
+
+def values_of(
+  team: Sequence[Seat], params: Params, support: Choices, context: Context, key: PRNGKey
+) -> Float[Array, 'N M']:
+  """Returns weight_n log P_m(choice_n | choices before n) of each comparison and member."""
+  each = [evidence.of_member(one.member, own(params, one), support, context, key) for one in team]
+  return jnp.stack(each, -1)
+
+
+def first_of(histories: Task, num_users: int, shots: int) -> Task:
+  """Returns the first real comparisons of the first users, at most so many of each."""
+  few = jax.tree.map(lambda x: x[:num_users], histories)
+  order = jnp.argsort(~few.support.mask, axis=-1, stable=True)[:, :shots]
+  return few._replace(support=jax.vmap(task.take)(few.support, order))
+
+
+def total_values(
+  team: Sequence[Seat], params: Params, histories: Task, key: PRNGKey
+) -> Float[Array, 'U M']:
+  """Returns each known user's evidence of each member."""
+  if not histories.user.shape[0]:
+    return jnp.zeros((0, len(team)), jnp.float32)
+
+  def of_user(user):
+    known = task.take(histories, user)
+    return values_of(team, params, known.support, known.context, jax.random.fold_in(key, user)).sum(
+      0
+    )
+
+  return batches.map_chunks(of_user, histories.user.shape[0], CHUNK_SIZE)
+
+
+def made_of(members: dict[str, Any], sizes: dict[str, int]) -> dict[str, MetaLearner]:
+  """Returns the members that are trained, in the order of their rows; see `member_of`."""
+  # Configs and JSON keep no order, and the prior is stored without names.
+  return {row: member_of(row, given, sizes) for row, given in sorted(members.items())}
+
+
+def member_of(row: str, given: dict[str, Any], sizes: dict[str, int]) -> MetaLearner:
+  """Returns the member of a row.
+
+  Args:
+    row: its name, and that of the learner where `given` has none.
+    given: options of the learner, and its `name`.
+    sizes: of the population, of which it is given those it asks for.
+
+  Raises:
+    ValueError: for an unknown learner or option, or one whose users are coupled.
+  """
+  kwargs = dict(given)
+  name = kwargs.pop('name', row)
+  asked = inspect.signature(learners.factory(name)).parameters
+  made = learners.make(
+    name, **{size: value for size, value in sizes.items() if size in asked}, **kwargs
+  )
+  if made.batch_loss is not None:
+    raise ValueError(f'member {row!r} couples users in its loss, and a hedge has one of each user')
+  return made
+
+
+def seats_of(trained: dict[str, MetaLearner], own_from: str, own_scale: float) -> tuple[Seat, ...]:
+  """Returns the members that are trained, and the user's own fit that starts from one of them.
+
+  Raises:
+    ValueError: without members, for one named as the own fit, or a start that is not there.
+  """
+  team = tuple(Seat(row, member, row) for row, member in trained.items())
+  if not team or OWN in trained:
+    raise ValueError(
+      f'members must be one or more rows, none of them {OWN!r}, which own_from makes; got '
+      f'{", ".join(trained) or "none"}'
+    )
+  if not own_from:
+    return team
+  if own_from not in trained:
+    raise ValueError(
+      f"own_from must be '' or one of the members {', '.join(trained)}, got {own_from!r}"
+    )
+  options.positive(own_scale=own_scale)
+  return (*team, Seat(OWN, own_fits.own_fit(trained[own_from], scale=own_scale), own_from))
+
+
+def groups_of(team: Sequence[Seat], outside: Sequence[str]) -> Groups:
+  """Returns which members describe users of the population, and which others.
+
+  Raises:
+    ValueError: for a row that is no member, or if none describes the population.
+  """
+  rows = [one.row for one in team]
+  inside = tuple(rows.index(row) for row in rows if row not in (*outside, OWN))
+  if not set(outside) <= set(rows) or not inside:
+    raise ValueError(
+      f'outside must name some of the members {", ".join(rows)}, and leave one that describes the '
+      f'population; got {", ".join(outside)}'
+    )
+  return Groups(inside, tuple(n for n in range(len(rows)) if n not in inside))
+
+
+def check_shares(outside_prior: float, switching: float) -> None:
+  """Refuses shares that are none.
+
+  Raises:
+    ValueError: naming the option and what was given.
+  """
+  if not 0 < outside_prior < 1:
+    raise ValueError(f'outside_prior must lie between 0 and 1, both excluded, got {outside_prior}')
+  if not 0 <= switching < 1:
+    raise ValueError(f'switching must be at least 0 and below 1, got {switching}')
