@@ -39,7 +39,8 @@ CAPACITY = 64  # comparisons kept of a user
 LARGEST_PROFILE = 2**28  # bytes
 # For a message, which shall import no learner.
 WITH_POSTERIOR = (
-  'bayes_head', 'empirical_bayes', 'gaussian_prior', 'hedge', 'latent_np', 'lookup', 'particle',
+  'bayes_head', 'empirical_bayes', 'gaussian_prior', 'hedge', 'latent_np', 'lookup',
+  'pairwise_gp', 'particle',
 )  # fmt: skip
 
 __all__ = ['CAPACITY', 'Comparisons', 'Personalizer', 'Profile', 'pairs']

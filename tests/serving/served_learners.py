@@ -17,14 +17,12 @@ D, CAPACITY = 4, 8
 
 def export(name, **changes):
   known = inspect.signature(learners.factory(name)).parameters
-  sizes = {'num_features': D, 'num_users': 3, 'num_histories': 3}
+  sizes = {'num_features': D, 'num_users': 3, 'num_histories': 3, 'history_length': 4}
   kwargs = {size: number for size, number in sizes.items() if size in known}
   params = learners.make(name, **kwargs).init(jax.random.key(0))
-  if name == 'lookup':  # as after training: without known users it predicts as `pooled`
-    params['bank'] = {
-      'heads': jax.random.normal(jax.random.key(1), (3, D)),
-      'is_used': jax.numpy.ones(3),
-    }
+  if name in ('lookup', 'copl'):  # as after training: without known users they predict as `pooled`
+    heads = jax.random.normal(jax.random.key(1), (3, D))
+    params['bank'] |= {'heads': heads, 'is_used': jax.numpy.ones(3)}
   scaling = population.unscaled(D)
   return exports.Export(name, kwargs, leaves.named(params), 3, scaling)._replace(**changes)
 
