@@ -19,12 +19,20 @@ from metapers.networks.mlp import mlp
 from metapers.networks.network import Network
 
 
-def tokens(embedding: Float[Array, 'N K H'], support: Choices) -> Float[Array, 'N H']:
-  """Returns φ(chosen) - mean φ(not chosen) of each comparison, [N, H]; zeros where masked."""
+def sides(
+  embedding: Float[Array, 'N K H'], support: Choices
+) -> tuple[Float[Array, 'N H'], Float[Array, 'N H']]:
+  """Returns φ(chosen) and mean φ(not chosen) of each comparison, [N, H]; zeros where masked."""
   chosen = task.chosen_mask(support)[..., None]
   others = (support.candidates.mask & support.mask[:, None])[..., None] & ~chosen
   chosen, others = (jnp.broadcast_to(part, embedding.shape) for part in (chosen, others))
-  return masked.total(embedding, chosen, 1) - masked.mean(embedding, others, 1)
+  return masked.total(embedding, chosen, 1), masked.mean(embedding, others, 1)
+
+
+def tokens(embedding: Float[Array, 'N K H'], support: Choices) -> Float[Array, 'N H']:
+  """Returns φ(chosen) - mean φ(not chosen) of each comparison, [N, H]; zeros where masked."""
+  chosen, others = sides(embedding, support)
+  return chosen - others
 
 
 def summed_code(
