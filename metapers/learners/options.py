@@ -21,3 +21,16 @@ def positive(**given: float) -> None:
   for name, value in given.items():
     if not value > 0:
       raise ValueError(f'{name} must be positive, got {value}')
+
+
+def known_users(learner: str, num_users: int) -> None:
+  """Refuses a population without known users, of whom a learner keeps a table.
+
+  Raises:
+    ValueError: naming the learner.
+  """
+  if num_users < 1:
+    raise ValueError(
+      f'{learner} fits a table of known users, and this population has none: set its num_users '
+      '(a finite pool) to at least 1'
+    )

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Array, Float
-from metapers.learners import options
-from metapers.learners.low_rank import on_simplex
+from metapers.learners import options, simplex
 from metapers.learners.utility import embed
 from metapers.networks.linear_mlp import linear_mlp
 
@@ -77,7 +76,7 @@ def pal(
     scale = jnp.minimum(jnp.exp(params['log_scale']), LARGEST_SCALE)
     return scale * nearness(points, weights @ params['prototypes'])
 
-  return on_simplex(
+  return simplex.on_simplex(
     'pal',
     init,
     scores,
