@@ -91,14 +91,14 @@ def test_the_gradient_of_group_dro_is_the_new_weights_and_misses_those_who_are_n
   expected = jnp.exp(state)[THREE] / jnp.array([4.0, 3.0])[THREE // 2]
   np.testing.assert_allclose(gradient, expected, rtol=1e-5)
   np.testing.assert_allclose(state[1], state[3], rtol=1e-6)
-  means = [LOSSES[THREE == group].mean() for group in (0, 2)]
+  means = [LOSSES[group == THREE].mean() for group in (0, 2)]
   np.testing.assert_allclose(state[0] - state[1], means[0], rtol=1e-4, atol=1e-6)
 
 
 def test_group_dro_without_steps_counts_all_groups_alike():
   objective = objectives.group_dro(step_size=0.0)
   found, _ = objective.apply(LOSSES, THREE // 2, objective.init(2))
-  np.testing.assert_allclose(found, np.mean([LOSSES[THREE == g].mean() for g in (0, 2)]), rtol=1e-5)
+  np.testing.assert_allclose(found, np.mean([LOSSES[g == THREE].mean() for g in (0, 2)]), rtol=1e-5)
 
 
 def test_group_invariant_is_the_mean_and_the_variance_of_the_groups_by_hand():
