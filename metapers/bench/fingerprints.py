@@ -21,6 +21,7 @@ from metapers.core.types import Params
 from metapers.training.meta_training import Training
 
 SAMPLED = 8  # users of a split whose episodes stand for all
+NUM_GROUPS = 2  # of users, for an objective over groups
 NUM_STEPS = 1000  # of every optimizer that is compared, for a run may be extended
 
 
@@ -130,7 +131,7 @@ def of_training(training: Training, params: Params) -> dict[str, Any]:
     return optimizer.update(params, optimizer.init(params), params)
 
   def join(losses):
-    return objective.apply(losses, groups, objective.init())
+    return objective.apply(losses, groups, objective.init(NUM_GROUPS))
 
   return training._asdict() | {
     'optimizer': files.sha256(programs.program(update, params)),

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from metapers.core import meta_learner
+from metapers.core import meta_learner, user_groups
 from metapers.core.meta_learner import FromHistories, MetaLearner
 from metapers.core.population import Population
 from metapers.core.task import Task
@@ -101,7 +101,8 @@ def meta_train(
     sharding: of parameters and arrays, see `loop.fit`.
 
   Raises:
-    ValueError: for sizes that do not fit each other, or a `start` or `prepare` that changes shapes.
+    ValueError: for sizes that do not fit each other, a `start` or `prepare` that changes shapes, or
+      an objective over groups of users who have none.
   """
   mesh = mesh or devices.task_mesh()
   check_options(learner, training, mesh)
@@ -120,7 +121,7 @@ def meta_train(
     training.optimizer(training.learning_rate, training.num_steps),
     schedule=schedule_of(training),
     key=keys.steps,
-    objective_state=training.objective.init(),
+    objective_state=initial_objective(training.objective, population),
     frozen=frozen,
     start=lambda params: from_histories('start', learner.start, params, histories, keys.start),
     mesh=mesh,
@@ -147,6 +148,16 @@ def check_options(learner: MetaLearner, training: Training, mesh: Mesh) -> None:
   # Coupled users are not taken in chunks, and need only divide over the devices.
   chunk_size = 1 if learner.batch_loss else training.chunk_size
   step.num_chunks(training.batch_size, chunk_size, mesh)
+
+
+def initial_objective(objective: Objective, population: Population) -> PyTree:
+  """Returns the state of an objective before the first step on a population.
+
+  Raises:
+    ValueError: for an objective over groups, and users who have none.
+  """
+  count = user_groups.required if objective.has_groups else user_groups.num_groups
+  return objective.init(count(population))
 
 
 def last_kept(prepare: Callable[[Params], Params]) -> Callable[[Params], Params]:
@@ -242,7 +253,8 @@ def restore_best(
   keys = run_keys(seed)
   trained, fixed = step.split_frozen(learner.init(keys.init), frozen)
   optimizer = training.optimizer(training.learning_rate, training.num_steps)
-  like = loop.initial_state(trained, optimizer, training.objective.init(), keys.steps)
+  objective_state = initial_objective(training.objective, population)
+  like = loop.initial_state(trained, optimizer, objective_state, keys.steps)
   found = checkpoints.best(like) or checkpoints.restore(like)
   if found is None:
     return None

@@ -11,13 +11,20 @@ from metapers.core.types import Array, Callable, Float, Int, PyTree, Scalar
 class Objective(NamedTuple):
   """How users' losses become one; `mean()` and the like make one.
 
-  init: `() -> state`. apply: `(losses [T], groups [T], state) -> (scalar, state)`.
-
-  `groups` are the users' rows among the known users; the state is carried from step to step.
+  init: `(num_groups) -> state`, which is carried from step to step.
+  apply: `(losses [T], groups [T], state) -> (scalar, state)`; groups as in `core.user_groups`, 0 of
+    all users where there are none. has_groups: whether it reads them.
   """
 
-  init: Callable[[], PyTree]
+  init: Callable[[int], PyTree]
   apply: Callable[[Float[Array, 'T'], Int[Array, 'T'], PyTree], tuple[Scalar, PyTree]]
+  has_groups: bool = False
+
+
+def stateless(num_groups: int) -> PyTree:
+  """Returns no state."""
+  del num_groups
+  return ()
 
 
 def mean() -> Objective:
@@ -27,7 +34,7 @@ def mean() -> Objective:
     del groups
     return jnp.mean(losses), state
 
-  return Objective(lambda: (), apply)
+  return Objective(stateless, apply)
 
 
 def cvar(share: float = 0.5) -> Objective:
@@ -55,7 +62,7 @@ def cvar(share: float = 0.5) -> Objective:
     weights = jnp.clip(count - jnp.arange(losses.size), 0, 1) / count
     return jnp.sum(weights.astype(losses.dtype) * worst_first), state
 
-  return Objective(lambda: (), apply)
+  return Objective(stateless, apply)
 
 
 def robust_personalization(share: float = 0.5, temperature: float = 0.5) -> Objective:
@@ -86,7 +93,85 @@ def robust_personalization(share: float = 0.5, temperature: float = 0.5) -> Obje
     weights = jax.nn.sigmoid((losses - threshold) / temperature)
     return jnp.mean(weights * losses), state
 
-  return Objective(lambda: (), apply)
+  return Objective(stateless, apply)
 
 
-OBJECTIVES = {'mean': mean, 'cvar': cvar, 'robust_personalization': robust_personalization}
+def group_dro(step_size: float = 0.01) -> Objective:
+  """Returns group DRO: the groups' mean losses, weighted by how bad each has been until now.
+
+    q_g ← q_g exp(η L_g) / Σ_h q_h exp(η L_h),   value = Σ_g q_g L_g,
+
+  L_g the mean loss of the batch's users of group g, 0 of a group that the batch misses. The state
+  is log q [G], equal at the start; no gradient flows through q.
+
+  Args:
+    step_size: η, per nat; the paper's 0.01. With 0 all groups count alike.
+
+  Raises:
+    ValueError: for a step size that is negative or not finite.
+
+  Reference:
+    Sagawa et al. 2020, arXiv:1911.08731, Algorithm 1, by batches as in its code. Unlike the paper,
+    without the adjustment C / √n_g for the sizes of the groups.
+  """
+  _check_rate('step_size', step_size)
+
+  def init(num_groups):
+    return jnp.full(num_groups, -jnp.log(num_groups), jnp.float32)
+
+  def apply(losses, groups, state):
+    total, count = (
+      jax.ops.segment_sum(x, groups, num_segments=state.size)
+      for x in (losses, jnp.ones_like(losses))
+    )
+    of_group = total / jnp.maximum(count, 1)
+    log_q = jax.nn.log_softmax(state + step_size * jax.lax.stop_gradient(of_group))
+    return jnp.exp(log_q) @ of_group, log_q
+
+  return Objective(init, apply, has_groups=True)
+
+
+def group_invariant(penalty: float = 10.0) -> Objective:
+  """Returns V-REx over groups of users: the mean of the groups' losses, and how far they differ.
+
+    value = mean_g L_g + β Var_g L_g,
+
+  L_g the mean loss of the batch's users of group g, over the groups that the batch holds. The
+  variance counts the noise of small groups too: batches should hold several users of each.
+  Stateless.
+
+  Args:
+    penalty: β, per nat; 0 counts all groups alike, a large one asks for equal losses.
+
+  Raises:
+    ValueError: for a penalty that is negative or not finite.
+
+  Reference:
+    Krueger et al. 2021, arXiv:2003.00688, equation 8. Unlike the paper, the mean of the losses
+    stands for their sum, and β is the same from the first step on.
+  """
+  _check_rate('penalty', penalty)
+
+  def apply(losses, groups, state):
+    is_same = (groups[:, None] == groups[None]).astype(losses.dtype)
+    size = is_same.sum(-1)  # of each user's group
+    of_group = is_same @ losses / size  # [T]
+    share = (1 / size) / jnp.sum(1 / size)  # of each user: groups count alike
+    mean = share @ of_group
+    return mean + penalty * (share @ jnp.square(of_group - mean)), state
+
+  return Objective(stateless, apply, has_groups=True)
+
+
+def _check_rate(name: str, value: float) -> None:
+  if not 0 <= value < float('inf'):
+    raise ValueError(f'{name} must be at least 0 and finite, got {value}')
+
+
+OBJECTIVES = {
+  'mean': mean,
+  'cvar': cvar,
+  'robust_personalization': robust_personalization,
+  'group_dro': group_dro,
+  'group_invariant': group_invariant,
+}

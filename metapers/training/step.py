@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from metapers.core import task
+from metapers.core import task, user_groups
 from metapers.core.meta_learner import Loss, MetaLearner
 from metapers.core.population import SPLITS, Population, episode_shapes
 from metapers.core.task import Task
@@ -48,10 +48,11 @@ Step = Callable[[TrainState, Params, PyTree], tuple[TrainState, Metrics]]
 
 
 class Batch(NamedTuple):
-  """T tasks, and a key for the loss of each."""
+  """T tasks, a key for the loss of each, and the group of each user, see `core.user_groups`."""
 
   tasks: Task
   keys: Key[Array, 'T']
+  groups: Int[Array, 'T']
 
 
 def task_sampler(
@@ -81,12 +82,13 @@ def task_sampler(
 
   def draw(arrays, key):
     key_episode, key_shots, key_loss = jax.random.split(key, 3)
-    episode, _ = population.sample_episode(arrays, key_episode, split)
+    episode, truth = population.sample_episode(arrays, key_episode, split)
     size = episode.support.mask.shape[-1]  # short histories hold fewer than num_support
     kept = (
       jax.random.randint(key_shots, (), 0, size + 1, jnp.int32) if shots == 'uniform' else shots
     )
-    return Batch(episode._replace(support=task.with_shots(episode.support, kept)), key_loss)
+    shown = episode._replace(support=task.with_shots(episode.support, kept))
+    return Batch(shown, key_loss, user_groups.group_of(truth))
 
   def sample(arrays, key):
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch_size))
@@ -116,7 +118,7 @@ def meta_loss(
     batch = devices.shard(batch, mesh, axis=0)
     if learner.batch_loss:
       losses, metrics = learner.batch_loss(params, batch.tasks, batch.keys)
-      value, state = objective.apply(losses, batch.tasks.user, objective_state)
+      value, state = objective.apply(losses, batch.groups, objective_state)
     else:
       count = num_chunks(batch.keys.shape[0], chunk_size, mesh)
       chunks = devices.shard(in_chunks(batch, count), mesh, axis=1)
@@ -147,7 +149,7 @@ def chunked_loss(
     return jax.vmap(loss, (None, 0, 0))(params, chunk.tasks, chunk.keys)
 
   def apply(losses, state, chunks):  # [chunks, users at once] to [T], in the users' order
-    return objective.apply(losses.T.ravel(), chunks.tasks.user.T.ravel(), state)
+    return objective.apply(losses.T.ravel(), chunks.groups.T.ravel(), state)
 
   @jax.custom_vjp
   def value_of(params, state, chunks):

@@ -100,34 +100,41 @@ def test_the_loss_of_a_batch_is_that_of_a_loop_over_its_users():
   assert state == ()
 
 
-def test_the_objective_gets_losses_and_users_in_order_and_carries_its_state():
-  learner, batch = pooled(), draw(batch_size=6)
+GROUPS = jnp.array([2, 0, 1, 1, 0, 0])
+
+
+def test_the_objective_gets_losses_and_groups_in_order_and_carries_its_state():
+  learner, batch = pooled(), draw(batch_size=6)._replace(groups=GROUPS)
   params = learner.init(KEY)
 
   def apply(losses, groups, state):
     return losses @ groups, {'losses': losses, 'groups': groups, 'count': state['count'] + 1}
 
-  objective = objectives.Objective(lambda: {'count': 0}, apply)
+  objective = objectives.Objective(lambda num_groups: {'count': 0}, apply)
   _, (whole, _) = loss_of(learner, 6, objective)(params, {'count': 4}, batch, ())
   _, (chunked, _) = loss_of(learner, 2, objective)(params, {'count': 4}, batch, ())
   assert whole['count'] == 5
-  np.testing.assert_array_equal(chunked['groups'], batch.tasks.user)
+  np.testing.assert_array_equal(chunked['groups'], GROUPS)
   np.testing.assert_allclose(chunked['losses'], whole['losses'], rtol=1e-5)
 
 
-@pytest.mark.parametrize('objective', [objectives.mean(), objectives.cvar(0.4)])
+@pytest.mark.parametrize(
+  'objective',
+  [objectives.mean(), objectives.cvar(0.4), objectives.group_dro(), objectives.group_invariant()],
+  ids=['mean', 'cvar', 'group_dro', 'group_invariant'],
+)
 @pytest.mark.parametrize('chunk_size', [1, 3, 100])
 def test_chunks_give_the_loss_and_gradient_of_all_users_at_once(objective, chunk_size):
-  learner, batch = pooled(), draw(batch_size=6)
-  params = learner.init(KEY)
+  learner, batch = pooled(), draw(batch_size=6)._replace(groups=GROUPS)
+  params, state = learner.init(KEY), objective.init(3)
 
   def at_once(params):
     losses, _ = jax.vmap(learner.loss, (None, 0, 0))(params, batch.tasks, batch.keys)
-    return objective.apply(losses, batch.tasks.user, ())[0]
+    return objective.apply(losses, GROUPS, state)[0]
 
   expected = jax.jit(jax.value_and_grad(at_once))(params)
   in_chunks = jax.value_and_grad(loss_of(learner, chunk_size, objective), has_aux=True)
-  (value, _), gradient = jax.jit(in_chunks)(params, (), batch, ())
+  (value, _), gradient = jax.jit(in_chunks)(params, state, batch, ())
   np.testing.assert_allclose(value, expected[0], rtol=1e-5)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), gradient, expected[1])
 
