@@ -149,9 +149,11 @@ def likelihood(
   hidden = given.hidden
   if hidden is None:
     return probability(own, given.mask, user_models, rule=rule)
+  assert along is not None
   if isinstance(hidden, Residuals):
     noise = user_models.temperature, user_models.flip_rate
     return feature_scores.probability(own[0], along, hidden, *noise)
+  assert given.odds is not None
   as_shown = rule._replace(pair_rule='random')
   chosen = probability(own[:1], given.mask[:1], user_models, rule=as_shown)
   return chosen * other_responses.between(own, along, hidden, given.odds)

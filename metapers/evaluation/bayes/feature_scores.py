@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core.population import Responses
-from metapers.core.types import Array, Bool, Float
+from metapers.core.types import Array, Float
 from metapers.data import ridge
 
 TINY = float(np.finfo(np.float32).tiny)

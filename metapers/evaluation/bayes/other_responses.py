@@ -3,7 +3,7 @@
 Under `extreme` a pair tells of the user that all other responses lie between the two. Who does not
 see these integrates them out, given the pair's scores z_1, z_2:
 
-    P(pair, choice | w) = P(choice | w) Σ_ij p(i, j | z_1, z_2) P(others between | i, j, z_1, z_2, w)
+  P(pair, choice | w) ∝ P(choice | w) Σ_ij p(i, j | z_1, z_2) P(others between | i, j, z_1, z_2, w)
 
 over the positions i, j that the pair may have in its slate. Scores are μ_r, the mean of position r,
 plus what a prompt's responses share (covariance S) plus what is a response's own (covariance O).

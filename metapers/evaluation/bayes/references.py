@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from metapers.core.population import SEEN, Population, Responses, Simulation, UserModel, Users
 from metapers.core.task import Task, Truth
