@@ -114,6 +114,7 @@ def pair_odds(slates: Slates, shown: Float[Array, '*N 2 B']) -> Float[Array, '*N
     return jnp.asarray(x / 2**0.5 @ rows.T, jnp.float32)
 
   def square(x, means):
+    means = means.reshape((1,) * (x.ndim - 1) + means.shape)
     return jnp.square(jnp.expand_dims(x, -2) - means).sum(-1)
 
   z_1, z_2 = shown[..., 0, :], shown[..., 1, :]

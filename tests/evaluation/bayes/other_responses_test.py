@@ -97,7 +97,7 @@ def test_it_agrees_with_brute_force_of_three_reward_models(user_model):
     support_rewards=truth.support_rewards.at[:, :, 2:].set(jnp.nan),
     query_rewards=truth.query_rewards.at[:, :, 2:].set(jnp.nan),
   )
-  made, diagnostics = predict(tasks, hidden, user_model, num_sets=2400, num_particles=1000)
+  made, diagnostics = predict(tasks, hidden, user_model, num_sets=900, num_particles=600)
   assert np.all(diagnostics.num_unexplained == 0)
   expected = brute_force(user_model, tasks)
   np.testing.assert_allclose(jnp.exp(made.log_probs)[..., 0], expected, atol=0.04)
