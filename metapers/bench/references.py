@@ -9,13 +9,14 @@ import numpy as np
 from metapers.bench.plan import Evaluation, Log, MakePopulation
 from metapers.bench.settings import Setting
 from metapers.core import files, programs
-from metapers.core.population import Simulation
+from metapers.core.population import Responses, Simulation
 from metapers.core.task import Truth
 from metapers.evaluation.bayes import references
 from metapers.evaluation.bayes.ceiling import Diagnostics
 from metapers.evaluation.predictions import Predictions
 
 Make = Callable[[Setting], Predictions]
+Find = Callable[..., tuple[Predictions, Diagnostics]]
 
 
 def makers(
@@ -24,11 +25,12 @@ def makers(
   """Returns what makes each reference of a setting; real people have none.
 
   `oracle` is the true reward; `bayes` the exact posterior predictive under the setting's own user
-  model, called `bayes_scores` where it sees scores that learners do not; `bayes_mixture` the same
-  without knowing which user model of `evaluation.mixture` holds; `bayes_seen` the same under the
-  prior of the users that were trained on; `oracle_features` the true weights on rewards
-  ridge-regressed from the features. Users who differ in their pair rule, or whose preferences
-  change, have no `bayes`.
+  model, called `bayes_scores` where it sees scores that learners do not; `bayes_features` the same
+  of one who sees the features alone; `bayes_pair` of one who sees of `extreme` pairs not the slate
+  that they were chosen from, as learners do not; `bayes_mixture` without knowing which user model
+  of `evaluation.mixture` holds; `bayes_seen` under the prior of the users that were trained on;
+  `oracle_features` the true weights on rewards ridge-regressed from the features. Users who differ
+  in their pair rule, or whose preferences change, have no `bayes`.
 
   Args:
     setting: the users.
@@ -62,6 +64,8 @@ def identity(
     shown = setting.tasks.query.candidates
     return {'types': files.sha256(programs.program(simulation.choice_probabilities, shown))}
   found = {'prior': str(simulation.user_models), 'num_particles': evaluation.num_particles}
+  if name in ('bayes_features', 'bayes_pair'):  # which read train responses
+    found['data'] = population.content_hash
   if name == 'bayes_mixture':
     found['mixture'] = [dict(changes) for changes in evaluation.mixture]
   if name == 'bayes_seen':
@@ -92,9 +96,9 @@ def of_weights(
   if not has_posterior(setting):
     return made
 
-  def exact(setting: Setting, **options: Any) -> Predictions:
+  def exact(setting: Setting, find: Find = references.bayes, **options: Any) -> Predictions:
     log(f'bayes: {evaluation.num_particles} particles')
-    found, diagnostics = references.bayes(
+    found, diagnostics = find(
       setting.tasks,
       truth,
       simulation,
@@ -108,6 +112,8 @@ def of_weights(
     return found
 
   made['bayes' if simulation.has_score_features else 'bayes_scores'] = exact
+  for name, find in partly_hidden(setting, truth, simulation).items():
+    made[name] = functools.partial(exact, find=find)
   if evaluation.mixture:
     several = [
       one
@@ -120,6 +126,24 @@ def of_weights(
       setting, user_models=user_models_of(trained_on), believe_seen=True
     )
   return made
+
+
+def partly_hidden(setting: Setting, truth: Truth, simulation: Simulation) -> dict[str, Find]:
+  """Returns the exact answers to those who see no more than learners do, where these see less."""
+  if simulation.responses is None:
+    return {}
+  if not simulation.has_score_features:
+    can = references.can_read_features(setting.tasks, simulation)
+    return {'bayes_features': from_train(setting, references.bayes_features)} if can else {}
+  has_others = truth.support_mask.shape[-1] > 2
+  if simulation.pair_rules == ('extreme',) and has_others:
+    return {'bayes_pair': from_train(setting, references.bayes_pair)}
+  return {}
+
+
+def from_train(setting: Setting, find: Find) -> Find:
+  """Returns what finds a reference, given the responses to the train prompts."""
+  return lambda *given, **options: find(*given, train_responses(setting), **options)
 
 
 def has_posterior(setting: Setting) -> bool:
@@ -148,13 +172,18 @@ def oracle(setting: Setting, truth: Truth) -> Predictions:
 
 def oracle_features(setting: Setting, truth: Truth) -> Predictions:
   """Returns the predictions of the true weights on scores read from features."""
-  population = setting.populations[0]
-  assert population.simulation is not None and population.simulation.responses is not None
-  responses = population.simulation.responses(population.arrays, 'train')
-  users = references.users_of(population, setting.split)
+  users = references.users_of(setting.populations[0], setting.split)
+  responses = train_responses(setting)
   return references.oracle_features(
     setting.tasks, truth, users, responses, num_rows=num_rows(setting)
   )
+
+
+def train_responses(setting: Setting) -> Responses:
+  """Returns all responses to the train prompts of a population that has `responses`."""
+  population = setting.populations[0]
+  assert population.simulation is not None and population.simulation.responses is not None
+  return population.simulation.responses(population.arrays, 'train')
 
 
 def exactness(diagnostics: Diagnostics) -> str:

@@ -21,8 +21,10 @@ REFERENCES = (
   ORACLE,
   'oracle_features',
   'bayes',
+  'bayes_pair',
   'bayes_mixture',
   'bayes_scores',
+  'bayes_features',
   'bayes_seen',
 )
 BASELINES = ('pooled',)

@@ -17,8 +17,8 @@ from metapers.core.population import UserModel
 from metapers.core.task import Choices, Task, Truth
 from metapers.core.types import Array, Bool, Float, Int
 from metapers.evaluation.bayes import evidence, posterior
-from metapers.evaluation.bayes.evidence import Rule
-from metapers.evaluation.bayes.posterior import Belief
+from metapers.evaluation.bayes.evidence import Hidden, Rule
+from metapers.evaluation.bayes.posterior import Belief, PairOdds
 from metapers.evaluation.predictions import Predictions
 from metapers.populations import choice_rules
 
@@ -85,6 +85,8 @@ def bayes(
   shots: Sequence[int],
   floor: Sequence[float] = (),
   num_particles: int = 1000,
+  hidden: Hidden | None = None,
+  odds: PairOdds | None = None,
   seed: int = 0,
 ) -> tuple[Predictions, Diagnostics]:
   """Returns the exact posterior predictive given the first k comparisons, for every k in one pass.
@@ -103,6 +105,8 @@ def bayes(
     shots: L numbers of support comparisons. A user with fewer uses all there are.
     floor: [B] least weights that users are known to have; none for the whole simplex.
     num_particles: of each of two independent halves; error falls with its root, cost is linear.
+    hidden: what is integrated out, each half's own by its first axis; None where all is seen.
+    odds: of the pairs, where other responses are hidden.
     seed: of the particles.
 
   Returns:
@@ -116,9 +120,9 @@ def bayes(
   rule = Rule(pair_rule, tasks.query.candidates.mask.shape[-1], tuple(floor))
   models = evidence.stack(user_models)
   bank = posterior.draw_bank(user_models, truth.weights.shape[-1], seed, rule.floor)
-  people = posterior.people_of(tasks, truth, max(1, int(ordered[-1])))
+  people = posterior.people_of(tasks, truth, max(1, int(ordered[-1])), odds)
   key = jax.random.key(seed)
-  options = {'rule': rule, 'num_particles': num_particles}
+  options = {'rule': rule, 'num_particles': num_particles, 'hidden': hidden}
   beliefs = posterior.infer(key, people, bank, models, jnp.asarray(ordered, jnp.int32), **options)
   beliefs = jax.tree.map(lambda x: x[:, back], beliefs)  # [2, L, T, ...]
   return summarise(tasks, beliefs)

@@ -13,8 +13,13 @@ import numpy as np
 
 from metapers.core.population import UserModel
 from metapers.core.types import Array, Bool, Float, Int
+from metapers.evaluation.bayes import feature_scores, other_responses
+from metapers.evaluation.bayes.feature_scores import Residuals
+from metapers.evaluation.bayes.other_responses import Others
 
 TINY = float(np.finfo(np.float32).tiny)
+Hidden = Residuals | Others  # what is integrated out
+Gaps = tuple[Array, Array | None]  # of utility: [E-1, N, S] of comparisons, [M, O, S] of `hidden`
 
 
 class Rule(NamedTuple):
@@ -47,12 +52,26 @@ class Evidence(NamedTuple):
 
   contrasts: [E-1, N, B] rewards of the chosen candidate minus those of another, the other
     candidates shown first. mask: [E-1, N], True where that other one is real. weight: [N], how
-    often each comparison counts: its likelihood is P^weight.
+    often each comparison counts: its likelihood is P^weight. hidden: what is integrated out, None
+    where all that bears on a comparison is seen. odds: [N, J] of the pairs, see `Others`.
   """
 
   contrasts: Float[Array, 'E1 N B']
   mask: Bool[Array, 'E1 N']
   weight: Float[Array, 'N']
+  hidden: Hidden | None = None
+  odds: Float[Array, 'N J'] | None = None
+
+  @property
+  def linear(self) -> Gaps:
+    """What utilities are linear functions of the weights by: contrasts and hidden directions."""
+    return self.contrasts, None if self.hidden is None else self.hidden.directions
+
+  def only(self, n: Int[Array, '']) -> 'Evidence':
+    """Returns comparison `n` alone, N = 1."""
+    odds = None if self.odds is None else self.odds[n][None]
+    contrasts, mask, weight = self.contrasts[:, n], self.mask[:, n], self.weight[n]
+    return Evidence(contrasts[:, None], mask[:, None], weight[None], self.hidden, odds)
 
 
 def evidence_of(
@@ -107,6 +126,37 @@ def store(buffer: Evidence, new: Evidence, n: Int[Array, '']) -> Evidence:
     buffer.mask.at[:, n].set(new.mask[:, 0], mode='drop'),
     buffer.weight.at[n].set(new.weight[0], mode='drop'),
   )
+
+
+def gaps_of(given: Evidence, weights: Float[Array, 'B S']) -> Gaps:
+  """Returns all gaps of utility under S weights."""
+  contrasts, directions = given.linear
+  return contrasts @ weights, None if directions is None else directions @ weights
+
+
+def likelihood(
+  gaps: Gaps, given: Evidence, user_models: UserModels, *, rule: Rule
+) -> Float[Array, 'N S']:
+  """Returns P(shown, choice | w) of the choice made, what is hidden integrated out.
+
+  Args:
+    gaps: of utility, see `gaps_of`.
+    given: N comparisons.
+    user_models: [S].
+    rule: what is shown.
+  """
+  own, along = gaps
+  hidden = given.hidden
+  if hidden is None:
+    return probability(own, given.mask, user_models, rule=rule)
+  assert along is not None
+  if isinstance(hidden, Residuals):
+    noise = user_models.temperature, user_models.flip_rate
+    return feature_scores.probability(own[0], along, hidden, *noise)
+  assert given.odds is not None
+  as_shown = rule._replace(pair_rule='random')
+  chosen = probability(own[:1], given.mask[:1], user_models, rule=as_shown)
+  return chosen * other_responses.between(own, along, hidden, given.odds)
 
 
 def probability(

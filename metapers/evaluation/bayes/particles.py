@@ -111,13 +111,15 @@ def rejuvenate(key: PRNGKey, particles: Particles, given: Evidence, *, rule: Rul
     others = jnp.where(is_moved, -jnp.inf, log_weights)
     log_rest = jax.nn.logsumexp(others, 0)
     least_rest = least_share(others - log_rest[None], rule.floor)
-    own_gaps = given.contrasts[..., model, None]
-    rest_gaps = given.contrasts @ jnp.exp(others - log_rest[None])  # [E-1, N, S]
+    own_gaps = jax.tree.map(lambda x: x[..., model, None], given.linear)
+    rest_gaps = evidence.gaps_of(given, jnp.exp(others - log_rest[None]))
 
     def log_target(x):
       own, rest = jax.nn.sigmoid(x), jax.nn.sigmoid(-x)
-      gaps = own_gaps * own[None, None] + rest_gaps * rest[None, None]
-      p = evidence.probability(gaps, given.mask, particles.user_models, rule=rule)
+      gaps = jax.tree.map(
+        lambda x, y: x * own[None, None] + y * rest[None, None], own_gaps, rest_gaps
+      )
+      p = evidence.likelihood(gaps, given, particles.user_models, rule=rule)
       log_prior = first * jax.nn.log_sigmoid(x) + second * jax.nn.log_sigmoid(-x)
       log_p = jnp.log(epsilon + (1 - epsilon) * p)  # 0 at rung 0, where those of weight 0 stay
       density = log_prior + (given.weight[:, None] * log_p).sum(0)
@@ -158,8 +160,9 @@ def weigh(
     The rung to go to, one further at least; the particles' importance there; and their effective
     share.
   """
-  gaps = given.contrasts[:, n][:, None] @ jnp.exp(particles.log_weights)
-  p = evidence.probability(gaps, given.mask[:, n][:, None], particles.user_models, rule=rule)
+  new = given.only(n)
+  gaps = evidence.gaps_of(new, jnp.exp(particles.log_weights))
+  p = evidence.likelihood(gaps, new, particles.user_models, rule=rule)
   epsilon = jnp.asarray(LADDER, jnp.float32)[:, None]
   now = particles.rung[n]
   log_p = given.weight[n] * jnp.log(epsilon + (1 - epsilon) * p)  # [rungs, S]

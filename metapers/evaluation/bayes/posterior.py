@@ -13,7 +13,7 @@ from metapers.core.population import UserModel
 from metapers.core.task import Task, Truth
 from metapers.core.types import Array, Bool, Float, Int, PRNGKey
 from metapers.evaluation.bayes import evidence, particles
-from metapers.evaluation.bayes.evidence import Rule, UserModels
+from metapers.evaluation.bayes.evidence import Hidden, Rule, UserModels
 from metapers.evaluation.bayes.particles import Particles
 from metapers.populations import dirichlet
 
@@ -37,7 +37,7 @@ class Belief(NamedTuple):
 class Person(NamedTuple):
   """What is known of one user: comparisons, in order and real ones first; what is to be predicted.
 
-  num_real: of the comparisons.
+  num_real: of the comparisons. odds, query_odds: see `Evidence`; None unless slates are hidden.
   """
 
   rewards: Float[Array, '*T N E B']
@@ -48,6 +48,15 @@ class Person(NamedTuple):
   query_rewards: Float[Array, '*T Q E B']
   query_mask: Bool[Array, '*T Q E']
   slate_rewards: Float[Array, '*T M R B']
+  odds: Float[Array, '*T N J'] | None = None
+  query_odds: Float[Array, '*T Q J'] | None = None
+
+
+class PairOdds(NamedTuple):
+  """The odds of all pairs of T users, see `other_responses.pair_odds`."""
+
+  support: Float[Array, 'T N J']
+  query: Float[Array, 'T Q J']
 
 
 def draw_bank(
@@ -70,7 +79,7 @@ def draw_bank(
   return jnp.asarray(turned.reshape(NUM_HALVES, len(user_models), *turned.shape[1:]))
 
 
-def people_of(tasks: Task, truth: Truth, most: int) -> Person:
+def people_of(tasks: Task, truth: Truth, most: int, odds: PairOdds | None = None) -> Person:
   """Returns what is known of every user: the first `most` of their real comparisons."""
   real = tasks.support.mask
   order = jnp.argsort(~real, -1, stable=True)[:, :most]
@@ -87,6 +96,8 @@ def people_of(tasks: Task, truth: Truth, most: int) -> Person:
     masked.fill_features(truth.query_rewards, truth.query_mask),
     truth.query_mask,
     masked.fill_features(truth.slate_rewards, truth.slate.mask),
+    None if odds is None else jnp.take_along_axis(odds.support, order[..., None], 1),
+    None if odds is None else odds.query,
   )
 
 
@@ -110,7 +121,13 @@ def prior(
 
 
 def counts(
-  now: Particles, rewards: Float[Array, 'N E B'], mask: Bool[Array, 'N E'], rule: Rule
+  now: Particles,
+  rewards: Float[Array, 'N E B'],
+  mask: Bool[Array, 'N E'],
+  rule: Rule,
+  *,
+  hidden: Hidden | None = None,
+  odds: Float[Array, 'N J'] | None = None,
 ) -> Float[Array, 'N K']:
   """Returns how many particles are expected to show and choose each candidate shown: [N, K]."""
   weights = jnp.exp(now.log_weights)
@@ -118,15 +135,19 @@ def counts(
   def count(candidate):
     choice = jnp.full(mask.shape[0], candidate)
     asked = evidence.evidence_of(rewards, mask, choice, rule=rule)
-    p = evidence.probability(asked.contrasts @ weights, asked.mask, now.user_models, rule=rule)
+    asked = asked._replace(hidden=hidden, odds=odds)
+    p = evidence.likelihood(evidence.gaps_of(asked, weights), asked, now.user_models, rule=rule)
     return particles.mean(p, now) * now.log_importance.size
 
   return jax.lax.map(count, jnp.arange(rule.num_candidates)).T
 
 
-def believe(now: Particles, person: Person, num_given: Int[Array, ''], rule: Rule) -> Belief:
+def believe(
+  now: Particles, person: Person, num_given: Int[Array, ''], rule: Rule, hidden: Hidden | None
+) -> Belief:
   """Returns all that the particles predict of one user after `num_given` comparisons."""
-  expected = counts(now, person.query_rewards, person.query_mask, rule)
+  shown = person.query_rewards, person.query_mask
+  expected = counts(now, *shown, rule, hidden=hidden, odds=person.query_odds)
   scores = person.slate_rewards @ particles.mean(jnp.exp(now.log_weights), now)
   is_given = (jnp.arange(now.rung.size) < num_given) & (person.weight > 0)
   unexplained = jnp.sum(is_given & (now.rung < particles.LAST))
@@ -134,10 +155,17 @@ def believe(now: Particles, person: Person, num_given: Int[Array, ''], rule: Rul
 
 
 def infer_one(
-  key: PRNGKey, person: Person, start: Particles, shots: Int[Array, 'L'], rule: Rule
+  key: PRNGKey,
+  person: Person,
+  start: Particles,
+  shots: Int[Array, 'L'],
+  *,
+  rule: Rule,
+  hidden: Hidden | None,
 ) -> Belief:
   """Returns what particles predict of one user at each number of shots, given one after another."""
   given = evidence.evidence_of(person.rewards, person.mask, person.choice, person.weight, rule=rule)
+  given = given._replace(hidden=hidden, odds=person.odds)
 
   def absorb(n, now):
     return particles.absorb(jax.random.fold_in(key, n), now, given, n, rule=rule)
@@ -146,7 +174,7 @@ def infer_one(
     now, num_given = carry
     count = jnp.minimum(count, person.num_real)
     now = jax.lax.fori_loop(num_given, count, absorb, now)
-    return (now, count), believe(now, person, count, rule)
+    return (now, count), believe(now, person, count, rule, hidden)
 
   return jax.lax.scan(until, (start, jnp.zeros_like(person.num_real)), shots)[1]
 
@@ -161,8 +189,11 @@ def infer(
   *,
   rule: Rule,
   num_particles: int,
+  hidden: Hidden | None = None,
 ) -> Belief:
   """Returns what two independent halves of particles predict of every user: [2, L, T, ...].
+
+  Each half has what is hidden of its own, by the first axis of `hidden`.
 
   One user at a time: the particles of one fill the processor, and a user whose particles need no
   moves skips them, which `vmap` over users could not.
@@ -174,7 +205,8 @@ def infer(
     key_start, key_moves = jax.random.split(jax.random.fold_in(key, index))
     person = task.take(people, user)
     start = prior(key_start, bank[half], user_models, num_particles, most)
-    return infer_one(key_moves, person, start, shots, rule)
+    own = task.take(hidden, half)
+    return infer_one(key_moves, person, start, shots, rule=rule, hidden=own)
 
   flat = jax.lax.map(one, jnp.arange(NUM_HALVES * num_users))
   return jax.tree.map(lambda x: x.reshape(NUM_HALVES, num_users, *x.shape[1:]).swapaxes(1, 2), flat)

@@ -6,19 +6,23 @@ Each is a function of the episodes, their truth and the facts of the simulation 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 
 from metapers.core.population import SEEN, Population, Responses, Simulation, UserModel, Users
 from metapers.core.task import Task, Truth
 from metapers.core.types import Any
-from metapers.data import ridge
 from metapers.evaluation import adaptation, streams
-from metapers.evaluation.bayes import ceiling
+from metapers.evaluation.bayes import ceiling, feature_scores, other_responses
 from metapers.evaluation.bayes import types as user_types
 from metapers.evaluation.bayes.ceiling import Diagnostics
+from metapers.evaluation.bayes.evidence import Hidden
+from metapers.evaluation.bayes.other_responses import Slates
+from metapers.evaluation.bayes.posterior import NUM_HALVES, PairOdds
 from metapers.evaluation.predictions import Predictions
 from metapers.populations.simulated_users import Exclusion, exclusion_floor
+
+NUM_SETS = 112  # of other responses for each half, four of each pair of 8 positions
 
 
 class Prior(NamedTuple):
@@ -128,14 +132,19 @@ def oracle_features(
     responses: to the train prompts, which the ridge is fitted on.
     num_rows: L.
   """
-  features, rewards, mask = map(np.asarray, (responses.features, responses.rewards, responses.mask))
-  fitted = ridge.within_prompt_ridge(features, rewards, mask, np.ones(len(mask), bool))
-  coefficients = jnp.asarray(fitted, jnp.float32)
-  read = truth._replace(
+  return oracle(tasks, read_scores(tasks, truth, responses), users, num_rows=num_rows)
+
+
+def read_scores(tasks: Task, truth: Truth, responses: Responses) -> Truth:
+  """Returns the truth with what a ridge reads from the features of candidates as their rewards."""
+  coefficients = jnp.asarray(feature_scores.coefficients_of(responses), jnp.float32)
+  return truth._replace(
+    support_rewards=tasks.support.candidates.features @ coefficients,
+    support_mask=tasks.support.candidates.mask,
     query_rewards=tasks.query.candidates.features @ coefficients,
+    query_mask=tasks.query.candidates.mask,
     slate_rewards=truth.slate.features @ coefficients,
   )
-  return oracle(tasks, read, users, num_rows=num_rows)
 
 
 def bayes(
@@ -149,6 +158,8 @@ def bayes(
   user_models: Sequence[UserModel] = (),
   believe_seen: bool = False,
   num_particles: int = 1000,
+  hidden: Hidden | None = None,
+  odds: PairOdds | None = None,
 ) -> tuple[Predictions, Diagnostics]:
   """Returns the exact posterior predictive, and how exact it is.
 
@@ -163,8 +174,13 @@ def bayes(
       that learners were trained on, with `believe_seen`, are the row `bayes_seen`.
     believe_seen: see `prior_of`.
     num_particles: of each of two halves.
+    hidden: see `ceiling.bayes`; of all B reward models.
+    odds: likewise.
   """
   prior = prior_of(simulation, truth, split, believe_seen=believe_seen)
+  if hidden is not None and prior.truth.weights.shape != truth.weights.shape:
+    index = simulation.reward_models.index(simulation.excluded_model)
+    hidden = hidden._replace(directions=jnp.delete(hidden.directions, index, -1))
   made, diagnostics = ceiling.bayes(
     tasks,
     prior.truth,
@@ -173,8 +189,113 @@ def bayes(
     shots=range(tasks.support.mask.shape[1]) if is_stream else shots,
     floor=prior.floor,
     num_particles=num_particles,
+    hidden=hidden,
+    odds=odds,
   )
   return streams.by_turn(made, tasks.support.mask) if is_stream else made, diagnostics
+
+
+def can_read_features(tasks: Task, simulation: Simulation) -> bool:
+  """Returns whether `bayes_features` is exact: two candidates, drawn whatever their scores are."""
+  is_pair = tasks.query.candidates.mask.shape[-1] == 2
+  return is_pair and set(simulation.pair_rules) <= {'random', 'best_of_k'}
+
+
+def bayes_features(
+  tasks: Task, truth: Truth, simulation: Simulation, responses: Responses, **options: Any
+) -> tuple[Predictions, Diagnostics]:
+  """Returns the exact posterior predictive of one who sees features, not scores; how exact it is.
+
+  Scores are what the ridge of `oracle_features` reads from the features, plus Gaussian residuals
+  with the covariance that train prompts have (`feature_scores`). Residuals of comparisons that
+  share a response count as independent, and scores that depend on features otherwise than linearly
+  as unknown: a learner that finds such a dependence may do better.
+
+  Args:
+    tasks: T users, see `can_read_features`.
+    truth: of the same; their rewards are not used.
+    simulation: of their population.
+    responses: to the train prompts.
+    **options: of `bayes`.
+
+  Raises:
+    ValueError: for other than two candidates, or pairs whose choice depends on their scores.
+  """
+  if not can_read_features(tasks, simulation):
+    raise ValueError(
+      'bayes_features needs 2 candidates of pair_rule random or best_of_k, got '
+      f'{tasks.query.candidates.mask.shape[-1]} of {"+".join(simulation.pair_rules)}'
+    )
+  covariance = feature_scores.contrast_covariance(responses)
+  is_noisy = any(one.temperature > 0 for one in simulation.user_models)
+  hidden = stack([feature_scores.residuals_of(covariance, is_noisy=is_noisy)] * NUM_HALVES)
+  return bayes(tasks, read_scores(tasks, truth, responses), simulation, hidden=hidden, **options)
+
+
+def bayes_pair(
+  tasks: Task,
+  truth: Truth,
+  simulation: Simulation,
+  responses: Responses,
+  *,
+  num_sets: int = NUM_SETS,
+  **options: Any,
+) -> tuple[Predictions, Diagnostics]:
+  """Returns the posterior predictive of one who sees the scores of extreme pairs, not the slates.
+
+  The other responses are integrated out by resampling slates (`other_responses`), those of either
+  half of the particles on their own: the diagnostics hold the error of that, too.
+
+  Args:
+    tasks: T users.
+    truth: of the same; of the slates that pairs come from only the pairs are used.
+    simulation: of their population, under `extreme`.
+    responses: to the train prompts, of at least 3 responses each.
+    num_sets: M resampled sets of other responses of each half; cost is linear.
+    **options: of `bayes`.
+
+  Raises:
+    ValueError: for another pair rule, or fewer responses.
+  """
+  if simulation.pair_rules != ('extreme',):
+    raise ValueError(f'bayes_pair is for pair_rule extreme, got {"+".join(simulation.pair_rules)}')
+  slates = other_responses.slates_of(responses)
+  sets = [
+    other_responses.resample(responses, slates, num_sets, seed=half) for half in range(NUM_HALVES)
+  ]
+  odds = PairOdds(
+    *(
+      other_responses.pair_odds(slates, rewards[..., :2, :])
+      for rewards in (truth.support_rewards, truth.query_rewards)
+    )
+  )
+  pairs = only_pairs(truth, slates)
+  return bayes(tasks, pairs, simulation, hidden=stack(sets), odds=odds, **options)
+
+
+def only_pairs(truth: Truth, slates: Slates) -> Truth:
+  """Returns the truth with G z̄, see `other_responses`, in place of what pairs were chosen from."""
+  regression = jnp.asarray(slates.regression, jnp.float32)
+
+  def change(rewards, mask):
+    shown = rewards[..., :2, :]
+    expected = shown.mean(-2, keepdims=True) @ regression
+    real = jnp.concatenate([mask[..., :2], mask[..., :2].all(-1, keepdims=True)], -1)
+    return jnp.concatenate([shown, expected], -2), real
+
+  support = change(truth.support_rewards, truth.support_mask)
+  query = change(truth.query_rewards, truth.query_mask)
+  return truth._replace(
+    support_rewards=support[0],
+    support_mask=support[1],
+    query_rewards=query[0],
+    query_mask=query[1],
+  )
+
+
+def stack(halves: Sequence[Hidden]) -> Hidden:
+  """Returns what is hidden from each half of the particles, on a first axis."""
+  return jax.tree.map(lambda *x: jnp.stack(x), *halves)
 
 
 def types(tasks: Task, simulation: Simulation, *, shots: Sequence[int]) -> Predictions:

@@ -30,14 +30,27 @@ def compare(key, rewards, weights, noise, *, rule):
   return order, choice_rules.draw_choice(key_choice, utilities[shown], mask[shown], **options)
 
 
+def independent(rng, shape):
+  """Draws scores [..., R, B] of slates."""
+  return rng.normal(size=shape)
+
+
 def simulate(
-  user_model, rule=('random', 2), *, num_users, num_support, num_query, num_models, floor=()
+  user_model,
+  rule=('random', 2),
+  *,
+  num_users,
+  num_support,
+  num_query,
+  num_models,
+  floor=(),
+  draw=independent,
 ):
-  """Draws users from the prior, and their episodes on independent Gaussian scores."""
+  """Draws users from the prior, and their episodes on Gaussian scores."""
   rng = np.random.default_rng(0)
   drawn = dirichlet.sample_above(rng, num_users, user_model.concentration, num_models, floor)
   weights, num = jnp.exp(drawn), num_support + num_query
-  scores = rng.normal(size=(num_users, num, RESPONSES, num_models)).astype(np.float32)
+  scores = draw(rng, (num_users, num, RESPONSES, num_models)).astype(np.float32)
   each = jax.vmap(functools.partial(compare, rule=rule), (0, 0, None, None))
   noise = jnp.array([user_model.temperature, user_model.flip_rate])
   keys = jax.random.split(jax.random.key(0), (num_users, num))
