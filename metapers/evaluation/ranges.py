@@ -18,8 +18,8 @@ def is_share(metric: str) -> bool:
   Args:
     metric: as in results.csv; a group or subset behind an @ changes nothing.
   """
-  base = metric.partition('@')[0]
-  return base in SHARES or (base.startswith(SHARES_OF) and '_minus_' not in base)
+  base, is_difference = parts_of(metric)
+  return not is_difference and (base in SHARES or base.startswith(SHARES_OF))
 
 
 def bounds(metric: str) -> tuple[float, float]:
@@ -30,10 +30,19 @@ def bounds(metric: str) -> tuple[float, float]:
   Args:
     metric: as in results.csv; a group or subset behind an @ changes nothing.
   """
-  base, *reference = metric.partition('@')[0].split('_minus_')
+  base, is_difference = parts_of(metric)
   if base in SHARES or base.startswith(SHARES_OF):
-    return (-1.0 if reference else 0.0), 1.0
-  return (0.0 if base in FROM_ZERO and not reference else -np.inf), np.inf
+    return (-1.0 if is_difference else 0.0), 1.0
+  return (0.0 if base in FROM_ZERO and not is_difference else -np.inf), np.inf
+
+
+def parts_of(metric: str) -> tuple[str, bool]:
+  """Returns what is measured, and whether the metric is a difference of two of it.
+
+  What stands behind an @ or a `_minus_` is left out, whichever of the two comes first.
+  """
+  own, minus, _ = metric.partition('_minus_')
+  return own.partition('@')[0], bool(minus)
 
 
 def within(metric: str, interval: Float[np.ndarray, '3 L']) -> Float[np.ndarray, '3 L']:

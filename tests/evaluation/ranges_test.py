@@ -36,6 +36,8 @@ def test_what_may_be_negative_keeps_its_interval(metric):
 
 def test_a_difference_of_shares_is_at_most_one():
   assert ranges.bounds('accuracy_minus_pooled@entropy:2') == (-1, 1)
+  assert ranges.bounds('accuracy@group_minus_near') == (-1, 1)
+  assert not ranges.is_share('accuracy@group_minus_near')
   assert ranges.bounds('nll_minus_pooled') == (-np.inf, np.inf)
   assert ranges.bounds('accuracy_share_of_bayes') == (-np.inf, np.inf)
 
