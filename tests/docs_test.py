@@ -11,6 +11,7 @@ import pytest
 from metapers.bench import report, results
 from metapers.learners import LEARNERS
 from metapers.testing import contract
+from metapers.training.objectives import OBJECTIVES
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -104,6 +105,13 @@ def test_the_lines_that_use_a_model_run_as_they_stand(tmp_path, monkeypatch):
 def test_every_column_and_metric_of_a_table_is_explained():
   named = set(re.findall(r'\w+', (ROOT / 'docs' / 'statistics.md').read_text()))
   assert {*report.EXPLAINED, *report.BESIDE, *results.COLUMNS} <= named
+
+
+def test_every_learner_and_objective_is_explained():
+  text = (ROOT / 'docs' / 'learners.md').read_text()
+  first = [line.split('|')[1] for line in text.splitlines() if line.startswith('|')]
+  rows = {name for cell in first for name in re.findall(r'`(\w+)`', cell)}
+  assert {*LEARNERS, *OBJECTIVES} <= rows
 
 
 def test_learners_named_in_the_readme_exist():
