@@ -10,6 +10,10 @@ from metapers.evaluation import bootstrap, estimates, metrics
 from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
 
+EXTREMES = ('accuracy_worst_group', 'accuracy_best_group', 'accuracy_group_gap')
+LEAST_USERS = 5  # of a group, in each half of the users
+NOBODY = -1  # the group of users who are left out
+
 
 class Groups(NamedTuple):
   """G groups of T users, in the order of a quantity.
@@ -117,6 +121,37 @@ def estimate(
   inside = estimates.weigh(evaluated.weights['query'], values * is_member[None, :, :, None], names)
   shares = bootstrap.nan_if_none(inside[-1])  # a resample may miss a whole group
   return {name: value / shares for name, value in zip(names[:-1], inside)}
+
+
+def extremes(
+  evaluated: EvaluationSet, predictions: Predictions, groups: Groups, *, row: int = -1
+) -> Estimates:
+  """Returns the accuracy of the worst and of the best group, and the gap between them: [J, 1].
+
+  Which group is worst and which is best is told by every other user, and measured on the rest, both
+  ways: told and measured by the same ones, the worst of equals would look bad by chance. They stay
+  the same in all resamples.
+
+  Args:
+    evaluated: of T users.
+    predictions: of one learner.
+    groups: of the same users; those with fewer than LEAST_USERS in either half are left out.
+    row: which of the L numbers of shots.
+
+  Returns:
+    By name; {} where fewer than two groups are large enough.
+  """
+  halves = [mask.any(-1) for mask in estimates.user_halves(evaluated)]
+  counts = [np.bincount(groups.index[half], minlength=len(groups.labels)) for half in halves]
+  large = np.flatnonzero(np.minimum(*counts) >= LEAST_USERS)
+  if large.size < 2:
+    return {}
+  own = [groups._replace(index=np.where(half, groups.index, NOBODY)) for half in halves]
+  found = [estimate(evaluated, predictions, one, row=row)['accuracy'][:, large] for one in own]
+  ways = [(found[0], found[1]), (found[1], found[0])]
+  worst = np.mean([on[:, np.argmin(by[0])] for by, on in ways], 0)[:, None]
+  best = np.mean([on[:, np.argmax(by[0])] for by, on in ways], 0)[:, None]
+  return dict(zip(EXTREMES, (worst, best, best - worst), strict=True))
 
 
 def user_mean(draws: bootstrap.Draws, values: Float[np.ndarray, 'T']) -> Float[np.ndarray, 'J']:

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from metapers.analysis import disagreement, distances, gains, groups
-from metapers.analysis.groups import Groups
+from metapers.analysis.groups import EXTREMES, Groups
 from metapers.bench import evidence, results, tables
 from metapers.bench.evidence import FLOOR, Evidence, Part
+from metapers.core import user_groups
 from metapers.core.population import Population
 from metapers.core.task import Truth
 from metapers.evaluation import estimates
@@ -17,6 +18,7 @@ from metapers.evaluation.estimates import Estimates
 from metapers.io.report import Table
 
 GROUP_METRICS = ('accuracy', 'nll')
+EXTREME_HEADERS = ('worst group', 'best group', 'gap (points)')
 WORSE, BETTER = f'users_worse_than_{FLOOR}', f'users_better_than_{FLOOR}'
 
 
@@ -79,6 +81,32 @@ def by_kind(given: Evidence, truth: Truth, trained_on: Population) -> Part:
     tuple(table for part in parts for table in part.tables),
     results.join([described, *(part.frame for part in parts)]),
   )
+
+
+def by_favourite(given: Evidence, truth: Truth) -> Part:
+  """Returns results of the groups of users served worst and best, by the reward model they favour.
+
+  Args:
+    given: of simulated users.
+    truth: of the same.
+  """
+  labels = tuple(map(str, range(truth.weights.shape[-1])))
+  divided = Groups('favourite', labels, np.asarray(user_groups.favourite(truth.weights)))
+
+  def measure(name, seed, made):
+    del name, seed
+    return groups.extremes(given.setting.evaluated, made, divided, row=given.at)
+
+  found = evidence.averaged(given.predictions, measure)
+  if not all(found.values()):
+    return Part()
+  made = results.join(
+    [evidence.rows(given, name, own, [given.shots]) for name, own in found.items()]
+  )
+  columns = {(metric, given.shots): header for metric, header in zip(EXTREMES, EXTREME_HEADERS)}
+  caption = f'worst and best group (%) after {given.shots} shots, by the reward model users favour'
+  note = 'which group is worst and which best is told by every other user, and measured on the rest'
+  return Part(tables=(tables.pivot(caption, made, columns, note=note),), frame=made)
 
 
 def by_group(given: Evidence, divided: Groups) -> Part:

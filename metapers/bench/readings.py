@@ -81,6 +81,7 @@ def read_setting(
     trained_on = extras.trained_on or setting.populations[0]
     parts += [
       for_whom.by_kind(given, setting.truth, trained_on),
+      for_whom.by_favourite(given, setting.truth),
       taxes(given, setting.truth, extras.texts),
     ]
   if extras.costs:

@@ -125,6 +125,7 @@ def check_training(entry: Entry, population: Population, name: str) -> None:
   try:
     learner = plans.build(entry, population.spec)
     meta_training.check_options(learner, training, devices.task_mesh())
+    meta_training.initial_objective(training.objective, population)
     step.task_sampler(population, batch_size=training.batch_size, shots=training.shots)
     key = jax.random.key(0)
     params = jax.eval_shape(learner.init, key)

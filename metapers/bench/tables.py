@@ -14,7 +14,7 @@ from metapers.io.report import Table
 # What else is picked is a reward.
 UNITS = {
   'nll': 'nats', 'pick_length': 'words', 'cumulative_regret': 'reward',
-  'brier_calibration': 'squared share',
+  'brier_calibration': 'squared share', 'accuracy_group_gap': 'points',
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from metapers.core.types import Float
 
 SHARES = (
   'accuracy', 'accuracy_noiseless', 'accuracy_worst_decile', 'turn_accuracy', 'confidence', 'top1',
-  'win_rate', 'win_rate_oracle', 'flip_rate',
+  'win_rate', 'win_rate_oracle', 'flip_rate', 'accuracy_worst_group', 'accuracy_best_group',
 )  # fmt: skip
 SHARES_OF = ('selective_accuracy_', 'users_worse_than_', 'users_better_than_')
 FROM_ZERO = ('nll', 'regret', 'cumulative_regret', 'ece_by_chance')

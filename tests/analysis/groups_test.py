@@ -142,3 +142,46 @@ def test_means_and_medians_over_resampled_users_equal_those_of_the_drawn_list():
     drawn = np.repeat(values, draws.users[row].astype(int))
     np.testing.assert_allclose(mean[row], drawn.mean(), rtol=1e-6)
     np.testing.assert_allclose(median[row], np.median(drawn), rtol=1e-6)
+
+
+def favourites(truth):
+  return groups.Groups('favourite', ('0', '1', '2'), np.asarray(truth.weights).argmax(-1))
+
+
+def test_the_worst_group_is_told_by_one_half_of_the_users_and_measured_on_the_other():
+  tasks, truth = evaluation_sets.users(num_users=240)
+  evaluated = evaluation_sets.evaluation_set(tasks, truth)
+  divided = favourites(truth)
+  known = np.asarray(truth.weights).copy()
+  known[divided.index == 1] = [[1, 0, 0]]  # who favour the second are taken for others
+  made = evaluation_sets.predictions(tasks, truth, jnp.asarray(known)[None])
+  found = groups.extremes(evaluated, made, divided)
+  right = np.asarray(made.log_probs[0].argmax(-1) == tasks.query.choice)
+  mask = np.asarray(tasks.query.mask)
+  own = np.array([row[real].mean() if real.any() else np.nan for row, real in zip(right, mask)])
+  halves = [half.any(-1) & (divided.index == 1) for half in estimates.user_halves(evaluated)]
+  expected = np.mean([np.nanmean(own[half]) for half in halves])
+  np.testing.assert_allclose(found['accuracy_worst_group'][0, 0], expected, rtol=1e-5)
+  assert found['accuracy_best_group'][0, 0] == pytest.approx(1)
+  gap = found['accuracy_best_group'] - found['accuracy_worst_group']
+  np.testing.assert_allclose(found['accuracy_group_gap'], gap)
+
+
+def test_equals_have_no_gap_but_noise():
+  gaps = []
+  for seed in range(12):
+    tasks, truth = evaluation_sets.users(num_users=120, seed=seed)
+    evaluated = evaluation_sets.evaluation_set(tasks, truth)
+    flat = jnp.asarray(np.random.default_rng(seed).normal(size=(1, 120, 3)), jnp.float32)
+    made = evaluation_sets.predictions(tasks, truth, flat)
+    index = np.random.default_rng(seed).integers(0, 3, 120)
+    divided = groups.Groups('random', ('0', '1', '2'), index)
+    gaps.append(groups.extremes(evaluated, made, divided)['accuracy_group_gap'][0, 0])
+  assert abs(np.mean(gaps)) < 3 * np.std(gaps) / 12**0.5
+
+
+def test_too_small_groups_have_no_extremes():
+  tasks, truth = evaluation_sets.users(num_users=12)
+  evaluated = evaluation_sets.evaluation_set(tasks, truth)
+  made = evaluation_sets.noisy(tasks, truth, 0.5)
+  assert groups.extremes(evaluated, made, favourites(truth)) == {}

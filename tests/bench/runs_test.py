@@ -12,6 +12,7 @@ from metapers.evaluation import adaptation
 from metapers.populations import toy
 from metapers.serving import exports
 from metapers.serving.personalizer import Comparisons, Personalizer
+from metapers.training import objectives
 
 SHORT = bench.Training(num_steps=2, batch_size=8, chunk_size=8, steps_per_call=2)
 SMALL = bench.Evaluation(shots=(0,), num_validation_users=4)
@@ -107,3 +108,10 @@ def test_known_users_are_counted_for_learners_that_need_them():
   spec = toy.two_types(num_features=5, num_users=7).spec
   assert plan.sizes(learners.factory('low_rank'), spec) == {'num_features': 5, 'num_users': 7}
   assert plan.sizes(learners.factory('cnp'), spec) == {'num_features': 5}
+
+
+@pytest.mark.parametrize('objective', [objectives.group_dro(), objectives.group_invariant()])
+def test_groups_of_users_who_have_none_are_refused_before_anything_is_trained(objective):
+  made = bench.Entry(learners.factory('pooled'), training=bench.Training(objective=objective))
+  with pytest.raises(ValueError, match='mine: an objective over groups of users'):
+    runs.check_training(made, toy.two_types(), 'mine')
