@@ -51,7 +51,7 @@ class Attention(nnx.Module):
     return self.out(gathered.reshape(x.shape))
 
   def _heads(self, x: Array) -> Array:
-    return x.reshape(len(x), self.num_heads, -1)
+    return x.reshape(len(x), self.num_heads, x.shape[-1] // self.num_heads)  # of 0 rows too
 
 
 class Block(nnx.Module):

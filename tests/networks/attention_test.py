@@ -106,6 +106,7 @@ def test_queries_of_cross_attention_do_not_see_each_other():
   alone = [[apply(params, query, given) for query in row] for row in x]
   np.testing.assert_allclose(found, np.array(alone), rtol=1e-9)
   assert not np.allclose(found, apply(params, x, 2 * given - 1))
+  assert apply(params, x[:0], given).shape == (0, 3, 4)  # users without slates show no candidate
 
 
 @pytest.mark.parametrize(
