@@ -16,25 +16,52 @@ from experiments import build
 from experiments.build import Config
 from experiments.configs import base
 
-STEPS = {'training': {'num_steps': 2000}}  # of 64 users with 50 labels: 6.4 million comparisons
-NO_STEPS = {'training': {'num_steps': 0}}
+NO_STEPS = {'num_steps': 0}
+SMALL = {'hidden': 64, 'width': 16}
 LEARNERS = {
-  'cnp': {'kwargs': {'hidden': 64, 'width': 16}},
-  'latent_np': {'kwargs': {'hidden': 64, 'width': 16}},
+  'cnp': {'kwargs': SMALL},
+  'latent_np': {'kwargs': SMALL},
+  'transformer_np': {'kwargs': {'width': 32, 'hidden': 64}},
+  'np_btl': {},
+  'vpl': {},
+  'spl': {},
   'bayes_head': {'kwargs': {'hidden': ()}},
-  'gaussian_prior': {},
+  'gaussian_prior': {'training': NO_STEPS},
+  'empirical_bayes': {'training': NO_STEPS},
+  'particle': {'training': {'num_steps': 1000, 'learning_rate': 0.03}},
   'maml': {},
   'anil': {},
   'mrm': {},
-  'low_rank': {},
-  'lookup': {},
+  'p_ttt': {},
+  'low_rank': {'kwargs': {'prior_strength': 5.0}, 'training': {'learning_rate': 3e-3}},
+  'lore': {'training': {'num_steps': 1000, 'learning_rate': 0.5}},
+  'rfm': {},
+  'pref': {},
+  'vrf': {},
+  'pal': {},
   'p_rm': {},
-  'per_user': {},
-  'pooled': {},
+  'lookup': {'training': {'num_steps': 1000}},
+  'copl': {'kwargs': {'hidden': ()}, 'training': {'num_steps': 1000}},
+  'pairwise_gp': {'kwargs': {'learn_scales': False}, 'training': NO_STEPS},
+  'per_user': {'training': {'num_steps': 1000}},
+  'pooled': {'training': {'num_steps': 1000}},
 }
 RATES = tuple({'training': {'learning_rate': rate}} for rate in (3e-4, 1e-3, 3e-3, 1e-2))
-TRIALS = {
+FASTER = tuple({'training': {'learning_rate': rate}} for rate in (0.01, 0.03, 0.1, 0.5))
+TRIALS = {  # rows for which another option is worth the trials more
+  'lore': FASTER,
+  'particle': FASTER,
   'gaussian_prior': tuple({'kwargs': {'num_pseudo_users': n}} for n in (0.3, 1.0, 3.0, 10.0)),
+  'empirical_bayes': (
+    {'kwargs': {'prior': 'dirichlet'}},
+    {'kwargs': {'prior': 'logistic_normal', 'inference': 'laplace'}},
+    {'kwargs': {'prior': 'gaussian', 'inference': 'laplace'}},
+    {'kwargs': {'prior': 'gaussian', 'inference': 'ep'}},
+  ),
+  'pairwise_gp': (
+    {'kwargs': {'kernel': 'linear'}},
+    *({'kwargs': {'kernel': 'rbf', 'length_scale': scale}} for scale in (0.5, 1.0, 2.0)),
+  ),
 }
 
 
