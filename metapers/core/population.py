@@ -98,13 +98,15 @@ class Users(NamedTuple):
   """U simulated users, or one.
 
   weights: [U, B], each summing to 1. temperature, flip_rate: [U] of their choices. rule: [U], which
-  of the simulation's pair rules shows them what they compare.
+  of the simulation's pair rules shows them what they compare. statement: [U], the reward model that
+  they say has most of their weight, -1 of who says nothing; None where nobody is asked.
   """
 
   weights: Float[Array, '*U B']
   temperature: Float[Array, '*U']
   flip_rate: Float[Array, '*U']
   rule: Int[Array, '*U']
+  statement: Int[Array, '*U'] | None = None
 
 
 class Responses(NamedTuple):
@@ -142,6 +144,8 @@ class Simulation(NamedTuple):
   excluded_model: reward model of which train and validation users have no weight, and test users
     at least `excluded_share`; '' for none.
   prompt_texts: [P] the text of each prompt by its id, '' for none; None where they are not kept.
+  has_statements: whether a task's context is what the user says of themselves, see
+    `populations.statements`.
   """
 
   reward_models: tuple[str, ...]
@@ -158,6 +162,7 @@ class Simulation(NamedTuple):
   excluded_model: str = ''
   excluded_share: float = 0.0
   prompt_texts: np.ndarray | None = None
+  has_statements: bool = False
 
 
 class ItemChoices(NamedTuple):

@@ -35,6 +35,7 @@ def p_rm(
   num_users: int,
   *,
   num_context: int = 0,
+  use_text: bool = True,
   user_model: str = 'individual',
   hidden: Sequence[int] = (64,),
   width: int = 16,
@@ -59,6 +60,7 @@ def p_rm(
     num_users: U, the known users; a finite population is needed, but for 'uniform'.
     num_context: C, the width of the features of a user's own text; 0 without any. The text enters
       the individual and the generic reward alike.
+    use_text: whether it does; else the text is not read.
     user_model: 'individual', 'cluster' or 'uniform'.
     hidden: widths of φ's hidden layers.
     width: H, of the embeddings.
@@ -84,16 +86,17 @@ def p_rm(
     'uniform': lambda: uniform(width),
   }
   users = models[user_model]()
+  has_text = bool(num_context) and use_text
   network = linear_mlp(num_features, hidden, width)
 
   def init(key):
     key_reward, key_users = jax.random.split(key)
     text = jnp.zeros((num_context, width), jnp.float32)
     params = {'reward': network.init(key_reward), 'users': users.init(key_users)}
-    return params | ({'text': text} if num_context else {})
+    return params | ({'text': text} if has_text else {})
 
   def own_text(params, context):
-    return context @ params['text'] if num_context else jnp.zeros(width, jnp.float32)
+    return context @ params['text'] if has_text else jnp.zeros(width, jnp.float32)
 
   def adapt(params, support, context, key):
     del key

@@ -228,6 +228,7 @@ def reward_ensemble(
   excluded_share: float = 0.5,
   adversaries: str = simulated_users.REVERSED,
   adversarial_share: float = 0.0,
+  statement_rate: float = 0.0,
   weights: Mapping[str, Mapping[str, np.ndarray]] | None = None,
   seed: int = 0,
 ) -> Population:
@@ -260,6 +261,8 @@ def reward_ensemble(
     adversaries: how some of the known users lie: 'reversed' answers the opposite of what they
       prefer, the name of a reward model always what it prefers. All others are honest.
     adversarial_share: of the known users who lie.
+    statement_rate: how many users of every split say truly which reward model has most of their
+      weight: `Task.context` is its one-hot [B] and whether anything is said.
     weights: split -> reward model name -> [U] weights of given users, in place of Dirichlet draws.
     seed: of users; the three streams are disjoint.
 
@@ -286,6 +289,7 @@ def reward_ensemble(
     num_rules=len(layout.pair_rules),
     exclusion=simulated_users.exclusion_of(table.reward_models, excluded_model, excluded_share),
     weights=weights,
+    statement_rate=statement_rate,
     seed=seed,
   )
   arrays, scaling = place(table, users, track=track, normalization=normalization)
@@ -311,6 +315,7 @@ def reward_ensemble(
     excluded_model=excluded_model,
     excluded_share=excluded_share if excluded_model else 0.0,
     prompt_texts=table.prompt_texts,
+    has_statements=statement_rate > 0,
   )
   return Population(
     arrays=arrays,
@@ -320,7 +325,8 @@ def reward_ensemble(
     source=table.source,
     content_hash=table.manifest_hash,
     record=record_of(simulation, alphas, noise.temperatures)
-    | ({'adversaries': adversaries, 'adversarial_share': adversarial_share} if lying else {}),
+    | ({'adversaries': adversaries, 'adversarial_share': adversarial_share} if lying else {})
+    | ({'statement_rate': statement_rate} if statement_rate else {}),
     simulation=simulation,
     licence=table.licence,
   )
@@ -371,7 +377,7 @@ def responses_of(arrays: Arrays, split: str) -> Responses:
 def spec_of(arrays: Arrays, layout: Layout, feature_names: tuple[str, ...]) -> Spec:
   """Returns the sizes of a population of simulated users."""
   held_out = {name: arrays.users[name].temperature.size for name in SPLITS[1:]}
-  known = layout.of_train()
+  known, num_models = layout.of_train(), arrays.rewards.shape[-1]
   return Spec(
     features=population.vector(arrays.features.shape[-1]),
     num_candidates=layout.num_candidates,
@@ -381,6 +387,7 @@ def spec_of(arrays: Arrays, layout: Layout, feature_names: tuple[str, ...]) -> S
     num_held_out=held_out | ({SEEN: layout.num_users} if layout.num_users else {}),
     num_histories=layout.num_users or SAMPLE_OF_STREAM,
     history_length=known.num_support + known.num_query,
+    context=population.vector(0 if arrays.users['train'].statement is None else num_models + 1),
     feature_names=tuple(feature_names),
   )
 

@@ -13,7 +13,7 @@ from metapers.core import masked, task
 from metapers.core.population import Users
 from metapers.core.task import Candidates, Choices, Task, Truth
 from metapers.core.types import Array, Bool, Float, Int, PRNGKey
-from metapers.populations import choice_rules
+from metapers.populations import choice_rules, statements
 
 
 class Arrays(NamedTuple):
@@ -174,7 +174,14 @@ def episode(
     arrays.models[slates],
   )
   known = jnp.asarray(known, jnp.int32)
-  return Task(support.choices, query.choices, known, task.no_context()), truth
+  return Task(support.choices, query.choices, known, context_of(person, arrays)), truth
+
+
+def context_of(person: Users, arrays: Arrays) -> Float[Array, 'C']:
+  """Returns what a learner is told of one user: what they say of themselves, if they are asked."""
+  if person.statement is None:
+    return task.no_context()
+  return statements.context_of(person.statement, arrays.rewards.shape[-1])
 
 
 class History(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 
 from metapers.core.population import SPLITS, Users
 from metapers.core.types import Float, Int
-from metapers.populations import dirichlet
+from metapers.populations import dirichlet, statements
 
 # Rows of the bank that stands for an endless stream: drawn once by NumPy in log space, since
 # jax.random.dirichlet takes thirty times as long on a CPU.
@@ -207,6 +207,7 @@ def draw(
   num_rules: int = 1,
   exclusion: Exclusion | None = None,
   weights: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+  statement_rate: float = 0.0,
   seed: int = 0,
 ) -> dict[str, Users]:
   """Returns the users of every split, drawn from disjoint streams of random numbers.
@@ -220,15 +221,23 @@ def draw(
     num_rules: pair rules that are mixed equally.
     exclusion: of a reward model from the known users.
     weights: split -> name -> [U] given users in place of draws.
+    statement_rate: how many users say which reward model has most of their weight; at 0 nobody is
+      asked.
     seed: of the streams.
 
   Raises:
-    ValueError: for a temperature, flip rate, α or number of users out of range.
+    ValueError: for a temperature, rate, α or number of users out of range, or statements of users
+      one of whose reward models is excluded.
   """
   if not (np.isfinite(temperature) and temperature >= 0):
     raise ValueError(f'temperature must be >= 0 and finite, got {temperature}; 0 is noiseless')
   if not 0 <= flip_rate < 1:
     raise ValueError(f'flip_rate must lie in [0, 1), got {flip_rate}')
+  if not 0 <= statement_rate <= 1 or (statement_rate and exclusion):
+    raise ValueError(
+      'statement_rate must lie in [0, 1], and be 0 where a reward model is excluded, got '
+      f'{statement_rate}'
+    )
   given = checked(weights or {}, sizes, exclusion)
   num_models, num_kinds = len(reward_models), np.atleast_1d(concentration).size
   users = {}
@@ -244,4 +253,7 @@ def draw(
     _, rule = digits(len(drawn), (num_kinds, num_rules))
     columns = drawn, temperature * constant, flip_rate * constant, rule.astype(np.int32)
     users[split] = Users(*map(jnp.asarray, columns))
+    if statement_rate:
+      said = statements.draw(np.random.default_rng([seed, stream, 1]), drawn, statement_rate)
+      users[split] = users[split]._replace(statement=jnp.asarray(said))
   return users

@@ -120,7 +120,7 @@ def test_changes_of_another_kind_are_refused():
   fields = build.population_config('reward_ensemble').kwargs
   with pytest.raises(ValueError, match=r"concentration is like 0\.05, got 'abc'"):
     build.update('population', fields, {'concentration': 'abc'})
-  with pytest.raises(ValueError, match='population takes no alpha; it takes adversarial_share, adversaries'):
+  with pytest.raises(ValueError, match='population takes no alpha; it takes adversarial_share'):
     build.update('population', fields, {'alpha': 0.1})
   build.update('population', fields, {'concentration': (0.05, 0.1), 'label_accuracy': 0.9})
   assert fields.concentration == (0.05, 0.1)

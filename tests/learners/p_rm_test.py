@@ -135,3 +135,11 @@ def test_the_text_of_a_user_counts_in_both_losses():
 def test_impossible_options_are_refused(options, message):
   with pytest.raises(ValueError, match=message):
     made(**options)
+
+
+def test_text_that_is_not_used_is_not_read():
+  learner = p_rm.p_rm(4, 3, num_context=5, use_text=False)
+  params = learner.init(jax.random.key(0))
+  assert 'text' not in params
+  same = p_rm.p_rm(4, 3).init(jax.random.key(0))
+  jax.tree.map(np.testing.assert_array_equal, params, same)

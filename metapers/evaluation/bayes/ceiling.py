@@ -87,6 +87,7 @@ def bayes(
   num_particles: int = 1000,
   hidden: Hidden | None = None,
   odds: PairOdds | None = None,
+  statement: Int[Array, 'T'] | None = None,
   seed: int = 0,
 ) -> tuple[Predictions, Diagnostics]:
   """Returns the exact posterior predictive given the first k comparisons, for every k in one pass.
@@ -107,20 +108,26 @@ def bayes(
     num_particles: of each of two independent halves; error falls with its root, cost is linear.
     hidden: what is integrated out, each half's own by its first axis; None where all is seen.
     odds: of the pairs, where other responses are hidden.
+    statement: which reward model each user says has most of their weight, negative for nothing
+      said; it is true. None where nobody is asked.
     seed: of the particles.
 
   Returns:
     Predictions of both halves together, [L, T, ...], and Diagnostics.
 
   Raises:
-    ValueError: for no user models or one out of range, an unknown rule, or shots out of range.
+    ValueError: for no user models or one out of range, an unknown rule, shots out of range, or
+      statements beside a floor.
   """
   check_options(tasks, user_models, pair_rule, shots, num_particles)
   ordered, back = np.unique(np.asarray(shots), return_inverse=True)
+  if statement is not None and len(floor):
+    raise ValueError('statements are of users none of whose weights has a floor')
   rule = Rule(pair_rule, tasks.query.candidates.mask.shape[-1], tuple(floor))
   models = evidence.stack(user_models)
   bank = posterior.draw_bank(user_models, truth.weights.shape[-1], seed, rule.floor)
   people = posterior.people_of(tasks, truth, max(1, int(ordered[-1])), odds)
+  people = people._replace(statement=statement)
   key = jax.random.key(seed)
   options = {'rule': rule, 'num_particles': num_particles, 'hidden': hidden}
   beliefs = posterior.infer(key, people, bank, models, jnp.asarray(ordered, jnp.int32), **options)

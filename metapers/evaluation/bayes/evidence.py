@@ -54,6 +54,8 @@ class Evidence(NamedTuple):
     candidates shown first. mask: [E-1, N], True where that other one is real. weight: [N], how
     often each comparison counts: its likelihood is P^weight. hidden: what is integrated out, None
     where all that bears on a comparison is seen. odds: [N, J] of the pairs, see `Others`.
+    statement: the reward model that is known to have most of the weight, negative for none that is;
+    None of users who are not asked.
   """
 
   contrasts: Float[Array, 'E1 N B']
@@ -61,6 +63,7 @@ class Evidence(NamedTuple):
   weight: Float[Array, 'N']
   hidden: Hidden | None = None
   odds: Float[Array, 'N J'] | None = None
+  statement: Int[Array, ''] | None = None
 
   @property
   def linear(self) -> Gaps:
@@ -71,7 +74,8 @@ class Evidence(NamedTuple):
     """Returns comparison `n` alone, N = 1."""
     odds = None if self.odds is None else self.odds[n][None]
     contrasts, mask, weight = self.contrasts[:, n], self.mask[:, n], self.weight[n]
-    return Evidence(contrasts[:, None], mask[:, None], weight[None], self.hidden, odds)
+    one = contrasts[:, None], mask[:, None], weight[None]
+    return Evidence(*one, self.hidden, odds, self.statement)
 
 
 def evidence_of(

@@ -133,10 +133,11 @@ def of_simulation(simulation: Simulation, **options: int) -> MetaLearner:
     ValueError: for users whose exact posterior is not a function of what learners see.
   """
   is_seen = simulation.has_score_features and not simulation.excluded_model
+  is_seen = is_seen and not simulation.has_statements
   if not is_seen or not simulation.user_models or 'extreme' in simulation.pair_rules:
     raise ValueError(
       'the exact learner needs score features, users of a Dirichlet without an excluded reward '
-      'model, and pairs that do not depend on the user; got '
+      'model who state nothing of themselves, and pairs that do not depend on the user; got '
       f'has_score_features={simulation.has_score_features}, '
       f'{len(simulation.user_models)} user models, pair_rules={simulation.pair_rules}, '
       f'excluded_model={simulation.excluded_model!r}'

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metapers.core.types import Array, Float, Int, PRNGKey
+from metapers.core.types import Array, Bool, Float, Int, PRNGKey
 from metapers.evaluation.bayes import evidence, slice_sampling
 from metapers.evaluation.bayes.evidence import TINY, Evidence, Rule, UserModels
 
@@ -26,6 +26,7 @@ LEAP_ESS = 0.2  # share of the particles that a step must leave effective, to sk
 LEAST_ESS = 0.5  # below this share, particles are resampled and moved
 WAIT_ESS = 0.02  # below this share, particles first move on where they are,
 PATIENCE = 40  # this often at most
+SLACK = 1e-5  # of log-odds: where a particle stands must not be lost by rounding
 
 
 class Particles(NamedTuple):
@@ -123,10 +124,14 @@ def rejuvenate(key: PRNGKey, particles: Particles, given: Evidence, *, rule: Rul
       log_prior = first * jax.nn.log_sigmoid(x) + second * jax.nn.log_sigmoid(-x)
       log_p = jnp.log(epsilon + (1 - epsilon) * p)  # 0 at rung 0, where those of weight 0 stay
       density = log_prior + (given.weight[:, None] * log_p).sum(0)
-      if not rule.floor:
-        return density
-      is_above = (own >= jnp.asarray(rule.floor, own.dtype)[model]) & (rest >= least_rest)
-      return jnp.where(is_above, density, -jnp.inf)
+      if rule.floor:
+        is_above = (own >= jnp.asarray(rule.floor, own.dtype)[model]) & (rest >= least_rest)
+        density = jnp.where(is_above, density, -jnp.inf)
+      if given.statement is not None:
+        log_odds = x[None] - (others - log_rest[None])  # of this model to each other one
+        is_true = keeps(given.statement, model, log_odds)
+        density = jnp.where(is_true, density, -jnp.inf)
+      return density
 
     x = slice_sampling.move(key, log_weights[model] - log_rest, line, log_target)
     others += (jax.nn.log_sigmoid(-x) - log_rest)[None]
@@ -135,6 +140,21 @@ def rejuvenate(key: PRNGKey, particles: Particles, given: Evidence, *, rule: Rul
   inputs = (jnp.arange(num_models), jax.random.split(key, num_models))
   moved, _ = jax.lax.scan(move, particles.log_weights, inputs)
   return particles._replace(log_weights=jax.nn.log_softmax(moved, 0))
+
+
+def keeps(
+  statement: Int[Array, ''], model: Int[Array, ''], log_odds: Float[Array, 'B S']
+) -> Bool[Array, 'S']:
+  """Returns whether the model named still has most of the weight, where one other is moved.
+
+  Args:
+    statement: the model named; negative for none.
+    model: the one whose weight is moved; the proportions among the others are as they were.
+    log_odds: of its weight to that of each other one, inf for itself.
+  """
+  is_most = jnp.all(log_odds >= -SLACK, 0)
+  is_less = log_odds[jnp.maximum(statement, 0)] <= SLACK
+  return (statement < 0) | jnp.where(statement == model, is_most, is_less)
 
 
 def least_share(log_others: Float[Array, 'B S'], floor: tuple[float, ...]) -> Float[Array, 'S']:

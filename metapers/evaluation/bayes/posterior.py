@@ -38,6 +38,7 @@ class Person(NamedTuple):
   """What is known of one user: comparisons, in order and real ones first; what is to be predicted.
 
   num_real: of the comparisons. odds, query_odds: see `Evidence`; None unless slates are hidden.
+  statement: see `Evidence`.
   """
 
   rewards: Float[Array, '*T N E B']
@@ -50,6 +51,7 @@ class Person(NamedTuple):
   slate_rewards: Float[Array, '*T M R B']
   odds: Float[Array, '*T N J'] | None = None
   query_odds: Float[Array, '*T Q J'] | None = None
+  statement: Int[Array, '*T'] | None = None
 
 
 class PairOdds(NamedTuple):
@@ -107,6 +109,7 @@ def prior(
   user_models: UserModels,
   num_particles: int,
   most: int,
+  statement: Int[Array, ''] | None = None,
 ) -> Particles:
   """Returns about `num_particles` of a window of the bank, equally many of each user model."""
   num_kinds, num_draws, num_turns, num_models = bank.shape
@@ -117,7 +120,27 @@ def prior(
   log_weights = rows.reshape(num_kinds, -1, num_models)[:, :each].reshape(-1, num_models).T
   repeated = jax.tree.map(lambda x: jnp.repeat(x, each), user_models)
   rung = jnp.zeros(most, jnp.int32)
+  if statement is not None:
+    log_weights = as_stated(log_weights, statement)
   return Particles(log_weights, jnp.zeros(num_kinds * each, bank.dtype), repeated, rung)
+
+
+def as_stated(log_weights: Float[Array, 'B S'], statement: Int[Array, '']) -> Float[Array, 'B S']:
+  """Returns draws from the prior of who says which reward model has most of their weight.
+
+  The largest weight changes places with that of the model named. A prior without a floor is
+  exchangeable, so that this is its law given the statement.
+
+  Args:
+    log_weights: draws from the prior.
+    statement: the model named; negative for none, which leaves draws as they are.
+  """
+  largest = jnp.argmax(log_weights, 0)
+  named = jnp.where(statement < 0, largest, statement)
+  there = jnp.take_along_axis(log_weights, named[None], 0)
+  model = jnp.arange(log_weights.shape[0])[:, None]
+  others = jnp.where(model == largest[None], there, log_weights)
+  return jnp.where(model == named[None], log_weights.max(0)[None], others)
 
 
 def counts(
@@ -165,7 +188,7 @@ def infer_one(
 ) -> Belief:
   """Returns what particles predict of one user at each number of shots, given one after another."""
   given = evidence.evidence_of(person.rewards, person.mask, person.choice, person.weight, rule=rule)
-  given = given._replace(hidden=hidden, odds=person.odds)
+  given = given._replace(hidden=hidden, odds=person.odds, statement=person.statement)
 
   def absorb(n, now):
     return particles.absorb(jax.random.fold_in(key, n), now, given, n, rule=rule)
@@ -204,7 +227,7 @@ def infer(
     half, user = jnp.divmod(index, num_users)
     key_start, key_moves = jax.random.split(jax.random.fold_in(key, index))
     person = task.take(people, user)
-    start = prior(key_start, bank[half], user_models, num_particles, most)
+    start = prior(key_start, bank[half], user_models, num_particles, most, person.statement)
     own = task.take(hidden, half)
     return infer_one(key_moves, person, start, shots, rule=rule, hidden=own)
 

@@ -20,6 +20,7 @@ from metapers.evaluation.bayes.evidence import Hidden
 from metapers.evaluation.bayes.other_responses import Slates
 from metapers.evaluation.bayes.posterior import NUM_HALVES, PairOdds
 from metapers.evaluation.predictions import Predictions
+from metapers.populations import statements
 from metapers.populations.simulated_users import Exclusion, exclusion_floor
 
 NUM_SETS = 112  # of other responses for each half, four of each pair of 8 positions
@@ -191,6 +192,7 @@ def bayes(
     num_particles=num_particles,
     hidden=hidden,
     odds=odds,
+    statement=statements.read(tasks.context) if simulation.has_statements else None,
   )
   return streams.by_turn(made, tasks.support.mask) if is_stream else made, diagnostics
 
