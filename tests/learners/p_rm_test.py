@@ -138,8 +138,9 @@ def test_impossible_options_are_refused(options, message):
 
 
 def test_text_that_is_not_used_is_not_read():
-  learner = p_rm.p_rm(4, 3, num_context=5, use_text=False)
+  sizes = {'num_features': 4, 'num_users': 3}
+  learner = learners.make('p_rm', **sizes, num_context=5, use_text=False)
   params = learner.init(jax.random.key(0))
   assert 'text' not in params
-  same = p_rm.p_rm(4, 3).init(jax.random.key(0))
+  same = learners.make('p_rm', **sizes).init(jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal, params, same)
