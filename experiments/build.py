@@ -6,14 +6,14 @@ import hashlib
 import inspect
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
 from experiments import kinds
 from metapers import learners
-from metapers.bench import stored_populations, tuning
+from metapers.bench import stored_populations
 from metapers.bench.plan import FROM_SPEC, Condition, Entry, Evaluation, Plan, Stream, TextLengths
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
@@ -26,12 +26,7 @@ from metapers.training.optimizers import OPTIMIZERS
 EMPTY = inspect.Parameter.empty
 Config = Any  # a ConfigDict: what fields it has is not known to a type checker
 OF_CONDITION = ('split', 'change_at', 'window')  # how users are evaluated, not who they are
-OF_TABLES = (
-  'learners',
-  'benchmark',
-  'asking',
-  'trials',
-)  # parts of a config that a single run does not have
+OF_TABLES = ('learners', 'benchmark', 'asking', 'trials')  # which a single run does not have
 STORED_BESIDE = (
   'data',
   'learner_source',
@@ -266,56 +261,6 @@ def single(
   if fold is not None:
     run.population.kwargs.fold = fold
   return run
-
-
-def changed(config: Config, changes: Mapping[str, Mapping[str, Any]]) -> Config:
-  """Returns a table with further changes of some rows, which win over those that they have.
-
-  Args:
-    config: of a table.
-    changes: row -> {'kwargs': ..., 'training': ..., 'population': ...}.
-
-  Raises:
-    ValueError: for an unknown row.
-  """
-  rows = config.benchmark.learners
-  unknown = sorted(set(changes) - set(rows))
-  if unknown:
-    raise ValueError(f'the table has no {", ".join(unknown)}; it has {", ".join(rows)}')
-  table = copy.deepcopy(config)
-  for row, own in changes.items():
-    held = config.learners[row].to_dict()
-    merged = {part: {**held.get(part, {}), **own.get(part, {})} for part in {**held, **own}}
-    if 'name' in held:
-      merged['name'] = held['name']
-    table.learners[row] = merged
-  return table
-
-
-def trials(config: Config) -> dict[str, list[dict[str, Any]]]:
-  """Returns by how many changes of its options, and which, each row of a table is tuned.
-
-  Raises:
-    ValueError: for a config that names no trials.
-  """
-  if 'trials' not in config:
-    raise ValueError('this config names no trials: it is not made to be tuned')
-  of_rows = config.trials.rows
-  return {
-    row: [each.to_dict() if hasattr(each, 'to_dict') else dict(each) for each in own]
-    for row in config.benchmark.learners
-    for own in [of_rows.get(row, config.trials.others)]
-  }
-
-
-def by_number(tried: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-  """Returns the first trial of every row, the second of every row, and so on.
-
-  Raises:
-    ValueError: where rows have different numbers of trials.
-  """
-  tuning.require_equal(tried)
-  return [dict(zip(tried, each, strict=True)) for each in zip(*tried.values(), strict=True)]
 
 
 def stored_run(stored: Mapping[str, Any], *, learner: str = '', population: str = '') -> Config:

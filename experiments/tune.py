@@ -11,7 +11,7 @@ import pathlib
 
 from absl import flags
 
-from experiments import build, commands, guide, overrides
+from experiments import build, commands, guide, overrides, trials
 from metapers.bench import tables, tuning
 from metapers.core import files
 
@@ -24,10 +24,10 @@ def main(argv: list[str]) -> None:
   commands.no_arguments(argv)
   config = commands.required(CONFIG)
   workdir = pathlib.Path(commands.required(WORKDIR))
-  trials = build.trials(config)
+  tried = trials.of_config(config)
   with commands.holding(workdir):
-    made = [build.plan(build.changed(config, each)) for each in build.by_number(trials)]
-    found = tuning.run(made, trials, workdir, log=commands.say)
+    made = [build.plan(trials.changed(config, each)) for each in trials.by_number(tried)]
+    found = tuning.run(made, tried, workdir, log=commands.say)
     commands.say('\n' + tables.as_text(tuning.table_of(found)))
     chosen = files.write_json(workdir / 'tuned.json', tuning.best(found))
     commands.say(f'\n{chosen}')

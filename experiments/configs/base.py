@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from experiments import build, kinds
+from experiments import build, kinds, trials
 from experiments.build import Config
 from metapers.bench import protocols
 from metapers.bench.plan import Evaluation
@@ -104,7 +104,7 @@ def with_trials(
     ValueError: for a file of another table.
   """
   config.trials = {'others': tuple(others), 'rows': {row: tuple(own) for row, own in rows.items()}}
-  return build.changed(config, files.read_json(tuned)) if tuned else config
+  return trials.changed(config, files.read_json(tuned)) if tuned else config
 
 
 def of_protocol(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments import build
+from experiments import build, trials
 from experiments.configs import base
 from metapers.bench import runner, tuning
 from metapers.bench.tuning import Trial
@@ -24,10 +24,10 @@ def table(tuned=''):
 
 def test_the_best_trial_is_chosen_and_not_trained_anew(tmp_path):
   config, said = table(), []
-  trials = build.trials(config)
-  assert trials == {'pooled': list(RATES), 'per_user': list(HIDDEN)}
-  plans = [build.plan(build.changed(config, each)) for each in build.by_number(trials)]
-  found = tuning.run(plans, trials, tmp_path, log=said.append)
+  tried = trials.of_config(config)
+  assert tried == {'pooled': list(RATES), 'per_user': list(HIDDEN)}
+  plans = [build.plan(trials.changed(config, each)) for each in trials.by_number(tried)]
+  found = tuning.run(plans, tried, tmp_path, log=said.append)
   nlls = {(trial.row, str(trial.changes)): trial.nll for trial in found}
   assert len(nlls) == 4
   chosen = tuning.best(found)
@@ -50,23 +50,23 @@ def test_a_learner_is_not_tried_more_often_than_another():
 
 
 def test_of_equal_trials_the_first_is_best():
-  trials = [Trial('a', {'n': {'x': i}}, nll) for i, nll in enumerate((0.5, 0.3, 0.3))]
-  assert tuning.best(trials) == {'a': {'n': {'x': 1}}}
-  assert list(tuning.frame_of(trials)['chosen']) == [False, True, False]
+  made = [Trial('a', {'n': {'x': i}}, nll) for i, nll in enumerate((0.5, 0.3, 0.3))]
+  assert tuning.best(made) == {'a': {'n': {'x': 1}}}
+  assert list(tuning.frame_of(made)['chosen']) == [False, True, False]
 
 
 def test_chosen_options_win_over_those_of_the_row_and_leave_the_rest(tmp_path):
   config = table()
-  changed = build.changed(config, {'pooled': {'training': {'num_steps': 7}}})
+  changed = trials.changed(config, {'pooled': {'training': {'num_steps': 7}}})
   assert changed.learners.pooled.kwargs.hidden == ()
   assert changed.learners.pooled.training.num_steps == 7
   assert 'training' not in config.learners.pooled
   with pytest.raises(ValueError, match='the table has no cnp; it has pooled, per_user'):
-    build.changed(config, {'cnp': {}})
+    trials.changed(config, {'cnp': {}})
 
 
 def test_a_config_without_trials_is_refused():
   config = table()
   del config.trials
   with pytest.raises(ValueError, match='names no trials'):
-    build.trials(config)
+    trials.of_config(config)
