@@ -6,7 +6,7 @@ exact answer to who sees features. Users: Dirichlet(0.05), random pairs, noisele
 variance of scores within a prompt that ridge regression finds in the features.
 Source: ours; the papers' hyper-parameters stand in the learners' docstrings.
 
-Time: LATER
+Time: in full not run yet; `:quick` about 12 minutes of CPU.
 Command: python -m experiments.benchmark --config=experiments/configs/features_k5.py --workdir=DIR
 Arguments: quick; r2=.3|.5|.8; users=1000|10000; tuned=FILE of experiments.tune;
   learner=NAME gives experiments.train that learner's run.

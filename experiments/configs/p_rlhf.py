@@ -8,7 +8,7 @@ that training never showed.
 Source: Li et al. 2024, arXiv:2402.05133 (P-RM), on PersonalLLM's users.
 Deviations: the text is features and not words; new users are fitted, where there they are generic.
 
-Time: LATER
+Time: in full not run yet; `:quick` 3 to 6 minutes of CPU.
 Command: python -m experiments.benchmark --config=experiments/configs/p_rlhf.py --workdir=DIR
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """
