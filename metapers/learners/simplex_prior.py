@@ -39,7 +39,9 @@ def dirichlet() -> Family:
   def draw(params, key, num_draws):
     concentration = jnp.exp(params['log_concentration'])
     shape = num_draws, concentration.size
-    drawn = jax.random.loggamma(key, jnp.broadcast_to(concentration[None], shape))
+    drawn = jax.random.loggamma(
+      key, jnp.broadcast_to(concentration[None], shape), dtype=concentration.dtype
+    )
     return jax.nn.log_softmax(drawn)
 
   return Family(init, draw)
