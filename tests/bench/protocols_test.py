@@ -97,6 +97,22 @@ def test_the_prior_of_seen_users_is_worse_than_that_of_new_ones():
   assert np.all(nll['bayes'] < nll['bayes_seen'] - 0.1)
 
 
+def test_extreme_pairs_without_their_slates_say_less():
+  config = small('personal_llm')
+  config.evaluation.num_users = 40
+  config.evaluation.shots = (0, 2)
+  setting = make(config, config.benchmark.conditions[0])
+  made = table(config, setting)
+  assert set(made) == {'oracle', 'bayes', 'bayes_pair'}
+  nll = {}
+  for name in ('bayes', 'bayes_pair'):
+    predicted = np.asarray(made[name](setting).log_probs)
+    choice = np.asarray(setting.tasks.query.choice)[None, ..., None]
+    nll[name] = -np.take_along_axis(predicted, choice, -1).mean((1, 2, 3))
+  assert np.all(nll['bayes'] < nll['bayes_pair'])
+  assert nll['bayes_pair'][1] < nll['bayes_pair'][0] < np.log(2)
+
+
 def test_streams_have_a_posterior_while_preferences_last():
   config = small('stream')
   constant, changed = (make(config, each) for each in config.benchmark.conditions)

@@ -55,7 +55,8 @@ def on_dinners(tmp_path_factory):
 def test_a_population_of_ones_own_gets_references_differences_and_groups(on_dinners):
   result, _ = on_dinners
   assert tuple(result.frame.columns) == results.COLUMNS
-  assert set(result.frame['learner']) >= {'oracle', 'oracle_features', 'bayes_scores', 'cnp'}
+  references = {'oracle', 'oracle_features', 'bayes_scores', 'bayes_features'}
+  assert set(result.frame['learner']) >= {'cnp', *references}
   metrics = set(result.frame['metric'])
   assert {'accuracy', 'nll', 'ece', 'regret', 'win_rate', 'accuracy_minus_pooled'} <= metrics
   assert 'accuracy_minus_pooled@entropy:1' in metrics
@@ -63,6 +64,7 @@ def test_a_population_of_ones_own_gets_references_differences_and_groups(on_dinn
   accuracy = results.select(result.frame, metric='accuracy', shots=4).set_index('learner')['value']
   assert accuracy['oracle'] == pytest.approx(1.0)
   assert accuracy['oracle'] > accuracy['bayes_scores'] > accuracy['pooled']
+  assert accuracy['oracle_features'] > accuracy['bayes_features'] > accuracy['pooled']
 
 
 def test_a_result_is_shown_as_table_figure_and_page(on_dinners, tmp_path):
