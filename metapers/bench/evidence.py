@@ -15,8 +15,11 @@ from metapers.evaluation.predictions import Predictions
 from metapers.io.report import Table
 
 FLOOR = 'pooled'
-CEILINGS = {  # name -> what it is
+# Name -> what it is. Of those that a setting has the first counts: the most that can be reached.
+CEILINGS = {
+  'bayes_pair': 'bayes_pair, the exact answer to one who sees the pair and not its slate',
   'bayes': 'bayes, the exact answer',
+  'bayes_features': 'bayes_features, the exact answer to one who sees the features',
   'bayes_scores': 'bayes_scores, the exact answer to one who sees the scores',
 }
 

@@ -90,7 +90,10 @@ def by_favourite(given: Evidence, truth: Truth) -> Part:
     given: of simulated users.
     truth: of the same.
   """
-  labels = tuple(map(str, range(truth.weights.shape[-1])))
+  num_groups = user_groups.num_groups(given.setting.populations[0])
+  if not num_groups:
+    return Part()
+  labels = tuple(map(str, range(num_groups)))
   divided = Groups('favourite', labels, np.asarray(user_groups.favourite(truth.weights)))
 
   def measure(name, seed, made):

@@ -180,15 +180,23 @@ def beyond(found: Verdict) -> str:
   return f'beyond the interval from {since} comparison{"s" * (since != 1)} on'
 
 
+def to_ceiling(found: Verdict) -> tuple[str, Any]:
+  """Returns the best that can be reached, by name, and the best learner's row of what it is off it.
+
+  The row is None where no exact answer is known.
+  """
+  rows = {name: of_best(found, f'{found.best.metric}_minus_{name}') for name in CEILINGS}
+  return next(((name, row) for name, row in rows.items() if row is not None), ('', None))
+
+
 def missed(found: Verdict) -> str:
   """Returns how far the best learner is below what could be reached."""
-  for name, meaning in CEILINGS.items():
-    row = of_best(found, f'{found.best.metric}_minus_{name}')
-    if row is not None and is_clear(row):
-      side = 'below' if row.value < 0 else 'above'
-      return f'It is {points(row, is_size=True)} {side} {meaning}.'
-    if row is not None:
-      return f'It is not told apart from {meaning}: {points(row)}.'
+  name, row = to_ceiling(found)
+  if row is not None and is_clear(row):
+    side = 'below' if row.value < 0 else 'above'
+    return f'It is {points(row, is_size=True)} {side} {CEILINGS[name]}.'
+  if row is not None:
+    return f'It is not told apart from {CEILINGS[name]}: {points(row)}.'
   oracle = rows_at(found.own, found.best.metric, found.best.shots, learner='oracle')
   if oracle:
     known = percent(oracle[0].value)
@@ -258,11 +266,10 @@ def in_short(found: Verdict) -> str:
   if found.gain is not None:
     size = f'{points(found.gain)} over {FLOOR}'
     said.append(size if is_clear(found.gain) else f'{size}, not told apart')
-  for name in CEILINGS:
-    row = of_best(found, f'{found.best.metric}_minus_{name}')
-    if row is not None:
-      far = f'{points(row, is_size=True)} {"below" if row.value < 0 else "above"} {name}'
-      said.append(far if is_clear(row) else f'not told apart from {name}')
+  name, row = to_ceiling(found)
+  if row is not None:
+    far = f'{points(row, is_size=True)} {"below" if row.value < 0 else "above"} {name}'
+    said.append(far if is_clear(row) else f'not told apart from {name}')
   worse = of_best(found, for_whom.WORSE)
   if worse is not None:
     said.append(f'worse than {FLOOR} for {percent(worse.value)} of the users')

@@ -87,8 +87,7 @@ def copl(
   options.at_least_one(num_histories=num_histories, history_length=history_length)
   options.at_least_one(inner_steps=inner_steps)
   options.positive(ridge=ridge, temperature=temperature)
-  if num_layers < 0:
-    raise ValueError(f'num_layers must be at least 0, got {num_layers}')
+  options.not_negative(num_layers=num_layers)
   network = utility_network(num_features, hidden)
   pooled = baselines.pooled(num_features, hidden=hidden)
   scores = functools.partial(lookup.utilities_of, network)

@@ -170,8 +170,7 @@ def mrm(
     are of plain descent, whose size is learned, where a first step of Adam has one size for all.
   """
   options.at_least_one(rank=rank)
-  if inner_steps < 0:
-    raise ValueError(f'inner_steps must be at least 0, got {inner_steps}')
+  options.not_negative(inner_steps=inner_steps)
   network = linear_mlp.linear_mlp(num_features, hidden, rank)
 
   def init(key):

@@ -1,14 +1,12 @@
 """An average of learners, each weighed by how well it predicted the user so far."""
 
 import functools
-import inspect
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from metapers import learners
 from metapers.core import batches, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices, Task
@@ -23,11 +21,11 @@ from metapers.core.types import (
   UserState,
 )
 from metapers.learners import evidence, lookup, options
-from metapers.learners import own_fit as own_fits
-from metapers.learners.evidence import Evidence, Groups
+from metapers.learners import hedge_team as team_of
+from metapers.learners.evidence import Evidence
+from metapers.learners.hedge_team import Seat
 
 MEMBERS = {'cnp': {}, 'bayes_head': {}, 'pooled': {}}
-OWN = 'own'
 CHUNK_SIZE = 32  # known users at once
 
 
@@ -36,14 +34,6 @@ class Hedged(NamedTuple):
 
   members: dict[str, UserState]
   evidence: Evidence
-
-
-class Seat(NamedTuple):
-  """A member, and the row of the one whose parameters it has: its own, but for `own`."""
-
-  row: str
-  member: MetaLearner
-  source: str
 
 
 def hedge(
@@ -123,9 +113,9 @@ def hedge(
     'num_histories': num_histories,
     'num_context': num_context,
   }
-  trained = made_of(members, sizes)
-  team = seats_of(trained, own_from, own_scale)
-  groups = groups_of(team, outside)
+  trained = team_of.made_of(members, sizes)
+  team = team_of.seats_of(trained, own_from, own_scale)
+  groups = team_of.groups_of(team, outside)
   prior_of = functools.partial(
     evidence.prior,
     groups=groups,
@@ -133,36 +123,53 @@ def hedge(
     num_pseudo_users=num_pseudo_users,
   )
 
+  def prior(params, histories, key):
+    few = first_of(histories, num_prior_users, num_prior_shots)
+    return prior_of(total_values(team, params, few, key))
+
+  start = prior_of(jnp.zeros((0, len(team)), jnp.float32))
+  weighing = {'groups': groups, 'switching': switching}
+  return averaged(trained, team, start, prior, weighing, num_samples=num_samples)
+
+
+def averaged(
+  trained: dict[str, MetaLearner],
+  team: Sequence[Seat],
+  log_prior: Float[Array, 'M'],
+  prior: Callable[[Params, Task, PRNGKey], Float[Array, 'M']],
+  weighing: dict[str, Any],
+  *,
+  num_samples: int,
+) -> MetaLearner:
+  """Returns the average of a team, see `hedge`.
+
+  Args:
+    trained: the members that are trained, by row.
+    team: all members.
+    log_prior: log π before any history is seen.
+    prior: log π given the parameters and the known users.
+    weighing: `groups` and `switching`, as `evidence.after` takes them.
+    num_samples: S.
+  """
+
   def init(key):
     keys = jax.random.split(key, len(trained))
     own = {row: member.init(k) for (row, member), k in zip(trained.items(), keys)}
-    return {'members': own, 'log_prior': prior_of(jnp.zeros((0, len(team)), jnp.float32))}
+    return {'members': own, 'log_prior': log_prior}
 
   def adapt(params, support, context, key):
     values = values_of(team, params, support, context, key)
+    states = {one.row: one.member.adapt(own(params, one), support, context, key) for one in team}
     counts = support.mask & (support.weight > 0)
-    found = evidence.from_first(
-      values, counts, log_prior=params['log_prior'], groups=groups, switching=switching
-    )
-    return Hedged(
-      {one.row: one.member.adapt(own(params, one), support, context, key) for one in team}, found
-    )
+    found = evidence.from_first(values, counts, log_prior=params['log_prior'], **weighing)
+    return Hedged(states, found)
 
   def update(params, user_state, comparison, context, key):
-    held = user_state.members
-    values = jnp.stack(
-      [evidence.of_choice(one.member, own(params, one), held[one.row], comparison) for one in team]
-    )
+    held, evident = user_state
+    values = choice_values(team, params, held, comparison)
     counts = comparison.mask[0] & (comparison.weight[0] > 0)
-    found = evidence.after(
-      user_state.evidence,
-      values,
-      counts,
-      log_prior=params['log_prior'],
-      groups=groups,
-      switching=switching,
-    )
-    return Hedged(updated(team, params, held, comparison, context, key), found)
+    after = evidence.after(evident, values, counts, log_prior=params['log_prior'], **weighing)
+    return Hedged(updated(team, params, held, comparison, context, key), after)
 
   def score(params, user_state, candidates):
     each = shown(lambda member: member.score, team, params, user_state, candidates)
@@ -181,13 +188,9 @@ def hedge(
     metrics = {f'{row}_{name}': x for row, (_, each) in found.items() for name, x in each.items()}
     return functools.reduce(jnp.add, (value for value, _ in found.values())), metrics
 
-  def start(params, histories, key):
-    return learned(trained, lambda one: one.start, params, histories, key)
-
   def prepare(params, histories, key):
     params = learned(trained, lambda one: one.prepare, params, histories, key)
-    few = first_of(histories, num_prior_users, num_prior_shots)
-    return params | {'log_prior': prior_of(total_values(team, params, few, key))}
+    return params | {'log_prior': prior(params, histories, key)}
 
   return meta_learner.from_adapt_score(
     init,
@@ -196,7 +199,7 @@ def hedge(
     predict=predict,
     loss=loss,
     sample=sample,
-    start=start,
+    start=functools.partial(learned, trained, lambda one: one.start),
     prepare=prepare,
     update=update if all(one.member.update for one in team) else None,
   )
@@ -235,6 +238,15 @@ def updated(
     assert one.member.update is not None
     found[one.row] = one.member.update(own(params, one), states[one.row], comparison, context, key)
   return found
+
+
+def choice_values(
+  team: Sequence[Seat], params: Params, states: dict[str, UserState], comparison: Choices
+) -> Float[Array, 'M']:
+  """Returns weight log P_m(choice) of one comparison, N = 1, of each member."""
+  return jnp.stack(
+    [evidence.of_choice(one.member, own(params, one), states[one.row], comparison) for one in team]
+  )
 
 
 def shares_of(user_state: Hedged) -> Float[Array, 'M']:
@@ -301,72 +313,6 @@ def total_values(
     )
 
   return batches.map_chunks(of_user, histories.user.shape[0], CHUNK_SIZE)
-
-
-def made_of(members: dict[str, Any], sizes: dict[str, int]) -> dict[str, MetaLearner]:
-  """Returns the members that are trained, in the order of their rows; see `member_of`."""
-  # Configs and JSON keep no order, and the prior is stored without names.
-  return {row: member_of(row, given, sizes) for row, given in sorted(members.items())}
-
-
-def member_of(row: str, given: dict[str, Any], sizes: dict[str, int]) -> MetaLearner:
-  """Returns the member of a row.
-
-  Args:
-    row: its name, and that of the learner where `given` has none.
-    given: options of the learner, and its `name`.
-    sizes: of the population, of which it is given those it asks for.
-
-  Raises:
-    ValueError: for an unknown learner or option, or one whose users are coupled.
-  """
-  kwargs = dict(given)
-  name = kwargs.pop('name', row)
-  asked = inspect.signature(learners.factory(name)).parameters
-  made = learners.make(
-    name, **{size: value for size, value in sizes.items() if size in asked}, **kwargs
-  )
-  if made.batch_loss is not None:
-    raise ValueError(f'member {row!r} couples users in its loss, and a hedge has one of each user')
-  return made
-
-
-def seats_of(trained: dict[str, MetaLearner], own_from: str, own_scale: float) -> tuple[Seat, ...]:
-  """Returns the members that are trained, and the user's own fit that starts from one of them.
-
-  Raises:
-    ValueError: without members, for one named as the own fit, or a start that is not there.
-  """
-  team = tuple(Seat(row, member, row) for row, member in trained.items())
-  if not team or OWN in trained:
-    raise ValueError(
-      f'members must be one or more rows, none of them {OWN!r}, which own_from makes; got '
-      f'{", ".join(trained) or "none"}'
-    )
-  if not own_from:
-    return team
-  if own_from not in trained:
-    raise ValueError(
-      f"own_from must be '' or one of the members {', '.join(trained)}, got {own_from!r}"
-    )
-  options.positive(own_scale=own_scale)
-  return (*team, Seat(OWN, own_fits.own_fit(trained[own_from], scale=own_scale), own_from))
-
-
-def groups_of(team: Sequence[Seat], outside: Sequence[str]) -> Groups:
-  """Returns which members describe users of the population, and which others.
-
-  Raises:
-    ValueError: for a row that is no member, or if none describes the population.
-  """
-  rows = [one.row for one in team]
-  inside = tuple(rows.index(row) for row in rows if row not in (*outside, OWN))
-  if not set(outside) <= set(rows) or not inside:
-    raise ValueError(
-      f'outside must name some of the members {", ".join(rows)}, and leave one that describes the '
-      f'population; got {", ".join(outside)}'
-    )
-  return Groups(inside, tuple(n for n in range(len(rows)) if n not in inside))
 
 
 def check_shares(outside_prior: float, switching: float) -> None:

@@ -188,8 +188,7 @@ def rfm(
   options.known_users('rfm', num_users)
   options.at_least_one(rank=rank, inner_steps=inner_steps)
   options.positive(ridge=ridge)
-  if not l2 >= 0:
-    raise ValueError(f'l2 must be at least 0, got {l2}')
+  options.not_negative(l2=l2)
 
   def init(key):  # around one random user: else the start says nothing of what all have in common
     key_mean, key_rows = jax.random.split(key)

@@ -23,6 +23,17 @@ def positive(**given: float) -> None:
       raise ValueError(f'{name} must be positive, got {value}')
 
 
+def not_negative(**given: float) -> None:
+  """Raises ValueError for numbers below 0.
+
+  Raises:
+    ValueError: naming the option and what was given.
+  """
+  for name, value in given.items():
+    if not value >= 0:
+      raise ValueError(f'{name} must be at least 0, got {value}')
+
+
 def known_users(learner: str, num_users: int) -> None:
   """Refuses a population without known users, of whom a learner keeps a table.
 

@@ -209,8 +209,7 @@ def start(key: Array, width: int) -> Float[Array, 'H']:
 def _check(alpha: float, inner_steps: int, user_model: str, num_users: int) -> None:
   if not 0 <= alpha <= 1:
     raise ValueError(f'alpha must be in [0, 1], got {alpha}')
-  if inner_steps < 0:
-    raise ValueError(f'inner_steps must be at least 0, got {inner_steps}')
+  options.not_negative(inner_steps=inner_steps)
   if user_model not in USER_MODELS:
     raise ValueError(f'user_model must be one of {", ".join(USER_MODELS)}, got {user_model!r}')
   if num_users < 1 and user_model != 'uniform':

@@ -66,8 +66,7 @@ def particle(
   """
   options.at_least_one(num_particles=num_particles, width=width, num_samples=num_samples)
   options.positive(init_scale=init_scale, ridge=ridge, bandwidth=bandwidth)
-  if num_moves < 0:
-    raise ValueError(f'num_moves must be at least 0, got {num_moves}; 0 leaves the bank as it is')
+  options.not_negative(num_moves=num_moves)
   network = linear_mlp(num_features, hidden, width) if hidden else None
   move = functools.partial(particle_bank.moved, bandwidth=bandwidth, num_steps=num_moves)
 

@@ -9,18 +9,12 @@ from metapers.core import choice_model, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates
 from metapers.core.types import Array, Float, Params, Scalar
-from metapers.learners import options
+from metapers.learners import diagonal, options
+from metapers.learners.diagonal import Gaussian
 from metapers.learners.pair_encoder import latent_encoder
 from metapers.learners.utility import utilities, utility_network
 from metapers.networks.attention import Sizes
 from metapers.networks.network import Network
-
-
-class Gaussian(NamedTuple):
-  """N(mean, diag exp(log_variance)), each [Z]."""
-
-  mean: Float[Array, 'Z']
-  log_variance: Float[Array, 'Z']
 
 
 class Latent(NamedTuple):
@@ -67,7 +61,7 @@ def np_btl(
     stands in pre-normalised residual blocks, and a learned neutral token stands beside the
     comparisons.
   """
-  check_weights(kl_weight=kl_weight)
+  options.not_negative(kl_weight=kl_weight)
   sizes = Sizes(width, hidden, num_layers, num_heads)
   encoder = latent_encoder(num_features, sizes, 2 * width if kl_weight else width, odd=odd)
   decoder = utility_network(num_features + width, (hidden, hidden))
@@ -88,10 +82,10 @@ def np_btl(
       Gaussian(*jnp.split(encoder.apply(params['encoder'], given), 2))
       for given in (episode.support, everything)
     )
-    scores = score(params, draw(posterior, key, 1)[0], episode.query.candidates)
+    scores = score(params, diagonal.draw(posterior, key, 1)[0], episode.query.candidates)
     log_p = choice_model.log_probs(scores, episode.query.candidates.mask)
     metrics = meta_learner.query_metrics(log_p, episode.query)
-    return metrics['nll'] + kl_weight * divergence(posterior, prior), metrics
+    return metrics['nll'] + kl_weight * diagonal.divergence(posterior, prior), metrics
 
   return meta_learner.from_adapt_score(init, adapt, score, loss=loss if kl_weight else None)
 
@@ -139,7 +133,7 @@ def vpl(
     Unlike the released code, z reaches the reward, its noise is not scaled by 1e-3, and KL has ½.
   """
   options.at_least_one(num_samples=num_samples)
-  check_weights(kl_weight=kl_weight, swap_weight=swap_weight, swap_spread=swap_spread)
+  options.not_negative(kl_weight=kl_weight, swap_weight=swap_weight, swap_spread=swap_spread)
   sizes = Sizes(width, hidden, num_layers, num_heads)
   encoder = latent_encoder(num_features, sizes, 2 * width, odd=odd)
   decoder = utility_network(num_features + width, (hidden, hidden))
@@ -154,7 +148,7 @@ def vpl(
   def adapt(params, support, context, key):
     del context
     inferred = infer(params, support)
-    return Latent(inferred.mean, draw(inferred, key, num_samples))
+    return Latent(inferred.mean, diagonal.draw(inferred, key, num_samples))
 
   def score_of(params, z, candidates):
     return decode(decoder, params, scaled(z), candidates)
@@ -167,10 +161,10 @@ def vpl(
 
   def loss(params, episode, key):
     inferred = infer(params, episode.support)
-    scores = score_of(params, draw(inferred, key, 1)[0], episode.query.candidates)
+    scores = score_of(params, diagonal.draw(inferred, key, 1)[0], episode.query.candidates)
     log_p = choice_model.log_probs(scores, episode.query.candidates.mask)
     metrics = meta_learner.query_metrics(log_p, episode.query)
-    total = metrics['nll'] + kl_weight * divergence(inferred, standard(width))
+    total = metrics['nll'] + kl_weight * diagonal.divergence(inferred, diagonal.standard(width))
     if swap_weight:
       swapped = infer(params, episode.support, swapped=True)
       total += swap_weight * swap_guidance(inferred, swapped, swap_spread)
@@ -242,24 +236,6 @@ def decode(
   return utilities(decoder, params['decoder'], joined)
 
 
-def standard(width: int) -> Gaussian:
-  """Returns N(0, I)."""
-  return Gaussian(jnp.zeros(width, jnp.float32), jnp.zeros(width, jnp.float32))
-
-
-def draw(of: Gaussian, key: Array, num_samples: int) -> Float[Array, 'S Z']:
-  """Returns draws, differentiable in the moments."""
-  noise = jax.random.normal(key, (num_samples, of.mean.size), jnp.float32)
-  return of.mean[None] + jnp.exp(0.5 * of.log_variance)[None] * noise
-
-
-def divergence(q: Gaussian, p: Gaussian) -> Scalar:
-  """Returns KL(q ‖ p) = ½ Σ [l_p - l_q - 1 + (exp(l_q) + (μ_q - μ_p)²) / exp(l_p)], in nats."""
-  ratio = q.log_variance - p.log_variance
-  distance = (q.mean - p.mean) ** 2 * jnp.exp(-p.log_variance)
-  return 0.5 * jnp.sum(jnp.exp(ratio) - ratio - 1 + distance)
-
-
 def swap_guidance(plain: Gaussian, swapped: Gaussian, spread: float) -> Scalar:
   """Returns ½ (1 + cos(μ, μ')) + ½ spread (1 - cos(l, l')): 0 where swapping gives -μ and the l."""
   opposite = 0.5 * (1 + cosine(plain.mean, swapped.mean))
@@ -274,14 +250,3 @@ def cosine(a: Float[Array, 'Z'], b: Float[Array, 'Z']) -> Scalar:
 def scaled(z: Float[Array, 'Z']) -> Float[Array, 'Z']:
   """Returns √Z z / ‖z‖, finite at 0."""
   return z * jax.lax.rsqrt(jnp.mean(z**2) + 1e-6)
-
-
-def check_weights(**given: float) -> None:
-  """Raises ValueError for weights below 0.
-
-  Raises:
-    ValueError: naming the option and what was given.
-  """
-  for name, value in given.items():
-    if value < 0:
-      raise ValueError(f'{name} must be at least 0, got {value}')

@@ -1,7 +1,6 @@
 """Variational reward factorization: users and basis rewards are Gaussians of one space."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +8,12 @@ import jax.numpy as jnp
 from metapers.core import choice_model, meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Array, Float, Scalar
-from metapers.learners import neural_process, options
+from metapers.learners import diagonal, neural_process, options
+from metapers.learners.diagonal import Gaussian
 from metapers.learners.utility import embed
 from metapers.networks.linear_mlp import linear_mlp
 
-
-class Gaussian(NamedTuple):
-  """A Gaussian of independent coordinates, by mean and standard deviation, [*batch, Z] each."""
-
-  mean: Float[Array, '*batch Z']
-  spread: Float[Array, '*batch Z']
+LEAST = 1e-6  # standard deviation
 
 
 def vrf(
@@ -62,9 +57,7 @@ def vrf(
     each, the squared distance, φ's learned scale and the sizes are choices made here.
   """
   options.at_least_one(hidden=hidden, width=width, rank=rank)
-  for name, value in {'kl_weight': kl_weight, 'attenuation': attenuation}.items():
-    if not value >= 0:
-      raise ValueError(f'{name} must be at least 0, got {value}')
+  options.not_negative(kl_weight=kl_weight, attenuation=attenuation)
   encoder = neural_process.set_encoder(num_features, hidden, width, 2 * width)
   network = linear_mlp(num_features, basis_hidden, rank)
 
@@ -81,10 +74,10 @@ def vrf(
   def adapt(params, support, context, key):
     del context, key
     mean, spread = jnp.split(encoder.apply(params['encoder'], support), 2)
-    return Gaussian(mean, jax.nn.softplus(spread))
+    return of_raw(mean, spread)
 
   def score(params, user_state, candidates):
-    bases = Gaussian(params['places'], jax.nn.softplus(params['widths']))
+    bases = of_raw(params['places'], params['widths'])
     weights = jax.nn.softmax(-squared_distances(user_state, bases))
     return jnp.exp(params['log_scale']) * (embed(network, params['basis'], candidates) @ weights)
 
@@ -93,23 +86,22 @@ def vrf(
     scores = score(params, user_state, episode.query.candidates)
     log_p = choice_model.log_probs(scores, episode.query.candidates.mask)
     metrics = meta_learner.query_metrics(log_p, episode.query)
-    variance = attenuation * jnp.mean(user_state.spread**2)
-    penalty = kl_weight * divergence(user_state)
+    variance = attenuation * jnp.mean(jnp.exp(user_state.log_variance))
+    penalty = kl_weight * diagonal.divergence(user_state, diagonal.standard(width))
     return attenuated(metrics['nll'], variance) + penalty, metrics
 
   return meta_learner.from_adapt_score(init, adapt, score, loss=loss)
 
 
+def of_raw(mean: Float[Array, '*batch Z'], raw: Float[Array, '*batch Z']) -> Gaussian:
+  """Returns the Gaussian whose standard deviations are softplus(raw), and never 0."""
+  return Gaussian(mean, 2 * jnp.log(jax.nn.softplus(raw) + LEAST))
+
+
 def squared_distances(user: Gaussian, bases: Gaussian) -> Float[Array, 'rank']:
   """Returns the squared Wasserstein-2 distance of one Gaussian [Z] to each of several [rank, Z]."""
-  gaps = jax.tree.map(lambda one, many: jnp.sum((one[None] - many) ** 2, -1), user, bases)
-  return gaps.mean + gaps.spread
-
-
-def divergence(user: Gaussian) -> Scalar:
-  """Returns KL(N(μ, diag σ²) ‖ N(0, I)) in nats."""
-  variance = jnp.maximum(user.spread**2, jnp.finfo(user.spread.dtype).tiny)
-  return 0.5 * jnp.sum(variance + user.mean**2 - 1 - jnp.log(variance))
+  spreads = jnp.exp(0.5 * user.log_variance)[None] - jnp.exp(0.5 * bases.log_variance)
+  return jnp.sum((user.mean[None] - bases.mean) ** 2 + spreads**2, -1)
 
 
 def attenuated(nll: Scalar, variance: Scalar) -> Scalar:

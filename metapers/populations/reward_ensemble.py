@@ -28,6 +28,7 @@ from metapers.core.population import (
   Users,
 )
 from metapers.core.tables import RewardTable
+from metapers.core.types import Any
 from metapers.populations import (
   choice_rules,
   reward_arrays,
@@ -165,10 +166,8 @@ def reward_ensemble(
     Zollo et al. 2024, arXiv:2409.20296.
   """
   table = reward_arrays.restrict(table, reward_models, responses)
-  layout = Layout(
-    *(rules_of(pair_rule), num_candidates, num_support, num_query, num_slates),
-    *(support_prompts, num_users, num_labels),
-  )
+  sizes = num_candidates, num_support, num_query, num_slates
+  layout = Layout(rules_of(pair_rule), *sizes, support_prompts, num_users, num_labels)
   users = simulated_users.draw(
     table.reward_models,
     simulated_users.counts_of(num_users, num_held_out),
@@ -186,24 +185,17 @@ def reward_ensemble(
   alphas = tuple(map(float, np.atleast_1d(concentration)))
   arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy, len(alphas))
   lying = simulated_users.adversaries_of(table.reward_models, adversaries, adversarial_share)
-  if lying:
-    known = simulated_users.poisoned(arrays.users['train'], lying, seed)
-    arrays = arrays._replace(users=arrays.users | {'train': known})
+  arrays = arrays._replace(users=simulated_users.poisoned(arrays.users, lying, seed))
   temperatures = np.unique(np.asarray(arrays.users['test'].temperature)).tolist()
-  simulation = Simulation(
-    reward_models=tuple(table.reward_models),
-    users=users_of,
-    responses=responses_of,
+  simulation = simulation_of(
+    table,
+    layout,
     user_models=tuple(UserModel(a, t, flip_rate) for a in alphas for t in temperatures),
-    pair_rules=layout.pair_rules,
     label_accuracies=noise.label_accuracies,
-    response_models=tuple(table.response_models),
     has_score_features=track == 'scores',
     normalization=normalization,
-    support_prompts=support_prompts,
     excluded_model=excluded_model,
     excluded_share=excluded_share if excluded_model else 0.0,
-    prompt_texts=table.prompt_texts,
     has_statements=statement_rate > 0,
   )
   return Population(
@@ -214,10 +206,27 @@ def reward_ensemble(
     source=table.source,
     content_hash=table.manifest_hash,
     record=record_of(simulation, alphas, noise.temperatures)
-    | ({'adversaries': adversaries, 'adversarial_share': adversarial_share} if lying else {})
-    | ({'statement_rate': statement_rate} if statement_rate else {}),
+    | {
+      'adversaries': adversaries if lying else '',
+      'adversarial_share': adversarial_share,
+      'statement_rate': statement_rate,
+    },
     simulation=simulation,
     licence=table.licence,
+  )
+
+
+def simulation_of(table: RewardTable, layout: Layout, **facts: Any) -> Simulation:
+  """Returns what is known of simulated users: by their table, by their layout, and otherwise."""
+  return Simulation(
+    reward_models=tuple(table.reward_models),
+    users=users_of,
+    responses=responses_of,
+    pair_rules=layout.pair_rules,
+    response_models=tuple(table.response_models),
+    support_prompts=layout.support_prompts,
+    prompt_texts=table.prompt_texts,
+    **facts,
   )
 
 

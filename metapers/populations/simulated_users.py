@@ -75,20 +75,24 @@ def adversaries_of(reward_models: Sequence[str], name: str, share: float) -> Adv
   return Adversaries(share, index) if share else None
 
 
-def poisoned(users: Users, adversaries: Adversaries, seed: int) -> Users:
-  """Returns users of whom the nearest number to a share answers as adversaries do.
+def poisoned(
+  users: dict[str, Users], adversaries: Adversaries | None, seed: int
+) -> dict[str, Users]:
+  """Returns users of all splits, of the known ones the nearest number to a share adversaries.
 
   The users of a smaller share are among those of a larger one, so that shares can be compared. To
   answer the opposite is to go by -w, whatever the noise.
   """
-  order = np.random.default_rng([seed, len(SPLITS)]).permutation(len(users.weights))
+  if adversaries is None:
+    return users
+  weights = np.array(users['train'].weights)
+  order = np.random.default_rng([seed, len(SPLITS)]).permutation(len(weights))
   chosen = order[: round(adversaries.share * len(order))]
-  weights = np.array(users.weights)
   if adversaries.index is None:
     weights[chosen] *= -1
   else:
     weights[chosen] = np.eye(weights.shape[1])[adversaries.index]
-  return users._replace(weights=jnp.asarray(weights))
+  return users | {'train': users['train']._replace(weights=jnp.asarray(weights))}
 
 
 def counts_of(num_users: int, num_held_out: int) -> dict[str, int]:

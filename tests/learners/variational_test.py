@@ -6,8 +6,8 @@ from scipy import integrate, stats
 
 from metapers import learners
 from metapers.core import choice_model, task
-from metapers.learners import variational
-from metapers.learners.variational import Gaussian
+from metapers.learners import diagonal, variational
+from metapers.learners.diagonal import Gaussian
 from metapers.populations import toy
 
 SMALL = {'num_features': 3, 'hidden': 4, 'width': 4}
@@ -34,12 +34,12 @@ def test_divergence_is_the_integral():
     expected += integrate.quad(
       lambda x, one=one, other=other: one.pdf(x) * (one.logpdf(x) - other.logpdf(x)), -12, 12
     )[0]
-  np.testing.assert_allclose(variational.divergence(q, p), expected, rtol=1e-5)
+  np.testing.assert_allclose(diagonal.divergence(q, p), expected, rtol=1e-5)
 
 
 def test_draws_have_the_moments():
   of = Gaussian(jnp.array([0.3, -1.0]), jnp.array([-0.5, 0.4]))
-  drawn = variational.draw(of, jax.random.key(0), 40_000)
+  drawn = diagonal.draw(of, jax.random.key(0), 40_000)
   np.testing.assert_allclose(drawn.mean(0), of.mean, atol=0.03)
   np.testing.assert_allclose(np.log(drawn.var(0)), of.log_variance, atol=0.03)
 
@@ -84,9 +84,9 @@ def test_a_latent_np_btl_draws_from_what_support_and_query_tell_and_pays_for_it(
   )
   state = learner.adapt(params, given.support, given.context, key)
   np.testing.assert_allclose(state, prior.mean, rtol=1e-5, atol=1e-6)
-  z = variational.draw(posterior, key, 1)[0]
+  z = diagonal.draw(posterior, key, 1)[0]
   expected = nll(learner, params, z, given.query)
-  expected += weight * variational.divergence(posterior, prior)
+  expected += weight * diagonal.divergence(posterior, prior)
   loss, _ = learner.loss(params, given, key)
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
@@ -102,7 +102,7 @@ def test_loss_of_vpl_and_spl_is_as_written(num_candidates):
     Gaussian(*jnp.split(jnp.tanh(encoder.apply(params['encoder'], given.support, is_swapped)), 2))
     for is_swapped in (False, True)
   )
-  z = variational.draw(plain, key, 1)[0]
+  z = diagonal.draw(plain, key, 1)[0]
   nll_of_draw = nll(learner, params, variational.Latent(z, z[None]), given.query)
   kl = 0.5 * jnp.sum(plain.mean**2 + jnp.exp(plain.log_variance) - 1 - plain.log_variance)
   guidance = variational.swap_guidance(plain, swapped, 0.7)
