@@ -12,7 +12,7 @@ def at_least_one(**given: int) -> None:
       raise ValueError(f'{name} must be at least 1, got {value}')
 
 
-def positive(**given: float) -> None:
+def positive(**given: int | float) -> None:
   """Raises ValueError for numbers that are not above 0.
 
   Raises:
@@ -23,7 +23,7 @@ def positive(**given: float) -> None:
       raise ValueError(f'{name} must be positive, got {value}')
 
 
-def not_negative(**given: float) -> None:
+def not_negative(**given: int | float) -> None:
   """Raises ValueError for numbers below 0.
 
   Raises:
