@@ -69,7 +69,9 @@ setuptools.setup(
   license_files=['LICENSE'],
   python_requires='>=3.11',
   packages=setuptools.find_namespace_packages(include=['metapers', 'metapers.*']),
-  package_data={'': ['*.html', '*.json', '*.npz']},  # metapers/io/report.html, metapers/pretrained
+  package_data={
+    '': ['*.html', '*.json', '*.md', '*.npz']
+  },  # metapers/io/report.html, metapers/pretrained
   install_requires=REQUIRED,
   extras_require=EXTRAS,
 )

@@ -119,13 +119,17 @@ def of_protocol(
   Args:
     name: a key of `protocols.PROTOCOLS`.
     learners: as in `table`.
-    argument: what follows the colon of `--config`.
+    argument: what follows the colon of `--config`. What the conditions change can be named there to
+      keep some of them, such as `pair_rule=random`.
     in_quick: the learners of the quick variant.
+
+  Raises:
+    ValueError: for an argument that is not known, or a value that no condition has.
   """
-  given = parse(argument)
+  protocol = protocols.PROTOCOLS[name]
+  given = parse(argument, **dict.fromkeys(changed_in(protocol.conditions), ''))
   if given['quick'] and not given['learner']:
     learners = {name: learners[name] for name in in_quick}
-  protocol = protocols.PROTOCOLS[name]
   options = {**protocol.options, **(protocol.quick if given['quick'] else {})}
   config = base(build.population_config(protocol.population, **options), given)
   config.protocol = name
@@ -134,8 +138,33 @@ def of_protocol(
   config.evaluation.shots = protocol.shots
   config.evaluation.num_users = protocol.num_users
   conditions = protocol.quick_conditions if given['quick'] else protocol.conditions
-  config = table(config, learners, conditions=conditions, retrain=protocol.retrain)
+  kept = chosen_conditions(conditions, given)
+  config = table(config, learners, conditions=kept, retrain=protocol.retrain)
   return finish(config, given)
+
+
+def changed_in(conditions: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+  """Returns the names of all options that conditions change to a number or a name."""
+  changes = [item for condition in conditions for item in condition.items()]
+  return tuple(dict.fromkeys(name for name, value in changes if isinstance(value, str | float)))
+
+
+def chosen_conditions(
+  conditions: Sequence[Mapping[str, Any]], given: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], ...]:
+  """Returns the conditions that have every value asked for.
+
+  Raises:
+    ValueError: where none has, naming those there are.
+  """
+  asked = {name: given[name] for name in changed_in(conditions) if given[name]}
+  kept = tuple(
+    one for one in conditions if all(str(one.get(name)) == x for name, x in asked.items())
+  )
+  if not kept:
+    there = {name: list(dict.fromkeys(str(one.get(name)) for one in conditions)) for name in asked}
+    raise ValueError(f'no condition has {asked}; there are {there}')
+  return kept
 
 
 def six(*, is_pool: bool = False) -> dict[str, dict[str, Any]]:

@@ -9,16 +9,34 @@ Expected: mean accuracy over the 36 after 8 and 64 comparisons: bayes 84.9 and 8
 Time: some 90 minutes of one core; `:quick` 3 min 18 s on two.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/benchmark.py
-Arguments: quick; learner=NAME gives experiments.train that learner's run.
+Arguments: quick; learner=NAME gives experiments.train that learner's run; pair_rule=RULE,
+  concentration=α and label_accuracy=SHARE keep the conditions that have them.
 """
+
+import itertools
+from typing import Any
 
 from experiments.build import Config
 from experiments.configs import base
+from metapers.bench import protocols
 
+KNOWN: dict[str, Any] = {'population': {'num_users': 2000}}  # for a prior, or a table, of users
 # At .05 maml's first steps on 64 comparisons are so long that its start learns to say nothing.
-LEARNERS = base.six() | {'maml': {'kwargs': {'inner_learning_rate': 0.01}}}
+LEARNERS = base.six() | {
+  'maml': {'kwargs': {'inner_learning_rate': 0.01}},
+  'particle': KNOWN | {'training': {'num_steps': 1000, 'learning_rate': 0.03}},
+  'empirical_bayes': KNOWN | {'training': {'num_steps': 0}, 'kwargs': {'signed': False}},
+  'dirichlet_mixture': KNOWN | {'training': {'num_steps': 0}},
+}
+# What who is not told the condition may believe; 90 and 75 % of labels are right at about these.
+MIXTURE = tuple(
+  {'concentration': alpha, 'temperature': temperature}
+  for alpha, temperature in itertools.product(protocols.ALPHAS, (0.0, 0.21, 0.67))
+)
 
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  return base.of_protocol('metapers', LEARNERS, argument, in_quick=tuple(LEARNERS))
+  config = base.of_protocol('metapers', LEARNERS, argument, in_quick=tuple(LEARNERS))
+  config.evaluation.mixture = MIXTURE
+  return config

@@ -16,7 +16,9 @@ Arguments: quick; learner=NAME gives experiments.train that learner's run.
 from experiments.build import Config
 from experiments.configs import base
 
-LEARNERS = base.six()
+LEARNERS = base.six() | {
+  'dirichlet_mixture': {'training': {'num_steps': 0}, 'population': {'num_users': 2000}}
+}
 
 
 def get_config(argument: str | None = None) -> Config:

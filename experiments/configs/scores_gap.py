@@ -28,6 +28,7 @@ LEARNERS = {
     'training': {'num_steps': 0},
     'population': {'num_users': 2000},
   },
+  'dirichlet_mixture': {'training': {'num_steps': 0}, 'population': {'num_users': 2000}},
   'per_user': {},
   'pooled': {'training': {'num_steps': 1000}},
 }

@@ -106,7 +106,9 @@ def hedge(
     num_prior_users=num_prior_users, num_prior_shots=num_prior_shots, num_samples=num_samples
   )
   options.positive(num_pseudo_users=num_pseudo_users)
-  check_shares(outside_prior, switching)
+  options.share(outside_prior=outside_prior)
+  if not 0 <= switching < 1:
+    raise ValueError(f'switching must be at least 0 and below 1, got {switching}')
   sizes = {
     'num_features': num_features,
     'num_users': num_users,
@@ -313,15 +315,3 @@ def total_values(
     )
 
   return batches.map_chunks(of_user, histories.user.shape[0], CHUNK_SIZE)
-
-
-def check_shares(outside_prior: float, switching: float) -> None:
-  """Refuses shares that are none.
-
-  Raises:
-    ValueError: naming the option and what was given.
-  """
-  if not 0 < outside_prior < 1:
-    raise ValueError(f'outside_prior must lie between 0 and 1, both excluded, got {outside_prior}')
-  if not 0 <= switching < 1:
-    raise ValueError(f'switching must be at least 0 and below 1, got {switching}')

@@ -34,6 +34,17 @@ def not_negative(**given: int | float) -> None:
       raise ValueError(f'{name} must be at least 0, got {value}')
 
 
+def share(**given: int | float) -> None:
+  """Raises ValueError for shares that are 0 or 1 or beyond.
+
+  Raises:
+    ValueError: naming the option and what was given.
+  """
+  for name, value in given.items():
+    if not 0 < value < 1:
+      raise ValueError(f'{name} must lie between 0 and 1, both excluded, got {value}')
+
+
 def known_users(learner: str, num_users: int) -> None:
   """Refuses a population without known users, of whom a learner keeps a table.
 

@@ -91,11 +91,11 @@ def particle(
     everything = task.concat(episode.support, episode.query)
     heads, log_prior = params['bank']['heads'], jax.nn.log_softmax(params['bank']['log_weights'])
     said = [
-      particle_bank.log_likelihoods(heads, features(params, given.candidates), given)
+      particle_bank.log_likelihoods(heads, features(params, given.candidates), given).sum(0)
       for given in (episode.support, episode.query)
     ]
     evidence = jax.nn.logsumexp(log_prior + sum(said))
-    user_state = particle_bank.Evidence(said[0])
+    user_state = particle_bank.Evidence(said[0], ())
     log_p = reweighted.predict(params, user_state, episode.query.candidates)
     metrics = meta_learner.query_metrics(log_p, episode.query)
     return -evidence / jnp.maximum(task.total_weight(everything), 1), metrics

@@ -5,12 +5,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metapers.core import meta_learner
+from metapers.core import choice_model, masked, meta_learner
 from metapers.core.meta_learner import MetaLearner
+from metapers.core.surprise import Surprise
 from metapers.core.task import Candidates, Choices
 from metapers.core.types import Array, Callable, Float, Params
 from metapers.learners import lookup, newton
-from metapers.learners.utility import negative_log_likelihood
 
 Features = Callable[[Params, Candidates], Float[Array, 'N K H']]
 Move = Callable[['Bank', Float[Array, 'N K H'], Choices], 'Bank']
@@ -27,9 +27,19 @@ class Bank(NamedTuple):
 
 
 class Evidence(NamedTuple):
-  """What comparisons say of a bank. log_likelihood: Σ_n weight_n log P(choice_n | v_s), [S]."""
+  """What comparisons say of a bank.
+
+  log_likelihood: Σ_n weight_n log P(choice_n | v_s), [S]. surprise: of the bank's users from
+  outside; () of a bank without any.
+  """
 
   log_likelihood: Float[Array, 'S']
+  surprise: Surprise | tuple[()]
+
+
+def stored(params: Params) -> Bank:
+  """Returns the bank that stands in the parameters as it is used."""
+  return Bank(**params['bank'])
 
 
 def learner(
@@ -37,10 +47,12 @@ def learner(
   features: Features,
   *,
   num_samples: int,
+  bank: Callable[[Params], Bank] = stored,
+  num_outside: int = 0,
   move: Move | None = None,
   **functions: Callable,
 ) -> MetaLearner:
-  """Returns a learner for which a user is one of `params['bank']`, by Bayes' rule.
+  """Returns a learner for which a user is one of a bank, by Bayes' rule.
 
       p_s ∝ P(v_s) Π_n P(choice_n | v_s)^weight_n,    P(choice) = Σ_s p_s P(choice | v_s)
 
@@ -52,28 +64,35 @@ def learner(
     init: `(key) -> params`.
     features: φ of u_s(x) = v_s·φ(x), `(params, candidates) -> [N, K, H]`.
     num_samples: draws of `sample`.
+    bank: the users and how likely each is, of the parameters.
+    num_outside: how many of the bank, the first, are users from outside of the population: what
+      comparisons say for them and against the others is the state's `Surprise`, for which their
+      prior weight counts among themselves alone.
     move: gives the posterior of a bank by other means, as `moved`; by default it is reweighted.
     **functions: others of `from_adapt_score`, such as `loss` and `prepare`.
   """
 
-  def evidence(params, support, context, key):
-    del context, key
-    factors = features(params, support.candidates)
-    return Evidence(log_likelihoods(params['bank']['heads'], factors, support))
+  def after(params, support, before):
+    known = bank(params)
+    each = log_likelihoods(known.heads, features(params, support.candidates), support)
+    return with_surprise(known, before, each, num_outside)
 
   def update(params, user_state, comparison, context, key):
-    return jax.tree.map(jnp.add, user_state, evidence(params, comparison, context, key))
+    del context, key
+    return after(params, comparison, user_state)
 
   def adapt(params, support, context, key):
+    del context, key
+    known = bank(params)
     if move is None:
-      return evidence(params, support, context, key)
-    return move(Bank(**params['bank']), features(params, support.candidates), support)
+      return after(params, support, nothing(known, num_outside))
+    return move(known, features(params, support.candidates), support)
 
   def posterior(params, user_state):
     if move is not None:
       return user_state.heads, jax.nn.softmax(user_state.log_weights)
-    log_weights = params['bank']['log_weights'] + user_state.log_likelihood
-    return params['bank']['heads'], jax.nn.softmax(log_weights)
+    known = bank(params)
+    return known.heads, jax.nn.softmax(known.log_weights + user_state.log_likelihood)
 
   def score(params, user_state, candidates):
     heads, shares = posterior(params, user_state)
@@ -107,10 +126,41 @@ def utilities(heads: Float[Array, 'S H'], factors: Float[Array, 'N K H']) -> Flo
 
 def log_likelihoods(
   heads: Float[Array, 'S H'], factors: Float[Array, 'N K H'], given: Choices
-) -> Float[Array, 'S']:
-  """Returns Σ_n weight_n log P(choice_n | v_s) of each user of a bank, in nats."""
-  nll = jax.vmap(negative_log_likelihood, (0, None))
-  return -nll(utilities(heads, factors), given)
+) -> Float[Array, 'N S']:
+  """Returns weight_n log P(choice_n | v_s) of each comparison and user of a bank, in nats."""
+  log_p = jax.vmap(choice_model.log_probs, (0, None))(
+    utilities(heads, factors), given.candidates.mask
+  )
+  each = jax.vmap(choice_model.chosen_log_probs, (0, None), 1)(log_p, given)
+  return masked.fill(given.weight, given.mask)[:, None] * each
+
+
+def nothing(bank: Bank, num_outside: int) -> Evidence:
+  """Returns what no comparison says of a bank."""
+  zero = jnp.zeros((), bank.log_weights.dtype)
+  return Evidence(jnp.zeros_like(bank.log_weights), Surprise(zero, zero) if num_outside else ())
+
+
+def with_surprise(
+  bank: Bank, before: Evidence, each: Float[Array, 'N S'], num_outside: int
+) -> Evidence:
+  """Returns the evidence after N more comparisons, one after another.
+
+  Args:
+    bank: of S users, the first of them from outside.
+    before: them.
+    each: `log_likelihoods` of the comparisons.
+    num_outside: users from outside; of none there is no surprise.
+  """
+  if not isinstance(before.surprise, Surprise):
+    return Evidence(before.log_likelihood + each.sum(0), ())
+  so_far = before.log_likelihood[None] + jnp.cumsum(each, 0)
+  outside, inside = (
+    jax.nn.logsumexp(so_far[:, rows] + jax.nn.log_softmax(bank.log_weights[rows])[None], -1)
+    for rows in (slice(num_outside), slice(num_outside, None))
+  )
+  largest = jnp.maximum(before.surprise.largest, jnp.max(outside - inside, initial=0))
+  return Evidence(so_far[-1], Surprise(outside[-1] - inside[-1], largest))
 
 
 def moved(

@@ -119,7 +119,7 @@ def fit(
 
   def log_evidence(heads, given):
     each = particle_bank.log_likelihoods(heads, given.candidates.features, given)
-    return jax.nn.logsumexp(each) - jnp.log(num_draws)
+    return jax.nn.logsumexp(each.sum(0)) - jnp.log(num_draws)
 
   def loss(prior, users):
     heads = draw_bank(family, prior, key_draws, num_draws, signed=signed)['heads']

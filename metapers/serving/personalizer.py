@@ -39,8 +39,8 @@ CAPACITY = 64  # comparisons kept of a user
 LARGEST_PROFILE = 2**28  # bytes
 # For a message, which shall import no learner.
 WITH_POSTERIOR = (
-  'bayes_head', 'empirical_bayes', 'gaussian_prior', 'hedge', 'latent_np', 'lookup',
-  'pairwise_gp', 'particle', 'spl', 'vpl',
+  'bayes_head', 'dirichlet_mixture', 'empirical_bayes', 'gaussian_prior', 'hedge', 'latent_np',
+  'lookup', 'pairwise_gp', 'particle', 'spl', 'vpl',
 )  # fmt: skip
 
 __all__ = ['CAPACITY', 'Comparisons', 'Personalizer', 'Profile', 'pairs']
@@ -118,20 +118,36 @@ class Personalizer:
 
   @classmethod
   def load_pretrained(
-    cls, name: str = 'personal_llm_scores', *, capacity: int = CAPACITY
+    cls,
+    name: str = 'personal_llm_scores',
+    *,
+    scores: Rows | None = None,
+    capacity: int = CAPACITY,
   ) -> 'Personalizer':
     """Returns a model that comes with the package; its `export.about` says what it is.
 
     `personal_llm_scores`: a candidate is the raw scores of PersonalLLM's ten reward models, in the
-    order of `export.feature_names`. Trained on synthetic users of synthetic scores.
+    order of `export.feature_names`, or, with `scores`, of other reward models, 2 to 16 of them: its
+    prior treats all alike. Trained on synthetic users of synthetic scores.
+
+    Args:
+      name: of the model.
+      scores: raw scores [M, D] that D other reward models give to M typical replies, by whose means
+        and standard deviations theirs are scaled; a data frame gives their names.
+      capacity: comparisons kept of a user.
 
     Raises:
-      ValueError: for an unknown name; lists the known ones.
+      ValueError: for an unknown name, with the known ones; for scores that are not finite, or more
+        reward models than the model serves.
     """
     known = sorted(entry.name for entry in PRETRAINED.iterdir() if exports.is_export(entry))
     if name not in known:
       raise ValueError(f'unknown pretrained model {name!r}; known: {", ".join(known)}')
-    return cls.from_checkpoint(PRETRAINED / name, capacity=capacity)
+    export = exports.read_export(PRETRAINED / name)
+    if scores is not None:
+      table = np.asarray(border.one_array('scores', scores), np.float64)
+      export = exports.for_scores(export, table, border.names_of(scores))
+    return cls(export, capacity=capacity)
 
   def adapt(
     self,

@@ -122,7 +122,8 @@ def test_a_kernel_weighs_what_an_integral_over_it_gives():
   for s, head in enumerate(np.float64(bank.heads)):
     heads = jnp.asarray(head + bandwidth * away, jnp.float32)
     real = task.drop_masked(given)
-    likelihood = np.float64(particle_bank.log_likelihoods(heads, real.candidates.features, real))
+    each = particle_bank.log_likelihoods(heads, real.candidates.features, real)
+    likelihood = np.float64(each).sum(0)
     exact = np.log(normal @ np.exp(likelihood) / normal.sum())
     np.testing.assert_allclose(found.log_weights[s] - bank.log_weights[s], exact, atol=0.03)
     assert np.argmax(normal * np.exp(likelihood)) == np.argmin(
