@@ -38,6 +38,7 @@ EXCUSED = {
   'p_ttt': contract.Exceptions(),
   'pairwise_gp': contract.Exceptions(),
   'particle': contract.Exceptions(),
+  'pfn': contract.Exceptions(),
   'dirichlet_mixture': contract.Exceptions(trained=False),
   'hedge': contract.Exceptions(order_matters=True, weight=False, constant=('log_prior',)),
 }
@@ -70,6 +71,7 @@ SIZES = {
   'p_ttt': SMALL | {'width': 8},
   'pairwise_gp': {'width': 32},
   'particle': {'num_particles': 64},
+  'pfn': {'width': 8, 'hidden': 16, 'num_rounds': 2},
   'dirichlet_mixture': {'num_particles': 512, 'num_outside': 512, 'num_fit_particles': 960},
   'hedge': {'members': {'cnp': {'hidden': 16, 'width': 8}, 'pooled': SMALL}},
 }

@@ -24,6 +24,7 @@ KNOWN: dict[str, Any] = {'population': {'num_users': 2000}}  # for a prior, or a
 # At .05 maml's first steps on 64 comparisons are so long that its start learns to say nothing.
 LEARNERS = base.six() | {
   'maml': {'kwargs': {'inner_learning_rate': 0.01}},
+  'pfn': {'training': {'num_steps': 6000, 'learning_rate': 0.003}},
   'particle': KNOWN | {'training': {'num_steps': 1000, 'learning_rate': 0.03}},
   'empirical_bayes': KNOWN | {'training': {'num_steps': 0}, 'kwargs': {'signed': False}},
   'dirichlet_mixture': KNOWN | {'training': {'num_steps': 0}},

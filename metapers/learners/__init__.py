@@ -50,6 +50,7 @@ LEARNERS = {
   'p_ttt': 'metapers.learners.p_ttt:p_ttt',
   'pairwise_gp': 'metapers.learners.pairwise_gp:pairwise_gp',
   'particle': 'metapers.learners.particle:particle',
+  'pfn': 'metapers.learners.pfn:pfn',
   'dirichlet_mixture': 'metapers.learners.dirichlet_mixture:dirichlet_mixture',
   'hedge': 'metapers.learners.hedge:hedge',
 }

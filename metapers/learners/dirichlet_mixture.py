@@ -138,7 +138,7 @@ def grid_of(concentrations: Sequence[float], scales: Sequence[float]) -> Grid:
 
 
 def grouped(num_outside: int, num_inside: int, outside_prior: float) -> Float[Array, 'S']:
-  """Returns log-weights of a bank: equal ones of users from outside, of sum ρ, then of the others."""
+  """Returns log-weights of a bank: users from outside share ρ equally, all others the rest."""
   each = np.repeat(
     [outside_prior / num_outside, (1 - outside_prior) / num_inside], [num_outside, num_inside]
   )

@@ -1,6 +1,5 @@
 """A learned bank of users, reweighted by what a new user chooses: a nonparametric prior."""
 
-import functools
 from collections.abc import Sequence
 
 import jax
@@ -68,7 +67,6 @@ def particle(
   options.positive(init_scale=init_scale, ridge=ridge, bandwidth=bandwidth)
   options.not_negative(num_moves=num_moves)
   network = linear_mlp(num_features, hidden, width) if hidden else None
-  move = functools.partial(particle_bank.moved, bandwidth=bandwidth, num_steps=num_moves)
 
   def init(key):
     key_bank, key_network = jax.random.split(key)
@@ -85,6 +83,12 @@ def particle(
       return params
     heads = known_users(histories, num_particles, ridge, key)
     return params | {'bank': params['bank'] | {'heads': heads}}
+
+  def moved(params, support, context):
+    del context
+    factors = features(params, support.candidates)
+    bank = particle_bank.stored(params)
+    return particle_bank.moved(bank, factors, support, bandwidth=bandwidth, num_steps=num_moves)
 
   def loss(params, episode, key):
     del key
@@ -105,7 +109,7 @@ def particle(
     init,
     features,
     num_samples=num_samples,
-    move=move if num_moves else None,
+    infer=moved if num_moves else None,
     loss=loss,
     start=start,
   )

@@ -9,11 +9,11 @@ from metapers.core import choice_model, masked, meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.surprise import Surprise
 from metapers.core.task import Candidates, Choices
-from metapers.core.types import Array, Callable, Float, Params
+from metapers.core.types import Array, Callable, Context, Float, Params
 from metapers.learners import lookup, newton
 
 Features = Callable[[Params, Candidates], Float[Array, 'N K H']]
-Move = Callable[['Bank', Float[Array, 'N K H'], Choices], 'Bank']
+Infer = Callable[[Params, Choices, Context], 'Bank']
 
 
 class Bank(NamedTuple):
@@ -49,14 +49,14 @@ def learner(
   num_samples: int,
   bank: Callable[[Params], Bank] = stored,
   num_outside: int = 0,
-  move: Move | None = None,
+  infer: Infer | None = None,
   **functions: Callable,
 ) -> MetaLearner:
   """Returns a learner for which a user is one of a bank, by Bayes' rule.
 
       p_s ∝ P(v_s) Π_n P(choice_n | v_s)^weight_n,    P(choice) = Σ_s p_s P(choice | v_s)
 
-  The user state is `Evidence`, to which `update` adds; with `move` it is the posterior's own bank,
+  The user state is `Evidence`, to which `update` adds; with `infer` it is the posterior's own bank,
   and there is no `update`. Draws are members of the bank, each as often as p_s asks to within one:
   systematic resampling whose offset is in the middle.
 
@@ -68,7 +68,8 @@ def learner(
     num_outside: how many of the bank, the first, are users from outside of the population: what
       comparisons say for them and against the others is the state's `Surprise`, for which their
       prior weight counts among themselves alone.
-    move: gives the posterior of a bank by other means, as `moved`; by default it is reweighted.
+    infer: `(params, support, context) -> Bank` gives the posterior by other means, such as `moved`;
+      by default the bank is reweighted.
     **functions: others of `from_adapt_score`, such as `loss` and `prepare`.
   """
 
@@ -82,14 +83,13 @@ def learner(
     return after(params, comparison, user_state)
 
   def adapt(params, support, context, key):
-    del context, key
-    known = bank(params)
-    if move is None:
-      return after(params, support, nothing(known, num_outside))
-    return move(known, features(params, support.candidates), support)
+    del key
+    if infer is None:
+      return after(params, support, nothing(bank(params), num_outside))
+    return infer(params, support, context)
 
   def posterior(params, user_state):
-    if move is not None:
+    if infer is not None:
       return user_state.heads, jax.nn.softmax(user_state.log_weights)
     known = bank(params)
     return known.heads, jax.nn.softmax(known.log_weights + user_state.log_likelihood)
@@ -114,7 +114,7 @@ def learner(
     score,
     predict=predict,
     sample=sample,
-    update=update if move is None else None,
+    update=update if infer is None else None,
     **functions,
   )
 
