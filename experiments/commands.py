@@ -3,11 +3,13 @@
 import contextlib
 import logging as stdlib_logging
 import os
+import pathlib
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import jax
 import tqdm
 from absl import app, flags, logging
 
@@ -21,6 +23,7 @@ DISK_FULL = (
   'no space is left on the disk (or within the quota): free some, and the same command goes on '
   'from the newest checkpoint, which is kept'
 )
+LARGEST_CACHE = 2**30  # bytes of compiled programs; those unused for longest go first
 # What a config file or an override of an unknown field raises while flags are parsed.
 FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError)
 
@@ -91,6 +94,26 @@ def add_to_help(guide: Callable[[], str]) -> None:
     fail(error)
 
 
+def keep_compiled() -> None:
+  """Keeps what takes half a second to compile for later commands, in the user's cache folder.
+
+  JAX's own settings go before: JAX_COMPILATION_CACHE_DIR is another place, and
+  JAX_ENABLE_COMPILATION_CACHE=false none. A folder that cannot be written keeps nothing.
+  """
+  if jax.config.jax_compilation_cache_dir is not None:
+    return
+  home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  folder = pathlib.Path(home) / 'metapers' / 'compiled'
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError:
+    return
+  if os.access(folder, os.W_OK):
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+    jax.config.update('jax_compilation_cache_max_size', LARGEST_CACHE)
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
 def _is_news(record: stdlib_logging.LogRecord) -> bool:
   # Each of orbax's threads logs the traceback of a full disk, which is then said in one line.
   error = record.exc_info[1] if record.exc_info else None
@@ -106,6 +129,7 @@ def run(main: Callable[[list[str]], None], guide: Callable[[], str] | None = Non
   """
   if guide and any(word.lstrip('-') in HELP for word in sys.argv[1:]):
     add_to_help(guide)
+  keep_compiled()
   logging.set_verbosity(logging.WARNING)  # orbax tells of every file at INFO
   logging.get_absl_logger().addFilter(_is_news)
 
