@@ -1,0 +1,77 @@
+"""Is the population like people? Studies of the simulated users of a store, as a page.
+
+    python -m experiments.analyze --store=STORE --workdir=DIR
+
+Writes a self-contained report.html that opens with findings, all numbers as analysis.csv, and each
+figure as PNG and SVG. A study that cannot be made says why, and stops no other.
+`--store=synthetic` is the store that needs no download.
+"""
+
+import pathlib
+
+from absl import flags
+
+from experiments import commands
+from metapers.analysis import slates
+from metapers.bench.studies import page, run
+from metapers.core.tables import RewardTable
+from metapers.data import feature_store, synthetic
+
+STORE = flags.DEFINE_string('store', 'synthetic', 'Folder of a store, or `synthetic`.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Where the report goes.')
+CONCENTRATIONS = flags.DEFINE_list(
+  'concentrations', [f'{value:g}' for value in run.CONCENTRATIONS], 'α of simulated users.'
+)
+NUM_USERS = flags.DEFINE_integer('num_users', 1000, 'Simulated users of a draw.')
+NUM_DRAWS = flags.DEFINE_integer('num_draws', 10, 'Draws of users.')
+SPLIT = flags.DEFINE_string('split', 'test', 'Prompts: train, validation, test or all.')
+SEED = flags.DEFINE_integer('seed', 0, 'Of all that is drawn.')
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command."""
+  commands.no_arguments(argv)
+  workdir = pathlib.Path(commands.required(WORKDIR))
+  options, warnings = run.checked(options_of())
+  table = open_table()
+  with commands.holding(workdir):
+    inputs = run.Inputs(table, slates.slates_of(table, split=SPLIT.value))
+    parts, left_out = run.parts_of(run.studies_of(inputs, options), commands.say)
+    paths = page.write(
+      workdir,
+      parts,
+      source=table.source,
+      summary={'store': STORE.value, 'split': SPLIT.value, **options._asdict()},
+      warnings=[*warnings, *left_out],
+    )
+  for line in (*warnings, *left_out):
+    commands.say(f'warning: {line}')
+  for sentence in (sentence for part in parts for sentence in part.findings):
+    commands.say(sentence)
+  commands.say('\n'.join(map(str, paths)))
+
+
+def options_of() -> run.Options:
+  """Returns what the flags ask for.
+
+  Raises:
+    ValueError: for a concentration that is no number.
+  """
+  try:
+    concentrations = tuple(map(float, CONCENTRATIONS.value))
+  except ValueError as error:
+    raise ValueError(
+      f'--concentrations takes numbers such as 0.01,0.05; got {",".join(CONCENTRATIONS.value)}'
+    ) from error
+  return run.Options(concentrations, NUM_USERS.value, NUM_DRAWS.value, SEED.value)
+
+
+def open_table() -> RewardTable:
+  """Returns the table of the store that the flag names."""
+  if STORE.value == 'synthetic':
+    return synthetic.synthetic_store()
+  return feature_store.open_store(STORE.value)
+
+
+if __name__ == '__main__':
+  commands.run(main)
