@@ -13,9 +13,10 @@ from absl import flags
 
 from experiments import commands
 from metapers.analysis import slates
+from metapers.analysis.word_entropy import Words
 from metapers.bench.studies import page, run
 from metapers.core.tables import RewardTable
-from metapers.data import feature_store, synthetic
+from metapers.data import feature_store, synthetic, text_classifiers
 
 STORE = flags.DEFINE_string('store', 'synthetic', 'Folder of a store, or `synthetic`.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where the report goes.')
@@ -25,6 +26,11 @@ CONCENTRATIONS = flags.DEFINE_list(
 NUM_USERS = flags.DEFINE_integer('num_users', 1000, 'Simulated users of a draw.')
 NUM_DRAWS = flags.DEFINE_integer('num_draws', 10, 'Draws of users.')
 SPLIT = flags.DEFINE_string('split', 'test', 'Prompts: train, validation, test or all.')
+WORDS = flags.DEFINE_list('words', list(Words().anywhere), 'Words to look for in prompts.')
+OPENINGS = flags.DEFINE_list('openings', list(Words().opening), 'Words that prompts begin with.')
+CLASSIFIERS = flags.DEFINE_list(
+  'classifiers', [], f'Text classifiers for semantic features: {text_classifiers.FORM}.'
+)
 SEED = flags.DEFINE_integer('seed', 0, 'Of all that is drawn.')
 
 
@@ -33,18 +39,25 @@ def main(argv: list[str]) -> None:
   commands.no_arguments(argv)
   workdir = pathlib.Path(commands.required(WORKDIR))
   options, warnings = run.checked(options_of())
+  classifiers = tuple(map(text_classifiers.classifier, CLASSIFIERS.value))
   table = open_table()
   with commands.holding(workdir):
-    inputs = run.Inputs(table, slates.slates_of(table, split=SPLIT.value))
-    parts, left_out = run.parts_of(run.studies_of(inputs, options), commands.say)
+    inputs = run.Inputs(
+      table,
+      slates.slates_of(table, split=SPLIT.value),
+      lambda: feature_store.response_texts(STORE.value),
+      classifiers,
+    )
+    parts = run.parts_of(run.studies_of(inputs, options), commands.say)
+    warnings += [warning for part in parts for warning in part.warnings]
     paths = page.write(
       workdir,
       parts,
       source=table.source,
       summary={'store': STORE.value, 'split': SPLIT.value, **options._asdict()},
-      warnings=[*warnings, *left_out],
+      warnings=warnings,
     )
-  for line in (*warnings, *left_out):
+  for line in warnings:
     commands.say(f'warning: {line}')
   for sentence in (sentence for part in parts for sentence in part.findings):
     commands.say(sentence)
@@ -63,7 +76,8 @@ def options_of() -> run.Options:
     raise ValueError(
       f'--concentrations takes numbers such as 0.01,0.05; got {",".join(CONCENTRATIONS.value)}'
     ) from error
-  return run.Options(concentrations, NUM_USERS.value, NUM_DRAWS.value, SEED.value)
+  words = Words(tuple(WORDS.value), tuple(OPENINGS.value))
+  return run.Options(concentrations, NUM_USERS.value, NUM_DRAWS.value, SEED.value, words)
 
 
 def open_table() -> RewardTable:

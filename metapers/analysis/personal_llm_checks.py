@@ -16,10 +16,6 @@ from metapers.data import personal_llm, personal_llm_constants, reward_table
 
 NUM_TRAIN = reward_table.NUM_PROMPTS - reward_table.NUM_TEST
 POINTS, NATS = 2.0, 0.03  # how far a percentage and an entropy may be from what is published
-# Mean entropy of the vote over prompts with the word anywhere, or that begin with it: read off a
-# figure, in nats.
-KEYWORDS = {'imagine': 1.275, 'opinion': 1.277, 'poem': 1.232, 'taste': 1.333}
-OPENINGS = {'Who': 1.112, 'What': 1.187, 'When': 1.009, 'Where': 1.048}
 
 
 class Verdict(NamedTuple):

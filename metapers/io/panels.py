@@ -264,7 +264,7 @@ def matrix(
     for row, column in np.ndindex(values.shape):
       value = values[row, column]
       share = (value - low) / (high - low)
-      is_dark = share > 0.6 or (low < 0 and share < 0.2)
+      is_dark = abs(share - 0.5) > 0.3 if low < 0 else share > 0.6
       axis.text(
         column, row, form.format(value) if np.isfinite(value) else '', ha='center', va='center',
         fontsize=SMALL - 1, color='white' if is_dark else '#1a1a1a',
@@ -289,6 +289,6 @@ def finish(axis: axes.Axes, value_label: str, has_legend: bool) -> None:
 def legend(axis: axes.Axes) -> None:
   """Writes the legend under the panel, where it covers nothing."""
   axis.legend(
-    loc='upper center', bbox_to_anchor=(0.5, -0.22), frameon=False, fontsize=SMALL, ncols=2,
-    handlelength=1.2, columnspacing=1,
+    loc='upper center', bbox_to_anchor=(0.5, 0), borderaxespad=4, frameon=False, fontsize=SMALL,
+    ncols=2, handlelength=1.2, columnspacing=1,
   )  # fmt: skip

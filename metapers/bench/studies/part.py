@@ -26,6 +26,7 @@ class Part(NamedTuple):
 
   title: of its section. frame: its numbers, as `study_frame.COLUMNS`. findings: sentences for the
   top of the page. text: paragraphs. figures: name of the file -> figure. tables: under them.
+  warnings: what is to be known first.
   """
 
   title: str
@@ -34,11 +35,13 @@ class Part(NamedTuple):
   text: Sequence[str] = ()
   figures: Mapping[str, Shown] = NO_FIGURES
   tables: Sequence[Table] = ()
+  warnings: Sequence[str] = ()
 
 
 def left_out(title: str, reason: str) -> Part:
   """Returns the part of a study that could not be made, which says why."""
-  return Part(title, study_frame.joined([]), text=[f'Left out: {reason}'])
+  said = f'{title}: left out, {reason}'
+  return Part(title, study_frame.joined([]), text=[f'Left out: {reason}'], warnings=[said])
 
 
 def written(value: float, error: float, *, digits: int = 1, scale: float = 1) -> str:

@@ -1,15 +1,19 @@
 """All studies of a store; one that cannot be made says why and stops no other."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from metapers.analysis import personal_llm_checks, slates, vote_table, voters
+from metapers.analysis import personal_llm_checks, slates, study_frame, vote_table, voters
+from metapers.analysis.personal_llm_checks import Verdict
 from metapers.analysis.slates import Slates
-from metapers.bench.studies import agreement, checks, diversity, part
+from metapers.analysis.voters import Voters
+from metapers.analysis.word_entropy import Words
+from metapers.bench.studies import agreement, checks, diversity, drivers, features, part, words
 from metapers.bench.studies.part import Part
 from metapers.core.tables import RewardTable
+from metapers.data.reward_models import RewardModel
 
 CONCENTRATIONS = (0.01, 0.05, 0.1)
 
@@ -18,20 +22,27 @@ class Options(NamedTuple):
   """What studies are made with.
 
   concentrations: α of the Dirichlet users. num_users: U of a draw. num_draws: of users. seed: of
-  all that is drawn.
+  all that is drawn. words: whose prompts are looked at.
   """
 
   concentrations: tuple[float, ...] = CONCENTRATIONS
   num_users: int = 1000
   num_draws: int = voters.NUM_DRAWS
   seed: int = 0
+  words: Words = Words()
 
 
 class Inputs(NamedTuple):
-  """What studies read. table: of the store. given: the slates of it that users vote on."""
+  """What studies read.
+
+  table: of the store. given: the slates of it that users vote on. responses: `() -> [P, R]` texts
+  of all its responses, or a ValueError that says why there are none. classifiers: of these texts.
+  """
 
   table: RewardTable
   given: Slates
+  responses: Callable[[], np.ndarray]
+  classifiers: tuple[RewardModel, ...] = ()
 
 
 class Study(NamedTuple):
@@ -61,39 +72,67 @@ def checked(options: Options) -> tuple[Options, list[str]]:
   return options._replace(concentrations=tuple(once)), said
 
 
-def parts_of(studies: Sequence[Study], log: Callable[[str], None]) -> tuple[list[Part], list[str]]:
-  """Returns the parts of the page, and a line for each study that was left out."""
-  parts, warnings = [], []
+def parts_of(studies: Sequence[Study], log: Callable[[str], None]) -> list[Part]:
+  """Returns the parts of the page; of a study that cannot be made, why."""
+  parts = []
   for study in studies:
     log(study.title)
     try:
       parts.append(study.make())
     except ValueError as error:
       parts.append(part.left_out(study.title, str(error)))
-      warnings.append(f'{study.title}: left out, {error}')
-  return parts, warnings
+  return parts
 
 
 def studies_of(inputs: Inputs, options: Options) -> list[Study]:
-  """Returns the studies of a store."""
+  """Returns the studies of a store, in the order of the page."""
   given = inputs.given
-  sizes = options.num_users, options.num_draws, options.seed
-  size = dict(zip(('num_users', 'num_draws', 'seed'), sizes))
-  voted = list(voters.voters(given, options.concentrations, **size))
+  voted = list(voters.voters(given, options.concentrations, **draws_of(options)))
+  prompts = inputs.table.prompt_texts
 
   def check() -> Part:
-    fits = vote_table.fit(vote_table.study(given, voted))
-    verdicts = [
-      personal_llm_checks.check_loaded(inputs.table),
-      *personal_llm_checks.check_diversity(fits),
-    ]
-    return checks.part_of(verdicts)
+    return checks.part_of(verdicts_of(inputs, voted))
 
   made = [
     Study(diversity.TITLE, lambda: diversity.part_of(given, voted)),
     Study(
-      agreement.TITLE,
-      lambda: agreement.part_of(given, options.concentrations, **size),
+      agreement.TITLE, lambda: agreement.part_of(given, options.concentrations, **draws_of(options))
     ),
-  ]
+    Study(
+      drivers.TITLE,
+      lambda: drivers.part_of(
+        given, *features.families_of(inputs.responses, given, inputs.classifiers),
+        options.concentrations,
+        num_users=options.num_users, seed=options.seed,
+      ),
+    ),
+    Study(words.TITLE, lambda: words.part_of(given, prompts, voted, options.words)),
+  ]  # fmt: skip
   return [Study(checks.TITLE, check), *made] if given.is_personal_llm else made
+
+
+class Draws(TypedDict):
+  """How users are drawn; see `Options`."""
+
+  num_users: int
+  num_draws: int
+  seed: int
+
+
+def draws_of(options: Options) -> Draws:
+  """Returns how users are drawn."""
+  return Draws(num_users=options.num_users, num_draws=options.num_draws, seed=options.seed)
+
+
+def verdicts_of(inputs: Inputs, voted: list[Voters]) -> list[Verdict]:
+  """Returns the checks of a store that is PersonalLLM."""
+  given, prompts = inputs.given, inputs.table.prompt_texts
+  fits = vote_table.fit(vote_table.study(given, voted))
+  found = study_frame.joined([])
+  if prompts is not None:
+    found = words.frame_of(given, prompts, voted, Words())
+  return [
+    personal_llm_checks.check_loaded(inputs.table),
+    *personal_llm_checks.check_diversity(fits),
+    *personal_llm_checks.check_entropies(found),
+  ]
