@@ -10,7 +10,16 @@ from metapers.analysis.personal_llm_checks import Verdict
 from metapers.analysis.slates import Slates
 from metapers.analysis.voters import Voters
 from metapers.analysis.word_entropy import Words
-from metapers.bench.studies import agreement, checks, diversity, drivers, features, part, words
+from metapers.bench.studies import (
+  agreement,
+  checks,
+  diversity,
+  drivers,
+  features,
+  lookup,
+  part,
+  words,
+)
 from metapers.bench.studies.part import Part
 from metapers.core.tables import RewardTable
 from metapers.data.reward_models import RewardModel
@@ -106,9 +115,16 @@ def studies_of(inputs: Inputs, options: Options) -> list[Study]:
         num_users=options.num_users, seed=options.seed,
       ),
     ),
+    Study(lookup.TITLE, lambda: lookup_of(inputs, options)),
     Study(words.TITLE, lambda: words.part_of(given, prompts, voted, options.words)),
   ]  # fmt: skip
   return [Study(checks.TITLE, check), *made] if given.is_personal_llm else made
+
+
+def lookup_of(inputs: Inputs, options: Options) -> Part:
+  """Returns the study of lookup, whose histories are of train prompts."""
+  train, test = (slates.slates_of(inputs.table, split=split) for split in ('train', 'test'))
+  return lookup.part_of(train, test, options.concentrations, seed=options.seed)
 
 
 class Draws(TypedDict):
