@@ -7,6 +7,7 @@ figure as PNG and SVG. A study that cannot be made says why, and stops no other.
 `--store=synthetic` is the store that needs no download.
 """
 
+import functools
 import pathlib
 
 from absl import flags
@@ -14,9 +15,15 @@ from absl import flags
 from experiments import commands
 from metapers.analysis import slates
 from metapers.analysis.word_entropy import Words
-from metapers.bench.studies import page, run
+from metapers.bench.studies import page, people, run
 from metapers.core.tables import RewardTable
-from metapers.data import feature_store, synthetic, text_classifiers
+from metapers.data import (
+  comparisons,
+  feature_store,
+  people_tables,
+  synthetic,
+  text_classifiers,
+)
 
 STORE = flags.DEFINE_string('store', 'synthetic', 'Folder of a store, or `synthetic`.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where the report goes.')
@@ -31,7 +38,10 @@ OPENINGS = flags.DEFINE_list('openings', list(Words().opening), 'Words that prom
 CLASSIFIERS = flags.DEFINE_list(
   'classifiers', [], f'Text classifiers for semantic features: {text_classifiers.FORM}.'
 )
+PEOPLE = flags.DEFINE_list('people', [], 'Folders of real people to stand beside.')
 SEED = flags.DEFINE_integer('seed', 0, 'Of all that is drawn.')
+
+MAX_COMPARISONS = 200  # of a person
 
 
 def main(argv: list[str]) -> None:
@@ -47,6 +57,7 @@ def main(argv: list[str]) -> None:
       slates.slates_of(table, split=SPLIT.value),
       lambda: feature_store.response_texts(STORE.value),
       classifiers,
+      {path: functools.partial(read_people, path) for path in PEOPLE.value},
     )
     parts = run.parts_of(run.studies_of(inputs, options), commands.say)
     warnings += [warning for part in parts for warning in part.warnings]
@@ -78,6 +89,13 @@ def options_of() -> run.Options:
     ) from error
   words = Words(tuple(WORDS.value), tuple(OPENINGS.value))
   return run.Options(concentrations, NUM_USERS.value, NUM_DRAWS.value, SEED.value, words)
+
+
+def read_people(path: str) -> people.Folder:
+  """Returns the people of a folder, at most MAX_COMPARISONS of each."""
+  histories = comparisons.load_comparisons(path, max_comparisons=MAX_COMPARISONS)
+  kind, _ = people_tables.read_preferences(pathlib.Path(path))
+  return people.Folder(pathlib.Path(path).name, histories, kind == 'ratings')
 
 
 def open_table() -> RewardTable:

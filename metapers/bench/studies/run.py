@@ -1,6 +1,6 @@
 """All studies of a store; one that cannot be made says why and stops no other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -20,7 +20,9 @@ from metapers.bench.studies import (
   part,
   words,
 )
+from metapers.bench.studies import people as of_people
 from metapers.bench.studies.part import Part
+from metapers.bench.studies.people import Folder
 from metapers.core.tables import RewardTable
 from metapers.data.reward_models import RewardModel
 
@@ -41,17 +43,22 @@ class Options(NamedTuple):
   words: Words = Words()
 
 
+NOBODY: Mapping[str, Callable[[], Folder]] = {}
+
+
 class Inputs(NamedTuple):
   """What studies read.
 
   table: of the store. given: the slates of it that users vote on. responses: `() -> [P, R]` texts
   of all its responses, or a ValueError that says why there are none. classifiers: of these texts.
+  people: folder -> what reads its people, or a ValueError that says why it cannot be read.
   """
 
   table: RewardTable
   given: Slates
   responses: Callable[[], np.ndarray]
   classifiers: tuple[RewardModel, ...] = ()
+  people: Mapping[str, Callable[[], Folder]] = NOBODY
 
 
 class Study(NamedTuple):
@@ -117,6 +124,7 @@ def studies_of(inputs: Inputs, options: Options) -> list[Study]:
     ),
     Study(lookup.TITLE, lambda: lookup_of(inputs, options)),
     Study(words.TITLE, lambda: words.part_of(given, prompts, voted, options.words)),
+    *people_studies(inputs, options),
   ]  # fmt: skip
   return [Study(checks.TITLE, check), *made] if given.is_personal_llm else made
 
@@ -125,6 +133,18 @@ def lookup_of(inputs: Inputs, options: Options) -> Part:
   """Returns the study of lookup, whose histories are of train prompts."""
   train, test = (slates.slates_of(inputs.table, split=split) for split in ('train', 'test'))
   return lookup.part_of(train, test, options.concentrations, seed=options.seed)
+
+
+def people_studies(inputs: Inputs, options: Options) -> list[Study]:
+  """Returns a study of each folder of people."""
+
+  def study(name: str, read: Callable[[], Folder]) -> Study:
+    def make() -> Part:
+      return of_people.part_of(inputs.given, read(), seed=options.seed)
+
+    return Study(f'{of_people.TITLE}: {name}', make)
+
+  return [study(name, read) for name, read in inputs.people.items()]
 
 
 class Draws(TypedDict):
