@@ -39,6 +39,10 @@ CLASSIFIERS = flags.DEFINE_list(
   'classifiers', [], f'Text classifiers for semantic features: {text_classifiers.FORM}.'
 )
 PEOPLE = flags.DEFINE_list('people', [], 'Folders of real people to stand beside.')
+OPINIONS = flags.DEFINE_string('opinions', '', 'Folder human_resp of OpinionQA.')
+OPINION_SCORES = flags.DEFINE_string(
+  'opinion_scores', '', 'Table of scores of its options: wave, key, option, reward models.'
+)
 SEED = flags.DEFINE_integer('seed', 0, 'Of all that is drawn.')
 
 MAX_COMPARISONS = 200  # of a person
@@ -58,6 +62,7 @@ def main(argv: list[str]) -> None:
       lambda: feature_store.response_texts(STORE.value),
       classifiers,
       {path: functools.partial(read_people, path) for path in PEOPLE.value},
+      (OPINIONS.value, OPINION_SCORES.value),
     )
     parts = run.parts_of(run.studies_of(inputs, options), commands.say)
     warnings += [warning for part in parts for warning in part.warnings]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-from matplotlib import axes
+from matplotlib import axes, ticker
 from matplotlib.figure import Figure
 
 from metapers.core.types import Float
@@ -15,6 +15,7 @@ from metapers.io import plots
 SMALL = 8  # points: the least that can be read on a telephone
 WIDE, NARROW = 7.0, 3.6  # inches
 SHADES = 'Blues', 'RdBu_r'  # of amounts, and of what may be below 0
+MOST_MARKERS = 30  # of a line
 NUMBERED = 10  # cells a side, up to which a matrix shows its numbers on wide screens
 Numbers = Mapping[str, tuple[float, float]]  # name -> value and its standard error
 Draw = Callable[[axes.Axes, bool], None]  # onto axes, whether they are narrow
@@ -64,6 +65,7 @@ def figure(
       panel.draw(axis, is_narrow)
       axis.set_title(panel.title, loc='left', fontsize=9, weight='bold')
       axis.tick_params(labelsize=SMALL)
+    write_legends(made)
     if not is_narrow:
       made.suptitle(title, x=0.01, ha='left', fontsize=10, weight='bold')
   return made
@@ -74,7 +76,6 @@ def bars(
   value_label: str,
   *,
   marks: Mapping[str, Mapping[str, float]] | None = None,
-  has_legend: bool = True,
 ) -> Draw:
   """Makes what draws a block of upright bars for each name, one of each series in it.
 
@@ -82,7 +83,6 @@ def bars(
     series: name -> group -> value and standard error; bars show two of these.
     value_label: of the axis.
     marks: series -> group -> another value, marked by a cross (what is published).
-    has_legend: name the series.
   """
   groups = list(dict.fromkeys(itertools.chain(*series.values())))
 
@@ -100,7 +100,7 @@ def bars(
       heights = [crosses[group] for group in values if group in crosses]
       axis.plot(places, heights, ls='', marker='x', ms=4, color=plots.INK)
     axis.set_xticks(range(len(groups)), groups)
-    finish(axis, value_label, has_legend and len(series) > 1)
+    finish(axis, value_label)
 
   return draw
 
@@ -111,7 +111,6 @@ def rows(
   *,
   marks: Mapping[str, Mapping[str, float]] | None = None,
   line: float | None = None,
-  has_legend: bool = True,
 ) -> Draw:
   """Makes what draws a row for each group, and in it a dot with its error for each series.
 
@@ -120,7 +119,6 @@ def rows(
     value_label: of the axis.
     marks: series -> group -> another value, marked by a cross.
     line: where an upright line stands.
-    has_legend: name the series.
   """
   groups = list(dict.fromkeys(itertools.chain(*series.values())))
 
@@ -145,8 +143,6 @@ def rows(
     axis.set_ylim(len(groups) - 0.5, -0.5)
     axis.set_xlabel(value_label, loc='left', fontsize=SMALL)
     axis.grid(axis='both', color=plots.GREY, alpha=0.2, lw=0.5)
-    if has_legend and len(series) > 1:
-      legend(axis)
 
   return draw
 
@@ -157,7 +153,9 @@ def lines(
   y_label: str,
   *,
   is_log: bool = False,
+  is_log_y: bool = False,
   levels: Mapping[str, float] | None = None,
+  band: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
   ticks: Sequence[float] = (),
 ) -> Draw:
   """Makes what draws lines with bands.
@@ -167,17 +165,22 @@ def lines(
     x_label: of the horizontal axis.
     y_label: of the vertical axis.
     is_log: whether the horizontal axis is logarithmic.
+    is_log_y: whether the vertical axis is.
     levels: name -> height of a dashed level.
+    band: places, low and high of a grey band.
     ticks: numbers to name on the horizontal axis; by default those of matplotlib.
   """
 
   def draw(axis: axes.Axes, is_narrow: bool) -> None:
     del is_narrow
+    if band:
+      axis.fill_between(*band, color=plots.GREY, alpha=0.3, lw=0)
     if is_log:
       axis.set_xscale('log')
     for number, (name, line) in enumerate(series.items()):
       color = color_of(number)
       marker = plots.MARKERS[number % len(plots.MARKERS)]
+      marker = marker if len(line.at) <= MOST_MARKERS else ''
       axis.plot(line.at, line.value, marker=marker, ms=3.5, lw=1.4, color=color, label=name)
       low, high = line.value - line.half_width, line.value + line.half_width
       axis.fill_between(line.at, low, high, color=color, alpha=0.15, lw=0)
@@ -188,7 +191,10 @@ def lines(
       axis.set_xticks(ticks, [f'{tick:g}' for tick in ticks])
       axis.minorticks_off()
     axis.set_xlabel(x_label, loc='left', fontsize=SMALL)
-    finish(axis, y_label, len(series) + len(levels or {}) > 1)
+    finish(axis, y_label)
+    if is_log_y:
+      axis.set_yscale('log')
+      axis.yaxis.set_major_formatter(ticker.StrMethodFormatter('{x:g}'))
 
   return draw
 
@@ -278,17 +284,21 @@ def color_of(number: int) -> str:
   return plots.COLORS[number % len(plots.COLORS)]
 
 
-def finish(axis: axes.Axes, value_label: str, has_legend: bool) -> None:
-  """Writes the label of the vertical axis, a grid, and the legend if asked for."""
+def finish(axis: axes.Axes, value_label: str) -> None:
+  """Writes the label of the vertical axis, and a grid."""
   axis.set_ylabel(value_label, fontsize=SMALL)
   axis.grid(axis='y', color=plots.GREY, alpha=0.25, lw=0.6)
-  if has_legend:
-    legend(axis)
 
 
-def legend(axis: axes.Axes) -> None:
-  """Writes the legend under the panel, where it covers nothing."""
-  axis.legend(
-    loc='upper center', bbox_to_anchor=(0.5, 0), borderaxespad=4, frameon=False, fontsize=SMALL,
-    ncols=2, handlelength=1.2, columnspacing=1,
-  )  # fmt: skip
+def write_legends(made: Figure) -> None:
+  """Names the series once under the figure where all panels have the same, else under each."""
+  named = [axis for axis in made.axes if len(axis.get_legend_handles_labels()[1]) > 1]
+  labels = {tuple(axis.get_legend_handles_labels()[1]) for axis in named}
+  style: dict = {'frameon': False, 'fontsize': SMALL, 'handlelength': 1.4, 'columnspacing': 1}
+  if len(labels) == 1:
+    handles, names = named[0].get_legend_handles_labels()
+    columns = min(len(names), 4 if made.get_figwidth() > NARROW else 2)
+    made.legend(handles, names, loc='outside lower center', ncols=columns, **style)
+  elif labels:
+    for axis in named:
+      axis.legend(loc='upper center', bbox_to_anchor=(0.5, 0), borderaxespad=4, **style)

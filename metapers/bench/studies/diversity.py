@@ -78,7 +78,7 @@ def figure(frame: pd.DataFrame, convention: str, *, is_narrow: bool = False) -> 
   wins_marks = {name: renamed(values, names) for name, values in crosses(vote_table.WINS).items()}
   parts = [
     panels.Panel(
-      panels.bars(series(statistic), '% of prompts', marks=crosses(statistic), has_legend=False),
+      panels.bars(series(statistic), '% of prompts', marks=crosses(statistic)),
       title,
     )
     for statistic, title in (

@@ -44,7 +44,7 @@ def left_out(title: str, reason: str) -> Part:
   return Part(title, study_frame.joined([]), text=[f'Left out: {reason}'], warnings=[said])
 
 
-def written(value: float, error: float, *, digits: int = 1, scale: float = 1) -> str:
+def written(value: float, error: float, *, digits: int = 1, scale: int | float = 1) -> str:
   """Returns a number with half its 95 % interval, as text; '' for NaN."""
   if np.isnan(value):
     return ''
@@ -60,7 +60,7 @@ def table(
   across: str,
   note: str = '',
   digits: int = 1,
-  scale: float = 1,
+  scale: int | float = 1,
 ) -> Table:
   """Returns a table of a study's numbers, with half their 95 % intervals.
 

@@ -176,6 +176,7 @@ def figure(frame: pd.DataFrame, name: str, *, is_narrow: bool = False) -> Figure
       )
     lines = panels.lines(
       series, 'concentration α', UNITS[statistic], is_log=True, ticks=CONCENTRATIONS[::2],
+      is_log_y=statistic == RANK,
       levels={'people': value},
     )  # fmt: skip
     shown.append(panels.Panel(lines, statistic.capitalize(), 3.1))

@@ -17,6 +17,7 @@ from metapers.bench.studies import (
   drivers,
   features,
   lookup,
+  opinions,
   part,
   words,
 )
@@ -52,6 +53,7 @@ class Inputs(NamedTuple):
   table: of the store. given: the slates of it that users vote on. responses: `() -> [P, R]` texts
   of all its responses, or a ValueError that says why there are none. classifiers: of these texts.
   people: folder -> what reads its people, or a ValueError that says why it cannot be read.
+  opinions: folder of OpinionQA, and a table of scores of its options; '' for none.
   """
 
   table: RewardTable
@@ -59,6 +61,7 @@ class Inputs(NamedTuple):
   responses: Callable[[], np.ndarray]
   classifiers: tuple[RewardModel, ...] = ()
   people: Mapping[str, Callable[[], Folder]] = NOBODY
+  opinions: tuple[str, str] = ('', '')
 
 
 class Study(NamedTuple):
@@ -125,6 +128,7 @@ def studies_of(inputs: Inputs, options: Options) -> list[Study]:
     Study(lookup.TITLE, lambda: lookup_of(inputs, options)),
     Study(words.TITLE, lambda: words.part_of(given, prompts, voted, options.words)),
     *people_studies(inputs, options),
+    *opinion_studies(inputs, options),
   ]  # fmt: skip
   return [Study(checks.TITLE, check), *made] if given.is_personal_llm else made
 
@@ -145,6 +149,16 @@ def people_studies(inputs: Inputs, options: Options) -> list[Study]:
     return Study(f'{of_people.TITLE}: {name}', make)
 
   return [study(name, read) for name, read in inputs.people.items()]
+
+
+def opinion_studies(inputs: Inputs, options: Options) -> list[Study]:
+  """Returns the study of opinions, if it was asked for."""
+
+  def make() -> Part:
+    own = {'num_users': options.num_users, 'seed': options.seed}
+    return opinions.part_of(*inputs.opinions, options.concentrations, **own)
+
+  return [Study(opinions.TITLE, make)] if inputs.opinions[0] else []
 
 
 class Draws(TypedDict):
