@@ -37,7 +37,9 @@ REQUIRED = [
 NOTEBOOKS = ['ipykernel>=7', 'jupytext>=1.18', 'nbclient>=0.10']
 
 EXTRAS = {
-  'extract': ['safetensors>=0.6', 'textstat>=0.7.8', 'torch>=2.9', 'vaderSentiment>=3.3'],
+  'extract': [
+    'safetensors>=0.6', 'textblob>=0.20', 'textstat>=0.7.8', 'torch>=2.9', 'vaderSentiment>=3.3',
+  ],
   'notebooks': [*NOTEBOOKS, 'jupyterlab>=4.5'],
   'sklearn': ['scikit-learn>=1.9'],
   'slurm': ['submitit>=1.5.3'],

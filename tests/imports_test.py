@@ -8,7 +8,7 @@ import pytest
 import metapers
 
 NAMES = [module.name for module in pkgutil.walk_packages(metapers.__path__, 'metapers.')]
-OF_EXTRAS = ('safetensors', 'textstat', 'torch', 'vaderSentiment')
+OF_EXTRAS = ('safetensors', 'textblob', 'textstat', 'torch', 'vaderSentiment')
 
 
 @pytest.mark.parametrize('name', NAMES)

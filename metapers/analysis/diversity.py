@@ -1,6 +1,6 @@
 """How much a population disagrees on which of a prompt's responses is best.
 
-Every user votes for the response of largest reward, z-scored scores weighted by the user's w_u.
+Every user votes for the response of largest reward, scores weighted by the user's w_u.
 
 Reference: Zollo et al. 2024, arXiv:2409.20296, section 2 ("persona diversity").
 """
@@ -19,6 +19,8 @@ TOP_SHARES = (50, 75, 95)  # percent of the vote
 WINNERS = ('<=2', '3', '4', '5', '>=6')
 NUM_USERS = 1000  # in the published table
 USERS_SEED = 0  # of the users who are compared with the published ones
+ENTROPY = 1.180  # nats, published as the mean over all prompts
+ENTROPY_CONCENTRATION = 0.05  # which the paper uses where it names none
 BLOCK = 64  # prompts at once: their rewards for 1,000 users stay in the cache
 
 

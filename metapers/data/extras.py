@@ -6,6 +6,7 @@ from collections.abc import Sequence
 # As they are imported; in `setup.py` they are listed as they are installed.
 MODELS = ('torch', 'safetensors')  # reward models and encoders
 CONSTRUCTED = ('textstat', 'vaderSentiment')  # constructed rewards
+SYNTAX = ('textblob',)  # parts of speech
 
 
 def require(extra: str, packages: Sequence[str]) -> None:

@@ -137,6 +137,19 @@ def text_lengths(
   return lengths[:, kept], np.array([name or '' for name in subset], str)
 
 
+def response_texts(path: str | os.PathLike) -> np.ndarray:
+  """Returns the texts of a store's responses [P, R], '' for none.
+
+  Raises:
+    ValueError: for a store without texts.
+  """
+  file = manifests.file_of(pathlib.Path(path), TEXTS)
+  if not file.is_file():
+    raise ValueError(f'{path} holds no texts of its responses; extract a store from texts')
+  found = _responses_of(_read_texts(file))
+  return np.vectorize(lambda text: text or '', otypes=[object])(found)
+
+
 def _check_target(path: pathlib.Path, overwrite: bool) -> None:
   if not path.exists():
     return

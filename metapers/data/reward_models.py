@@ -28,7 +28,8 @@ class RewardModel(NamedTuple):
   folder has none. tokenizer: id of another repository's, or ''. template: CHAT, PAIR or one of
   TEMPLATES. sign: -1 for a cost. pooling: 'score' for a classifier's output, else that of an
   encoder's last hidden states, which gives features only. key_mapping: regular expressions that
-  rename weights. ignored: weights that may be left unused.
+  rename weights. ignored: weights that may be left unused. label: which output of a classifier that
+  has several; '' for one that has one.
   """
 
   name: str
@@ -40,6 +41,7 @@ class RewardModel(NamedTuple):
   pooling: str = 'score'
   key_mapping: Mapping[str, str] | None = None
   ignored: tuple[str, ...] = ()
+  label: str = ''
 
 
 class Options(NamedTuple):

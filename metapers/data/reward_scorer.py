@@ -97,7 +97,7 @@ class Scorer:
 
     Raises:
       ValueError: for a repository that cannot be read, weights that are missing or left over, or a
-        tokenizer without a chat template.
+        tokenizer without a chat template, or a label that the model does not have.
     """
     self.spec = reward_models.checked_model(model)
     self.options = reward_models.checked_options(options)
@@ -107,11 +107,12 @@ class Scorer:
     self.module = self._load_module().to(self.device).eval()
     self.pad_id = self._pad_id()
     self.version = self._version()
+    self.output = self._output()
 
   def _load_module(self) -> Any:
     spec, classifies = self.spec, self.spec.pooling == 'score'
     kind = transformers.AutoModelForSequenceClassification if classifies else transformers.AutoModel
-    extra: dict[str, Any] = {'num_labels': 1} if classifies else {}
+    extra: dict[str, Any] = {'num_labels': 1} if classifies and not spec.label else {}
     if spec.key_mapping:
       extra['key_mapping'] = dict(spec.key_mapping)
     try:
@@ -134,6 +135,16 @@ class Scorer:
         f'{missing[:3]}, left over {unused[:3]}; it would score at random. Give a key_mapping'
       )
     return module
+
+  def _output(self) -> int:
+    # Which of the classifier's outputs is the score.
+    labels = self.module.config.label2id if self.spec.label else {'': 0}
+    if self.spec.label not in labels:
+      raise ValueError(
+        f'{self.spec.name}: {self.spec.model} has no label {self.spec.label!r}; it has '
+        f'{", ".join(labels)}'
+      )
+    return int(labels[self.spec.label])
 
   def _version(self) -> str:
     # Which weights these are: the hub's commit, or the sha256 of a folder's files.
@@ -236,7 +247,7 @@ class Scorer:
     outputs = self.module(**inputs, output_hidden_states=self.keeps_features)
     scores = None
     if self.spec.pooling == 'score':
-      scores = self.spec.sign * outputs.logits[:, 0].float().cpu().numpy()
+      scores = self.spec.sign * outputs.logits[:, self.output].float().cpu().numpy()
     if not self.keeps_features:
       return scores, None
     hidden = outputs.hidden_states[self.options.layer].float()

@@ -253,6 +253,11 @@ class _Shown(Figure):
     return inline_svg(self)
 
 
+def shown(**size: Any) -> Figure:
+  """Returns an empty figure that notebooks show as it is in reports."""
+  return _Shown(**size)
+
+
 def inline_svg(made: Figure) -> str:
   """Returns the figure as an SVG element for a page, its ink in the page's text colour."""
   buffer = io.StringIO()

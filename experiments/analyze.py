@@ -1,0 +1,114 @@
+"""Is the population like people? Studies of the simulated users of a store, as a page.
+
+    python -m experiments.analyze --store=STORE --workdir=DIR
+
+Writes a self-contained report.html that opens with findings, all numbers as analysis.csv, and each
+figure as PNG and SVG. A study that cannot be made says why, and stops no other.
+`--store=synthetic` is the store that needs no download.
+"""
+
+import functools
+import pathlib
+
+from absl import flags
+
+from experiments import commands
+from metapers.analysis import slates
+from metapers.analysis.word_entropy import Words
+from metapers.bench.studies import page, people, run
+from metapers.core.tables import RewardTable
+from metapers.data import (
+  comparisons,
+  feature_store,
+  people_tables,
+  synthetic,
+  text_classifiers,
+)
+
+STORE = flags.DEFINE_string('store', 'synthetic', 'Folder of a store, or `synthetic`.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Where the report goes.')
+CONCENTRATIONS = flags.DEFINE_list(
+  'concentrations', [f'{value:g}' for value in run.CONCENTRATIONS], 'α of simulated users.'
+)
+NUM_USERS = flags.DEFINE_integer('num_users', 1000, 'Simulated users of a draw.')
+NUM_DRAWS = flags.DEFINE_integer('num_draws', 10, 'Draws of users.')
+SPLIT = flags.DEFINE_string('split', 'test', 'Prompts: train, validation, test or all.')
+WORDS = flags.DEFINE_list('words', list(Words().anywhere), 'Words to look for in prompts.')
+OPENINGS = flags.DEFINE_list('openings', list(Words().opening), 'Words that prompts begin with.')
+CLASSIFIERS = flags.DEFINE_list(
+  'classifiers', [], f'Text classifiers for semantic features: {text_classifiers.FORM}.'
+)
+PEOPLE = flags.DEFINE_list('people', [], 'Folders of real people to stand beside.')
+OPINIONS = flags.DEFINE_string('opinions', '', 'Folder human_resp of OpinionQA.')
+OPINION_SCORES = flags.DEFINE_string(
+  'opinion_scores', '', 'Table of scores of its options: wave, key, option, reward models.'
+)
+SEED = flags.DEFINE_integer('seed', 0, 'Of all that is drawn.')
+
+MAX_COMPARISONS = 200  # of a person
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command."""
+  commands.no_arguments(argv)
+  workdir = pathlib.Path(commands.required(WORKDIR))
+  options, warnings = run.checked(options_of())
+  classifiers = tuple(map(text_classifiers.classifier, CLASSIFIERS.value))
+  table = open_table()
+  with commands.holding(workdir):
+    inputs = run.Inputs(
+      table,
+      slates.slates_of(table, split=SPLIT.value),
+      lambda: feature_store.response_texts(STORE.value),
+      classifiers,
+      {path: functools.partial(read_people, path) for path in PEOPLE.value},
+      (OPINIONS.value, OPINION_SCORES.value),
+    )
+    parts = run.parts_of(run.studies_of(inputs, options), commands.say)
+    warnings += [warning for part in parts for warning in part.warnings]
+    paths = page.write(
+      workdir,
+      parts,
+      source=table.source,
+      summary={'store': STORE.value, 'split': SPLIT.value, **options._asdict()},
+      warnings=warnings,
+    )
+  for line in warnings:
+    commands.say(f'warning: {line}')
+  for sentence in (sentence for part in parts for sentence in part.findings):
+    commands.say(sentence)
+  commands.say('\n'.join(map(str, paths)))
+
+
+def options_of() -> run.Options:
+  """Returns what the flags ask for.
+
+  Raises:
+    ValueError: for a concentration that is no number.
+  """
+  try:
+    concentrations = tuple(map(float, CONCENTRATIONS.value))
+  except ValueError as error:
+    raise ValueError(
+      f'--concentrations takes numbers such as 0.01,0.05; got {",".join(CONCENTRATIONS.value)}'
+    ) from error
+  words = Words(tuple(WORDS.value), tuple(OPENINGS.value))
+  return run.Options(concentrations, NUM_USERS.value, NUM_DRAWS.value, SEED.value, words)
+
+
+def read_people(path: str) -> people.Folder:
+  """Returns the people of a folder, at most MAX_COMPARISONS of each."""
+  histories = comparisons.load_comparisons(path, max_comparisons=MAX_COMPARISONS)
+  kind, _ = people_tables.read_preferences(pathlib.Path(path))
+  return people.Folder(pathlib.Path(path).name, histories, kind == 'ratings')
+
+
+def open_table() -> RewardTable:
+  """Returns the table of the store that the flag names."""
+  if STORE.value == 'synthetic':
+    return synthetic.synthetic_store()
+  return feature_store.open_store(STORE.value)
+
+
+if __name__ == '__main__':
+  commands.run(main)

@@ -1,0 +1,125 @@
+"""The table of how much voters disagree, number by number with its sampling error.
+
+Reference:
+  Zollo et al. 2024, arXiv:2409.20296, section 2 and its figure of the diversity of preferences.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from metapers.analysis import diversity, sampling, study_frame
+from metapers.analysis.diversity import PAPER, TOP_SHARES, WINNERS
+from metapers.analysis.slates import Slates
+from metapers.analysis.study_frame import NONE, Cell
+from metapers.analysis.voters import DIRICHLET, Voters
+from metapers.core.types import Float, Int
+from metapers.data import personal_llm_constants
+
+TOP, NUM_WINNERS, WINS, ENTROPY = 'top share', 'number of winners', 'wins', 'entropy'
+FITS = ('mean absolute difference', 'largest difference')
+
+
+def entropies(counts: Int[np.ndarray, '*shape R']) -> Float[np.ndarray, '*shape']:
+  """Returns the entropy of the vote, -Σ_r p_r log p_r, in nats."""
+  share = counts / counts.sum(-1, keepdims=True)
+  return np.asarray(-np.sum(share * np.log(np.where(share > 0, share, 1)), -1))
+
+
+def by_prompt(
+  counts: Int[np.ndarray, 'draws P R'],
+  response_model: Int[np.ndarray, 'P R'],
+  response_models: tuple[str, ...],
+) -> dict[tuple[str, str], Float[np.ndarray, 'draws P']]:
+  """Returns what each prompt adds to each number of the table, in percent; entropies in nats.
+
+  Returns:
+    (group, statistic) -> values whose mean over prompts is the number.
+  """
+  num_users = counts.sum(-1)
+  top, winners = 100 * counts.max(-1) / num_users, np.clip((counts > 0).sum(-1), 2, 6)
+  found = {(f'<={share}%', TOP): 100.0 * (top <= share) for share in TOP_SHARES}
+  found |= {
+    (name, NUM_WINNERS): 100.0 * (winners == number) for number, name in enumerate(WINNERS, 2)
+  }
+  for model, name in enumerate(response_models):
+    own = (counts * (response_model == model)).sum(-1)
+    found[name, WINS] = 100 * own / num_users
+  return found | {('all prompts', ENTROPY): entropies(counts)}
+
+
+def published(given: Slates, concentration: float) -> dict[tuple[str, str], float]:
+  """Returns the published numbers of one concentration; none for another store or another α."""
+  if not given.is_personal_llm or concentration not in PAPER:
+    return {}
+  paper = PAPER[concentration]
+  found = dict(zip([(f'<={share}%', TOP) for share in TOP_SHARES], paper.top_share.tolist()))
+  found |= dict(zip([(name, NUM_WINNERS) for name in WINNERS], paper.winners.tolist()))
+  names = personal_llm_constants.RESPONSE_MODELS
+  found |= dict(zip([(name, WINS) for name in names], paper.wins.tolist()))
+  if concentration == diversity.ENTROPY_CONCENTRATION:
+    found['all prompts', ENTROPY] = diversity.ENTROPY
+  return found
+
+
+def study(given: Slates, voted: Iterable[Voters]) -> pd.DataFrame:
+  """Returns the diversity of each population of voters, as `study_frame.COLUMNS`.
+
+  Args:
+    given: what they voted on.
+    voted: such as `voters.voters` makes.
+  """
+  blocks = []
+  for one in voted:
+    of_paper = {}
+    if one.whose.population == DIRICHLET:
+      of_paper = published(given, one.whose.concentration)
+    values = by_prompt(one.counts, given.response_model, given.response_models)
+    cells = [
+      Cell(*name, *sampling.two_way(each), published=of_paper.get(name, NONE))
+      for name, each in values.items()
+    ]
+    blocks.append(study_frame.rows(one.whose, cells))
+  return study_frame.joined(blocks)
+
+
+def fit(frame: pd.DataFrame) -> pd.DataFrame:
+  """Returns how far a table is from what is published, by convention; no rows if nothing is.
+
+  In points over all cells in percent, as `study_frame.COLUMNS`.
+  """
+  known = frame[frame['published'].notna() & (frame['statistic'] != ENTROPY)]
+  blocks = []
+  for convention, own in known.groupby('convention', sort=False):
+    away = (own['value'] - own['published']).abs()
+    sizes = zip(FITS, (away.mean(), away.max()))
+    whose = study_frame.Whose('diversity', DIRICHLET, convention=str(convention))
+    cells = [Cell('all cells', name, float(size)) for name, size in sizes]
+    blocks.append(study_frame.rows(whose, cells))
+  return study_frame.joined(blocks)
+
+
+def best_convention(fits: pd.DataFrame) -> str:
+  """Returns the convention of the least mean difference to what is published; '' of none."""
+  means = fits[fits['statistic'] == FITS[0]]
+  return '' if means.empty else str(means['convention'].iloc[int(means['value'].argmin())])
+
+
+def largest_gap(frame: pd.DataFrame) -> float:
+  """Returns the largest difference of any percentage between conventions, NaN without both."""
+  percent = frame[(frame['statistic'] != ENTROPY) & (frame['convention'] != '')]
+  keys = ['population', 'concentration', 'group', 'statistic']
+  wide = percent.pivot_table(index=keys, columns='convention', values='value', dropna=False)
+  if not {'z', 'raw'} <= set(wide):
+    return float('nan')
+  return float((wide['z'] - wide['raw']).abs().max())
+
+
+def shares(frame: pd.DataFrame, statistic: str) -> Mapping[str, tuple[float, float]]:
+  """Returns group -> value and standard error of one population's statistic."""
+  own = frame[frame['statistic'] == statistic]
+  return {
+    str(group): (float(value), float(error))
+    for group, value, error in zip(own['group'], own['value'], own['standard_error'])
+  }
