@@ -1,0 +1,121 @@
+"""In-context learning on simulated users: does a model that reads examples prefer what they prefer?
+
+    python -m experiments.icl --store=STORE --model=FOLDER --workdir=DIR
+
+STORE holds texts and features; FOLDER is a Hugging Face model with a chat template. A row is what
+the model is shown: `zero_shot`, or SOURCE:ARM:SHOTS. Writes results.csv; the same command, given
+again after an interruption, asks only for what is missing.
+"""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import tqdm
+import transformers
+from absl import flags
+
+from experiments import commands
+from metapers.analysis import slates
+from metapers.analysis.slates import Slates
+from metapers.bench import in_context as studies
+from metapers.bench import in_context_results, in_context_runs
+from metapers.core import files
+from metapers.data import feature_store
+from metapers.llm import chat_tokens, decoder, hf_config, load, policy
+
+ROWS = [
+  'zero_shot', 'own:winning:3', 'own:both:3', 'retrieved:winning:3', 'retrieved:both:3',
+  'lookup winning - losing:winning:3',
+]  # fmt: skip
+
+STORE = flags.DEFINE_string('store', None, 'Folder of a feature store with texts.')
+MODEL = flags.DEFINE_string('model', None, 'Folder of a Hugging Face model.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Where answers and results go.')
+SHOWN = flags.DEFINE_list('rows', ROWS, 'What the model is shown.')
+CONCENTRATION = flags.DEFINE_float('concentration', 0.05, 'α of simulated users.')
+NUM_USERS = flags.DEFINE_integer('num_users', 200, 'Simulated users.', lower_bound=2)
+NUM_QUERIES = flags.DEFINE_integer('num_queries', 2, 'Pairs of replies of a user.', lower_bound=1)
+NUM_HISTORY = flags.DEFINE_integer('num_history', 5, 'Interactions of a user.', lower_bound=1)
+NUM_KNOWN = flags.DEFINE_integer('num_known', 1000, 'Known users to look up.', lower_bound=1)
+NUM_NEIGHBORS = flags.DEFINE_integer('num_neighbors', 5, 'Known users pooled.', lower_bound=1)
+MAX_PROMPT = flags.DEFINE_integer('max_prompt', 1536, 'Tokens; first examples are left out.')
+MAX_RESPONSE = flags.DEFINE_integer('max_response', 256, 'Tokens; longer replies are not used.')
+SEED = flags.DEFINE_integer('seed', 0, 'Of users and pairs.')
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command."""
+  commands.no_arguments(argv)
+  workdir, folder = (pathlib.Path(commands.required(flag)) for flag in (WORKDIR, MODEL))
+  rows = [studies.parse_row(text) for text in dict.fromkeys(SHOWN.value)]
+  sizes = studies.Sizes(
+    NUM_USERS.value, NUM_QUERIES.value, NUM_HISTORY.value, NUM_KNOWN.value, NUM_NEIGHBORS.value
+  )
+  store = commands.required(STORE)
+  table, responses = feature_store.open_store(store), feature_store.response_texts(store)
+  if table.prompt_texts is None:
+    raise ValueError(f'{store} keeps no texts of its prompts; extract it anew with them')
+  texts = in_context_runs.Texts(table.prompt_texts, responses)
+  chat = chat_tokens.of(transformers.AutoTokenizer.from_pretrained(folder))
+  lengths = lengths_of(responses, chat)
+  train, test = (
+    fitting(slates.slates_of(table, split=split), texts, lengths, chat)
+    for split in ('train', 'test')
+  )
+  study = studies.draw(train, test, CONCENTRATION.value, sizes, seed=SEED.value)
+  model = decoder.decoder(hf_config.read(folder))
+  identity: dict[str, Any] = {
+    'store': table.manifest_hash, 'model': files.sha256((folder / hf_config.FILE).read_bytes()),
+    'concentration': CONCENTRATION.value, **sizes._asdict(), 'max_prompt': MAX_PROMPT.value,
+    'max_response': MAX_RESPONSE.value, 'seed': SEED.value,
+  }  # fmt: skip
+  with commands.holding(workdir):
+    journal = in_context_runs.Journal(workdir / 'answers.jsonl', identity)
+    try:
+      found = list(
+        in_context_runs.questions(study, rows, texts, chat, sizes, most=MAX_PROMPT.value)
+      )
+      with tqdm.tqdm(total=len(found), unit='question') as bar:
+        bar.update(sum(one.cell.key in journal.answers for one in found))
+        in_context_runs.ask(found, policy.scorer(model), load.params(folder), journal, bar.update)
+    finally:
+      journal.close()
+    frame = in_context_results.measured(study, rows, journal.answers)
+    out = workdir / 'results.csv'
+    files.write_atomically(out, frame.to_csv(index=False))
+  for line in in_context_results.in_words(frame):
+    commands.say(line)
+  commands.say(
+    f'{sizes.num_users} users, {study.queries.prompts.size} pairs of replies to '
+    f'{np.unique(study.queries.prompts).size} test prompts, α = {CONCENTRATION.value}: {out}'
+  )
+
+
+def lengths_of(responses: np.ndarray, chat: chat_tokens.ChatTokens) -> np.ndarray:
+  """Returns the tokens of each response [P, R], 0 for none."""
+  with tqdm.tqdm(total=responses.size, unit='text', desc='tokens') as bar:
+
+    def length(text):
+      bar.update()
+      return len(chat.response(text)) if text else 0
+
+    return np.vectorize(length, otypes=[np.int64])(responses)
+
+
+def fitting(
+  given: Slates, texts: in_context_runs.Texts, lengths: np.ndarray, chat: chat_tokens.ChatTokens
+) -> Slates:
+  """Returns slates of prompts and replies that are short enough, and says how many are left."""
+  short = np.array([len(chat.prompt(texts.prompts[row])) for row in given.rows])
+  is_short = (short <= MAX_PROMPT.value)[:, None]
+  kept = studies.shortened(given, lengths[given.rows] * is_short, MAX_RESPONSE.value)
+  commands.say(
+    f'{int(kept.mask.sum())} of {int(given.mask.sum())} replies, to {len(kept.rows)} of '
+    f'{len(given.rows)} prompts, have at most {MAX_RESPONSE.value} tokens'
+  )
+  return kept
+
+
+if __name__ == '__main__':
+  commands.run(main)

@@ -1,0 +1,250 @@
+"""In-context learning on simulated users: whose replies a model is shown, and what it then prefers.
+
+Three places where examples come from, after PersonalLLM: a short history of the user's own
+(`own`), every train prompt with the user's labels (`retrieved`), and the histories of known users
+whose replies are like the user's (`lookup`). Of each the k nearest to the question are shown.
+
+Reference:
+  Zollo et al. 2024 (PersonalLLM), arXiv:2409.20296, section 4. Unlike there, each user's own
+  weights choose the examples, and a model is judged by which of two given replies it finds the more
+  likely (policy accuracy), so that neither a judge nor generation is needed.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metapers.analysis import drivers, user_lookup
+from metapers.analysis.slates import Slates
+from metapers.core.types import Float, Int
+from metapers.llm import in_context
+from metapers.llm.in_context import Example
+from metapers.populations import dirichlet
+
+OWN, RETRIEVED, LOOKUP = 'own', 'retrieved', 'lookup'
+SOURCES = (OWN, RETRIEVED, *(f'{LOOKUP} {kind}' for kind in user_lookup.EMBEDDINGS))
+
+
+class Row(NamedTuple):
+  """What is shown: `shots` examples from a source, in an arm of `in_context`."""
+
+  source: str
+  arm: str
+  shots: int
+
+  def __str__(self) -> str:
+    return self.arm if self.arm == in_context.ZERO_SHOT else ':'.join(map(str, self))
+
+
+ZERO = Row('', in_context.ZERO_SHOT, 0)
+
+
+class Sizes(NamedTuple):
+  """Of a study. num_history: interactions of every user. num_neighbors: known users pooled."""
+
+  num_users: int = 200
+  num_queries: int = 2
+  num_history: int = 5
+  num_known: int = 1000
+  num_neighbors: int = 5
+
+
+class Interactions(NamedTuple):
+  """The best and the worst reply to some prompts, of each user: rows of prompts, and of replies."""
+
+  prompts: Int[np.ndarray, 'U N']
+  winning: Int[np.ndarray, 'U N']
+  losing: Int[np.ndarray, 'U N']
+
+
+class Queries(NamedTuple):
+  """Two replies to test prompts, the one that the user likes better first."""
+
+  prompts: Int[np.ndarray, 'T M']
+  preferred: Int[np.ndarray, 'T M']
+  other: Int[np.ndarray, 'T M']
+
+
+class Study(NamedTuple):
+  """Simulated users and what is asked.
+
+  train, test: slates. weights: [T, B] of the new users, known_weights of the known ones.
+  """
+
+  train: Slates
+  test: Slates
+  weights: Float[np.ndarray, 'T B']
+  known_weights: Float[np.ndarray, 'U B']
+  history: Interactions
+  known: Interactions
+  queries: Queries
+
+
+def parse_row(text: str) -> Row:
+  """Returns the row of `SOURCE:ARM:SHOTS`, or of `zero_shot`.
+
+  Raises:
+    ValueError: naming what there is.
+  """
+  if text == in_context.ZERO_SHOT:
+    return ZERO
+  source, _, rest = text.partition(':')
+  arm, _, shots = rest.partition(':')
+  if source not in SOURCES or arm not in in_context.ARMS or not shots.isdigit() or shots == '0':
+    raise ValueError(
+      f'a row is {in_context.ZERO_SHOT} or SOURCE:ARM:SHOTS with a source of {", ".join(SOURCES)}, '
+      f'an arm of {", ".join(in_context.ARMS)} and shots from 1 up; got {text!r}'
+    )
+  return Row(source, arm, int(shots))
+
+
+def shortened(slates: Slates, lengths: Int[np.ndarray, 'P R'], most: int) -> Slates:
+  """Returns slates without responses of more than `most` tokens, and without prompts that lose.
+
+  Args:
+    slates: of a store.
+    lengths: tokens of each response of the slates.
+    most: of one response.
+
+  Raises:
+    ValueError: where no prompt has two responses left.
+  """
+  mask = slates.mask & (lengths > 0) & (lengths <= most)
+  kept = mask.sum(1) > 1
+  if not kept.any():
+    raise ValueError(f'no prompt has two responses of at most {most} tokens; allow longer ones')
+  return slates._replace(
+    scores={name: each[kept] for name, each in slates.scores.items()},
+    mask=mask[kept],
+    response_model=slates.response_model[kept],
+    features=None if slates.features is None else slates.features[kept],
+    rows=slates.rows[kept],
+  )
+
+
+def draw(train: Slates, test: Slates, concentration: float, sizes: Sizes, *, seed: int) -> Study:
+  """Returns a study of users from Dirichlet(α·1), α = `concentration`, none of whom is known.
+
+  Raises:
+    ValueError: for longer histories than there are train prompts, or more queries than test ones.
+  """
+  if sizes.num_history > len(train.mask) or sizes.num_queries > len(test.mask):
+    raise ValueError(
+      f'{sizes.num_history} interactions and {sizes.num_queries} queries of a user need as many '
+      f'prompts; there are {len(train.mask)} of training and {len(test.mask)} of test'
+    )
+  rng = np.random.default_rng([seed, round(1e6 * concentration)])
+  num_models = len(train.reward_models)
+  new, known = (
+    np.exp(dirichlet.sample_log_weights(rng, count, concentration, num_models))
+    for count in (sizes.num_users, sizes.num_known)
+  )
+  return Study(
+    train, test, new, known,
+    interactions(rng, train, new, sizes.num_history),
+    interactions(rng, train, known, sizes.num_history),
+    draw_queries(rng, test, new, sizes.num_queries),
+  )  # fmt: skip
+
+
+def interactions(
+  rng: np.random.Generator, train: Slates, weights: Float[np.ndarray, 'U B'], count: int
+) -> Interactions:
+  """Returns the best and the worst reply to random prompts, each prompt once."""
+  prompts = np.argsort(rng.random((len(weights), len(train.mask))), 1)[:, :count]
+  found = drivers.extremes(train.scores['z'], train.mask, weights)
+  return Interactions(prompts, *(np.take_along_axis(each, prompts, 1) for each in found))
+
+
+def draw_queries(
+  rng: np.random.Generator, test: Slates, weights: Float[np.ndarray, 'T B'], count: int
+) -> Queries:
+  """Returns random pairs of replies to random test prompts, each prompt once."""
+  prompts = np.argsort(rng.random((len(weights), len(test.mask))), 1)[:, :count]
+  order = np.where(test.mask[prompts], rng.random((*prompts.shape, test.mask.shape[1])), 2)
+  pair = np.argsort(order, -1)[..., :2]  # [T, M, 2]
+  scores = np.take_along_axis(test.scores['z'][prompts], pair[..., None], 2)  # [T, M, 2, B]
+  rewards = np.einsum('tmkb,tb->tmk', scores, weights)
+  better = rewards.argmax(-1)[..., None]
+  preferred, other = (np.take_along_axis(pair, x, -1)[..., 0] for x in (better, 1 - better))
+  return Queries(prompts, preferred, other)
+
+
+def embeddings(slates: Slates) -> Float[np.ndarray, 'P D']:
+  """Returns unit vectors of prompts: the mean features of their replies, scaled to length one.
+
+  Raises:
+    ValueError: for slates without features.
+  """
+  if slates.features is None:
+    raise ValueError('examples are looked up by features, and this store has none: extract some')
+  total = np.where(slates.mask[..., None], slates.features, 0).sum(1)
+  return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+
+
+def pool_of(study: Study, source: str, user: int, sizes: Sizes) -> Interactions:
+  """Returns the interactions, of one user or of several in a row, that examples are taken from."""
+  if source == OWN:
+    return Interactions(*(each[user] for each in study.history))
+  if source == RETRIEVED:
+    found = drivers.extremes(
+      study.train.scores['z'], study.train.mask, study.weights[user : user + 1]
+    )
+    return Interactions(np.arange(len(study.train.mask)), found.best[0], found.worst[0])
+  kind = source.removeprefix(f'{LOOKUP} ')
+  own, known = (
+    user_lookup.embed(as_known(study, weights, given), kind, sizes.num_history)
+    for weights, given in (
+      (study.weights[user : user + 1], Interactions(*(x[user : user + 1] for x in study.history))),
+      (study.known_weights, study.known),
+    )
+  )
+  near = user_lookup.nearest(own, known)[0, : sizes.num_neighbors]
+  return Interactions(*(each[near].ravel() for each in study.known))
+
+
+def as_known(
+  study: Study, weights: Float[np.ndarray, 'U B'], given: Interactions
+) -> user_lookup.Known:
+  """Returns users with the features of what won and lost in their history.
+
+  Raises:
+    ValueError: for slates without features.
+  """
+  features = study.train.features
+  if features is None:
+    raise ValueError('users are looked up by features, and this store has none: extract some')
+  return user_lookup.Known(
+    weights, features[given.prompts, given.winning], features[given.prompts, given.losing]
+  )
+
+
+def nearest_last(
+  pool: Interactions, question: Float[np.ndarray, 'D'], prompts: Float[np.ndarray, 'P D'], k: int
+) -> Interactions:
+  """Returns the k interactions whose prompts are nearest to a question by cosine, nearest last."""
+  order = np.argsort(prompts[pool.prompts] @ question, kind='stable')[-k:]
+  return Interactions(*(each[order] for each in pool))
+
+
+def examples_of(
+  chosen: Interactions, rows: Int[np.ndarray, 'P'], prompts: Any, responses: Any
+) -> list[Example]:
+  """Returns the texts of interactions.
+
+  Args:
+    chosen: of one user, [k].
+    rows: of the train prompts in the store.
+    prompts, responses: texts of the store, arrays [P] and [P, R].
+  """
+  return [
+    Example(prompts[row], responses[row, winning], responses[row, losing])
+    for row, winning, losing in zip(rows[chosen.prompts], chosen.winning, chosen.losing)
+  ]
+
+
+def shares_right(
+  preferred: Float[np.ndarray, 'T M'], other: Float[np.ndarray, 'T M']
+) -> Float[np.ndarray, 'T M']:
+  """Returns 1 where the preferred reply has more, one half where both have the same."""
+  return np.where(preferred > other, 1.0, np.where(preferred == other, 0.5, 0.0))
