@@ -57,6 +57,7 @@ def main(argv: list[str]) -> None:
   if table.prompt_texts is None:
     raise ValueError(f'{store} keeps no texts of its prompts; extract it anew with them')
   texts = in_context_runs.Texts(table.prompt_texts, responses)
+  model = decoder.decoder(hf_config.read(folder))
   chat = chat_tokens.of(transformers.AutoTokenizer.from_pretrained(folder))
   lengths = lengths_of(responses, chat)
   train, test = (
@@ -64,7 +65,6 @@ def main(argv: list[str]) -> None:
     for split in ('train', 'test')
   )
   study = studies.draw(train, test, CONCENTRATION.value, sizes, seed=SEED.value)
-  model = decoder.decoder(hf_config.read(folder))
   identity: dict[str, Any] = {
     'store': table.manifest_hash, 'model': files.sha256((folder / hf_config.FILE).read_bytes()),
     'concentration': CONCENTRATION.value, **sizes._asdict(), 'max_prompt': MAX_PROMPT.value,

@@ -75,7 +75,7 @@ def measured(
     told = described(found, row, prompts)
     samples = samples_of(tables)
     for metric, each in zip(tables, samples):
-      lines.append(told | line_of(metric, bootstrap.share_interval(each, **sizes)))
+      lines.append(told | line_of(metric, np.clip(bootstrap.share_interval(each, **sizes), 0, 1)))
     if zero is not None and row != ZERO:
       away = bootstrap.interval(samples[0] - zero, **sizes)
       lines.append(told | line_of(ACCURACY + BESIDE, away))
@@ -102,7 +102,7 @@ def rivals(study: Study, lengths: np.ndarray) -> dict[str, Table]:
   scores = study.test.scores['z'].mean(-1)
   wins = writer_wins(study)[study.test.response_model]
   pairs = {
-    SHORTER: (-lengths[..., 0], -lengths[..., 1]),
+    SHORTER: tuple(-np.moveaxis(lengths, -1, 0).astype(float)),
     MEAN_REWARD: (
       scores[queries.prompts, queries.preferred],
       scores[queries.prompts, queries.other],

@@ -55,17 +55,18 @@ def scorer(model: Decoder) -> Score:
     return jax.lax.map(of_response, (responses, response_mask))
 
   def score(params: Params, asked: Asked) -> Likelihood:
-    lengths = np.array([len(response) for response in asked.responses], np.int32)
-    sizes = rounded(len(asked.prompt)), rounded(max(lengths))
+    longest = max(map(len, asked.responses))
+    sizes = rounded(len(asked.prompt)), rounded(longest)
     if sum(sizes) > model.config.max_positions:
       raise ValueError(
-        f'a prompt of {len(asked.prompt)} tokens and a response of {max(lengths)} do not fit in '
+        f'a prompt of {len(asked.prompt)} tokens and a response of {longest} do not fit in '
         f'the {model.config.max_positions} positions that the model was made for'
       )
     prompt = prompting.padded([asked.prompt], side='left', length=sizes[0])
     responses = prompting.padded(asked.responses, side='right', length=sizes[1])
     found: Array = compiled(params, *prompt, *responses)
-    return Likelihood(np.asarray(found, np.float64), lengths)
+    lengths = [len(response) for response in asked.responses]
+    return Likelihood(np.asarray(found, np.float64), np.array(lengths, np.int32))
 
   return score
 

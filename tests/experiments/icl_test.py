@@ -1,0 +1,91 @@
+"""The command from a store with texts and a tiny model to a table, resumed."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+import transformers
+from forks import command
+
+from metapers.data import feature_store, manifest, synthetic
+from metapers.testing import tiny_models
+
+SIZES = {
+  'vocab_size': 256, 'hidden_size': 16, 'intermediate_size': 24, 'num_hidden_layers': 1,
+  'num_attention_heads': 2, 'max_position_embeddings': 512,
+}  # fmt: skip
+CHAT = (
+  "{% for turn in messages %}<bos> {{ turn['role'] }} {{ turn['content'] }} <eos>{% endfor %}"
+  '{% if add_generation_prompt %}<bos> assistant {% endif %}'
+)
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+  """A store whose texts are words of the tokenizer, and a model."""
+  root = tmp_path_factory.mktemp('icl')
+  table = synthetic.synthetic_store(num_prompts=40)
+  rng = np.random.default_rng(0)
+
+  def words(most):
+    return ' '.join(rng.choice(tiny_models.WORDS, rng.integers(1, most)))
+
+  store = feature_store.write_store(
+    root / 'store',
+    table,
+    manifest.Provenance('synthetic, for a test', 'by hand', 'Apache-2.0', 'none', '1'),
+    texts=pa.table(
+      {
+        'prompt': [words(9) for _ in range(40)],
+        'responses': [[words(30) for _ in range(8)] for _ in range(40)],
+      }
+    ),
+  )
+  torch.manual_seed(0)
+  config = transformers.AutoConfig.for_model('llama', **SIZES)
+  transformers.AutoModelForCausalLM.from_config(config).save_pretrained(root / 'model')
+  tokenizer = tiny_models.tokenizer(pieces=True)
+  tokenizer.chat_template = CHAT
+  tokenizer.save_pretrained(root / 'model')
+  return store, root / 'model'
+
+
+def flags(folders, workdir):
+  return (
+    f'--store={folders[0]}', f'--model={folders[1]}', f'--workdir={workdir}', '--num_users=4',
+    '--num_queries=2', '--num_known=10', '--rows=zero_shot,own:both:2,lookup winning:winning:2',
+    '--max_prompt=256', '--max_response=64', '--num_history=3',
+  )  # fmt: skip
+
+
+def test_a_table_from_texts_and_a_model(folders, tmp_path):
+  done = command('icl', *flags(folders, tmp_path))
+  assert done.returncode == 0, done.stderr
+  frame = pd.read_csv(tmp_path / 'results.csv')
+  assert {'zero_shot', 'own:both:2', 'lookup winning:winning:2', 'mean reward'} <= set(frame['row'])
+  assert frame['value'].between(-1, 1).all()
+  assert 'own:both:2' in done.stdout
+  lines = (tmp_path / 'answers.jsonl').read_text().splitlines()
+  assert len(lines) == 1 + 4 * 2 * 3
+  (tmp_path / 'answers.jsonl').write_text('\n'.join(lines[:10]) + '\n')
+  before = (tmp_path / 'results.csv').read_bytes()
+  again = command('icl', *flags(folders, tmp_path))
+  assert again.returncode == 0, again.stderr
+  assert sorted((tmp_path / 'answers.jsonl').read_text().splitlines()) == sorted(lines)
+  assert (tmp_path / 'results.csv').read_bytes() == before
+  assert json.loads(lines[0])['num_users'] == 4
+
+
+def test_mistakes_are_one_line(folders, tmp_path):
+  for wrong, message in [
+    ('--rows=own:best:1', 'SOURCE:ARM:SHOTS'),
+    ('--store=synthetic', 'holds no'),
+    ('--max_response=1', 'no prompt has two responses of at most 1 tokens'),
+    (f'--model={tmp_path}', 'config.json'),
+  ]:
+    done = command('icl', *flags(folders, tmp_path / 'w'), wrong)
+    assert done.returncode == 2 and message in done.stderr, (wrong, done.stderr)
+    assert not (tmp_path / 'w').exists()
