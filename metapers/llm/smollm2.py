@@ -82,7 +82,9 @@ def _dequantised(source: pathlib.Path) -> transformers.PreTrainedModel:
   )
   # Saved with this field, the folder would be taken for a quantised one.
   settings = {k: v for k, v in read.config.to_dict().items() if k != 'quantization_config'}
-  model = transformers.AutoModelForCausalLM.from_config(type(read.config)(**settings))
-  model.load_state_dict(read.state_dict())
+  with torch.device('meta'):  # drawing a start takes longer than reading
+    model = transformers.AutoModelForCausalLM.from_config(type(read.config)(**settings))
+  model.load_state_dict(read.state_dict(), assign=True)
+  model.tie_weights()
   model.generation_config = read.generation_config
   return model
