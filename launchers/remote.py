@@ -9,6 +9,7 @@ from launchers.jobs import Job
 CLONE = 'metapers'  # folder on the machine, in its home
 SENT = ('Makefile', 'README.md', 'setup.py', 'constraints.txt', 'constraints-3.12.txt',
         'pyproject.toml', 'metapers', 'experiments', 'launchers')  # fmt: skip
+PYTHON = '3.12'
 LONGEST = 40  # readable part of a machine's name
 NFS_OPTIONS = 'nfsvers=3,hard'  # locks of workdirs hold between machines
 
@@ -19,7 +20,11 @@ def install(backend: str) -> list[str]:
   Args:
     backend: what JAX is installed for: 'tpu', 'cuda12' or, for CPUs alone, ''.
   """
-  lines = ['make install']
+  lines = [
+    'curl -LsSf https://astral.sh/uv/install.sh | sh',  # images hold Pythons that are too old
+    f'~/.local/bin/uv python install {PYTHON}',
+    f'make install PYTHON=$(~/.local/bin/uv python find {PYTHON})',
+  ]
   if backend:
     version = '$(.venv/bin/python -c "import jax; print(jax.__version__)")'
     lines.append(f'.venv/bin/uv pip install --python .venv/bin/python "jax[{backend}]=={version}"')
@@ -27,14 +32,14 @@ def install(backend: str) -> list[str]:
 
 
 def mount(share: str, folder: str) -> list[str]:
-  """Returns the lines that mount a share of files at a folder; [] without a share.
+  """Returns the lines that mount a share of files at a folder, or make the folder without one.
 
   Args:
     share: 'host:/path' of NFS.
-    folder: made if missing.
+    folder: made if missing, for everybody to write.
   """
   if not share:
-    return [f'mkdir -p {folder}']
+    return [f'sudo mkdir -p {folder}', f'sudo chmod a+rwx {folder}']
   return [
     'sudo apt-get install -y -qq nfs-common',
     f'sudo mkdir -p {folder}',

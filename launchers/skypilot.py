@@ -49,7 +49,18 @@ def words(job: Job, *, bucket: str, cloud: str) -> list[str]:
   spot = ['--use-spot'] if asked.spot else []
   envs = ['--env', f'BUCKET={bucket}', '--env', f'COMMAND={run}']
   name = ['--name', remote.machine_name(job)]
-  return ['sky', 'jobs', 'launch', '--yes', '--async', *name, *given, *spot, *envs, str(TEMPLATE)]
+  return [
+    'sky',
+    'jobs',
+    'launch',
+    '--yes',
+    '--detach-run',
+    *name,
+    *given,
+    *spot,
+    *envs,
+    str(TEMPLATE),
+  ]
 
 
 def main(overrides: Sequence[str]) -> int:
