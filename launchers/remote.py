@@ -7,7 +7,7 @@ from launchers import jobs as of_jobs
 from launchers.jobs import Job
 
 CLONE = 'metapers'  # folder on the machine, in its home
-SENT = ('Makefile', 'README.md', 'setup.py', 'constraints.txt', 'constraints-3.12.txt',
+SENT = ('Makefile', 'README.md', 'LICENSE', 'setup.py', 'constraints.txt', 'constraints-3.12.txt',
         'pyproject.toml', 'metapers', 'experiments', 'launchers')  # fmt: skip
 PYTHON = '3.12'
 LONGEST = 40  # readable part of a machine's name
@@ -40,10 +40,11 @@ def mount(share: str, folder: str) -> list[str]:
   """
   if not share:
     return [f'sudo mkdir -p {folder}', f'sudo chmod a+rwx {folder}']
+  place = f'{shlex.quote(share)} {folder}'
   return [
     'sudo apt-get install -y -qq nfs-common',
     f'sudo mkdir -p {folder}',
-    f'mountpoint -q {folder} || sudo mount -t nfs -o {NFS_OPTIONS} {shlex.quote(share)} {folder}',
+    f'{{ mountpoint -q {folder} || sudo mount -t nfs -o {NFS_OPTIONS} {place}; }}',
     f'sudo chmod a+rwx {folder}',
   ]
 
