@@ -1,12 +1,12 @@
 """One table of many workdirs: learners and seeds that were run apart, evaluated together."""
 
+import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metapers.bench import cells, fingerprints, runner, runs, settings
-from metapers.bench import plan as plans
 from metapers.bench.cells import BySeed
 from metapers.bench.plan import Log, Plan
 from metapers.bench.runner import Result
@@ -21,6 +21,7 @@ OF_ROWS = (
 )  # fmt: skip
 MADE_BY = ('learner', 'training', 'population')  # parts of a config that a run is made by
 Row = tuple[str, int]  # of a work, and its seed
+Cells = tuple[Predictions, ...]  # of a row under one condition; with flipped labels behind
 
 
 class Work(NamedTuple):
@@ -37,13 +38,19 @@ class Work(NamedTuple):
 def parts_that_differ(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
   """Returns in words by which fields two configs are of different tables; [] of one table."""
   differences = []
-  before, after = workdirs.flat(first), workdirs.flat(other)
-  for name in sorted({*before, *after} - {*workdirs.PATHS}):
-    is_of_row = any(name == part or name.startswith(f'{part}.') for part in OF_ROWS)
+  before, after = flat(first), flat(other)
+  for name in sorted({*before, *after}):
+    is_of_row = any(f'{name}.'.startswith(f'{part}.') for part in OF_ROWS)
     was, now = before.get(name, 'absent'), after.get(name, 'absent')
     if was != now and not is_of_row:
       differences.append(f'{name}: {was} and {now}')
   return differences
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the fields of a config as JSON has them, without the places of data."""
+  fields = workdirs.flat(json.loads(json.dumps(config)))
+  return {name: value for name, value in fields.items() if name not in workdirs.PATHS}
 
 
 def require_one_table(works: Sequence[Work]) -> None:
@@ -90,8 +97,7 @@ def names_of(works: Sequence[Work]) -> list[dict[str, str]]:
 def made_by(work: Work, row: str) -> dict[str, Any]:
   """Returns the options that a row of a work is made by, whatever its seed and its data's place."""
   identity = work.plan.entries[row].identity(work.plan.seeds[0], None)
-  parts = workdirs.flat({part: identity[part] for part in MADE_BY if part in identity})
-  return {name: value for name, value in parts.items() if name not in workdirs.PATHS}
+  return flat({part: identity[part] for part in MADE_BY if part in identity})
 
 
 def missing_of(work: Work) -> str:
@@ -110,7 +116,7 @@ def gather(works: Sequence[Work], out: str | os.PathLike, *, log: Log = print) -
 
   Args:
     works: of one table; each run once: what several of them hold is taken from the first.
-    out: keeps what runs predict and what references are not there yet.
+    out: keeps what runs predict, and what references do.
     log: is given lines of progress.
 
   Raises:
@@ -120,34 +126,49 @@ def gather(works: Sequence[Work], out: str | os.PathLike, *, log: Log = print) -
   first, names = works[0], names_of(works)
   made = runner.prepare(first.plan)
   require_same_users(works, made)
+  learned, flipped = learned_cells(works, names, made, out)  # first: what lacks a cell is refused
   kept = first.folder if first.is_table else pathlib.Path(out)
   known = runner.leaks_of(first.plan, kept, log)
-  predicted: list[BySeed] = [
-    runner.reference_cells(first.plan, condition, setting, kept, log)
-    for condition, setting in zip(first.plan.conditions, made, strict=True)
+  predicted = [
+    runner.reference_cells(first.plan, condition, setting, kept, log) | in_order(own)
+    for condition, setting, own in zip(first.plan.conditions, made, learned, strict=True)
   ]
-  flipped: list[BySeed] = [{} for _ in made]
-  for work, own in zip(works, names, strict=True):
-    for (row, seed), several in predictions_of(work, made, out, log):
-      for number, (plain, other) in enumerate(several):
-        predicted[number].setdefault(own[row], {}).setdefault(str(seed), plain)
-        if other is not None:
-          flipped[number].setdefault(own[row], {}).setdefault(str(seed), other)
-  told = [setting._replace(trained=trained(works, names, number)) for number, setting in
-          enumerate(made)]  # fmt: skip
-  plan = joined(works, names)
-  result = runner.lay_out(plan, told, in_order(predicted), in_order(flipped), {})
+  told = [
+    setting._replace(trained=trained(works, names, number)) for number, setting in enumerate(made)
+  ]
+  result = runner.lay_out(joined(works, names), told, predicted, list(map(in_order, flipped)), {})
   warnings = [f'{name}: {line}' for name, each in known.items() for line in each.lines]
   return result._replace(warnings=tuple(warnings))
 
 
-def in_order(made: Iterable[BySeed]) -> list[BySeed]:
-  """Returns the seeds of every row in the order of their numbers: so they are averaged."""
-  return [
-    {row: dict(sorted(own.items(), key=lambda item: (len(item[0]), item[0]))) for row, own in
-     each.items()}
-    for each in made
-  ]  # fmt: skip
+def learned_cells(
+  works: Sequence[Work],
+  names: Sequence[Mapping[str, str]],
+  made: Sequence[Setting],
+  out: str | os.PathLike,
+) -> tuple[list[BySeed], list[BySeed]]:
+  """Returns what learners predict under each condition, and with flipped labels.
+
+  Args:
+    works: that have finished.
+    names: what their rows are called.
+    made: the conditions, with their users.
+    out: keeps what runs predict.
+  """
+  plain: list[BySeed] = [{} for _ in made]
+  flipped: list[BySeed] = [{} for _ in made]
+  for work, own in zip(works, names, strict=True):
+    read = stored_cells if work.is_table else made_cells
+    for (row, seed), cells_of_row in read(work, made, out):
+      for number, pair in enumerate(cells_of_row):
+        for found, cell in zip((plain, flipped), pair, strict=False):
+          found[number].setdefault(own[row], {}).setdefault(str(seed), cell)
+  return plain, flipped
+
+
+def in_order(made: BySeed) -> BySeed:
+  """Returns the seeds of every row in the order of their numbers, in which they are averaged."""
+  return {row: {seed: own[seed] for seed in sorted(own, key=int)} for row, own in made.items()}
 
 
 def joined(works: Sequence[Work], names: Sequence[Mapping[str, str]]) -> Plan:
@@ -192,60 +213,48 @@ def require_same_users(works: Sequence[Work], made: Sequence[Setting]) -> None:
         )
 
 
-def predictions_of(
-  work: Work, made: Sequence[Setting], out: str | os.PathLike, log: Log
-) -> Iterator[tuple[Row, list[tuple[Predictions, Predictions | None]]]]:
-  """Yields what each row and seed of a work predicts under each condition, and with flipped labels.
-
-  Args:
-    work: that has finished.
-    made: the conditions, with their users.
-    out: keeps what a run predicts.
-    log: is given lines of progress.
-  """
-  if work.is_table:
-    yield from stored_predictions(work, made, log)
-    return
-  (setting,), ((row, entry),), (seed,) = made, work.plan.entries.items(), work.plan.seeds
-  population = plans.entries_of(work.plan, None)[row].populations[0]()
+def made_cells(
+  work: Work, made: Sequence[Setting], out: str | os.PathLike
+) -> Iterator[tuple[Row, list[Cells]]]:
+  """Yields what a trained run predicts, kept in `out`."""
+  ((row, entry),), (seed,), (setting,) = work.plan.entries.items(), work.plan.seeds, made
+  population = work.plan.populations[0]()
   identity = {**work.plan.identity, 'data': population.content_hash}
   run = runs.restored(entry, population, work.folder, seed=seed, identity=identity)
-  size = work.plan.evaluation.chunk_size
-  name = f'{row}-{seed}-{entry.training.num_steps}'
-  found: list[Predictions | None] = [None, None]
-  for number, suffix in enumerate(('', '-flipped') if work.plan.evaluation.flips else ('',)):
-    found[number] = cells.keep_predictions(
-      out,
-      setting,
-      name + suffix,
-      workdirs.digest({'runs': [workdirs.digest_of_run(identity)]}),
-      lambda users, number=number: cells.predict(
-        users, [run], chunk_size=size, is_flipped=number == 1
-      ),
-    )
-  plain, other = found
-  assert plain is not None
-  yield (row, seed), [(plain, other)]
+  made_by = workdirs.digest({'runs': [workdirs.digest_of_run(identity)]})
+
+  def kept(is_flipped: bool) -> Predictions:
+    def make(users: Setting) -> Predictions:
+      size = work.plan.evaluation.chunk_size
+      return cells.predict(users, [run], chunk_size=size, is_flipped=is_flipped)
+
+    name = f'{row}-{seed}-{entry.training.num_steps}' + ('-flipped' if is_flipped else '')
+    return cells.keep_predictions(out, setting, name, made_by, make)
+
+  yield (row, seed), [tuple(map(kept, kinds_of(work)))]
 
 
-def stored_predictions(
-  work: Work, made: Sequence[Setting], log: Log
-) -> Iterator[tuple[Row, list[tuple[Predictions, Predictions | None]]]]:
-  """Yields what the cells of a table hold; see `predictions_of`.
+def stored_cells(
+  work: Work, made: Sequence[Setting], out: str | os.PathLike
+) -> Iterator[tuple[Row, list[Cells]]]:
+  """Yields what the learners of a table predicted.
 
   Raises:
     ValueError: for a cell that is not there.
   """
+  del out
   plan = fingerprints.identified(work.plan)
-  for key, several in cells.learned(plan, work.folder, log).items():
-    pairs = []
-    for one, setting in zip(several, made, strict=True):
-      plain = read_cell(work.folder, setting, one.name, one.made_by)
-      is_flipped = plan.evaluation.flips
-      other = read_cell(work.folder, setting, f'{one.name}-flipped', one.made_by) if (
-        is_flipped) else None  # fmt: skip
-      pairs.append((plain, other))
-    yield key, pairs
+  for row, trained_anew in cells.learned(plan, work.folder, lambda line: None).items():
+    found = []
+    for one, setting in zip(trained_anew, made, strict=True):
+      names = [one.name + ('-flipped' if is_flipped else '') for is_flipped in kinds_of(work)]
+      found.append(tuple(read_cell(work.folder, setting, name, one.made_by) for name in names))
+    yield row, found
+
+
+def kinds_of(work: Work) -> tuple[bool, ...]:
+  """Returns whether labels are flipped, of each kind of cell that a work has."""
+  return (False, True) if work.plan.evaluation.flips else (False,)
 
 
 def read_cell(folder: pathlib.Path, setting: Setting, name: str, made_by: str) -> Predictions:
