@@ -25,7 +25,7 @@ TINY = (
 SWEEP = (
   '--module=experiments.train',
   '--config=experiments/configs/maml.py:quick,population=two_types',
-  '--sweep=grid:learner=bayes_head,pooled;seed=0,1',
+  '--sweep=grid:seed=0,1;learner=bayes_head,pooled',  # one seed compiles for the other
   '--workers=2',
 )
 
