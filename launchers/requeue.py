@@ -52,7 +52,7 @@ class Queued:
 
   def checkpoint(self) -> Any:
     """Returns what is queued again, once the command has saved and ended."""
-    import submitit
+    import submitit  # pyright: ignore[reportMissingImports] of an extra
 
     if self._process is not None and self._process.returncode is None:
       self._process.terminate()

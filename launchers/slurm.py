@@ -77,7 +77,7 @@ def executor_of(folder: pathlib.Path, told: dict[str, Any], *, cluster: str, req
   """
   if importlib.util.find_spec('submitit') is None:
     raise ValueError("submitit is not installed: pip install '.[slurm]'")
-  import submitit
+  import submitit  # pyright: ignore[reportMissingImports] of an extra
 
   own = {} if cluster == 'debug' else {f'{cluster}_max_num_timeout': requeues}
   try:

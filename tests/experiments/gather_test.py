@@ -22,7 +22,8 @@ def config(rows=tuple(ROWS), seeds=(0, 1), **changes):
   made = base.table(base.base(build.population_config('two_types')), ROWS, seeds=seeds)
   made.benchmark.learners = rows
   training = {'num_steps': 2, 'steps_per_call': 2, 'evaluate_every': 2, 'batch_size': 8}
-  evaluation = {'num_users': 20, 'num_validation_users': 4, 'num_resamples': 50, 'shots': (0, 2)}
+  evaluation = {'num_users': 20, 'num_validation_users': 4, 'num_resamples': 50}
+  evaluation |= {'shots': (0, 2), 'flips': True}
   build.update('training', made.training, training)
   build.update('evaluation', made.evaluation, evaluation | changes)
   return made

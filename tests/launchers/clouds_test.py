@@ -1,5 +1,6 @@
 """Clouds: the commands that would be given; nothing is submitted."""
 
+import fnmatch
 import json
 import os
 import pathlib
@@ -55,6 +56,17 @@ def test_the_yaml_is_one_job_with_a_bucket():
   assert task['file_mounts'] == {'/runs': {'name': '${BUCKET}', 'mode': 'MOUNT_CACHED'}}
   for script in (task['setup'], task['run']):
     subprocess.run(['bash', '-n'], input=script, text=True, check=True)
+
+
+def test_the_dockerfile_copies_what_is_sent_and_nothing_that_is_not_there():
+  lines = (ROOT / 'launchers' / 'Dockerfile').read_text().splitlines()
+  copied = {name for line in lines if line.startswith('COPY') for name in line.split()[1:-1]}
+  sent = (ROOT / 'launchers' / 'Dockerfile.dockerignore').read_text()
+  patterns = [line[1:] for line in sent.splitlines() if line.startswith('!')]
+  for name in copied:
+    assert (ROOT / name).exists()
+    assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
+  assert {'metapers', 'experiments', 'launchers', 'setup.py', 'Makefile'} <= copied
 
 
 @pytest.mark.parametrize(
