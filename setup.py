@@ -61,6 +61,7 @@ EXTRAS = {
     'ruff>=0.14.6',
     'scikit-learn>=1.9',
     'setuptools>=77',
+    'submitit>=1.5.3',
     'uv>=0.9',
   ],
 }

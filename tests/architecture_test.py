@@ -25,6 +25,7 @@ RANKS = {
   'metapers.collect': 7,
   'metapers.__init__': 7,  # imports when first asked for
   'experiments': 8,
+  'launchers': 9,
 }
 # Third-party packages that only these may import.
 CONFINED = {
@@ -35,12 +36,13 @@ CONFINED = {
   'jinja2': ('metapers.io', 'metapers.data.reward_scorer'),  # chat templates raise its errors
   'openai': ('metapers.io.chat',),
   'httpx2': ('metapers.io.chat',),
+  'submitit': ('launchers.requeue', 'launchers.slurm'),  # an extra
   'sklearn': ('metapers.serving.estimator',),  # an extra
 }
 
 
 def modules():
-  for folder in ('metapers', 'experiments'):
+  for folder in ('metapers', 'experiments', 'launchers'):
     for path in sorted((ROOT / folder).rglob('*.py')):
       yield '.'.join(path.relative_to(ROOT).with_suffix('').parts), path
 
@@ -71,6 +73,16 @@ def test_third_parties_stay_where_they_belong(name, path):
   for other in imported(path):
     owners = CONFINED.get(other.split('.')[0])
     assert owners is None or name.startswith(owners), f'{name} imports {other}'
+
+
+def test_launchers_import_only_what_needs_no_jax():
+  allowed = {'launchers', 'metapers.core', 'metapers.core.files'}
+  for name, path in modules():
+    if name.startswith('launchers'):
+      packages = ('launchers', 'metapers', 'experiments')
+      own = {other for other in imported(path) if other.startswith(packages)}
+      others = {other for other in own if not other.startswith('launchers.')}
+      assert others <= allowed, f'{name} imports {sorted(others - allowed)}'
 
 
 # Functions whose type follows jax_enable_x64 unless it is given, and its place among the arguments.

@@ -1,0 +1,1 @@
+"""Starts the commands of `experiments`, one process for each job; never imports jax."""

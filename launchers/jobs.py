@@ -1,0 +1,116 @@
+"""A job as data: which command runs on which config, with which overrides, and where."""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from launchers.sweeps import Point, Sweep
+
+COMMANDS = 'experiments.'  # whose workdirs are held by one process at a time
+LONGEST = 80  # readable part of a name
+# What a sweep calls the learner and the seed, as each command is told them.
+TABLE = {'learner': 'benchmark.learners', 'seed': 'benchmark.seeds'}
+BEHIND_COLON = ('learner', 'objective', 'optimizer')  # of `--config=FILE.py:learner=cnp`
+
+
+class Resources(NamedTuple):
+  """What one job is given; 0 and '' leave it to the machine.
+
+  cpus: cores. memory_gb: of main memory. accelerator: kind and number, such as 'A100:1', or the
+  type of a TPU, such as 'v5litepod-8'. nodes: machines, all of which run the command. hours: that
+  it may take. spot: on machines that may be taken back.
+  """
+
+  cpus: int = 0
+  memory_gb: int = 0
+  accelerator: str = ''
+  nodes: int = 1
+  hours: float = 0.0
+  spot: bool = False
+
+
+class Job(NamedTuple):
+  """One process, or one on each of several nodes.
+
+  module: of the command. config: its config, with what follows the colon. point: what the sweep
+  overrides; overrides: flags that all jobs of the sweep share. root: folder of the sweep.
+  """
+
+  module: str
+  config: str
+  point: Point
+  overrides: tuple[str, ...]
+  root: pathlib.Path
+  resources: Resources = Resources()
+
+  @property
+  def digest(self) -> str:
+    """Eight hex digits of what is run, wherever it is and whatever it is given."""
+    made = [self.module, os.path.normpath(self.config), self.point, sorted(self.overrides)]
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:8]
+
+  @property
+  def name(self) -> str:
+    """A name that says what the sweep overrides, and ends in the digest."""
+    options = sorted(self.point.items(), key=lambda option: (option[0] != 'learner', option))
+    parts = [value if name == 'learner' else f'{name}={value}' for name, value in options]
+    readable = re.sub(r'[^\w.=-]+', '_', '-'.join(parts) or self.module, flags=re.ASCII)
+    return f'{readable[:LONGEST].strip(".-")}-{self.digest}'
+
+  @property
+  def workdir(self) -> pathlib.Path:
+    """Where it writes: the same folder whenever the same job is launched into one root."""
+    return self.root / self.name
+
+
+def of_sweep(sweep: Sweep, like: Job) -> list[Job]:
+  """Returns the jobs of a sweep, each once.
+
+  Args:
+    sweep: what is overridden, job by job.
+    like: a job with all that they share.
+  """
+  return list({job.name: job for job in (like._replace(point=each) for each in sweep)}.values())
+
+
+def words(job: Job, *, workdir: str | os.PathLike | None = None) -> list[str]:
+  """Returns the command of a job behind `python`.
+
+  Args:
+    job: to be run.
+    workdir: where it writes, if elsewhere than here.
+  """
+  config, fields = job.config, []
+  for name, value in job.point.items():
+    if job.module == 'experiments.benchmark' and name in TABLE:
+      fields.append(f'--config.{TABLE[name]}={value}')
+    elif name in BEHIND_COLON:
+      config += f'{"," if ":" in config else ":"}{name}={value}'
+    else:
+      fields.append(f'--config.{name}={value}')
+  given = [f'--config={config}', f'--workdir={workdir or job.workdir}', *job.overrides, *fields]
+  waits = ['--wait'] if job.module.startswith(COMMANDS) else []
+  return ['-m', job.module, *given, *waits]
+
+
+def refuse_unknown(jobs: Sequence[Job]) -> None:
+  """Refuses a sweep of nothing, or of a config that is not there.
+
+  Raises:
+    ValueError: saying which.
+  """
+  if not jobs:
+    raise ValueError('the sweep has no points; give each name a value')
+  path = config_path(jobs[0].config)
+  if not path.is_file():
+    raise ValueError(f'there is no config {path}; give a path from {pathlib.Path.cwd()}')
+
+
+def config_path(config: str) -> pathlib.Path:
+  """Returns the file of a config, without what follows the colon."""
+  head, separator, _ = config.partition('.py:')
+  return pathlib.Path(head + '.py' if separator else config)

@@ -1,0 +1,57 @@
+"""What a launcher keeps of each job beside its workdir: what it is, and whether it has finished."""
+
+import datetime
+import hashlib
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from launchers import jobs as of_jobs
+from launchers.jobs import Job
+from metapers.core import files
+
+FOLDER = 'jobs'  # of the root of a sweep; `experiments.gather` reads it
+
+
+def path_of(job: Job) -> pathlib.Path:
+  """Returns where the record of a job is."""
+  return job.root / FOLDER / f'{job.name}.json'
+
+
+def log_of(job: Job) -> pathlib.Path:
+  """Returns where the job's own words go."""
+  return job.root / 'logs' / f'{job.name}.log'
+
+
+def content_of(job: Job) -> dict[str, Any]:
+  """Returns the record of a job that has not finished."""
+  content = of_jobs.config_path(job.config).read_bytes()
+  return {
+    'module': job.module,
+    'config': job.config,
+    'config_sha256': hashlib.sha256(content).hexdigest(),
+    'point': job.point,
+    'overrides': list(job.overrides),
+    'finished': '',
+  }
+
+
+def begin(jobs: Iterable[Job]) -> None:
+  """Writes the records of jobs that are about to be started, so that missing ones can be told."""
+  for job in jobs:
+    if not is_finished(job):
+      files.write_json(path_of(job), content_of(job))
+
+
+def finish(job: Job) -> None:
+  """Notes that a job ended well."""
+  now = datetime.datetime.now().astimezone().isoformat(timespec='seconds')
+  files.write_json(path_of(job), {**content_of(job), 'finished': now})
+
+
+def is_finished(job: Job) -> bool:
+  """Tells whether a job ended well; not, where its workdir is gone or its config was edited."""
+  if not (job.workdir.is_dir() and path_of(job).exists()):
+    return False
+  found = files.read_json(path_of(job))
+  return bool(found.get('finished')) and found | {'finished': ''} == content_of(job)

@@ -1,0 +1,122 @@
+"""Clouds: the commands that would be given; nothing is submitted."""
+
+import fnmatch
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from launchers import steps
+from launchers.steps import Step
+
+ROOT = pathlib.Path(__file__).parents[2]
+GOLDEN = pathlib.Path(__file__).parent / 'golden'
+SHARED = (
+  '--config=experiments/configs/maml.py:quick',
+  '--module=experiments.train',
+  '--sweep=grid:learner=cnp;seed=0,1',
+  '--config.training.num_steps=4',
+  '--workdir=runs/sweep',
+  '--dry_run',
+)
+SHOWN = {
+  'tpu_vm_share': ('tpu_vm', '--zone=us-west4-a', '--project=me', '--nfs=10.0.0.2:/runs', '--spot'),
+  'tpu_vm_copies': ('tpu_vm', '--zone=us-west4-a', '--project=me', '--accelerator=v6e-1'),
+  'skypilot': (
+    'skypilot', '--bucket=mine', '--accelerator=A100:1', '--nodes=2', '--cpus=8', '--spot',
+    '--cloud=gcp',
+  ),
+}  # fmt: skip
+
+
+def launch(launcher, *arguments):
+  command = [sys.executable, '-m', f'launchers.{launcher}', *arguments]
+  environment = {**os.environ, 'PATH': '/usr/bin:/bin'}  # no gcloud, no sky
+  return subprocess.run(
+    command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+  )
+
+
+@pytest.mark.parametrize('name', SHOWN)
+def test_a_dry_run_prints_the_commands_of_every_job(name):
+  launcher, *arguments = SHOWN[name]
+  done = launch(launcher, *SHARED, *arguments)
+  assert done.returncode == 0, done.stderr
+  assert done.stdout == (GOLDEN / f'{name}.txt').read_text()
+
+
+def test_the_yaml_is_one_job_with_a_bucket():
+  task = yaml.safe_load((ROOT / 'launchers' / 'skypilot.yaml').read_text())
+  assert set(task) == {'name', 'workdir', 'envs', 'file_mounts', 'setup', 'run'}
+  assert task['envs'] == {'BUCKET': 'metapers-runs', 'COMMAND': None}
+  assert task['file_mounts'] == {'/runs': {'name': '${BUCKET}', 'mode': 'MOUNT_CACHED'}}
+  for script in (task['setup'], task['run']):
+    subprocess.run(['bash', '-n'], input=script, text=True, check=True)
+
+
+def test_the_dockerfile_copies_what_is_sent_and_nothing_that_is_not_there():
+  lines = (ROOT / 'launchers' / 'Dockerfile').read_text().splitlines()
+  copied = {name for line in lines if line.startswith('COPY') for name in line.split()[1:-1]}
+  sent = (ROOT / 'launchers' / 'Dockerfile.dockerignore').read_text()
+  patterns = [line[1:] for line in sent.splitlines() if line.startswith('!')]
+  for name in copied:
+    assert (ROOT / name).exists()
+    assert any(fnmatch.fnmatch(name, pattern) for pattern in patterns), name
+  assert {'metapers', 'experiments', 'launchers', 'setup.py', 'Makefile'} <= copied
+
+
+@pytest.mark.parametrize(
+  ('launcher', 'arguments', 'message'),
+  [
+    ('tpu_vm', (), '--zone and --project are needed'),
+    ('tpu_vm', ('--zone=a', '--project=b', '--config=/etc/hosts'), 'is not sent to the machine'),
+    ('skypilot', ('--config=/etc/hosts',), 'is not sent to the machine'),
+    ('skypilot', ('--nodry_run',), 'SkyPilot is not installed'),
+  ],
+)
+def test_what_cannot_be_launched_is_one_line(launcher, arguments, message):
+  done = launch(launcher, *SHARED, *arguments)
+  assert done.returncode == 2
+  assert message in done.stderr and done.stderr.count('\n') == 1
+
+
+def touch(path):
+  return ['touch', str(path)]
+
+
+def test_steps_stop_at_a_failure_and_clean_up_what_was_made(tmp_path):
+  made = [
+    Step(touch(tmp_path / 'created'), begins=True),
+    Step(['false']),
+    Step(touch(tmp_path / 'ran')),
+    Step(touch(tmp_path / 'deleted'), always=True),
+  ]
+  assert steps.run(made) == 1
+  assert {path.name for path in tmp_path.iterdir()} == {'created', 'deleted'}
+
+
+def test_steps_delete_nothing_that_they_did_not_make(tmp_path):
+  made = [Step(['false'], begins=True), Step(touch(tmp_path / 'deleted'), always=True)]
+  assert steps.run(made) == 1
+  assert not list(tmp_path.iterdir())
+
+
+def test_steps_that_are_stopped_clean_up(tmp_path):
+  made = [
+    Step(touch(tmp_path / 'created'), begins=True),
+    Step(['sleep', '100']),
+    Step(touch(tmp_path / 'deleted'), always=True),
+  ]
+  command = [sys.executable, '-m', 'launchers.steps', steps.as_text(made)]
+  with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
+    assert program.stdout is not None
+    while 'sleep' not in program.stdout.readline():
+      assert program.poll() is None
+    program.terminate()
+    assert program.wait(timeout=60) == 143
+  assert (tmp_path / 'deleted').exists()
+  assert json.loads(steps.as_text(made))[0][0][0] == 'touch'

@@ -1,0 +1,82 @@
+"""Jobs: names that stay, and the command that each is."""
+
+import pathlib
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launchers import commands, jobs, sweeps
+from launchers.jobs import Job
+
+LIKE = Job('experiments.benchmark', 'configs/x.py:quick', {}, (), pathlib.Path('root'))
+POINTS = st.dictionaries(st.text(min_size=1, max_size=9), st.text(max_size=99), max_size=3)
+
+
+def test_a_name_is_of_the_job_and_of_nothing_else():
+  job = LIKE._replace(point={'learner': 'cnp', 'seed': '0'})
+  assert job.name == 'cnp-seed=0-0ec16386'
+  moved = job._replace(root=pathlib.Path('/elsewhere'), resources=jobs.Resources(cpus=7))
+  assert moved.name == job.name
+  assert job._replace(point={'seed': '0', 'learner': 'cnp'}).name == job.name
+  assert job._replace(config='./configs/x.py:quick').name == job.name
+  for other in (
+    job._replace(module='experiments.train'),
+    job._replace(config='configs/x.py'),
+    job._replace(point={'learner': 'cnp', 'seed': '1'}),
+    job._replace(overrides=('--config.training.num_steps=4',)),
+  ):
+    assert other.digest != job.digest
+
+
+@given(POINTS)
+def test_any_point_has_a_name_that_a_folder_may_have(point):
+  name = LIKE._replace(point=point).name
+  assert re.fullmatch(r'[\w.=-]+', name, re.ASCII) and len(name) < 100
+  assert not name.startswith('.')
+
+
+def test_a_table_is_told_its_learners_and_seeds():
+  job = LIKE._replace(point={'learner': 'cnp', 'seed': '1', 'training.num_steps': '5'})
+  assert jobs.words(job) == [
+    '-m',
+    'experiments.benchmark',
+    '--config=configs/x.py:quick',
+    f'--workdir=root/{job.name}',
+    '--config.benchmark.learners=cnp',
+    '--config.benchmark.seeds=1',
+    '--config.training.num_steps=5',
+    '--wait',
+  ]
+
+
+@pytest.mark.parametrize(
+  ('config', 'told'), [('x.py', 'x.py:learner=cnp'), ('x.py:quick', 'x.py:quick,learner=cnp')]
+)
+def test_a_run_is_told_its_learner_behind_the_colon(config, told):
+  job = LIKE._replace(
+    module='experiments.train', config=config, point={'learner': 'cnp', 'seed': '1'}
+  )
+  made = jobs.words(job, workdir='there')
+  assert made[2:] == [f'--config={told}', '--workdir=there', '--config.seed=1', '--wait']
+
+
+def test_two_points_of_one_job_are_one_job():
+  sweep = ({'seed': '0'}, {'seed': '0'}, {'seed': '1'})
+  assert [job.point['seed'] for job in jobs.of_sweep(sweep, LIKE)] == ['0', '1']
+
+
+def test_fields_and_what_stands_behind_two_dashes_are_passed_on():
+  own, passed = commands.divide(
+    ['--workers=2', '--config=x.py', '--config.seed=1', '--noconfig.is_on', '--', '--debug', 'b']
+  )
+  assert own == ['--workers=2', '--config=x.py']
+  assert passed == ['--config.seed=1', '--noconfig.is_on', '--debug', 'b']
+
+
+def test_a_sweep_of_nothing_is_refused():
+  with pytest.raises(ValueError, match='no points'):
+    jobs.refuse_unknown(jobs.of_sweep(sweeps.grid({'seed': []}), LIKE))
+  with pytest.raises(ValueError, match=r'no config configs/x\.py'):
+    jobs.refuse_unknown([LIKE])
