@@ -188,10 +188,10 @@ def sentence(frame: pd.DataFrame, name: str) -> str:
   wrong = own[own['value'] < least]
   if wrong.empty:
     return (
-      f'{name}: of {learner} no quantity shows a wrong posterior ({len(own)} looked at, 5 % for all '
-      'together).'
+      f'{name}: no quantity of {len(own)} shows that the posterior of {learner} is wrong (5 % for '
+      'all together).'
     )
   return (
-    f'{name}: the posterior of {learner} is wrong in {len(wrong)} of {len(own)} quantities (5 % for '
-    f'all together): {"; ".join(wrong["group"].head(4))}.'
+    f'{name}: the posterior of {learner} is wrong in {len(wrong)} of {len(own)} quantities (5 % '
+    f'for all together): {"; ".join(wrong["group"].head(4))}.'
   )
