@@ -33,6 +33,7 @@ LIKELIHOOD, AS_PREDICTED = 'log-likelihood of the answers', 'answers as predicte
 WEIGHT, EVENNESS = 'weight of {}', 'entropy of the weights'
 COVERAGES = (0.5, 0.8, 0.95)
 LEVEL = 0.95  # of simultaneous bands
+LEAST_WEIGHT = 1e-3  # below which weights are equal: they move no choice
 ROUNDING = 1e-5  # of a quantity, by which equal ones may differ
 NUM_SIMULATIONS = 2000  # of uniform ranks
 
@@ -60,7 +61,8 @@ def draw(
 
   Of held-out answers: their log-likelihood under the learner's own predictions, and how many are
   those predicted; draws are of all answers of a user together, under one draw of the posterior. Of
-  the weights, where the learner's latent is the simulator's: each of them, and their entropy.
+  the weights, where the learner's latent is the simulator's: each of them, and their entropy; those
+  below LEAST_WEIGHT count as equal.
 
   Args:
     learner: whose posterior is looked at; without one, answers are drawn from its predictions.
@@ -107,7 +109,7 @@ def _draw(learner, num_draws, num_models, chunk_size, params, tasks, weights, co
     if not num_models:
       return truth, draws
     own = latent(learner, params, state, num_models, num_draws, keys[1])
-    true_weights = weights[number]
+    own, true_weights = (jnp.maximum(each, LEAST_WEIGHT) for each in (own, weights[number]))
     return (
       jnp.concatenate([truth, true_weights, evenness(true_weights)[None]]),
       jnp.concatenate([draws, own, evenness(own)[:, None]], 1),

@@ -194,9 +194,15 @@ def simulated_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
   return frame[frame['population'] == SIMULATED.format(name)]
 
 
+def whole(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+  """Returns the rows of the statistics of all people, without those of checks."""
+  own = (frame['population'] == name) & (frame['group'] == '')
+  return frame[own & frame['statistic'].isin(STATISTICS)]
+
+
 def people_rows(frame: pd.DataFrame, name: str) -> dict[str, tuple[float, float]]:
   """Returns statistic -> value and standard error of the people; without what noise hides."""
-  own = frame[(frame['population'] == name) & frame['statistic'].isin(STATISTICS)]
+  own = whole(frame, name)
   found = part.numbers(own, 'statistic')
   return {key: value for key, value in found.items() if abs(value[0]) > part.Z95 * value[1]}
 
@@ -229,7 +235,7 @@ def figure(frame: pd.DataFrame, name: str, *, is_narrow: bool = False) -> Figure
 
 def table_of(frame: pd.DataFrame, name: str):
   """Returns the table of people's statistics and of simulated users'."""
-  people = frame[(frame['population'] == name) & frame['statistic'].isin(STATISTICS)]
+  people = whole(frame, name)
   drawn = simulated_rows(frame, name)
   labels = drawn['concentration'].map(part.alpha) + ', ' + drawn['convention']
   rows = pd.concat([people.assign(row='people'), drawn.assign(row=labels)])
