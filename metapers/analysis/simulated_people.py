@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
+from metapers.analysis import people_statistics
 from metapers.analysis.people_statistics import Answers
 from metapers.core.types import Array, Float, Int
 from metapers.populations import dirichlet
@@ -20,6 +21,8 @@ CONCENTRATIONS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 TEMPERATURES = (0.0, 0.25, 0.5, 1.0, 2.0)  # in sd of a reward model's scores
 NUM_PARTICLES = 4096  # of the prior, over which a person's answers are averaged
 LEVEL = 0.95
+NUM_REPLICATES = 99
+CONFORMING = 'spread of agreement with others'
 
 
 def answered(
@@ -178,3 +181,81 @@ def scored_columns(
   if not set(reward_models) <= set(feature_names):
     return None
   return np.array([feature_names.index(name) for name in reward_models])
+
+
+class Check(NamedTuple):
+  """A posterior predictive check: what people's statistic is, and what replicated ones are.
+
+  p: two-sided, how often a replicate is as far out.
+  """
+
+  statistic: str
+  value: float
+  replicated: Float[np.ndarray, 'replicates']
+  p: float
+
+
+def predictive_checks(
+  answers: Answers,
+  scores: Float[np.ndarray, 'I B'],
+  concentration: float,
+  temperature: float,
+  *,
+  num_replicates: int = NUM_REPLICATES,
+  seed: int = 0,
+) -> list[Check]:
+  """Returns whether simulated users could have given the answers of people, statistic by statistic.
+
+  Args:
+    answers: of people.
+    scores: of their items.
+    concentration: α of the simulated users.
+    temperature: of their choices.
+    num_replicates: of all answers, each by other users.
+    seed: of the replicates.
+
+  Reference:
+    Gelman, Meng and Stern 1996, Statistica Sinica 6, posterior predictive checks.
+  """
+  own = checked_values(answers)
+  replicated: list[dict[str, float]] = []
+  for number in range(num_replicates):
+    rng = np.random.default_rng([seed, 15, number])
+    weights = draw_weights(rng, answers.num_users, concentration, scores.shape[1])
+    replicated.append(checked_values(answered(answers, scores, weights, temperature, rng)))
+  return [
+    Check(name, value, drawn, two_sided(value, drawn))
+    for name, value in own.items()
+    for drawn in [np.array([each[name] for each in replicated])]
+    if np.isfinite(value) and np.isfinite(drawn).all()
+  ]
+
+
+def checked_values(answers: Answers) -> dict[str, float]:
+  """Returns the statistics of a check: those of pairs, and how much people differ in conforming."""
+  pairs = people_statistics.answered_twice(answers)
+  return {
+    people_statistics.DISAGREEMENT: people_statistics.disagreement(pairs),
+    people_statistics.REPEATED: people_statistics.self_disagreement(answers),
+    CONFORMING: spread_of_agreement(answers),
+  }
+
+
+def spread_of_agreement(answers: Answers) -> float:
+  """Returns the sd over people of the share of their answers that go with most other answers."""
+  pair = answers.first * len(answers.context) + answers.second
+  _, number = np.unique(pair, return_inverse=True)
+  others = np.bincount(number, answers.sign)[number] - answers.sign
+  counted = others != 0
+  agreed = np.bincount(
+    answers.user[counted], (others * answers.sign > 0)[counted], answers.num_users
+  )
+  counts = np.bincount(answers.user[counted], minlength=answers.num_users)
+  there = counts > 0
+  return float((agreed[there] / counts[there]).std()) if there.any() else float('nan')
+
+
+def two_sided(value: float, replicated: Float[np.ndarray, 'replicates']) -> float:
+  """Returns the two-sided p value of a rank among replicates; the value counts as one of them."""
+  above, below = (replicated >= value).sum(), (replicated <= value).sum()
+  return float(min(1, 2 * (1 + min(above, below)) / (1 + len(replicated))))

@@ -24,7 +24,7 @@ from metapers.analysis import sampling, study_frame
 from metapers.analysis.study_frame import Cell, Whose
 from metapers.core import batches, choice_model, task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.task import Candidates, Task, Truth
+from metapers.core.task import Candidates, Choices, Task, Truth
 from metapers.core.types import Array, Float, Int, Params, PRNGKey
 
 NUM_DRAWS = 99
@@ -33,6 +33,8 @@ LIKELIHOOD, AS_PREDICTED = 'log-likelihood of the answers', 'answers as predicte
 WEIGHT, EVENNESS = 'weight of {}', 'entropy of the weights'
 COVERAGES = (0.5, 0.8, 0.95)
 LEVEL = 0.95  # of simultaneous bands
+LEAST_WEIGHT = 1e-3  # below which weights are equal: they move no choice
+ROUNDING = 1e-5  # of a quantity, by which equal ones may differ
 NUM_SIMULATIONS = 2000  # of uniform ranks
 
 
@@ -59,7 +61,8 @@ def draw(
 
   Of held-out answers: their log-likelihood under the learner's own predictions, and how many are
   those predicted; draws are of all answers of a user together, under one draw of the posterior. Of
-  the weights, where the learner's latent is the simulator's: each of them, and their entropy.
+  the weights, where the learner's latent is the simulator's: each of them, and their entropy; those
+  below LEAST_WEIGHT count as equal.
 
   Args:
     learner: whose posterior is looked at; without one, answers are drawn from its predictions.
@@ -106,7 +109,7 @@ def _draw(learner, num_draws, num_models, chunk_size, params, tasks, weights, co
     if not num_models:
       return truth, draws
     own = latent(learner, params, state, num_models, num_draws, keys[1])
-    true_weights = weights[number]
+    own, true_weights = (jnp.maximum(each, LEAST_WEIGHT) for each in (own, weights[number]))
     return (
       jnp.concatenate([truth, true_weights, evenness(true_weights)[None]]),
       jnp.concatenate([draws, own, evenness(own)[:, None]], 1),
@@ -116,7 +119,7 @@ def _draw(learner, num_draws, num_models, chunk_size, params, tasks, weights, co
 
 
 def answers(
-  learner: MetaLearner, params: Params, state, query, num_draws: int, keys: PRNGKey
+  learner: MetaLearner, params: Params, state, query: Choices, num_draws: int, keys
 ) -> tuple[Float[Array, 'Q'], Float[Array, 'S Q']]:
   """Returns the quantities of the held-out answers, and of draws of them."""
   shown, mean = query.candidates, learner.predict(params, state, query.candidates)  # [N, K]
@@ -133,7 +136,8 @@ def answers(
     both = jnp.stack([likely, (choice == best).astype(likely.dtype)], 1)
     return jnp.sum(jnp.where(query.mask[:, None], both, 0), 0)
 
-  return quantities(query.choice), jax.vmap(quantities)(drawn)
+  found = jax.vmap(quantities)(jnp.concatenate([query.choice[None], drawn]))
+  return found[0], found[1:]
 
 
 def latent(
@@ -161,9 +165,14 @@ def evenness(weights: Float[Array, '*S B']) -> Float[Array, '*S']:
 
 
 def ranks(found: Draws, *, seed: int = 0) -> Int[np.ndarray, 'L T']:
-  """Returns the rank of each truth among its draws, 0 to S; of tied ones any place is as likely."""
-  below = (found.draws < found.truth[..., None]).sum(-1)
-  tied = (found.draws == found.truth[..., None]).sum(-1)
+  """Returns the rank of each truth among its draws, 0 to S; of tied ones any place is as likely.
+
+  What differs by rounding alone is tied.
+  """
+  truth = found.truth[..., None]
+  is_tied = np.abs(found.draws - truth) <= ROUNDING * np.abs(truth)
+  below = ((found.draws < truth) & ~is_tied).sum(-1)
+  tied = is_tied.sum(-1)
   return below + np.random.default_rng([seed, 13]).integers(tied + 1)
 
 

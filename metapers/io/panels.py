@@ -240,8 +240,8 @@ def matrix(
   names: Sequence[str],
   *,
   columns: Sequence[str] | None = None,
-  low: float = 0,
-  high: float = 1,
+  low: float = 0.0,
+  high: float = 1.0,
   form: str = '{:.2f}',
   has_rows: bool = True,
 ) -> Draw:

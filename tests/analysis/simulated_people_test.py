@@ -82,3 +82,42 @@ def test_items_are_scored_where_all_reward_models_are_among_the_features():
   found = simulated_people.scored_columns(('length', 'b', 'a'), ('a', 'b'))
   assert found is not None and found.tolist() == [2, 1]
   assert simulated_people.scored_columns(('a',), ('a', 'b')) is None
+
+
+def test_agreement_with_others_is_counted_person_by_person():
+  answers, _ = questions(users=12, items=5, count=9)
+  rng = np.random.default_rng(6)
+  answers = answers._replace(sign=rng.choice([-1, 1], len(answers.user)))
+  rows = list(zip(*answers[:4]))
+  shares = []
+  for person in range(12):
+    said = []
+    for place, (user, first, second, sign) in enumerate(rows):
+      others = sum(
+        s for i, (_, a, b, s) in enumerate(rows) if (a, b) == (first, second) and i != place
+      )
+      if user == person and others:
+        said.append(others * sign > 0)
+    if said:
+      shares.append(np.mean(said))
+  assert simulated_people.spread_of_agreement(answers) == pytest.approx(np.std(shares))
+
+
+def test_predictive_checks_pass_the_same_users_and_refuse_others():
+  answers, scores = questions(users=200, items=8)
+  rng = np.random.default_rng(7)
+  weights = simulated_people.draw_weights(rng, 200, 0.05, 3)
+  drawn = simulated_people.answered(answers, scores, weights, 0.3, rng)
+  same, other = (
+    simulated_people.predictive_checks(drawn, scores, alpha, temperature, num_replicates=39)
+    for alpha, temperature in ((0.05, 0.3), (5.0, 0.3))
+  )
+  assert min(one.p for one in same) > 0.02
+  p = {one.statistic: one.p for one in other}
+  assert p[people_statistics.DISAGREEMENT] == pytest.approx(2 / 40)
+
+
+def test_p_values_are_ranks_among_replicates():
+  replicated = np.arange(1.0, 20)
+  assert simulated_people.two_sided(0.0, replicated) == pytest.approx(2 / 20)
+  assert simulated_people.two_sided(10.0, replicated) == 1

@@ -84,9 +84,13 @@ def models_figure(
     matrix[np.ix_(order, order)] for matrix in (found.correlation, found.disagreement)
   )
   parts = [
-    panels.Panel(panels.matrix(correlation, own, low=-1, high=1), 'Correlation in prompts', height),
     panels.Panel(
-      panels.matrix(disagreement, own, low=0, high=0.5, has_rows=is_narrow),
+      panels.matrix(correlation, own, low=-1.0, high=1.0), 'Correlation in prompts', height
+    ),
+    panels.Panel(
+      panels.matrix(
+        disagreement, own, low=0.0, high=max(0.5, float(disagreement.max())), has_rows=is_narrow
+      ),
       'Share ordered differently',
       height,
     ),
@@ -108,7 +112,7 @@ def by_distance(own: pd.DataFrame) -> Line:
   return Line(low.to_numpy() + 0.05, 100 * rows['value'].to_numpy(), 100 * half)
 
 
-def by_concentration(frame: pd.DataFrame, statistic: str, scale: float) -> dict[str, Line]:
+def by_concentration(frame: pd.DataFrame, statistic: str, scale: int) -> dict[str, Line]:
   """Returns a statistic of all or of two users over the concentration, by convention."""
   made = {}
   for convention in CONVENTIONS:

@@ -82,8 +82,8 @@ def figure(frame: pd.DataFrame, convention: str, *, is_narrow: bool = False) -> 
       title,
     )
     for statistic, title in (
-      (vote_table.TOP, 'Most popular response gets'),
-      (vote_table.NUM_WINNERS, 'Responses with a vote'),
+      (vote_table.TOP, 'Top response gets'),
+      (vote_table.NUM_WINNERS, 'Number of winners'),
     )
   ]
   parts.append(panels.Panel(panels.rows(wins, '% of wins', marks=wins_marks), 'Wins', 3.2))
@@ -102,7 +102,7 @@ def table_of(frame: pd.DataFrame, convention: str) -> Table:
   own = frame[frame['convention'].isin([convention, ''])]
   is_user = own['population'] == DIRICHLET
   own = own.assign(
-    row=own['statistic'] + ' ' + own['group'],
+    row=own['statistic'] + ' ' + own['group'].str.rpartition('/')[2],
     column=own['population'].where(~is_user, own['concentration'].map(part.alpha)),
   )
   known = own[own['published'].notna()]
@@ -123,8 +123,8 @@ def sentences(frame: pd.DataFrame, convention: str) -> list[str]:
   """Returns what was found, in words."""
   own = users_of(frame, convention)
   half = own[(own['statistic'] == vote_table.TOP) & (own['group'] == '<=50%')]
-  listed = '; '.join(
-    f'{name}: {part.written(value, error)} %'
+  listed = ', '.join(
+    f'{part.written(value, error)} % ({name})'
     for name, value, error in zip(half['name'], half['value'], half['standard_error'])
   )
   entropy = own[own['statistic'] == vote_table.ENTROPY]
@@ -133,8 +133,8 @@ def sentences(frame: pd.DataFrame, convention: str) -> list[str]:
     f'{value:.2f} ({name})' for name, value in zip(entropy['name'], entropy['value'])
   )
   return [
-    f'No response wins more than half of the vote on this share of prompts: {listed}. Where all '
-    'users are one reward model, or all weight them alike, it is none.',
+    f'On this share of the prompts no response gets more than half of the vote: {listed}; on none '
+    'where all users want what one reward model wants, or all weight the models alike.',
     f'The entropy of the vote is {said} nats; users who choose at random would have {uniform:.2f}.',
   ]
 

@@ -103,7 +103,7 @@ def figure(
     panels.Panel(panels.boxes(alone, 'coefficient'), 'Each alone', height),
     panels.Panel(
       panels.matrix(
-        tied.correlation, numbered, columns=columns, low=-1, high=1, form='{:.1f}',
+        tied.correlation, numbered, columns=columns, low=-1.0, high=1.0, form='{:.1f}',
         has_rows=is_narrow,
       ),
       'Correlation',

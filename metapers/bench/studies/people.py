@@ -8,7 +8,7 @@ import pandas as pd
 
 from metapers.analysis import people_statistics, sampling, simulated_people, study_frame
 from metapers.analysis.people_statistics import RANK, REPEATED, STATISTICS, Answers
-from metapers.analysis.simulated_people import CONCENTRATIONS, TEMPERATURES, Likelihood
+from metapers.analysis.simulated_people import CONCENTRATIONS, TEMPERATURES, Check, Likelihood
 from metapers.analysis.slates import Slates
 from metapers.analysis.study_frame import Cell, Whose
 from metapers.bench.studies import part
@@ -58,10 +58,13 @@ def part_of(given: Slates, folder: Folder, *, seed: int = 0) -> Part:
   if columns is not None:
     likelihood = simulated_people.fit(answers, scores, seed=seed)
     frame = study_frame.joined([frame, likelihood_rows(likelihood, folder.name)])
+  at = likelihood.best if likelihood else nearest(frame, folder.name)
+  checks = simulated_people.predictive_checks(answers, scores, *at, seed=seed)
+  frame = study_frame.joined([frame, check_rows(checks, folder.name, at)])
   return Part(
     f'{TITLE}: {folder.name}',
     frame,
-    findings=sentences(frame, folder.name, likelihood),
+    findings=[*sentences(frame, folder.name, likelihood), check_sentence(checks, folder.name, at)],
     text=text_of(folder, answers, is_scored=columns is not None),
     figures={
       f'people_{folder.name}': Shown(
@@ -121,6 +124,42 @@ def likelihood_rows(found: Likelihood, name: str) -> pd.DataFrame:
   return study_frame.joined(blocks)
 
 
+def nearest(frame: pd.DataFrame, name: str) -> tuple[float, float]:
+  """Returns the α and temperature whose simulated users disagree most nearly as people do."""
+  value, _ = people_rows(frame, name)[people_statistics.DISAGREEMENT]
+  drawn = simulated_rows(frame, name)
+  own = drawn[drawn['statistic'] == people_statistics.DISAGREEMENT]
+  row = own.iloc[int((own['value'] - value).abs().argmin())]
+  return float(row['concentration']), float(str(row['convention']).rpartition(' ')[2])
+
+
+def check_rows(checks: list[Check], name: str, at: tuple[float, float]) -> pd.DataFrame:
+  """Returns posterior predictive checks as rows."""
+  whose = Whose('people', name, at[0], f'temperature {at[1]:g}')
+  cells = []
+  for one in checks:
+    cells += [
+      Cell('predictive check', one.statistic, one.value),
+      Cell('predictive check', f'{one.statistic}, replicated', *sampling.mean(one.replicated)),
+      Cell('predictive check', f'{one.statistic}, p', one.p),
+    ]
+  return study_frame.rows(whose, cells)
+
+
+def check_sentence(checks: list[Check], name: str, at: tuple[float, float]) -> str:
+  """Returns what the posterior predictive checks found, in words."""
+  who = f'simulated users of {part.alpha(at[0])} and temperature {at[1]:g}'
+  wrong = [one for one in checks if one.p < 0.05 / len(checks)]
+  if not wrong:
+    return f'Predictive checks: {who} could have answered as people of {name} did.'
+  listed = '; '.join(
+    f'{one.statistic} {one.value:.3f} (replicated {one.replicated.min():.3f} to '
+    f'{one.replicated.max():.3f})'
+    for one in wrong
+  )
+  return f'Predictive checks: {who} could not have answered as people of {name} did: {listed}.'
+
+
 def text_of(folder: Folder, answers: Answers, *, is_scored: bool) -> list[str]:
   """Returns what was compared, in paragraphs."""
   items = (
@@ -155,9 +194,15 @@ def simulated_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
   return frame[frame['population'] == SIMULATED.format(name)]
 
 
+def whole(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+  """Returns the rows of the statistics of all people, without those of checks."""
+  own = (frame['population'] == name) & (frame['group'] == '')
+  return frame[own & frame['statistic'].isin(STATISTICS)]
+
+
 def people_rows(frame: pd.DataFrame, name: str) -> dict[str, tuple[float, float]]:
   """Returns statistic -> value and standard error of the people; without what noise hides."""
-  own = frame[(frame['population'] == name) & frame['statistic'].isin(STATISTICS)]
+  own = whole(frame, name)
   found = part.numbers(own, 'statistic')
   return {key: value for key, value in found.items() if abs(value[0]) > part.Z95 * value[1]}
 
@@ -190,7 +235,7 @@ def figure(frame: pd.DataFrame, name: str, *, is_narrow: bool = False) -> Figure
 
 def table_of(frame: pd.DataFrame, name: str):
   """Returns the table of people's statistics and of simulated users'."""
-  people = frame[(frame['population'] == name) & frame['statistic'].isin(STATISTICS)]
+  people = whole(frame, name)
   drawn = simulated_rows(frame, name)
   labels = drawn['concentration'].map(part.alpha) + ', ' + drawn['convention']
   rows = pd.concat([people.assign(row='people'), drawn.assign(row=labels)])

@@ -10,6 +10,7 @@ from metapers.analysis.personal_llm_checks import Verdict
 from metapers.analysis.slates import Slates
 from metapers.analysis.voters import Voters
 from metapers.analysis.word_entropy import Words
+from metapers.bench.runs import Run
 from metapers.bench.studies import (
   agreement,
   checks,
@@ -19,6 +20,7 @@ from metapers.bench.studies import (
   lookup,
   opinions,
   part,
+  priors,
   words,
 )
 from metapers.bench.studies import people as of_people
@@ -45,6 +47,8 @@ class Options(NamedTuple):
 
 
 NOBODY: Mapping[str, Callable[[], Folder]] = {}
+TrainedRun = tuple[Run, str]
+NO_RUNS: Mapping[str, Callable[[], TrainedRun]] = {}
 
 
 class Inputs(NamedTuple):
@@ -53,7 +57,8 @@ class Inputs(NamedTuple):
   table: of the store. given: the slates of it that users vote on. responses: `() -> [P, R]` texts
   of all its responses, or a ValueError that says why there are none. classifiers: of these texts.
   people: folder -> what reads its people, or a ValueError that says why it cannot be read.
-  opinions: folder of OpinionQA, and a table of scores of its options; '' for none.
+  opinions: folder of OpinionQA, and a table of scores of its options; '' for none. runs: name ->
+  what reads a trained run and the name of its learner.
   """
 
   table: RewardTable
@@ -62,6 +67,7 @@ class Inputs(NamedTuple):
   classifiers: tuple[RewardModel, ...] = ()
   people: Mapping[str, Callable[[], Folder]] = NOBODY
   opinions: tuple[str, str] = ('', '')
+  runs: Mapping[str, Callable[[], TrainedRun]] = NO_RUNS
 
 
 class Study(NamedTuple):
@@ -129,6 +135,7 @@ def studies_of(inputs: Inputs, options: Options) -> list[Study]:
     Study(words.TITLE, lambda: words.part_of(given, prompts, voted, options.words)),
     *people_studies(inputs, options),
     *opinion_studies(inputs, options),
+    *prior_studies(inputs, options),
   ]  # fmt: skip
   return [Study(checks.TITLE, check), *made] if given.is_personal_llm else made
 
@@ -159,6 +166,17 @@ def opinion_studies(inputs: Inputs, options: Options) -> list[Study]:
     return opinions.part_of(*inputs.opinions, options.concentrations, **own)
 
   return [Study(opinions.TITLE, make)] if inputs.opinions[0] else []
+
+
+def prior_studies(inputs: Inputs, options: Options) -> list[Study]:
+  """Returns a study of each trained run."""
+
+  def study(name: str, read: Callable[[], TrainedRun]) -> Study:
+    return Study(
+      f'{priors.TITLE}: {name}', lambda: priors.part_of(name, *read(), seed=options.seed)
+    )
+
+  return [study(name, read) for name, read in inputs.runs.items()]
 
 
 class Draws(TypedDict):
