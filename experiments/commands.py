@@ -100,7 +100,7 @@ def keep_compiled() -> None:
   JAX's own settings go before: JAX_COMPILATION_CACHE_DIR is another place, and
   JAX_ENABLE_COMPILATION_CACHE=false none. A folder that cannot be written keeps nothing.
   """
-  if jax.config.jax_compilation_cache_dir is not None:
+  if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
     return
   home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
   folder = pathlib.Path(home) / 'metapers' / 'compiled'

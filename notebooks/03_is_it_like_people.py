@@ -110,8 +110,6 @@ print('temperature', *likely.temperatures)
 
 # %%
 for alpha, temperature in (likely.best, (3.0, 0.5)):
-  checks = simulated_people.predictive_checks(
-    people, scores, alpha, temperature, num_replicates=39
-  )
+  checks = simulated_people.predictive_checks(people, scores, alpha, temperature, num_replicates=39)
   for check in checks:
     print(f'α = {alpha}: {check.statistic} {check.value:.3f}, p = {check.p:.2f}')
