@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 # A package may import those of lower rank, and itself; siblings of one rank never meet.
-# `llm` and `collect` are to come.
+# `collect` is to come.
 RANKS = {
   'metapers.core': 0,
   'metapers.networks': 1,

@@ -1,0 +1,241 @@
+"""Decoder-only transformers of the Llama form as pure functions of plain nested dicts.
+
+    model = decoder.decoder(config)                     # config: by load.py, or `layers.Config`
+    params = model.init(key)                            # or by load.py
+    embeddings = model.embed(params, tokens)            # [*batch, L] -> [*batch, L, W]
+    hidden = model.hidden(params, embeddings, mask)     # [*batch, L, W]; lora=: see lora.py
+    logits = model.logits(params, hidden)               # [*batch, L, V], float32
+    log_probs = model.response_log_probs(params, hidden, response, response_mask)  # [*batch, R]
+
+Soft prompts are rows of `embeddings`, with True in `mask`; `prompting.py` places them. Padding,
+False in `mask`, may stand on either side: its embeddings are not read, positions count what is
+real, and what comes out there is finite and means nothing. A prompt padded on the left and a
+response on the right make a sequence whose last R positions are the response's. `extend` does the
+same piece by piece, with a cache of keys and values.
+
+Parameters are `{'embedding': [V, W], 'layers': ..., 'norm': {'scale': [W]}}`, and `'head': [V, W]`
+where it is not the embedding. Arrays of `layers` have a leading axis over layers, so that one layer
+is compiled and scanned over: `params['layers']['query']['kernel']` is [layers, W, H D].
+
+Letters: L positions of a sequence, R those of a response, W width, V tokens of the vocabulary,
+`batch` any leading axes, B sequences, S places of a cache; see also layers.py.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metapers.core.types import Any, Array, Bool, Float, Int, Params, PRNGKey
+from metapers.llm import layers, rotary
+from metapers.llm.layers import Config, LayerFunctions
+
+
+class Cache(NamedTuple):
+  """What earlier positions leave to later ones.
+
+  keys, values: [B, S, G, D] of each layer, of whose S places the first `length` are taken. mask:
+  which of these are real.
+  """
+
+  keys: tuple[Array, ...]
+  values: tuple[Array, ...]
+  mask: Bool[Array, 'B S']
+  length: Int[Array, '']
+
+
+class Decoder(NamedTuple):
+  """A decoder's pure functions, as methods; `decoder` makes it.
+
+  is_checkpointed: gradients compute layers and logits once more instead of keeping their insides.
+  """
+
+  config: Config
+  layer: LayerFunctions
+  dtype: Any
+  is_checkpointed: bool
+
+  def init(self, key: PRNGKey) -> Params:
+    """Returns random parameters."""
+    key_embedding, key_head, key_layers = jax.random.split(key, 3)
+    params = {
+      'embedding': self._normal(key_embedding),
+      'layers': jax.vmap(self.layer.init)(jax.random.split(key_layers, self.config.num_layers)),
+      'norm': {'scale': jnp.ones((self.config.width,), self.dtype)},
+    }
+    return params if self.config.is_tied else {**params, 'head': self._normal(key_head)}
+
+  def embed(self, params: Params, tokens: Int[Array, '*batch L']) -> Float[Array, '*batch L W']:
+    """Returns the embeddings of tokens."""
+    return params['embedding'][tokens]
+
+  def hidden(
+    self,
+    params: Params,
+    embeddings: Float[Array, '*batch L W'],
+    mask: Bool[Array, '*batch L'],
+    *,
+    positions: Int[Array, '*batch L'] | None = None,
+    lora: Params | None = None,
+  ) -> Float[Array, '*batch L W']:
+    """Returns what the head reads, normalised.
+
+    Args:
+      params: as of `init`; those of the head are not read.
+      embeddings: of tokens, or soft.
+      mask: which positions are real; no other position sees those that are not.
+      positions: `positions_of(mask)` by default.
+      lora: added to projections, see lora.py.
+    """
+    positions = positions_of(mask) if positions is None else positions
+    flat_mask, flat_positions = (x.reshape(-1, x.shape[-1]) for x in (mask, positions))
+    turns = rotary.turns(self.config.rope, self.config.head_size, flat_positions)
+    visible = _visible(flat_mask, jnp.zeros((), jnp.int32), mask.shape[-1])
+
+    def one_layer(x, inputs):
+      params, lora = inputs
+      query, key, value = self.layer.heads(params, x, turns, lora)
+      return self.layer.rest(params, x, layers.attention(query, key, value, visible), lora), None
+
+    body = jax.checkpoint(one_layer, prevent_cse=False) if self.is_checkpointed else one_layer
+    x = _masked(embeddings.reshape(-1, *embeddings.shape[-2:]), flat_mask)
+    x, _ = jax.lax.scan(body, x, (params['layers'], lora or {}))
+    return self._normed(params, x).reshape(embeddings.shape)
+
+  def logits(
+    self, params: Params, hidden: Float[Array, '*batch L W']
+  ) -> Float[Array, '*batch L V']:
+    """Returns the logits of the token after each position."""
+    head = params['embedding' if self.config.is_tied else 'head']
+    return jnp.einsum('...w,vw->...v', hidden, head, preferred_element_type=jnp.float32)
+
+  def response_log_probs(
+    self,
+    params: Params,
+    hidden: Float[Array, '*batch L W'],
+    response: Int[Array, '*batch R'],
+    mask: Bool[Array, '*batch R'],
+  ) -> Float[Array, '*batch R']:
+    """Returns log p of each token of a response that stands at the last R positions.
+
+    Args:
+      params: as of `init`.
+      hidden: of prompt and response; the head reads the R positions before the last.
+      response: its tokens, the one that ends it among them, padded on the right.
+      mask: which of them count; the others get 0.
+    """
+    length = response.shape[-1]
+    before = hidden[..., -length - 1 : -1, :].reshape(-1, length, hidden.shape[-1])
+
+    def one(inputs):
+      hidden, tokens = inputs
+      log_probs = jax.nn.log_softmax(self.logits(params, hidden))
+      return jnp.take_along_axis(log_probs, tokens[..., None], -1)[..., 0]
+
+    flat = response.reshape(-1, length)
+    if self.is_checkpointed:
+      found = jax.lax.map(jax.checkpoint(one), (before, flat))
+    else:
+      found = one((before, flat))
+    return jnp.where(mask, found.reshape(response.shape), 0)
+
+  def empty_cache(self, num_sequences: int, size: int, dtype: Any = jnp.float32) -> Cache:
+    """Returns a cache of `size` free places for each of some sequences."""
+    shape = (num_sequences, size, self.config.num_key_heads, self.config.head_size)
+    places = tuple(jnp.zeros(shape, dtype) for _ in range(self.config.num_layers))
+    return Cache(places, places, jnp.zeros((num_sequences, size), bool), jnp.zeros((), jnp.int32))
+
+  def extend(
+    self,
+    params: Params,
+    embeddings: Float[Array, 'B L W'],
+    mask: Bool[Array, 'B L'],
+    cache: Cache,
+    *,
+    lora: Params | None = None,
+  ) -> tuple[Float[Array, 'B L W'], Cache]:
+    """Returns what the head reads at the next L positions, and the cache with them.
+
+    Args:
+      params: as of `init`.
+      embeddings: of the next positions.
+      mask: which of them are real.
+      cache: with L free places at least; nothing tells where there are fewer.
+      lora: added to projections.
+    """
+    length, start = embeddings.shape[1], cache.length
+    seen = jax.lax.dynamic_update_slice(cache.mask, mask, (0, start))
+    positions = jax.lax.dynamic_slice_in_dim(positions_of(seen), start, length, 1)
+    turns = rotary.turns(self.config.rope, self.config.head_size, positions)
+    visible, x = _visible(seen, start, length), _masked(embeddings, mask)
+    all_keys, all_values = list(cache.keys), list(cache.values)
+    for index in range(self.config.num_layers):
+      layer, layer_lora = _at(params['layers'], index), _at(lora or {}, index)
+      query, key, value = self.layer.heads(layer, x, turns, layer_lora)
+      keys = jax.lax.dynamic_update_slice(all_keys[index], key, (0, start, 0, 0))
+      values = jax.lax.dynamic_update_slice(all_values[index], value, (0, start, 0, 0))
+      x = self.layer.rest(layer, x, layers.attention(query, keys, values, visible), layer_lora)
+      all_keys[index], all_values[index] = keys, values
+    cache = Cache(tuple(all_keys), tuple(all_values), seen, start + length)
+    return self._normed(params, x), cache
+
+  def _normed(self, params: Params, x: Array) -> Array:
+    return layers.normalised(x, params['norm']['scale'], self.config.norm_epsilon)
+
+  def _normal(self, key: PRNGKey) -> Array:
+    shape = (self.config.vocab_size, self.config.width)
+    return 0.02 * jax.random.normal(key, shape, self.dtype)
+
+
+def decoder(config: Config, *, dtype: Any = jnp.float32, is_checkpointed: bool = False) -> Decoder:
+  """Returns the decoder of a configuration.
+
+  Args:
+    config: sizes and form.
+    dtype: of the parameters that `init` makes; it is computed in that of the parameters given.
+    is_checkpointed: gradients compute each layer, and each sequence's logits, once more instead of
+      keeping what is inside of them.
+
+  Raises:
+    ValueError: for sizes below 1, or that do not fit each other.
+  """
+  check_config(config)
+  return Decoder(config, layers.layer(config, dtype), dtype, is_checkpointed)
+
+
+def check_config(config: Config) -> None:
+  """Raises ValueError for sizes that no decoder has.
+
+  Raises:
+    ValueError: naming the sizes and what would do.
+  """
+  sizes = dict(list(config._asdict().items())[:7])
+  if min(sizes.values()) < 1:
+    raise ValueError(f'sizes must be at least 1, got {sizes}')
+  if config.num_heads % config.num_key_heads:
+    raise ValueError(
+      f'num_key_heads must divide num_heads, got {config.num_key_heads} and {config.num_heads}'
+    )
+  if config.head_size % 2:
+    raise ValueError(f'head_size must be even, for features turn in pairs, got {config.head_size}')
+
+
+def positions_of(mask: Bool[Array, '*batch L']) -> Int[Array, '*batch L']:
+  """Returns how many real positions stand before each one; 0 where none does."""
+  return jnp.clip(jnp.cumsum(mask, -1, dtype=jnp.int32) - 1, 0)
+
+
+def _visible(mask: Array, start: Array, length: int) -> Bool[Array, 'B L S']:
+  """Returns what the `length` positions from `start` on see: what is real up to themselves."""
+  places = jnp.arange(mask.shape[-1])
+  own = (start + jnp.arange(length))[:, None]
+  # Padding sees itself, lest its shares be of nothing.
+  return (mask[:, None] & (places[None] <= own)[None]) | (places[None] == own)[None]
+
+
+def _masked(embeddings: Array, mask: Array) -> Array:
+  return jnp.where(mask[..., None], embeddings, 0)  # not times 0: padding may hold NaN
+
+
+def _at(tree: Params, index: int) -> Params:
+  return jax.tree.map(lambda x: x[index], tree)

@@ -1,0 +1,169 @@
+"""One layer of a decoder: attention to earlier positions and a gated perceptron, both normalised.
+
+Letters: B sequences, L positions of them, S positions that they may see, H heads of queries, G
+heads of keys and values, D size of a head, W width.
+
+References:
+  Touvron et al. 2023 (Llama), arXiv:2302.13971; Ainslie et al. 2023 (fewer heads of keys),
+  arXiv:2305.13245; Hu et al. 2021 (LoRA), arXiv:2106.09685.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from metapers.core.types import Any, Array, Bool, Callable, Float, Params
+from metapers.llm import rotary
+from metapers.networks.network import from_module, method
+
+PROJECTIONS = ('query', 'key', 'value', 'out', 'gate', 'up', 'down')
+
+
+class Config(NamedTuple):
+  """Of a decoder.
+
+  vocab_size: V. width: W. hidden: width inside of the perceptrons. num_layers: of them. num_heads:
+  H. num_key_heads: G, which divides H. head_size: D. norm_epsilon: added to mean squares. rope:
+  positions. has_bias: query, key and value have one. has_head_norm: each head of queries and keys
+  is normalised. is_tied: the head is the embedding. max_positions: what the model was made for;
+  nothing stops at it.
+  """
+
+  vocab_size: int
+  width: int
+  hidden: int
+  num_layers: int
+  num_heads: int
+  num_key_heads: int
+  head_size: int
+  norm_epsilon: float = 1e-5
+  rope: rotary.Rope = rotary.Rope()
+  has_bias: bool = False
+  has_head_norm: bool = False
+  is_tied: bool = True
+  max_positions: int = 2048
+
+
+class RMSNorm(nnx.Module):
+  """y = scale · x / √(mean x² + ε), the quotient in float32."""
+
+  def __init__(self, width: int, epsilon: float, dtype: Any):
+    self.epsilon = epsilon
+    self.scale = nnx.Param(jnp.ones((width,), dtype))
+
+  def __call__(self, x: Float[Array, '*batch W']) -> Float[Array, '*batch W']:
+    """Returns y."""
+    return normalised(x, self.scale[...], self.epsilon)
+
+
+class Layer(nnx.Module):
+  """x = x + out(attention(norm x)); x = x + down(silu(gate(norm x)) · up(norm x))."""
+
+  def __init__(self, config: Config, dtype: Any, *, rngs: nnx.Rngs):
+    self.head_size = config.head_size
+    num_queries, num_keys = (
+      number * config.head_size for number in (config.num_heads, config.num_key_heads)
+    )
+
+    def linear(num_inputs, num_outputs, use_bias=False):
+      return nnx.Linear(num_inputs, num_outputs, use_bias=use_bias, param_dtype=dtype, rngs=rngs)
+
+    def norm(width):
+      return RMSNorm(width, config.norm_epsilon, dtype)
+
+    self.norm_attention = norm(config.width)
+    self.query = linear(config.width, num_queries, config.has_bias)
+    self.key = linear(config.width, num_keys, config.has_bias)
+    self.value = linear(config.width, num_keys, config.has_bias)
+    self.query_norm = norm(config.head_size) if config.has_head_norm else None
+    self.key_norm = norm(config.head_size) if config.has_head_norm else None
+    self.out = linear(num_queries, config.width)
+    self.norm_mlp = norm(config.width)
+    self.gate = linear(config.width, config.hidden)
+    self.up = linear(config.width, config.hidden)
+    self.down = linear(config.hidden, config.width)
+
+  def heads(
+    self, x: Float[Array, 'B L W'], turns: rotary.Turns, lora: Params
+  ) -> tuple[Float[Array, 'B L H D'], Float[Array, 'B L G D'], Float[Array, 'B L G D']]:
+    """Returns queries, keys and values."""
+    x = self.norm_attention(x)
+    query = self._divided(_projected(self.query, x, lora.get('query')))
+    key = self._divided(_projected(self.key, x, lora.get('key')))
+    value = self._divided(_projected(self.value, x, lora.get('value')))
+    query = query if self.query_norm is None else self.query_norm(query)
+    key = key if self.key_norm is None else self.key_norm(key)
+    return rotary.rotate(query, turns), rotary.rotate(key, turns), value
+
+  def rest(
+    self, x: Float[Array, 'B L W'], gathered: Float[Array, 'B L H D'], lora: Params
+  ) -> Float[Array, 'B L W']:
+    """Returns the outputs, from the inputs and what their queries gathered."""
+    gathered = gathered.reshape(*x.shape[:-1], -1)
+    x = x + _projected(self.out, gathered, lora.get('out'))
+    normed = self.norm_mlp(x)
+    gate = jax.nn.silu(_projected(self.gate, normed, lora.get('gate')))
+    inner = gate * _projected(self.up, normed, lora.get('up'))
+    return x + _projected(self.down, inner, lora.get('down'))
+
+  def _divided(self, x: Array) -> Array:
+    return x.reshape(*x.shape[:-1], -1, self.head_size)
+
+
+class LayerFunctions(NamedTuple):
+  """init: `(key) -> params`. heads, rest: as the layer's methods, of `(params, ...)`."""
+
+  init: Callable[..., Params]
+  heads: Callable[..., tuple[Array, Array, Array]]
+  rest: Callable[..., Array]
+
+
+def layer(config: Config, dtype: Any) -> LayerFunctions:
+  """Returns a layer as pure functions of a plain nested dict.
+
+  Args:
+    config: of the decoder.
+    dtype: of the parameters that `init` makes.
+  """
+
+  def build(rngs):
+    return Layer(config, dtype, rngs=rngs)
+
+  return LayerFunctions(
+    from_module(build).init, method(build, Layer.heads), method(build, Layer.rest)
+  )
+
+
+def attention(
+  query: Float[Array, 'B L H D'],
+  key: Float[Array, 'B S G D'],
+  value: Float[Array, 'B S G D'],
+  visible: Bool[Array, 'B L S'],
+) -> Float[Array, 'B L H D']:
+  """Returns Σ_s p_s v_s with p ∝ exp(q kᵀ / √D) over what is visible, p in float32.
+
+  Query heads h of one h // (H / G) share keys and values.
+  """
+  num_sequences, length, num_heads, size = query.shape
+  query = query.reshape(num_sequences, length, key.shape[2], -1, size)
+  logits = jnp.einsum('blgqd,bsgd->bgqls', query, key).astype(jnp.float32) / size**0.5
+  logits = jnp.where(visible[:, None, None], logits, jnp.finfo(jnp.float32).min)
+  shares = jax.nn.softmax(logits, -1).astype(value.dtype)
+  gathered = jnp.einsum('bgqls,bsgd->blgqd', shares, value)
+  return gathered.reshape(num_sequences, length, num_heads, size)
+
+
+def normalised(
+  x: Float[Array, '*batch W'], scale: Float[Array, 'W'], epsilon: float
+) -> Float[Array, '*batch W']:
+  """Returns scale · x / √(mean x² + epsilon), the quotient in float32."""
+  wide = x.astype(jnp.float32)
+  wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, -1, keepdims=True) + epsilon)
+  return wide.astype(x.dtype) * scale.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def _projected(linear: nnx.Linear, x: Array, lora: Params | None) -> Array:
+  y = linear(x)
+  return y if lora is None else y + ((x @ lora['a']) @ lora['b']).astype(y.dtype)
