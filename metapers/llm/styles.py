@@ -69,13 +69,14 @@ NUM_PROMPTS = len(ADJECTIVES) * len(NOUNS) * len(VERBS)
 
 
 class Texts(NamedTuple):
-  """Prompts with a response each, right-padded: L = PROMPT_LENGTH + RESPONSE_LENGTH.
+  """Prompts with a response each.
 
-  tokens: [..., L] ids. response: [..., L], True at the tokens of the response, its end among them.
+  prompt: [..., PROMPT_LENGTH] tokens, all real. response: [..., RESPONSE_LENGTH] tokens, its end
+  among them, and PAD on the right.
   """
 
-  tokens: Int[Array, '*batch L']
-  response: Array
+  prompt: Int[Array, '*batch L']
+  response: Int[Array, '*batch R']
 
 
 def ids(words: Sequence) -> np.ndarray:
@@ -141,9 +142,7 @@ def padded_right(tokens: Int[Array, 'M'], length: int) -> Int[Array, 'L']:
 
 def text_of(key: PRNGKey, number: Int[Array, ''], poles: Int[Array, '5']) -> Texts:
   """Returns a question with an answer in a style."""
-  prompt, response = prompt_of(number), response_of(key, number, poles)
-  is_response = jnp.concatenate([jnp.zeros(PROMPT_LENGTH, bool), response != PAD])
-  return Texts(jnp.concatenate([prompt, response]), is_response)
+  return Texts(prompt_of(number), response_of(key, number, poles))
 
 
 def statement_of(axis: Int[Array, ''], pole: Int[Array, '']) -> Int[Array, 'L']:
