@@ -36,13 +36,20 @@ class Rope(NamedTuple):
 
 
 def frequencies(rope: Rope, head_size: int) -> np.ndarray:
-  """Returns the angles [D / 2] by which the pairs of a head turn from one position to the next."""
-  plain = rope.theta ** -(np.arange(0, head_size, 2) / head_size)
+  """Returns the angles [D / 2] by which the pairs of a head turn from one position to the next.
+
+  They are rounded to float32 where torch rounds: thousands of positions on, an angle is off by as
+  many times the last digit.
+  """
+  exponents = np.arange(0, head_size, 2, dtype=np.float32) / np.float32(head_size)
+  periods = (rope.theta ** exponents.astype(np.float64)).astype(np.float32)
+  plain = np.float32(1) / periods
   if rope.stretch is None:
-    return plain.astype(np.float32)
-  factor, low, high, length = rope.stretch
-  kept = np.clip((length * plain / (2 * math.pi) - low) / (high - low), 0, 1)
-  return (kept * plain + (1 - kept) * plain / factor).astype(np.float32)
+    return plain
+  factor, low, high, length = map(np.float32, rope.stretch)
+  num_turns = length / (np.float32(2 * math.pi) / plain)
+  kept = np.clip((num_turns - low) / (high - low), 0, 1)
+  return (1 - kept) * plain / factor + kept * plain
 
 
 def turns(rope: Rope, head_size: int, positions: Int[Array, 'B L']) -> Turns:

@@ -1,0 +1,202 @@
+"""The config.json of a Hugging Face folder as a decoder's configuration, and back.
+
+What the decoder does not compute is refused, each such field by its name: a model that is almost
+the published one answers almost as well, and nobody notices.
+"""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from metapers.core import fields, files
+from metapers.llm import rotary
+from metapers.llm.layers import Config
+
+FILE = 'config.json'
+FORM = 'Hugging Face model'
+FAMILIES = ('llama', 'mistral', 'qwen2', 'qwen3')
+
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+CountOrNull = Annotated[int | None, Field(ge=1, lt=2**31)]
+Positive = Annotated[float, Field(gt=0, lt=1e12)]
+KINDS = {
+  'model_type': str,
+  'vocab_size': Count,
+  'hidden_size': Count,
+  'intermediate_size': Count,
+  'num_hidden_layers': Count,
+  'num_attention_heads': Count,
+  'rms_norm_eps': Positive,
+}
+OPTIONAL = {
+  'num_key_value_heads': CountOrNull,
+  'head_dim': CountOrNull,
+  'tie_word_embeddings': bool,
+  'max_position_embeddings': Count,
+}
+# Fields of these values change nothing; of any other they are not computed.
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+  'hidden_act': ('silu',),
+  'attention_bias': (False, None),
+  'mlp_bias': (False, None),
+  'rope_interleaved': (False, None),
+  'partial_rotary_factor': (1, None),
+  'quantization_config': (None,),
+}
+STRETCH = {
+  'factor': Positive,
+  'low_freq_factor': Positive,
+  'high_freq_factor': Positive,
+  'original_max_position_embeddings': Count,
+}
+
+
+def read(folder: str | os.PathLike) -> Config:
+  """Returns the decoder's configuration of a Hugging Face folder.
+
+  Raises:
+    ValueError: for a file that is missing or damaged, another architecture, or settings that the
+      decoder does not compute, each of which is named.
+  """
+  path = pathlib.Path(folder, FILE)
+  return of_json(files.read_json(path, FORM), path)
+
+
+def of_json(values: Mapping[str, Any], source: str | os.PathLike = FILE) -> Config:
+  """Returns the decoder's configuration that the fields of a config.json describe.
+
+  Args:
+    values: by name, with the rotary embedding's settings in the form of transformers 4 or 5.
+    source: where they are from, for messages.
+
+  Raises:
+    ValueError: as `read`.
+  """
+  fields.check(source, values, {'model_type': str})
+  _check_family(values, source)
+  # Only Llama's default is the number of heads; others have one that fits their largest model.
+  needed = {} if values['model_type'] == 'llama' else {'num_key_value_heads': Count}
+  given = {name: kind for name, kind in OPTIONAL.items() if name in values}
+  fields.check(source, values, KINDS | given | needed)
+  rope = _rope_settings(values)
+  wrong = [*_not_neutral(values), *_windows(values), *_unknown_rope(rope)]
+  if wrong:
+    raise ValueError(f'{source} asks for what is not supported: {", ".join(wrong)}')
+  num_heads, width = values['num_attention_heads'], values['hidden_size']
+  if values.get('head_dim') is None and (width % num_heads or values['model_type'] == 'qwen3'):
+    raise ValueError(f'{source} lacks head_dim, which {num_heads} heads of width {width} need')
+  return Config(
+    vocab_size=values['vocab_size'],
+    width=width,
+    hidden=values['intermediate_size'],
+    num_layers=values['num_hidden_layers'],
+    num_heads=num_heads,
+    num_key_heads=values.get('num_key_value_heads') or num_heads,
+    head_size=values.get('head_dim') or width // num_heads,
+    norm_epsilon=float(values['rms_norm_eps']),
+    rope=_rope(rope, source),
+    has_bias=values['model_type'] == 'qwen2',
+    has_head_norm=values['model_type'] == 'qwen3',
+    is_tied=values.get('tie_word_embeddings', False),
+    max_positions=values.get('max_position_embeddings', 2048),
+  )
+
+
+def to_json(config: Config, dtype: str) -> dict[str, Any]:
+  """Returns the fields of the config.json from which transformers builds the same model.
+
+  Args:
+    config: of the decoder.
+    dtype: of the weights: 'float32' or 'bfloat16'.
+
+  Raises:
+    ValueError: for a form that no family has.
+  """
+  if config.has_bias and config.has_head_norm:
+    raise ValueError('no family has biases and normalised heads: nothing would load the model')
+  family = 'qwen2' if config.has_bias else 'qwen3' if config.has_head_norm else 'llama'
+  return {
+    'architectures': [_architecture(family)],
+    'model_type': family,
+    'vocab_size': config.vocab_size,
+    'hidden_size': config.width,
+    'intermediate_size': config.hidden,
+    'num_hidden_layers': config.num_layers,
+    'num_attention_heads': config.num_heads,
+    'num_key_value_heads': config.num_key_heads,
+    'head_dim': config.head_size,
+    'rms_norm_eps': config.norm_epsilon,
+    'rope_parameters': _rope_parameters(config.rope),
+    'hidden_act': 'silu',
+    'tie_word_embeddings': config.is_tied,
+    'max_position_embeddings': config.max_positions,
+    'dtype': dtype,
+  }
+
+
+def _architecture(family: str) -> str:
+  return f'{family.capitalize()}ForCausalLM'
+
+
+def _check_family(values: Mapping[str, Any], source: str | os.PathLike) -> None:
+  family, named = values['model_type'], values.get('architectures')
+  if family not in FAMILIES:
+    raise ValueError(f'{source} is of model_type {family!r}; those that load are {FAMILIES}')
+  if named is not None and named != [_architecture(family)]:
+    raise ValueError(f'{source} is of {named}; of its family [{_architecture(family)!r}] loads')
+
+
+def _not_neutral(values: Mapping[str, Any]) -> list[str]:
+  return [
+    f'{name} = {values[name]!r:.80}'
+    for name, neutral in NEUTRAL.items()
+    if name in values and values[name] not in neutral
+  ]
+
+
+def _windows(values: Mapping[str, Any]) -> list[str]:
+  types = values.get('layer_types') or []
+  wrong = [f'layer_types with {x!r:.80}' for x in dict.fromkeys(types) if x != 'full_attention']
+  # Qwen keeps a window in its files that only this switch turns on; Mistral's is always on.
+  is_on = values.get('use_sliding_window', values['model_type'] == 'mistral')
+  if is_on and values.get('sliding_window', 4096) is not None:
+    wrong.append(f'sliding_window = {values.get("sliding_window", "its default")}')
+  return wrong
+
+
+def _rope_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns them as transformers 5 writes them: all in one object."""
+  scaling = values.get('rope_parameters') or values.get('rope_scaling') or {}
+  kind = scaling.get('rope_type', scaling.get('type', 'default'))
+  theta = scaling.get('rope_theta', values.get('rope_theta', 10_000.0))
+  return {**scaling, 'rope_type': kind, 'rope_theta': theta}
+
+
+def _unknown_rope(settings: Mapping[str, Any]) -> list[str]:
+  known = {'rope_type', 'type', 'rope_theta', *STRETCH}
+  wrong = [f'rope {name} = {settings[name]!r:.80}' for name in settings if name not in known]
+  if settings['rope_type'] not in ('default', 'llama3'):
+    wrong.append(f'rope_type = {settings["rope_type"]!r:.80}')
+  return wrong
+
+
+def _rope(settings: Mapping[str, Any], source: str | os.PathLike) -> rotary.Rope:
+  fields.check(source, settings, {'rope_theta': Positive})
+  theta = float(settings['rope_theta'])
+  if settings['rope_type'] == 'default':
+    return rotary.Rope(theta)
+  fields.check(source, settings, STRETCH)
+  factor, low, high = (float(settings[name]) for name in list(STRETCH)[:3])
+  if not low < high:
+    raise ValueError(f'{source}: low_freq_factor must be below high_freq_factor: {low}, {high}')
+  length = settings['original_max_position_embeddings']
+  return rotary.Rope(theta, rotary.Stretch(factor, low, high, length))
+
+
+def _rope_parameters(rope: rotary.Rope) -> dict[str, Any]:
+  if rope.stretch is None:
+    return {'rope_type': 'default', 'rope_theta': rope.theta}
+  return {'rope_type': 'llama3', 'rope_theta': rope.theta, **dict(zip(STRETCH, rope.stretch))}

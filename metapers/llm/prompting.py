@@ -1,0 +1,40 @@
+"""Where soft prompts stand: [pads][BOS][user tokens][rest of the prompt], as published.
+
+Reference:
+  Li et al. 2024 (P-RLHF), arXiv:2402.05133, whose code puts them there.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from metapers.core.types import Array, Bool, Float
+
+
+class Inputs(NamedTuple):
+  """What a decoder reads; padding is False in the mask."""
+
+  embeddings: Float[Array, '*batch L W']
+  mask: Bool[Array, '*batch L']
+
+
+def with_soft_prompt(inputs: Inputs, soft: Float[Array, '*batch T W'], *, has_bos: bool) -> Inputs:
+  """Returns a prompt with T soft tokens in it, at L + T positions.
+
+  Args:
+    inputs: a prompt, padded on the left; a response may follow, padded on the right.
+    soft: soft tokens of the prompt's user.
+    has_bos: the first real token begins every text, and stays before the soft ones. They stand
+      first where the model's texts have no such token.
+  """
+  length, num_soft = inputs.embeddings.shape[-2], soft.shape[-2]
+  first = jnp.where(inputs.mask.any(-1), jnp.argmax(inputs.mask, -1), length)
+  start = jnp.minimum(first + int(has_bos), length)[..., None]
+  places = jnp.arange(length + num_soft).reshape((1,) * (start.ndim - 1) + (-1,))
+  # Rows of the prompt with the soft ones after it.
+  rows = jnp.where(places < start, places, places - num_soft)
+  is_soft = (places >= start) & (places < start + num_soft)
+  rows = jnp.where(is_soft, length + places - start, rows)
+  both = jnp.concatenate([inputs.embeddings, soft.astype(inputs.embeddings.dtype)], -2)
+  mask = jnp.concatenate([inputs.mask, jnp.ones(soft.shape[:-1], bool)], -1)
+  return Inputs(jnp.take_along_axis(both, rows[..., None], -2), jnp.take_along_axis(mask, rows, -1))
