@@ -69,9 +69,7 @@ def silhouette(points: Float[np.ndarray, 'U D'], assigned: Int[np.ndarray, 'U'])
   return float(np.mean(np.where(sizes[index] > 1, worth, 0)))
 
 
-def separated(
-  points: Float[np.ndarray, 'U D'], most: int, rng: np.random.Generator
-) -> Clustering:
+def separated(points: Float[np.ndarray, 'U D'], most: int, rng: np.random.Generator) -> Clustering:
   """Returns the clustering into 2 to `most` clusters that has the largest silhouette.
 
   More clusters than stand apart would divide users who are alike.

@@ -141,9 +141,7 @@ def p_dpo(
 
     def total_nll(soft):
       found = scores(params, _state(soft, context), support.candidates)
-      return choice_model.total_nll(
-        choice_model.log_probs(found, support.candidates.mask), support
-      )
+      return choice_model.total_nll(choice_model.log_probs(found, support.candidates.mask), support)
 
     return _state(users.fit(params['users'], total_nll), context)
 
@@ -303,9 +301,7 @@ def _user_model(
     return user_model.uniform(num_tokens)
   if kind == 'cluster':
     return user_model.cluster(num_users, num_tokens, num_clusters=num_clusters)
-  return user_model.individual(
-    num_users, num_tokens, shrinkage=shrinkage, inner_steps=inner_steps
-  )
+  return user_model.individual(num_users, num_tokens, shrinkage=shrinkage, inner_steps=inner_steps)
 
 
 def _check(

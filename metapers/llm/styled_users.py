@@ -81,7 +81,9 @@ def styled_users(
   """
   options.at_least_one(num_users=num_users, num_pairs=num_pairs, num_held_out=num_held_out)
   rng, of_split = np.random.default_rng(seed), prompts(seed)
-  keys = dict(zip(('known', 'seen', 'validation', 'test'), jax.random.split(jax.random.key(seed), 4)))
+  keys = dict(
+    zip(('known', 'seen', 'validation', 'test'), jax.random.split(jax.random.key(seed), 4))
+  )
 
   def held_out(name, numbers, types, says, user):
     key_support, key_query = jax.random.split(keys[name])

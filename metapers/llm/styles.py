@@ -100,9 +100,7 @@ def parts_of(number: Int[Array, '']) -> tuple[Array, Array, Array]:
   return rest // len(NOUNS), rest % len(NOUNS), verb
 
 
-def response_of(
-  key: PRNGKey, number: Int[Array, ''], poles: Int[Array, '5']
-) -> Int[Array, 'L']:
+def response_of(key: PRNGKey, number: Int[Array, ''], poles: Int[Array, '5']) -> Int[Array, 'L']:
   """Returns the tokens of an answer in a style, right-padded; its end is EOS.
 
   Args:
