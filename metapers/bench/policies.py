@@ -131,7 +131,7 @@ def started_from(individuals: Params) -> FromHistories:
     del histories, key
     size = params['users']['clusters'].shape[0]
     users = clusters.from_individuals(individuals['users'], size)
-    return {**params, **individuals, 'users': jax.tree.map(jnp.asarray, users)}
+    return {**params, **individuals, 'users': users}
 
   return start
 
@@ -186,7 +186,7 @@ def evaluate(study: Study, row: Row, name: str, seeds: Mapping[int, Trained]) ->
     return adaptation.evaluate(
       made.policy.learner,
       made.params,
-      given['test'].tasks,
+      *given['test'],
       shots=shots,
       chunk_size=CHUNK,
       key=jax.random.key(0),

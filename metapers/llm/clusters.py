@@ -7,6 +7,7 @@ the first step on.
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from metapers.core.types import Float, Int, Params
@@ -117,7 +118,7 @@ def from_individuals(
   logits = np.log(np.maximum(weights, LEAST_WEIGHT))
   clusters = generic[None] + means.reshape(num_clusters, *generic.shape)
   dtype = generic.dtype
-  return {'logits': logits.astype(dtype), 'clusters': clusters.astype(dtype)}
+  return {'logits': jnp.asarray(logits, dtype), 'clusters': jnp.asarray(clusters, dtype)}
 
 
 def adjusted_rand(one: Int[np.ndarray, 'U'], other: Int[np.ndarray, 'U']) -> float:

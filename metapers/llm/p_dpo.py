@@ -9,7 +9,7 @@ Features of a candidate are a dict (see `Sequences`): a prompt padded on the lef
 on the right, and what the reference model gives the response, which is computed once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -264,7 +264,10 @@ def optimizer(
     return optax.adamw(schedule, weight_decay=decay)
 
   user_rate = learning_rate if user_learning_rate is None else user_learning_rate
-  groups = {'model': adamw(learning_rate, weight_decay), 'users': adamw(user_rate, 0.0)}
+  groups: dict[Hashable, optax.GradientTransformation] = {
+    'model': adamw(learning_rate, weight_decay),
+    'users': adamw(user_rate, 0.0),
+  }
   return optax.chain(optax.clip_by_global_norm(clip_norm), optax.partition(groups, group_of))
 
 

@@ -35,7 +35,7 @@ def prompts(seed: int) -> Prompts:
 
 
 def types_of(
-  num_users: int, num_axes: int, shares: Sequence[float], rng: np.random.Generator
+  num_users: int, num_axes: int, shares: Sequence[int | float], rng: np.random.Generator
 ) -> Int[np.ndarray, 'U']:
   """Returns each user's type, 2 axis + pole, in exact shares as far as they divide, shuffled.
 
@@ -53,7 +53,7 @@ def styled_users(
   num_users: int,
   num_pairs: int,
   num_axes: int = 1,
-  shares: Sequence[float] = (0.65, 0.35),
+  shares: Sequence[int | float] = (0.65, 0.35),
   statement_rate: int | float = 0.0,
   num_held_out: int = 100,
   num_support: int = 5,
@@ -172,6 +172,12 @@ def told(types: Int[Array, 'U'], says: Array) -> dict[str, Array]:
 
 
 def type_of(split: Split) -> Int[np.ndarray, 'U']:
-  """Returns the type of each user of a split, 2 axis + pole."""
+  """Returns the type of each user of a split, 2 axis + pole.
+
+  Raises:
+    ValueError: for users of whom it is not known.
+  """
+  if split.truth is None:
+    raise ValueError('the types of real people are not known')
   weights = np.asarray(split.truth.weights)
   return 2 * np.abs(weights).argmax(-1) + (weights.sum(-1) > 0)

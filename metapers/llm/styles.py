@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metapers.core.population import HostOrDevice
 from metapers.core.types import Array, Float, Int, PRNGKey
 
 PAD, BOS, EOS = 0, 1, 2
@@ -143,14 +144,14 @@ def text_of(key: PRNGKey, number: Int[Array, ''], poles: Int[Array, '5']) -> Tex
   return Texts(prompt_of(number), response_of(key, number, poles))
 
 
-def statement_of(axis: Int[Array, ''], pole: Int[Array, '']) -> Int[Array, 'L']:
+def statement_of(axis: int | Int[Array, ''], pole: int | Int[Array, '']) -> Int[Array, 'L']:
   """Returns the tokens of 'i like POLE answers .'."""
   before, after = ids(('i', 'like')), ids(('answers', '.'))
   word = jnp.asarray(ids(POLES))[2 * axis + pole]
   return jnp.concatenate([jnp.asarray(before), word[None], jnp.asarray(after)])
 
 
-def words_of(tokens: Sequence[int]) -> str:
+def words_of(tokens: Sequence[int] | HostOrDevice) -> str:
   """Returns the text of tokens up to their end; what marks begin, end and padding is left out."""
   shown = []
   for token in tokens:

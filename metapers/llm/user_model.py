@@ -104,7 +104,7 @@ def individual(
     return params['generic'] + params['offsets'].at[row].get(mode='fill', fill_value=0)
 
   def prepare(params):
-    return {**params, 'directions': directions(params['offsets'], size)}
+    return {**params, 'directions': directions(jnp.asarray(params['offsets']), size)}
 
   def fit(params, loss):
     basis = jax.lax.stop_gradient(params['directions'])
