@@ -41,9 +41,7 @@ def start(**options):
 def log_p_by_hand(params, tokens, num_prompt, changes):
   """Σ log p of the tokens behind the prompt, without padding, from the logits of a whole text."""
   row = jnp.asarray(tokens)[None]
-  hidden = MODEL.hidden(
-    params, MODEL.embed(params, row), jnp.ones(row.shape, bool), lora=changes
-  )
+  hidden = MODEL.hidden(params, MODEL.embed(params, row), jnp.ones(row.shape, bool), lora=changes)
   logits = np.asarray(MODEL.logits(params, hidden)[0], np.float64)
   logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
   return sum(logits[i - 1, tokens[i]] for i in range(num_prompt, len(tokens)))
@@ -198,9 +196,7 @@ def test_the_reference_is_computed_once_and_reads_no_user():
   np.testing.assert_allclose(features['reference'], again, atol=1e-5)
   vanilla, params = made(**VANILLA), start(**VANILLA)
   nobody = vanilla.state_of(params, 0, task.no_context())
-  np.testing.assert_allclose(
-    vanilla.learner.score(params, nobody, given.candidates), 0, atol=1e-5
-  )
+  np.testing.assert_allclose(vanilla.learner.score(params, nobody, given.candidates), 0, atol=1e-5)
 
 
 def population():
@@ -255,7 +251,7 @@ def test_users_have_a_rate_of_their_own():
   [
     ({'kind': 'twins'}, 'kind must be one of'),
     ({'alpha': 1.5}, 'alpha must be in'),
-    ({'num_tokens': 0}, "num_tokens must be at least 1 where users differ"),
+    ({'num_tokens': 0}, 'num_tokens must be at least 1 where users differ'),
     ({'beta': 0}, 'beta must be positive'),
     ({'num_users': 0}, 'num_users must be at least 1'),
   ],
