@@ -64,7 +64,7 @@ def get_config(argument: str | None = None) -> Config:
 
 def studies():
   """Returns the studies: users, how rows are trained, and which rows."""
-  many = {'batch_size': 64, 'user_learning_rate': 0.005}
+  many = {'num_steps': 160, 'batch_size': 64, 'user_learning_rate': 0.005}
   return {
     'opposed_20': {
       'users': {'num_users': 20, 'num_pairs': 32, **OPPOSED},
@@ -90,7 +90,7 @@ def studies():
         'shares': EVEN[5],
         'statement_rate': 0.5,
       },
-      'training': {**many, 'num_steps': 400},
+      'training': {**many, 'num_steps': 300},
       'rows': ('individual', 'feedback', 'text', 'dpo'),
     },
   }

@@ -1,4 +1,4 @@
-"""P-DPO: a language model tuned by preferences, jointly with soft tokens of the users who have them.
+"""P-DPO: a language model tuned by preferences, jointly with soft tokens of those who have them.
 
     made = p_dpo.p_dpo(model, base, num_users=20)
     optimizer = functools.partial(p_dpo.optimizer, user_learning_rate=0.03)
@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import optax
 
 from metapers.core import choice_model, meta_learner, task
-from metapers.core.meta_learner import MetaLearner
+from metapers.core.meta_learner import Adapt, Loss, MetaLearner, Score
 from metapers.core.task import Candidates, Choices
-from metapers.core.types import Any, Array, Callable, Context, Features, Float, Params
+from metapers.core.types import Any, Array, Bool, Callable, Context, Features, Float, Params
 from metapers.learners import options
 from metapers.llm import lora, user_model
 from metapers.llm.decoder import Decoder
@@ -115,27 +115,47 @@ def p_dpo(
   """
   _check(kind, num_tokens, alpha, beta, lora_rank)
   users = _user_model(kind, num_users, num_tokens, num_clusters, shrinkage, inner_steps)
-  scale = lora_alpha / max(lora_rank, 1)
-  adapter = (
-    lora.lora(model.config, rank=lora_rank, scale=scale, projections=projections)
-    if lora_rank
-    else None
-  )
+  adapter = _adapter(model, lora_rank, lora_alpha, projections)
+  scores = _scores(model, adapter, beta)
 
   def init(key):
     key_lora, key_users = jax.random.split(key)
     params = {'base': base, 'users': users.init(key_users, base['embedding'])}
     return params | ({'lora': adapter.init(key_lora)} if adapter else {})
 
+  def state_of(params, row, context):
+    return _state(users.known(params['users'], row), context)
+
+  def prepare(params, histories, key):
+    del histories, key
+    return {**params, 'users': users.prepare(params['users'])}
+
+  loss = _loss(users, scores, 0 if kind == 'uniform' else alpha)
+  learner = meta_learner.from_adapt_score(
+    init, _adapt(users, scores), scores, loss=loss, prepare=prepare
+  )
+  return Policy(learner, state_of, ('base',) if adapter else (), users, adapter)
+
+
+def _adapter(
+  model: Decoder, rank: int, alpha: int | float, projections: Sequence[str]
+) -> lora.Lora | None:
+  if not rank:
+    return None
+  return lora.lora(model.config, rank=rank, scale=alpha / rank, projections=projections)
+
+
+def _scores(model: Decoder, adapter: lora.Lora | None, beta: int | float) -> Score:
   def scores(params, state, candidates):
     changes = adapter.scaled(params['lora']) if adapter else None
     given = candidates.features
     log_p = log_probs(model, params['base'], given, state, changes=changes)
     return beta * (log_p - given['reference'])
 
-  def state_of(params, row, context):
-    return _state(users.known(params['users'], row), context)
+  return scores
 
+
+def _adapt(users: UserModel, scores: Score) -> Adapt:
   def adapt(params, support, context, key):
     del key
 
@@ -145,12 +165,16 @@ def p_dpo(
 
     return _state(users.fit(params['users'], total_nll), context)
 
+  return adapt
+
+
+def _loss(users: UserModel, scores: Score, alpha: int | float) -> Loss:
   def terms(params, row):
-    """Returns the embeddings of the terms, [1 or 2, T_u, W], and their shares."""
+    """Returns the embeddings of the terms that count, [1 or 2, T_u, W], and their shares."""
     generic = users.generic(params['users'])
-    known = users.known(params['users'], row)
-    if kind == 'uniform' or alpha == 0:
+    if alpha == 0:
       return generic[None], jnp.ones(1, jnp.float32)
+    known = users.known(params['users'], row)
     if alpha == 1:
       return known[None], jnp.ones(1, jnp.float32)
     return jnp.stack([known, generic]), jnp.asarray([alpha, 1 - alpha], jnp.float32)
@@ -169,12 +193,7 @@ def p_dpo(
     reported = {**jax.tree.map(lambda x: x[0], found), 'generic_nll': found['nll'][-1]}
     return shares @ found['nll'], reported
 
-  def prepare(params, histories, key):
-    del histories, key
-    return {**params, 'users': users.prepare(params['users'])}
-
-  learner = meta_learner.from_adapt_score(init, adapt, scores, loss=loss, prepare=prepare)
-  return Policy(learner, state_of, ('base',) if adapter else (), users, adapter)
+  return loss
 
 
 def log_probs(
@@ -198,12 +217,34 @@ def log_probs(
     return jnp.zeros(features['response'].shape[:-1], jnp.float32)
   prompt, mask = model.embed(params, features['prompt']), features['prompt_mask']
   if state is not None:
-    prompt, mask = _with_state(model, params, prompt, mask, state)
+    prompt, mask = prompted(model, params, prompt, mask, state)
   response, response_mask = features['response'], features['response_mask']
   embeddings = jnp.concatenate([prompt, model.embed(params, response)], -2)
   mask = jnp.concatenate([mask, response_mask], -1)
   hidden = model.hidden(params, embeddings, mask, lora=changes)
   return model.response_log_probs(params, hidden, response, response_mask).sum(-1)
+
+
+def prompted(
+  model: Decoder,
+  params: Params,
+  prompt: Float[Array, '*batch L W'],
+  mask: Bool[Array, '*batch L'],
+  state: UserState,
+) -> tuple[Array, Array]:
+  """Returns the embeddings and mask of prompts to a user: soft tokens, what they say, the prompt.
+
+  Args:
+    model: decoder.
+    params: of it.
+    prompt: embeddings, padded on the left.
+    mask: True where a token is real.
+    state: of the user.
+  """
+  text = model.embed(params, state.text)
+  inserted = jnp.concatenate([state.soft.astype(text.dtype), text])
+  is_real = jnp.concatenate([jnp.ones(state.soft.shape[0], bool), state.mask])
+  return user_model.with_user(prompt, mask, inserted, is_real)
 
 
 def with_reference(
@@ -283,15 +324,6 @@ def _state(soft: Array, context: Context) -> UserState:
   return UserState(soft, jnp.zeros(0, jnp.int32), jnp.zeros(0, bool))
 
 
-def _with_state(
-  model: Decoder, params: Params, prompt: Array, mask: Array, state: UserState
-) -> tuple[Array, Array]:
-  text = model.embed(params, state.text)
-  inserted = jnp.concatenate([state.soft.astype(text.dtype), text])
-  is_real = jnp.concatenate([jnp.ones(state.soft.shape[0], bool), state.mask])
-  return user_model.with_user(prompt, mask, inserted, is_real)
-
-
 def _user_model(
   kind: str,
   num_users: int,
@@ -316,6 +348,6 @@ def _check(
   if not 0 <= alpha <= 1:
     raise ValueError(f'alpha must be in [0, 1], got {alpha}')
   if num_tokens == 0 and kind != 'uniform':
-    raise ValueError(f"num_tokens must be at least 1 where users differ, or kind='uniform'")
+    raise ValueError("num_tokens must be at least 1 where users differ, or kind='uniform'")
   options.not_negative(num_tokens=num_tokens, lora_rank=lora_rank)
   options.positive(beta=beta)

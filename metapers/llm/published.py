@@ -1,13 +1,14 @@
 """The comparisons of P-RLHF's three experiments, from the public files that they are made of.
 
 Reference:
-  Li et al. 2024, arXiv:2402.05133; Stiennon et al. 2020, arXiv:2009.01325 (TL;DR); Jang et al. 2023,
-  arXiv:2310.11564 (P-SOUPS); Kirk et al. 2024, arXiv:2404.16019 (PRISM).
+  Li et al. 2024, arXiv:2402.05133; Stiennon et al. 2020, arXiv:2009.01325 (TL;DR); Jang et al.
+  2023, arXiv:2310.11564 (P-SOUPS); Kirk et al. 2024, arXiv:2404.16019 (PRISM).
 """
 
 import json
 import os
 import pathlib
+import types
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -61,7 +62,7 @@ class Published(NamedTuple):
   train: list[Comparison]
   evaluation: list[Comparison]
   known: list[str]
-  texts: dict[str, str] = {}
+  texts: Mapping[str, str] = types.MappingProxyType({})
 
 
 def read_records(path: str | os.PathLike) -> list[Record]:
