@@ -120,7 +120,8 @@ def train(
   if row.options.get('kind') != 'cluster':
     return fit(name, row.options, study.training)
   half = study.training._replace(num_steps=study.training.num_steps // 2)
-  first = fit(INDIVIDUALS, {**row.options, 'kind': 'individual'}, half)
+  others = {name: value for name, value in row.options.items() if name != 'num_clusters'}
+  first = fit(INDIVIDUALS, {**others, 'kind': 'individual'}, half)
   return fit(name, row.options, half, started_from(first.params))
 
 

@@ -18,6 +18,7 @@ import optax
 
 from metapers.core import choice_model, meta_learner, task
 from metapers.core.meta_learner import Adapt, Loss, MetaLearner, Score
+from metapers.core.population import HostOrDevice
 from metapers.core.task import Candidates, Choices
 from metapers.core.types import Any, Array, Bool, Callable, Context, Features, Float, Params
 from metapers.learners import options
@@ -47,8 +48,11 @@ class Policy(NamedTuple):
 
 
 def sequences(
-  prompt: Array, prompt_mask: Array, response: Array, response_mask: Array
-) -> dict[str, Array]:
+  prompt: HostOrDevice,
+  prompt_mask: HostOrDevice,
+  response: HostOrDevice,
+  response_mask: HostOrDevice,
+) -> dict[str, HostOrDevice]:
   """Returns the features of candidates, with 0 for what the reference model says.
 
   Args:
