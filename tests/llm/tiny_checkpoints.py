@@ -68,11 +68,11 @@ def save(folder, family, **options):
   return folder
 
 
-def draw(length, rows=3, seed=0):
-  """Returns tokens [rows, length] and a mask: one row whole, one padded left, one right."""
-  rng = np.random.default_rng(seed)
-  tokens = rng.integers(3, SIZES['vocab_size'], (rows, length)).astype(np.int32)
-  mask = np.ones((rows, length), bool)
+def draw(length):
+  """Returns tokens [3, length] and a mask: one row whole, one padded left, one right."""
+  rng = np.random.default_rng(0)
+  tokens = rng.integers(3, SIZES['vocab_size'], (3, length)).astype(np.int32)
+  mask = np.ones((3, length), bool)
   mask[1, : length // 3], mask[2, -(length // 3) :] = False, False
   return np.where(mask, tokens, 0), mask
 
