@@ -10,14 +10,24 @@ import pathlib
 
 from absl import flags
 
-from experiments import commands, overrides, styled_studies
+from experiments import (
+  commands,
+  overrides,
+  published_studies,
+  styled_generations,
+  styled_studies,
+)
 from experiments.build import Config
 from metapers.bench import policies, results
+from metapers.bench.policies import Study
+from metapers.core.types import Params
 from metapers.io import workdirs
+from metapers.llm.decoder import Decoder
 
 CONFIG = overrides.DEFINE_config('config', 'The studies and their rows.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
 STUDIES = flags.DEFINE_list('study', [], 'Studies to run; all by default.')
+OF_BASE = ('model', 'pretraining', 'data_seed', 'data')
 ROWS = flags.DEFINE_list('row', [], 'Rows of them to run; all by default.')
 
 
@@ -30,10 +40,12 @@ def main(argv: list[str]) -> None:
   with commands.holding(workdir):
     identity = config.to_dict()
     workdirs.claim(workdir, identity, of_base)
-    model, base = styled_studies.language_model(config, workdir / 'base')
+    source = published_studies if 'data' in config else styled_studies
+    model, base = source.language_model(config, workdir / 'base')
     for name in config.studies:
       if not STUDIES.value or name in STUDIES.value:
-        run_study(config, name, workdir, model, base)
+        study = source.study(config, name, model, base)
+        run_study(config, study, workdir, model, base)
   commands.say(f'\n{workdir / "results.csv"}')
 
 
@@ -54,12 +66,14 @@ def check_names(config: Config) -> None:
 
 def of_base(config):
   """Returns what of a config a workdir is of: the language model, which all studies share."""
-  return workdirs.flat({name: config[name] for name in ('model', 'pretraining', 'data_seed')})
+  return workdirs.flat({name: config[name] for name in OF_BASE if name in config})
 
 
-def run_study(config: Config, name: str, workdir: pathlib.Path, model, base) -> None:
+def run_study(
+  config: Config, study: Study, workdir: pathlib.Path, model: Decoder, base: Params
+) -> None:
   """Trains and evaluates the rows of a study, and writes the results of each when it is done."""
-  study = styled_studies.study(config, name, model, base)
+  name = study.name
   identity = styled_studies.identity(config, name)
   for row_name in config.studies[name].rows:
     if ROWS.value and row_name not in ROWS.value:
@@ -78,14 +92,20 @@ def run_study(config: Config, name: str, workdir: pathlib.Path, model, base) -> 
       )
       for seed in config.seeds
     }
-    frame = policies.evaluate(study, row, row_name, seeds)
+    parts = [policies.evaluate(study, row, row_name, seeds)]
+    for seed, made in seeds.items():
+      if policies.differs(made) and study.types is not None:
+        written = styled_generations.written(model, made, study, config.data_seed)
+        parts.append(policies.plain_rows(study, row_name, seed, written.shares))
+        commands.say(f'{name}: {row_name}, seed {seed}, the likeliest responses\n{written.texts}')
+    frame = results.join(parts)
     results.append_results(workdir / 'results.csv', frame)
     commands.say(in_words(study, row_name, frame))
 
 
 def in_words(study: policies.Study, row: str, frame) -> str:
   """Returns the accuracies of a row in a few lines."""
-  shown = frame[frame['metric'].str.match('accuracy(@|$)|adjusted_rand|effective')]
+  shown = frame[frame['metric'].str.match('accuracy(@|$)|adjusted_rand|effective|generated')]
   lines = [
     f'  {one.learner:<28} {one.split:<5} {one.shots:>3} {one.metric:<22} {one.value:6.3f} '
     f'[{one.ci_low:.3f}, {one.ci_high:.3f}]'

@@ -19,7 +19,7 @@ NUM_SHOWN = 3
 
 
 class Written(NamedTuple):
-  """shares: pole -> how often its users get it. texts: the same prompts for one user of each."""
+  """shares: `generated@POLE` -> how often users of the pole get it. texts: of one user of each."""
 
   shares: dict[str, float]
   texts: str
@@ -41,7 +41,7 @@ def written(model: Decoder, made: Trained, study: Study, seed: int) -> Written:
     users = np.flatnonzero(kinds == kind)[:NUM_USERS]
     drawn = [_responses(model, made, int(user), numbers, drawing) for user in users]
     poles = np.asarray(styles.style_of(jnp.concatenate(drawn)))[:, kind // 2]
-    shares[styles.POLES[kind]] = float(np.mean(poles == 2 * (kind % 2) - 1))
+    shares[f'generated@{styles.POLES[kind]}'] = float(np.mean(poles == 2 * (kind % 2) - 1))
     shown = _responses(model, made, int(users[0]), numbers[:NUM_SHOWN], likeliest)
     lines += [
       f'{styles.POLES[kind]:<10} {styles.words_of(np.asarray(styles.prompt_of(number)))} '

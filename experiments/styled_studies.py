@@ -102,6 +102,6 @@ def row(config: Config, name: str) -> Row:
 
 def identity(config: Config, name: str) -> dict[str, Any]:
   """Returns what makes a run of a study, besides its row."""
-  parts = ('model', 'pretraining', 'data_seed', 'training')
-  shared = {part: config.to_dict()[part] for part in parts}
+  parts = ('model', 'pretraining', 'data_seed', 'data', 'training')
+  shared = {part: config.to_dict()[part] for part in parts if part in config}
   return {**shared, 'study': config.studies[name].to_dict()}

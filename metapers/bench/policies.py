@@ -194,7 +194,7 @@ def evaluate(study: Study, row: Row, name: str, seeds: Mapping[int, Trained]) ->
     )
 
   parts.append(frame_of(study, 'test', name, shots, given['test'], seeds, predict_new))
-  parts += [cluster_rows(study, name, seed, made, history) for seed, made in seeds.items()]
+  parts += [cluster_rows(study, name, seed, made) for seed, made in seeds.items()]
   return results.join(parts)
 
 
@@ -287,7 +287,7 @@ def labels_of(study: Study, split: str, label: str) -> dict[str, Any]:
   }
 
 
-def cluster_rows(study: Study, name: str, seed: int, made: Trained, history: int) -> pd.DataFrame:
+def cluster_rows(study: Study, name: str, seed: int, made: Trained) -> pd.DataFrame:
   """Returns the effective number of clusters, and how far they are the true types."""
   logits = made.params['users'].get('logits')
   if logits is None:
@@ -297,11 +297,16 @@ def cluster_rows(study: Study, name: str, seed: int, made: Trained, history: int
   if study.types is not None:
     assigned = np.asarray(known).argmax(-1)
     found['adjusted_rand'] = clusters.adjusted_rand(assigned, study.types)
+  return plain_rows(study, name, seed, found)
+
+
+def plain_rows(study: Study, name: str, seed: int, found: Mapping[str, float]) -> pd.DataFrame:
+  """Returns numbers of the known users that have no intervals, as rows of the results."""
   labels = {**labels_of(study, SEEN, name), 'seed': seed}
   return pd.DataFrame(
     {
       **{column: results.text_of(labels.get(column)) for column in results.LABELS},
-      'shots': str(history),
+      'shots': results.text_of(labels['train_shots']),
       'metric': list(found),
       'value': list(found.values()),
       'ci_low': np.nan,
@@ -311,9 +316,15 @@ def cluster_rows(study: Study, name: str, seed: int, made: Trained, history: int
   )
 
 
-def with_references(model: Decoder, base: Params, splits: Mapping[str, Split]) -> dict[str, Split]:
+def with_references(
+  model: Decoder, base: Params, splits: Mapping[str, Split], *, chunk_size: int = 256
+) -> dict[str, Split]:
   """Returns the splits with what the reference model says of each response."""
-  return text_users.changed(splits, lambda given: p_dpo.with_reference(model, base, given))
+
+  def change(given):
+    return p_dpo.with_reference(model, base, given, chunk_size=chunk_size)
+
+  return text_users.changed(splits, change)
 
 
 def cost(made: Trained) -> dict[str, int]:
