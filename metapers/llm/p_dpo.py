@@ -9,6 +9,7 @@ Features of a candidate are a dict (see `Sequences`): a prompt padded on the lef
 on the right, and what the reference model gives the response, which is computed once.
 """
 
+import functools
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -264,18 +265,23 @@ def with_reference(
     given: comparisons [..., N].
     chunk_size: candidates at once; bounds the memory.
   """
-  features, shape = given.candidates.features, given.candidates.mask.shape
-  if given.candidates.mask.size == 0:
-    return given
-  flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) :]), features)
-
-  @jax.jit
-  def compute(base, flat):
-    return jax.lax.map(lambda one: log_probs(model, base, one), flat, batch_size=chunk_size)
-
-  reference = jnp.where(given.candidates.mask, compute(base, flat).reshape(shape), 0)
-  candidates = Candidates({**features, 'reference': reference}, given.candidates.mask)
+  features, mask = given.candidates.features, given.candidates.mask
+  flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[mask.ndim :]), features)
+  gap = -mask.size % chunk_size
+  padded = jax.tree.map(lambda x: jnp.pad(x, [(0, gap)] + [(0, 0)] * (x.ndim - 1)), flat)
+  parts = [
+    _reference(model, base, jax.tree.map(lambda x, at=at: x[at : at + chunk_size], padded))
+    for at in range(0, mask.size, chunk_size)
+  ]
+  found = jnp.concatenate([jnp.zeros(0, jnp.float32), *parts])[: mask.size].reshape(mask.shape)
+  candidates = Candidates({**features, 'reference': jnp.where(mask, found, 0)}, mask)
   return given._replace(candidates=candidates)
+
+
+# All chunks have one shape, so that it is compiled once for all comparisons.
+@functools.partial(jax.jit, static_argnums=0)
+def _reference(model: Decoder, base: Params, features: Features) -> Array:
+  return log_probs(model, base, features)
 
 
 def optimizer(

@@ -160,7 +160,9 @@ def split_of(
     slate_prompts=empty[..., 0],
     slate_models=empty,
   )
-  context = told(kind, jnp.asarray(says)) if np.any(says) else jnp.zeros((len(types), 0))
+  context = (
+    told(kind, jnp.asarray(says)) if np.any(says) else jnp.zeros((len(types), 0), jnp.float32)
+  )
   tasks = Task(support.choices, query.choices, jnp.asarray(user, jnp.int32), context)
   return Split(tasks, truth)
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metapers.core import task
 from metapers.core.population import SEEN
 from metapers.core.task import Candidates, Choices, Task
 from metapers.core.types import Callable
@@ -105,7 +106,7 @@ def _split(
 ) -> Split:
   def choices(given, size):
     own = [choices_of(list(given.get(user, ()))[:size], encoder, lengths, size) for user in users]
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *own)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
 
   number = np.asarray([rows.get(user, len(rows)) for user in users], np.int32)
   texts = [encoder.text(published.texts.get(user, '')) for user in users]
@@ -122,7 +123,7 @@ def _split(
 def choices_of(
   comparisons: Sequence[Comparison], encoder: Encoder, lengths: Lengths, size: int
 ) -> Choices:
-  """Returns comparisons as arrays on the host, padded to `size`; the chosen one is the first."""
+  """Returns comparisons padded to `size`; the chosen one is the first."""
   shape, count = (size, 2), len(comparisons)
   prompt = np.zeros((*shape, lengths.prompt), np.int32), np.zeros((*shape, lengths.prompt), bool)
   response = (
@@ -136,9 +137,9 @@ def choices_of(
       for arrays, part in ((prompt, asked), (response, answered)):
         arrays[0][n, k], arrays[1][n, k] = part
   mask = np.arange(size) < count
-  features = jax.tree.map(np.asarray, p_dpo.sequences(*prompt, *response))
-  candidates = Candidates(features, np.repeat(mask[:, None], 2, 1))
-  return Choices(candidates, np.zeros(size, np.int32), mask, np.ones(size, np.float32))
+  features = jax.tree.map(jnp.asarray, p_dpo.sequences(*prompt, *response))
+  candidates = Candidates(features, jnp.repeat(jnp.asarray(mask)[:, None], 2, 1))
+  return task.choices(candidates, jnp.zeros(size, jnp.int32), jnp.asarray(mask))
 
 
 def pad(tokens: Sequence[int], length: int, *, on_left: bool) -> tuple[np.ndarray, np.ndarray]:
