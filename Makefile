@@ -35,6 +35,8 @@ protocols: install
 	grep --files-with-matches of_protocol experiments/configs/*.py | grep --invert-match base.py | \
 	  xargs -P 2 -I FILE sh -c '$(BIN)/python -m experiments.benchmark --config=FILE:quick \
 	  --workdir=$(WORKDIR)/$$(basename FILE .py) > /dev/null || exit 255'
+	$(BIN)/python -m experiments.p_dpo --config=experiments/configs/p_dpo_styles.py:quick \
+	  --workdir=$(WORKDIR)/p_dpo_styles > /dev/null
 
 test: $(VENV)/complete
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile

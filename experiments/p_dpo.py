@@ -1,0 +1,118 @@
+"""Tunes a language model by preferences with soft tokens of users, and evaluates it beside DPO.
+
+    python -m experiments.p_dpo --config=experiments/configs/p_dpo_styles.py:quick --workdir=DIR
+
+Killed at any moment, the same command goes on. --study and --row take a part of the table; its
+rows are added to DIR/results.csv.
+"""
+
+import pathlib
+
+from absl import flags
+
+from experiments import (
+  commands,
+  overrides,
+  published_studies,
+  styled_generations,
+  styled_studies,
+)
+from experiments.build import Config
+from metapers.bench import policies, results
+from metapers.bench.policies import Study
+from metapers.core.types import Params
+from metapers.io import workdirs
+from metapers.llm.decoder import Decoder
+
+CONFIG = overrides.DEFINE_config('config', 'The studies and their rows.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
+STUDIES = flags.DEFINE_list('study', [], 'Studies to run; all by default.')
+OF_BASE = ('model', 'pretraining', 'data_seed', 'data')
+ROWS = flags.DEFINE_list('row', [], 'Rows of them to run; all by default.')
+
+
+def main(argv: list[str]) -> None:
+  """Runs the command."""
+  commands.no_arguments(argv)
+  config = commands.required(CONFIG)
+  workdir = pathlib.Path(commands.required(WORKDIR))
+  check_names(config)
+  with commands.holding(workdir):
+    identity = config.to_dict()
+    workdirs.claim(workdir, identity, of_base)
+    source = published_studies if 'data' in config else styled_studies
+    model, base = source.language_model(config, workdir / 'base')
+    for name in config.studies:
+      if not STUDIES.value or name in STUDIES.value:
+        study = source.study(config, name, model, base)
+        run_study(config, study, workdir, model, base)
+  commands.say(f'\n{workdir / "results.csv"}')
+
+
+def check_names(config: Config) -> None:
+  """Refuses names of studies and rows that the config does not have.
+
+  Raises:
+    ValueError: naming them.
+  """
+  for kind, given, known in (
+    ('study', STUDIES.value, config.studies),
+    ('row', ROWS.value, config.rows),
+  ):
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+      raise ValueError(f'unknown {kind} {", ".join(unknown)}; known: {", ".join(known)}')
+
+
+def of_base(config):
+  """Returns what of a config a workdir is of: the language model, which all studies share."""
+  return workdirs.flat({name: config[name] for name in OF_BASE if name in config})
+
+
+def run_study(
+  config: Config, study: Study, workdir: pathlib.Path, model: Decoder, base: Params
+) -> None:
+  """Trains and evaluates the rows of a study, and writes the results of each when it is done."""
+  name = study.name
+  identity = styled_studies.identity(config, name)
+  for row_name in config.studies[name].rows:
+    if ROWS.value and row_name not in ROWS.value:
+      continue
+    row = styled_studies.row(config, row_name)
+    seeds = {
+      seed: policies.train(
+        model,
+        base,
+        study,
+        row,
+        name=row_name,
+        seed=seed,
+        workdir=workdir / 'runs' / name,
+        identity=identity,
+      )
+      for seed in config.seeds
+    }
+    parts = [policies.evaluate(study, row, row_name, seeds)]
+    for seed, made in seeds.items():
+      if policies.differs(made) and study.types is not None:
+        written = styled_generations.written(model, made, study, config.data_seed)
+        parts.append(policies.plain_rows(study, row_name, seed, written.shares))
+        commands.say(f'{name}: {row_name}, seed {seed}, the likeliest responses\n{written.texts}')
+    frame = results.join(parts)
+    results.append_results(workdir / 'results.csv', frame)
+    commands.say(in_words(study, row_name, frame))
+
+
+def in_words(study: policies.Study, row: str, frame) -> str:
+  """Returns the accuracies of a row in a few lines."""
+  shown = frame[frame['metric'].str.match('accuracy(@|$)|adjusted_rand|effective|generated')]
+  lines = [
+    f'  {one.learner:<28} {one.split:<5} {one.shots:>3} {one.metric:<22} {one.value:6.3f} '
+    f'[{one.ci_low:.3f}, {one.ci_high:.3f}]'
+    for one in shown.itertuples()
+  ]
+  return '\n'.join([f'{study.name}: {row}', *lines])
+
+
+if __name__ == '__main__':
+  commands.run(main)

@@ -1,0 +1,336 @@
+"""Personalised language models as rows of a table: trained, evaluated on known and new users."""
+
+import functools
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from metapers.bench import results
+from metapers.core.meta_learner import FromHistories
+from metapers.core.population import SEEN, Population
+from metapers.core.types import Array, Int, Params
+from metapers.evaluation import adaptation, estimates
+from metapers.evaluation.estimates import Estimates, EvaluationSet
+from metapers.evaluation.predictions import Predictions
+from metapers.io.checkpoints import Checkpoints
+from metapers.io.writers import MetricsWriter
+from metapers.llm import clusters, p_dpo, text_users, user_model
+from metapers.llm.decoder import Decoder
+from metapers.llm.p_dpo import Policy
+from metapers.llm.text_users import Split
+from metapers.training import meta_training
+from metapers.training.meta_training import Training
+
+METRICS = ('accuracy', 'nll', estimates.WORST)
+INDIVIDUALS = 'individuals'  # whose soft tokens clusters start from
+CHUNK = 16  # users at once
+
+
+class Row(NamedTuple):
+  """A row of the table.
+
+  options: of `p_dpo.p_dpo`. reads_text: users' own texts are given; else nobody says anything.
+  """
+
+  options: Mapping[str, Any]
+  reads_text: bool = True
+
+
+class Study(NamedTuple):
+  """Users of whom all rows are trained and evaluated.
+
+  name: in the results. splits: with what the reference says. groups: name -> which users of SEEN
+  and of 'test' are of it, [U] each. types: [U] of the known users, that clusters are compared with;
+  None where nobody knows. shots: of new users.
+  """
+
+  name: str
+  splits: Mapping[str, Split]
+  training: Training
+  groups: Mapping[str, Mapping[str, Array]]
+  types: Int[np.ndarray, 'U'] | None
+  shots: tuple[int, ...]
+
+  @property
+  def num_users(self) -> int:
+    """U."""
+    return text_users.num_users(self.splits['train'])
+
+
+class Trained(NamedTuple):
+  """A row's policy, and what came of it."""
+
+  policy: Policy
+  params: Params
+
+
+def train(
+  model: Decoder,
+  base: Params,
+  study: Study,
+  row: Row,
+  *,
+  name: str,
+  seed: int,
+  workdir: str | os.PathLike,
+  identity: Mapping[str, Any],
+  progress: bool = True,
+) -> Trained:
+  """Trains a row, or goes on where its folder stands.
+
+  Clusters are trained for half of the steps from individuals that were trained for the other half.
+
+  Args:
+    model: decoder.
+    base: its parameters.
+    study: the users.
+    row: what is trained.
+    name: of the row.
+    seed: of training.
+    workdir: of the study.
+    identity: JSON values that make the run, compared when it is resumed.
+    progress: show a bar.
+  """
+
+  def fit(name, options, training, start=None):
+    policy = p_dpo.p_dpo(model, base, num_users=study.num_users, **options)
+    learner = policy.learner._replace(start=start) if start else policy.learner
+    folder = pathlib.Path(workdir) / f'{name}_{seed}'
+    kept = Checkpoints(folder, {**identity, 'row': name, 'seed': seed, 'options': dict(options)})
+    result = meta_training.meta_train(
+      learner,
+      population_of(study, row),
+      training,
+      seed=seed,
+      frozen=policy.frozen,
+      name=f'{study.name} {name}',
+      checkpoints=kept,
+      writer=lambda step: MetricsWriter(folder, from_step=step),
+      progress=progress,
+    )
+    kept.close()
+    return Trained(policy, result.params)
+
+  if row.options.get('kind') != 'cluster':
+    return fit(name, row.options, study.training)
+  half = study.training._replace(num_steps=study.training.num_steps // 2)
+  others = {name: value for name, value in row.options.items() if name != 'num_clusters'}
+  first = fit(INDIVIDUALS, {**others, 'kind': 'individual'}, half)
+  return fit(name, row.options, half, started_from(first.params))
+
+
+def started_from(individuals: Params) -> FromHistories:
+  """Returns a learner's `start` that clusters individuals, and keeps what else was trained."""
+
+  def start(params, histories, key):
+    del histories, key
+    size = params['users']['clusters'].shape[0]
+    users = clusters.from_individuals(individuals['users'], size)
+    return {**params, **individuals, 'users': users}
+
+  return start
+
+
+def population_of(study: Study, row: Row) -> Population:
+  """Returns the study's users as a row sees them."""
+  splits = dict(study.splits)
+  if not row.reads_text:
+    splits = {name: silent(split) for name, split in splits.items()}
+  return text_users.text_users(splits, num_query=1, source=study.name)
+
+
+def silent(split: Split) -> Split:
+  """Returns users who say nothing of themselves."""
+  quiet = jax.tree.map(jnp.zeros_like, split.tasks.context)
+  return split._replace(tasks=split.tasks._replace(context=quiet))
+
+
+def evaluate(study: Study, row: Row, name: str, seeds: Mapping[int, Trained]) -> pd.DataFrame:
+  """Returns the results of a row: known users by their own rows, new ones by their comparisons.
+
+  `NAME generic` are the known users without their soft tokens, `NAME permuted` with those of
+  others.
+
+  Args:
+    study: the users.
+    row: what was trained.
+    name: of it.
+    seeds: seed -> what came of it.
+  """
+  first = next(iter(seeds.values()))
+  given = study.splits if row.reads_text else {k: silent(v) for k, v in study.splits.items()}
+  rows = np.arange(study.num_users)
+  others = {
+    name: rows,
+    f'{name} generic': np.full_like(rows, study.num_users),
+    f'{name} permuted': np.random.default_rng(0).permutation(rows),
+  }
+  if not differs(first):
+    others = {name: rows}
+  parts = []
+  history = int(given['train'].tasks.support.choice.shape[1])
+  for label, of_rows in others.items():
+
+    def predict(made: Trained, own=of_rows):
+      return known_predictions(made, given[SEEN], own)
+
+    parts.append(frame_of(study, SEEN, label, (history,), given[SEEN], seeds, predict))
+  shots = study.shots if differs(first) else study.shots[:1]
+
+  def predict_new(made: Trained):
+    return adaptation.evaluate(
+      made.policy.learner,
+      made.params,
+      *given['test'],
+      shots=shots,
+      chunk_size=CHUNK,
+      key=jax.random.key(0),
+    )
+
+  parts.append(frame_of(study, 'test', name, shots, given['test'], seeds, predict_new))
+  parts += [cluster_rows(study, name, seed, made) for seed, made in seeds.items()]
+  return results.join(parts)
+
+
+def differs(made: Trained) -> bool:
+  """Tells whether a policy has soft tokens of each user."""
+  return bool({'offsets', 'logits'} & set(made.params['users']))
+
+
+def known_predictions(made: Trained, split: Split, rows: Int[np.ndarray, 'U']) -> Predictions:
+  """Returns predictions for users as if their rows were `rows`: [1, U, ...]."""
+  predict = functools.partial(_predict, made.policy.state_of, made.policy.learner.predict)
+  log_p = predict(made.params, split.tasks, jnp.asarray(rows, jnp.int32))
+  return Predictions(log_p[None], jnp.zeros((1, len(rows), 0, log_p.shape[-1]), jnp.float32))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _predict(state_of, predict, params, tasks, rows):
+  def one(given):
+    row, context, query = given
+    return predict(params, state_of(params, row, context), query.candidates)
+
+  return jax.lax.map(one, (rows, tasks.context, tasks.query), batch_size=CHUNK)
+
+
+def frame_of(
+  study: Study,
+  split: str,
+  label: str,
+  shots: Sequence[int],
+  users: Split,
+  seeds: Mapping[int, Trained],
+  predict,
+) -> pd.DataFrame:
+  """Returns the rows of one learner on one split: all users, and each group with an @."""
+  made = {seed: jax.device_get(predict(one)) for seed, one in seeds.items()}
+  parts = []
+  groups = {name: np.flatnonzero(own[split]) for name, own in study.groups.items()}
+  everyone = np.arange(text_users.num_users(users))
+  for group, index in {'': everyone, **groups}.items():
+    if len(index) < 2:
+      continue
+    chosen = jax.tree.map(lambda x, own=index: np.asarray(x)[own], users)
+    evaluated = estimates.evaluation_set(chosen.tasks, chosen.truth)
+    by_seed = {
+      str(seed): named(
+        estimates.estimate(evaluated, jax.tree.map(lambda x, own=index: x[:, own], one)), group
+      )
+      for seed, one in made.items()
+    }
+    parts += rows_of(study, split, label, shots, evaluated, by_seed)
+  return results.join(parts)
+
+
+def named(found: Estimates, group: str) -> Estimates:
+  """Returns METRICS alone, with the name of the group."""
+  return {f'{name}@{group}' if group else name: found[name] for name in METRICS}
+
+
+def rows_of(
+  study: Study,
+  split: str,
+  label: str,
+  shots: Sequence[int],
+  evaluated: EvaluationSet,
+  by_seed: Mapping[str, Estimates],
+) -> list[pd.DataFrame]:
+  """Returns the rows of each seed, and of their mean where there are several."""
+  labels = labels_of(study, split, label)
+  sizes = evaluated.sizes
+  parts = [
+    results.rows(found, shots, {**labels, 'seed': seed}, **sizes) for seed, found in by_seed.items()
+  ]
+  if len(by_seed) > 1:
+    mean = estimates.average(list(by_seed.values()), label)
+    overall = {**labels, 'seed': results.ALL_SEEDS}
+    parts.append(results.rows(mean, shots, overall, num_seeds=len(by_seed), **sizes))
+  return parts
+
+
+def labels_of(study: Study, split: str, label: str) -> dict[str, Any]:
+  """Returns the columns that all rows of a learner share."""
+  size = study.splits['train'].tasks.support.choice.shape[1]
+  return {
+    'protocol': study.name,
+    'population': 'text_users',
+    'split': split,
+    'learner': label,
+    'train_shots': size,
+    'train_steps': study.training.num_steps,
+  }
+
+
+def cluster_rows(study: Study, name: str, seed: int, made: Trained) -> pd.DataFrame:
+  """Returns the effective number of clusters, and how far they are the true types."""
+  logits = made.params['users'].get('logits')
+  if logits is None:
+    return results.join([])
+  known = jnp.asarray(logits)[:-1]
+  found = {'effective_clusters': float(user_model.effective_clusters(known))}
+  if study.types is not None:
+    assigned = np.asarray(known).argmax(-1)
+    found['adjusted_rand'] = clusters.adjusted_rand(assigned, study.types)
+  return plain_rows(study, name, seed, found)
+
+
+def plain_rows(study: Study, name: str, seed: int, found: Mapping[str, float]) -> pd.DataFrame:
+  """Returns numbers of the known users that have no intervals, as rows of the results."""
+  labels = {**labels_of(study, SEEN, name), 'seed': seed}
+  return pd.DataFrame(
+    {
+      **{column: results.text_of(labels.get(column)) for column in results.LABELS},
+      'shots': results.text_of(labels['train_shots']),
+      'metric': list(found),
+      'value': list(found.values()),
+      'ci_low': np.nan,
+      'ci_high': np.nan,
+      'num_users': study.num_users,
+    }
+  )
+
+
+def with_references(
+  model: Decoder, base: Params, splits: Mapping[str, Split], *, chunk_size: int = 256
+) -> dict[str, Split]:
+  """Returns the splits with what the reference model says of each response."""
+
+  def change(given):
+    return p_dpo.with_reference(model, base, given, chunk_size=chunk_size)
+
+  return text_users.changed(splits, change)
+
+
+def cost(made: Trained) -> dict[str, int]:
+  """Returns the bytes of one user's own parameters, and of all that is trained beside them."""
+  users = made.params['users']
+  own = users.get('offsets', users.get('logits'))
+  trained = {k: v for k, v in made.params.items() if k not in made.policy.frozen}
+  whole = sum(leaf.nbytes for leaf in jax.tree.leaves(trained))
+  return {'bytes_per_user': 0 if own is None else int(own[0].nbytes), 'bytes_trained': whole}

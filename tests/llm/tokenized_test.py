@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from metapers.core.population import SEEN
+from metapers.llm import text_users, tokenized
+from metapers.llm.published import Comparison, Published, Turn
+from metapers.llm.tokenized import Encoder, Lengths
+
+BOS, EOS = 1, 2
+ENCODER = Encoder(
+  lambda turns: [BOS, *(ord(x) for turn in turns for x in turn.text)],
+  lambda text: [*map(ord, text), EOS],
+  lambda text: list(map(ord, text)),
+)
+LENGTHS = Lengths(prompt=5, response=4, text=3)
+
+
+def said(user, size):
+  return [Comparison(user, (Turn('user', f'q{n}'),), 'yes', 'no') for n in range(size)]
+
+
+def published():
+  train = said('a', 3) + said('b', 1)
+  judged = said('a', 2) + said('b', 1) + said('new', 4) + said('other', 3) + said('short', 1)
+  return Published(train, judged, ['a', 'b'], {'a': 'hm', 'new': 'wide'})
+
+
+def splits():
+  return tokenized.splits_of(published(), ENCODER, LENGTHS, num_support=2, num_query=2)
+
+
+def test_users_and_their_comparisons_come_back():
+  made = splits()
+  assert {name: text_users.num_users(split) for name, split in made.items()} == {
+    'train': 2, SEEN: 2, 'validation': 1, 'test': 1,
+  }  # fmt: skip
+  train = made['train'].tasks
+  np.testing.assert_array_equal(train.support.mask, [[1, 1, 1], [1, 0, 0]])
+  np.testing.assert_array_equal(made['test'].tasks.user, [2])
+  np.testing.assert_array_equal(made['validation'].tasks.query.mask, [[1, 1]])
+  features = train.support.candidates.features
+  np.testing.assert_array_equal(features['prompt'][0, 2, 0], [0, 0, BOS, ord('q'), ord('2')])
+  np.testing.assert_array_equal(features['prompt_mask'][0, 2, 0], [0, 0, 1, 1, 1])
+  np.testing.assert_array_equal(features['response'][0, 0, 1], [ord('n'), ord('o'), EOS, 0])
+  np.testing.assert_array_equal(made['train'].tasks.context['mask'], [[1, 1, 0], [0, 0, 0]])
+  np.testing.assert_array_equal(made['validation'].tasks.context['mask'], [[1, 1, 1]])
+
+
+def test_they_are_a_population():
+  population = text_users.text_users(splits(), num_query=2, source='texts')
+  assert population.spec.num_users == 2 and population.spec.num_support == 2
+
+
+def test_what_is_too_long_is_cut_behind_its_beginning():
+  tokens, mask = tokenized.pad([BOS, 11, 12, 13, 14], 3, on_left=True)
+  np.testing.assert_array_equal(tokens, [BOS, 13, 14])
+  assert mask.all()
+  np.testing.assert_array_equal(tokenized.pad([11, 12, 13], 2, on_left=False)[0], [11, 12])
+  np.testing.assert_array_equal(tokenized.pad([BOS, 11], 1, on_left=True)[0], [BOS])
+
+
+def test_a_split_without_users_is_refused():
+  few = published()._replace(evaluation=said('a', 2))
+  with pytest.raises(ValueError, match='a split has no users'):
+    tokenized.splits_of(few, ENCODER, LENGTHS)

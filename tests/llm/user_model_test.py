@@ -1,0 +1,98 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metapers.llm import user_model
+
+KEY = jax.random.key(0)
+VOCABULARY = jax.random.normal(jax.random.key(1), (11, 3))
+
+
+def test_soft_tokens_start_as_distinct_words():
+  rows = np.asarray(user_model.rows_of(KEY, VOCABULARY, 6))
+  places = [int(np.flatnonzero((np.asarray(VOCABULARY) == row).all(-1))[0]) for row in rows]
+  assert len(set(places)) == 6
+  assert user_model.rows_of(KEY, VOCABULARY, 14).shape == (14, 3)
+
+
+def test_individuals_start_alike_and_unknown_ones_stay_generic():
+  users = user_model.individual(4, 2)
+  params = users.init(KEY, VOCABULARY)
+  generic = users.generic(params)
+  for row in (0, 3, 4):
+    np.testing.assert_array_equal(users.known(params, jnp.asarray(row)), generic)
+  params['offsets'] = params['offsets'].at[3].set(1.0)
+  np.testing.assert_allclose(users.known(params, jnp.asarray(3)), generic + 1)
+  np.testing.assert_array_equal(users.known(params, jnp.asarray(4)), generic)
+
+
+def test_clusters_are_mixed_and_unknown_users_have_the_last_row():
+  users = user_model.cluster(4, 2, num_clusters=3)
+  params = users.init(KEY, VOCABULARY)
+  params['logits'] = params['logits'].at[1].set(jnp.log(jnp.asarray([0.5, 0.25, 0.25])))
+  expected = jnp.tensordot(jnp.asarray([0.5, 0.25, 0.25]), params['clusters'], 1)
+  np.testing.assert_allclose(users.known(params, jnp.asarray(1)), expected, rtol=1e-6)
+  np.testing.assert_array_equal(users.known(params, jnp.asarray(4)), users.generic(params))
+
+
+def test_a_new_user_has_the_posterior_of_the_clusters():
+  users = user_model.cluster(2, 1, num_clusters=3)
+  params = users.init(KEY, VOCABULARY)
+
+  def loss(soft):
+    return jnp.sum(soft**2)
+
+  losses = np.asarray(jnp.sum(params['clusters'] ** 2, (1, 2)))
+  odds = np.exp(np.asarray(params['logits'][-1]) - losses)
+  expected = np.tensordot(odds / odds.sum(), np.asarray(params['clusters']), 1)
+  np.testing.assert_allclose(users.fit(params, loss), expected, rtol=1e-5)
+
+
+def test_directions_are_the_second_moment_of_offsets():
+  offsets = jax.random.normal(KEY, (5, 2, 3))
+  found = user_model.directions(offsets, 5).reshape(5, -1)
+  flat = offsets.reshape(5, -1)
+  np.testing.assert_allclose(found.T @ found, flat.T @ flat / 5, atol=1e-5)
+
+
+def test_a_new_individual_is_the_mode_of_their_posterior():
+  users = user_model.individual(5, 2, shrinkage=0.5, inner_steps=200)
+  params = users.init(KEY, VOCABULARY)
+  params = users.prepare({**params, 'offsets': jax.random.normal(KEY, (5, 2, 3))})
+  target = jnp.ones((2, 3))
+
+  def loss(soft):
+    return 0.5 * jnp.sum((soft - target) ** 2)
+
+  basis = np.asarray(params['directions'], float).reshape(5, -1)
+  off = np.asarray(target - params['generic'], float).ravel()
+  z = np.linalg.solve(basis @ basis.T + 0.5 * np.eye(5), basis @ off)
+  expected = np.asarray(params['generic']) + (z @ basis).reshape(2, 3)
+  np.testing.assert_allclose(users.fit(params, loss), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize('num_pads', [0, 2])
+def test_a_user_stands_behind_the_beginning_of_the_text(num_pads):
+  embeddings = jnp.arange(1.0, 6.0)[None, :, None]
+  mask = (jnp.arange(5) >= num_pads)[None]
+  inserted = jnp.asarray([[-1.0], [-2.0], [-3.0]])
+  is_real = jnp.asarray([True, True, False])
+  found, kept = user_model.with_user(embeddings, mask, inserted, is_real)
+  assert found.shape == (1, 8, 1)
+  real = np.asarray(found[0, :, 0])[np.asarray(kept[0])]
+  before, after = [1.0 + num_pads], list(np.arange(2.0 + num_pads, 6))
+  np.testing.assert_array_equal(real, [*before, -1, -2, *after])
+
+
+def test_nobody_is_put_into_a_prompt_of_padding():
+  _, kept = user_model.with_user(
+    jnp.zeros((2, 4, 1)), jnp.zeros((2, 4), bool), jnp.ones((3, 1)), jnp.ones(3, bool)
+  )
+  assert not kept.any()
+
+
+def test_effective_clusters_count_equal_ones():
+  logits = jnp.asarray([[9.0, -9, -9], [-9, 9, -9], [9, -9, -9], [-9, 9, -9]])
+  np.testing.assert_allclose(user_model.effective_clusters(logits), 2, rtol=1e-3)
+  np.testing.assert_allclose(user_model.effective_clusters(jnp.zeros((2, 3))), 3, rtol=1e-5)
