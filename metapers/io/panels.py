@@ -156,7 +156,7 @@ def lines(
   is_log_y: bool = False,
   levels: Mapping[str, float] | None = None,
   band: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
-  ticks: Sequence[float] = (),
+  ticks: Sequence[float] | Sequence[int] = (),
 ) -> Draw:
   """Makes what draws lines with bands.
 

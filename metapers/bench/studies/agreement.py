@@ -83,14 +83,13 @@ def models_figure(
   correlation, disagreement = (
     matrix[np.ix_(order, order)] for matrix in (found.correlation, found.disagreement)
   )
+  largest = max(0.5, float(disagreement.max()))
   parts = [
     panels.Panel(
       panels.matrix(correlation, own, low=-1.0, high=1.0), 'Correlation in prompts', height
     ),
     panels.Panel(
-      panels.matrix(
-        disagreement, own, low=0.0, high=max(0.5, float(disagreement.max())), has_rows=is_narrow
-      ),
+      panels.matrix(disagreement, own, high=largest, has_rows=is_narrow),
       'Share ordered differently',
       height,
     ),

@@ -173,7 +173,8 @@ def sentence(frame: pd.DataFrame, grid: Grid, concentration: float) -> str:
     f'After {few} comparisons of a new user ({part.alpha(concentration)}) the best of '
     f'{len(looked)} lookups ({best}) picks responses that gain {said(best)} % of what the best '
     f'ones would; the own history gains {said(f"{OWN}, n = {few}")} %, all known users pooled '
-    f'{said(POOLED)} %; lookup minus own history: '
+    f'{said(POOLED)} %, the best mean reward, which reads the scores themselves, '
+    f'{said(user_lookup.COMMON)} %. Lookup minus own history: '
     f'{part.written(over["value"], over["standard_error"], scale=100)} points, the best of a grid '
     f'and so flattered. Means over k by embedding: {", ".join(means)} %.'
   )
