@@ -10,6 +10,8 @@
 | P | prompts | C | width of the context a learner is given |
 | R | responses per prompt | I | items in a table of things people rated |
 | E | candidates that bear on what was shown | L | numbers of shots evaluated |
+
+`metapers.llm` has letters of its own, for positions of texts; decoder.py says which.
 """
 
 from collections.abc import Callable
