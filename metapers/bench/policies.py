@@ -115,7 +115,7 @@ def train(
       progress=progress,
     )
     kept.close()
-    return Trained(policy, result.params)
+    return Trained(policy, jax.tree.map(jnp.asarray, result.params))  # fit gives NumPy arrays
 
   if row.options.get('kind') != 'cluster':
     return fit(name, row.options, study.training)
