@@ -8,33 +8,25 @@ results.csv, adaptation.png and report.html into DIR.
 """
 
 import pathlib
-from collections.abc import Sequence
-from typing import Any
 
 from absl import flags
-from ml_collections import config_dict
 
-from experiments import build, commands
-from experiments.build import Config
+from experiments import commands, works
 from metapers.bench import gathering, report, runner
-from metapers.bench.gathering import Work
-from metapers.io import workdirs
 
 ROOT = flags.DEFINE_string('root', None, 'Folder of workdirs.')
 OUT = flags.DEFINE_string('out', None, 'Where the table goes.')
 LEARNER = flags.DEFINE_multi_string('learner', [], 'Of runs of one from a file: FILE.py:factory.')
 POPULATION = flags.DEFINE_string('population', '', 'The same of a population from a file.')
-LAUNCHED = 'jobs'  # of a root, where launchers keep what they start
-OF_TABLE = ('kind', 'trained_on')  # what the workdir of a table keeps beside its config
 
 
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
   root, out = pathlib.Path(commands.required(ROOT)), commands.required(OUT)
-  found = [work_of(folder, LEARNER.value, POPULATION.value) for folder in workdirs_in(root)]
+  found = [works.of(folder, LEARNER.value, POPULATION.value) for folder in works.folders_in(root)]
   lacking = {work.folder.name: gathering.missing_of(work) for work in found}
-  lacking |= {name: 'has not begun' for name in launched(root) if name not in lacking}
+  lacking |= {name: 'has not begun' for name in works.launched(root) if name not in lacking}
   for name, why in lacking.items():
     if why:
       commands.say(f'{name} {why}: left out')
@@ -47,73 +39,6 @@ def main(argv: list[str]) -> None:
       commands.say('\n' + report.summary(result.frame, setting))
     commands.say('\n' + '\n'.join(result.verdict()))
     commands.say('\n' + '\n'.join(map(str, runner.write_result(result, out, name=root.name))))
-
-
-def workdirs_in(root: pathlib.Path) -> list[pathlib.Path]:
-  """Returns the workdirs in a folder, by name.
-
-  Raises:
-    ValueError: for a folder that is not there, or holds none.
-  """
-  found = sorted(path.parent for path in root.glob('*/config.json'))
-  if not found:
-    raise ValueError(f'{root} holds no workdirs: give the folder that they are in')
-  return found
-
-
-def launched(root: pathlib.Path) -> list[str]:
-  """Returns the names of the jobs that a launcher was asked for."""
-  return sorted(path.stem for path in (root / LAUNCHED).glob('*.json'))
-
-
-def work_of(folder: pathlib.Path, learners: Sequence[str], population: str) -> Work:
-  """Returns what a workdir holds.
-
-  Args:
-    folder: the workdir.
-    learners: 'path/to/file.py:factory' of those from files; no other is loaded.
-    population: the same for users from a file.
-
-  Raises:
-    ValueError: for a learner or population from a file that is not given.
-  """
-  stored = workdirs.read_config(folder)
-  if 'benchmark' not in stored:
-    name = stored.get('learner', {}).get('name', '')
-    config = build.stored_run(stored, learner=given(name, learners), population=population)
-    return Work(folder, build.plan(config), is_table=False)
-  config = stored_table(stored)
-  config.population.name = given(config.population.name, [population])
-  for row in config.benchmark.learners:
-    if build.is_file(build.name_of(config, row)):
-      config.learners[row].name = given(config.learners[row].name, learners)
-  return Work(folder, build.plan(config), is_table=True)
-
-
-def stored_table(stored: dict[str, Any]) -> Config:
-  """Returns the config that a table's workdir holds."""
-  beside = (*build.STORED_BESIDE, *OF_TABLE)
-  return config_dict.ConfigDict(
-    {name: value for name, value in stored.items() if name not in beside}
-  )
-
-
-def given(name: str, places: Sequence[str]) -> str:
-  """Returns where a factory of a stored name is from.
-
-  Args:
-    name: as a workdir keeps it.
-    places: 'path/to/file.py:factory' of those from files.
-
-  Raises:
-    ValueError: for one from a file that is not among the places.
-  """
-  if not build.is_file(name):
-    return name
-  for place in places:
-    if build.without_folder(place) == name:
-      return place
-  raise ValueError(f'{name!r} is from a file: give --learner or --population=FOLDER/{name}')
 
 
 if __name__ == '__main__':

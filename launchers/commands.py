@@ -31,20 +31,6 @@ def fail(error: Exception) -> None:
   sys.exit(2)
 
 
-def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Returns the launcher's own arguments, and those that it passes on to every job.
-
-  Fields of the config are passed on, and what stands behind `--`.
-  """
-  own, behind = list(arguments), []
-  if '--' in own:
-    place = own.index('--')
-    own, behind = own[:place], own[place + 1 :]
-  is_field = [word.lstrip('-').removeprefix('no').startswith('config.') for word in own]
-  passed = [word for word, is_passed in zip(own, is_field) if is_passed]
-  return [word for word, is_passed in zip(own, is_field) if not is_passed], [*passed, *behind]
-
-
 def made_jobs(overrides: Sequence[str], resources: Resources) -> list[Job]:
   """Returns the jobs that the flags ask for.
 
@@ -71,7 +57,7 @@ def run(main: Callable[[Sequence[str]], int]) -> None:
   Args:
     main: takes the flags that are passed on to every job.
   """
-  own, passed = divide(sys.argv[1:])
+  own, passed = jobs.divide(sys.argv[1:])
 
   def parse(argv: list[str]) -> list[str]:
     try:

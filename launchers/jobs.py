@@ -114,3 +114,17 @@ def config_path(config: str) -> pathlib.Path:
   """Returns the file of a config, without what follows the colon."""
   head, separator, _ = config.partition('.py:')
   return pathlib.Path(head + '.py' if separator else config)
+
+
+def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+  """Returns the launcher's own arguments, and those that it passes on to every job.
+
+  Fields of the config are passed on, and what stands behind `--`.
+  """
+  own, behind = list(arguments), []
+  if '--' in own:
+    place = own.index('--')
+    own, behind = own[:place], own[place + 1 :]
+  is_field = [word.lstrip('-').removeprefix('no').startswith('config.') for word in own]
+  passed = [word for word, is_passed in zip(own, is_field) if is_passed]
+  return [word for word, is_passed in zip(own, is_field) if not is_passed], [*passed, *behind]

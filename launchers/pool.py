@@ -18,7 +18,7 @@ WAITING, RUNNING, FINISHED, FAILED, STOPPED, SKIPPED = (
 )  # fmt: skip
 MISTAKE = 2  # exit code of a command for what it refuses: the same again would be refused again
 POLL = 0.1  # seconds
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclasses.dataclass
@@ -41,7 +41,10 @@ class Progress:
 
 
 class Stop:
-  """A context in which SIGINT and SIGTERM are counted in place of ending the process."""
+  """A context in which SIGNALS are counted in place of ending the process.
+
+  One that the process ignores, as SIGHUP is under nohup, stays ignored.
+  """
 
   def __init__(self):
     self.number, self.times = 0, 0
@@ -49,7 +52,8 @@ class Stop:
 
   def __enter__(self) -> 'Stop':
     for number in SIGNALS:
-      self._previous[number] = signal.signal(number, self._note)
+      if signal.getsignal(number) is not signal.SIG_IGN:
+        self._previous[number] = signal.signal(number, self._note)
     return self
 
   def __exit__(self, *error: object) -> None:
@@ -84,17 +88,37 @@ def run(
   made = [Progress(job, SKIPPED if records.is_finished(job) else WAITING) for job in jobs]
   records.begin(jobs)
   with Stop() as stop:
-    while True:
-      for one in made:
-        _look_after(one, retries, is_stopped=stop.times > 0)
-      if not stop.times:
-        _start_waiting(made, command, workers)
-      show(made)
-      running = [one for one in made if one.state == RUNNING]
-      if not running and (stop.times or not any(one.state == WAITING for one in made)):
-        return made, stop.number
-      _pass_on(running, stop)
-      time.sleep(POLL)
+    try:
+      while _go_on(made, command, stop, workers=workers, retries=retries):
+        show(made)
+        time.sleep(POLL)
+    except BaseException:  # a full disk: nobody would look after what runs
+      running = [one.process for one in made if one.process is not None]
+      for process in running:
+        process.terminate()
+      for process in running:
+        process.wait()
+      raise
+    show(made)
+    return made, stop.number
+
+
+def _go_on(
+  made: Sequence[Progress],
+  command: Callable[[Job], list[str]],
+  stop: Stop,
+  *,
+  workers: int,
+  retries: int,
+) -> bool:
+  """Looks after jobs and starts those there is a worker for; tells whether there is more to do."""
+  for one in made:
+    _look_after(one, retries, is_stopped=stop.times > 0)
+  if not stop.times:
+    _start_waiting(made, command, workers)
+  running = [one for one in made if one.state == RUNNING]
+  _pass_on(running, stop)
+  return bool(running)
 
 
 def _start_waiting(

@@ -36,7 +36,7 @@ CONFINED = {
   'jinja2': ('metapers.io', 'metapers.data.reward_scorer'),  # chat templates raise its errors
   'openai': ('metapers.io.chat',),
   'httpx2': ('metapers.io.chat',),
-  'submitit': ('launchers.requeue', 'launchers.slurm'),  # an extra
+  'submitit': ('launchers.requeue', 'launchers.submission'),  # an extra
   'sklearn': ('metapers.serving.estimator',),  # an extra
 }
 

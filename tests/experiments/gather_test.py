@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from forks import command
 
-from experiments import build, gather
+from experiments import build
+from experiments import works as works_of
 from experiments.configs import base
 from metapers.bench import gathering, results, runner
 
@@ -54,7 +55,7 @@ def root(whole):
 
 
 def works(root):
-  return [gather.work_of(folder, [], '') for folder in gather.workdirs_in(root)]
+  return [works_of.of(folder, [], '') for folder in works_of.folders_in(root)]
 
 
 def kept(frame):

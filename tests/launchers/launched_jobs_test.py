@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchers import commands, jobs, sweeps
+from launchers import jobs, sweeps
 from launchers.jobs import Job
 
 LIKE = Job('experiments.benchmark', 'configs/x.py:quick', {}, (), pathlib.Path('root'))
@@ -68,7 +68,7 @@ def test_two_points_of_one_job_are_one_job():
 
 
 def test_fields_and_what_stands_behind_two_dashes_are_passed_on():
-  own, passed = commands.divide(
+  own, passed = jobs.divide(
     ['--workers=2', '--config=x.py', '--config.seed=1', '--noconfig.is_on', '--', '--debug', 'b']
   )
   assert own == ['--workers=2', '--config=x.py']

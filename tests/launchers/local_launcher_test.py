@@ -11,6 +11,9 @@ import time
 
 import pytest
 
+from launchers import jobs, pool, records, sweeps
+from launchers.jobs import Job
+
 ROOT = pathlib.Path(__file__).parents[2]
 HERE = pathlib.Path(__file__).parent
 
@@ -79,7 +82,7 @@ def wait_for(condition, program):
     time.sleep(0.02)
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_jobs_save_and_the_same_command_goes_on(tmp_path, number):
   given = arguments(tmp_path, 'grid:act=wait;seed=0,1,2', '--workers=2')
   program = subprocess.Popen(given, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
@@ -142,3 +145,24 @@ def test_what_was_launched_is_on_record(tmp_path):
   found = [json.loads(path.read_text()) for path in (tmp_path / 'root' / 'jobs').iterdir()]
   finished = {each['point']['act']: bool(each['finished']) for each in found}
   assert finished == {'end': True, 'fail': False}
+
+
+def test_a_launcher_that_cannot_go_on_lets_what_runs_save(tmp_path, monkeypatch):
+  (tmp_path / 'config.py').touch()
+  like = Job('fake_job', str(tmp_path / 'config.py'), {}, (), tmp_path / 'root')
+  made = jobs.of_sweep(sweeps.parse('grid:act=wait,end'), like)
+  monkeypatch.setenv('PYTHONPATH', environment()['PYTHONPATH'])
+
+  def command(job):
+    return [sys.executable, *jobs.words(job)]
+
+  def full(job):
+    while not (made[0].workdir / 'starts').exists():
+      time.sleep(0.02)
+    time.sleep(0.3)
+    raise OSError('No space left on device')
+
+  monkeypatch.setattr(records, 'finish', full)
+  with pytest.raises(OSError, match='No space'):
+    pool.run(made, command, workers=2, retries=0, show=lambda shown: None)
+  assert (made[0].workdir / 'saved').exists()

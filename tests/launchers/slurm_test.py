@@ -9,11 +9,10 @@ import time
 
 import pytest
 
-from launchers import jobs, records, sweeps
+from launchers import jobs, records, submission, sweeps
 from launchers.jobs import Job, Resources
 
 submitit = pytest.importorskip('submitit', reason="needs the extra 'slurm': submitit is missing")
-from launchers import slurm  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[2]
 HERE = pathlib.Path(__file__).parent
@@ -37,18 +36,18 @@ def made(folder, sweep):
 @pytest.mark.parametrize('cluster', ['debug', 'local'])
 def test_executors_of_submitit_run_every_job(tmp_path, cluster):
   both = made(tmp_path, 'grid:act=end;seed=0,1')
-  told = slurm.options(Resources(hours=0.1), partition='any', account='', at_once=2)
-  executor = slurm.executor_of(tmp_path / 'root' / 'slurm', told, cluster=cluster, requeues=1)
-  submitted = slurm.submit(both, executor)
-  assert slurm.wait(both, submitted) == 0
+  told = submission.options(Resources(hours=0.1), partition='any', account='', at_once=2)
+  executor = submission.executor_of(tmp_path / 'root' / 'slurm', told, cluster=cluster, requeues=1)
+  submitted = submission.submit(both, executor)
+  assert submission.wait(both, submitted) == 0
   assert all(map(records.is_finished, both))
-  assert 'was finished' in slurm.submit(both, executor)[0].result()
+  assert 'was finished' in submission.submit(both, executor)[0].result()
 
 
 def test_a_job_that_fails_is_counted(tmp_path, capsys):
   both = made(tmp_path, 'grid:act=end,fail')
   executor = submitit.LocalExecutor(tmp_path / 'root' / 'slurm')
-  assert slurm.wait(both, slurm.submit(both, executor)) == 1
+  assert submission.wait(both, submission.submit(both, executor)) == 1
   assert 'ended with 1' in capsys.readouterr().out
   assert [records.is_finished(job) for job in both] == [True, False]
 
@@ -57,7 +56,7 @@ def test_a_job_whose_time_is_over_saves_and_is_queued_again(tmp_path):
   (job,) = made(tmp_path, 'grid:act=wait')
   executor = submitit.LocalExecutor(tmp_path / 'root' / 'slurm', max_num_timeout=2)
   executor.update_parameters(timeout_min=0.2, signal_delay_s=6)
-  (submitted,) = slurm.submit([job], executor)
+  (submitted,) = submission.submit([job], executor)
   assert submitted.result() == str(job.workdir)
   assert (job.workdir / 'saved').exists()
   assert len((job.workdir / 'starts').read_text().split()) == 2
@@ -88,7 +87,7 @@ def test_every_process_of_a_job_may_be_signalled_and_the_command_saves(tmp_path)
 
 def test_what_is_asked_of_slurm():
   asked = Resources(cpus=4, memory_gb=16, accelerator='2', nodes=1, hours=1.5)
-  assert slurm.options(asked, partition='gpu', account='me', at_once=8) == {
+  assert submission.options(asked, partition='gpu', account='me', at_once=8) == {
     'name': 'metapers',
     'nodes': 1,
     'tasks_per_node': 1,
@@ -111,9 +110,9 @@ def test_an_array_is_one_submission_of_all_jobs(tmp_path, monkeypatch):
     (tools / name).chmod(0o755)
   monkeypatch.setenv('PATH', f'{tools}{os.pathsep}{os.environ["PATH"]}')
   both = made(tmp_path, 'seeds:2')
-  told = slurm.options(Resources(cpus=3), partition='gpu', account='', at_once=1)
-  executor = slurm.executor_of(tmp_path / 'root' / 'slurm', told, cluster='slurm', requeues=5)
-  assert [one.job_id for one in slurm.submit(both, executor)] == ['77_0', '77_1']
+  told = submission.options(Resources(cpus=3), partition='gpu', account='', at_once=1)
+  executor = submission.executor_of(tmp_path / 'root' / 'slurm', told, cluster='slurm', requeues=5)
+  assert [one.job_id for one in submission.submit(both, executor)] == ['77_0', '77_1']
   script = (tools / 'sbatch.given').read_text()
   for line in ('--array=0-1%1', '--partition=gpu', '--cpus-per-task=3', '--signal=USR2@120'):
     assert f'#SBATCH {line}' in script
