@@ -8,7 +8,7 @@ Source: Li et al. 2024, arXiv:2402.05133, in small.
 Deviations: the model, the texts and the users are made here; users have a learning rate of their
 own, offsets start at 0, clusters start from individuals, and new users are fitted.
 
-Time: see docs/language_model.md; `:quick` under 5 minutes on 2 cores.
+Time: see docs/language_model.md; `:quick` 4 minutes of CPU.
 Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_styles.py --workdir=DIR
 Arguments: quick.
 """
