@@ -38,6 +38,8 @@ MIXTURE = tuple(
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  config = base.of_protocol('metapers', LEARNERS, argument, in_quick=tuple(LEARNERS))
-  config.evaluation.mixture = MIXTURE
+  in_quick = (*base.six(), 'dirichlet_mixture')
+  config = base.of_protocol('metapers', LEARNERS, argument, in_quick=in_quick)
+  if 'quick' not in (argument or '').split(','):
+    config.evaluation.mixture = MIXTURE
   return config
