@@ -152,7 +152,9 @@ def draw_inside(grid: Grid, cells: Int[Array, 'S'], key: PRNGKey, width: int) ->
   """
   concentration = jnp.asarray(grid.concentration)[cells]
   shape = cells.size, width
-  drawn = jax.random.loggamma(key, jnp.broadcast_to(concentration[:, None], shape))
+  drawn = jax.random.loggamma(
+    key, jnp.broadcast_to(concentration[:, None], shape), dtype=concentration.dtype
+  )
   return {'log_gammas': drawn, 'scales': jnp.asarray(grid.scale)[cells]}
 
 

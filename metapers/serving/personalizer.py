@@ -40,7 +40,7 @@ LARGEST_PROFILE = 2**28  # bytes
 # For a message, which shall import no learner.
 WITH_POSTERIOR = (
   'bayes_head', 'dirichlet_mixture', 'empirical_bayes', 'gaussian_prior', 'hedge', 'latent_np',
-  'lookup', 'pairwise_gp', 'particle', 'spl', 'vpl',
+  'lookup', 'pairwise_gp', 'particle', 'pfn', 'spl', 'vpl',
 )  # fmt: skip
 
 __all__ = ['CAPACITY', 'Comparisons', 'Personalizer', 'Profile', 'pairs']
