@@ -21,7 +21,7 @@ def pretrain(
   batch_size: int = 128,
   learning_rate: int | float = 3e-3,
   seed: int = 0,
-  prompts: Int,
+  prompts: Int[Array, 'P'] | Int[np.ndarray, 'P'],
   checkpoints: Checkpoints | None = None,
   writer: Callable | None = None,
   progress: bool = True,

@@ -99,7 +99,8 @@ def test_the_shipped_model_is_that_of_its_config():
   config = pretrained.get_config()
   shipped = Personalizer.load_pretrained().export
   assert shipped.learner == config.learner.name
-  assert {'num_features': 10, **config.learner.kwargs.to_dict()} == dict(shipped.kwargs)
+  kwargs = {n: list(x) if isinstance(x, tuple) else x for n, x in config.learner.kwargs.items()}
+  assert {'num_features': 10, **kwargs} == dict(shipped.kwargs)
   concentrations = config.population.kwargs.concentration
   assert shipped.trained_on['concentration'] == '+'.join(map(str, concentrations))
 

@@ -257,5 +257,5 @@ def test_an_export_whose_profiles_take_too_much_is_refused(monkeypatch):
   with pytest.raises(ValueError, match='a profile would take 80000000000 bytes or more'):
     Personalizer(export._replace(num_candidates=10**9), capacity=4)
   monkeypatch.setattr(personalizer, 'LARGEST_PROFILE', 1000)
-  with pytest.raises(ValueError, match='a profile would take 2208 bytes'):
+  with pytest.raises(ValueError, match='a profile would take 9384 bytes'):
     Personalizer(export, capacity=4)
