@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from metapers.core.types import Callable, Int, Params, PRNGKey
+from metapers.core.types import Array, Callable, Int, Params, PRNGKey
 from metapers.io.checkpoints import Checkpoints
 from metapers.llm import p_dpo, styles
 from metapers.llm.decoder import Decoder
