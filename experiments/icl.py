@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
   table, responses = feature_store.open_store(store), feature_store.response_texts(store)
   if table.prompt_texts is None:
     raise ValueError(f'{store} keeps no texts of its prompts; extract it anew with them')
-  texts = in_context_runs.Texts(table.prompt_texts, responses)
+  texts = studies.Texts(table.prompt_texts, responses)
   model = decoder.decoder(hf_config.read(folder))
   chat = chat_tokens.of(transformers.AutoTokenizer.from_pretrained(folder))
   lengths = lengths_of(responses, chat)
@@ -104,7 +104,7 @@ def lengths_of(responses: np.ndarray, chat: chat_tokens.ChatTokens) -> np.ndarra
 
 
 def fitting(
-  given: Slates, texts: in_context_runs.Texts, lengths: np.ndarray, chat: chat_tokens.ChatTokens
+  given: Slates, texts: studies.Texts, lengths: np.ndarray, chat: chat_tokens.ChatTokens
 ) -> Slates:
   """Returns slates of prompts and replies that are short enough, and says how many are left."""
   short = np.array([len(chat.prompt(texts.prompts[row])) for row in given.rows])

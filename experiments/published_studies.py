@@ -1,8 +1,11 @@
 """From configs of published data to studies: a model from its folder, and people's comparisons."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+
+from ml_collections import config_dict
 
 from experiments import styled_studies
 from experiments.build import Config
@@ -10,10 +13,60 @@ from metapers.bench import policies
 from metapers.bench.policies import Study
 from metapers.core.types import Any, Callable, Params
 from metapers.data import extras
-from metapers.llm import decoder, hf_config, load, published, tokenized
+from metapers.llm import chat_tokens, decoder, hf_config, load, published, tokenized
 from metapers.llm.decoder import Decoder
 from metapers.llm.published import Published, Turn
 from metapers.llm.tokenized import Encoder, Lengths
+
+
+def config_of(
+  kind: str,
+  *,
+  lengths: Mapping[str, int],
+  rows: Mapping[str, Mapping[str, Any]],
+  is_chat: bool = True,
+  beta: float = 0.5,
+  lora_alpha: int = 16,
+  epochs: int = 1,
+  chunk_size: int = 1,
+) -> Config:
+  """Returns a config with the published hyper-parameters of P-DPO.
+
+  Args:
+    kind: of the data, a key of READERS.
+    lengths: most tokens of a 'prompt', a 'response' and, where users say something, a 'text'.
+    rows: options of `p_dpo` by row.
+    is_chat: prompts go through the model's chat template.
+    beta: how much a log-ratio counts.
+    lora_alpha: scale of the low-rank changes times their rank, 8.
+    epochs: over the comparisons.
+    chunk_size: comparisons at once.
+  """
+  config: Config = config_dict.ConfigDict()
+  config.seeds = (123,)
+  config.model = {'folder': ''}
+  config.data = {'kind': kind, 'folder': '', 'is_chat': is_chat, 'lengths': dict(lengths)}
+  config.policy = {
+    'num_tokens': 10,
+    'alpha': 0.5,
+    'beta': beta,
+    'lora_rank': 8,
+    'lora_alpha': lora_alpha,
+    'inner_steps': 0,
+  }
+  config.training = {
+    'epochs': epochs,
+    'num_steps': 0,
+    'batch_size': 16,
+    'chunk_size': chunk_size,
+    'learning_rate': 5e-5,
+    'user_learning_rate': 5e-5,
+    'warmup_steps': 150,
+  }
+  config.evaluation = {'shots': (0,)}
+  config.rows = {name: dict(options) for name, options in rows.items()}
+  config.studies = {kind: {'training': {}, 'rows': tuple(rows)}}
+  return config
 
 
 def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder, Params]:
@@ -53,17 +106,12 @@ def encoder(config: Config) -> Encoder:
   import transformers  # an extra
 
   tokenizer = transformers.AutoTokenizer.from_pretrained(config.model.folder)
-  if config.data.is_chat and not tokenizer.chat_template:
-    raise ValueError(f'the tokenizer of {config.model.folder} has no chat template')
-
-  def plain(text: str) -> list[int]:
-    return tokenizer.encode(text, add_special_tokens=False)
+  plain = functools.partial(chat_tokens.plain, tokenizer)
 
   def prompt(turns: Sequence[Turn]) -> list[int]:
     if not config.data.is_chat:
       return [tokenizer.bos_token_id, *plain('\n'.join(turn.text for turn in turns))]
-    said = [{'role': turn.role, 'content': turn.text} for turn in turns]
-    return tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=False)
+    return chat_tokens.conversation(tokenizer, [(turn.role, turn.text) for turn in turns])
 
   return Encoder(prompt, lambda text: [*plain(f' {text}'), tokenizer.eos_token_id], plain)
 

@@ -67,6 +67,7 @@ def _responses(
   params, adapter = made.params, made.policy.adapter
   base, tokens = params['base'], jax.vmap(styles.prompt_of)(numbers)
   state = made.policy.state_of(params, jnp.asarray(user, jnp.int32), task.no_context())
-  prompt, mask = p_dpo.prompted(model, base, model.embed(base, tokens), tokens != styles.PAD, state)
+  inputs = Inputs(model.embed(base, tokens), tokens != styles.PAD)
+  prompt = p_dpo.prompted(model, base, inputs, state)
   changes = adapter.scaled(params['lora']) if adapter else None
-  return draw(base, Inputs(prompt, mask), jax.random.key(user), lora=changes).tokens
+  return draw(base, prompt, jax.random.key(user), lora=changes).tokens

@@ -13,12 +13,10 @@ Arguments: quick; learner=NAME gives experiments.train that learner's run; pair_
   concentration=α and label_accuracy=SHARE keep the conditions that have them.
 """
 
-import itertools
 from typing import Any
 
 from experiments.build import Config
 from experiments.configs import base
-from metapers.bench import protocols
 
 KNOWN: dict[str, Any] = {'population': {'num_users': 2000}}  # for a prior, or a table, of users
 # At .05 maml's first steps on 64 comparisons are so long that its start learns to say nothing.
@@ -29,17 +27,9 @@ LEARNERS = base.six() | {
   'empirical_bayes': KNOWN | {'training': {'num_steps': 0}, 'kwargs': {'signed': False}},
   'dirichlet_mixture': KNOWN | {'training': {'num_steps': 0}},
 }
-# What who is not told the condition may believe; 90 and 75 % of labels are right at about these.
-MIXTURE = tuple(
-  {'concentration': alpha, 'temperature': temperature}
-  for alpha, temperature in itertools.product(protocols.ALPHAS, (0.0, 0.21, 0.67))
-)
 
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
   in_quick = (*base.six(), 'dirichlet_mixture')
-  config = base.of_protocol('metapers', LEARNERS, argument, in_quick=in_quick)
-  if 'quick' not in (argument or '').split(','):
-    config.evaluation.mixture = MIXTURE
-  return config
+  return base.of_protocol('metapers', LEARNERS, argument, in_quick=in_quick)

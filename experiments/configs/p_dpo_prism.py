@@ -12,8 +12,7 @@ Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_prism.py
 Arguments: none.
 """
 
-from ml_collections import config_dict
-
+from experiments import published_studies
 from experiments.build import Config
 from experiments.configs import base
 
@@ -27,33 +26,6 @@ ROWS = {
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
   base.parse(argument)
-  config: Config = config_dict.ConfigDict()
-  config.seeds = (123,)
-  config.model = {'folder': ''}
-  config.data = {
-    'kind': 'prism',
-    'folder': '',
-    'is_chat': True,
-    'lengths': {'prompt': 470, 'response': 300, 'text': 128},
-  }
-  config.policy = {
-    'num_tokens': 10,
-    'alpha': 0.5,
-    'beta': 0.5,
-    'lora_rank': 8,
-    'lora_alpha': 16,
-    'inner_steps': 0,
-  }
-  config.training = {
-    'epochs': 1,
-    'num_steps': 0,
-    'batch_size': 16,
-    'chunk_size': 1,
-    'learning_rate': 5e-5,
-    'user_learning_rate': 5e-5,
-    'warmup_steps': 150,
-  }
-  config.evaluation = {'shots': (0,)}
-  config.rows = ROWS
-  config.studies = {'prism': {'training': {}, 'rows': tuple(ROWS)}}
-  return config
+  return published_studies.config_of(
+    'prism', lengths={'prompt': 470, 'response': 300, 'text': 128}, rows=ROWS
+  )

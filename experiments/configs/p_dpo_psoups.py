@@ -12,8 +12,7 @@ Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_psoups.p
 Arguments: none.
 """
 
-from ml_collections import config_dict
-
+from experiments import published_studies
 from experiments.build import Config
 from experiments.configs import base
 
@@ -23,33 +22,12 @@ ROWS = {'individual': {}, 'dpo': {'kind': 'uniform', 'num_tokens': 0, 'alpha': 0
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
   base.parse(argument)
-  config: Config = config_dict.ConfigDict()
-  config.seeds = (123,)
-  config.model = {'folder': ''}
-  config.data = {
-    'kind': 'p_soups',
-    'folder': '',
-    'is_chat': True,
-    'lengths': {'prompt': 200, 'response': 800},
-  }
-  config.policy = {
-    'num_tokens': 10,
-    'alpha': 0.5,
-    'beta': 0.1,
-    'lora_rank': 8,
-    'lora_alpha': 32,
-    'inner_steps': 0,
-  }
-  config.training = {
-    'epochs': 2,
-    'num_steps': 0,
-    'batch_size': 16,
-    'chunk_size': 2,
-    'learning_rate': 5e-5,
-    'user_learning_rate': 5e-5,
-    'warmup_steps': 150,
-  }
-  config.evaluation = {'shots': (0,)}
-  config.rows = ROWS
-  config.studies = {'p_soups': {'training': {}, 'rows': tuple(ROWS)}}
-  return config
+  return published_studies.config_of(
+    'p_soups',
+    lengths={'prompt': 200, 'response': 800},
+    rows=ROWS,
+    beta=0.1,
+    lora_alpha=32,
+    epochs=2,
+    chunk_size=2,
+  )

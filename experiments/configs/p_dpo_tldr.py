@@ -12,8 +12,7 @@ Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_tldr.py 
 Arguments: none.
 """
 
-from ml_collections import config_dict
-
+from experiments import published_studies
 from experiments.build import Config
 from experiments.configs import base
 
@@ -23,33 +22,6 @@ ROWS = {'individual': {}, 'dpo': {'kind': 'uniform', 'num_tokens': 0, 'alpha': 0
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
   base.parse(argument)
-  config: Config = config_dict.ConfigDict()
-  config.seeds = (123,)
-  config.model = {'folder': ''}
-  config.data = {
-    'kind': 'tldr',
-    'folder': '',
-    'is_chat': False,
-    'lengths': {'prompt': 550, 'response': 50},
-  }
-  config.policy = {
-    'num_tokens': 10,
-    'alpha': 0.5,
-    'beta': 0.5,
-    'lora_rank': 8,
-    'lora_alpha': 16,
-    'inner_steps': 0,
-  }
-  config.training = {
-    'epochs': 2,
-    'num_steps': 0,
-    'batch_size': 16,
-    'chunk_size': 1,
-    'learning_rate': 5e-5,
-    'user_learning_rate': 5e-5,
-    'warmup_steps': 150,
-  }
-  config.evaluation = {'shots': (0,)}
-  config.rows = ROWS
-  config.studies = {'tldr': {'training': {}, 'rows': tuple(ROWS)}}
-  return config
+  return published_studies.config_of(
+    'tldr', lengths={'prompt': 550, 'response': 50}, rows=ROWS, is_chat=False, epochs=2
+  )

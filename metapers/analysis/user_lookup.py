@@ -55,6 +55,14 @@ class Known(NamedTuple):
   losing: Float[np.ndarray, 'U N D']
 
 
+class Interactions(NamedTuple):
+  """The best and the worst response to some prompts of each user: rows of prompts, responses."""
+
+  prompts: Int[np.ndarray, 'U N']
+  winning: Int[np.ndarray, 'U N']
+  losing: Int[np.ndarray, 'U N']
+
+
 class Choice(NamedTuple):
   """What users may pick. features: [P, R, D]. mask: [P, R]. rewards: [T, P, R] to each user."""
 
@@ -63,27 +71,30 @@ class Choice(NamedTuple):
   rewards: Float[np.ndarray, 'T P R']
 
 
-def known_users(
-  rng: np.random.Generator,
-  given: Slates,
-  features: Float[np.ndarray, 'P R D'],
-  weights: Float[np.ndarray, 'U B'],
-  *,
-  num_history: int,
-) -> Known:
-  """Returns users who named the best and the worst response to random prompts, each prompt once.
+def interactions(
+  rng: np.random.Generator, given: Slates, weights: Float[np.ndarray, 'U B'], num_history: int
+) -> Interactions:
+  """Returns the best and the worst response to random prompts, each prompt once.
 
   Raises:
     ValueError: for more interactions than there are prompts.
   """
-  if num_history > len(features):
+  if num_history > len(given.mask):
     raise ValueError(
-      f'{num_history} interactions of a user need as many train prompts; there are {len(features)}'
+      f'{num_history} interactions of a user need as many train prompts; there are '
+      f'{len(given.mask)}'
     )
-  prompts = np.argsort(rng.random((len(weights), len(features))), 1)[:, :num_history]
+  prompts = np.argsort(rng.random((len(weights), len(given.mask))), 1)[:, :num_history]
   found = drivers.extremes(given.scores['z'], given.mask, weights)
-  best, worst = (np.take_along_axis(each, prompts, 1) for each in found)
-  return Known(weights, features[prompts, best], features[prompts, worst])
+  return Interactions(prompts, *(np.take_along_axis(each, prompts, 1) for each in found))
+
+
+def known_users(
+  weights: Float[np.ndarray, 'U B'], features: Float[np.ndarray, 'P R D'], history: Interactions
+) -> Known:
+  """Returns users with the features of the responses that won and lost in their history."""
+  prompts, winning, losing = history
+  return Known(weights, features[prompts, winning], features[prompts, losing])
 
 
 def embed(users: Known, kind: str, num_interactions: int) -> Float[np.ndarray, 'U D']:
@@ -191,16 +202,12 @@ def draw(
   rng = np.random.default_rng([seed, 5, round(1e6 * concentration)])
   of_train, of_test = scaled(train, test)
   num_models = len(train.reward_models)
-  known, new = (
-    known_users(
-      rng, train, of_train,
-      np.exp(dirichlet.sample_log_weights(rng, size, concentration, num_models)),
-      num_history=history,
-    )
-    for size, history in (
-      (grid.num_known, grid.num_history), (grid.num_new, max(grid.interactions))
-    )
-  )  # fmt: skip
+  groups = (grid.num_known, grid.num_history), (grid.num_new, max(grid.interactions))
+  users = []
+  for size, num_history in groups:
+    weights = np.exp(dirichlet.sample_log_weights(rng, size, concentration, num_models))
+    users.append(known_users(weights, of_train, interactions(rng, train, weights, num_history)))
+  known, new = users
   shown = slice(grid.num_prompts)
   rewards = np.einsum('prb,tb->tpr', test.scores['z'][shown], new.weights.astype(np.float32))
   return Drawn(new, known, Choice(of_test[shown], test.mask[shown], rewards))

@@ -16,6 +16,7 @@ import numpy as np
 
 from metapers.analysis import drivers, user_lookup
 from metapers.analysis.slates import Slates
+from metapers.analysis.user_lookup import Interactions
 from metapers.core.types import Float, Int
 from metapers.llm import in_context
 from metapers.llm.in_context import Example
@@ -49,20 +50,19 @@ class Sizes(NamedTuple):
   num_neighbors: int = 5
 
 
-class Interactions(NamedTuple):
-  """The best and the worst reply to some prompts, of each user: rows of prompts, and of replies."""
-
-  prompts: Int[np.ndarray, 'U N']
-  winning: Int[np.ndarray, 'U N']
-  losing: Int[np.ndarray, 'U N']
-
-
 class Queries(NamedTuple):
   """Two replies to test prompts, the one that the user likes better first."""
 
   prompts: Int[np.ndarray, 'T M']
   preferred: Int[np.ndarray, 'T M']
   other: Int[np.ndarray, 'T M']
+
+
+class Texts(NamedTuple):
+  """Texts of the store: [P] prompts and [P, R] responses."""
+
+  prompts: Any  # an array of objects; strings to who reads one
+  responses: Any
 
 
 class Study(NamedTuple):
@@ -128,10 +128,9 @@ def draw(train: Slates, test: Slates, concentration: float, sizes: Sizes, *, see
   Raises:
     ValueError: for longer histories than there are train prompts, or more queries than test ones.
   """
-  if sizes.num_history > len(train.mask) or sizes.num_queries > len(test.mask):
+  if sizes.num_queries > len(test.mask):
     raise ValueError(
-      f'{sizes.num_history} interactions and {sizes.num_queries} queries of a user need as many '
-      f'prompts; there are {len(train.mask)} of training and {len(test.mask)} of test'
+      f'{sizes.num_queries} queries of a user need as many test prompts; there are {len(test.mask)}'
     )
   rng = np.random.default_rng([seed, round(1e6 * concentration)])
   num_models = len(train.reward_models)
@@ -141,19 +140,10 @@ def draw(train: Slates, test: Slates, concentration: float, sizes: Sizes, *, see
   )
   return Study(
     train, test, new, known,
-    interactions(rng, train, new, sizes.num_history),
-    interactions(rng, train, known, sizes.num_history),
+    user_lookup.interactions(rng, train, new, sizes.num_history),
+    user_lookup.interactions(rng, train, known, sizes.num_history),
     draw_queries(rng, test, new, sizes.num_queries),
   )  # fmt: skip
-
-
-def interactions(
-  rng: np.random.Generator, train: Slates, weights: Float[np.ndarray, 'U B'], count: int
-) -> Interactions:
-  """Returns the best and the worst reply to random prompts, each prompt once."""
-  prompts = np.argsort(rng.random((len(weights), len(train.mask))), 1)[:, :count]
-  found = drivers.extremes(train.scores['z'], train.mask, weights)
-  return Interactions(prompts, *(np.take_along_axis(each, prompts, 1) for each in found))
 
 
 def draw_queries(
@@ -182,41 +172,36 @@ def embeddings(slates: Slates) -> Float[np.ndarray, 'P D']:
   return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
 
-def pool_of(study: Study, source: str, user: int, sizes: Sizes) -> Interactions:
-  """Returns the interactions, of one user or of several in a row, that examples are taken from."""
-  if source == OWN:
-    return Interactions(*(each[user] for each in study.history))
-  if source == RETRIEVED:
-    found = drivers.extremes(
-      study.train.scores['z'], study.train.mask, study.weights[user : user + 1]
-    )
-    return Interactions(np.arange(len(study.train.mask)), found.best[0], found.worst[0])
-  kind = source.removeprefix(f'{LOOKUP} ')
-  own, known = (
-    user_lookup.embed(as_known(study, weights, given), kind, sizes.num_history)
-    for weights, given in (
-      (study.weights[user : user + 1], Interactions(*(x[user : user + 1] for x in study.history))),
-      (study.known_weights, study.known),
-    )
-  )
-  near = user_lookup.nearest(own, known)[0, : sizes.num_neighbors]
-  return Interactions(*(each[near].ravel() for each in study.known))
-
-
-def as_known(
-  study: Study, weights: Float[np.ndarray, 'U B'], given: Interactions
-) -> user_lookup.Known:
-  """Returns users with the features of what won and lost in their history.
+def pools_of(study: Study, source: str, sizes: Sizes) -> Interactions:
+  """Returns the interactions that examples of each new user are taken from, [T, ...].
 
   Raises:
-    ValueError: for slates without features.
+    ValueError: for a lookup in slates without features.
   """
-  features = study.train.features
-  if features is None:
+  if source == OWN:
+    return study.history
+  if source == RETRIEVED:
+    found = drivers.extremes(study.train.scores['z'], study.train.mask, study.weights)
+    rows = np.arange(len(study.train.mask))
+    return Interactions(np.broadcast_to(rows, found.best.shape), found.best, found.worst)
+  if study.train.features is None:
     raise ValueError('users are looked up by features, and this store has none: extract some')
-  return user_lookup.Known(
-    weights, features[given.prompts, given.winning], features[given.prompts, given.losing]
-  )
+  kind = source.removeprefix(f'{LOOKUP} ')
+  own, known = (
+    user_lookup.embed(
+      user_lookup.known_users(weights, study.train.features, history), kind, sizes.num_history
+    )
+    for weights, history in (
+      (study.weights, study.history), (study.known_weights, study.known),
+    )
+  )  # fmt: skip
+  near = user_lookup.nearest(own, known)[:, : sizes.num_neighbors]  # [T, k]
+  return Interactions(*(each[near].reshape(len(near), -1) for each in study.known))
+
+
+def of_user(pools: Interactions, user: int) -> Interactions:
+  """Returns one user's interactions."""
+  return Interactions(*(each[user] for each in pools))
 
 
 def nearest_last(
@@ -227,19 +212,32 @@ def nearest_last(
   return Interactions(*(each[order] for each in pool))
 
 
-def examples_of(
-  chosen: Interactions, rows: Int[np.ndarray, 'P'], prompts: Any, responses: Any
+def examples_for(
+  study: Study,
+  pools: Interactions,
+  asked: Float[np.ndarray, 'Q D'],
+  known: Float[np.ndarray, 'P D'],
+  user: int,
+  query: int,
+  *,
+  k: int,
+  texts: Texts,
 ) -> list[Example]:
-  """Returns the texts of interactions.
+  """Returns the k examples whose prompts are nearest to a query of a user, nearest last.
 
   Args:
-    chosen: of one user, [k].
-    rows: of the train prompts in the store.
-    prompts, responses: texts of the store, arrays [P] and [P, R].
+    study: users and queries.
+    pools: where examples are taken from, see `pools_of`.
+    asked, known: `embeddings` of the test and of the train prompts.
+    user, query: rows of the study's queries.
+    k: how many.
+    texts: of the store.
   """
+  question = asked[study.queries.prompts[user, query]]
+  near = nearest_last(of_user(pools, user), question, known, k)
   return [
-    Example(prompts[row], responses[row, winning], responses[row, losing])
-    for row, winning, losing in zip(rows[chosen.prompts], chosen.winning, chosen.losing)
+    Example(texts.prompts[row], texts.responses[row, winning], texts.responses[row, losing])
+    for row, winning, losing in zip(study.train.rows[near.prompts], near.winning, near.losing)
   ]
 
 

@@ -1,18 +1,19 @@
 """Questions of a study of in-context learning to a model, and answers that outlive a kill."""
 
-import json
+import functools
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from metapers.bench import in_context as studies
-from metapers.bench.in_context import ZERO, Row, Sizes, Study
+from metapers.bench.in_context import ZERO, Row, Sizes, Study, Texts
 from metapers.core.types import Params
+from metapers.io import journal as journals
 from metapers.llm import in_context, policy
 from metapers.llm.chat_tokens import ChatTokens
+from metapers.llm.in_context import Example
 from metapers.llm.policy import Asked, Likelihood, Score
 
 
@@ -40,23 +41,16 @@ class Question(NamedTuple):
 class Answer(NamedTuple):
   """What is kept of a cell: of the preferred reply and of the other one."""
 
-  log_probs: tuple[float, float]
-  num_tokens: tuple[int, int]
+  log_probs: list[float]
+  num_tokens: list[int]
   prompt_tokens: int
   num_dropped: int
-
-
-class Texts(NamedTuple):
-  """Texts of the store: [P] prompts and [P, R] responses."""
-
-  prompts: Any  # an array of objects; strings to who reads one
-  responses: Any
 
 
 def questions(
   study: Study, rows: Sequence[Row], texts: Texts, chat: ChatTokens, sizes: Sizes, *, most: int
 ) -> Iterator[Question]:
-  """Yields every cell's question; a user's pool is found once for each source.
+  """Yields every cell's question.
 
   Args:
     study: users and queries.
@@ -69,88 +63,71 @@ def questions(
   Raises:
     ValueError: for a question that alone is longer, or a lookup without features.
   """
-  needs_lookup = any(row != ZERO for row in rows)
-  prompts = {
-    name: studies.embeddings(slates) if needs_lookup else np.zeros((len(slates.mask), 1))
-    for name, slates in (('train', study.train), ('test', study.test))
-  }
-  for user in range(len(study.weights)):
-    pools = {
-      source: studies.pool_of(study, source, user, sizes)
-      for source in dict.fromkeys(row.source for row in rows if row != ZERO)
-    }
-    for query, prompt in enumerate(study.queries.prompts[user].tolist()):
-      row_of = study.test.rows[prompt]
-      replies = [
-        texts.responses[row_of, each[user, query]]
-        for each in (study.queries.preferred, study.queries.other)
-      ]
-      for row in rows:
-        examples = []
-        if row != ZERO:
-          near = studies.nearest_last(
-            pools[row.source], prompts['test'][prompt], prompts['train'], row.shots
-          )
-          examples = studies.examples_of(near, study.train.rows, *texts)
-        shown = in_context.fitted(
-          row.arm, examples, texts.prompts[row_of], lambda text: len(chat.prompt(text)), most=most
-        )
-        asked = Asked(chat.prompt(shown.text), [chat.response(reply) for reply in replies])
-        yield Question(Cell(row, user, query), asked, shown.num_dropped)
+  shown = list(shown_examples(study, rows, texts, sizes))
+  for user, query in np.ndindex(study.queries.prompts.shape):
+    row_of = study.test.rows[study.queries.prompts[user, query]]
+    replies = [
+      chat.response(texts.responses[row_of, each[user, query]])
+      for each in (study.queries.preferred, study.queries.other)
+    ]
+    for row, examples in zip(rows, shown):
+      message = in_context.fitted(
+        row.arm,
+        examples(user, query),
+        texts.prompts[row_of],
+        lambda text: len(chat.prompt(text)),
+        most=most,
+      )
+      asked = Asked(chat.prompt(message.text), replies)
+      yield Question(Cell(row, user, query), asked, message.num_dropped)
+
+
+def shown_examples(
+  study: Study, rows: Sequence[Row], texts: Texts, sizes: Sizes
+) -> Iterator[Callable[[int, int], list[Example]]]:
+  """Yields for each row what gives the examples that a query of a user is shown.
+
+  Raises:
+    ValueError: for examples from slates without features.
+  """
+  for row in rows:
+    if row == ZERO:
+      yield lambda user, query: []
+      continue
+    asked, known = (studies.embeddings(each) for each in (study.test, study.train))
+    yield functools.partial(
+      studies.examples_for, study, studies.pools_of(study, row.source, sizes), asked, known,
+      k=row.shots, texts=texts,
+    )  # fmt: skip
 
 
 class Journal:
-  """Answers by cell, in a file that outlives a kill: a line each, written as soon as it is there.
+  """Answers by cell, in a `journal.Journal`.
 
   Args:
     path: of the file.
     identity: of the study and the model; a file of another one is refused.
 
   Raises:
-    ValueError: for a file of another study, naming what differs.
+    ValueError: as there.
   """
 
   def __init__(self, path: str | os.PathLike, identity: Mapping[str, Any]):
-    self._path = pathlib.Path(path)
-    self.answers: dict[str, Answer] = {}
-    first = json.dumps(dict(identity), sort_keys=True)
-    content = self._path.read_bytes() if self._path.exists() else b''
-    whole = content[: content.rfind(b'\n') + 1]
-    lines = whole.decode().splitlines()
-    if lines and lines[0] != first:
-      raise ValueError(
-        f'{path} holds answers of another study: {lines[0]}, this one is {first}; choose another '
-        'workdir'
-      )
-    for line in lines[1:]:
-      record = json.loads(line)
-      self.answers[record.pop('cell')] = Answer(
-        tuple(record['log_probs']), tuple(record['num_tokens']),
-        record['prompt_tokens'], record['num_dropped'],
-      )  # fmt: skip
-    self._path.parent.mkdir(parents=True, exist_ok=True)
-    self._file = self._path.open('r+b' if content else 'w+b')
-    self._file.truncate(len(whole))  # half a line of a run that was killed
-    self._file.seek(0, os.SEEK_END)
-    if not lines:
-      self._write(first)
+    self._kept = journals.Journal(path, identity, {'cell': str, **Answer.__annotations__})
+    self.answers = {one.pop('cell'): Answer(**one) for one in self._kept.records}
 
   def add(self, cell: Cell, answer: Answer) -> None:
     """Keeps an answer."""
+    self._kept.add({'cell': cell.key, **answer._asdict()})
     self.answers[cell.key] = answer
-    self._write(json.dumps({'cell': cell.key, **answer._asdict()}))
 
   def close(self) -> None:
     """Closes the file."""
-    self._file.close()
-
-  def _write(self, line: str) -> None:
-    self._file.write(line.encode() + b'\n')
-    self._file.flush()
+    self._kept.close()
 
 
 def ask(
-  found: Iterable[Question],
+  asked: Iterable[Question],
   score: Score,
   params: Params,
   journal: Journal,
@@ -159,17 +136,16 @@ def ask(
   """Asks for every answer that the journal lacks, questions of like lengths together.
 
   Args:
-    found: all questions.
+    asked: all questions.
     score: of `policy.scorer`.
     params: of the model.
     journal: what is there already, and where answers go.
     ended: is called after each answer.
   """
-  missing = [one for one in found if one.cell.key not in journal.answers]
+  missing = [one for one in asked if one.cell.key not in journal.answers]
   for index in policy.in_order_of_length([one.asked for one in missing]):
     one = missing[index]
     likelihood: Likelihood = score(params, one.asked)
-    (first, second), (length, other) = likelihood.log_probs.tolist(), likelihood.num_tokens.tolist()
-    prompt_tokens = len(one.asked.prompt)
-    journal.add(one.cell, Answer((first, second), (length, other), prompt_tokens, one.num_dropped))
+    found = likelihood.log_probs.tolist(), likelihood.num_tokens.tolist()
+    journal.add(one.cell, Answer(*found, len(one.asked.prompt), one.num_dropped))
     ended()

@@ -58,6 +58,13 @@ def condition(rule: str, alpha: float, accuracy: float) -> Changes:
   return {'pair_rule': rule, 'concentration': alpha, 'label_accuracy': accuracy}
 
 
+# What who is not told the condition may believe; 90 and 75 % of labels are right at about these
+# temperatures.
+UNTOLD = tuple(
+  {'concentration': alpha, 'temperature': temperature}
+  for alpha, temperature in itertools.product(ALPHAS, (0.0, 0.21, 0.67))
+)
+
 PROTOCOLS: dict[str, Protocol] = {
   'metapers': Protocol(
     source='ours',
@@ -68,6 +75,7 @@ PROTOCOLS: dict[str, Protocol] = {
       'num_support': 64,
     },
     conditions=tuple(itertools.starmap(condition, itertools.product(RULES, ALPHAS, ACCURACIES))),
+    evaluation={'mixture': UNTOLD},
     quick={'num_support': 16, 'num_slates': 4},
     quick_conditions=(
       condition('random', 0.05, 1.0),

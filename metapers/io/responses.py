@@ -3,7 +3,6 @@
 import collections
 import json
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 from metapers.core import fields, files
 from metapers.io import chat
+from metapers.io import journal as journals
 
 KEPT = ('prompt', 'prompt_id', 'subset', 'split')  # columns of the prompts that the table has, too
 # A model that failed so often and never answered will not: better a message than a long wait.
@@ -28,60 +28,31 @@ KINDS = {'row': fields.Size, 'model': str, 'answer': chat.Completion}  # of a li
 
 
 class Journal:
-  """Answers as they came, one a line, under a first line that says how they were asked for.
+  """Answers as they came, in a `journal.Journal`.
 
   Args:
-    path: of the file; made with the first answer. A last line that a kill cut short is dropped.
+    path: of the file.
     shared: what all requests have in common.
 
   Raises:
-    ValueError: if its answers were asked for otherwise, a line of it cannot be read, or no answer
-      could be written.
+    ValueError: as there.
   """
 
   def __init__(self, path: str | os.PathLike, shared: Mapping[str, Any]):
-    path = pathlib.Path(path)
-    lines = _whole_lines(path)
-    try:
-      found = [files.parse_json(line, f'line {n}') for n, line in enumerate(lines, 1)]
-      header, *records = found or [dict(shared)]
-      for number, record in enumerate(records, 2):
-        fields.check(f'line {number}', record, KINDS)
-      self.answers = {Wanted(x['row'], x['model']): chat.Completion(**x['answer']) for x in records}
-    except ValueError as error:
-      raise ValueError(
-        f'{path} is no journal of answers ({error}); remove its wrong lines, or all of it to '
-        'begin anew'
-      ) from error
-    changed = [name for name in sorted({*header, *shared}) if header.get(name) != shared.get(name)]
-    if changed:
-      values = '; '.join(f'{x}: {header.get(x)} there, {shared.get(x)} now' for x in changed)
-      raise ValueError(
-        f'{path} holds answers that were asked for otherwise ({values}); ask the same way, or give '
-        'another file to write'
-      )
-    _require_writable(path)
-    self._path, self._file = path, None
-    self._header = None if lines else shared
+    self._kept = journals.Journal(path, shared, KINDS)
+    self.answers = {
+      Wanted(one['row'], one['model']): chat.Completion(**one['answer'])
+      for one in self._kept.records
+    }
 
   def add(self, wanted: Wanted, answer: chat.Completion) -> None:
     """Keeps an answer."""
-    self._write({**wanted._asdict(), 'answer': answer._asdict()})
+    self._kept.add({**wanted._asdict(), 'answer': answer._asdict()})
     self.answers[wanted] = answer
 
   def close(self) -> None:
     """Closes the file."""
-    if self._file is not None:
-      self._file.close()
-
-  def _write(self, record: Mapping[str, Any]) -> None:
-    if self._file is None:
-      self._path.parent.mkdir(parents=True, exist_ok=True)
-      self._file = self._path.open('a', encoding='utf-8')
-    found = (self._header, record) if self._header is not None else (record,)
-    self._header = None
-    self._file.write(''.join(json.dumps(each) + '\n' for each in found))
-    self._file.flush()
+    self._kept.close()
 
 
 def digest(prompts: pd.DataFrame) -> str:
@@ -188,22 +159,3 @@ def _give_up(model: str, answered: Iterable[str], failures: Mapping[Wanted, str]
 
 def _of(model: str, failures: Mapping[Wanted, str]) -> list[str]:
   return [reason for wanted, reason in failures.items() if wanted.model == model]
-
-
-def _whole_lines(path: pathlib.Path) -> list[bytes]:
-  """Returns the lines of a file, and drops from it what follows the last line break."""
-  if not path.exists():
-    return []
-  content = files.read_bytes(path)
-  whole = content[: content.rfind(b'\n') + 1]
-  if whole != content:
-    with path.open('r+b') as file:
-      file.truncate(len(whole))
-  return whole.splitlines()
-
-
-def _require_writable(path: pathlib.Path) -> None:
-  """Refuses a file that could not be written, before answers are paid for."""
-  nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
-  if not os.access(nearest, os.W_OK) or (nearest != path and not nearest.is_dir()):
-    raise ValueError(f'{path} cannot be written: {nearest} is no folder that may be written to')

@@ -155,9 +155,7 @@ def averaged(
   """
 
   def init(key):
-    keys = jax.random.split(key, len(trained))
-    own = {row: member.init(k) for (row, member), k in zip(trained.items(), keys)}
-    return {'members': own, 'log_prior': log_prior}
+    return {'members': started(trained, key), 'log_prior': log_prior}
 
   def adapt(params, support, context, key):
     values = values_of(team, params, support, context, key)
@@ -205,6 +203,12 @@ def averaged(
     prepare=prepare,
     update=update if all(one.member.update for one in team) else None,
   )
+
+
+def started(trained: dict[str, MetaLearner], key: PRNGKey) -> Params:
+  """Returns the first parameters of each member, by row."""
+  keys = jax.random.split(key, len(trained))
+  return {row: member.init(k) for (row, member), k in zip(trained.items(), keys)}
 
 
 def own(params: Params, seat: Seat) -> Params:

@@ -1,15 +1,18 @@
 """A prior-fitted network: the posterior of any of many populations, in one pass of a network."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
 from metapers.core import masked, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Choices
-from metapers.core.types import Array, Context, Float, Params
+from metapers.core.types import Array, Context, Float, Params, PRNGKey
 from metapers.learners import neural_process, options, particle_bank
 from metapers.learners.particle_bank import Bank
 from metapers.networks.mlp import mlp
+from metapers.networks.network import Network
 
 NUM_READINGS = 3  # of a hypothesis's comparison: a feature's difference, its gap, how wrong it is
 
@@ -66,14 +69,10 @@ def pfn(
   readout, share = mlp(width, (), 1), mlp(width, (), 1)
 
   def init(key):
-    key_start, key_head, key_share, *keys = jax.random.split(key, 3 + num_rounds)
-    rounds = [
-      {name: one.init(k) for (name, one), k in zip(networks.items(), jax.random.split(key, 3))}
-      for key in keys
-    ]
+    key_start, key_head, key_share, key_rounds = jax.random.split(key, 4)
     start = jax.random.normal(key_start, (num_hypotheses, width), jnp.float32)
     shared = {'start': start, 'head': readout.init(key_head), 'share': share.init(key_share)}
-    return shared | {'rounds': jax.tree.map(lambda *leaves: jnp.stack(leaves), *rounds)}
+    return shared | {'rounds': rounds_of(networks, num_rounds, key_rounds)}
 
   def head_of(params, beliefs):
     return readout.apply(params['head'], beliefs)[..., 0]  # [M, D]
@@ -108,6 +107,12 @@ def pfn(
     num_samples=num_samples,
     infer=infer,
   )
+
+
+def rounds_of(networks: Mapping[str, Network], num_rounds: int, key: PRNGKey) -> Params:
+  """Returns the parameters of the networks of every round, with a leading axis over rounds."""
+  keys = jax.random.split(key, (len(networks), num_rounds))
+  return {name: jax.vmap(one.init)(own) for (name, one), own in zip(networks.items(), keys)}
 
 
 def contrasts_of(support: Choices) -> Float[Array, 'N D']:

@@ -1,5 +1,7 @@
 """Conversations as tokens, by a tokenizer's chat template, safe against what people write."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 # Stands for a text while the template is rendered. Templates strip texts, but leave letters alone.
@@ -45,24 +47,51 @@ def of(tokenizer: Any) -> ChatTokens:
   Raises:
     ValueError: for a tokenizer without a template, or one that does not keep texts as they are.
   """
+  before, after = fixed(tokenizer, ['user'])
+  *_, ending = fixed(tokenizer, ['user', 'assistant'], is_answered=True)
+  return ChatTokens(
+    tokenizer, tuple(before), tuple(after), tuple(ending[:1]) or (tokenizer.eos_token_id,)
+  )
+
+
+def conversation(tokenizer: Any, turns: Sequence[tuple[str, str]]) -> list[int]:
+  """Returns the tokens of turns up to where an answer begins.
+
+  Args:
+    tokenizer: of transformers.
+    turns: (role, text) each.
+
+  Raises:
+    ValueError: as `of` and `plain`.
+  """
+  around = fixed(tokenizer, [role for role, _ in turns])
+  said = [plain(tokenizer, text) for _, text in turns]
+  return [token for one in itertools.zip_longest(around, said, fillvalue=[]) for part in one
+          for token in part]  # fmt: skip
+
+
+def fixed(tokenizer: Any, roles: Sequence[str], *, is_answered: bool = False) -> list[list[int]]:
+  """Returns the template's tokens before, between and after the texts of turns.
+
+  Args:
+    tokenizer: of transformers.
+    roles: of the turns.
+    is_answered: the last turn is the answer; else what comes after the turns begins one.
+
+  Raises:
+    ValueError: for a tokenizer without a template, or one that does not keep texts as they are.
+  """
   if not tokenizer.chat_template:
     raise ValueError(
       'this tokenizer has no chat template; use an instruction-tuned model, or set '
       'tokenizer.chat_template'
     )
-  user = [{'role': 'user', 'content': PLACE}]
-  asked = tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True)
-  answered = tokenizer.apply_chat_template(
-    [*user, {'role': 'assistant', 'content': PLACE}], tokenize=False
+  rendered = tokenizer.apply_chat_template(
+    [{'role': role, 'content': PLACE} for role in roles],
+    tokenize=False,
+    add_generation_prompt=not is_answered,
   )
-  if asked.count(PLACE) != 1 or answered.count(PLACE) != 2:
+  parts = rendered.split(PLACE)
+  if len(parts) != len(roles) + 1:
     raise ValueError('this chat template changes or repeats what people write; it cannot be used')
-  before, after = asked.split(PLACE)
-  ending = answered.split(PLACE)[2]
-  marked = (tuple(_marked(tokenizer, text)) for text in (before, after, ending))
-  before_tokens, after_tokens, end = marked
-  return ChatTokens(tokenizer, before_tokens, after_tokens, end[:1] or (tokenizer.eos_token_id,))
-
-
-def _marked(tokenizer: Any, text: str) -> list[int]:
-  return tokenizer(text, add_special_tokens=False)['input_ids'] if text else []
+  return [tokenizer(part, add_special_tokens=False)['input_ids'] if part else [] for part in parts]

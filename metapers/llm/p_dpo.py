@@ -21,11 +21,12 @@ from metapers.core import choice_model, meta_learner, task
 from metapers.core.meta_learner import Adapt, Loss, MetaLearner, Score
 from metapers.core.population import HostOrDevice
 from metapers.core.task import Candidates, Choices
-from metapers.core.types import Any, Array, Bool, Callable, Context, Features, Float, Params
+from metapers.core.types import Any, Array, Callable, Context, Features, Float, Params
 from metapers.learners import options
-from metapers.llm import lora, user_model
+from metapers.llm import lora, prompting, user_model
 from metapers.llm.decoder import Decoder
 from metapers.llm.layers import PROJECTIONS
+from metapers.llm.prompting import Inputs
 from metapers.llm.user_model import UserModel, UserState
 
 
@@ -222,7 +223,7 @@ def log_probs(
     return jnp.zeros(features['response'].shape[:-1], jnp.float32)
   prompt, mask = model.embed(params, features['prompt']), features['prompt_mask']
   if state is not None:
-    prompt, mask = prompted(model, params, prompt, mask, state)
+    prompt, mask = prompted(model, params, Inputs(prompt, mask), state)
   response, response_mask = features['response'], features['response_mask']
   embeddings = jnp.concatenate([prompt, model.embed(params, response)], -2)
   mask = jnp.concatenate([mask, response_mask], -1)
@@ -233,23 +234,27 @@ def log_probs(
 def prompted(
   model: Decoder,
   params: Params,
-  prompt: Float[Array, '*batch L W'],
-  mask: Bool[Array, '*batch L'],
+  prompt: Inputs,
   state: UserState,
-) -> tuple[Array, Array]:
-  """Returns the embeddings and mask of prompts to a user: soft tokens, what they say, the prompt.
+) -> Inputs:
+  """Returns prompts of a user: soft tokens and what they say behind the first token of a text.
 
   Args:
     model: decoder.
     params: of it.
-    prompt: embeddings, padded on the left.
-    mask: True where a token is real.
+    prompt: [*batch, L, W], padded on the left.
     state: of the user.
   """
   text = model.embed(params, state.text)
   inserted = jnp.concatenate([state.soft.astype(text.dtype), text])
   is_real = jnp.concatenate([jnp.ones(state.soft.shape[0], bool), state.mask])
-  return user_model.with_user(prompt, mask, inserted, is_real)
+  batch = prompt.mask.shape[:-1]
+  return prompting.with_soft_prompt(
+    prompt,
+    jnp.broadcast_to(inserted, (*batch, *inserted.shape)),
+    has_bos=True,
+    soft_mask=jnp.broadcast_to(is_real, (*batch, *is_real.shape)),
+  )
 
 
 def with_reference(

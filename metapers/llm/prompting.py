@@ -20,7 +20,13 @@ class Inputs(NamedTuple):
   mask: Bool[Array, '*batch L']
 
 
-def with_soft_prompt(inputs: Inputs, soft: Float[Array, '*batch T W'], *, has_bos: bool) -> Inputs:
+def with_soft_prompt(
+  inputs: Inputs,
+  soft: Float[Array, '*batch T W'],
+  *,
+  has_bos: bool,
+  soft_mask: Bool[Array, '*batch T'] | None = None,
+) -> Inputs:
   """Returns a prompt with T soft tokens in it, at L + T positions.
 
   Args:
@@ -28,6 +34,7 @@ def with_soft_prompt(inputs: Inputs, soft: Float[Array, '*batch T W'], *, has_bo
     soft: soft tokens of the prompt's user.
     has_bos: the first real token begins every text, and stays before the soft ones. They stand
       first where the model's texts have no such token.
+    soft_mask: which of the soft tokens are real; all by default.
   """
   length, num_soft = inputs.embeddings.shape[-2], soft.shape[-2]
   first = jnp.where(inputs.mask.any(-1), jnp.argmax(inputs.mask, -1), length)
@@ -38,7 +45,8 @@ def with_soft_prompt(inputs: Inputs, soft: Float[Array, '*batch T W'], *, has_bo
   is_soft = (places >= start) & (places < start + num_soft)
   rows = jnp.where(is_soft, length + places - start, rows)
   both = jnp.concatenate([inputs.embeddings, soft.astype(inputs.embeddings.dtype)], -2)
-  mask = jnp.concatenate([inputs.mask, jnp.ones(soft.shape[:-1], bool)], -1)
+  is_real = jnp.ones(soft.shape[:-1], bool) if soft_mask is None else soft_mask
+  mask = jnp.concatenate([inputs.mask, is_real], -1)
   return Inputs(jnp.take_along_axis(both, rows[..., None], -2), jnp.take_along_axis(mask, rows, -1))
 
 

@@ -184,41 +184,6 @@ def directions(offsets: Float[Array, 'U T_u W'], size: int) -> Float[Array, 'S T
   return scaled.reshape(size, *offsets.shape[1:]).astype(offsets.dtype)
 
 
-def with_user(
-  embeddings: Float[Array, '*batch L W'],
-  mask: Bool[Array, '*batch L'],
-  inserted: Float[Array, 'M W'],
-  inserted_mask: Bool[Array, 'M'],
-) -> tuple[Array, Array]:
-  """Returns prompts with M embeddings behind the first real one, which begins the text.
-
-  Pads on the left stay where they are: [pads, beginning, user, prompt]. This is the one way by
-  which a user enters a prompt, known or not.
-
-  Args:
-    embeddings: of the prompts, padded on the left.
-    mask: True where a token is real.
-    inserted: embeddings of the user: soft tokens and what they say of themselves.
-    inserted_mask: True where these are real.
-
-  Returns:
-    Embeddings [*batch, L + M, W] and their mask.
-  """
-  size = inserted.shape[0]
-  place = jnp.arange(mask.shape[-1] + size, dtype=jnp.int32)
-  first = jnp.argmax(mask, -1).astype(jnp.int32)[..., None]  # 0 where nothing is real
-  place = jnp.broadcast_to(place, (*first.shape[:-1], place.shape[0]))
-  is_user = (place > first) & (place <= first + size)
-  own = jnp.clip(place - first - 1, 0, max(size - 1, 0))
-  old = jnp.clip(jnp.where(place <= first, place, place - size), 0, mask.shape[-1] - 1)
-  if not size:
-    return embeddings, mask
-  moved = jnp.take_along_axis(embeddings, old[..., None], -2)
-  is_real = jnp.any(mask, -1, keepdims=True)
-  kept = jnp.where(is_user, inserted_mask[own] & is_real, jnp.take_along_axis(mask, old, -1))
-  return jnp.where(is_user[..., None], inserted[own], moved), kept
-
-
 def effective_clusters(logits: Float[Array, 'U K']) -> Scalar:
   """Returns exp(H(mean_i softmax(a_i))): of how many equally large clusters users would be."""
   share = jax.nn.softmax(logits, -1).mean(0)

@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ from metapers import learners
 from metapers.core import fields, files
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population, Scaling, Spec, vector
-from metapers.core.types import Float, Params, PyTree
+from metapers.core.types import Params, PyTree
 from metapers.io import leaves
 from metapers.learners import Factory
 
@@ -203,45 +203,6 @@ def check_export(source: str | os.PathLike, export: Export) -> Export:
   if not all(np.isfinite(array).all() for array in numbers) or not np.all(scale > 0):
     raise ValueError(f'{source}: parameters and scaling must be finite, and scales above 0')
   return export
-
-
-def for_scores(
-  export: Export, scores: Float[np.ndarray, 'M D'], names: Sequence[str] | None = None
-) -> Export:
-  """Returns the export that serves other reward models, by a learner that treats all alike.
-
-  Args:
-    export: of a learner whose parameters do not depend on the number of its features.
-    scores: raw ones of typical replies, for the scaling.
-    names: of the D reward models, in order.
-
-  Raises:
-    ValueError: for scores that are not a finite table whose columns vary, or a number of reward
-      models that the parameters do not serve.
-  """
-  if scores.ndim != 2 or scores.shape[1] < 2 or not np.isfinite(scores).all():
-    raise ValueError(
-      'scores must be a finite table [M, D], a row for each reply and a column for each of 2 or '
-      f'more reward models; got shape {list(scores.shape)}'
-      + ('' if np.isfinite(scores).all() else ' with NaN or infinity in it')
-    )
-  scaling = Scaling(scores.mean(0), scores.std(0))
-  if not np.all(scaling.scale > 0):
-    constant = np.flatnonzero(scaling.scale == 0).tolist()
-    raise ValueError(f'columns {constant} of scores are constant: they say nothing of any reply')
-  num_features = scores.shape[1]
-  other = export._replace(
-    kwargs={**export.kwargs, 'num_features': num_features},
-    scaling=scaling,
-    feature_names=tuple(names or (f'score_{index}' for index in range(num_features))),
-  )
-  shapes = leaves.by_path(jax.eval_shape(learner_of(other, None).init, jax.random.key(0)))
-  if any(shapes[name].shape != array.shape for name, array in export.params.items()):
-    raise ValueError(
-      f'this {export.learner} does not serve {num_features} reward models; it was trained on '
-      f'{export.scaling.mean.size}: train one on yours'
-    )
-  return other
 
 
 def check_options(build: Callable[..., Any], export: Export) -> None:

@@ -28,13 +28,12 @@ from metapers.core.types import Any, Callable, Float, Int
 from metapers.io import workdirs
 from metapers.learners import Factory
 from metapers.serving import comparisons as border
-from metapers.serving import exports, profiles
+from metapers.serving import exports, pretrained, profiles
 from metapers.serving import questions as serving
 from metapers.serving.comparisons import Comparisons, DataFrame, Rows, pairs
 from metapers.serving.exports import Export
 from metapers.serving.profiles import History, Profile
 
-PRETRAINED = pathlib.Path(__file__).parents[1] / 'pretrained'
 CAPACITY = 64  # comparisons kept of a user
 LARGEST_PROFILE = 2**28  # bytes
 # For a message, which shall import no learner.
@@ -91,7 +90,8 @@ class Personalizer:
   def __reduce__(self) -> tuple[Callable, tuple]:
     # Of functions and jit nothing is pickled: they are made anew from the export.
     plain = {name: dict(getattr(self.export, name)) for name in ('kwargs', 'params', 'trained_on')}
-    return _again, (self.export._replace(**plain), self._learner, self.capacity)
+    again = functools.partial(Personalizer, learner=self._learner, capacity=self.capacity)
+    return again, (self.export._replace(**plain),)
 
   def __deepcopy__(self, memo: dict) -> 'Personalizer':
     return self  # nothing of it changes, and what is compiled is known by its functions
@@ -118,17 +118,13 @@ class Personalizer:
 
   @classmethod
   def load_pretrained(
-    cls,
-    name: str = 'personal_llm_scores',
-    *,
-    scores: Rows | None = None,
-    capacity: int = CAPACITY,
+    cls, name: str = 'personal_llm_scores', *, scores: Rows | None = None, capacity: int = CAPACITY
   ) -> 'Personalizer':
     """Returns a model that comes with the package; its `export.about` says what it is.
 
     `personal_llm_scores`: a candidate is the raw scores of PersonalLLM's ten reward models, in the
-    order of `export.feature_names`, or, with `scores`, of other reward models, 2 to 16 of them: its
-    prior treats all alike. Trained on synthetic users of synthetic scores.
+    order of `export.feature_names`, or with `scores` of 2 to 16 others: its prior treats all alike.
+    Trained on synthetic users of synthetic scores.
 
     Args:
       name: of the model.
@@ -137,16 +133,12 @@ class Personalizer:
       capacity: comparisons kept of a user.
 
     Raises:
-      ValueError: for an unknown name, with the known ones; for scores that are not finite, or more
-        reward models than the model serves.
+      ValueError: as `pretrained.read` and `pretrained.for_scores` do.
     """
-    known = sorted(entry.name for entry in PRETRAINED.iterdir() if exports.is_export(entry))
-    if name not in known:
-      raise ValueError(f'unknown pretrained model {name!r}; known: {", ".join(known)}')
-    export = exports.read_export(PRETRAINED / name)
+    export = pretrained.read(name)
     if scores is not None:
       table = np.asarray(border.one_array('scores', scores), np.float64)
-      export = exports.for_scores(export, table, border.names_of(scores))
+      export = pretrained.for_scores(export, table, border.names_of(scores))
     return cls(export, capacity=capacity)
 
   def adapt(
@@ -401,10 +393,6 @@ class Personalizer:
     scaled = border.scale(features, np.ones(features.shape[:-1], bool), self.export)
     many = profile.history.ids.ndim - 1
     return serving.query_users(function, self._params, profile.user_state, scaled, many=many)
-
-
-def _again(export: Export, learner: Factory | None, capacity: int) -> Personalizer:
-  return Personalizer(export, learner=learner, capacity=capacity)
 
 
 def _support(history: History, context: np.ndarray) -> serving.Support:

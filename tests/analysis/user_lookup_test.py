@@ -27,7 +27,8 @@ def test_histories_hold_the_best_and_worst_response_to_different_prompts(both):
   rng = np.random.default_rng(0)
   weights = rng.dirichlet(np.ones(10), 4)
   number = np.arange(train.mask.size, dtype=np.float32).reshape(*train.mask.shape, 1)
-  found = user_lookup.known_users(rng, train, number, weights, num_history=9)
+  history = user_lookup.interactions(rng, train, weights, 9)
+  found = user_lookup.known_users(weights, number, history)
   rewards = np.einsum('prb,ub->upr', train.scores['z'], weights)
   for user in range(4):
     prompts = (found.winning[user, :, 0] // 8).astype(int)
@@ -35,7 +36,7 @@ def test_histories_hold_the_best_and_worst_response_to_different_prompts(both):
     np.testing.assert_array_equal(found.winning[user, :, 0] % 8, rewards[user, prompts].argmax(1))
     np.testing.assert_array_equal(found.losing[user, :, 0] % 8, rewards[user, prompts].argmin(1))
   with pytest.raises(ValueError, match='999 interactions'):
-    user_lookup.known_users(rng, train, number, weights, num_history=999)
+    user_lookup.interactions(rng, train, weights, 999)
 
 
 def test_embeddings_are_means_over_first_interactions():

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from metapers.analysis import slates
+from metapers.analysis.user_lookup import Interactions
 from metapers.bench import in_context as studies
 from metapers.bench import in_context_results as results
 from metapers.bench import in_context_runs as runs
-from metapers.bench.in_context import ZERO, Interactions, Row, Sizes
+from metapers.bench.in_context import ZERO, Row, Sizes
 from metapers.bench.in_context_runs import Answer, Cell
 from metapers.data import synthetic
 from metapers.llm.chat_tokens import ChatTokens
@@ -46,13 +47,14 @@ def test_histories_hold_what_each_user_likes_best_and_least(study):
 
 
 def test_pools_are_the_users_own_everyones_prompts_or_near_users(study):
-  own = studies.pool_of(study, 'own', 1, SIZES)
+  own, every, near = (
+    studies.of_user(studies.pools_of(study, source, SIZES), 1)
+    for source in ('own', 'retrieved', 'lookup winning')
+  )
   np.testing.assert_array_equal(own.prompts, study.history.prompts[1])
-  every = studies.pool_of(study, 'retrieved', 1, SIZES)
   assert len(every.prompts) == len(study.train.mask)
   at = study.history.prompts[1]
   np.testing.assert_array_equal(every.winning[at], study.history.winning[1])
-  near = studies.pool_of(study, 'lookup winning', 1, SIZES)
   features = study.train.features
 
   def mean(given, user):
@@ -108,7 +110,7 @@ CHAT = ChatTokens(Letters(), before=(), after=(), end=())
 def texts(num_prompts=60):
   prompts = np.array([f'q{number}' for number in range(num_prompts)], object)
   responses = [[f'r{number}.{one}' for one in range(8)] for number in range(num_prompts)]
-  return runs.Texts(prompts, np.array(responses, object))
+  return studies.Texts(prompts, np.array(responses, object))
 
 
 def likes_longer_prompts(params, asked):
@@ -169,13 +171,15 @@ def test_a_killed_study_asks_only_for_what_is_missing(study, tmp_path):
 
 
 def test_answers_of_another_study_are_refused(tmp_path):
-  runs.Journal(tmp_path / 'a', {'study': 1}).close()
-  with pytest.raises(ValueError, match='answers of another study'):
+  kept = runs.Journal(tmp_path / 'a', {'study': 1})
+  kept.add(Cell(ZERO, 0, 0), Answer([1.0, 0.0], [1, 1], 3, 0))
+  kept.close()
+  with pytest.raises(ValueError, match='asked for otherwise'):
     runs.Journal(tmp_path / 'a', {'study': 2})
 
 
 def test_missing_answers_are_counted(study):
-  one = {Cell(ZERO, 0, 0).key: Answer((1.0, 0.0), (1, 1), 3, 0)}
+  one = {Cell(ZERO, 0, 0).key: Answer([1.0, 0.0], [1, 1], 3, 0)}
   with pytest.raises(ValueError, match='35 of 36 answers of zero_shot are missing'):
     results.measured(study, [ZERO], one)
 
@@ -183,4 +187,4 @@ def test_missing_answers_are_counted(study):
 def test_a_store_without_features_looks_nobody_up(study):
   bare = study._replace(train=study.train._replace(features=None))
   with pytest.raises(ValueError, match='looked up by features'):
-    studies.pool_of(bare, 'lookup losing', 0, SIZES)
+    studies.pools_of(bare, 'lookup losing', SIZES)

@@ -102,7 +102,7 @@ def test_the_shipped_model_is_that_of_its_config():
   kwargs = {n: list(x) if isinstance(x, tuple) else x for n, x in config.learner.kwargs.items()}
   assert {'num_features': 10, **kwargs} == dict(shipped.kwargs)
   concentrations = config.population.kwargs.concentration
-  assert shipped.trained_on['concentration'] == '+'.join(map(str, concentrations))
+  assert shipped.trained_on['concentration'] == '+'.join(f'{value:g}' for value in concentrations)
 
 
 def test_known_users_are_counted_for_learners_that_need_them():

@@ -82,22 +82,19 @@ def wait_for(condition, program):
     time.sleep(0.02)
 
 
+@pytest.fixture
 def heeds_ctrl_c():
   """What a shell starts in the background ignores Ctrl-C, and so does all that it starts."""
-  signal.signal(signal.SIGINT, signal.SIG_DFL)
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures('heeds_ctrl_c')
 def test_a_signal_lets_jobs_save_and_the_same_command_goes_on(tmp_path, number):
   given = arguments(tmp_path, 'grid:act=wait;seed=0,1,2', '--workers=2')
-  program = subprocess.Popen(
-    given,
-    cwd=ROOT,
-    env=environment(),
-    stdout=subprocess.PIPE,
-    text=True,
-    preexec_fn=heeds_ctrl_c,
-  )
+  program = subprocess.Popen(given, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
   wait_for(lambda: len(list(tmp_path.glob('root/*/starts'))) == 2, program)
   time.sleep(0.3)  # until both heed signals
   program.send_signal(number)

@@ -33,6 +33,16 @@ def test_a_response_on_the_right_stays_where_it_is():
   np.testing.assert_array_equal(found.mask[0], [False] + [True] * 5 + [False])
 
 
+@pytest.mark.parametrize('num_pads', [0, 2])
+def test_soft_tokens_that_are_not_real_are_masked(num_pads):
+  mask = (jnp.arange(5) >= num_pads)[None]
+  inputs = prompting.Inputs(jnp.arange(1.0, 6.0)[None, :, None], mask)
+  soft, is_real = jnp.array([[[-1.0], [-2.0], [-3.0]]]), jnp.array([[True, False, True]])
+  found = prompting.with_soft_prompt(inputs, soft, has_bos=True, soft_mask=is_real)
+  real = np.asarray(found.embeddings[0, :, 0])[np.asarray(found.mask[0])]
+  np.testing.assert_array_equal(real, [1.0 + num_pads, -1, -3, *np.arange(2.0 + num_pads, 6)])
+
+
 def test_leading_axes_are_batches():
   inputs = prompting.Inputs(jnp.array(TOKENS[None]), jnp.array(MASK[None]))
   nested = prompting.with_soft_prompt(inputs, jnp.array(SOFT[None]), has_bos=True)

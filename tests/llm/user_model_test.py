@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from metapers.llm import user_model
 
@@ -70,26 +69,6 @@ def test_a_new_individual_is_the_mode_of_their_posterior():
   z = np.linalg.solve(basis @ basis.T + 0.5 * np.eye(5), basis @ off)
   expected = np.asarray(params['generic']) + (z @ basis).reshape(2, 3)
   np.testing.assert_allclose(users.fit(params, loss), expected, atol=1e-3)
-
-
-@pytest.mark.parametrize('num_pads', [0, 2])
-def test_a_user_stands_behind_the_beginning_of_the_text(num_pads):
-  embeddings = jnp.arange(1.0, 6.0)[None, :, None]
-  mask = (jnp.arange(5) >= num_pads)[None]
-  inserted = jnp.asarray([[-1.0], [-2.0], [-3.0]])
-  is_real = jnp.asarray([True, True, False])
-  found, kept = user_model.with_user(embeddings, mask, inserted, is_real)
-  assert found.shape == (1, 8, 1)
-  real = np.asarray(found[0, :, 0])[np.asarray(kept[0])]
-  before, after = [1.0 + num_pads], list(np.arange(2.0 + num_pads, 6))
-  np.testing.assert_array_equal(real, [*before, -1, -2, *after])
-
-
-def test_nobody_is_put_into_a_prompt_of_padding():
-  _, kept = user_model.with_user(
-    jnp.zeros((2, 4, 1)), jnp.zeros((2, 4), bool), jnp.ones((3, 1)), jnp.ones(3, bool)
-  )
-  assert not kept.any()
 
 
 def test_effective_clusters_count_equal_ones():

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from metapers.data import personal_llm_constants, synthetic
-from metapers.serving.personalizer import PRETRAINED, Personalizer, pairs
+from metapers.serving import pretrained
+from metapers.serving.personalizer import Personalizer, pairs
 
-NAMES = sorted(path.name for path in PRETRAINED.iterdir())
+NAMES = sorted(path.name for path in pretrained.FOLDER.iterdir())
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_it_is_small(name):
-  assert sum(path.stat().st_size for path in (PRETRAINED / name).iterdir()) <= 2**20
+  assert sum(path.stat().st_size for path in (pretrained.FOLDER / name).iterdir()) <= 2**20
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -28,7 +29,7 @@ def test_an_unknown_name_lists_the_known_ones():
 
 
 def told(model, a, b, times):
-  """P(a over b) of each of U users who are told to prefer a that often, `times` of 64."""
+  """P(a over b) of each of U users who preferred a so often."""
   users = (np.repeat(x[:, None], times, 1) for x in (a, b))
   return model.probability(model.adapt(pairs(*users)), a[:, None], b[:, None])[:, 0]
 

@@ -1,0 +1,83 @@
+"""Answers that outlive a kill: one a line, under a line that says how they were asked for."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from metapers.core import fields, files
+
+
+class Journal:
+  """A file of JSON lines that grows by one record at a time.
+
+  records: those there were when it was opened, in order.
+
+  Args:
+    path: of the file; made with the first record. A last line that a kill cut short is dropped.
+    shared: what all records have in common, the first line.
+    kinds: field -> type of a record, see `fields.check`.
+
+  Raises:
+    ValueError: if its records were asked for otherwise, a line of it cannot be read, or no record
+      could be written.
+  """
+
+  def __init__(self, path: str | os.PathLike, shared: Mapping[str, Any], kinds: Mapping[str, Any]):
+    path = pathlib.Path(path)
+    lines = _whole_lines(path)
+    try:
+      found = [files.parse_json(line, f'line {n}') for n, line in enumerate(lines, 1)]
+      header, *self.records = found or [dict(shared)]
+      for number, record in enumerate(self.records, 2):
+        fields.check(f'line {number}', record, kinds)
+    except ValueError as error:
+      raise ValueError(
+        f'{path} is no journal of answers ({error}); remove its wrong lines, or all of it to '
+        'begin anew'
+      ) from error
+    changed = [name for name in sorted({*header, *shared}) if header.get(name) != shared.get(name)]
+    if changed:
+      values = '; '.join(f'{x}: {header.get(x)} there, {shared.get(x)} now' for x in changed)
+      raise ValueError(
+        f'{path} holds answers that were asked for otherwise ({values}); ask the same way, or give '
+        'another file to write'
+      )
+    _require_writable(path)
+    self._path, self._file = path, None
+    self._header = None if lines else shared
+
+  def add(self, record: Mapping[str, Any]) -> None:
+    """Writes a record."""
+    if self._file is None:
+      self._path.parent.mkdir(parents=True, exist_ok=True)
+      self._file = self._path.open('a', encoding='utf-8')
+    found = (self._header, record) if self._header is not None else (record,)
+    self._header = None
+    self._file.write(''.join(json.dumps(each) + '\n' for each in found))
+    self._file.flush()
+
+  def close(self) -> None:
+    """Closes the file."""
+    if self._file is not None:
+      self._file.close()
+
+
+def _whole_lines(path: pathlib.Path) -> list[bytes]:
+  """Returns the lines of a file, and drops from it what follows the last line break."""
+  if not path.exists():
+    return []
+  content = files.read_bytes(path)
+  whole = content[: content.rfind(b'\n') + 1]
+  if whole != content:
+    with path.open('r+b') as file:
+      file.truncate(len(whole))
+  return whole.splitlines()
+
+
+def _require_writable(path: pathlib.Path) -> None:
+  """Refuses a file that could not be written, before answers are paid for."""
+  nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+  if not os.access(nearest, os.W_OK) or (nearest != path and not nearest.is_dir()):
+    raise ValueError(f'{path} cannot be written: {nearest} is no folder that may be written to')
