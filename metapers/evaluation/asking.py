@@ -15,9 +15,10 @@ from metapers.core import batches, masked, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices, Task, Truth
 from metapers.core.types import Array, Float, Int, Params, PRNGKey, UserState
-from metapers.evaluation import acquisition, adaptation
+from metapers.evaluation import acquisition, adaptation, stopping
 from metapers.evaluation.acquisition import Acquisition, Pool
 from metapers.evaluation.predictions import Predictions
+from metapers.evaluation.stopping import Standing
 
 NONE_LEFT = np.int32(2**31 - 1)  # beyond every pool, so that writing there writes nothing
 
@@ -26,11 +27,13 @@ class Answers(NamedTuple):
   """What T users were asked, Q questions each, and what was predicted of them.
 
   predictions: [L = Q + 1, T, ...] after 0, 1, ..., Q answers. questions: [Q, T] positions in the
-  pool, in the order in which they were asked; NONE_LEFT where a pool was exhausted.
+  pool, in the order in which they were asked; NONE_LEFT where a pool was exhausted. standing:
+  [L, T, M], how sure it is after each which response of every slate is the best; None unless asked.
   """
 
   predictions: Predictions
   questions: Int[Array, 'Q T']
+  standing: Standing | None
 
 
 class Program(NamedTuple):
@@ -40,6 +43,7 @@ class Program(NamedTuple):
   rules: tuple[Acquisition, ...]
   num_questions: int
   chunk_size: int
+  with_standing: bool
 
 
 def ask(
@@ -52,6 +56,7 @@ def ask(
   rules: Mapping[str, Acquisition] = acquisition.RULES,
   num_questions: int,
   chunk_size: int = 64,
+  with_standing: bool = False,
   key: PRNGKey,
 ) -> Answers:
   """Returns the questions that a rule picks for every user, one after another, and predictions.
@@ -68,10 +73,12 @@ def ask(
     rules: acquisition functions by name.
     num_questions: Q. A user whose pool is exhausted is asked nothing more.
     chunk_size: users asked at once; bounds the memory. 1 keeps a learner's conditionals.
+    with_standing: say after each answer how sure it is which response of a slate is the best.
     key: user t adapts and is asked with `fold_in(key, t)`, whatever the rule.
 
   Raises:
-    ValueError: for an unknown rule, fewer questions than 0, or more than the pool holds.
+    ValueError: for an unknown rule, fewer questions than 0, more than the pool holds, or a standing
+      without slates.
   """
   size = tasks.support.choice.shape[-1]
   if rule not in rules:
@@ -82,7 +89,9 @@ def ask(
       f'{num_questions}. Lower it or raise num_support of the population'
     )
   slate = adaptation.no_slates(tasks) if truth is None else truth.slate
-  program = Program(learner, tuple(rules.values()), num_questions, chunk_size)
+  if with_standing and not slate.mask.size:
+    raise ValueError('with_standing needs slates of responses, and these users have none')
+  program = Program(learner, tuple(rules.values()), num_questions, chunk_size, with_standing)
   number = jnp.asarray(list(rules).index(rule))
   return _ask(program, params, (tasks, slate), number, key)
 
@@ -126,16 +135,21 @@ def ask_one(
     state = after_answer(*carry)
     log_probs = learner.predict(params, state, person.query.candidates)
     predictions = Predictions(log_probs, learner.score(params, state, slate))
+    standing = None
+    if program.with_standing:
+      drawn = learner.sample(params, state, slate)  # [S, M, R]
+      standing = jax.vmap(stopping.standing, (0, 1, 0))(predictions.slate_scores, drawn, slate.mask)
     shown = pool_of(learner, params, state, pool, jax.random.fold_in(key_rule, number))
     latest = best_unasked(jax.lax.switch(rule, program.rules, shown), pool, carry[1])
     # After the last answer there is no place for a further question.
     questions = carry[1].at[number].set(latest, mode='drop')
-    return (state, questions, latest), predictions
+    return (state, questions, latest), (predictions, standing)
 
   state = adaptation.state_without_support(learner, params, pool, *given)
   start = (state, jnp.full(program.num_questions, NONE_LEFT, jnp.int32), jnp.int32(NONE_LEFT))
-  (_, questions, _), predictions = jax.lax.scan(turn, start, jnp.arange(program.num_questions + 1))
-  return Answers(predictions, questions)
+  turns = jnp.arange(program.num_questions + 1)
+  (_, questions, _), (predictions, standing) = jax.lax.scan(turn, start, turns)
+  return Answers(predictions, questions, standing)
 
 
 def best_unasked(

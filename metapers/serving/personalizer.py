@@ -25,17 +25,17 @@ import numpy as np
 from metapers.core import surprise as alarms
 from metapers.core.surprise import Surprise
 from metapers.core.types import Any, Callable, Float, Int
+from metapers.evaluation.stopping import Standing
 from metapers.io import workdirs
 from metapers.learners import Factory
 from metapers.serving import comparisons as border
-from metapers.serving import exports, pretrained, profiles
+from metapers.serving import exports, pretrained, profiles, sizes
 from metapers.serving import questions as serving
 from metapers.serving.comparisons import Comparisons, DataFrame, Rows, pairs
 from metapers.serving.exports import Export
 from metapers.serving.profiles import History, Profile
 
 CAPACITY = 64  # comparisons kept of a user
-LARGEST_PROFILE = 2**28  # bytes
 # For a message, which shall import no learner.
 WITH_POSTERIOR = (
   'bayes_head', 'dirichlet_mixture', 'empirical_bayes', 'gaussian_prior', 'hedge', 'latent_np',
@@ -76,7 +76,7 @@ class Personalizer:
     self._params = exports.rebuild(export.params, shapes)
     self._ask = serving.questions(made)
     self._model = exports.fingerprint(export)
-    self._check_size()
+    sizes.check_profile(self.export, self.capacity, lambda: self._like.user_state)
 
   def __repr__(self) -> str:
     export, data = self.export, exports.trained_in_words(self.export)
@@ -235,12 +235,7 @@ class Personalizer:
       raise ValueError('there is nothing to choose from; give at least one candidate, [R, D]')
     return np.asarray(np.argmax(scores, -1))
 
-  def probability(
-    self,
-    profile: Profile,
-    a: Rows,
-    b: Rows,
-  ) -> Float[np.ndarray, '*N']:
+  def probability(self, profile: Profile, a: Rows, b: Rows) -> Float[np.ndarray, '*N']:
     """Returns the chance that a is chosen over b: [N, D] or [D] each, [U, N, D] for many users.
 
     Raises:
@@ -248,12 +243,7 @@ class Personalizer:
     """
     return self._predict(self._ask.probability, profile, self._paired(profile, a, b))[..., 0]
 
-  def uncertainty(
-    self,
-    profile: Profile,
-    a: Rows,
-    b: Rows,
-  ) -> Float[np.ndarray, '*N']:
+  def uncertainty(self, profile: Profile, a: Rows, b: Rows) -> Float[np.ndarray, '*N']:
     """Returns how far that chance is unknown: its standard deviation under the posterior.
 
     Raises:
@@ -301,6 +291,21 @@ class Personalizer:
     places = self._predict(self._ask.batch(int(count)), profile, given)
     return np.asarray(np.argsort(places, -1)[..., :count])
 
+  def stop(self, profile: Profile, candidates: Float[np.ndarray, '*U R D'] | DataFrame) -> Standing:
+    """Returns how sure it is which of [R, D] the user likes best: when to stop asking.
+
+    `stop(...).probability >= 0.9` is a rule that stops where nine of ten posterior draws agree; how
+    often it is then right is a property of the learner, which docs/people.md measures.
+
+    Raises:
+      ValueError: as `best_of`, and if the learner has no posterior.
+    """
+    self._need_posterior()
+    best = self.best_of(profile, candidates)
+    pool = self._as_query(profile, candidates, 'R D')[..., None, :, :]
+    found = self._predict(self._ask.standing, profile, pool)[..., 0, :]
+    return Standing(best, found[..., 0], found[..., 1])
+
   def surprise(self, profile: Profile) -> Surprise:
     """Returns how far the comparisons kept speak for preferences that no seen user had, by `hedge`.
 
@@ -327,19 +332,6 @@ class Personalizer:
         another model.
     """
     return profiles.read_profile(path, self._like)
-
-  def _check_size(self) -> None:
-    kept = self.capacity * self.export.num_candidates * self.num_features
-    size = 2 * kept
-    if size <= LARGEST_PROFILE:
-      state = jax.tree.leaves(self._like.user_state)
-      size += sum(leaf.size * leaf.dtype.itemsize for leaf in state)
-    if size > LARGEST_PROFILE:
-      raise ValueError(
-        f'a profile would take {size} bytes or more, with capacity={self.capacity}, num_candidates='
-        f'{self.export.num_candidates} and {dict(self.export.kwargs)}; the most is '
-        f'{LARGEST_PROFILE}'
-      )
 
   @functools.cached_property
   def _like(self) -> Profile:

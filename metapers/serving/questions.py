@@ -13,7 +13,7 @@ from metapers.core import batches, choice_model, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates
 from metapers.core.types import Any, Array, Bool, Callable, Float, Params, PyTree, UserState
-from metapers.evaluation import acquisition
+from metapers.evaluation import acquisition, stopping
 
 USERS_PER_CALL = 4096  # bounds the memory that a million users take on the device
 CHUNK_SIZE = 64
@@ -57,6 +57,8 @@ class Questions(NamedTuple):
   information: `(params, query) -> [N]` mutual information of the choice and the user, in nats.
   batch: count -> `(params, query) -> [N]`, where each stands among `count` questions to be asked
     together, from 0; N where it does not. The same function for the same count.
+  standing: `(params, query) -> [N, 2]`, the probability that the best of K is the best, and the
+    regret, see `stopping.standing`.
   """
 
   adapt: Callable[[Params, Support], UserState]
@@ -65,6 +67,7 @@ class Questions(NamedTuple):
   spread: Callable[[Params, Query], Array]
   information: Callable[[Params, Query], Array]
   batch: Callable[[int], Callable[[Params, Query], Array]]
+  standing: Callable[[Params, Query], Array]
 
 
 def questions(learner: MetaLearner) -> Questions:
@@ -93,6 +96,13 @@ def questions(learner: MetaLearner) -> Questions:
   def information(params, query):
     return acquisition.mutual_information(sampled(params, query))
 
+  def standing(params, query):
+    candidates = all_real(query.features)
+    scores = learner.score(params, query.user_state, candidates)
+    drawn = learner.sample(params, query.user_state, candidates)  # [S, N, K]
+    found = jax.vmap(stopping.standing, (0, 1, 0))(scores, drawn, candidates.mask)
+    return jnp.stack([found.probability, found.regret], -1)
+
   @functools.cache  # jit knows what is compiled by the function
   def batch(count):
     def places(params, query):
@@ -103,7 +113,7 @@ def questions(learner: MetaLearner) -> Questions:
 
     return places
 
-  return Questions(adapt, score, probability, spread, information, batch)
+  return Questions(adapt, score, probability, spread, information, batch, standing)
 
 
 def all_real(features: Float[Array, 'N K D']) -> Candidates:

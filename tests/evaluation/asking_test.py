@@ -103,6 +103,26 @@ def test_the_simulation_is_that_of_a_loop(by_bald):
     assert by_bald.questions[:, user].tolist() == asked[:Q]
 
 
+def test_how_sure_it_is_of_the_best_of_a_slate_is_that_of_its_draws_after_every_answer():
+  answers = ask(with_standing=True)
+  state = LEARNER.adapt(GRID, asking.answered(
+    task.take(TASKS.support, 0), answers.questions[:, 0]), TASKS.context[0], KEY)  # fmt: skip
+  drawn = GRID @ TRUTH.slate.features[0].swapaxes(-1, -2)  # [M, G, R], all of the grid
+  best = drawn.argmax(-1)
+  posterior = jax.nn.softmax(state[0])
+  chosen = answers.standing.best[-1, 0]
+  exact = (best == chosen[:, None]) @ posterior
+  assert answers.standing.probability.shape == (Q + 1, T, SLATES)
+  np.testing.assert_allclose(answers.standing.probability[-1, 0], exact, atol=0.3)  # of 32 draws
+  picks = answers.predictions.slate_scores.argmax(-1)
+  np.testing.assert_array_equal(answers.standing.best, picks)
+
+
+def test_without_slates_nothing_stands():
+  with pytest.raises(ValueError, match='these users have none'):
+    asking.ask(LEARNER, GRID, TASKS, rule='bald', num_questions=1, with_standing=True, key=KEY)
+
+
 def test_answers_that_were_not_asked_for_change_nothing(by_bald):
   is_asked = np.zeros((T, POOL), bool)
   is_asked[np.arange(T), np.asarray(by_bald.questions)] = True

@@ -8,8 +8,8 @@ from metapers import learners
 from metapers.core import task
 from metapers.core.population import Scaling
 from metapers.core.task import Candidates
-from metapers.evaluation import acquisition
-from metapers.serving import exports, personalizer
+from metapers.evaluation import acquisition, stopping
+from metapers.serving import exports, sizes
 from metapers.serving import questions as serving
 from metapers.serving.personalizer import WITH_POSTERIOR, Comparisons, Personalizer, pairs
 
@@ -245,6 +245,36 @@ def test_a_batch_of_questions_does_not_repeat_itself(name):
     assert many[index].tolist() == model.ask(model.user(users, index), pool, count=3).tolist()
 
 
+def test_when_to_stop_is_a_matter_of_the_draws_of_the_learner():
+  model, learner = served('bayes_head'), learners.make('bayes_head', num_features=D)
+  profile, pool = model.adapt(pairs(draw(5), draw(5, seed=1))), draw(6, seed=2)
+  candidates = Candidates(jnp.asarray(pool)[None], jnp.ones((1, 6), bool))
+  drawn = learner.sample(learner.init(jax.random.key(0)), profile.user_state, candidates)
+  scores = jnp.asarray(model.score(profile, pool))
+  found = model.stop(profile, pool)
+  close(tuple(found), tuple(stopping.standing(scores, drawn[:, 0], jnp.ones(6, bool))))
+  assert found.best == model.best_of(profile, pool)
+
+
+def test_many_stop_as_one_does_and_evidence_makes_sure():
+  model, pool = served('bayes_head'), draw(2, 3, seed=2)
+  few, many = (
+    model.adapt(pairs(np.repeat(pool[:, :1], n, 1), np.repeat(pool[:, 1:2], n, 1)))
+    for n in (1, CAPACITY)
+  )
+  found = model.stop(many, pool[:, :2])
+  assert (found.probability >= model.stop(few, pool[:, :2]).probability).all()
+  assert found.regret.sum() < model.stop(few, pool[:, :2]).regret.sum()
+  alone = model.stop(model.user(many, 1), pool[1, :2])
+  close(tuple(alone), tuple(np.asarray(x)[1] for x in found))
+
+
+def test_nobody_stops_without_a_posterior():
+  model = served('maml')
+  with pytest.raises(ValueError, match='maml has no posterior'):
+    model.stop(model.adapt(), draw(3))
+
+
 @pytest.mark.parametrize('count', [0, 4, -1])
 def test_a_batch_that_the_pool_does_not_hold_is_refused(count):
   model = served('bayes_head')
@@ -256,6 +286,6 @@ def test_an_export_whose_profiles_take_too_much_is_refused(monkeypatch):
   export = Personalizer.load_pretrained().export
   with pytest.raises(ValueError, match='a profile would take 80000000000 bytes or more'):
     Personalizer(export._replace(num_candidates=10**9), capacity=4)
-  monkeypatch.setattr(personalizer, 'LARGEST_PROFILE', 1000)
+  monkeypatch.setattr(sizes, 'LARGEST_PROFILE', 1000)
   with pytest.raises(ValueError, match='a profile would take 9384 bytes'):
     Personalizer(export, capacity=4)

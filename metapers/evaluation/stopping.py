@@ -1,0 +1,49 @@
+"""When to stop asking: how sure it is which candidate of a pool a user likes best."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from metapers.core import masked
+from metapers.core.population import HostOrDevice
+from metapers.core.types import Array, Bool, Float, Int
+
+
+class Standing(NamedTuple):
+  """How sure it is which of R candidates a user likes best, under a posterior.
+
+  best: index of the highest expected utility. probability: that no other is liked better.
+  regret: expected utility lost by taking it, in logits.
+  """
+
+  best: Int[HostOrDevice, '*batch']
+  probability: Float[HostOrDevice, '*batch']
+  regret: Float[HostOrDevice, '*batch']
+
+
+def standing(
+  scores: Float[Array, 'R'], utilities: Float[Array, 'S R'], mask: Bool[Array, 'R']
+) -> Standing:
+  """Returns P(u_best = max_r u_r) and E[max_r u_r - u_best] for best = argmax_r of the scores.
+
+  Both are means over S draws: the probability is a multiple of 1/S with a standard error of up to
+  1/(2 √S), and 1 says that no draw disagrees. Noiseless choices have very large utilities, and so
+  is their regret; the probability knows no unit.
+
+  Args:
+    scores: [R] expected utilities.
+    utilities: [S, R] draws from the posterior, in logits.
+    mask: [R] True where a candidate is real.
+
+  Reference:
+    Russo 2020, arXiv:1602.08448 (the probability of the best arm, and when it is known enough).
+  """
+  best = masked.argmax(scores, mask)
+  lost = masked.largest(utilities, jnp.broadcast_to(mask, utilities.shape)) - utilities[:, best]
+  return Standing(best, jnp.mean(lost <= 0, dtype=utilities.dtype), jnp.mean(lost))
+
+
+def stops(probability: Float[Array, 'L *batch'], level: float) -> Int[Array, '*batch']:
+  """Returns after how many questions a level is first reached; L where it never is."""
+  reached = probability >= level
+  return jnp.where(reached.any(0), reached.argmax(0), reached.shape[0])
