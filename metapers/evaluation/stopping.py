@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from metapers.core import masked
 from metapers.core.population import HostOrDevice
@@ -43,7 +44,7 @@ def standing(
   return Standing(best, jnp.mean(lost <= 0, dtype=utilities.dtype), jnp.mean(lost))
 
 
-def stops(probability: Float[Array, 'L *batch'], level: float) -> Int[Array, '*batch']:
+def stops(probability: Float[np.ndarray, 'L *batch'], level: float) -> Int[np.ndarray, '*batch']:
   """Returns after how many questions a level is first reached; L where it never is."""
   reached = probability >= level
-  return jnp.where(reached.any(0), reached.argmax(0), reached.shape[0])
+  return np.where(reached.any(0), reached.argmax(0), len(reached))

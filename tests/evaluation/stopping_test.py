@@ -33,5 +33,5 @@ def test_what_is_masked_is_no_rival_and_ties_cost_nothing():
 
 
 def test_a_stop_is_the_first_time_that_a_level_is_reached():
-  probability = jnp.array([[0.1, 0.5, 0.2], [0.9, 0.7, 0.3], [0.2, 0.9, 0.4]])
+  probability = np.array([[0.1, 0.5, 0.2], [0.9, 0.7, 0.3], [0.2, 0.9, 0.4]])
   assert stopping.stops(probability, 0.9).tolist() == [1, 2, 3]
