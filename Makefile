@@ -39,7 +39,7 @@ protocols: install
 	  --workdir=$(WORKDIR)/p_dpo_styles > /dev/null
 
 test: $(VENV)/complete
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 lint: $(VENV)/complete
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Strict settings for every test: no silent broadcasting of ranks, warnings are errors."""
 
+import collections
 import gc
 import os
 import pathlib
@@ -22,6 +23,13 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 MAPS = pathlib.Path('/proc/self/maps')
 MOST_MAPS = 30_000  # Linux gives a process 65,530, and LLVM dies without one more
+
+
+def pytest_collection_modifyitems(items):
+  """Puts the longest files first, so that no worker is left alone with one at the end."""
+  size = collections.Counter(item.path for item in items)
+  slow = {item.path for item in items if item.get_closest_marker('slow')}
+  items.sort(key=lambda item: (item.path not in slow, -size[item.path]))
 
 
 @pytest.fixture(scope='module', autouse=True)

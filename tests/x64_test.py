@@ -19,6 +19,8 @@ from metapers.evaluation import adaptation, asking
 from metapers.populations import np_btl, people, reward_ensemble, toy
 from metapers.training import devices, objectives, optimizers, step
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL_EPISODES = {'num_support': 4, 'num_query': 4}
 simulated = functools.partial(

@@ -15,6 +15,8 @@ from metapers.bench import cells, fingerprints, plan, runner, runs, settings
 from metapers.populations import toy
 from metapers.training import objectives
 
+pytestmark = pytest.mark.slow
+
 FOUR = ('cnp', 'pooled', 'per_user', 'maml')
 SIZES = {'cnp': {'hidden': 8, 'width': 4}, 'bayes_head': {'hidden': (8,), 'width': 4}}
 

@@ -19,6 +19,8 @@ from metapers.core import meta_learner
 from metapers.populations import toy
 from metapers.training import objectives
 
+pytestmark = pytest.mark.slow
+
 SHORT = bench.Training(num_steps=20, batch_size=8, chunk_size=8, steps_per_call=10)
 SMALL = bench.Evaluation(
   num_users=16, num_validation_users=8, num_resamples=20, num_particles=40, rival='cook b'

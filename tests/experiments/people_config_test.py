@@ -7,6 +7,8 @@ from forks import command
 
 from metapers.data import made_people
 
+pytestmark = pytest.mark.slow
+
 SHORT = (
   '--config.training.num_steps=20', '--config.training.steps_per_call=10',
   '--config.training.evaluate_every=10', '--config.evaluation.num_resamples=50',

@@ -14,6 +14,8 @@ import pytest
 from launchers import jobs, pool, records, sweeps
 from launchers.jobs import Job
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 HERE = pathlib.Path(__file__).parent
 
