@@ -4,7 +4,7 @@ Every test user has a pool of 64 random pairs, noiseless; a learner asks them fo
 another, chosen by its own posterior, and is evaluated after each. `bayes` is asked the same way.
 Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
 Expected: random questions need at least 8 more, significantly, for the accuracy of the best rule
-  (named on validation users) after 8: 21.7 more of bayes, 11.6 of bayes_head, 15.3 of latent_np.
+  (named on validation users) after 8: 21.7 more of bayes, 10.7 of bayes_head, 19.6 of latent_np.
 Time: 7 minutes on one core after training, about 12 in all; `:quick` about 1.
 Command: python -m experiments.ask --config=experiments/configs/asking.py --workdir=DIR
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
