@@ -24,6 +24,7 @@ from metapers.bench.studies import (
   words,
 )
 from metapers.bench.studies import people as of_people
+from metapers.bench.studies import personas as of_personas
 from metapers.bench.studies.part import Part
 from metapers.bench.studies.people import Folder
 from metapers.core.tables import RewardTable
@@ -58,7 +59,7 @@ class Inputs(NamedTuple):
   of all its responses, or a ValueError that says why there are none. classifiers: of these texts.
   people: folder -> what reads its people, or a ValueError that says why it cannot be read.
   opinions: folder of OpinionQA, and a table of scores of its options; '' for none. runs: name ->
-  what reads a trained run and the name of its learner.
+  what reads a trained run and the name of its learner. personas: who reads which personas.
   """
 
   table: RewardTable
@@ -68,10 +69,14 @@ class Inputs(NamedTuple):
   people: Mapping[str, Callable[[], Folder]] = NOBODY
   opinions: tuple[str, str] = ('', '')
   runs: Mapping[str, Callable[[], TrainedRun]] = NO_RUNS
+  personas: of_personas.Options = of_personas.Options()
 
 
 class Study(NamedTuple):
-  """A study by the title of its section. make: `() -> Part`, or a ValueError that says why not."""
+  """A study by the title of its section.
+
+  make: `() -> Part`, or a ValueError or OSError that says why not.
+  """
 
   title: str
   make: Callable[[], Part]
@@ -104,7 +109,7 @@ def parts_of(studies: Sequence[Study], log: Callable[[str], None]) -> list[Part]
     log(study.title)
     try:
       parts.append(study.make())
-    except ValueError as error:
+    except (ValueError, OSError) as error:
       parts.append(part.left_out(study.title, str(error)))
   return parts
 
@@ -133,6 +138,7 @@ def studies_of(inputs: Inputs, options: Options) -> list[Study]:
     ),
     Study(lookup.TITLE, lambda: lookup_of(inputs, options)),
     Study(words.TITLE, lambda: words.part_of(given, prompts, voted, options.words)),
+    Study(of_personas.TITLE, lambda: personas_of(inputs, options)),
     *people_studies(inputs, options),
     *opinion_studies(inputs, options),
     *prior_studies(inputs, options),
@@ -144,6 +150,15 @@ def lookup_of(inputs: Inputs, options: Options) -> Part:
   """Returns the study of lookup, whose histories are of train prompts."""
   train, test = (slates.slates_of(inputs.table, split=split) for split in ('train', 'test'))
   return lookup.part_of(train, test, options.concentrations, seed=options.seed)
+
+
+def personas_of(inputs: Inputs, options: Options) -> Part:
+  """Returns the study of personas; texts are read only where there is who reads them."""
+  texts = inputs.responses() if inputs.personas.readers else np.zeros((0, 0), object)
+  return of_personas.part_of(
+    inputs.given, (inputs.table.prompt_texts, texts), inputs.personas, options.concentrations,
+    num_draws=options.num_draws, seed=options.seed,
+  )  # fmt: skip
 
 
 def people_studies(inputs: Inputs, options: Options) -> list[Study]:
