@@ -16,7 +16,14 @@ from experiments import build, commands
 from metapers.analysis import persona_users, simulation_calibration, slates
 from metapers.analysis.word_entropy import Words
 from metapers.bench import runs
-from metapers.bench.studies import page, people, persona_readers, personas, run
+from metapers.bench.studies import (
+  lookup_learners,
+  page,
+  people,
+  persona_readers,
+  personas,
+  run,
+)
 from metapers.core import files
 from metapers.core.tables import RewardTable
 from metapers.data import (
@@ -47,6 +54,9 @@ OPINION_SCORES = flags.DEFINE_string(
   'opinion_scores', '', 'Table of scores of its options: wave, key, option, reward models.'
 )
 RUNS = flags.DEFINE_list('runs', [], 'Workdirs of trained runs, whose posteriors are checked.')
+LEARNERS = flags.DEFINE_list(
+  'learners', list(lookup_learners.LEARNERS), 'Learners trained beside the lookups; may be empty.'
+)
 PERSONAS = flags.DEFINE_list('personas', [], f'Models that read personas: {persona_readers.FORM}.')
 PERSONA_TEXTS = flags.DEFINE_string(
   'persona_texts', '', 'File of personas, one a line; our own twenty by default.'
@@ -110,7 +120,9 @@ def options_of() -> run.Options:
       f'--concentrations takes numbers such as 0.01,0.05; got {",".join(CONCENTRATIONS.value)}'
     ) from error
   words = Words(tuple(WORDS.value), tuple(OPENINGS.value))
-  return run.Options(concentrations, NUM_USERS.value, NUM_DRAWS.value, SEED.value, words)
+  return run.Options(
+    concentrations, NUM_USERS.value, NUM_DRAWS.value, SEED.value, words, tuple(LEARNERS.value)
+  )
 
 
 def personas_of(workdir: pathlib.Path) -> personas.Options:

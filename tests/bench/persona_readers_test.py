@@ -145,7 +145,7 @@ def test_a_chat_model_names_a_response_whatever_its_place(endpoint, tmp_path):
 def test_answers_are_found_again_by_what_was_asked(endpoint, tmp_path):
   path = tmp_path / 'journal.jsonl'
   persona_readers.collect(of(endpoint.form), ASKED, path)
-  other = ASKED._replace(personas=('w10 w11',), prompts=['w20 w21', 'w20'])
+  other = ASKED._replace(personas=('w10 w11',), prompts=['w20 w21', 'w23'])
   found = persona_readers.collect(of(endpoint.form, other), other, path)
   assert found[0, 0].tolist() == [0, 1, 0]
   assert len(endpoint.asked) == 6 + 1  # the second prompt is another one

@@ -42,6 +42,20 @@ LEARNERS = {
 }
 
 
+def check(names: Sequence[str]) -> None:
+  """Refuses learners that are not trained here.
+
+  Raises:
+    ValueError: naming those that are.
+  """
+  unknown = [name for name in names if name not in LEARNERS]
+  if unknown:
+    raise ValueError(
+      f'no learner beside the lookups is called {", ".join(unknown)}; choose of '
+      f'{", ".join(LEARNERS)}, or none'
+    )
+
+
 def picks(
   name: str, drawn: Drawn, counts: Sequence[int], *, seed: int = 0
 ) -> dict[int, Int[np.ndarray, 'T P']]:
@@ -54,7 +68,7 @@ def picks(
     seed: of training.
 
   Raises:
-    ValueError: for an unknown learner, or more than MOST_FEATURES features.
+    ValueError: for more than MOST_FEATURES features.
   """
   width = drawn.known.winning.shape[-1]
   if width > MOST_FEATURES:

@@ -206,7 +206,7 @@ def order_of(asked: Asked, cell: Cell) -> Int[np.ndarray, 'R']:
   return rng.permutation(int(asked.mask[cell.prompt].sum()))
 
 
-def question(asked: Asked, cell: Cell, order: Sequence[int]) -> dict[str, str]:
+def question(asked: Asked, cell: Cell, order: Int[np.ndarray, 'R']) -> dict[str, str]:
   """Returns the message that asks a chat model which response a persona likes best."""
   shown, persona = asked.real(cell.prompt), asked.personas[cell.voter]
   answers = '\n\n'.join(f'[{LETTERS[place]}]\n{shown[n]}' for place, n in enumerate(order))
@@ -225,7 +225,7 @@ def letter_of(text: str, num_letters: int) -> int | None:
   return letters.index(alone.pop()) if len(alone) == 1 else None
 
 
-def one_hot(place: int | None, order: Sequence[int]) -> Values:
+def one_hot(place: int | None, order: Int[np.ndarray, 'R']) -> Values:
   """Returns 1 for the response that was shown at a place, 0 for the others; None for no place."""
   if place is None:
     return [None] * len(order)

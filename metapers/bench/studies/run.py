@@ -18,6 +18,7 @@ from metapers.bench.studies import (
   drivers,
   features,
   lookup,
+  lookup_learners,
   opinions,
   part,
   priors,
@@ -37,7 +38,8 @@ class Options(NamedTuple):
   """What studies are made with.
 
   concentrations: α of the Dirichlet users. num_users: U of a draw. num_draws: of users. seed: of
-  all that is drawn. words: whose prompts are looked at.
+  all that is drawn. words: whose prompts are looked at. learners: of `lookup_learners`, beside the
+  lookups.
   """
 
   concentrations: tuple[float, ...] = CONCENTRATIONS
@@ -45,6 +47,7 @@ class Options(NamedTuple):
   num_draws: int = voters.NUM_DRAWS
   seed: int = 0
   words: Words = Words()
+  learners: tuple[str, ...] = tuple(lookup_learners.LEARNERS)
 
 
 NOBODY: Mapping[str, Callable[[], Folder]] = {}
@@ -99,6 +102,7 @@ def checked(options: Options) -> tuple[Options, list[str]]:
     )
   once, again = slates.different(options.concentrations)
   said = [f'{part.alpha(value)} was given more than once and is shown once' for value in again]
+  lookup_learners.check(options.learners)
   return options._replace(concentrations=tuple(once)), said
 
 
@@ -149,7 +153,8 @@ def studies_of(inputs: Inputs, options: Options) -> list[Study]:
 def lookup_of(inputs: Inputs, options: Options) -> Part:
   """Returns the study of lookup, whose histories are of train prompts."""
   train, test = (slates.slates_of(inputs.table, split=split) for split in ('train', 'test'))
-  return lookup.part_of(train, test, options.concentrations, seed=options.seed)
+  own = {'seed': options.seed, 'learners': options.learners}
+  return lookup.part_of(train, test, options.concentrations, **own)
 
 
 def personas_of(inputs: Inputs, options: Options) -> Part:
