@@ -54,6 +54,10 @@ OPINION_SCORES = flags.DEFINE_string(
   'opinion_scores', '', 'Table of scores of its options: wave, key, option, reward models.'
 )
 RUNS = flags.DEFINE_list('runs', [], 'Workdirs of trained runs, whose posteriors are checked.')
+CALIBRATED_USERS = flags.DEFINE_integer(
+  'calibrated_users', simulation_calibration.NUM_USERS, 'Users whose posteriors are checked.'
+)
+EXACT = flags.DEFINE_bool('exact', True, 'Whether the exact posterior is checked beside a run.')
 LEARNERS = flags.DEFINE_list(
   'learners', list(lookup_learners.LEARNERS), 'Learners trained beside the lookups; may be empty.'
 )
@@ -121,8 +125,9 @@ def options_of() -> run.Options:
     ) from error
   words = Words(tuple(WORDS.value), tuple(OPENINGS.value))
   return run.Options(
-    concentrations, NUM_USERS.value, NUM_DRAWS.value, SEED.value, words, tuple(LEARNERS.value)
-  )
+    concentrations, NUM_USERS.value, NUM_DRAWS.value, SEED.value, words, tuple(LEARNERS.value),
+    CALIBRATED_USERS.value, EXACT.value,
+  )  # fmt: skip
 
 
 def personas_of(workdir: pathlib.Path) -> personas.Options:

@@ -147,7 +147,7 @@ def decoder(what: str, asked: Asked) -> Reader:
   folder = pathlib.Path(what)
   model, params = decoders.decoder(hf_config.read(folder)), load.params(folder)
   chat_form = chat_tokens.of(transformers.AutoTokenizer.from_pretrained(folder))
-  score = policy.scorer(model)
+  score = policy.scorer(model, batch_size=asked.mask.shape[1])  # short ones
 
   def question(cell):
     responses = [chat_form.response(text) for text in asked.real(cell.prompt)]

@@ -5,7 +5,14 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from metapers.analysis import personal_llm_checks, slates, study_frame, vote_table, voters
+from metapers.analysis import (
+  personal_llm_checks,
+  simulation_calibration,
+  slates,
+  study_frame,
+  vote_table,
+  voters,
+)
 from metapers.analysis.personal_llm_checks import Verdict
 from metapers.analysis.slates import Slates
 from metapers.analysis.voters import Voters
@@ -39,7 +46,8 @@ class Options(NamedTuple):
 
   concentrations: α of the Dirichlet users. num_users: U of a draw. num_draws: of users. seed: of
   all that is drawn. words: whose prompts are looked at. learners: of `lookup_learners`, beside the
-  lookups.
+  lookups. num_calibrated: users whose posteriors are checked. with_exact: whether the exact
+  posterior is, too, which takes most of the time.
   """
 
   concentrations: tuple[float, ...] = CONCENTRATIONS
@@ -48,6 +56,8 @@ class Options(NamedTuple):
   seed: int = 0
   words: Words = Words()
   learners: tuple[str, ...] = tuple(lookup_learners.LEARNERS)
+  num_calibrated: int = simulation_calibration.NUM_USERS
+  with_exact: bool = True
 
 
 NOBODY: Mapping[str, Callable[[], Folder]] = {}
@@ -102,6 +112,8 @@ def checked(options: Options) -> tuple[Options, list[str]]:
     )
   once, again = slates.different(options.concentrations)
   said = [f'{part.alpha(value)} was given more than once and is shown once' for value in again]
+  if options.num_calibrated < 2:
+    raise ValueError(f'num_calibrated must be at least 2, got {options.num_calibrated}')
   lookup_learners.check(options.learners)
   return options._replace(concentrations=tuple(once)), said
 
@@ -192,8 +204,9 @@ def prior_studies(inputs: Inputs, options: Options) -> list[Study]:
   """Returns a study of each trained run."""
 
   def study(name: str, read: Callable[[], TrainedRun]) -> Study:
+    own = {'num_users': options.num_calibrated, 'with_exact': options.with_exact}
     return Study(
-      f'{priors.TITLE}: {name}', lambda: priors.part_of(name, *read(), seed=options.seed)
+      f'{priors.TITLE}: {name}', lambda: priors.part_of(name, *read(), **own, seed=options.seed)
     )
 
   return [study(name, read) for name, read in inputs.runs.items()]
