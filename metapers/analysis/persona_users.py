@@ -113,7 +113,7 @@ def picks(
     mask: where a response is real.
     seed: of the draws.
   """
-  is_there = (np.isfinite(utility) | ~mask).all(-1)
+  is_there = np.asarray(np.all(np.isfinite(utility) | ~mask, axis=-1))  # [V, P]
   known = np.where(mask & is_there[..., None], utility, -np.inf)
   is_best = mask & (known == known.max(-1, keepdims=True))
   drawn = np.random.default_rng([seed, 17]).random(utility.shape)

@@ -169,8 +169,7 @@ def decoder(what: str, asked: Asked) -> Reader:
 def num_tokens(asked: Asked, tokens: Callable[[str], Sequence[int]]) -> Int[np.ndarray, 'P R']:
   """Returns the number of tokens of each response, 0 for none."""
   found = np.zeros(asked.mask.shape, np.int64)
-  for place in np.argwhere(asked.mask):
-    found[tuple(place)] = len(tokens(asked.responses[tuple(place)]))
+  found[asked.mask] = [len(tokens(text)) for text in asked.responses[asked.mask].tolist()]
   return found
 
 
