@@ -165,12 +165,12 @@ def text_of(
   """Returns what was done, in paragraphs."""
   form = persona_users.TOLD.format(persona='PERSONA', prompt='PROMPT').replace('\n\n', ' ')
   return [
-    f'A model is told one of {count} personas and one of {places} prompts, the shortest enough, as '
+    f'A model is told one of {count} personas and one of {places} prompts with short responses, as '
     f'"{form}", and the response it then finds best has that persona\'s vote: by a reward model '
     'the one of largest score; by a decoder the one that it finds likeliest, in all (which favours '
     'short ones), per token, or over how likely it is without a persona; by a chat model the one '
     'it names when all are shown in random order. Dirichlet users vote on the same responses.',
-    f'The personas are ours: {" / ".join(personas)}',
+    f'The personas: {" / ".join(personas)}',
     *reasons,
   ]
 
