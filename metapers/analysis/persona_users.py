@@ -120,6 +120,14 @@ def picks(
   return np.where(is_there, np.where(is_best, drawn, -1.0).argmax(-1), -1)
 
 
+def vote_for_nobody(
+  utility: Float[np.ndarray, 'P R'], picked: Int[np.ndarray, 'P']
+) -> Int[np.ndarray, 'P']:
+  """Returns NOBODY's votes, -1 where all responses are alike to them and the vote is drawn."""
+  spread = np.nanmax(utility, 1, initial=-np.inf) - np.nanmin(utility, 1, initial=np.inf)
+  return np.where(spread > 0, picked, -1)
+
+
 def votes(picked: Int[np.ndarray, 'V P'], num_responses: int) -> Int[np.ndarray, '1 P R']:
   """Returns how many users picked each response, as one draw of voters."""
   is_picked = picked[..., None] == np.arange(num_responses)

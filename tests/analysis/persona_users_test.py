@@ -85,3 +85,8 @@ def test_moved_counts_votes_that_differ_from_nobodys():
   assert missing.value == pytest.approx(100 / 9)
   only = persona_users.moved(np.array([[-1]]), np.array([0]))
   assert [cell.statistic for cell in only] == [persona_users.MISSING]
+
+
+def test_who_finds_all_alike_has_no_vote_to_be_moved_from():
+  utility = np.array([[1.0, np.nan, 2.0], [3.0, np.nan, 3.0], [np.nan, np.nan, np.nan]])
+  assert persona_users.vote_for_nobody(utility, np.array([2, 0, 1])).tolist() == [2, -1, -1]

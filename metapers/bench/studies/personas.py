@@ -125,7 +125,7 @@ def frame_of(short: Slates, name: str, utility: np.ndarray, seed: int) -> pd.Dat
   table = vote_table.study(short.only(is_voted), [Voters(whose, counts[:, is_voted])])
   if short.is_personal_llm and name.startswith(f'{BY}reward model'):
     table = table.assign(published=published_of(table))
-  moved = persona_users.moved(picked[1:], picked[0])
+  moved = persona_users.moved(picked[1:], persona_users.vote_for_nobody(utility[0], picked[0]))
   return study_frame.joined([table, study_frame.rows(whose, moved)])
 
 
@@ -215,10 +215,12 @@ def sentences(frame: pd.DataFrame, count: int, places: int) -> list[str]:
   for name, own in frame[is_persona(frame)].groupby('population', sort=False):
     entropy = study_frame.value_of(own, statistic=vote_table.ENTROPY)
     moved = pick(own, statistic=MOVED)
-    change = part.written(*moved[['value', 'standard_error']].iloc[0]) if len(moved) else '?'
+    changes = [part.written(*row) for row in zip(moved['value'], moved['standard_error'])]
     said.append(
       f'{count} {name}: the entropy of the vote on {places} prompts is {entropy:.2f} nats, of as '
-      f'many Dirichlet users {simulated}; a persona changes the vote from that for nobody in '
-      f'{change} % of the cases.'
-    )
+      f'many Dirichlet users {simulated}'
+      + ''.join(f'; a persona changes the vote from that for nobody in {each} % of the cases'
+                for each in changes)
+      + '.'
+    )  # fmt: skip
   return said
