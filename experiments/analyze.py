@@ -13,10 +13,18 @@ import pathlib
 from absl import flags
 
 from experiments import build, commands
-from metapers.analysis import simulation_calibration, slates
+from metapers.analysis import persona_users, simulation_calibration, slates
 from metapers.analysis.word_entropy import Words
 from metapers.bench import runs
-from metapers.bench.studies import page, people, run
+from metapers.bench.studies import (
+  lookup_learners,
+  page,
+  people,
+  persona_readers,
+  personas,
+  run,
+)
+from metapers.core import files
 from metapers.core.tables import RewardTable
 from metapers.data import (
   comparisons,
@@ -46,6 +54,23 @@ OPINION_SCORES = flags.DEFINE_string(
   'opinion_scores', '', 'Table of scores of its options: wave, key, option, reward models.'
 )
 RUNS = flags.DEFINE_list('runs', [], 'Workdirs of trained runs, whose posteriors are checked.')
+CALIBRATED_USERS = flags.DEFINE_integer(
+  'calibrated_users', simulation_calibration.NUM_USERS, 'Users whose posteriors are checked.'
+)
+EXACT = flags.DEFINE_bool('exact', True, 'Whether the exact posterior is checked beside a run.')
+LEARNERS = flags.DEFINE_list(
+  'learners', list(lookup_learners.LEARNERS), 'Learners trained beside the lookups; may be empty.'
+)
+PERSONAS = flags.DEFINE_list('personas', [], f'Models that read personas: {persona_readers.FORM}.')
+PERSONA_TEXTS = flags.DEFINE_string(
+  'persona_texts', '', 'File of personas, one a line; our own twenty by default.'
+)
+PERSONA_PROMPTS = flags.DEFINE_integer(
+  'persona_prompts', 40, 'Prompts that personas are asked, at most.', lower_bound=1
+)
+PERSONA_CHARS = flags.DEFINE_integer(
+  'persona_chars', 600, 'Longest response that they are asked about.', lower_bound=1
+)
 SEED = flags.DEFINE_integer('seed', 0, 'Of all that is drawn.')
 
 MAX_COMPARISONS = 200  # of a person
@@ -57,6 +82,7 @@ def main(argv: list[str]) -> None:
   workdir = pathlib.Path(commands.required(WORKDIR))
   options, warnings = run.checked(options_of())
   classifiers = tuple(map(text_classifiers.classifier, CLASSIFIERS.value))
+  told = personas_of(workdir)
   table = open_table()
   with commands.holding(workdir):
     inputs = run.Inputs(
@@ -67,6 +93,7 @@ def main(argv: list[str]) -> None:
       {path: functools.partial(read_people, path) for path in PEOPLE.value},
       (OPINIONS.value, OPINION_SCORES.value),
       {pathlib.Path(path).name: functools.partial(read_run, path) for path in RUNS.value},
+      told,
     )
     parts = run.parts_of(run.studies_of(inputs, options), commands.say)
     warnings += [warning for part in parts for warning in part.warnings]
@@ -97,7 +124,26 @@ def options_of() -> run.Options:
       f'--concentrations takes numbers such as 0.01,0.05; got {",".join(CONCENTRATIONS.value)}'
     ) from error
   words = Words(tuple(WORDS.value), tuple(OPENINGS.value))
-  return run.Options(concentrations, NUM_USERS.value, NUM_DRAWS.value, SEED.value, words)
+  return run.Options(
+    concentrations, NUM_USERS.value, NUM_DRAWS.value, SEED.value, words, tuple(LEARNERS.value),
+    CALIBRATED_USERS.value, EXACT.value,
+  )  # fmt: skip
+
+
+def personas_of(workdir: pathlib.Path) -> personas.Options:
+  """Returns who reads which personas.
+
+  Raises:
+    ValueError: for a reader of another form, or a file that cannot be read.
+  """
+  texts = persona_users.PERSONAS
+  if PERSONA_TEXTS.value:
+    content = files.read_bytes(PERSONA_TEXTS.value).decode('utf-8', 'replace')
+    texts = persona_users.checked_personas(content.splitlines())
+  readers = dict(map(persona_readers.reader, PERSONAS.value))
+  return personas.Options(
+    readers, texts, PERSONA_CHARS.value, PERSONA_PROMPTS.value, workdir / 'personas'
+  )
 
 
 def read_people(path: str) -> people.Folder:
@@ -108,7 +154,7 @@ def read_people(path: str) -> people.Folder:
 
 
 def read_run(path: str) -> run.TrainedRun:
-  """Returns a trained run, whose learner draws as many samples as a check of ranks needs."""
+  """Returns a trained run, whose learner draws as many samples as a check of ranks picks from."""
   workdirs.require_run(path)
   config = build.stored_run(workdirs.read_config(path))
   plan = build.plan(config)
@@ -116,7 +162,8 @@ def read_run(path: str) -> run.TrainedRun:
   ((_, entry),) = plan.entries.items()
   identity = {**plan.identity, 'data': population.content_hash}
   if 'num_samples' in entry.kwargs:
-    entry = entry._replace(kwargs={**entry.kwargs, 'num_samples': simulation_calibration.NUM_DRAWS})
+    samples = {'num_samples': simulation_calibration.NUM_SAMPLES}
+    entry = entry._replace(kwargs={**entry.kwargs, **samples})
   restored = runs.restored(entry, population, path, seed=config.seed, identity=identity)
   return restored, str(config.learner.name)
 

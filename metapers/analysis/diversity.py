@@ -57,6 +57,13 @@ PAPER = {
   ),
 }
 
+# Of the baseline beside them: 500 personas of PersonaHub, read by the reward model llama3_sfairx.
+PERSONA_PROMPTING = Diversity(
+  np.array([14.1, 55.6, 85.0]),
+  np.array([35.3, 33.0, 20.5, 5.7, 3.6]),
+  np.array([5.3, 18.8, 21.9, 5.4, 4.8, 19.9, 22.1, 1.8]),
+)
+
 
 def votes(
   rewards_z: Float[np.ndarray, 'P R B'],

@@ -28,6 +28,9 @@ from metapers.core.task import Candidates, Choices, Task, Truth
 from metapers.core.types import Array, Float, Int, Params, PRNGKey
 
 NUM_DRAWS = 99
+# Of a learner's `sample`, among which a user's draws are picked at random: banks that all users
+# share give everybody the same few members, among which no rank is uniform.
+NUM_SAMPLES = 4096
 NUM_USERS = 1000
 LIKELIHOOD, AS_PREDICTED = 'log-likelihood of the answers', 'answers as predicted'
 WEIGHT, EVENNESS = 'weight of {}', 'entropy of the weights'
@@ -153,7 +156,7 @@ def latent(
 
 
 def some_of(key: PRNGKey, size: int, num_draws: int) -> Int[Array, 'S']:
-  """Returns which draws to take: all of as many as are needed, else drawn again."""
+  """Returns which samples to take as draws: all of as many as are needed, else random ones."""
   if size == num_draws:
     return jnp.arange(num_draws, dtype=jnp.int32)
   return jax.random.randint(key, (num_draws,), 0, size, jnp.int32)

@@ -33,6 +33,16 @@ class Slates(NamedTuple):
   rows: Int[np.ndarray, 'P']
   is_personal_llm: bool
 
+  def only(self, kept: np.ndarray) -> 'Slates':
+    """Returns the slates of some of the prompts, by their places or a mask [P]."""
+    return self._replace(
+      scores={name: each[kept] for name, each in self.scores.items()},
+      mask=self.mask[kept],
+      response_model=self.response_model[kept],
+      features=None if self.features is None else self.features[kept],
+      rows=self.rows[kept],
+    )
+
 
 def slates_of(table: RewardTable, *, split: str = 'test') -> Slates:
   """Returns the slates of a store's prompts.

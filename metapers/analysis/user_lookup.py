@@ -252,21 +252,28 @@ def study(
   """
   cells = []
   for name, picked in baselines(drawn, test, winner, seed=seed).items():
-    cells += _cells(name, drawn.choice, picked)
+    cells += cells_of(name, drawn.choice, picked)
   for count in grid.interactions:
     own = picks(directions(drawn.new, count), drawn.choice)
-    cells += _cells(f'{OWN}, n = {count}', drawn.choice, own)
+    cells += cells_of(f'{OWN}, n = {count}', drawn.choice, own)
     for kind in EMBEDDINGS:
       made = lookup_picks(drawn.new, drawn.known, drawn.choice, kind, count, grid.neighbours)
       for neighbours, picked in made:
         name = f'{kind}, n = {count}, k = {neighbours}'
-        cells += _cells(name, drawn.choice, picked)
-        over = difference(drawn.choice, picked, own)
-        cells.append(Cell(name, f'{GAIN} over {OWN}', *over))
+        cells += personal_cells(name, drawn.choice, picked, own)
   return study_frame.rows(whose, cells)
 
 
-def _cells(name: str, choice: Choice, picked: Int[np.ndarray, 'T P']) -> list[Cell]:
+def personal_cells(
+  name: str, choice: Choice, picked: Int[np.ndarray, 'T P'], own: Int[np.ndarray, 'T P']
+) -> list[Cell]:
+  """Returns the rows of a rule that knows something of the user, with its gain over `own` picks."""
+  over = Cell(name, f'{GAIN} over {OWN}', *difference(choice, picked, own))
+  return [*cells_of(name, choice, picked), over]
+
+
+def cells_of(name: str, choice: Choice, picked: Int[np.ndarray, 'T P']) -> list[Cell]:
+  """Returns the rows of one rule: how much its picks gain, and how often they are the best."""
   gain, top = measured(choice, picked)
   return [Cell(name, GAIN, *gain), Cell(name, TOP, *top)]
 

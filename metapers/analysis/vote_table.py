@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from metapers.analysis import diversity, sampling, study_frame
-from metapers.analysis.diversity import PAPER, TOP_SHARES, WINNERS
+from metapers.analysis.diversity import PAPER, TOP_SHARES, WINNERS, Diversity
 from metapers.analysis.slates import Slates
 from metapers.analysis.study_frame import NONE, Cell
 from metapers.analysis.voters import DIRICHLET, Voters
@@ -53,14 +53,18 @@ def published(given: Slates, concentration: float) -> dict[tuple[str, str], floa
   """Returns the published numbers of one concentration; none for another store or another α."""
   if not given.is_personal_llm or concentration not in PAPER:
     return {}
-  paper = PAPER[concentration]
-  found = dict(zip([(f'<={share}%', TOP) for share in TOP_SHARES], paper.top_share.tolist()))
-  found |= dict(zip([(name, NUM_WINNERS) for name in WINNERS], paper.winners.tolist()))
-  names = personal_llm_constants.RESPONSE_MODELS
-  found |= dict(zip([(name, WINS) for name in names], paper.wins.tolist()))
+  found = of_paper(PAPER[concentration])
   if concentration == diversity.ENTROPY_CONCENTRATION:
     found['all prompts', ENTROPY] = diversity.ENTROPY
   return found
+
+
+def of_paper(paper: Diversity) -> dict[tuple[str, str], float]:
+  """Returns (group, statistic) -> number, of one published table."""
+  found = dict(zip([(f'<={share}%', TOP) for share in TOP_SHARES], paper.top_share.tolist()))
+  found |= dict(zip([(name, NUM_WINNERS) for name in WINNERS], paper.winners.tolist()))
+  names = personal_llm_constants.RESPONSE_MODELS
+  return found | dict(zip([(name, WINS) for name in names], paper.wins.tolist()))
 
 
 def study(given: Slates, voted: Iterable[Voters]) -> pd.DataFrame:
@@ -72,12 +76,12 @@ def study(given: Slates, voted: Iterable[Voters]) -> pd.DataFrame:
   """
   blocks = []
   for one in voted:
-    of_paper = {}
+    known = {}
     if one.whose.population == DIRICHLET:
-      of_paper = published(given, one.whose.concentration)
+      known = published(given, one.whose.concentration)
     values = by_prompt(one.counts, given.response_model, given.response_models)
     cells = [
-      Cell(*name, *sampling.two_way(each), published=of_paper.get(name, NONE))
+      Cell(*name, *sampling.two_way(each), published=known.get(name, NONE))
       for name, each in values.items()
     ]
     blocks.append(study_frame.rows(one.whose, cells))

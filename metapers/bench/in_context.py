@@ -113,13 +113,7 @@ def shortened(slates: Slates, lengths: Int[np.ndarray, 'P R'], most: int) -> Sla
   kept = mask.sum(1) > 1
   if not kept.any():
     raise ValueError(f'no prompt has two responses of at most {most} tokens; allow longer ones')
-  return slates._replace(
-    scores={name: each[kept] for name, each in slates.scores.items()},
-    mask=mask[kept],
-    response_model=slates.response_model[kept],
-    features=None if slates.features is None else slates.features[kept],
-    rows=slates.rows[kept],
-  )
+  return slates._replace(mask=mask).only(kept)
 
 
 def draw(train: Slates, test: Slates, concentration: float, sizes: Sizes, *, seed: int) -> Study:

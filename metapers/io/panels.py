@@ -297,7 +297,8 @@ def write_legends(made: Figure) -> None:
   style: dict = {'frameon': False, 'fontsize': SMALL, 'handlelength': 1.4, 'columnspacing': 1}
   if len(labels) == 1:
     handles, names = named[0].get_legend_handles_labels()
-    columns = min(len(names), 4 if made.get_figwidth() > NARROW else 2)
+    most, room = (4, 108) if made.get_figwidth() > NARROW else (2, 54)  # columns, letters
+    columns = max(1, min(len(names), most, room // (max(map(len, names)) + 6)))
     made.legend(handles, names, loc='outside lower center', ncols=columns, **style)
   elif labels:
     for axis in named:

@@ -31,8 +31,13 @@ class Likelihood(NamedTuple):
 Score = Callable[[Params, Asked], Likelihood]
 
 
-def scorer(model: Decoder) -> Score:
+def scorer(model: Decoder, *, batch_size: int | None = None) -> Score:
   """Returns `(params, asked) -> Likelihood`; the prompt is read once for all its responses.
+
+  Args:
+    model: of the parameters.
+    batch_size: responses at once, one by default: of short ones several are faster, and take as
+      much more memory.
 
   Raises by the function returned:
     ValueError: for a prompt and a response longer than the model was made for.
@@ -52,7 +57,7 @@ def scorer(model: Decoder) -> Score:
       hidden = jnp.concatenate([read[:, -1:], hidden], 1)
       return model.response_log_probs(params, hidden, tokens[None], mask[None])[0].sum()
 
-    return jax.lax.map(of_response, (responses, response_mask))
+    return jax.lax.map(of_response, (responses, response_mask), batch_size=batch_size)
 
   def score(params: Params, asked: Asked) -> Likelihood:
     longest = max(map(len, asked.responses))

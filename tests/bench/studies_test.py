@@ -6,14 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metapers.analysis import people_statistics, slates, study_frame
+from metapers.analysis import people_statistics, persona_users, slates, study_frame
 from metapers.analysis.study_frame import COLUMNS
-from metapers.bench.studies import checks, drivers, page, part, people, run
+from metapers.bench.studies import checks, drivers, page, part, people, personas, run
 from metapers.bench.studies.drivers import Family
+from metapers.bench.studies.persona_readers import Reader
+from metapers.bench.studies.personas import BY
 from metapers.core.tables import Histories
 from metapers.data import personal_llm, synthetic
 
-SMALL = run.Options((0.05, 1.0), num_users=40, num_draws=2)
+SMALL = run.Options((0.05, 1.0), num_users=40, num_draws=2, learners=())
 
 
 @pytest.fixture(scope='module')
@@ -64,9 +66,9 @@ def parts(table):
 
 def test_every_study_is_made_or_says_why_not(parts):
   made, said = parts
-  assert [one.title for one in made] == said and len(made) == 8
+  assert [one.title for one in made] == said and len(made) == 9
   left_out = [one for one in made if one.frame.empty]
-  assert len(left_out) == 3
+  assert len(left_out) == 4
   assert all(one.text[0].startswith('Left out: ') and one.warnings for one in left_out)
   for one in made:
     assert list(one.frame) == list(COLUMNS)
@@ -90,10 +92,10 @@ def test_the_page_holds_findings_figures_and_numbers(parts, tmp_path):
       assert (tmp_path / 'figures' / f'{name}.svg').is_file()
 
 
-def test_a_store_without_texts_leaves_two_studies_out(table):
+def test_a_store_without_texts_leaves_out_what_needs_them(table):
   inputs = run.Inputs(table, slates.slates_of(table), no_texts)
   made = run.parts_of(run.studies_of(inputs, SMALL), lambda line: None)
-  assert [one.frame.empty for one in made] == [False, False, True, False, True]
+  assert [one.frame.empty for one in made] == [False, False, True, False, True, True]
   assert 'no texts here' in made[2].warnings[0]
 
 
@@ -121,7 +123,8 @@ def test_an_alpha_given_twice_is_shown_once_and_said():
 @pytest.mark.parametrize(
   ('changed', 'said'),
   [({'concentrations': (0.0,)}, 'positive'), ({'concentrations': ()}, 'positive'),
-   ({'num_users': 1}, 'at least 2'), ({'num_draws': 1}, 'at least 2')],
+   ({'num_users': 1}, 'at least 2'), ({'num_draws': 1}, 'at least 2'),
+   ({'learners': ('maml',)}, 'no learner beside the lookups is called maml')],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(changed, said):
   with pytest.raises(ValueError, match=said):
@@ -186,6 +189,53 @@ def test_semantic_features_stand_beside_syntactic_ones(table):
   made = drivers.part_of(given, families, ['one is missing'], [0.05], num_users=20)
   assert set(made.figures) == {'drivers_syntactic', 'drivers_semantic'}
   assert 'one is missing' in made.text and len(made.findings) == 2
+
+
+def oracle_of_persona(asked):
+  """A reader for whom every persona likes one place best, and nobody the first."""
+
+  def answers(cells):
+    for cell in cells:
+      real = len(asked.real(cell.prompt))
+      yield cell, [float(place == cell.voter % real) for place in range(real)]
+
+  return Reader('personas by the test', {'model': 'x'}, answers, lambda x: {BY + 'test': x})
+
+
+def unreachable(asked):
+  raise OSError('no such endpoint')
+
+
+def test_personas_stand_beside_as_many_dirichlet_users(table, tmp_path):
+  given = slates.slates_of(table)
+  prompts = np.full(len(table.mask), 'What?', object)
+  responses = texts(table)
+  readers = {'test': oracle_of_persona, 'gone': unreachable}
+  whom = personas.Options(readers, ('I am a.', 'I am b.', 'I am c.'), 60, 7, tmp_path)
+  made = personas.part_of(given, (prompts, responses), whom, [0.05, 1.0], num_draws=2)
+  own = study_frame.pick(made.frame, population='personas by the test')
+  assert study_frame.value_of(own, statistic='entropy') == pytest.approx(np.log(3), abs=0.01)
+  assert study_frame.value_of(own, statistic=persona_users.MOVED) == 100
+  assert study_frame.value_of(own, statistic=persona_users.MISSING) == 0
+  users = study_frame.pick(made.frame, population='Dirichlet users', statistic='number of winners')
+  assert users[users['group'].isin(['4', '5', '>=6'])]['value'].sum() == 0  # of three voters
+  assert any('gone: left out, no such endpoint' in text for text in made.text)
+  assert any('I am b.' in text for text in made.text) and len(made.findings) == 1
+  made.figures['personas'].draw(is_narrow=True)
+
+
+@pytest.mark.parametrize(
+  ('changed', 'message'),
+  [({'readers': {}}, 'no model that reads personas was given'),
+   ({'readers': {'gone': unreachable}}, 'gone: left out, no such endpoint'),
+   ({'most_chars': 1}, 'no prompt has 5 responses')],
+)  # fmt: skip
+def test_personas_without_models_or_texts_say_so(table, tmp_path, changed, message):
+  given, prompts = slates.slates_of(table), np.full(len(table.mask), 'What?', object)
+  whom = personas.Options({'test': oracle_of_persona}, ('I a.', 'I b.'), 60, 7, tmp_path)
+  with pytest.raises(ValueError, match=message):
+    own = whom._replace(**changed)
+    personas.part_of(given, (prompts, texts(table)), own, [0.05], num_draws=2)
 
 
 def test_numbers_are_written_with_half_their_interval():

@@ -20,10 +20,11 @@ def made():
   return model, params | {'embedding': 30 * params['embedding']}
 
 
-def test_likelihoods_are_those_of_whole_sequences():
+@pytest.mark.parametrize('batch_size', [None, 2, 8])
+def test_likelihoods_are_those_of_whole_sequences(batch_size):
   """Against one pass over prompt and response without padding or a cache."""
   model, params = made()
-  found = policy.scorer(model)(params, Asked(PROMPT, RESPONSES))
+  found = policy.scorer(model, batch_size=batch_size)(params, Asked(PROMPT, RESPONSES))
   for response, total in zip(RESPONSES, found.log_probs):
     tokens = jnp.array([PROMPT + response])
     hidden = model.hidden(params, model.embed(params, tokens), jnp.ones(tokens.shape, bool))

@@ -19,7 +19,7 @@ from metapers.core.population import Population
 from metapers.core.task import Task, Truth
 from metapers.core.types import Params
 from metapers.evaluation import adaptation
-from metapers.evaluation.bayes import exact_learner
+from metapers.evaluation.bayes import exact_learner, posterior
 from metapers.io import panels
 from metapers.io.panels import Line
 from metapers.io.plots import Figure
@@ -28,6 +28,9 @@ TITLE = 'Is the prior wrong? Calibration on simulated users'
 EXACT = 'exact posterior'
 OF_WEIGHTS = ('empirical_bayes', 'particle')  # learners whose latent is the simulator's
 SHOTS = (0, 4, 16)
+NUM_PARTICLES = 256  # of the exact posterior of one user
+BANK_FOR_EACH = 64  # draws of the prior for each user, so that few have many in common
+CHUNK_SIZE = 4  # users at once, each with all samples of the posterior
 TEXT = (
   'Users are drawn from the simulator, and answer. If a posterior is right, the truth is one more '
   'draw from it, and its rank among 99 draws is uniform. The figure shows the share of users whose '
@@ -79,7 +82,7 @@ def part_of(
   is_linear = simulation.has_score_features and learner_name in OF_WEIGHTS
   checked = [Checked(learner_name, run.learner, run.params, is_linear)]
   if with_exact:
-    checked += exact(population)
+    checked += exact(population, num_users, seed)
   tasks, truth = users(population, num_users, seed)
   shots = tuple(count for count in SHOTS if count <= population.spec.num_support)
   known = simulation_calibration.bands(num_users)
@@ -87,7 +90,7 @@ def part_of(
     one.name: simulation_calibration.draw(
       one.learner, one.params, tasks, truth, shots=shots,
       reward_models=simulation.reward_models if one.reads_weights else (), seed=seed,
-      chunk_size=1 if one.name == EXACT else 16,  # which pays for a user's moves alone
+      chunk_size=1 if one.name == EXACT else CHUNK_SIZE,  # which pays for a user's moves alone
     )
     for one in checked
   }  # fmt: skip
@@ -110,16 +113,28 @@ def part_of(
   )
 
 
-def exact(population: Population) -> list[Checked]:
-  """Returns the exact posterior as a learner; nothing where what learners see does not give it."""
-  assert population.simulation is not None
+def exact(population: Population, num_users: int, seed: int) -> list[Checked]:
+  """Returns the exact posterior as a learner; nothing where what learners see does not give it.
+
+  Every user starts from draws of the prior that are independent of each other and, by the size of
+  the bank, nearly of those of other users: a rank among others would not be uniform.
+  """
+  simulation = population.simulation
+  assert simulation is not None
   try:
     learner = exact_learner.of_simulation(
-      population.simulation, num_particles=256, num_samples=simulation_calibration.NUM_DRAWS
+      simulation, num_particles=NUM_PARTICLES, num_samples=simulation_calibration.NUM_DRAWS
     )
   except ValueError:
     return []
-  return [Checked(EXACT, learner, learner.init(jax.random.key(0)), reads_weights=True)]
+  bank = posterior.draw_bank(
+    simulation.user_models,
+    len(simulation.reward_models),
+    seed,
+    size=max(posterior.BANK_SIZE, BANK_FOR_EACH * num_users),
+    is_turned=False,
+  )
+  return [Checked(EXACT, learner, bank[0], reads_weights=True)]
 
 
 def users(population: Population, num_users: int, seed: int) -> tuple[Task, Truth]:

@@ -5,7 +5,14 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from metapers.analysis import personal_llm_checks, slates, study_frame, vote_table, voters
+from metapers.analysis import (
+  personal_llm_checks,
+  simulation_calibration,
+  slates,
+  study_frame,
+  vote_table,
+  voters,
+)
 from metapers.analysis.personal_llm_checks import Verdict
 from metapers.analysis.slates import Slates
 from metapers.analysis.voters import Voters
@@ -18,12 +25,14 @@ from metapers.bench.studies import (
   drivers,
   features,
   lookup,
+  lookup_learners,
   opinions,
   part,
   priors,
   words,
 )
 from metapers.bench.studies import people as of_people
+from metapers.bench.studies import personas as of_personas
 from metapers.bench.studies.part import Part
 from metapers.bench.studies.people import Folder
 from metapers.core.tables import RewardTable
@@ -36,7 +45,9 @@ class Options(NamedTuple):
   """What studies are made with.
 
   concentrations: α of the Dirichlet users. num_users: U of a draw. num_draws: of users. seed: of
-  all that is drawn. words: whose prompts are looked at.
+  all that is drawn. words: whose prompts are looked at. learners: of `lookup_learners`, beside the
+  lookups. num_calibrated: users whose posteriors are checked. with_exact: whether the exact
+  posterior is, too, which takes most of the time.
   """
 
   concentrations: tuple[float, ...] = CONCENTRATIONS
@@ -44,6 +55,9 @@ class Options(NamedTuple):
   num_draws: int = voters.NUM_DRAWS
   seed: int = 0
   words: Words = Words()
+  learners: tuple[str, ...] = tuple(lookup_learners.LEARNERS)
+  num_calibrated: int = simulation_calibration.NUM_USERS
+  with_exact: bool = True
 
 
 NOBODY: Mapping[str, Callable[[], Folder]] = {}
@@ -58,7 +72,7 @@ class Inputs(NamedTuple):
   of all its responses, or a ValueError that says why there are none. classifiers: of these texts.
   people: folder -> what reads its people, or a ValueError that says why it cannot be read.
   opinions: folder of OpinionQA, and a table of scores of its options; '' for none. runs: name ->
-  what reads a trained run and the name of its learner.
+  what reads a trained run and the name of its learner. personas: who reads which personas.
   """
 
   table: RewardTable
@@ -68,10 +82,14 @@ class Inputs(NamedTuple):
   people: Mapping[str, Callable[[], Folder]] = NOBODY
   opinions: tuple[str, str] = ('', '')
   runs: Mapping[str, Callable[[], TrainedRun]] = NO_RUNS
+  personas: of_personas.Options = of_personas.Options()
 
 
 class Study(NamedTuple):
-  """A study by the title of its section. make: `() -> Part`, or a ValueError that says why not."""
+  """A study by the title of its section.
+
+  make: `() -> Part`, or a ValueError or OSError that says why not.
+  """
 
   title: str
   make: Callable[[], Part]
@@ -94,6 +112,9 @@ def checked(options: Options) -> tuple[Options, list[str]]:
     )
   once, again = slates.different(options.concentrations)
   said = [f'{part.alpha(value)} was given more than once and is shown once' for value in again]
+  if options.num_calibrated < 2:
+    raise ValueError(f'num_calibrated must be at least 2, got {options.num_calibrated}')
+  lookup_learners.check(options.learners)
   return options._replace(concentrations=tuple(once)), said
 
 
@@ -104,7 +125,7 @@ def parts_of(studies: Sequence[Study], log: Callable[[str], None]) -> list[Part]
     log(study.title)
     try:
       parts.append(study.make())
-    except ValueError as error:
+    except (ValueError, OSError) as error:
       parts.append(part.left_out(study.title, str(error)))
   return parts
 
@@ -133,6 +154,7 @@ def studies_of(inputs: Inputs, options: Options) -> list[Study]:
     ),
     Study(lookup.TITLE, lambda: lookup_of(inputs, options)),
     Study(words.TITLE, lambda: words.part_of(given, prompts, voted, options.words)),
+    Study(of_personas.TITLE, lambda: personas_of(inputs, options)),
     *people_studies(inputs, options),
     *opinion_studies(inputs, options),
     *prior_studies(inputs, options),
@@ -143,7 +165,17 @@ def studies_of(inputs: Inputs, options: Options) -> list[Study]:
 def lookup_of(inputs: Inputs, options: Options) -> Part:
   """Returns the study of lookup, whose histories are of train prompts."""
   train, test = (slates.slates_of(inputs.table, split=split) for split in ('train', 'test'))
-  return lookup.part_of(train, test, options.concentrations, seed=options.seed)
+  own = {'seed': options.seed, 'learners': options.learners}
+  return lookup.part_of(train, test, options.concentrations, **own)
+
+
+def personas_of(inputs: Inputs, options: Options) -> Part:
+  """Returns the study of personas; texts are read only where there is who reads them."""
+  texts = inputs.responses() if inputs.personas.readers else np.zeros((0, 0), object)
+  return of_personas.part_of(
+    inputs.given, (inputs.table.prompt_texts, texts), inputs.personas, options.concentrations,
+    num_draws=options.num_draws, seed=options.seed,
+  )  # fmt: skip
 
 
 def people_studies(inputs: Inputs, options: Options) -> list[Study]:
@@ -172,8 +204,9 @@ def prior_studies(inputs: Inputs, options: Options) -> list[Study]:
   """Returns a study of each trained run."""
 
   def study(name: str, read: Callable[[], TrainedRun]) -> Study:
+    own = {'num_users': options.num_calibrated, 'with_exact': options.with_exact}
     return Study(
-      f'{priors.TITLE}: {name}', lambda: priors.part_of(name, *read(), seed=options.seed)
+      f'{priors.TITLE}: {name}', lambda: priors.part_of(name, *read(), **own, seed=options.seed)
     )
 
   return [study(name, read) for name, read in inputs.runs.items()]

@@ -62,21 +62,37 @@ class PairOdds(NamedTuple):
 
 
 def draw_bank(
-  user_models: Sequence[UserModel], num_models: int, seed: int, floor: tuple[float, ...] = ()
+  user_models: Sequence[UserModel],
+  num_models: int,
+  seed: int,
+  floor: tuple[float, ...] = (),
+  *,
+  size: int = BANK_SIZE,
+  is_turned: bool = True,
 ) -> Float[Array, '2 Z G O B']:
   """Returns log-weights from the prior: for each half and user model G draws and O turns of each.
 
   Without a floor the prior is exchangeable, so that every rotation of a draw is one too; together
   they give each reward model exactly its share, which is most of the variance at small
-  concentrations. With a floor a draw stands as it is: O = 1.
+  concentrations. With a floor a draw stands as it is: O = 1. The turns of one draw are no
+  independent users: they have the same entropy, and so few of it that ranks among them are not
+  uniform.
+
+  Args:
+    user_models: Z of them.
+    num_models: B.
+    seed: of the draws.
+    floor: [B] least weights; none for the whole simplex.
+    size: G.
+    is_turned: whether all turns of a draw are in the bank; else O = 1.
 
   Returns:
     [2, Z, G, O, B], Z the number of user models.
   """
   rng = np.random.default_rng(seed)
   alphas = [one.concentration for one in user_models] * NUM_HALVES
-  drawn = [dirichlet.sample_above(rng, BANK_SIZE, alpha, num_models, floor) for alpha in alphas]
-  turns = np.arange(1 if floor else num_models)[:, None] + np.arange(num_models)
+  drawn = [dirichlet.sample_above(rng, size, alpha, num_models, floor) for alpha in alphas]
+  turns = np.arange(num_models if is_turned and not floor else 1)[:, None] + np.arange(num_models)
   turned = np.stack(drawn)[..., turns % num_models]
   return jnp.asarray(turned.reshape(NUM_HALVES, len(user_models), *turned.shape[1:]))
 
