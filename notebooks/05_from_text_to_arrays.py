@@ -177,7 +177,8 @@ for prompt, choice, of_both in zip(asked_of[:4], task.support.choice, scores):
 # %% [markdown]
 # ## Whom do they like, and how much do they disagree?
 #
-# 500 users vote on the test prompts, each for the response of largest reward to them.
+# 500 users vote on the test prompts, each for the response of largest reward to them. (Lines on the
+# bars are 95 % intervals for new prompts and a new draw of users.)
 
 # %%
 given = slates.slates_of(store)
