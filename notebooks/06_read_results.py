@@ -34,13 +34,15 @@ from metapers.io import panels, plots
 # %% [markdown]
 # ## A small table
 #
-# A learner that is trained twice (two seeds), beside one that treats all users alike: 80 simulated
-# users whom neither has seen. `experiments.benchmark` and `experiments.gather` write such a folder,
-# too; to read one of yours, begin below.
+# A learner, shortly trained, beside one that treats all users alike: 80 simulated users whom
+# neither has seen. `experiments.benchmark` and `experiments.gather` write such a folder, too; to
+# read one of yours, begin below.
 
 # %%
 workdir = pathlib.Path(tempfile.mkdtemp(), 'table')
-users = reward_ensemble(synthetic_store(), concentration=0.05, num_held_out=80)
+users = reward_ensemble(
+  synthetic_store(num_prompts=2000), concentration=0.05, num_slates=4, num_held_out=80
+)
 training = bench.Training(num_steps=200, evaluate_every=200, batch_size=32)
 result = bench.compare(
   {
@@ -48,7 +50,6 @@ result = bench.compare(
     for name in ('cnp', 'pooled')
   },
   users,
-  seeds=(0, 1),
   evaluation=bench.Evaluation(
     num_users=80, num_validation_users=40, num_resamples=300, num_particles=100
   ),
@@ -74,13 +75,12 @@ for path in sorted(workdir.iterdir()):
 # ## Numbers as pandas
 #
 # A row is one number with its 95 % interval: of a metric, of a learner, after so many comparisons
-# (`shots`). `seed` is `all` where it is the mean over seeds, and empty for references, which are
-# not trained: `oracle` knows the user, `bayes` is the exact answer to the comparisons given.
+# (`shots`). `seed` is that of training (`all`: the mean over several), and empty for references,
+# which are not trained: `oracle` knows the user, `bayes` is the exact answer to the comparisons.
 
 # %%
 table = pd.read_csv(workdir / 'results.csv', dtype={'seed': str}, keep_default_na=False)
 print(f'{len(table)} rows, {table["metric"].nunique()} metrics')
-table = table[table['seed'].isin(['all', ''])]  # the mean over seeds, not each of them
 
 
 def rows_of(metric, learner):
@@ -151,7 +151,7 @@ share = rows_of('accuracy_share_of_bayes', 'cnp')['value']
 # ## For whom is it worse?
 #
 # A mean hides who loses. `users_worse_than_pooled` counts them, with intervals; who they are is in
-# the predictions, a file for each row, seed and number of comparisons. These users choose without
+# the predictions, a file for each row and number of comparisons. These users choose without
 # noise, so that `oracle` has their choices.
 
 # %%
@@ -163,13 +163,13 @@ cells = workdir / 'predictions' / 'default'
 
 
 def choices(name):
-  """Returns what is predicted after 16 comparisons: [seeds, users, queries]."""
-  kept = [np.load(path)['log_probs'][0] for path in sorted(cells.glob(f'{name}-*/16.npz'))]
-  return np.stack(kept).argmax(-1)
+  """Returns what is predicted after 16 comparisons: [users, queries]."""
+  (kept,) = cells.glob(f'{name}-*/16.npz')
+  return np.load(kept)['log_probs'][0].argmax(-1)
 
 
 truth = choices('oracle')
-accuracy = {name: (choices(name) == truth).mean((0, 2)) for name in ('cnp', 'pooled')}
+accuracy = {name: (choices(name) == truth).mean(-1) for name in ('cnp', 'pooled')}
 gain = np.sort(100 * (accuracy['cnp'] - accuracy['pooled']))
 
 
