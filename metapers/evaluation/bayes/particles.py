@@ -27,7 +27,7 @@ LEAP_ESS = 0.2  # share of the particles that a step must leave effective, to sk
 LEAST_ESS = 0.5  # below this share, particles are resampled and moved
 WAIT_ESS = 0.02  # below this share, particles first move on where they are,
 PATIENCE = 40  # this often at most
-SHARES = (1, 4, 16)  # of comparisons: one more is one more program to compile
+FEW = 16  # comparisons that have moves of their own, as most are made at the first ones
 SLACK = 1e-5  # of log-odds: where a particle stands must not be lost by rounding
 
 
@@ -159,11 +159,6 @@ def rejuvenate_first(
   return moved._replace(rung=particles.rung)
 
 
-def sizes_of(size: int) -> list[int]:
-  """Returns the numbers of comparisons that moves are compiled for: up to SHARES of all of them."""
-  return sorted({max(1, -(-size // share)) for share in SHARES})
-
-
 def keeps(
   statement: Int[Array, ''], model: Int[Array, ''], log_odds: Float[Array, 'B S']
 ) -> Bool[Array, 'S']:
@@ -231,7 +226,7 @@ def absorb(
     rule: what is shown.
   """
 
-  sizes = sizes_of(given.weight.size)
+  sizes = sorted({min(FEW, given.weight.size), given.weight.size})
 
   def is_unfinished(carry):
     _, particles, waited = carry
@@ -239,7 +234,7 @@ def absorb(
 
   def refresh(keys, particles):
     drawn = resample(keys[0], particles)
-    # Comparisons that are not given yet bear on nothing, and most moves are made at the first few.
+    # Those not given yet have no bearing.
     moves = [functools.partial(rejuvenate_first, size, given, rule) for size in sizes]
     num_given = jnp.max(jnp.where(drawn.rung > 0, 1 + jnp.arange(drawn.rung.size), 0))
     return jax.lax.switch(jnp.searchsorted(jnp.asarray(sizes), num_given), moves, keys[1], drawn)

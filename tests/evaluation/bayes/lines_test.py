@@ -86,10 +86,25 @@ def test_moves_of_the_first_comparisons_are_those_of_all_with_none_after_them():
   assert jnp.abs(fewer.log_weights - whole.log_weights).max() > 0.1
 
 
-def test_moves_are_compiled_for_few_sizes_up_to_all():
-  assert particles.sizes_of(64) == [4, 16, 64]
-  assert particles.sizes_of(5) == [1, 2, 5]
-  assert particles.sizes_of(1) == [1]
+def test_comparisons_that_are_not_given_yet_change_no_answer(monkeypatch):
+  rng = np.random.default_rng(4)
+  given, models = comparisons(rng, EXTREME), user_models(0.4, 0.1)
+  weights = rng.dirichlet(np.full(MODELS, 0.3), SIZE).T
+  none = jnp.zeros(NUM, jnp.int32)
+  start = Particles(jnp.asarray(np.log(weights), jnp.float32), jnp.zeros(SIZE), models, none)
+
+  def answer(few):
+    monkeypatch.setattr(particles, 'FEW', few)
+    absorb = jax.jit(functools.partial(particles.absorb, rule=EXTREME))
+    return functools.reduce(
+      lambda now, n: absorb(jax.random.key(n), now, given, jnp.int32(n)), range(4), start
+    )
+
+  first, whole = answer(2), answer(NUM)
+  assert np.array_equal(first.rung, whole.rung)
+  assert np.any(first.log_weights != start.log_weights)
+  means = [particles.mean(jnp.exp(one.log_weights), one) for one in (first, whole)]
+  np.testing.assert_allclose(*means, atol=1e-3)
 
 
 def test_sets_between_are_counted_as_by_hand():
