@@ -16,9 +16,9 @@ EXTREME = Rule('extreme', 2)
 NUM, MODELS, SIZE = 6, 4, 400
 
 
-def comparisons(rng, rule, num_responses=5):
+def comparisons(rng, rule, num_responses=5, largest=2):
   """Slates of scores with ties among them, of which some responses are masked."""
-  scores = rng.integers(-2, 3, (NUM, num_responses, MODELS)).astype(np.float32)
+  scores = rng.integers(-largest, largest + 1, (NUM, num_responses, MODELS)).astype(np.float32)
   scores[:3] += rng.normal(size=scores[:3].shape).astype(np.float32)
   mask = np.arange(num_responses)[None] < np.array([5, 5, 3, 5, 4, 2])[:, None]
   choice = rng.integers(0, 2, NUM).astype(np.int32)
@@ -32,8 +32,11 @@ def user_models(temperature, flip_rate):
 
 
 def line(rng, given, model):
-  """Gaps at both ends of a line, whose other weights are of a few models or nearly of one."""
-  others = np.log(rng.dirichlet(np.full(MODELS, 0.3), SIZE).T + 1e-30)
+  """Gaps at both ends of a line, whose other weights are of a few models, or of one alone."""
+  # No weights between: whether they break a tie is a matter of rounding.
+  others = np.log(rng.dirichlet(np.full(MODELS, 3.0), SIZE).T)
+  alone = (model + rng.integers(1, MODELS, SIZE // 2)) % MODELS
+  others[:, : SIZE // 2] = np.where(np.arange(MODELS)[:, None] == alone, 0, -np.inf)
   others[model] = -np.inf
   others -= np.logaddexp.reduce(others, 0)
   own = jax.tree.map(lambda x: x[..., model, None], given.linear)
@@ -43,7 +46,7 @@ def line(rng, given, model):
 @pytest.mark.parametrize('noise', [(0.0, 0.0), (0.4, 0.1)])
 def test_slates_have_the_likelihood_of_each_point_of_the_line(noise):
   rng = np.random.default_rng(0)
-  given, held = comparisons(rng, EXTREME), 0
+  given, held = comparisons(rng, EXTREME, largest=1), 0
   of_line = jax.jit(
     lambda own, rest, x: lines.likelihood(own, rest, given, models, rule=EXTREME)(x)
   )
