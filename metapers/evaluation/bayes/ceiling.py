@@ -123,7 +123,9 @@ def bayes(
   ordered, back = np.unique(np.asarray(shots), return_inverse=True)
   if statement is not None and len(floor):
     raise ValueError('statements are of users none of whose weights has a floor')
-  rule = Rule(pair_rule, tasks.query.candidates.mask.shape[-1], tuple(floor))
+  # Under no rule but `extreme` does what is shown depend on the user: they are one program.
+  as_shown = pair_rule if pair_rule == 'extreme' else 'random'
+  rule = Rule(as_shown, tasks.query.candidates.mask.shape[-1], tuple(floor))
   models = evidence.stack(user_models)
   bank = posterior.draw_bank(user_models, truth.weights.shape[-1], seed, rule.floor)
   people = posterior.people_of(tasks, truth, max(1, int(ordered[-1])), odds)

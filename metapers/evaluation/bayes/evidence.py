@@ -77,6 +77,12 @@ class Evidence(NamedTuple):
     one = contrasts[:, None], mask[:, None], weight[None]
     return Evidence(*one, self.hidden, odds, self.statement)
 
+  def first(self, size: int) -> 'Evidence':
+    """Returns the first comparisons, N = `size`."""
+    odds = None if self.odds is None else self.odds[:size]
+    contrasts, mask, weight = self.contrasts[:, :size], self.mask[:, :size], self.weight[:size]
+    return Evidence(contrasts, mask, weight, self.hidden, odds, self.statement)
+
 
 def evidence_of(
   rewards: Float[Array, 'N E B'],

@@ -155,7 +155,13 @@ def between(
   least = jnp.where(real, utilities, jnp.inf).min(1)  # [M, S]
   most = jnp.where(real, utilities, -jnp.inf).max(1)
   share = jax.nn.softmax(odds[:, others.kind], -1)  # [N, M]
-  is_between = (least[None] >= low[:, None]) & (most[None] <= high[:, None])  # [N, M, S]
-  held = jnp.where(is_between, share[..., None], 0).sum(1)
+
+  # One set after another: what is added up of all particles stays in the cache.
+  def add(held, of_set):
+    least, most, share = of_set
+    is_between = (least[None] >= low) & (most[None] <= high)  # [N, S]
+    return held + jnp.where(is_between, share[:, None], 0), None
+
+  held, _ = jax.lax.scan(add, jnp.zeros_like(low), (least, most, share.T))
   half = jnp.square(share).sum(-1, keepdims=True) / 2
   return (held + half) / (1 + half)

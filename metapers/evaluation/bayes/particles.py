@@ -9,13 +9,14 @@ References:
   Jasra 2006 (JRSS B 68), tempering and moves.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from metapers.core.types import Array, Bool, Float, Int, PRNGKey
-from metapers.evaluation.bayes import evidence, slice_sampling
+from metapers.evaluation.bayes import evidence, lines, slice_sampling
 from metapers.evaluation.bayes.evidence import TINY, Evidence, Rule, UserModels
 
 # A new comparison enters as (1 - ε) P + ε, with ε falling down this ladder as fast as enough
@@ -26,6 +27,7 @@ LEAP_ESS = 0.2  # share of the particles that a step must leave effective, to sk
 LEAST_ESS = 0.5  # below this share, particles are resampled and moved
 WAIT_ESS = 0.02  # below this share, particles first move on where they are,
 PATIENCE = 40  # this often at most
+FEW = 16  # comparisons that have moves of their own, as most are made at the first ones
 SLACK = 1e-5  # of log-odds: where a particle stands must not be lost by rounding
 
 
@@ -114,13 +116,11 @@ def rejuvenate(key: PRNGKey, particles: Particles, given: Evidence, *, rule: Rul
     least_rest = least_share(others - log_rest[None], rule.floor)
     own_gaps = jax.tree.map(lambda x: x[..., model, None], given.linear)
     rest_gaps = evidence.gaps_of(given, jnp.exp(others - log_rest[None]))
+    likelihood = lines.likelihood(own_gaps, rest_gaps, given, particles.user_models, rule=rule)
 
     def log_target(x):
       own, rest = jax.nn.sigmoid(x), jax.nn.sigmoid(-x)
-      gaps = jax.tree.map(
-        lambda x, y: x * own[None, None] + y * rest[None, None], own_gaps, rest_gaps
-      )
-      p = evidence.likelihood(gaps, given, particles.user_models, rule=rule)
+      p = likelihood(x)
       log_prior = first * jax.nn.log_sigmoid(x) + second * jax.nn.log_sigmoid(-x)
       log_p = jnp.log(epsilon + (1 - epsilon) * p)  # 0 at rung 0, where those of weight 0 stay
       density = log_prior + (given.weight[:, None] * log_p).sum(0)
@@ -140,6 +140,23 @@ def rejuvenate(key: PRNGKey, particles: Particles, given: Evidence, *, rule: Rul
   inputs = (jnp.arange(num_models), jax.random.split(key, num_models))
   moved, _ = jax.lax.scan(move, particles.log_weights, inputs)
   return particles._replace(log_weights=jax.nn.log_softmax(moved, 0))
+
+
+def rejuvenate_first(
+  size: int, given: Evidence, rule: Rule, key: PRNGKey, particles: Particles
+) -> Particles:
+  """Returns particles after the moves of `rejuvenate` that the first comparisons allow.
+
+  Args:
+    size: number of comparisons, after which none is given.
+    given: N comparisons.
+    rule: what is shown, and the floor.
+    key: PRNG key.
+    particles: whose rungs say how far each comparison counts.
+  """
+  first = particles._replace(rung=particles.rung[:size])
+  moved = rejuvenate(key, first, given.first(size), rule=rule)
+  return moved._replace(rung=particles.rung)
 
 
 def keeps(
@@ -209,12 +226,18 @@ def absorb(
     rule: what is shown.
   """
 
+  sizes = sorted({min(FEW, given.weight.size), given.weight.size})
+
   def is_unfinished(carry):
     _, particles, waited = carry
     return (particles.rung[n] < LAST) & (waited <= PATIENCE) & (given.weight[n] > 0)
 
   def refresh(keys, particles):
-    return rejuvenate(keys[1], resample(keys[0], particles), given, rule=rule)
+    drawn = resample(keys[0], particles)
+    # Those not given yet have no bearing.
+    moves = [functools.partial(rejuvenate_first, size, given, rule) for size in sizes]
+    num_given = jnp.max(jnp.where(drawn.rung > 0, 1 + jnp.arange(drawn.rung.size), 0))
+    return jax.lax.switch(jnp.searchsorted(jnp.asarray(sizes), num_given), moves, keys[1], drawn)
 
   def step(carry):
     key, particles, waited = carry
