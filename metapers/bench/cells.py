@@ -247,6 +247,7 @@ class Trained:
       name=name,
       workdir=workdir,
       identity=self._identities[number],
+      placement=self._plan.placement,
     )
 
 

@@ -26,6 +26,11 @@ def rule(name, leaf):
   return PartitionSpec(devices.AXIS) if name in SHARDED else PartitionSpec()
 
 
+def placement():
+  """Returns the layout over all devices."""
+  return devices.placement(rule=rule)
+
+
 def start():
   """Returns parameters, of which `table` is to be frozen."""
   w = jax.random.normal(jax.random.key(1), (16, 4))
@@ -60,8 +65,8 @@ def run(workdir, schedule=SCHEDULE, at_step=None, make_writer=MetricsWriter):
   try:
     return loop.fit(
       start(), loss, sampler, ARRAYS, optax.adam(0.01),
-      schedule=schedule, key=jax.random.key(0), frozen=FROZEN, sharding=rule, evaluate=evaluate,
-      checkpoints=checkpoints, progress=False,
+      schedule=schedule, key=jax.random.key(0), frozen=FROZEN, placement=placement(),
+      evaluate=evaluate, checkpoints=checkpoints, progress=False,
       writer=lambda step: make_writer(workdir, from_step=step),
     )  # fmt: skip
   finally:
