@@ -104,19 +104,15 @@ class Placement(NamedTuple):
 
   def _one_program_a_device(self, run: Callable) -> Callable:
     numbers = jnp.arange(len(self.mesh.local_devices))  # pmap wants something to map over
-
-    @functools.cache
-    def compiled(num_given):
-      return jax.pmap(
-        lambda number, *given: run(*given),
-        axis_name=AXIS,
-        in_axes=(0, *[None] * num_given),
-        out_axes=None,  # the programs agree on every output
-        devices=list(self.mesh.devices.flat),
-        donate_argnums=1,
-      )
-
-    return lambda *given: self._over_all_hosts(compiled(len(given))(numbers, *given))
+    mapped = jax.pmap(
+      lambda number, state, given: run(state, *given),
+      axis_name=AXIS,
+      in_axes=(0, None, None),
+      out_axes=None,  # the programs agree on every output
+      devices=list(self.mesh.devices.flat),
+      donate_argnums=1,
+    )
+    return lambda state, *given: self._over_all_hosts(mapped(numbers, state, given))
 
   def _over_all_hosts(self, tree: PyTree) -> PyTree:
     """Returns arrays that this host has as arrays that all hosts have: pmap knows its own only."""
