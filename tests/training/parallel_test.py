@@ -108,7 +108,8 @@ def together(placement):
     batch = batch._replace(keys=jax.random.key_data(batch.keys))
     return state, jax.tree.map(placement.gathered, batch)
 
-  batch = placement.compile(draw, jnp.zeros(()))(jnp.zeros(()), jax.random.key(1))[1]
+  nothing, key = placement.place((jnp.zeros(()), jax.random.key(1)), 'arrays')
+  batch = placement.compile(draw, nothing)(nothing, key)[1]
   return {name: np.asarray(leaf) for name, leaf in layouts.named(batch).items()}
 
 
