@@ -28,6 +28,7 @@ LOST = (
   'another process of this job has ended or cannot be reached, and this one ends, too: the same '
   'command, started on all machines, goes on from the newest checkpoint'
 )
+LONGEST_DETAIL = 200  # letters
 LARGEST_CACHE = 2**30  # bytes of compiled programs; those unused for longest go first
 # What a config file or an override of an unknown field raises while flags are parsed.
 FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError)
@@ -71,9 +72,11 @@ def required(flag: flags.FlagHolder) -> Any:
 
 def alone(error: Exception) -> NoReturn:
   """Ends one of several processes, for an error that is its own or that of a lost other one."""
-  traceback.print_exception(error)
-  if isinstance(error, jax.errors.JaxRuntimeError):
-    sys.stderr.write(f'error: {LOST}\n')
+  text = one_line(error)
+  if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' not in text:
+    sys.stderr.write(f'error: {LOST} ({text[:LONGEST_DETAIL]})\n')
+  else:
+    traceback.print_exception(error)
   processes.end(1)
 
 
