@@ -18,6 +18,7 @@ CONFIG = overrides.DEFINE_config('config', 'What to ask whom.')
 # Of the episodes whose support is the pool that is asked from.
 SIZES = {'pool_size': 'num_support', 'num_queries': 'num_query'}
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and results go.')
+flags.adopt_module_key_flags(parallel)
 
 
 def main(argv: list[str]) -> None:

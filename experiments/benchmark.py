@@ -15,6 +15,7 @@ from metapers.bench import report, runner, tables
 
 CONFIG = overrides.DEFINE_config('config', 'The table to make.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and results go.')
+flags.adopt_module_key_flags(parallel)
 
 
 def main(argv: list[str]) -> None:

@@ -17,6 +17,7 @@ from metapers.io import processes, workdirs
 
 CONFIG = overrides.DEFINE_config('config', 'The run.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
+flags.adopt_module_key_flags(parallel)
 
 
 def main(argv: list[str]) -> None:

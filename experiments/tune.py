@@ -18,6 +18,7 @@ from metapers.io import processes
 
 CONFIG = overrides.DEFINE_config('config', 'The table whose learners are tuned.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs and the chosen options go.')
+flags.adopt_module_key_flags(parallel)
 
 
 def main(argv: list[str]) -> None:

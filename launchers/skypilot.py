@@ -4,8 +4,8 @@
       --sweep='grid:learner=cnp,maml;seed=0,1' --bucket=NAME --accelerator=A100:1 --spot --dry_run
 
 Every job is launchers/skypilot.yaml with its own command, on all of its nodes, which train together
-(--distributed). Workdirs lie in
---bucket, in the folder --workdir; a job that was launched before is asked for by the same name.
+(--distributed). Workdirs lie in --bucket, in the folder --workdir; a job that was launched before
+is asked for by the same name.
 """
 
 import pathlib

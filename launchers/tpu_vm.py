@@ -5,10 +5,10 @@
       --zone=us-west4-a --project=NAME --nfs=HOST:/SHARE --dry_run
 
 Each VM is made, given the clone, runs the command on all of its workers, which train together
-(--distributed), and is deleted, whatever becomes of the command. With --nfs workdirs lie on a share that every worker mounts (--workdir is
-its mount here), and outlive a VM that is taken back: --retries makes another one, which goes on
-where they stand. Without it the workdir, of a VM with a single worker, is sent to the VM first and
-copied back at the end.
+(--distributed), and is deleted, whatever becomes of the command. With --nfs workdirs lie on a share
+that every worker mounts (--workdir is its mount here), and outlive a VM that is taken back:
+--retries makes another one, which goes on where they stand. Without it the workdir, of a VM with a
+single worker, is sent to the VM first and copied back at the end.
 """
 
 import shlex

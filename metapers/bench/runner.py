@@ -5,7 +5,6 @@ result.table(), result.plot(), result.report('report.html')
 """
 
 import functools
-import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -172,10 +171,7 @@ def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
   if workdir is not None:  # only now: what is refused leaves nothing behind
     workdirs.claim(workdir, identity, workdirs.of_table)
     keep_leaks(workdir, known)
-  if processes.are_several():  # which train together, and the first of them evaluates alone
-    for one in itertools.chain(*learned.values()):
-      one.fold_runs()
-    processes.leave_to_first()
+  cells.train_together(learned)
   predicted: list[BySeed] = [
     reference_cells(plan, condition, setting, workdir, log)
     for condition, setting in zip(plan.conditions, made, strict=True)

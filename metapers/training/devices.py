@@ -1,4 +1,4 @@
-"""How training is laid out over devices: where arrays lie, whose users are where, what compiles it."""
+"""How training is laid out over devices: where arrays lie, who is where, and what compiles it."""
 
 import functools
 from typing import Any, NamedTuple

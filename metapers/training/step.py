@@ -159,7 +159,7 @@ def require_uncoupled(learner: MetaLearner, placement: Placement) -> None:
   """
   if learner.batch_loss and placement.num_programs > 1:
     raise ValueError(
-      f"parallel={placement.parallel!r} divides a batch into {placement.num_programs} programs, "
+      f'parallel={placement.parallel!r} divides a batch into {placement.num_programs} programs, '
       "and the losses of this learner's users are coupled (batch_loss): take parallel='jit'"
     )
 

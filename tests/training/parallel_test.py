@@ -290,7 +290,7 @@ def test_a_run_of_eight_devices_goes_on_on_one_two_and_four(found):
 def test_coupled_users_are_refused_where_no_program_has_them_all():
   coupled = learner_of('pooled')._replace(batch_loss=lambda params, tasks, keys: ())
   eight = devices.Placement(jax.sharding.AbstractMesh((8,), (devices.AXIS,)), 'pmap')
-  with pytest.raises(ValueError, match="coupled .*batch_loss.*: take parallel='jit'"):
+  with pytest.raises(ValueError, match=r"coupled .*batch_loss.*: take parallel='jit'"):
     step.meta_loss(coupled, objectives.mean(), placement=eight)
 
 
