@@ -10,7 +10,7 @@ PARALLEL = flags.DEFINE_enum(
   'parallel', 'jit', devices.PARALLEL, 'One program over all devices, or pmap: one for each.'
 )
 SHARD_ARRAYS = flags.DEFINE_bool(
-  'shard_arrays', False, 'Divide features and rewards by prompt over the devices: if one is small.'
+  'shard_arrays', False, 'Divide features and rewards by prompt, if they do not fit into a device.'
 )
 DISTRIBUTED = flags.DEFINE_bool(
   'distributed', False, 'Started on several machines, all of which train one run at a time.'
@@ -31,14 +31,31 @@ def begin() -> None:
     ValueError: for flags that do not fit each other, or processes that do not find each other.
   """
   told = (COORDINATOR, NUM_PROCESSES, PROCESS_ID)
-  if not DISTRIBUTED.value:
-    given = [f'--{flag.name}' for flag in told if flag.value is not None]
-    if given:
-      raise ValueError(f'{", ".join(given)} need --distributed')
-    return
+  given = [f'--{flag.name}' for flag in told if flag.value is not None]
+  if DISTRIBUTED.value:
+    join(*(flag.value for flag in told))
+  elif given:
+    raise ValueError(f'{", ".join(given)} need --distributed')
+  if SHARD_ARRAYS.value:  # whole in main memory alone, and so is what is drawn from them there
+    jax.config.update('jax_default_device', jax.local_devices(backend='cpu')[0])
+
+
+def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+  """Joins the other processes.
+
+  Args:
+    coordinator: HOST:PORT of the first process; None where the cluster says, like the others.
+    num_processes: that were started.
+    process_id: of this one.
+
+  Raises:
+    ValueError: for processes that do not find each other.
+  """
   try:
     jax.distributed.initialize(
-      *(flag.value for flag in told),
+      coordinator,
+      num_processes,
+      process_id,
       heartbeat_timeout_seconds=HEARTBEAT,
       shutdown_timeout_seconds=LONGEST_END,
     )

@@ -57,6 +57,11 @@ class Placement(NamedTuple):
     return self.mesh.shape[AXIS]
 
   @property
+  def everywhere(self) -> NamedSharding:
+    """How an array lies that every device holds whole."""
+    return NamedSharding(self.mesh, PartitionSpec())
+
+  @property
   def num_programs(self) -> int:
     """Into how many programs a batch is divided before it is drawn."""
     return self.num_devices if self.parallel == 'pmap' else 1
@@ -69,7 +74,10 @@ class Placement(NamedTuple):
 
   def divide(self, tree: PyTree, *, axis: int) -> PyTree:
     """Divides axis number `axis` of every array over the devices, in a step."""
-    return tree if self.parallel == 'pmap' else shard(tree, self.mesh, axis=axis)
+    if self.parallel == 'pmap':
+      return tree
+    sharding = NamedSharding(self.mesh, PartitionSpec(*[None] * axis, AXIS))
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, sharding), tree)
 
   def gathered(self, own: Array) -> Array:
     """Returns [T, ...] of all users from that of the program's own ones, in a step."""
@@ -99,8 +107,7 @@ class Placement(NamedTuple):
     if self.parallel == 'pmap':
       return self._one_program_a_device(run)
     shardings = jax.tree.map(lambda x: x.sharding, state)
-    whole = NamedSharding(self.mesh, PartitionSpec())
-    return jax.jit(run, donate_argnums=0, out_shardings=(shardings, whole))
+    return jax.jit(run, donate_argnums=0, out_shardings=(shardings, self.everywhere))
 
   def _one_program_a_device(self, run: Callable) -> Callable:
     numbers = jnp.arange(len(self.mesh.local_devices))  # pmap wants something to map over
@@ -132,13 +139,18 @@ def placement(
     rule: which arrays are divided.
 
   Raises:
-    ValueError: for another kind, or one that cannot divide arrays.
+    ValueError: for another kind, or pmap with divided arrays or further axes.
   """
   if parallel not in PARALLEL:
     raise ValueError(f'parallel must be one of {", ".join(PARALLEL)}, got {parallel!r}')
   if parallel == 'pmap' and rule is not replicated:
     raise ValueError("parallel='pmap' holds every array whole on each device: take parallel='jit'")
-  return Placement(task_mesh() if mesh is None else mesh, parallel, rule)
+  made = Placement(task_mesh() if mesh is None else mesh, parallel, rule)
+  if parallel == 'pmap' and made.num_devices != made.mesh.size:
+    raise ValueError(
+      f"parallel='pmap' takes a mesh of the one axis {AXIS!r}, got {made.mesh.shape}"
+    )
+  return made
 
 
 def task_mesh() -> Mesh:
@@ -195,12 +207,6 @@ def place_like_params(optimizer_state: PyTree, params: PyTree, mesh: Mesh) -> Py
     return PartitionSpec()
 
   return place(optimizer_state, mesh, rule)
-
-
-def shard(tree: PyTree, mesh: Mesh, *, axis: int) -> PyTree:
-  """Divides axis number `axis` of every array over the users' mesh axis, inside jit."""
-  sharding = NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
-  return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, sharding), tree)
 
 
 def fetch(tree: PyTree) -> PyTree:

@@ -106,7 +106,8 @@ def meta_train(
   check_options(learner, training, placement)
   padded = devices.padded(population.arrays, placement, 'arrays')
   arrays = placement.place(padded, 'arrays')
-  histories, keys = histories_when_needed(population, arrays), run_keys(seed)
+  histories = histories_when_needed(population, arrays, placement)
+  keys = run_keys(seed)
 
   def prepare_anew(params):
     return from_histories('prepare', learner.prepare, params, histories, keys.prepare)
@@ -188,9 +189,12 @@ def last_kept(prepare: Callable[[Params], Params]) -> Callable[[Params], Params]
   return call
 
 
-def histories_when_needed(population: Population, arrays: PyTree) -> Callable[[], Task]:
+def histories_when_needed(
+  population: Population, arrays: PyTree, placement: Placement
+) -> Callable[[], Task]:
   """Returns a function that gives the histories of the known users, computed at its first call."""
-  return functools.cache(lambda: jax.jit(population.histories)(arrays))
+  compute = jax.jit(population.histories, out_shardings=placement.everywhere)
+  return functools.cache(lambda: compute(arrays))
 
 
 def from_histories(
@@ -233,8 +237,9 @@ def prepared(learner: MetaLearner, population: Population, params: Params, seed:
     seed: of the run.
   """
   # Over the devices as `meta_train` has them by default: the same layout gives the same bits.
-  arrays = devices.place(population.arrays, devices.task_mesh(), root='arrays')
-  histories = histories_when_needed(population, arrays)
+  placement = devices.placement()
+  arrays = placement.place(population.arrays, 'arrays')
+  histories = histories_when_needed(population, arrays, placement)
   return from_histories('prepare', learner.prepare, params, histories, run_keys(seed).prepare)
 
 

@@ -116,10 +116,12 @@ def together(placement):
 def distance(found, expected):
   """Returns the largest difference, beside how large the numbers are."""
   assert found.keys() == expected.keys()
-  return max(
-    float(np.max(np.abs(found[name] - expected[name]) / (1 + np.abs(expected[name])), initial=0))
-    for name in expected
-  )
+
+  def relative(one, other):
+    one, other = (np.asarray(each, np.float64) for each in (one, other))
+    return float(np.max(np.abs(one - other) / (1 + np.abs(other)), initial=0))
+
+  return max(relative(found[name], expected[name]) for name in expected)
 
 
 def distances_of(make):
