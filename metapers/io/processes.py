@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from typing import Any, NoReturn
 
@@ -33,7 +34,12 @@ def are_several() -> bool:
 
 
 def leave_to_first() -> None:
-  """Ends all processes but the first, once they have no part in what is left to do."""
+  """Ends all processes but the first, once they have no part in what is left to do.
+
+  From then on SIGTERM ends it as it would end one alone: JAX noted it for steps to come.
+  """
+  if are_several():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
   if not is_first():
     raise SystemExit(0)
 
