@@ -33,7 +33,7 @@ def begin() -> None:
   told = (COORDINATOR, NUM_PROCESSES, PROCESS_ID)
   given = [f'--{flag.name}' for flag in told if flag.value is not None]
   if DISTRIBUTED.value:
-    join(*(flag.value for flag in told))
+    join(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
   elif given:
     raise ValueError(f'{", ".join(given)} need --distributed')
   if SHARD_ARRAYS.value:  # whole in main memory alone, and so is what is drawn from them there
