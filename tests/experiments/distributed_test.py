@@ -91,7 +91,8 @@ def said(folder, name):
 def test_a_killed_process_brings_the_other_down_within_a_minute_and_it_says_why(jobs):
   folder, codes, seconds = jobs
   assert codes['left'] not in (0, 2) and seconds < 60
-  assert 'another process of this job has ended' in said(folder, 'first_0.err')
+  why = said(folder, 'first_0.err')  # a broken connection, or in JAX's words no sign of life
+  assert 'another process of this job has ended' in why or 'another task died' in why
 
 
 def test_the_same_command_goes_on_where_both_stood(jobs):
