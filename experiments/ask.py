@@ -9,7 +9,7 @@ skipped on a restart. Writes results.csv, asking.png and report.html into the wo
 
 from absl import flags
 
-from experiments import build, commands, guide, overrides
+from experiments import build, commands, guide, overrides, parallel
 from experiments.build import Config
 from metapers.bench import asking, asking_report
 from metapers.bench.asking import Questioning
@@ -18,16 +18,19 @@ CONFIG = overrides.DEFINE_config('config', 'What to ask whom.')
 # Of the episodes whose support is the pool that is asked from.
 SIZES = {'pool_size': 'num_support', 'num_queries': 'num_query'}
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and results go.')
+flags.adopt_module_key_flags(parallel)
 
 
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
+  parallel.begin()
   config, workdir = commands.required(CONFIG), commands.required(WORKDIR)
   if 'asking' not in config or 'benchmark' not in config:
     raise ValueError('this config asks nobody; give one such as experiments/configs/asking.py')
   with commands.holding(workdir):
-    result = asking.run(build.plan(config), questioning(config), workdir, log=commands.say)
+    plan = build.plan(config)._replace(placement=parallel.placement())
+    result = asking.run(plan, questioning(config), workdir, log=commands.say)
     commands.say('\n' + asking_report.summary(result))
     commands.say('\n' + '\n'.join(map(str, asking_report.write_result(result, workdir))))
 

@@ -10,21 +10,24 @@ workdir. In a notebook, `metapers.bench.compare` does the same.
 from absl import flags
 from ml_collections.config_flags import config_flags
 
-from experiments import build, commands, guide, overrides
+from experiments import build, commands, guide, overrides, parallel
 from metapers.bench import report, runner, tables
 
 CONFIG = overrides.DEFINE_config('config', 'The table to make.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs, predictions and results go.')
+flags.adopt_module_key_flags(parallel)
 
 
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
+  parallel.begin()
   config, workdir = commands.required(CONFIG), commands.required(WORKDIR)
   if 'benchmark' not in config:
     raise ValueError('this config is of a single run; give it to experiments.train')
   with commands.holding(workdir):
-    result = runner.run(build.plan(config), workdir, log=commands.say)
+    plan = build.plan(config)._replace(placement=parallel.placement())
+    result = runner.run(plan, workdir, log=commands.say)
     for setting in result.settings:
       commands.say('\n' + report.summary(result.frame, setting))
     for shown in (table for section in result.across for table in section.tables):

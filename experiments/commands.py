@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ import tqdm
 from absl import app, flags, logging
 
 from metapers.core import files
-from metapers.io import workdirs
+from metapers.io import processes, workdirs
 
 WAIT = flags.DEFINE_bool('wait', False, 'Wait for another process that writes the workdir.')
 HELP = ('help', 'helpshort', 'helpfull')
@@ -23,13 +24,20 @@ DISK_FULL = (
   'no space is left on the disk (or within the quota): free some, and the same command goes on '
   'from the newest checkpoint, which is kept'
 )
+LOST = (
+  'another process of this job has ended or cannot be reached, and this one ends, too: the same '
+  'command, started on all machines, goes on from the newest checkpoint'
+)
+LONGEST_DETAIL = 200  # letters
 LARGEST_CACHE = 2**30  # bytes of compiled programs; those unused for longest go first
 # What a config file or an override of an unknown field raises while flags are parsed.
 FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError)
 
 
 def say(text: str) -> None:
-  """Prints a line of the command's result."""
+  """Prints a line of the command's result; of several processes the first one does."""
+  if processes.are_several() and not processes.is_first():
+    return
   tqdm.tqdm.write(text, file=sys.stdout)  # above a bar, where there is one
   sys.stdout.flush()
 
@@ -48,7 +56,7 @@ def one_line(error: Exception) -> str:
 def fail(error: Exception) -> NoReturn:
   """Reports a mistake in one line on stderr and exits with 2."""
   sys.stderr.write(f'error: {one_line(error)}\n')
-  sys.exit(2)
+  processes.end(2)
 
 
 def required(flag: flags.FlagHolder) -> Any:
@@ -60,6 +68,16 @@ def required(flag: flags.FlagHolder) -> Any:
   if flag.value is None:
     raise ValueError(f'--{flag.name} is needed; see --help')
   return flag.value
+
+
+def alone(error: Exception) -> NoReturn:
+  """Ends one of several processes, for an error that is its own or that of a lost other one."""
+  text = one_line(error)
+  if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' not in text:
+    sys.stderr.write(f'error: {LOST} ({text[:LONGEST_DETAIL]})\n')
+  else:
+    traceback.print_exception(error)
+  processes.end(1)
 
 
 def holding(workdir: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
@@ -139,9 +157,11 @@ def run(main: Callable[[list[str]], None], guide: Callable[[], str] | None = Non
     except Exception as error:
       if files.is_disk_full(error):
         fail(OSError(DISK_FULL))
-      if not isinstance(error, MISTAKES):
+      if isinstance(error, MISTAKES):
+        fail(error)
+      if not processes.are_several():
         raise
-      fail(error)
+      alone(error)
     except KeyboardInterrupt:
       sys.stderr.write('interrupted; the same command goes on where it stood\n')
       sys.exit(128 + signal.SIGINT)

@@ -13,6 +13,7 @@ from absl import flags
 from experiments import (
   commands,
   overrides,
+  parallel,
   published_studies,
   styled_generations,
   styled_studies,
@@ -21,11 +22,12 @@ from experiments.build import Config
 from metapers.bench import policies, results
 from metapers.bench.policies import Study
 from metapers.core.types import Params
-from metapers.io import workdirs
+from metapers.io import processes, workdirs
 from metapers.llm.decoder import Decoder
 
 CONFIG = overrides.DEFINE_config('config', 'The studies and their rows.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
+flags.adopt_module_key_flags(parallel)
 STUDIES = flags.DEFINE_list('study', [], 'Studies to run; all by default.')
 OF_BASE = ('model', 'pretraining', 'data_seed', 'data')
 ROWS = flags.DEFINE_list('row', [], 'Rows of them to run; all by default.')
@@ -34,6 +36,7 @@ ROWS = flags.DEFINE_list('row', [], 'Rows of them to run; all by default.')
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
+  parallel.begin()
   config = commands.required(CONFIG)
   workdir = pathlib.Path(commands.required(WORKDIR))
   check_names(config)
@@ -89,6 +92,7 @@ def run_study(
         seed=seed,
         workdir=workdir / 'runs' / name,
         identity=identity,
+        placement=parallel.placement(),
       )
       for seed in config.seeds
     }
@@ -99,7 +103,8 @@ def run_study(
         parts.append(policies.plain_rows(study, row_name, seed, written.shares))
         commands.say(f'{name}: {row_name}, seed {seed}, the likeliest responses\n{written.texts}')
     frame = results.join(parts)
-    results.append_results(workdir / 'results.csv', frame)
+    if processes.is_first():
+      results.append_results(workdir / 'results.csv', frame)
     commands.say(in_words(study, row_name, frame))
 
 

@@ -11,24 +11,26 @@ import pathlib
 
 from absl import flags
 
-from experiments import build, commands, guide, overrides
+from experiments import build, commands, guide, overrides, parallel
 from metapers.bench import report, results, runner, runs
-from metapers.io import workdirs
+from metapers.io import processes, workdirs
 
 CONFIG = overrides.DEFINE_config('config', 'The run.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
+flags.adopt_module_key_flags(parallel)
 
 
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
+  parallel.begin()
   config = commands.required(CONFIG)
   workdir = pathlib.Path(commands.required(WORKDIR))
   if 'benchmark' in config:
     names = ', '.join(config.benchmark.learners)
     raise ValueError(f'this config is a table; add :learner=NAME to it, one of {names}')
   with commands.holding(workdir):
-    plan = build.plan(config)
+    plan = build.plan(config)._replace(placement=parallel.placement())
     (setting,) = runner.prepare(plan)  # fails before anything is trained
     ((name, entry),) = plan.entries.items()
     population = plan.populations[0]()
@@ -45,7 +47,9 @@ def main(argv: list[str]) -> None:
       name=name,
       workdir=workdir,
       identity=identity,
+      placement=plan.placement,
     )
+    processes.leave_to_first()
     if run.was_done:
       commands.say(f'{workdir} was trained already, maybe by other code; its parameters are used')
     num_steps = entry.training.num_steps

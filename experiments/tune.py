@@ -11,23 +11,28 @@ import pathlib
 
 from absl import flags
 
-from experiments import build, commands, guide, overrides, trials
+from experiments import build, commands, guide, overrides, parallel, trials
 from metapers.bench import tables, tuning
 from metapers.core import files
+from metapers.io import processes
 
 CONFIG = overrides.DEFINE_config('config', 'The table whose learners are tuned.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where runs and the chosen options go.')
+flags.adopt_module_key_flags(parallel)
 
 
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
+  parallel.begin()
   config = commands.required(CONFIG)
   workdir = pathlib.Path(commands.required(WORKDIR))
   tried = trials.of_config(config)
   with commands.holding(workdir):
-    made = [build.plan(trials.changed(config, each)) for each in trials.by_number(tried)]
+    plans = [build.plan(trials.changed(config, each)) for each in trials.by_number(tried)]
+    made = [plan._replace(placement=parallel.placement()) for plan in plans]
     found = tuning.run(made, tried, workdir, log=commands.say)
+    processes.leave_to_first()
     commands.say('\n' + tables.as_text(tuning.table_of(found)))
     chosen = files.write_json(workdir / 'tuned.json', tuning.best(found))
     commands.say(f'\n{chosen}')

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from launchers.sweeps import Point, Sweep
 
 COMMANDS = 'experiments.'  # whose workdirs are held by one process at a time
+# Those that several machines run together, each of which is told so.
+TRAINING = ('train', 'benchmark', 'tune', 'p_dpo', 'ask')
 LONGEST = 80  # readable part of a name
 # What a sweep calls the learner and the seed, as each command is told them.
 TABLE = {'learner': 'benchmark.learners', 'seed': 'benchmark.seeds'}
@@ -77,13 +79,25 @@ def of_sweep(sweep: Sweep, like: Job) -> list[Job]:
   return list({job.name: job for job in (like._replace(point=each) for each in sweep)}.values())
 
 
-def words(job: Job, *, workdir: str | os.PathLike | None = None) -> list[str]:
+def words(
+  job: Job, *, workdir: str | os.PathLike | None = None, together: bool = False
+) -> list[str]:
   """Returns the command of a job behind `python`.
 
   Args:
     job: to be run.
     workdir: where it writes, if elsewhere than here.
+    together: it is started on all machines of the job, which train together; a command of one's
+      own is told nothing of it.
+
+  Raises:
+    ValueError: for a command that machines cannot run together.
   """
+  is_ours = job.module.startswith(COMMANDS)
+  if together and is_ours and not trains(job):
+    raise ValueError(
+      f'{job.module} runs on one machine; those that run on several are {", ".join(TRAINING)}'
+    )
   config, fields = job.config, []
   for name, value in job.point.items():
     if job.module == 'experiments.benchmark' and name in TABLE:
@@ -93,8 +107,14 @@ def words(job: Job, *, workdir: str | os.PathLike | None = None) -> list[str]:
     else:
       fields.append(f'--config.{name}={value}')
   given = [f'--config={config}', f'--workdir={workdir or job.workdir}', *job.overrides, *fields]
-  waits = ['--wait'] if job.module.startswith(COMMANDS) else []
-  return ['-m', job.module, *given, *waits]
+  waits = ['--wait'] if is_ours else []
+  joins = ['--distributed'] if together and is_ours else []
+  return ['-m', job.module, *given, *waits, *joins]
+
+
+def trains(job: Job) -> bool:
+  """Tells whether the machines of a job can run its command together."""
+  return job.module.removeprefix(COMMANDS) in TRAINING
 
 
 def refuse_unknown(jobs: Sequence[Job]) -> None:

@@ -49,14 +49,16 @@ def mount(share: str, folder: str) -> list[str]:
   ]
 
 
-def command(job: Job, folder: str) -> str:
+def command(job: Job, folder: str, *, together: bool) -> str:
   """Returns the command of a job, run in the clone.
 
   Args:
     job: to be run.
     folder: on the machine, in which its workdir is.
+    together: it is started on all machines of the job.
   """
-  return shlex.join(['.venv/bin/python', *of_jobs.words(job, workdir=f'{folder}/{job.name}')])
+  words = of_jobs.words(job, workdir=f'{folder}/{job.name}', together=together)
+  return shlex.join(['.venv/bin/python', *words])
 
 
 def machine_name(job: Job) -> str:

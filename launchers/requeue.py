@@ -39,8 +39,11 @@ class Queued:
     """
     if records.is_finished(self.job):
       return f'{self.job.workdir} was finished'
-    command = [sys.executable, *of_jobs.words(self.job)]
-    self._process = subprocess.Popen(command, preexec_fn=_heed_sigterm_only)
+    together = self.job.resources.nodes > 1
+    command = [sys.executable, *of_jobs.words(self.job, together=together)]
+    self._process = subprocess.Popen(
+      command, env=os.environ | self._devices(), preexec_fn=_heed_sigterm_only
+    )
     while (code := self._process.poll()) is None:
       time.sleep(0.1)
     if code in TAKEN:
@@ -49,6 +52,11 @@ class Queued:
       raise RuntimeError(f'the command ended with {code}; its words are above')
     records.finish(self.job)
     return str(self.job.workdir)
+
+  def _devices(self) -> dict[str, str]:
+    # Under SLURM JAX gives each process one GPU, unless it is told that it has all of its machine.
+    count = int(self.job.resources.accelerator or 0)
+    return {'JAX_LOCAL_DEVICE_IDS': ','.join(map(str, range(count)))} if count else {}
 
   def checkpoint(self) -> Any:
     """Returns what is queued again, once the command has saved and ended."""

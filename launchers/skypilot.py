@@ -3,8 +3,9 @@
     python -m launchers.skypilot --config=experiments/configs/scores_gap.py --workdir=NAME \\
       --sweep='grid:learner=cnp,maml;seed=0,1' --bucket=NAME --accelerator=A100:1 --spot --dry_run
 
-Every job is launchers/skypilot.yaml with its own command, on all of its nodes. Workdirs lie in
---bucket, in the folder --workdir; a job that was launched before is asked for by the same name.
+Every job is launchers/skypilot.yaml with its own command, on all of its nodes, which train together
+(--distributed). Workdirs lie in --bucket, in the folder --workdir; a job that was launched before
+is asked for by the same name.
 """
 
 import pathlib
@@ -37,7 +38,7 @@ def words(job: Job, *, bucket: str, cloud: str) -> list[str]:
     cloud: where; '' for the cheapest.
   """
   asked = job.resources
-  run = remote.command(job, f'{FOLDER}/{job.root.name}')
+  run = remote.command(job, f'{FOLDER}/{job.root.name}', together=asked.nodes > 1)
   options = {
     '--gpus': asked.accelerator,
     '--cpus': f'{asked.cpus}+' if asked.cpus else '',

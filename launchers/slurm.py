@@ -52,7 +52,7 @@ def main(overrides: Sequence[str]) -> int:
   if commands.DRY_RUN.value:
     commands.say(f'submitit: {told}')
     for job in left:
-      commands.say(shlex.join(['python', *jobs.words(job)]))
+      commands.say(shlex.join(['python', *jobs.words(job, together=job.resources.nodes > 1)]))
     return 0
   if not left:
     return 0

@@ -4,11 +4,11 @@
       --sweep='grid:learner=cnp,maml;seed=0,1' --workdir=ROOT --accelerator=v5litepod-8 \\
       --zone=us-west4-a --project=NAME --nfs=HOST:/SHARE --dry_run
 
-Each VM is made, given the clone, runs the command on all of its workers and is deleted, whatever
-becomes of the command. With --nfs workdirs lie on a share that every worker mounts (--workdir is
-its mount here), and outlive a VM that is taken back: --retries makes another one, which goes on
-where they stand. Without it the workdir, of a VM with a single worker, is sent to the VM first and
-copied back at the end.
+Each VM is made, given the clone, runs the command on all of its workers, which train together
+(--distributed), and is deleted, whatever becomes of the command. With --nfs workdirs lie on a share
+that every worker mounts (--workdir is its mount here), and outlive a VM that is taken back:
+--retries makes another one, which goes on where they stand. Without it the workdir, of a VM with a
+single worker, is sent to the VM first and copied back at the end.
 """
 
 import shlex
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from launchers import commands, local, records, remote, steps
+from launchers import commands, jobs, local, records, remote, steps
 from launchers.jobs import Job, Resources
 from launchers.steps import Step
 
@@ -71,7 +71,7 @@ def steps_of(job: Job, place: Place) -> list[Step]:
     Step(on_vm([*unpack, clone, *remote.install('tpu')])),
     Step(on_vm(remote.mount(place.nfs, FOLDER))),
     *up,
-    Step(on_vm([clone, remote.command(job, FOLDER)])),
+    Step(on_vm([clone, remote.command(job, FOLDER, together=jobs.trains(job))])),
     *down,
     Step(gcloud(place, 'delete', vm, '--quiet'), always=True),
   ]

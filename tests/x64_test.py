@@ -72,9 +72,9 @@ def shapes_of(name):
   """Traces, without compiling, two steps of a learner's training, and all that it serves."""
   population = toy.two_types()
   learner = learners.make(name, num_features=4, **SIZES.get(name, SMALL))
-  mesh, optimizer = devices.task_mesh(), optimizers.adamw(1e-3, 2)
+  placement, optimizer = devices.placement(), optimizers.adamw(1e-3, 2)
   update = step.make_step(
-    step.meta_loss(learner, objectives.mean(), mesh=mesh, chunk_size=4),
+    step.meta_loss(learner, objectives.mean(), placement=placement, chunk_size=4),
     step.task_sampler(population, batch_size=8),
     optimizer,
   )

@@ -110,6 +110,7 @@ def run(
   Raises:
     ValueError: for a workdir of something else, a learner that has no posterior to ask by, users of
       whom there is no exact posterior, or options that do not fit each other.
+    SystemExit: in all of several processes but the first, once everything is trained.
   """
   check_options(plan, questioning)
   with workdirs.holding(workdir):
@@ -130,6 +131,10 @@ def _run(
   if workdir is not None:  # only now: what is refused changes nothing
     identity = plans.table_identity(plan, 'active querying')
     workdirs.claim(workdir, identity, workdirs.of_table)
+  if processes.are_several():  # which train together, and the first of them asks alone
+    for asker in askers:
+      asker.make_params()
+    processes.leave_to_first()
   by_rule = functools.partial(estimates_by_rule, questioning=questioning, workdir=workdir, log=log)
   best_rules = {asker.name: best_rule(by_rule(asker, validation)) for asker in askers}
   frames = [rows_of(test, asker.name, by_rule(asker, test), plan, questioning) for asker in askers]
@@ -146,9 +151,8 @@ def check_options(plan: Plan, questioning: Questioning) -> None:
     raise ValueError(
       f'active querying takes one seed and no folds, got seeds={plan.seeds}, folds={plan.folds}'
     )
-  processes.require_single('a table of active querying')
   for row, entry in plans.entries_of(plan, None).items():
-    runs.check_training(entry, entry.populations[0](), row)
+    runs.check_training(entry, entry.populations[0](), row, plan.placement)
   pool = questioning.population().spec.num_support
   if questioning.num_questions > pool:
     raise ValueError(

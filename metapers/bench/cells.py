@@ -1,5 +1,6 @@
 """The cells of a table: what learners and references predict for a setting, made once and kept."""
 
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from metapers.bench.settings import Setting
 from metapers.core import fields, files
 from metapers.evaluation import adaptation, streams
 from metapers.evaluation.predictions import Predictions
-from metapers.io import checkpoints, progress, workdirs
+from metapers.io import checkpoints, processes, progress, workdirs
 
 INDEX = 'cells.json'
 PREDICTIONS = 'predictions'
@@ -247,6 +248,7 @@ class Trained:
       name=name,
       workdir=workdir,
       identity=self._identities[number],
+      placement=self._plan.placement,
     )
 
 
@@ -303,6 +305,18 @@ def learned(
         shared[row, seed] = one
       found[row, seed].append(one)
   return found
+
+
+def train_together(learned: Mapping[tuple[str, int], Sequence[Trained]]) -> None:
+  """Trains all learners in all of several processes, of which the first alone evaluates them.
+
+  Raises:
+    SystemExit: in the others.
+  """
+  if processes.are_several():
+    for one in itertools.chain(*learned.values()):
+      one.fold_runs()
+    processes.leave_to_first()
 
 
 def keep_costs(

@@ -10,6 +10,7 @@ import numpy as np
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population, Spec
 from metapers.core.types import Float
+from metapers.training.devices import Placement
 from metapers.training.meta_training import Training
 
 # Arguments of a learner's factory that are sizes of the population, by their names in `Spec`.
@@ -131,6 +132,7 @@ class Plan(NamedTuple):
   populations: that entries without their own are trained on, one for each fold.
   identity: JSON values that make the table: a workdir holds results of one identity.
   texts: lengths and subsets of a store's texts, for what picks cost; None where there are none.
+  placement: of training over devices; None for `devices.placement()`. It makes no other table.
   """
 
   entries: Mapping[str, Entry]
@@ -142,6 +144,7 @@ class Plan(NamedTuple):
   protocol: str = 'metapers'
   identity: Mapping[str, Any] = NOTHING
   texts: TextLengths | None = None
+  placement: Placement | None = None
 
 
 def sizes(factory: Callable[..., MetaLearner], spec: Spec) -> dict[str, Any]:

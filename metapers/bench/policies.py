@@ -25,6 +25,7 @@ from metapers.llm.decoder import Decoder
 from metapers.llm.p_dpo import Policy
 from metapers.llm.text_users import Split
 from metapers.training import meta_training
+from metapers.training.devices import Placement
 from metapers.training.meta_training import Training
 
 METRICS = ('accuracy', 'nll', estimates.WORST)
@@ -80,6 +81,7 @@ def train(
   seed: int,
   workdir: str | os.PathLike,
   identity: Mapping[str, Any],
+  placement: Placement | None = None,
   progress: bool = True,
 ) -> Trained:
   """Trains a row, or goes on where its folder stands.
@@ -95,6 +97,7 @@ def train(
     seed: of training.
     workdir: of the study.
     identity: JSON values that make the run, compared when it is resumed.
+    placement: over devices; by default users over all of them, in one program.
     progress: show a bar.
   """
 
@@ -112,6 +115,7 @@ def train(
       name=f'{study.name} {name}',
       checkpoints=kept,
       writer=lambda step: MetricsWriter(folder, from_step=step),
+      placement=placement,
       progress=progress,
     )
     kept.close()

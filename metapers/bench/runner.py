@@ -153,8 +153,8 @@ def run(plan: Plan, workdir: str | os.PathLike | None = None, *, log: Log = prin
   Raises:
     ValueError: for options that do not fit each other, leaks, or a workdir of another table or that
       another process is writing.
+    SystemExit: in all of several processes but the first, once everything is trained.
   """
-  processes.require_single('a table')
   with workdirs.holding(workdir):
     return _run(plan, workdir, log)
 
@@ -171,6 +171,7 @@ def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
   if workdir is not None:  # only now: what is refused leaves nothing behind
     workdirs.claim(workdir, identity, workdirs.of_table)
     keep_leaks(workdir, known)
+  cells.train_together(learned)
   predicted: list[BySeed] = [
     reference_cells(plan, condition, setting, workdir, log)
     for condition, setting in zip(plan.conditions, made, strict=True)
@@ -231,7 +232,7 @@ def check(plan: Plan) -> None:
     raise ValueError(f'shots of a stream are its turns, from 1 on, got {shots}')
   for condition in (None, *plan.conditions):
     for row, entry in plans.entries_of(plan, condition).items():
-      runs.check_training(entry, entry.populations[0](), row)
+      runs.check_training(entry, entry.populations[0](), row, plan.placement)
 
 
 def is_flippable(setting: Setting) -> bool:
@@ -261,7 +262,7 @@ def leaks_of(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> dict[st
 
 def keep_leaks(workdir: str | os.PathLike, known: Mapping[str, Known]) -> None:
   """Keeps what `leaks_of` returned in a workdir, so that it looks once."""
-  for name, own in known.items():
+  for name, own in known.items() if processes.is_first() else ():
     known_leaks.keep(workdir, name, own)
 
 

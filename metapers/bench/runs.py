@@ -20,7 +20,8 @@ from metapers.io import progress as bars
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
 from metapers.serving import exports
-from metapers.training import devices, meta_training, step
+from metapers.training import devices, meta_training
+from metapers.training.devices import Placement
 
 
 class Run(NamedTuple):
@@ -68,6 +69,7 @@ def train(
   name: str = 'learner',
   workdir: str | os.PathLike | None = None,
   identity: Mapping[str, Any] = plans.NOTHING,
+  placement: Placement | None = None,
   progress: bool = True,
 ) -> Run:
   """Trains a learner on a population, or goes on where the workdir stands.
@@ -80,6 +82,7 @@ def train(
     name: of the learner, for messages.
     workdir: of checkpoints, metrics and the export; None keeps nothing.
     identity: JSON values that make the run, compared when it is resumed.
+    placement: over devices; by default users over all of them, in one program.
     progress: show a bar.
 
   Raises:
@@ -104,6 +107,7 @@ def train(
       evaluate=evaluate,
       checkpoints=checkpoints,
       writer=None if workdir is None else lambda start: MetricsWriter(workdir, from_step=start),
+      placement=placement,
       progress=progress,
     )
   was_done = checkpoints is not None and checkpoints.restored_step >= training.num_steps
@@ -115,18 +119,20 @@ def train(
   return Run(learner, result.best_params, population, result.best_step, was_done)
 
 
-def check_training(entry: Entry, population: Population, name: str) -> None:
+def check_training(
+  entry: Entry, population: Population, name: str, placement: Placement | None = None
+) -> None:
   """Refuses training that cannot start, before other learners have been trained.
 
   Raises:
     ValueError: naming the learner and what does not fit.
   """
-  training = entry.training
+  training, placement = entry.training, placement or devices.placement()
   try:
     learner = plans.build(entry, population.spec)
-    meta_training.check_options(learner, training, devices.task_mesh())
+    meta_training.check_options(learner, training, placement)
     meta_training.initial_objective(training.objective, population)
-    step.task_sampler(population, batch_size=training.batch_size, shots=training.shots)
+    meta_training.sampler(population, training, placement)
     key = jax.random.key(0)
     params = jax.eval_shape(learner.init, key)
     jax.eval_shape(learner.loss, params, episode_shapes(population, 'train'), key)

@@ -65,7 +65,7 @@ def run(
   identity = plans_of.table_identity(fingerprints.identified(plans[0]), 'table')
   workdirs.check_claim(workdir, identity, workdirs.of_table)
   for row, plan in itertools.product(trials, plans):
-    runs.check_training(plan.entries[row], plan.populations[0](), row)
+    runs.check_training(plan.entries[row], plan.populations[0](), row, plan.placement)
   workdirs.claim(workdir, identity, workdirs.of_table)
   found = []
   for row, own in progress.along(trials.items(), 'learners', unit='learner', label=_row):

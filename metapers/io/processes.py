@@ -1,7 +1,10 @@
 """Several processes that run one program: which of them writes, and what each has to say."""
 
 import json
-from typing import Any
+import os
+import signal
+import sys
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -21,9 +24,33 @@ def require_single(what: str) -> None:
   """
   if jax.process_count() > 1:
     raise ValueError(
-      f'{what} is made by one process, got {jax.process_count()}; train over several by '
-      'experiments.train, one learner at a time'
+      f'{what} is made by one process, got {jax.process_count()}: start it without --distributed'
     )
+
+
+def are_several() -> bool:
+  """Returns whether there is more than this one; asks no device, unlike `jax.process_count`."""
+  return jax.distributed.is_initialized()
+
+
+def leave_to_first() -> None:
+  """Ends all processes but the first, once they have no part in what is left to do.
+
+  From then on SIGTERM ends it as it would end one alone: JAX noted it for steps to come.
+  """
+  if are_several():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  if not is_first():
+    raise SystemExit(0)
+
+
+def end(code: int) -> NoReturn:
+  """Ends this process; of several without waiting for the others, which may be waiting for it."""
+  if are_several():
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)
 
 
 def gather(value: Any) -> list[Any]:

@@ -1,7 +1,6 @@
 """`fit`: the one training loop. Any batch loss and any batch sampler run through it."""
 
 import contextlib
-import functools
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
@@ -9,12 +8,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from metapers.core.types import Metrics, Params, PRNGKey, PyTree
 from metapers.io.checkpoints import Checkpoints, InMemory
 from metapers.io.writers import MetricsWriter
 from metapers.training import devices, signals
+from metapers.training.devices import Placement
 from metapers.training.log import Log
 from metapers.training.step import (
   BatchLoss,
@@ -83,8 +82,7 @@ def fit(
   objective_state: PyTree = (),
   frozen: Collection[str] = (),
   start: Callable[[Params], Params] | None = None,
-  mesh: Mesh | None = None,
-  sharding: devices.Rule = devices.replicated,
+  placement: Placement | None = None,
   name: str = 'learner',
   evaluate: Evaluate | None = None,
   checkpoints: Checkpoints | None = None,
@@ -109,9 +107,9 @@ def fit(
     frozen: names of top-level parameters to leave as they are: no gradient or moment is kept of
       them, no step copies them, and a workdir stores them once.
     start: `(params) -> params`, called once before step 0; a resumed run has its result.
-    mesh: of devices; by default all of them, for users (`devices.task_mesh`).
-    sharding: `(name, leaf) -> PartitionSpec` of parameters ('params.base.w'; their moments
-      follow) and arrays ('arrays.rewards'); replicates by default.
+    placement: over devices; by default users over all of them, in one program. Its rule is given
+      parameters ('params.base.w'; their moments follow) and arrays ('arrays.rewards'). A batch loss
+      that divides users has the same one.
     name: of the learner, for messages.
     evaluate: `(params, step) -> numbers`; the highest 'score' among them is the best checkpoint.
     checkpoints: where to save and to resume from; without, nothing is kept.
@@ -127,20 +125,18 @@ def fit(
       numbers of `evaluate` without a score.
   """
   check_schedule(schedule)
-  mesh = mesh or devices.task_mesh()
+  placement = placement or devices.placement()
   kept = checkpoints or InMemory()
-  place = functools.partial(devices.place, mesh=mesh, rule=sharding)
   begun = begin(
-    place(params, root='params'),
+    placement.place(params, 'params'),
     kept,
-    lambda trained: initial_state(
-      trained, optimizer, objective_state, key, mesh=mesh, sharding=sharding
-    ),
+    lambda trained: initial_state(trained, optimizer, objective_state, key, placement=placement),
     frozen=frozen,
-    start=lambda params: place(start(params), root='params') if start else params,
+    start=lambda params: placement.place(start(params), 'params') if start else params,
   )
-  state, arrays = begun.state, place(arrays, root='arrays')
-  run = compile_steps(make_step(batch_loss, sampler, optimizer), schedule.steps_per_call, state)
+  state, arrays = begun.state, placement.place(arrays, 'arrays')
+  step = make_step(batch_loss, sampler, optimizer)
+  run = compile_steps(step, schedule.steps_per_call, state, placement)
   log = Log(name, schedule.num_steps, begun.resumed_step, writer, progress=progress)
 
   def save(is_stop):
@@ -152,7 +148,7 @@ def fit(
   with contextlib.ExitStack() as stack:
     stack.callback(kept.wait)  # whatever ends the run, a save under way is finished
     stack.enter_context(contextlib.closing(log))
-    interruption = stack.enter_context(signals.Interruption())
+    interruption = stack.enter_context(signals.Interruption(log.step))
     if schedule.num_steps == 0 and begun.resumed_step is None:
       save(is_stop=True)
     while log.step < schedule.num_steps:
@@ -161,12 +157,12 @@ def fit(
       with log.compiling('training'):
         state, metrics = run(state, begun.frozen, arrays, size)
       log.push(size, metrics)
-      asked = interruption.asked()  # once: a signal may come between two looks
+      asked = interruption.asked(log.step)  # once: a signal may come between two looks
       if asked or log.step == stop:
         save(is_stop=log.step == stop)
       if asked:
         signals.end(asked)
-    if asked := interruption.asked():  # since the last look: all is saved
+    if asked := interruption.asked(log.step):  # since the last look: all is saved
       signals.end(asked)
     return finish(state, begun.frozen, kept)
 
@@ -203,8 +199,7 @@ def initial_state(
   objective_state: PyTree,
   key: PRNGKey,
   *,
-  mesh: Mesh | None = None,
-  sharding: devices.Rule = devices.replicated,
+  placement: Placement | None = None,
 ) -> TrainState:
   """Returns the state before the first update; also the form in which checkpoints are restored.
 
@@ -213,14 +208,13 @@ def initial_state(
     optimizer: as in `fit`, like all others.
     objective_state: to start from.
     key: of everything random in the steps.
-    mesh: of devices.
-    sharding: of parameters and their moments.
+    placement: of parameters and their moments.
   """
-  mesh = mesh or devices.task_mesh()
-  params = devices.place(params, mesh, sharding, root='params')
-  moments = devices.place_like_params(optimizer.init(params), params, mesh)
+  placement = placement or devices.placement()
+  params = placement.place(params, 'params')
+  moments = devices.place_like_params(optimizer.init(params), params, placement.mesh)
   step, key, objective_state = devices.place(
-    (jnp.asarray(0, jnp.int32), key, objective_state), mesh
+    (jnp.asarray(0, jnp.int32), key, objective_state), placement.mesh
   )
   # A copy: the first compiled call is given the state's buffers to write to.
   return jax.tree.map(jnp.copy, TrainState(step, key, params, moments, objective_state))
@@ -236,7 +230,7 @@ def check_schedule(schedule: Schedule) -> None:
 
 
 def compile_steps(
-  step: Step, most: int, state: TrainState
+  step: Step, most: int, state: TrainState, placement: Placement
 ) -> Callable[[TrainState, Params, PyTree, int], tuple[TrainState, Metrics]]:
   """Returns compiled `(state, frozen, arrays, num_steps) -> (state, metrics [most])`.
 
@@ -248,10 +242,9 @@ def compile_steps(
     step: one step.
     most: the largest number of steps; the metrics of steps beyond `num_steps` are zero.
     state: of which the layout is taken.
+    placement: over devices.
   """
-  shardings = jax.tree.map(lambda x: x.sharding, state)
 
-  @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, shardings.step))
   def run(state, frozen, arrays, num_steps):
     def body(i, carry):
       state, history = carry
@@ -262,7 +255,7 @@ def compile_steps(
     empty = jax.tree.map(lambda x: jnp.zeros((most, *x.shape), x.dtype), shapes)
     return jax.lax.fori_loop(0, num_steps, body, (state, empty))
 
-  return run
+  return placement.compile(run, state)
 
 
 def score_of(evaluate: Evaluate | None, params: Params, log: Log) -> float | None:

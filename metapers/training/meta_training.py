@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from metapers.core import meta_learner, user_groups
 from metapers.core.meta_learner import FromHistories, MetaLearner
@@ -16,6 +15,7 @@ from metapers.core.types import Params, PRNGKey, PyTree
 from metapers.io import leaves
 from metapers.io.checkpoints import Checkpoints
 from metapers.training import devices, loop, objectives, optimizers, step
+from metapers.training.devices import Placement
 from metapers.training.objectives import Objective
 
 
@@ -78,8 +78,7 @@ def meta_train(
   checkpoints: Checkpoints | None = None,
   writer: loop.WriterFrom | None = None,
   progress: bool = True,
-  mesh: Mesh | None = None,
-  sharding: devices.Rule = devices.replicated,
+  placement: Placement | None = None,
 ) -> loop.Result:
   """Returns parameters of a learner trained on the train users of a population, prepared for use.
 
@@ -97,17 +96,18 @@ def meta_train(
     checkpoints: where to save and to resume from; they hold parameters that are not prepared.
     writer: makes the metrics writer, see `loop.fit`.
     progress: show a bar.
-    mesh: of devices, with an axis `devices.AXIS` over users; by default all along it.
-    sharding: of parameters and arrays, see `loop.fit`.
+    placement: over devices, see `loop.fit`; of arrays that it divides the leading axis is padded.
 
   Raises:
     ValueError: for sizes that do not fit each other, a `start` or `prepare` that changes shapes, or
       an objective over groups of users who have none.
   """
-  mesh = mesh or devices.task_mesh()
-  check_options(learner, training, mesh)
-  arrays = devices.place(population.arrays, mesh, sharding, root='arrays')
-  histories, keys = histories_when_needed(population, arrays), run_keys(seed)
+  placement = placement or devices.placement()
+  check_options(learner, training, placement)
+  padded = devices.padded(population.arrays, placement, 'arrays')
+  arrays = placement.place(padded, 'arrays')
+  histories = histories_when_needed(population, arrays, placement)
+  keys = run_keys(seed)
 
   def prepare_anew(params):
     return from_histories('prepare', learner.prepare, params, histories, keys.prepare)
@@ -115,8 +115,10 @@ def meta_train(
   prepare = prepare_anew if learner.prepare is meta_learner.keep_params else last_kept(prepare_anew)
   result = loop.fit(
     learner.init(keys.init),
-    step.meta_loss(learner, training.objective, mesh=mesh, chunk_size=training.chunk_size),
-    step.task_sampler(population, batch_size=training.batch_size, shots=training.shots),
+    step.meta_loss(
+      learner, training.objective, placement=placement, chunk_size=training.chunk_size
+    ),
+    sampler(population, training, placement),
     arrays,
     training.optimizer(training.learning_rate, training.num_steps),
     schedule=schedule_of(training),
@@ -124,18 +126,26 @@ def meta_train(
     objective_state=initial_objective(training.objective, population),
     frozen=frozen,
     start=lambda params: from_histories('start', learner.start, params, histories, keys.start),
-    mesh=mesh,
-    sharding=sharding,
+    placement=placement,
     name=name,
     evaluate=evaluate and (lambda params, step: evaluate(prepare(params), step)),
     checkpoints=checkpoints,
     writer=writer,
     progress=progress,
   )
-  return result._replace(params=prepare(result.params), best_params=prepare(result.best_params))
+  # On the host again: process 0 may evaluate them alone.
+  last, best = (devices.fetch(prepare(each)) for each in (result.params, result.best_params))
+  return result._replace(params=last, best_params=best)
 
 
-def check_options(learner: MetaLearner, training: Training, mesh: Mesh) -> None:
+def sampler(population: Population, training: Training, placement: Placement) -> step.Sampler:
+  """Returns what draws the batches that are trained on."""
+  return step.task_sampler(
+    population, batch_size=training.batch_size, shots=training.shots, placement=placement
+  )
+
+
+def check_options(learner: MetaLearner, training: Training, placement: Placement) -> None:
   """Refuses training that cannot be: schedules, rates, batches that do not divide over devices.
 
   Raises:
@@ -147,7 +157,8 @@ def check_options(learner: MetaLearner, training: Training, mesh: Mesh) -> None:
     raise ValueError(f'keep_checkpoints must be at least 1, got {training.keep_checkpoints}')
   # Coupled users are not taken in chunks, and need only divide over the devices.
   chunk_size = 1 if learner.batch_loss else training.chunk_size
-  step.num_chunks(training.batch_size, chunk_size, mesh)
+  step.num_chunks(training.batch_size, chunk_size, placement)
+  step.require_uncoupled(learner, placement)
 
 
 def initial_objective(objective: Objective, population: Population) -> PyTree:
@@ -178,9 +189,12 @@ def last_kept(prepare: Callable[[Params], Params]) -> Callable[[Params], Params]
   return call
 
 
-def histories_when_needed(population: Population, arrays: PyTree) -> Callable[[], Task]:
+def histories_when_needed(
+  population: Population, arrays: PyTree, placement: Placement
+) -> Callable[[], Task]:
   """Returns a function that gives the histories of the known users, computed at its first call."""
-  return functools.cache(lambda: jax.jit(population.histories)(arrays))
+  compute = jax.jit(population.histories, out_shardings=placement.everywhere)
+  return functools.cache(lambda: compute(arrays))
 
 
 def from_histories(
@@ -223,8 +237,9 @@ def prepared(learner: MetaLearner, population: Population, params: Params, seed:
     seed: of the run.
   """
   # Over the devices as `meta_train` has them by default: the same layout gives the same bits.
-  arrays = devices.place(population.arrays, devices.task_mesh(), root='arrays')
-  histories = histories_when_needed(population, arrays)
+  placement = devices.placement()
+  arrays = placement.place(population.arrays, 'arrays')
+  histories = histories_when_needed(population, arrays, placement)
   return from_histories('prepare', learner.prepare, params, histories, run_keys(seed).prepare)
 
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from metapers.core import task, user_groups
 from metapers.core.meta_learner import Loss, MetaLearner
@@ -24,6 +23,7 @@ from metapers.core.types import (
   Scalar,
 )
 from metapers.training import devices
+from metapers.training.devices import Placement
 from metapers.training.objectives import Objective
 
 Sampler = Callable[[PyTree, PRNGKey], PyTree]
@@ -56,24 +56,36 @@ class Batch(NamedTuple):
 
 
 def task_sampler(
-  population: Population, *, batch_size: int, shots: str | int = 'uniform', split: str = 'train'
+  population: Population,
+  *,
+  batch_size: int,
+  shots: str | int = 'uniform',
+  split: str = 'train',
+  placement: Placement | None = None,
 ) -> Sampler:
   """Returns a sampler `(arrays, key) -> Batch` of T = batch_size tasks.
 
   Task number i of a step is drawn from `fold_in(key, i)`, so that the number of devices never
-  changes which users are drawn.
+  changes which users are drawn; of several programs each draws its own part of them.
 
   Args:
     population: to draw from; only its functions are kept, arrays are given at every call.
     batch_size: T.
     shots: comparisons kept of each support: 'uniform' over 0..num_support, or a fixed number.
     split: static.
+    placement: over devices; by default users over all of them, in one program.
 
   Raises:
-    ValueError: for a batch size below 1, an unknown split, or more shots than the support holds.
+    ValueError: for a batch size below 1 or one that does not divide, an unknown split, or more
+      shots than the support holds.
   """
   if batch_size < 1:
     raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+  placement = placement or devices.placement()
+  if batch_size % placement.num_programs:
+    raise ValueError(
+      f'batch_size must be a multiple of the {placement.num_programs} devices, got {batch_size}'
+    )
   if split not in SPLITS:
     raise ValueError(f'split must be one of {", ".join(SPLITS)}, got {split!r}')
   most = episode_shapes(population, split).support.mask.shape[-1]
@@ -91,14 +103,19 @@ def task_sampler(
     return Batch(shown, key_loss, user_groups.group_of(truth))
 
   def sample(arrays, key):
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch_size))
+    numbers = placement.own_users(batch_size)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
     return jax.vmap(draw, (None, 0))(arrays, keys)
 
   return sample
 
 
 def meta_loss(
-  learner: MetaLearner, objective: Objective, *, mesh: Mesh, chunk_size: int | None = None
+  learner: MetaLearner,
+  objective: Objective,
+  *,
+  placement: Placement,
+  chunk_size: int | None = None,
 ) -> BatchLoss:
   """Returns the batch loss of meta-learning: the objective over the losses of all users.
 
@@ -108,29 +125,47 @@ def meta_loss(
 
   Args:
     learner: whose `batch_loss`, or else `loss`, is taken.
-    objective: that joins the users' losses.
-    mesh: users are spread over its axis `devices.AXIS`.
+    objective: that joins the users' losses, those of all devices.
+    placement: of the users over devices, as `task_sampler` has it.
     chunk_size: users at once on one device; see `num_chunks`.
+
+  Raises:
+    ValueError: for coupled users in several programs, none of which has them all.
   """
+  require_uncoupled(learner, placement)
 
   def batch_loss(params, objective_state, batch, arrays):
     del arrays
-    batch = devices.shard(batch, mesh, axis=0)
+    batch = placement.divide(batch, axis=0)
     if learner.batch_loss:
       losses, metrics = learner.batch_loss(params, batch.tasks, batch.keys)
       value, state = objective.apply(losses, batch.groups, objective_state)
     else:
-      count = num_chunks(batch.keys.shape[0], chunk_size, mesh)
-      chunks = devices.shard(in_chunks(batch, count), mesh, axis=1)
-      loss = chunked_loss(learner.loss, objective)
+      batch_size = batch.keys.shape[0] * placement.num_programs
+      count = num_chunks(batch_size, chunk_size, placement)
+      chunks = placement.divide(in_chunks(batch, count), axis=1)
+      loss = chunked_loss(learner.loss, objective, placement)
       value, state, metrics = loss(params, objective_state, chunks)
-    return value, (state, jax.tree.map(jnp.mean, metrics))
+    return value, (state, placement.averaged(jax.tree.map(jnp.mean, metrics)))
 
   return batch_loss
 
 
+def require_uncoupled(learner: MetaLearner, placement: Placement) -> None:
+  """Refuses coupled users in several programs, none of which has them all.
+
+  Raises:
+    ValueError: naming the way out.
+  """
+  if learner.batch_loss and placement.num_programs > 1:
+    raise ValueError(
+      f'parallel={placement.parallel!r} divides a batch into {placement.num_programs} programs, '
+      "and the losses of this learner's users are coupled (batch_loss): take parallel='jit'"
+    )
+
+
 def chunked_loss(
-  loss: Loss, objective: Objective
+  loss: Loss, objective: Objective, placement: Placement
 ) -> Callable[[Params, PyTree, Batch], tuple[Scalar, PyTree, Metrics]]:
   """Returns `(params, objective_state, chunks) -> (value, objective_state, metrics)`.
 
@@ -138,18 +173,27 @@ def chunked_loss(
   mode through a loop would keep what all of them computed until the last is done, while here each
   is differentiated as long as what it computed is in the cache. The gradient of an objective F of
   all users' losses is Σ_u w_u ∇loss_u with w_u = ∂F / ∂loss_u. Where w depends on the losses (CVaR)
-  they are computed once before; where it does not (the mean) the compiler leaves that out.
+  they are computed once before; where it does not (the mean) the compiler leaves that out. Of
+  several programs each has the losses of all users, and gradients of its own: they are added.
 
   Args:
     loss: `(params, task, key) -> (scalar, metrics)` of one user.
     objective: F.
+    placement: of the users over devices.
   """
 
   def losses_of(params, chunk):
     return jax.vmap(loss, (None, 0, 0))(params, chunk.tasks, chunk.keys)
 
-  def apply(losses, state, chunks):  # [chunks, users at once] to [T], in the users' order
-    return objective.apply(losses.T.ravel(), chunks.groups.T.ravel(), state)
+  def of_all(own):  # [chunks, users at once] to [T], in the users' order
+    return placement.gathered(own.T.ravel())
+
+  def apply(losses, state, chunks):
+    return objective.apply(of_all(losses), of_all(chunks.groups), state)
+
+  def weights_of(losses, state, groups):
+    weights = jax.grad(lambda losses: objective.apply(losses, groups, state)[0])(of_all(losses))
+    return placement.own(weights).reshape(losses.shape[::-1]).T
 
   @jax.custom_vjp
   def value_of(params, state, chunks):
@@ -169,10 +213,11 @@ def chunked_loss(
       return jax.tree.map(jnp.add, total, gradient), found
 
     losses, _ = jax.lax.map(lambda chunk: losses_of(rebuild(trained), chunk), chunks)
-    weights = jax.grad(lambda losses: apply(losses, state, chunks)[0])(losses)
+    weights = weights_of(losses, state, of_all(chunks.groups))
     nothing = jax.tree.map(jnp.zeros_like, trained)
-    gradient, (losses, metrics) = jax.lax.scan(add, nothing, (chunks, weights))
-    return (*apply(losses, state, chunks), metrics), rebuild(gradient, fixed=jnp.zeros_like)
+    own, (losses, metrics) = jax.lax.scan(add, nothing, (chunks, weights))
+    gradient = rebuild(placement.added(own), fixed=jnp.zeros_like)
+    return (*apply(losses, state, chunks), metrics), gradient
 
   def backward(gradient, cotangents):
     return jax.tree.map(lambda x: cotangents[0] * x, gradient), None, None
@@ -198,13 +243,13 @@ def differentiated(params: PyTree) -> tuple[list[Array], Callable[..., Params]]:
   return [leaf.value for leaf in leaves if leaf.perturbed], rebuild
 
 
-def num_chunks(batch_size: int, chunk_size: int | None, mesh: Mesh) -> int:
+def num_chunks(batch_size: int, chunk_size: int | None, placement: Placement) -> int:
   """Returns into how many chunks a batch divides; a batch smaller than one is a chunk.
 
   Args:
     batch_size: T.
     chunk_size: users at once on one device; None for `best_chunk_size`.
-    mesh: of devices.
+    placement: over devices.
 
   Raises:
     ValueError: for sizes below 1, or a batch that does not divide.
@@ -213,9 +258,9 @@ def num_chunks(batch_size: int, chunk_size: int | None, mesh: Mesh) -> int:
     raise ValueError(
       f'batch_size and chunk_size must be at least 1, got {batch_size} and {chunk_size}'
     )
-  num_devices = mesh.shape[devices.AXIS]
+  num_devices = placement.num_devices
   if chunk_size is None:
-    chunk_size = best_chunk_size(max(batch_size // num_devices, 1), mesh)
+    chunk_size = best_chunk_size(max(batch_size // num_devices, 1), placement)
   at_once = min(chunk_size * num_devices, batch_size)
   if batch_size % at_once or at_once % num_devices:
     raise ValueError(
@@ -225,14 +270,14 @@ def num_chunks(batch_size: int, chunk_size: int | None, mesh: Mesh) -> int:
   return batch_size // at_once
 
 
-def best_chunk_size(num_users: int, mesh: Mesh) -> int:
+def best_chunk_size(num_users: int, placement: Placement) -> int:
   """Returns how many of a device's users to take at once: all, or on CPUs at most 8.
 
   On CPUs it is the largest number up to 8 that divides them. What eight users compute stays in a
   CPU's cache: second-order MAML of 2 x 128 hidden units takes 1.3 to 1.4 times as long in chunks
   of 32, and none of four other learners was faster in them (one core).
   """
-  if mesh.devices.flat[0].platform != 'cpu':
+  if placement.mesh.devices.flat[0].platform != 'cpu':
     return num_users
   return max(size for size in range(1, 9) if num_users % size == 0)
 

@@ -1,6 +1,7 @@
 """Exported episodes: what a learner may see, without the answers; the same bytes each time."""
 
 import exported
+import jax
 import numpy as np
 import pytest
 
@@ -25,6 +26,12 @@ def test_seen_users_are_found_among_those_to_learn_from(folder):
   assert seen['known_user'].tolist() == list(range(6))
   for name in ('support_features', 'support_choice', 'support_weight'):
     np.testing.assert_array_equal(seen[name], train[name][:6])
+
+
+def test_a_folder_is_made_by_one_process(monkeypatch, tmp_path):
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  with pytest.raises(ValueError, match=r'made by one process, got 2: start it without'):
+    freezing.export_episodes(exported.table(), tmp_path / 'episodes', licence='none')
 
 
 def test_the_same_table_gives_the_same_bytes(folder, tmp_path):

@@ -220,12 +220,6 @@ def test_equal_programs_have_equal_fingerprints_in_another_process():
   assert found[0] == found[1]
 
 
-def test_a_table_is_made_by_one_process(monkeypatch):
-  monkeypatch.setattr(jax, 'process_count', lambda: 2)
-  with pytest.raises(ValueError, match='a table is made by one process, got 2'):
-    runner.compare(small_learners(), toy.two_types(), log=quiet)
-
-
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [

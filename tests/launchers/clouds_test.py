@@ -58,6 +58,33 @@ def test_the_yaml_is_one_job_with_a_bucket():
     subprocess.run(['bash', '-n'], input=script, text=True, check=True)
 
 
+@pytest.mark.parametrize(
+  ('command', 'told'),
+  [
+    ('echo --seed=1', '--seed=1'),
+    (
+      'echo --seed=1 --distributed',
+      '--seed=1 --distributed --coordinator=10.0.0.1:8476 --num_processes=2 --process_id=1',
+    ),
+  ],
+)
+def test_a_node_is_told_which_of_them_it_is(command, told):
+  task = yaml.safe_load((ROOT / 'launchers' / 'skypilot.yaml').read_text())
+  nodes = {
+    'SKYPILOT_NODE_IPS': '10.0.0.1\n10.0.0.2',
+    'SKYPILOT_NUM_NODES': '2',
+    'SKYPILOT_NODE_RANK': '1',
+  }
+  done = subprocess.run(
+    ['bash', '-c', task['run']],
+    env=os.environ | nodes | {'COMMAND': command},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.strip() == told
+
+
 def test_the_dockerfile_copies_what_is_sent_and_nothing_that_is_not_there():
   lines = (ROOT / 'launchers' / 'Dockerfile').read_text().splitlines()
   copied = {name for line in lines if line.startswith('COPY') for name in line.split()[1:-1]}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from launchers import jobs, sweeps
 from launchers.jobs import Job
 
+ROOT = pathlib.Path(__file__).parents[2]
 LIKE = Job('experiments.benchmark', 'configs/x.py:quick', {}, (), pathlib.Path('root'))
 POINTS = st.dictionaries(st.text(min_size=1, max_size=9), st.text(max_size=99), max_size=3)
 
@@ -60,6 +61,23 @@ def test_a_run_is_told_its_learner_behind_the_colon(config, told):
   )
   made = jobs.words(job, workdir='there')
   assert made[2:] == [f'--config={told}', '--workdir=there', '--config.seed=1', '--wait']
+
+
+@pytest.mark.parametrize('name', jobs.TRAINING)
+def test_machines_that_train_together_are_told_so(name):
+  job = LIKE._replace(module=f'experiments.{name}')
+  assert jobs.trains(job)
+  assert jobs.words(job, together=True) == [*jobs.words(job), '--distributed']
+  assert 'parallel.begin()' in (ROOT / 'experiments' / f'{name}.py').read_text()
+
+
+def test_what_trains_nothing_runs_on_one_machine():
+  job = LIKE._replace(module='experiments.score')
+  assert not jobs.trains(job)
+  with pytest.raises(ValueError, match=r'experiments\.score runs on one machine; .* are train, '):
+    jobs.words(job, together=True)
+  own = LIKE._replace(module='mine')
+  assert jobs.words(own, together=True) == jobs.words(own)
 
 
 def test_two_points_of_one_job_are_one_job():

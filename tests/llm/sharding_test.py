@@ -43,7 +43,8 @@ def named(params):
 def specs():
   """Returns how the first state's parameters are laid out, by path."""
   _, params = start()
-  state = loop.initial_state(params, optax.sgd(0.5), (), jax.random.key(1), sharding=rule)
+  placement = devices.placement(rule=rule)
+  state = loop.initial_state(params, optax.sgd(0.5), (), jax.random.key(1), placement=placement)
   return {name: str(leaf.sharding.spec) for name, leaf in named(state.params).items()}
 
 
@@ -65,7 +66,8 @@ def trained():
   tokens = np.random.default_rng(0).integers(0, 64, (32, 6)).astype(np.int32)
   result = loop.fit(
     params, loss, sampler, tokens, optax.sgd(0.5),
-    schedule=loop.Schedule(3), key=jax.random.key(1), sharding=rule, progress=False,
+    schedule=loop.Schedule(3), key=jax.random.key(1), placement=devices.placement(rule=rule),
+    progress=False,
   )  # fmt: skip
   return named(result.params)
 

@@ -27,11 +27,11 @@ def program():
   """Compiles a step of two chunks; returns it as each device gets it."""
   learner = learners.make('pooled', num_features=4, hidden=())
   population = toy.two_types(num_support=1, num_query=1)
-  mesh, optimizer = devices.task_mesh(), optax.sgd(0.1)
-  loss = step.meta_loss(learner, objectives.mean(), mesh=mesh, chunk_size=3)
+  placement, optimizer = devices.placement(), optax.sgd(0.1)
+  loss = step.meta_loss(learner, objectives.mean(), placement=placement, chunk_size=3)
   sampler = step.task_sampler(population, batch_size=6 * NUM_DEVICES, shots=1)
   state = loop.initial_state(learner.init(jax.random.key(0)), optimizer, (), jax.random.key(0))
-  arrays = devices.place(population.arrays, mesh)
+  arrays = placement.place(population.arrays, 'arrays')
   compiled = jax.jit(step.make_step(loss, sampler, optimizer)).lower(state, {}, arrays).compile()
   return compiled.as_text()
 
@@ -40,16 +40,16 @@ def trained():
   """Draws a batch of users and takes five steps of MAML; returns every array by name."""
   population = toy.two_types(num_support=2, num_query=2)
   learner = learners.make('maml', num_features=4, hidden=(3,), inner_steps=1)
-  mesh, sampler = devices.task_mesh(), step.task_sampler(population, batch_size=32)
+  placement, sampler = devices.placement(), step.task_sampler(population, batch_size=32)
 
   def sharded(arrays, key):
-    return devices.shard(sampler(arrays, key).tasks, mesh, axis=0)
+    return placement.divide(sampler(arrays, key).tasks, axis=0)
 
   tasks = jax.jit(sharded)(population.arrays, jax.random.key(3))
   assert len(tasks.user.sharding.device_set) == jax.device_count()
   result = loop.fit(
     learner.init(jax.random.key(0)),
-    step.meta_loss(learner, objectives.mean(), mesh=mesh, chunk_size=2),
+    step.meta_loss(learner, objectives.mean(), placement=placement, chunk_size=2),
     sampler,
     population.arrays,
     optax.sgd(0.1),  # Adam blows rounding up where the gradient is zero in theory
@@ -64,7 +64,7 @@ def trained():
 def layout():
   """Returns the spec of every array of a first state by path, under the rule of `layouts`."""
   state = loop.initial_state(
-    layouts.start(), optax.adam(0.1), (), jax.random.key(0), sharding=layouts.rule
+    layouts.start(), optax.adam(0.1), (), jax.random.key(0), placement=layouts.placement()
   )
   return {name: str(x.sharding.spec) for name, x in layouts.named(state).items()}
 

@@ -26,6 +26,11 @@ def rule(name, leaf):
   return PartitionSpec(devices.AXIS) if name in SHARDED else PartitionSpec()
 
 
+def placement(mesh=None):
+  """Returns the layout over devices, by default all."""
+  return devices.placement(mesh=mesh, rule=rule)
+
+
 def start():
   """Returns parameters, of which `table` is to be frozen."""
   w = jax.random.normal(jax.random.key(1), (16, 4))
@@ -46,7 +51,7 @@ def loss(params, objective_state, batch, arrays):
   return jnp.mean((made - target) ** 2), (objective_state, {})
 
 
-def run(workdir, schedule=SCHEDULE, at_step=None, make_writer=MetricsWriter):
+def run(workdir, schedule=SCHEDULE, at_step=None, make_writer=MetricsWriter, mesh=None):
   """Fits, saving and resuming in a workdir; calls `at_step` at every evaluation."""
 
   def evaluate(params, step):
@@ -60,8 +65,8 @@ def run(workdir, schedule=SCHEDULE, at_step=None, make_writer=MetricsWriter):
   try:
     return loop.fit(
       start(), loss, sampler, ARRAYS, optax.adam(0.01),
-      schedule=schedule, key=jax.random.key(0), frozen=FROZEN, sharding=rule, evaluate=evaluate,
-      checkpoints=checkpoints, progress=False,
+      schedule=schedule, key=jax.random.key(0), frozen=FROZEN, placement=placement(mesh),
+      evaluate=evaluate, checkpoints=checkpoints, progress=False,
       writer=lambda step: make_writer(workdir, from_step=step),
     )  # fmt: skip
   finally:

@@ -229,7 +229,7 @@ def test_a_signal_saves_at_the_next_call_boundary(tmp_path, number, end, code):
 
 @pytest.mark.usefixtures('heeds_sigint')
 def test_a_second_ctrl_c_ends_a_run_at_once():
-  with pytest.raises(KeyboardInterrupt), signals.Interruption():
+  with pytest.raises(KeyboardInterrupt), signals.Interruption(0):
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.01)  # the first is noted
     os.kill(os.getpid(), signal.SIGINT)

@@ -280,4 +280,4 @@ def test_frozen_parameters_are_prepared_and_restored_with_the_others(tmp_path):
 def test_training_that_cannot_be_is_refused(changes, message):
   training = meta_training.Training(num_steps=4, batch_size=8, chunk_size=8)._replace(**changes)
   with pytest.raises(ValueError, match=message):
-    meta_training.check_options(pooled.pooled(4), training, devices.task_mesh())
+    meta_training.check_options(pooled.pooled(4), training, devices.placement())

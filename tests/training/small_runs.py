@@ -39,7 +39,7 @@ def pooled(workdir):
   try:
     return loop.fit(
       learner.init(jax.random.key(0)),
-      step.meta_loss(learner, objectives.mean(), mesh=devices.task_mesh(), chunk_size=4),
+      step.meta_loss(learner, objectives.mean(), placement=devices.placement(), chunk_size=4),
       step.task_sampler(POPULATION, batch_size=8),
       POPULATION.arrays,
       optax.adam(1e-2),

@@ -27,8 +27,8 @@ def draw(key=KEY, **options):
 
 def loss_of(learner, chunk_size, objective=None):
   objective = objective or objectives.mean()
-  mesh = devices.task_mesh()
-  return jax.jit(step.meta_loss(learner, objective, mesh=mesh, chunk_size=chunk_size))
+  placement = devices.placement()
+  return jax.jit(step.meta_loss(learner, objective, placement=placement, chunk_size=chunk_size))
 
 
 def maml():
@@ -165,7 +165,7 @@ def test_frozen_parameters_are_not_differentiated():
 
   trained, frozen = step.split_frozen({'base': jnp.ones(5), 'head': jnp.ones(2)}, ['base'])
   value_of = step.meta_loss(
-    learner._replace(loss=loss), objectives.mean(), mesh=devices.task_mesh(), chunk_size=2
+    learner._replace(loss=loss), objectives.mean(), placement=devices.placement(), chunk_size=2
   )
   gradient = jax.grad(lambda x: value_of(step.join_frozen(x, frozen), (), batch, ())[0])(trained)
   np.testing.assert_allclose(gradient['head'], [5, 5])
@@ -180,13 +180,13 @@ def test_a_batch_that_leaves_a_rest_is_refused():
 
 @pytest.mark.parametrize(('batch_size', 'chunks'), [(64, 8), (100, 20), (7, 1), (11, 11), (1, 1)])
 def test_a_chunk_of_a_cpu_is_the_largest_share_of_at_most_eight(batch_size, chunks):
-  assert step.num_chunks(batch_size, None, devices.task_mesh()) == chunks
+  assert step.num_chunks(batch_size, None, devices.placement()) == chunks
 
 
 @pytest.mark.parametrize('sizes', [(6, 0), (0, 2), (-1, 2)])
 def test_chunks_and_batches_without_users_are_refused(sizes):
   with pytest.raises(ValueError, match=r'must be at least 1, got {} and {}'.format(*sizes)):
-    step.num_chunks(*sizes, devices.task_mesh())
+    step.num_chunks(*sizes, devices.placement())
 
 
 def test_a_step_draws_from_its_own_key_and_counts():
