@@ -13,6 +13,7 @@ from metapers.data import extras
 Step = Callable[[], tuple[float, dict[str, np.ndarray]]]
 
 OURS = 'metapers'
+MATMUL = 'matmul'  # no implementation of anything, but timed beside them
 TASK_LOOPS = ('maml',)
 
 
@@ -30,6 +31,7 @@ class Implementation(NamedTuple):
 
 IMPLEMENTATIONS = {
   OURS: Implementation('metapers.bench.speed.ours'),
+  MATMUL: Implementation('metapers.bench.speed.matmul', (), ()),
   'torch.func': Implementation('metapers.bench.speed.torch_func', ('torch',)),
   'higher': Implementation('metapers.bench.speed.higher_loop', ('torch', 'higher'), TASK_LOOPS),
   'torchopt': Implementation(

@@ -34,7 +34,7 @@ def tensors(data: Data) -> tuple[Tensors, torch.Tensor, torch.Tensor]:
 
 
 def user_loss(case: Case) -> UserLoss:
-  """Returns `(params, support, query, user) -> loss` of a case, for `torch.func.vmap` over users."""
+  """Returns `(params, support, query, user) -> loss` of a case, for `vmap` over users."""
   return LOSSES[case.row](case)
 
 
@@ -148,7 +148,9 @@ def transformer_np(case: Case) -> UserLoss:
     slots = norm(params, 'encoder.encoder.norm', slots)
     features = linear_mlp(params, 'decoder.embedding', query)
     rows = features.reshape(-1, features.shape[-1])
-    read = norm(params, 'decoder.attend.norm', block(params, 'decoder.attend.blocks.0', rows, slots))
+    read = norm(
+      params, 'decoder.attend.norm', block(params, 'decoder.attend.blocks.0', rows, slots)
+    )
     corrected = mlp(params, 'decoder.correction', torch.cat([read, rows], -1))[:, 0]
     utility = ((read * rows).sum(-1) + corrected).reshape(features.shape[:-1])
     return loss_of_gaps(gaps_of(utility)).mean()

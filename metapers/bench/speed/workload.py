@@ -5,6 +5,7 @@ of the library's own, and comparisons without any that is masked.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -73,6 +74,48 @@ ROWS: dict[str, tuple[str, Callable[[Case], dict[str, Any]]]] = {
   'gaussian_head': ('bayes_head', _layers),
   'low_rank': ('lore', _known_users),
 }
+
+
+SIZES = (10, 384, 4096)
+LINEAR, SMALL, LARGE = (), (128, 128), (512, 512)
+CASES = tuple(
+  Case(row, features, hidden)
+  for row, widths in {
+    'maml': (LINEAR, SMALL, LARGE),
+    'cnp': (SMALL, LARGE),
+    'transformer_np': (SMALL,),
+    'gaussian_head': (SMALL, LARGE),
+    'low_rank': (LINEAR,),
+  }.items()
+  for features in SIZES
+  for hidden in widths
+)
+
+
+def sizes(hidden: Sequence[int]) -> str:
+  """Returns the widths of hidden layers in a word: 128x128, or linear."""
+  return 'x'.join(map(str, hidden)) or 'linear'
+
+
+def name_of(case: Case) -> str:
+  """Returns what a case is called: row/features/hidden."""
+  return f'{case.row}/{case.features}/{sizes(case.hidden)}'
+
+
+def chosen(names: Sequence[str]) -> list[Case]:
+  """Returns the cases that a list names, as a whole or by how their names begin; all without any.
+
+  Raises:
+    ValueError: for what names none.
+  """
+  known = {name_of(case): case for case in CASES}
+  found = {}
+  for name in names or list(ROWS):
+    own = [each for each in known if f'{each}/'.startswith(f'{name}/')]
+    if not own:
+      raise ValueError(f'no row {name!r}; known: {", ".join(known)}')
+    found |= {each: known[each] for each in own}
+  return list(found.values())
 
 
 def learner_of(case: Case) -> MetaLearner:

@@ -1,0 +1,48 @@
+"""MAML with `higher`: a copy of the network per user, in a Python loop."""
+
+import higher
+import torch
+
+from metapers.bench.speed import torch_models
+from metapers.bench.speed.implementation import Step
+from metapers.bench.speed.workload import Case, Data
+
+
+class Utility(torch.nn.Module):
+  """w·x + MLP(x), with parameters of the library's names, in which dots are slashes."""
+
+  def __init__(self, params: torch_models.Tensors):
+    super().__init__()
+    for name, value in params.items():
+      self.register_parameter(name.replace('.', '/'), torch.nn.Parameter(value))
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    """Returns the gap of utility of the chosen and the other one, [N]."""
+    params = {name.replace('/', '.'): value for name, value in self._parameters.items()}
+    return torch_models.gaps_of(torch_models.linear_mlp(params, 'adapted', x)[..., 0])
+
+
+def prepare(case: Case, data: Data) -> Step:
+  """Returns one step: the users one after another."""
+  params, support, query = torch_models.tensors(data)
+  log_rate = params.pop('log_rates').requires_grad_()
+  model = Utility(params)
+  optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+
+  def loss_of_user(user):
+    options = {'copy_initial_weights': False, 'override': {'lr': [log_rate.exp()]}}
+    with higher.innerloop_ctx(model, optimizer, **options) as (adapted, descent):
+      for _ in range(case.inner_steps):
+        descent.step(torch_models.loss_of_gaps(adapted(support[user])).sum())
+      loss = torch_models.loss_of_gaps(adapted(query[user])).mean() / case.users
+      loss.backward()
+      return loss.item()
+
+  def step():
+    model.zero_grad()
+    log_rate.grad = None
+    loss = sum(loss_of_user(user) for user in range(case.users))
+    gradient = {name: value.grad.numpy() for name, value in model.named_parameters()}
+    return loss, gradient | {'log_rates': log_rate.grad.numpy()}
+
+  return step
