@@ -12,13 +12,11 @@ Time: half a minute a row and a minute more for each framework in which users go
 
 import pathlib
 
-import pandas as pd
 from absl import flags
 
 from experiments import commands
 from metapers.bench import tables
 from metapers.bench.speed import implementation, report, rounds, worker, workload
-from metapers.core import files
 from metapers.io import plots
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where speed.csv and the figures go.')
@@ -41,16 +39,13 @@ def main(argv: list[str]) -> None:
       )
   plan = rounds.Plan(ROUNDS.value, CLOCK.value)
   with commands.holding(workdir):
-    found = pd.DataFrame(columns=rounds.COLUMNS)
     for case in cases:
       timed = rounds.time_case(case, rounds.available(PEERS.value, case), plan)
-      found = pd.DataFrame([*found.to_dict('records'), *timed], columns=rounds.COLUMNS)
-      text = found.to_csv(index=False, float_format='%.6g', lineterminator='\n')
-      files.write_atomically(workdir / 'speed.csv', text)
-      commands.say(tables.as_text(report.table([case], found)))
+      found = report.append(workdir / 'speed.csv', timed)
+      commands.say(tables.as_text(report.table(found[-len(timed) :])))
     title = f'Loss and gradient of {USERS.value} users, users a second'
     path = plots.save(report.figure(found, title), workdir / 'speed.png')
-  commands.say(f'\n{tables.as_text(report.table(cases, found))}')
+  commands.say(f'\n{tables.as_text(report.table(found))}')
   commands.say(f'{workdir / "speed.csv"}\n{path}')
 
 

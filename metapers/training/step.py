@@ -22,6 +22,7 @@ from metapers.core.types import (
   PRNGKey,
   PyTree,
   Scalar,
+  Shaped,
 )
 from metapers.training import devices
 from metapers.training.objectives import Objective
@@ -121,9 +122,9 @@ def meta_loss(
       value, state = objective.apply(losses, batch.groups, objective_state)
     else:
       count = num_chunks(batch.keys.shape[0], chunk_size, mesh)
-      chunks = in_chunks(batch, count, mesh.shape[devices.AXIS])
-      chunks = devices.shard(chunks, mesh, axis=1)
-      loss = chunked_loss(learner.loss, objective)
+      num_devices = mesh.shape[devices.AXIS]
+      chunks = devices.shard(in_chunks(batch, count, num_devices), mesh, axis=1)
+      loss = chunked_loss(learner.loss, objective, num_devices)
       value, state, metrics = loss(params, objective_state, chunks)
     return value, (state, jax.tree.map(jnp.mean, metrics))
 
@@ -131,7 +132,7 @@ def meta_loss(
 
 
 def chunked_loss(
-  loss: Loss, objective: Objective
+  loss: Loss, objective: Objective, num_devices: int = 1
 ) -> Callable[[Params, PyTree, Batch], tuple[Scalar, PyTree, Metrics]]:
   """Returns `(params, objective_state, chunks) -> (value, objective_state, metrics)`.
 
@@ -144,13 +145,15 @@ def chunked_loss(
   Args:
     loss: `(params, task, key) -> (scalar, metrics)` of one user.
     objective: F.
+    num_devices: that the chunks were made for.
   """
 
   def losses_of(params, chunk):
     return jax.vmap(loss, (None, 0, 0))(params, chunk.tasks, chunk.keys)
 
-  def apply(losses, state, chunks):  # [chunks, users at once] to [T]; no objective knows an order
-    return objective.apply(losses.ravel(), chunks.groups.ravel(), state)
+  def apply(losses, state, chunks):  # [chunks, users at once] to [T], in the users' order
+    losses, groups = (out_of_chunks(x, num_devices) for x in (losses, chunks.groups))
+    return objective.apply(losses, groups, state)
 
   @jax.custom_vjp
   def value_of(params, state, chunks):
@@ -252,6 +255,11 @@ def in_chunks(batch: PyTree, num_chunks: int, num_devices: int) -> PyTree:
     return jnp.swapaxes(blocks, 0, 1).reshape(num_chunks, size, *x.shape[1:])
 
   return jax.tree.map(split, batch)
+
+
+def out_of_chunks(x: Shaped[Array, 'C users'], num_devices: int) -> Shaped[Array, 'T']:
+  """Returns what `in_chunks` divided, [T], in the users' order."""
+  return jnp.swapaxes(x.reshape(len(x), num_devices, -1), 0, 1).ravel()
 
 
 def split_frozen(params: Params, frozen: Collection[str]) -> tuple[Params, Params]:

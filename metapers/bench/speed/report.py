@@ -1,33 +1,69 @@
 """Times as a table, a file and a figure."""
 
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 
 from metapers.bench.speed import operations, workload
 from metapers.bench.speed.implementation import OURS
 from metapers.bench.speed.workload import Case
+from metapers.core import files
 from metapers.io import panels
 from metapers.io.plots import Figure
 from metapers.io.report import Table
 
+CASE = ('row', 'features', 'hidden', 'users')
+COLUMNS = (
+  *CASE, 'implementation', 'users_per_second', 'milliseconds_min', 'milliseconds_median',
+  'compile_seconds', 'fraction_of_peak', 'peak_mib', 'loss', 'gradient_norm',
+)  # fmt: skip
 HEADER = (
   'row/features/hidden', 'MFLOP a user', 'implementation', 'users/s', 'ours by theirs',
   'of the peak', 'ms, least', 'ms, median', 'compiling, s', 'memory, MiB',
 )  # fmt: skip
 
 
-def table(cases: list[Case], found: pd.DataFrame) -> Table:
+def append(path: str | os.PathLike, timed: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+  """Returns the rows of a file with those of one case at its end, which replace its earlier ones.
+
+  Args:
+    path: of the csv file, which is written anew.
+    timed: rows of one case.
+  """
+  new = pd.DataFrame(timed, columns=COLUMNS)
+  kept = []
+  if pathlib.Path(path).exists():
+    old = pd.read_csv(path, keep_default_na=False)
+    kept = [old[~same_case(old, new.iloc[0])]]
+  found = pd.concat([*kept, new], ignore_index=True)
+  files.write_atomically(path, found.to_csv(index=False, float_format='%.8g', lineterminator='\n'))
+  return found
+
+
+def same_case(found: pd.DataFrame, row: pd.Series) -> pd.Series:
+  """Returns which rows are of the case of one."""
+  keys = list(CASE)
+  return (found[keys] == row[keys]).all(axis=1)
+
+
+def table(found: pd.DataFrame) -> Table:
   """Returns what was timed, the library's own beside the others."""
   body = []
-  for case in cases:
-    keys = (case.row, case.features, workload.sizes(case.hidden))
-    own = found[(found[['row', 'features', 'hidden']] == keys).all(axis=1)]
+  for row in found.itertuples():
+    own = found[same_case(found, found.loc[row.Index])]
     ours = own.loc[own['implementation'] == OURS, 'users_per_second'].item()
+    case = case_of(row)
     work = f'{operations.of_user(case) / 1e6:.3g}'
-    body += [
-      [workload.name_of(case), work, row.implementation, *cells(row, ours)]
-      for row in own.itertuples()
-    ]
+    body.append([workload.name_of(case), work, row.implementation, *cells(row, ours)])
   return Table('users whose loss and gradient are computed in a second', HEADER, body)
+
+
+def case_of(row) -> Case:
+  """Returns the case that a row is of."""
+  widths = () if row.hidden == workload.sizes(()) else tuple(map(int, row.hidden.split('x')))
+  return Case(row.row, row.features, widths, row.users)
 
 
 def cells(row, ours: float) -> list[str]:

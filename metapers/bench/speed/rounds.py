@@ -15,10 +15,6 @@ from metapers.bench.speed.implementation import MATMUL, OURS
 from metapers.bench.speed.workload import Case
 
 TOLERANCE = 1e-5  # relative, of the loss and of the gradient's norm
-COLUMNS = (
-  'row', 'features', 'hidden', 'users', 'implementation', 'users_per_second', 'milliseconds_min',
-  'milliseconds_median', 'compile_seconds', 'fraction_of_peak', 'peak_mib', 'loss', 'gradient_norm',
-)  # fmt: skip
 
 
 class Plan(NamedTuple):
@@ -72,7 +68,7 @@ class Worker:
 
 
 def time_case(case: Case, names: Sequence[str], plan: Plan) -> list[dict[str, object]]:
-  """Returns a row of COLUMNS for each implementation of a case.
+  """Returns a row of `report.COLUMNS` for each implementation of a case.
 
   Args:
     case: what is timed.
@@ -123,7 +119,7 @@ def row(
   turns: Sequence[Mapping[str, float]],
   least_seconds: float,
 ) -> dict[str, object]:
-  """Returns one row of COLUMNS.
+  """Returns one row of `report.COLUMNS`.
 
   Args:
     case: what was timed.
