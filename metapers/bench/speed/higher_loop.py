@@ -1,6 +1,6 @@
 """MAML with `higher`: a copy of the network per user, in a Python loop."""
 
-import higher
+import higher  # pyright: ignore[reportMissingImports]
 import torch
 
 from metapers.bench.speed import torch_models
@@ -18,7 +18,7 @@ class Utility(torch.nn.Module):
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
     """Returns the gap of utility of the chosen and the other one, [N]."""
-    params = {name.replace('/', '.'): value for name, value in self._parameters.items()}
+    params = {name.replace('/', '.'): value for name, value in self.named_parameters()}
     return torch_models.gaps_of(torch_models.linear_mlp(params, 'adapted', x)[..., 0])
 
 
@@ -27,11 +27,13 @@ def prepare(case: Case, data: Data) -> Step:
   params, support, query = torch_models.tensors(data)
   log_rate = params.pop('log_rates').requires_grad_()
   model = Utility(params)
+  trained = dict(model.named_parameters())
   optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
 
   def loss_of_user(user):
-    options = {'copy_initial_weights': False, 'override': {'lr': [log_rate.exp()]}}
-    with higher.innerloop_ctx(model, optimizer, **options) as (adapted, descent):
+    rate = {'lr': [log_rate.exp()]}
+    copied = higher.innerloop_ctx(model, optimizer, copy_initial_weights=False, override=rate)
+    with copied as (adapted, descent):
       for _ in range(case.inner_steps):
         descent.step(torch_models.loss_of_gaps(adapted(support[user])).sum())
       loss = torch_models.loss_of_gaps(adapted(query[user])).mean() / case.users
@@ -42,7 +44,6 @@ def prepare(case: Case, data: Data) -> Step:
     model.zero_grad()
     log_rate.grad = None
     loss = sum(loss_of_user(user) for user in range(case.users))
-    gradient = {name: value.grad.numpy() for name, value in model.named_parameters()}
-    return loss, gradient | {'log_rates': log_rate.grad.numpy()}
+    return loss, torch_models.gradient_of({**trained, 'log_rates': log_rate})
 
   return step

@@ -13,7 +13,7 @@ def prepare(case: Case, data: Data) -> Step:
   """Returns one step: the mean loss of all users' comparisons, and its gradient."""
   params, support, query = torch_models.tensors(data)
   basis, table = params['basis.linear.kernel'], params['table']
-  basis.requires_grad_(), table.requires_grad_()
+  trained = {'basis': basis.requires_grad_(), 'table': table.requires_grad_()}
   pairs = torch.cat([support[:, :, 0] - support[:, :, 1], query[:, :, 0] - query[:, :, 1]], 1)
 
   def step():
@@ -23,6 +23,6 @@ def prepare(case: Case, data: Data) -> Step:
       logits = pairs[user] @ (basis @ torch.softmax(table[user], 0)) / TEMPERATURE
       loss = loss + torch.nn.functional.softplus(-logits).mean() / case.users
     loss.backward()
-    return loss.item(), {'basis': basis.grad.numpy(), 'table': table.grad.numpy()}
+    return loss.item(), torch_models.gradient_of(trained)
 
   return step

@@ -48,12 +48,15 @@ def of_program(program: Jaxpr) -> int:
   for equation in program.eqns:
     if equation.primitive.name == 'dot_general':
       (contracted, _), _ = equation.params['dimension_numbers']
-      shape = equation.invars[0].aval.shape
-      terms = math.prod(shape[axis] for axis in contracted)
-      total += 2 * terms * math.prod(equation.outvars[0].aval.shape)
+      shape, made = _shape(equation.invars[0]), _shape(equation.outvars[0])
+      total += 2 * math.prod(shape[axis] for axis in contracted) * math.prod(made)
     times = equation.params.get('length', 1) if equation.primitive.name == 'scan' else 1
     total += times * sum(of_program(inner) for inner in _inner(equation.params))
   return total
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+  return variable.aval.shape
 
 
 def _inner(params: dict[str, Any]) -> list[Jaxpr]:

@@ -51,8 +51,8 @@ def same_case(found: pd.DataFrame, row: pd.Series) -> pd.Series:
 def table(found: pd.DataFrame) -> Table:
   """Returns what was timed, the library's own beside the others."""
   body = []
-  for row in found.itertuples():
-    own = found[same_case(found, found.loc[row.Index])]
+  for number, row in enumerate(found.itertuples()):
+    own = found[same_case(found, found.iloc[number])]
     ours = own.loc[own['implementation'] == OURS, 'users_per_second'].item()
     case = case_of(row)
     work = f'{operations.of_user(case) / 1e6:.3g}'

@@ -6,6 +6,7 @@ utilities, and nothing is gathered or masked. Names of parameters are those of t
 
 import functools
 
+import numpy as np
 import torch
 
 from metapers.bench.speed.workload import Case, Data
@@ -31,6 +32,15 @@ def tensors(data: Data) -> tuple[Tensors, torch.Tensor, torch.Tensor]:
     ordered(data.support, data.support_choice),
     ordered(data.query, data.query_choice),
   )
+
+
+def gradient_of(params: Tensors) -> dict[str, np.ndarray]:
+  """Returns what was left in the parameters' `.grad`; zeros where nothing was."""
+  nothing = {name: torch.zeros_like(value) for name, value in params.items()}
+  return {
+    name: (nothing[name] if value.grad is None else value.grad).numpy()
+    for name, value in params.items()
+  }
 
 
 def user_loss(case: Case) -> UserLoss:

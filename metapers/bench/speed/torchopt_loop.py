@@ -1,6 +1,6 @@
 """MAML with TorchOpt: its functional descent for each user, in a Python loop."""
 
-import torchopt
+import torchopt  # pyright: ignore[reportMissingImports]
 
 from metapers.bench.speed import torch_models
 from metapers.bench.speed.implementation import Step
@@ -29,6 +29,6 @@ def prepare(case: Case, data: Data) -> Step:
     for value in trained.values():
       value.grad = None
     loss = sum(loss_of_user(user) for user in range(case.users))
-    return loss, {name: value.grad.numpy() for name, value in trained.items()}
+    return loss, torch_models.gradient_of(trained)
 
   return step

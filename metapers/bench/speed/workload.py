@@ -134,10 +134,11 @@ def make(case: Case, seed: int = 0) -> Data:
   """Returns parameters as the learner starts with them, and choices of random linear utilities."""
   random = np.random.default_rng(seed)
   scale = min(1.0, TYPICAL_NORM / case.features**0.5)
-  taste = random.normal(size=(case.users, case.features)).astype(np.float32)
+  taste = random.standard_normal((case.users, case.features), np.float32)
 
   def comparisons(count):
-    x = random.normal(size=(case.users, count, 2, case.features)).astype(np.float32) * scale
+    x = random.standard_normal((case.users, count, 2, case.features), np.float32)
+    x *= np.float32(scale)
     utility = np.einsum('unkd,ud->unk', x, taste) + random.gumbel(size=x.shape[:-1])
     return x, utility.argmax(-1).astype(np.int32)
 
