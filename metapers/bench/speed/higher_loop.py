@@ -18,8 +18,10 @@ class Utility(torch.nn.Module):
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
     """Returns the gap of utility of the chosen and the other one, [N]."""
-    params = {name.replace('/', '.'): value for name, value in self.named_parameters()}
-    return torch_models.gaps_of(torch_models.linear_mlp(params, 'adapted', x)[..., 0])
+    # `higher` puts a user's own tensors in their place here, which `named_parameters` leaves out.
+    own = self._parameters.items()
+    params = {name.replace('/', '.'): value for name, value in own if value is not None}
+    return torch_models.gaps_of(torch_models.linear_mlp({**params}, 'adapted', x)[..., 0])
 
 
 def prepare(case: Case, data: Data) -> Step:

@@ -41,6 +41,9 @@ IMPLEMENTATIONS = {
 }
 
 
+PEERS = tuple(name for name in IMPLEMENTATIONS if name not in (OURS, MATMUL))
+
+
 def named(name: str) -> Implementation:
   """Returns an implementation.
 

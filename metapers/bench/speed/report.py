@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -25,7 +26,7 @@ HEADER = (
 )  # fmt: skip
 
 
-def append(path: str | os.PathLike, timed: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+def append(path: str | os.PathLike, timed: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
   """Returns the rows of a file with those of one case at its end, which replace its earlier ones.
 
   Args:
@@ -60,13 +61,13 @@ def table(found: pd.DataFrame) -> Table:
   return Table('users whose loss and gradient are computed in a second', HEADER, body)
 
 
-def case_of(row) -> Case:
+def case_of(row: Any) -> Case:
   """Returns the case that a row is of."""
   widths = () if row.hidden == workload.sizes(()) else tuple(map(int, row.hidden.split('x')))
   return Case(row.row, row.features, widths, row.users)
 
 
-def cells(row, ours: float) -> list[str]:
+def cells(row: Any, ours: float) -> list[str]:
   """Returns the numbers of one implementation, as text."""
   ratio = '' if row.implementation == OURS else f'{ours / row.users_per_second:.2f}'
   return [

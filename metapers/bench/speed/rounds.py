@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 from metapers.bench.speed import implementation, matmul, operations, workload
 from metapers.bench.speed.implementation import MATMUL, OURS
@@ -55,7 +55,8 @@ class Worker:
     Raises:
       ValueError: if the process ended, with what it said last.
     """
-    requests, answers = _pipe(self._process.stdin), _pipe(self._process.stdout)
+    requests, answers = self._process.stdin, self._process.stdout
+    assert requests is not None and answers is not None
     with contextlib.suppress(BrokenPipeError):
       requests.write(f'{request} {clock}\n')
       requests.flush()
@@ -67,7 +68,7 @@ class Worker:
     return json.loads(line)
 
 
-def time_case(case: Case, names: Sequence[str], plan: Plan) -> list[dict[str, object]]:
+def time_case(case: Case, names: Sequence[str], plan: Plan) -> list[dict[str, Any]]:
   """Returns a row of `report.COLUMNS` for each implementation of a case.
 
   Args:
@@ -118,7 +119,7 @@ def row(
   first: Mapping[str, float],
   turns: Sequence[Mapping[str, float]],
   least_seconds: float,
-) -> dict[str, object]:
+) -> dict[str, Any]:
   """Returns one row of `report.COLUMNS`.
 
   Args:
@@ -151,8 +152,3 @@ def available(names: Sequence[str], case: Case) -> list[str]:
   """Returns the implementations of a case, the library's own first, whose packages are here."""
   own = [name for name in names if case.row in implementation.named(name).rows]
   return [OURS, *(name for name in own if not implementation.missing(name))]
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-  assert pipe is not None
-  return pipe
