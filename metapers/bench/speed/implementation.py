@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metapers.bench.speed.workload import ROWS
+from metapers.bench.speed.workload import ALONE, ROWS
 from metapers.core.types import Callable
 from metapers.data import extras
 
@@ -15,18 +15,21 @@ Step = Callable[[], tuple[float, dict[str, np.ndarray]]]
 OURS = 'metapers'
 MATMUL = 'matmul'  # no implementation of anything, but timed beside them
 TASK_LOOPS = ('maml',)
+STEPS = tuple(row for row in ROWS if row != ALONE)
 
 
 class Implementation(NamedTuple):
   """An implementation, imported in the process that is timed and nowhere else.
 
   module: with a function `prepare(case, data) -> Step`. packages: by the names of their imports.
-  rows: that it has.
+  rows: that it has. is_same: whether it computes what the library does; of another model only the
+    time can be compared.
   """
 
   module: str
   packages: tuple[str, ...] = ()
-  rows: tuple[str, ...] = tuple(ROWS)
+  rows: tuple[str, ...] = STEPS
+  is_same: bool = True
 
 
 IMPLEMENTATIONS = {
@@ -36,6 +39,10 @@ IMPLEMENTATIONS = {
   'higher': Implementation('metapers.bench.speed.higher_loop', ('torch', 'higher'), TASK_LOOPS),
   'torchopt': Implementation(
     'metapers.bench.speed.torchopt_loop', ('torch', 'torchopt'), TASK_LOOPS
+  ),
+  'choix': Implementation('metapers.bench.speed.choix_loop', ('choix',), (ALONE,)),
+  'botorch': Implementation(
+    'metapers.bench.speed.botorch_loop', ('torch', 'botorch'), (ALONE,), is_same=False
   ),
   'lore': Implementation('metapers.bench.speed.lore_loop', ('torch',), ('low_rank',)),
 }

@@ -1,5 +1,6 @@
 """How many operations the products of a program take, counted in what it is traced to."""
 
+import functools
 import math
 
 import jax
@@ -14,6 +15,7 @@ from metapers.core.task import Candidates, Task
 from metapers.core.types import Any
 
 
+@functools.cache
 def of_user(case: Case) -> int:
   """Returns the operations of one user's loss and gradient in products, as the library does them.
 
@@ -22,7 +24,10 @@ def of_user(case: Case) -> int:
   learner = workload.learner_of(case)
   shown = jax.eval_shape(lambda: one_user(case))
   params = jax.eval_shape(learner.init, jax.random.key(0))
-  return of_loss(learner, params, shown)
+  if case.row != workload.ALONE:
+    return of_loss(learner, params, shown)
+  adapt = jax.make_jaxpr(learner.adapt)(params, shown.support, shown.context, jax.random.key(0))
+  return of_program(adapt.jaxpr)
 
 
 def of_loss(learner: MetaLearner, params: Any, shown: Task) -> int:

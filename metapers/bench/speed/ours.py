@@ -7,15 +7,19 @@ import numpy as np
 from metapers.bench.speed import workload
 from metapers.bench.speed.implementation import Step
 from metapers.bench.speed.workload import Case, Data
-from metapers.core import task
+from metapers.core import batches, choice_model, task
 from metapers.core.task import Candidates, Task
 from metapers.io import leaves
 from metapers.training import devices, objectives, step
 from metapers.training.step import Batch
 
+CHUNK_SIZE = 64  # users adapted at once
+
 
 def prepare(case: Case, data: Data) -> Step:
   """Returns one step, users in chunks of the size that training takes by default."""
+  if case.row == workload.ALONE:
+    return adapted(case, data)
   learner = workload.learner_of(case)
   mesh = jax.make_mesh(
     (1,), (devices.AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
@@ -34,6 +38,37 @@ def prepare(case: Case, data: Data) -> Step:
   def measured():
     loss, gradient = jax.block_until_ready(compiled(params, batch))
     return float(loss), {name: np.asarray(leaf) for name, leaf in leaves.by_path(gradient).items()}
+
+  return measured
+
+
+def adapted(case: Case, data: Data) -> Step:
+  """Returns one step that adapts every user to their support, without learning from others.
+
+  What stands for the loss is the mean negative log-likelihood of the support at the mode, and for
+  the gradient the mode.
+  """
+  learner = workload.learner_of(case)
+  params = learner.init(jax.random.key(0))
+
+  def adapt(user):
+    support = user.tasks.support
+    state = learner.adapt(params, support, user.tasks.context, user.keys)
+    scores = learner.score(params, state, support.candidates)
+    return choice_model.nll(
+      choice_model.log_probs(scores, support.candidates.mask), support
+    ), scores
+
+  @jax.jit
+  def run(batch):
+    return batches.map_chunks(lambda user: adapt(task.take(batch, user)), case.users, CHUNK_SIZE)
+
+  batch = jax.device_put(batch_of(case, data))
+  compiled = run.lower(batch).compile()
+
+  def measured():
+    losses, scores = jax.block_until_ready(compiled(batch))
+    return float(jnp.mean(losses)), {'mode': np.asarray(scores)}
 
   return measured
 

@@ -10,11 +10,10 @@ from metapers.bench.speed.workload import Case, Data
 from metapers.core.types import Callable
 
 CHUNKS = (8, 32, 256)  # users at once; the fastest is kept
-TRIALS = 2
 
 
 def prepare(case: Case, data: Data) -> Step:
-  """Returns one step: users are taken in chunks of the size that was fastest in two trials."""
+  """Returns one step: users are taken in chunks of the size that was fastest in a trial."""
   params, support, query = torch_models.tensors(data)
   trained = {name: value.requires_grad_() for name, value in params.items()}
   users = torch.arange(case.users)
@@ -40,11 +39,8 @@ def prepare(case: Case, data: Data) -> Step:
 
 
 def seconds(step: Callable) -> float:
-  """Returns the shorter time of two calls after a first."""
+  """Returns the time of a call after a first."""
   step()
-  found = []
-  for _ in range(TRIALS):
-    start = time.process_time()
-    step()
-    found.append(time.process_time() - start)
-  return min(found)
+  start = time.process_time()
+  step()
+  return time.process_time() - start

@@ -17,6 +17,8 @@ from metapers.core.types import Callable
 from metapers.io import leaves
 
 PARAMETER = 'params.'  # before their names in the file
+ALONE = 'alone'  # people of whom each is fitted alone, to comparisons of items of their own
+PENALTY = 0.1  # on squared strengths of items
 TYPICAL_NORM = 10.0**0.5  # of a candidate's features, however many
 
 
@@ -66,29 +68,35 @@ def _known_users(case: Case) -> dict[str, Any]:
   return {'num_users': case.users}
 
 
-# row: learner, its options, and whether users adapt by gradient descent.
+def _alone(case: Case) -> dict[str, Any]:
+  # Strengths of items, which are the features, have the prior N(0, 1 / (2 PENALTY)).
+  scale = (case.features / (2 * PENALTY)) ** 0.5
+  return {'kernel': 'linear', 'output_scale': scale, 'learn_scales': False}
+
+
+# row: learner, and its options.
 ROWS: dict[str, tuple[str, Callable[[Case], dict[str, Any]]]] = {
   'maml': ('maml', _maml),
   'cnp': ('cnp', _width),
   'transformer_np': ('transformer_np', _width),
   'gaussian_head': ('bayes_head', _layers),
   'low_rank': ('lore', _known_users),
+  ALONE: ('pairwise_gp', _alone),
 }
 
 
 SIZES = (10, 384, 4096)
 LINEAR, SMALL, LARGE = (), (128, 128), (512, 512)
-CASES = tuple(
-  Case(row, features, hidden)
-  for row, widths in {
-    'maml': (LINEAR, SMALL, LARGE),
-    'cnp': (SMALL, LARGE),
-    'transformer_np': (SMALL,),
-    'gaussian_head': (SMALL, LARGE),
-    'low_rank': (LINEAR,),
-  }.items()
-  for features in SIZES
-  for hidden in widths
+WIDTHS = {
+  'maml': (LINEAR, SMALL, LARGE),
+  'cnp': (SMALL, LARGE),
+  'transformer_np': (SMALL,),
+  'gaussian_head': (SMALL, LARGE),
+  'low_rank': (LINEAR,),
+}
+CASES = (
+  *(Case(row, size, hidden) for row in WIDTHS for size in SIZES for hidden in WIDTHS[row]),
+  Case(ALONE, 16, LINEAR, query=1),
 )
 
 
@@ -137,6 +145,8 @@ def make(case: Case, seed: int = 0) -> Data:
   taste = random.standard_normal((case.users, case.features), np.float32)
 
   def comparisons(count):
+    if case.row == ALONE:
+      return one_hot(case, count), random.integers(2, size=(case.users, count), dtype=np.int32)
     x = random.standard_normal((case.users, count, 2, case.features), np.float32)
     x *= np.float32(scale)
     utility = np.einsum('unkd,ud->unk', x, taste) + random.gumbel(size=x.shape[:-1])
@@ -145,6 +155,12 @@ def make(case: Case, seed: int = 0) -> Data:
   params = learner_of(case).init(jax.random.key(seed))
   named = {name: np.asarray(leaf) for name, leaf in leaves.by_path(params).items()}
   return Data(named, *comparisons(case.support), *comparisons(case.query))
+
+
+def one_hot(case: Case, count: int) -> np.ndarray:
+  """Returns comparisons of the items 0 and 1, 2 and 3, ..., [T, N, 2, D], an item a feature."""
+  items = np.eye(case.features, dtype=np.float32)[np.arange(2 * count) % case.features]
+  return np.broadcast_to(items.reshape(count, 2, -1), (case.users, count, 2, case.features)).copy()
 
 
 def write(path: str | os.PathLike, data: Data) -> None:
