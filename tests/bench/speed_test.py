@@ -141,7 +141,7 @@ def test_rows_of_a_case_replace_its_earlier_ones_and_leave_others(tmp_path):
   report.append(path, [row_of('metapers', 1.0), row_of('torch.func', 1.0)])
   report.append(path, [row_of('metapers', 5.0, features=4)])
   found = report.append(path, [row_of('metapers', 3.0), row_of('torch.func', 2.0)])
-  pd.testing.assert_frame_equal(found, pd.read_csv(path))
+  pd.testing.assert_frame_equal(found, pd.read_csv(path), check_dtype=False)
   assert list(found['users_per_second']) == [5.0, 3.0, 2.0]
   shown = report.table(found)
   assert [line[4] for line in shown.body] == ['', '', '1.50']  # ours by theirs
