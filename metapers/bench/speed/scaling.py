@@ -16,7 +16,7 @@ BASE = Case('maml', 10, (), users=10_000, query=8)
 USERS = (1_000, 10_000, 100_000, 1_000_000)
 COMPARISONS = (8, 32, 128, 512)
 FEATURES = (16, 64, 256, 1024)
-TRIALS = 3
+TRIALS = 2
 AXES = {'users': 'users', 'query': 'comparisons of a user', 'features': 'features'}
 
 
