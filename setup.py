@@ -43,6 +43,8 @@ EXTRAS = {
   # its dependencies that package would compile llama.cpp.
   'llm': ['accelerate>=1.15', 'gguf>=0.19', 'torch>=2.9'],
   'notebooks': [*NOTEBOOKS, 'jupyterlab>=4.5'],
+  # Beside whose steps `experiments.speed` times ours.
+  'peers': ['botorch>=0.18', 'choix>=0.4', 'higher>=0.2.1', 'torch>=2.9', 'torchopt>=0.7.3'],
   'sklearn': ['scikit-learn>=1.9'],
   'slurm': ['submitit>=1.5.3'],
   'tensorboard': ['tensorboard>=2.21'],

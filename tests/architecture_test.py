@@ -37,6 +37,10 @@ CONFINED = {
   'openai': ('metapers.io.chat',),
   'httpx2': ('metapers.io.chat',),
   'submitit': ('launchers.requeue', 'launchers.submission'),  # an extra
+  'botorch': ('metapers.bench.speed.botorch_loop',),  # an extra, like the next three
+  'choix': ('metapers.bench.speed.choix_loop',),
+  'higher': ('metapers.bench.speed.higher_loop',),
+  'torchopt': ('metapers.bench.speed.torchopt_loop',),
   'sklearn': ('metapers.serving.estimator',),  # an extra
 }
 

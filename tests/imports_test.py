@@ -8,7 +8,10 @@ import pytest
 import metapers
 
 NAMES = [module.name for module in pkgutil.walk_packages(metapers.__path__, 'metapers.')]
-OF_EXTRAS = ('safetensors', 'textblob', 'textstat', 'torch', 'vaderSentiment')
+OF_EXTRAS = (
+  'botorch', 'choix', 'higher', 'safetensors', 'textblob', 'textstat', 'torch', 'torchopt',
+  'vaderSentiment',
+)  # fmt: skip
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -30,5 +30,5 @@ Scalar = Float[Array, '']
 
 __all__ = [
   'Any', 'Array', 'Bool', 'Callable', 'Context', 'Features', 'Float', 'Int', 'Key',
-  'Metrics', 'Params', 'PRNGKey', 'PyTree', 'Scalar', 'UserState',
+  'Metrics', 'Params', 'PRNGKey', 'PyTree', 'Scalar', 'Shaped', 'UserState',
 ]  # fmt: skip

@@ -111,6 +111,7 @@ def rows(
   *,
   marks: Mapping[str, Mapping[str, float]] | None = None,
   line: float | None = None,
+  is_log: bool = False,
 ) -> Draw:
   """Makes what draws a row for each group, and in it a dot with its error for each series.
 
@@ -119,6 +120,7 @@ def rows(
     value_label: of the axis.
     marks: series -> group -> another value, marked by a cross.
     line: where an upright line stands.
+    is_log: whether the axis is logarithmic.
   """
   groups = list(dict.fromkeys(itertools.chain(*series.values())))
 
@@ -141,6 +143,7 @@ def rows(
         axis.plot(*zip(*known), ls='', marker='x', ms=4, color=plots.INK)
     axis.set_yticks(range(len(groups)), groups)
     axis.set_ylim(len(groups) - 0.5, -0.5)
+    axis.set_xscale('log' if is_log else 'linear')
     axis.set_xlabel(value_label, loc='left', fontsize=SMALL)
     axis.grid(axis='both', color=plots.GREY, alpha=0.2, lw=0.5)
 

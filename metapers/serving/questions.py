@@ -204,11 +204,15 @@ def map_users(
   """
   count = jax.tree.leaves(users)[0].shape[0]
   size = min(USERS_PER_CALL, power_of_two(count))
-  blocks = []
+  made = None
   for start in range(0, count, size):
     index = np.minimum(np.arange(start, start + size), count - 1)  # the last repeated: one shape
-    blocks.append(jax.device_get(_block(function, params, _rows(users, index))))
-  return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *blocks)
+    block = jax.device_get(_block(function, params, _rows(users, index)))
+    if made is None:  # once: blocks that are joined at the end would be held twice
+      made = jax.tree.map(lambda x: np.empty((count, *x.shape[1:]), x.dtype), block)
+    for whole, part in zip(jax.tree.leaves(made), jax.tree.leaves(block), strict=True):
+      whole[start : start + size] = part[: count - start]
+  return made
 
 
 def for_one_or_many(function: Callable[[PyTree], PyTree], user: PyTree, many: int) -> PyTree:

@@ -66,6 +66,11 @@ class Placement(NamedTuple):
     """Into how many programs a batch is divided before it is drawn."""
     return self.num_devices if self.parallel == 'pmap' else 1
 
+  @property
+  def devices_a_program(self) -> int:
+    """How many devices share the users that one program draws."""
+    return self.num_devices // self.num_programs
+
   def own_users(self, batch_size: int) -> Int[Array, 'T']:
     """Returns the numbers in the batch of the users that the program draws, in a step."""
     size = batch_size // self.num_programs

@@ -139,6 +139,19 @@ def test_chunks_give_the_loss_and_gradient_of_all_users_at_once(objective, chunk
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), gradient, expected[1])
 
 
+@pytest.mark.parametrize(('num_chunks', 'num_devices'), [(1, 1), (3, 1), (3, 2), (2, 6), (6, 2)])
+def test_chunks_take_a_share_of_every_device_and_are_joined_in_order(num_chunks, num_devices):
+  users = np.arange(12)
+  chunks = step.in_chunks(jnp.asarray(users), num_chunks, num_devices)
+  assert chunks.shape == (num_chunks, 12 // num_chunks)
+  blocks = users.reshape(num_devices, -1)
+  for number, chunk in enumerate(np.asarray(chunks)):  # the next ones of each device's block
+    share = blocks.shape[1] // num_chunks
+    expected = blocks[:, number * share : (number + 1) * share]
+    np.testing.assert_array_equal(chunk, expected.ravel())
+  np.testing.assert_array_equal(step.out_of_chunks(chunks, num_devices), users)
+
+
 def test_losses_are_computed_beforehand_only_where_their_weights_depend_on_them():
   learner, batch = pooled(), draw(batch_size=6)
 
