@@ -80,7 +80,7 @@ def _question(plan, participant, position, history, offered, asked, taken, batch
     return Question(
       position, kind, 'fixed', None, ATTENTION, places, chances['attention'], (), None, seed
     )
-  if kind == 'repeat' or (repeats and not left):
+  if kind == 'repeat':
     before = repeats[rng.integers(len(repeats))]
     return before._replace(
       position=position, kind='repeat', rule='random', shown=_rolled(before.shown, 1), offered=(),

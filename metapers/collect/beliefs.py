@@ -13,7 +13,7 @@ from scipy import stats
 
 from metapers.collect.items import Items
 from metapers.collect.store import Question
-from metapers.core.types import Float, Int
+from metapers.core.types import Any, Float, Int
 from metapers.serving import comparisons as border
 from metapers.serving.comparisons import Comparisons
 from metapers.serving.personalizer import Personalizer
@@ -87,10 +87,24 @@ class Beliefs:
     self.model, self.target = model, target
     self.names = expected or names or tuple(f'feature {i}' for i in range(features.shape[1]))
     self._features = features
-    self._lock = threading.Lock()
+    self.turn = threading.RLock()  # one at a time: the model takes all cores
     self._profile = functools.lru_cache(KEPT)(self._adapted)
     self._rows = {name: row for row, name in enumerate(items.ids)}
     self.has_surprise = self._can_be_surprised()
+
+  def features(self, candidates: Any) -> Float[np.ndarray, 'N D']:
+    """Returns raw features of candidates, each the id of an item or a list of numbers.
+
+    Raises:
+      ValueError: for an id that no item has, or what is no list of numbers.
+    """
+    if not isinstance(candidates, list):
+      raise ValueError(f'candidates must be a list, got {type(candidates).__name__}')
+    unknown = [name for name in candidates if isinstance(name, str) and name not in self._rows]
+    if unknown:
+      raise ValueError(f'no item is called {unknown[0]!r:.80}')
+    rows = [self._features[self._rows[c]] if isinstance(c, str) else c for c in candidates]
+    return np.array(rows, np.float64).reshape(len(rows), -1)
 
   def profile(self, history: Sequence[Question]) -> Profile:
     """Returns the profile of what was chosen so far."""
@@ -101,7 +115,7 @@ class Beliefs:
   ) -> list[int]:
     """Returns the `count` of the questions from which most is to be learned, the best first."""
     profile = self.profile(history)
-    with self._lock:
+    with self.turn:
       return self.model.ask(profile, self._features[questions], count=count).tolist()
 
   def predict(
@@ -113,7 +127,7 @@ class Beliefs:
     the posterior.
     """
     profile, features = self.profile(history), self._features[questions]
-    with self._lock:
+    with self.turn:
       if questions.shape[1] == 2:
         chance = self.model.probability(profile, features[:, 0], features[:, 1])
         return np.stack([chance, 1 - chance], -1).astype(np.float64)
@@ -128,7 +142,7 @@ class Beliefs:
     mean, scale = self.model.export.scaling
     more = mean + np.diag(scale)
     average = np.broadcast_to(mean, more.shape)
-    with self._lock:
+    with self.turn:
       chance = self.model.probability(profile, more, average)
       spread = WIDTH * self.model.uncertainty(profile, more, average)
     low, high = np.clip(chance - spread, 0, 1), np.clip(chance + spread, 0, 1)
@@ -139,7 +153,7 @@ class Beliefs:
   def standing(self, history: Sequence[Question]) -> Standing:
     """Returns how sure it is which item of the target is best; `best` is its row among all."""
     profile = self.profile(history)
-    with self._lock:
+    with self.turn:
       found = standing(self.model, profile, self._features[self.target])
     return found._replace(best=int(self.target[found.best]))
 
@@ -159,7 +173,7 @@ class Beliefs:
     )
 
   def _adapted(self, choices: tuple[Choice, ...]) -> Profile:
-    with self._lock:
+    with self.turn:
       if not choices:
         return self.model.adapt()
       ids, rows, chosen = zip(*choices)

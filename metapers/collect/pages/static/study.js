@@ -5,25 +5,17 @@ const answer = document.getElementById('answer');
 
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-  const step = {ArrowUp: 1, ArrowDown: -1}[event.key];
-  if (step) return strengthen(event, step);
+  // Arrows move within a group of choices, as they always do.
+  if (event.target.type === 'radio' && event.key.startsWith('Arrow')) return;
   const key = event.key.toLowerCase();
-  for (const button of document.querySelectorAll('button[data-keys]')) {
-    if (button.dataset.keys.split(' ').includes(key) && !button.disabled) {
+  for (const control of document.querySelectorAll('[data-keys]')) {
+    if (control.dataset.keys.split(' ').includes(key) && !control.disabled) {
       event.preventDefault();
-      button.click();
+      control.click();
       return;
     }
   }
 });
-
-function strengthen(event, step) {
-  const levels = [...document.querySelectorAll('input[name=strength]')];
-  if (!levels.length) return;
-  event.preventDefault();
-  const next = levels.findIndex((level) => level.checked) + step;
-  levels.forEach((level, index) => { level.checked = index === Math.min(next, levels.length - 1); });
-}
 
 if (answer) {
   answer.addEventListener('submit', () => {
