@@ -32,7 +32,7 @@ HOST = flags.DEFINE_string('host', '127.0.0.1', 'Where to listen; another needs 
 PORT = flags.DEFINE_integer('port', 8017, 'Where to listen; 0 takes a free port.')
 OPEN = flags.DEFINE_bool('open', False, 'Listen where other machines reach the study.')
 NEW_TOKEN = flags.DEFINE_bool('new_token', False, "Print a new administrator's token.")
-EXPORT = flags.DEFINE_string('export', None, 'Write the tables into this folder, and serve nothing.')
+EXPORT = flags.DEFINE_string('export', None, 'Write the tables into this folder, and end.')
 CHECK = flags.DEFINE_bool('check', False, 'Measure a server with simulated people, and end.')
 PEOPLE = flags.DEFINE_integer('people', 50, 'Simulated people of --check.')
 

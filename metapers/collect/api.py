@@ -150,7 +150,8 @@ def _change(
       with guide.turn:
         profile = change(guide, profile, values)
       db.execute(
-        'INSERT INTO profiles VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET content=excluded.content',
+        'INSERT INTO profiles VALUES (?, ?) '
+        'ON CONFLICT (id) DO UPDATE SET content = excluded.content',
         (name, profiles.to_bytes(profile)),
       )
     if key and not is_repeated:

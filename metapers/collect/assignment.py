@@ -97,9 +97,7 @@ def _question(plan, participant, position, history, offered, asked, taken, batch
   items = tuple(plan.ids[row] for row in plan.pool[number])
   rule = 'random' if is_random else plan.settings.rule
   places = _places(plan, participant, position, len(items))
-  return Question(
-    position, kind, rule, number, items, places, propensity, tuple(left), None, seed
-  )
+  return Question(position, kind, rule, number, items, places, propensity, tuple(left), None, seed)
 
 
 def _kind(settings, rng, has_repeats):

@@ -1,6 +1,6 @@
 """What a model makes of a participant's answers: predictions, questions, and what it believes.
 
-Choices alone are read; "about the same", "both bad" and "skip" are kept, and tell the model nothing.
+Choices alone are read; "about the same", "both bad", "skip" and strengths tell it nothing.
 """
 
 import functools

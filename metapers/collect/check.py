@@ -162,7 +162,9 @@ def lost_and_doubled(database: pathlib.Path, sent: Sent) -> tuple[int, int, int]
   """Returns how many acknowledged answers there are, are lost, and questions answered twice."""
   with sqlite3.connect(database) as db:
     kept = [key for (key,) in db.execute('SELECT key FROM answers')]
-    query = 'SELECT count(*) FROM answers WHERE undone IS NULL GROUP BY question HAVING count(*) > 1'
+    query = (
+      'SELECT count(*) FROM answers WHERE undone IS NULL GROUP BY question HAVING count(*) > 1'
+    )
     doubled = len(db.execute(query).fetchall()) + len(kept) - len(set(kept))
   db.close()
   known = [key for keys in sent.keys.values() for key in keys]

@@ -230,7 +230,9 @@ class Store:
           raise Conflict('this form was sent before, with another answer')
         return False
       if _open(db, participant) != question:
-        raise Conflict('this question is not open: it was answered already, or is of before an undo')
+        raise Conflict(
+          'this question is not open: it was answered already, or is of before an undo'
+        )
       db.execute(
         'INSERT INTO answers (participant, question, key, answer, choice, strength, time, duration)'
         ' VALUES (?, ?, ?, ?, ?, ?, ?, ?)',

@@ -1,9 +1,9 @@
 import collections
 
+import made_studies
 import numpy as np
 import pytest
 
-import made_studies
 from metapers.collect import assignment, settings
 from metapers.collect.settings import Settings
 

@@ -72,7 +72,10 @@ def answer(study, participant, what='choice', choice=0, key=None):
   """Answers the open question; returns it."""
   question = study.progress(participant).open
   chosen = choice if what == 'choice' else None
-  key = key or f'key of {question.id} {question.position} {len(study.store.rows("SELECT id FROM answers"))}'
+  key = (
+    key
+    or f'key of {question.id} {question.position} {len(study.store.rows("SELECT id FROM answers"))}'
+  )
   study.answer(participant, question.id, Answer(what, key, chosen))
   return question
 

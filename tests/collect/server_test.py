@@ -5,11 +5,11 @@ import re
 import sqlite3
 import zipfile
 
+import made_studies
 import pytest
 from absl import logging
 from starlette import testclient
 
-import made_studies
 from metapers.collect import participation, running, server
 from metapers.collect.settings import Settings
 from metapers.serving.comparisons import pairs
@@ -130,7 +130,9 @@ def test_an_answer_can_be_undone_and_given_anew(site):
 )
 def test_forms_that_no_page_of_ours_sends_are_refused(site, changed, status):
   path = site.begin()
-  answered, _ = site.answer(path, **({'what': 'choice:0'} | {'strength': '1'} | changed_of(changed)))
+  answered, _ = site.answer(
+    path, **({'what': 'choice:0'} | {'strength': '1'} | changed_of(changed))
+  )
   assert answered.status_code == status
   assert site.count() == 0
 
@@ -335,7 +337,10 @@ def test_the_interface_adapts_predicts_and_forgets(modelled):
   fresh = api.call('adapt')
   assert fresh['comparisons'] == []
   click = {'chosen': 'i0', 'rejected': features[1].tolist()}
-  assert api.call('update', comparisons=[click, {**click, 'rejected': 'i2'}])['comparisons'] == [0, 1]
+  assert api.call('update', comparisons=[click, {**click, 'rejected': 'i2'}])['comparisons'] == [
+    0,
+    1,
+  ]
   model = modelled.study.beliefs.model
   own = model.adapt(pairs(features[[0, 0]], features[[1, 2]]))
   scores = api.call('score', candidates=['i0', 'i1', 'i2'])['scores']

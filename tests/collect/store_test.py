@@ -1,14 +1,15 @@
+import pathlib
 import sqlite3
 import tempfile
-import pathlib
 
 import hypothesis
+import made_studies
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-import made_studies
-from metapers.collect import export, study as studies, summary
+from metapers.collect import export, summary
+from metapers.collect import study as studies
 from metapers.collect.settings import Settings
 from metapers.collect.store import Answer, Conflict, Store
 from metapers.data import comparisons
@@ -54,7 +55,8 @@ def test_a_question_of_somebody_else_is_refused(study):
 
 @hypothesis.settings(max_examples=25, deadline=None)
 @hypothesis.given(
-  st.lists(st.sampled_from(['0', '1', 'same', 'undo', 'again']), max_size=14), st.sampled_from([1, 3])
+  st.lists(st.sampled_from(['0', '1', 'same', 'undo', 'again']), max_size=14),
+  st.sampled_from([1, 3]),
 )
 def test_after_any_undos_a_study_is_as_if_nothing_had_been_undone(steps, batch_size):
   asked = made_studies.FEW._replace(batch_size=batch_size)
