@@ -1,4 +1,4 @@
-"""Figures of a server in a process of its own, with simulated people: how fast, and what a kill costs."""
+"""A server in a process of its own with simulated people: how fast it is, and what a kill costs."""
 
 import pathlib
 import re
@@ -53,6 +53,7 @@ class Served:
       if found := re.match(r'http://[^ ]+:(\d+) ', line):
         self.port = int(found[1])
         return
+    self.kill()
     raise ValueError(f'the server ended: {"".join(lines)[-500:]}')
 
   @property
@@ -162,11 +163,10 @@ def lost_and_doubled(database: pathlib.Path, sent: Sent) -> tuple[int, int, int]
   """Returns how many acknowledged answers there are, are lost, and questions answered twice."""
   with sqlite3.connect(database) as db:
     kept = [key for (key,) in db.execute('SELECT key FROM answers')]
-    query = (
-      'SELECT count(*) FROM answers WHERE undone IS NULL GROUP BY question HAVING count(*) > 1'
-    )
-    doubled = len(db.execute(query).fetchall()) + len(kept) - len(set(kept))
+    standing = 'SELECT question FROM answers WHERE undone IS NULL'
+    questions = [question for (question,) in db.execute(standing)]
   db.close()
+  doubled = len(questions) - len(set(questions)) + len(kept) - len(set(kept))
   known = [key for keys in sent.keys.values() for key in keys]
   return len(known), len(set(known) - set(kept)), doubled
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from metapers.collect import summary, web
-from metapers.collect.store import ANSWERS, Answer, Conflict, Question
+from metapers.collect.store import ANSWERS, NOT_OPEN, Answer, Conflict, Question
 from metapers.collect.study import Progress, Study
 from metapers.collect.web import Pages
 
@@ -145,7 +145,7 @@ def _keep(study: Study, token: str, fields: dict[str, str]) -> None:
   picked = web.number(choice) if choice else None
   mine = [q for q in study.store.history(user) if q.id == asked]
   if not mine:
-    raise Conflict('this question is not open: it was answered already, or is of before an undo')
+    raise Conflict(NOT_OPEN)
   if picked is not None and picked >= len(mine[0].items):
     raise HTTPException(400, web.NO_FORM)
   strength = fields.get('strength') if study.settings.ask_strength and choice else None

@@ -29,7 +29,7 @@ class Settings(NamedTuple):
   open_enrolment: anybody who sees the first page may take part; else the admin page makes links.
   max_participants: no more are let in.
   target: context of the items of which the best one is to be found; '' for that with most items.
-  stop_probability: of knowing the best one, from which on a page says that more would change little.
+  stop_probability: of knowing the best one; from it on a page says that more would change little.
   """
 
   title: str = 'Which text do you prefer?'

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 SCHEMA = pathlib.Path(__file__).with_name('schema.sql')
 VERSION = 1
 BUSY_SECONDS = 1.0  # how long another process may hold the file
+NOT_OPEN = 'this question is not open: it was answered already, or is of before an undo'
 ANSWERS = ('choice', 'same', 'both_bad', 'skip')
 
 
@@ -230,9 +231,7 @@ class Store:
           raise Conflict('this form was sent before, with another answer')
         return False
       if _open(db, participant) != question:
-        raise Conflict(
-          'this question is not open: it was answered already, or is of before an undo'
-        )
+        raise Conflict(NOT_OPEN)
       db.execute(
         'INSERT INTO answers (participant, question, key, answer, choice, strength, time, duration)'
         ' VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
@@ -290,7 +289,7 @@ def _values(question: Question) -> list[Any]:
 
 
 def _question(row: sqlite3.Row) -> Question:
-  kept = {
+  kept: dict[str, Any] = {
     name: tuple(json.loads(row[name])) if name in LISTS and row[name] is not None else row[name]
     for name in STORED
   }

@@ -164,9 +164,13 @@ def correct_check(question: Question) -> bool:
 
 def agreement(history: Sequence[Question]) -> list[bool]:
   """Returns for each repeated question with two choices whether both were the same."""
-  first = {q.pool: q for q in history if q.kind in ('asked', 'control') and q.answer}
+  first = {
+    question.pool: question.answer.choice
+    for question in history
+    if question.kind in ('asked', 'control') and question.answer
+  }
   return [
-    first[question.pool].answer.choice == question.answer.choice
+    first[question.pool] == question.answer.choice
     for question in history
     if question.kind == 'repeat' and question.answer and question.answer.choice is not None
   ]

@@ -2,6 +2,7 @@ import pathlib
 import signal
 import sys
 
+import made_studies
 import pytest
 
 from metapers.collect import check
@@ -33,8 +34,6 @@ def test_a_server_that_cannot_begin_says_why(tmp_path, monkeypatch, capfd):
 
 
 def test_lost_and_doubled_answers_are_found(tmp_path):
-  import made_studies
-
   study = made_studies.open_study(tmp_path)
   _, user = made_studies.enrol(study)
   made_studies.answer(study, user, key='a kept answer')
