@@ -19,7 +19,6 @@ from metapers.collect import check, export, running, settings
 from metapers.collect import study as studies
 from metapers.collect.settings import Settings
 from metapers.collect.study import Study
-from metapers.serving.personalizer import CAPACITY, Personalizer
 
 STUDY = flags.DEFINE_string('study', None, 'Folder of the study; made where there is none.')
 ITEMS = flags.DEFINE_string('items', None, 'Folder of items with texts, of a new study.')
@@ -48,25 +47,20 @@ def main(argv: list[str]) -> None:
     return
   folder = pathlib.Path(commands.required(STUDY))
   with commands.holding(folder):
-    study = opened(folder)
     if EXPORT.value:
-      commands.say(str(export.write_tables(study, folder, EXPORT.value)))
+      commands.say(str(export.write_tables(studies.kept_in(folder), folder, EXPORT.value)))
     else:
-      serve(study, folder)
+      serve(opened(folder), folder)
 
 
 def opened(folder: pathlib.Path) -> Study:
   """Returns the study that the flags name, begun where it is new."""
-  is_new = not (folder / studies.DATABASE).exists()
+  is_new = not (folder / studies.ITEMS).is_dir()
   items = ITEMS.value or (str(running.DEMO) if is_new else None)
   asked = asked_for() if is_new or SETTINGS.value else None
-  if MODEL.value == 'none' or EXPORT.value:
+  model = MODEL.value or running.prior(items or folder / studies.ITEMS)
+  if MODEL.value == 'none':
     model = None
-  elif MODEL.value:
-    capacity = max(CAPACITY, settings.MOST_QUESTIONS)
-    model = Personalizer.from_checkpoint(MODEL.value, capacity=capacity)
-  else:
-    model = running.prior(items or folder / studies.ITEMS, asked or Settings())
   return studies.open_study(folder, items=items, model=model, asked=asked)
 
 

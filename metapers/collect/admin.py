@@ -74,7 +74,7 @@ async def delete(request: Request) -> Response:
 async def tables(request: Request) -> Response:
   """The tables of the study, as a zip."""
   pages = _admitted(request)
-  content = await run_in_threadpool(export.zipped, pages.study, pages.folder)
+  content = await run_in_threadpool(export.zipped, pages.study.store, pages.folder)
   name = {'content-disposition': 'attachment; filename="study.zip"'}
   return Response(content, media_type='application/zip', headers=name)
 

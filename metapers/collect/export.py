@@ -13,8 +13,8 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 
-from metapers.collect.store import Question
-from metapers.collect.study import ITEMS, Study
+from metapers.collect.store import Question, Store
+from metapers.collect.study import ITEMS
 from metapers.core import files
 
 COMPARISONS = ('user_id', 'chosen', 'rejected', 'order')
@@ -24,7 +24,7 @@ ANSWERS = (
 )  # fmt: skip
 
 
-def write_tables(study: Study, source: pathlib.Path, folder: str | pathlib.Path) -> pathlib.Path:
+def write_tables(kept: Store, source: pathlib.Path, folder: str | pathlib.Path) -> pathlib.Path:
   """Writes the tables into a folder, which is the old one or the new one at every moment.
 
   A choice of one of K > 2 becomes K - 1 comparisons of it with each of the others: a consistent
@@ -32,7 +32,7 @@ def write_tables(study: Study, source: pathlib.Path, folder: str | pathlib.Path)
   are in no table.
 
   Args:
-    study: to export.
+    kept: file of the study.
     source: its folder.
     folder: where to; made, or replaced.
 
@@ -46,24 +46,24 @@ def write_tables(study: Study, source: pathlib.Path, folder: str | pathlib.Path)
   with files.writing_folder(folder) as place:
     for path in (source / ITEMS).iterdir():
       shutil.copyfile(path, place / path.name)
-    for name, content in _tables(study).items():
+    for name, content in _tables(kept).items():
       (place / name).write_text(content, encoding='utf-8')
   return folder
 
 
-def zipped(study: Study, source: pathlib.Path) -> bytes:
+def zipped(kept: Store, source: pathlib.Path) -> bytes:
   """Returns the files of `write_tables` as one zip."""
   buffer = io.BytesIO()
   with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_DEFLATED) as archive:
     for path in sorted((source / ITEMS).iterdir()):
       archive.write(path, path.name)
-    for name, content in _tables(study).items():
+    for name, content in _tables(kept).items():
       archive.writestr(name, content)
   return buffer.getvalue()
 
 
-def _tables(study: Study) -> dict[str, str]:
-  histories = study.store.histories()
+def _tables(kept: Store) -> dict[str, str]:
+  histories = kept.histories()
   answered = [
     (f'p{user}', question)
     for user, history in histories.items()

@@ -9,10 +9,9 @@ import uvicorn
 
 from metapers.collect import items as texts
 from metapers.collect import server
-from metapers.collect.settings import Settings
 from metapers.collect.study import Study
 from metapers.serving import fitting
-from metapers.serving.personalizer import CAPACITY, Personalizer
+from metapers.serving.exports import Export
 
 DEMO = pathlib.Path(__file__).with_name('demo')
 OPENED = (
@@ -21,21 +20,21 @@ OPENED = (
 )
 
 
-def prior(items: str | pathlib.Path, asked: Settings) -> Personalizer:
+def prior(items: str | pathlib.Path) -> Export:
   """Returns a model of nobody: logistic regression with weights N(0, I) of standardised features.
 
   Raises:
-    ValueError: for items without features, or more than two candidates.
+    ValueError: for items without features.
   """
   found = texts.read(items)
-  if asked.num_candidates != 2:
+  if not found.features.size:
     raise ValueError(
-      f'without a model, questions have 2 candidates; got num_candidates={asked.num_candidates}'
+      f'the items in {items} have no features, and a model reads nothing else: give some (columns '
+      'of items, or features.npy, as experiments.extract makes it), or --model=none'
     )
-  pool = texts.pool(found, 2, asked.seed)
+  pool = texts.pool(found, 2, 0)
   nobody = np.zeros(len(pool), np.int32)
-  given = fitting.Given(found.features[pool], nobody, nobody, found.names)
-  return Personalizer(fitting.standard(given), capacity=max(CAPACITY, asked.num_questions))
+  return fitting.standard(fitting.Given(found.features[pool], nobody, nobody, found.names))
 
 
 def serve(

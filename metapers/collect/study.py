@@ -12,6 +12,7 @@ from metapers.collect.items import Items
 from metapers.collect.settings import Settings
 from metapers.collect.store import Answer, Question, Store
 from metapers.serving import exports
+from metapers.serving.exports import Export
 from metapers.serving.personalizer import CAPACITY, Personalizer
 
 DATABASE, ITEMS = 'study.sqlite', 'items'
@@ -36,21 +37,18 @@ class Progress(NamedTuple):
 
 
 class Study:
-  """A study in a folder.
+  """A study in a folder; `open_study` opens it.
 
   Args:
     kept: its file.
-    asked: its settings.
     found: its items.
-    model: that asks, or None: then questions are drawn.
+    plan: of the questions.
+    beliefs: of the model that asks, or None: then questions are drawn.
   """
 
-  def __init__(self, kept: Store, asked: Settings, found: Items, model: Personalizer | None):
-    self.store, self.settings, self.items = kept, asked, found
-    target = texts.target(found, asked.target)
-    self.beliefs = None if model is None else Beliefs(model, found, target)
-    pool = texts.pool(found, asked.num_candidates, asked.seed)
-    self.plan = Plan(asked, found.ids, pool, self.beliefs)
+  def __init__(self, kept: Store, found: Items, plan: Plan, beliefs: Beliefs | None):
+    self.store, self.items, self.plan, self.beliefs = kept, found, plan, beliefs
+    self.settings = plan.settings
     self._texts = dict(zip(found.ids, found.texts)) | CHECK
 
   def text(self, item: str) -> str:
@@ -95,7 +93,7 @@ def open_study(
   folder: str | pathlib.Path,
   *,
   items: str | pathlib.Path | None = None,
-  model: Personalizer | str | pathlib.Path | None = None,
+  model: Export | str | pathlib.Path | None = None,
   asked: Settings | None = None,
 ) -> Study:
   """Returns the study in a folder; begins it where there is none.
@@ -103,7 +101,7 @@ def open_study(
   Args:
     folder: of the study; it holds its file and a copy of the items.
     items: folder of the items of a new study; of one that has begun, the same ones or None.
-    model: that asks, or the folder of its export; a study goes on with the model it began with.
+    model: export of the one that asks, or its folder; a study goes on with the model it began with.
     asked: settings of a new study; of one that has begun, the same ones or None.
 
   Raises:
@@ -111,29 +109,47 @@ def open_study(
       another model.
   """
   folder = pathlib.Path(folder)
-  if not (folder / ITEMS).is_dir():
-    if items is None:
-      raise ValueError(f'{folder} holds no study: give the folder of its items to begin one')
-    texts.read(items)
-    texts.keep(items, folder / ITEMS)
-  found = texts.read(folder / ITEMS)
-  if items is not None and texts.read(items).digest != found.digest:
+  has_begun = (folder / ITEMS).is_dir()
+  if not has_begun and items is None:
+    raise ValueError(f'{folder} holds no study: give the folder of its items to begin one')
+  found = texts.read(folder / ITEMS if has_begun else items or '')
+  if has_begun and items is not None and texts.read(items).digest != found.digest:
     raise ValueError(f'the study in {folder} began with other items; give another folder')
-  kept = Store(folder / DATABASE)
+  kept = Store(folder / DATABASE) if has_begun else None
   try:
     chosen = _settings(kept, asked, folder)
-    return Study(kept, chosen, found, _model(kept, model, chosen, folder))
+    served, mark = _model(kept, model, chosen, folder)
+    target = texts.target(found, chosen.target)
+    beliefs = None if served is None else Beliefs(served, found, target)
+    pool = texts.pool(found, chosen.num_candidates, chosen.seed)
+    if kept is None:  # now that nothing is wrong with it
+      texts.keep(items or '', folder / ITEMS)
+      kept = Store(folder / DATABASE)
+    kept.say('settings', chosen._asdict())
+    kept.say('model', mark)
+    return Study(kept, found, Plan(chosen, found.ids, pool, beliefs), beliefs)
   except ValueError:
-    kept.close()
+    if kept is not None:
+      kept.close()
     raise
 
 
-def _settings(kept: Store, asked: Settings | None, folder: pathlib.Path) -> Settings:
-  stored = kept.about('settings')
+def kept_in(folder: str | pathlib.Path) -> Store:
+  """Returns the file of the study in a folder.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  path = pathlib.Path(folder, DATABASE)
+  if not path.is_file():
+    raise ValueError(f'{folder} holds no study')
+  return Store(path)
+
+
+def _settings(kept: Store | None, asked: Settings | None, folder: pathlib.Path) -> Settings:
+  stored = kept.about('settings') if kept else None
   if stored is None:
-    chosen = settings.checked(asked or Settings())
-    kept.say('settings', chosen._asdict())
-    return chosen
+    return settings.checked(asked or Settings())
   chosen = settings.of_json(stored, folder)
   if asked is not None and asked != chosen:
     changed = [name for name, value in asked._asdict().items() if value != stored.get(name)]
@@ -141,20 +157,27 @@ def _settings(kept: Store, asked: Settings | None, folder: pathlib.Path) -> Sett
   return chosen
 
 
-def _model(kept: Store, given, asked: Settings, folder: pathlib.Path) -> Personalizer | None:
-  model = given
-  if isinstance(given, str | pathlib.Path):
-    model = Personalizer.from_checkpoint(given, capacity=max(CAPACITY, asked.num_questions))
+def _model(
+  kept: Store | None,
+  given: Export | str | pathlib.Path | None,
+  asked: Settings,
+  folder: pathlib.Path,
+) -> tuple[Personalizer | None, str]:
+  """Returns the model and its fingerprint, '' without one."""
+  capacity, model = max(CAPACITY, asked.num_questions), None
+  if isinstance(given, Export):
+    model = Personalizer(given, capacity=capacity)
+  elif given is not None:
+    model = Personalizer.from_checkpoint(given, capacity=capacity)
   if model is not None and asked.num_candidates > model.export.num_candidates:
     raise ValueError(
       f'num_candidates={asked.num_candidates}, and the model was trained on choices among up to '
       f'{model.export.num_candidates}'
     )
   mark = '' if model is None else exports.fingerprint(model.export)
-  if kept.about('model', mark) != mark:
+  if kept is not None and kept.about('model', mark) != mark:
     raise ValueError(f'the study in {folder} began with another model; give that, or a new folder')
-  kept.say('model', mark)
-  return model
+  return model, mark
 
 
 def correct_check(question: Question) -> bool:

@@ -23,7 +23,7 @@ class Site:
 
   def __init__(self, folder, asked=ASKED, with_model=False, texts=None):
     items = made_studies.write_items(folder / 'items', texts)
-    model = running.prior(items, asked) if with_model else None
+    model = running.prior(items) if with_model else None
     self.study = made_studies.open_study(folder, asked, model, texts)
     self.token = self.study.store.new_token()
     app = server.application(self.study, folder / 'study')

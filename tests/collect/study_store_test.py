@@ -98,7 +98,7 @@ def test_a_deleted_participant_is_gone_from_the_file_and_from_exports(study, tmp
     made_studies.answer(study, other)
   assert study.store.delete(user)
   assert not study.store.delete(user)
-  folder = export.write_tables(study, tmp_path / 'study', tmp_path / 'out')
+  folder = export.write_tables(study.store, tmp_path / 'study', tmp_path / 'out')
   assert 'p1,' not in (folder / 'answers.csv').read_text()
   assert 'p2,' in (folder / 'answers.csv').read_text()
   study.store.close()
@@ -113,8 +113,8 @@ def test_the_export_is_read_as_people(study, tmp_path):
     for what in ('choice', 'same', 'choice', 'skip', 'choice', 'both_bad', 'choice', 'choice')
   ]
   assert study.progress(user).open is None
-  folder = export.write_tables(study, tmp_path / 'study', tmp_path / 'out')
-  export.write_tables(study, tmp_path / 'study', folder)  # and again in its place
+  folder = export.write_tables(study.store, tmp_path / 'study', tmp_path / 'out')
+  export.write_tables(study.store, tmp_path / 'study', folder)  # and again in its place
   found = comparisons.load_comparisons(str(folder), min_comparisons=1)
   chosen = [found.item_ids[row] for row in found.chosen[0][found.mask[0]]]
   wanted = [
@@ -127,7 +127,7 @@ def test_the_export_is_read_as_people(study, tmp_path):
   lines = (folder / 'answers.csv').read_text().splitlines()
   assert len(lines) == 9 and ',both_bad,' in lines[6]
   with pytest.raises(ValueError, match='no export of a study'):
-    export.write_tables(study, tmp_path / 'study', tmp_path / 'items')
+    export.write_tables(study.store, tmp_path / 'study', tmp_path / 'items')
 
 
 def test_a_study_goes_on_as_it_began(study, tmp_path):
