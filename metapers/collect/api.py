@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from metapers.collect import beliefs, web
+from metapers.collect import web
 from metapers.collect.beliefs import Beliefs
 from metapers.collect.store import Conflict, Store
 from metapers.core import files
@@ -120,8 +120,8 @@ def probability(guide: Beliefs, profile: Profile, values: Values) -> Values:
 
 def stop(guide: Beliefs, profile: Profile, values: Values) -> Values:
   """Returns which candidate is best, how probable that is, and the regret."""
-  found = beliefs.standing(guide.model, profile, _features(guide, values, 'candidates'))
-  return found._asdict()
+  found = guide.model.stop(profile, _features(guide, values, 'candidates'))
+  return {name: value.item() for name, value in found._asdict().items()}
 
 
 CHANGES: dict[str, Callable[[Beliefs, Profile | None, Values], Profile]] = {

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from metapers.collect.items import Items
 from metapers.collect.store import Question
@@ -35,30 +34,12 @@ class Direction(NamedTuple):
 
 
 class Standing(NamedTuple):
-  """Which item of a pool is best, how probable that is, and the expected regret in logits."""
+  """Which item is best, the probability that it is, and the expected regret in logits; see
+  `Personalizer.stop`."""
 
   best: int
   probability: float
   regret: float
-
-
-def standing(model: Personalizer, profile: Profile, pool: Float[np.ndarray, 'R D']) -> Standing:
-  """Returns how sure a model is of the best of a pool; an approximation by pairs.
-
-  Each rival's utility gap to the best is taken for normal, with the mean logit m and the standard
-  deviation s of its choice probability, and rivals for independent:
-  Π Φ(m/s), and max (s φ(m/s) - m Φ(-m/s)), a lower bound.
-  """
-  best = int(model.best_of(profile, pool))
-  rivals = np.delete(pool, best, 0)
-  if not len(rivals):
-    return Standing(best, 1.0, 0.0)
-  leader = np.broadcast_to(pool[best], rivals.shape)
-  chance = np.clip(model.probability(profile, leader, rivals), 1e-6, 1 - 1e-6)
-  gap = np.log(chance / (1 - chance))
-  spread = np.maximum(model.uncertainty(profile, leader, rivals) / (chance * (1 - chance)), 1e-6)
-  lost = spread * stats.norm.pdf(gap / spread) - gap * stats.norm.cdf(-gap / spread)
-  return Standing(best, float(np.prod(stats.norm.cdf(gap / spread))), float(max(lost.max(), 0)))
 
 
 class Beliefs:
@@ -154,8 +135,9 @@ class Beliefs:
     """Returns how sure it is which item of the target is best; `best` is its row among all."""
     profile = self.profile(history)
     with self.turn:
-      found = standing(self.model, profile, self._features[self.target])
-    return found._replace(best=int(self.target[found.best]))
+      found = self.model.stop(profile, self._features[self.target])
+    best = int(self.target[int(found.best)])
+    return Standing(best, float(found.probability), float(found.regret))
 
   def surprise(self, history: Sequence[Question]) -> float | None:
     """Returns the log of the evidence for a taste that no seen person had; None without such."""
