@@ -57,16 +57,16 @@ def opened(folder: pathlib.Path) -> Study:
   """Returns the study that the flags name, begun where it is new."""
   is_new = not (folder / studies.ITEMS).is_dir()
   items = ITEMS.value or (str(running.DEMO) if is_new else None)
-  asked = asked_for() if is_new or SETTINGS.value else None
+  asked = asked_for(folder)
   model = MODEL.value or running.prior(items or folder / studies.ITEMS)
   if MODEL.value == 'none':
     model = None
   return studies.open_study(folder, items=items, model=model, asked=asked)
 
 
-def asked_for() -> Settings:
-  """Returns the settings of a new study: those of the file, then those of flags."""
-  given = settings.read(SETTINGS.value) if SETTINGS.value else Settings()
+def asked_for(folder: pathlib.Path) -> Settings:
+  """Returns the settings that flags say, else the file, else the study, else the defaults."""
+  given = settings.read(SETTINGS.value) if SETTINGS.value else studies.settings_in(folder)
   flagged = {
     'rule': RULE.value, 'num_questions': QUESTIONS.value, 'show_beliefs': BELIEFS.value,
   }  # fmt: skip

@@ -15,7 +15,8 @@ import numpy as np
 
 from metapers.collect.study import DATABASE
 
-PATIENCE = 120.0  # seconds until a server must answer
+KILLS = 5
+PATIENCE = 300.0  # seconds until a server must answer
 ANSWERS = ('choice:0', 'choice:1', 'same', 'both_bad', 'skip')
 SHARES = (0.45, 0.45, 0.05, 0.025, 0.025)
 
@@ -122,11 +123,16 @@ class Person:
       except httpx2.TransportError:
         if time.monotonic() > self._deadline:
           raise
-      time.sleep(0.05)
+      time.sleep(self._rng.uniform(0.2, 0.6))  # a crowd that knocks leaves no time to start
 
 
 def take_part(
-  address: str, num_people: int, *, think: float, most: int, meanwhile: Callable[[], None]
+  address: str,
+  num_people: int,
+  *,
+  think: float,
+  most: int,
+  meanwhile: Callable[[Sent], None] = lambda sent: None,
 ) -> Sent:
   """Lets people take part at once, and returns what they know.
 
@@ -135,28 +141,43 @@ def take_part(
     num_people: threads.
     think: mean seconds until an answer.
     most: answers of each.
-    meanwhile: what else is done.
+    meanwhile: what else is done, with what they know so far.
   """
   sent = Sent({}, [], [])
   people = [
-    threading.Thread(target=Person(address, seed, sent, think).run, args=(most,))
+    threading.Thread(target=Person(address, seed, sent, think).run, args=(most,), daemon=True)
     for seed in range(num_people)
   ]
   for person in people:
     person.start()
-  meanwhile()
+  meanwhile(sent)
   for person in people:
     person.join()
   return sent
 
 
-def kill_at_random(server: Served, count: int, seed: int = 0) -> None:
-  """Kills and starts a server some times."""
+def kill_while_answered(
+  server: Served, count: int, num_answers: int, seed: int = 0
+) -> Callable[[Sent], None]:
+  """Makes what kills and starts a server some times, spread at random over the answers to come.
+
+  Args:
+    server: a started one.
+    count: kills.
+    num_answers: that will be given.
+    seed: of when.
+  """
   rng = np.random.default_rng(seed)
-  for _ in range(count):
-    time.sleep(rng.uniform(0.3, 1.5))
-    server.kill()
-    server.start()
+
+  def kill(sent: Sent) -> None:
+    for after in np.sort(rng.uniform(0.05, 0.9, count)) * num_answers:
+      while len(sent.answers) < after:
+        time.sleep(0.01)
+      time.sleep(rng.uniform(0, 0.1))
+      server.kill()
+      server.start()
+
+  return kill
 
 
 def lost_and_doubled(database: pathlib.Path, sent: Sent) -> tuple[int, int, int]:
@@ -181,7 +202,7 @@ def figures(command: Sequence[str], place: pathlib.Path, num_people: int) -> Ite
   """
   server = Served(command, place / 'fast', '--questions=10')
   think = 4.0
-  sent = take_part(server.address, num_people, think=think, most=10, meanwhile=lambda: None)
+  sent = take_part(server.address, num_people, think=think, most=10)
   server.kill(signal.SIGTERM)
   for name, seconds in (('an answer is kept', sent.answers), ('the next page', sent.pages)):
     middle, late = 1000 * np.percentile(seconds, [50, 95])
@@ -190,9 +211,8 @@ def figures(command: Sequence[str], place: pathlib.Path, num_people: int) -> Ite
       f'{think:.0f} s, {len(seconds)} answers, adaptive questions)'
     )
   server = Served(command, place / 'killed', '--model=none', '--rule=random', '--questions=20')
-  sent = take_part(
-    server.address, num_people, think=0.2, most=20, meanwhile=lambda: kill_at_random(server, 5)
-  )
+  kill = kill_while_answered(server, KILLS, 20 * num_people)
+  sent = take_part(server.address, num_people, think=0.2, most=20, meanwhile=kill)
   server.kill(signal.SIGTERM)
   known, lost, doubled = lost_and_doubled(place / 'killed' / DATABASE, sent)
-  yield f'5 SIGKILLs during {known} acknowledged answers: {lost} lost, {doubled} counted twice'
+  yield f'{KILLS} SIGKILLs during {known} acknowledged answers: {lost} lost, {doubled} counted twice'

@@ -5,13 +5,18 @@ import socket
 from collections.abc import Callable
 
 import numpy as np
-import uvicorn
 
 from metapers.collect import items as texts
-from metapers.collect import server
 from metapers.collect.study import Study
 from metapers.serving import fitting
 from metapers.serving.exports import Export
+
+try:
+  import uvicorn
+
+  from metapers.collect import server
+except ModuleNotFoundError as error:
+  raise ModuleNotFoundError("a study's page needs: pip install 'metapers[collect]'") from error
 
 DEMO = pathlib.Path(__file__).with_name('demo')
 OPENED = (

@@ -55,7 +55,8 @@ def application(
 
 async def conflict(request: Request, error: Exception) -> Response:
   """A form of before: of another tab, of a page gone back to, or sent again."""
-  back = parse.quote('/'.join(request.url.path.split('/')[:3]))
+  path = request.url.path
+  back = parse.quote('/'.join(path.split('/')[:3])) if path.startswith('/p/') else '/'
   words = f'{str(error)[0].upper()}{str(error)[1:]}. Nothing was changed.'
   return web.pages_of(request).say(409, 'This page is of before', words, back=back)
 

@@ -146,6 +146,18 @@ def kept_in(folder: str | pathlib.Path) -> Store:
   return Store(path)
 
 
+def settings_in(folder: str | pathlib.Path) -> Settings:
+  """Returns the settings of the study in a folder; the defaults where there is none."""
+  path = pathlib.Path(folder, DATABASE)
+  if not path.is_file():
+    return Settings()
+  kept = Store(path)
+  try:
+    return _settings(kept, None, path.parent)
+  finally:
+    kept.close()
+
+
 def _settings(kept: Store | None, asked: Settings | None, folder: pathlib.Path) -> Settings:
   stored = kept.about('settings') if kept else None
   if stored is None:

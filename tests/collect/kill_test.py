@@ -17,9 +17,8 @@ def test_a_kill_loses_no_acknowledged_answer_and_doubles_none(tmp_path, monkeypa
   monkeypatch.chdir(ROOT)
   words = ('--model=none', '--rule=random', '--questions=12')
   server = check.Served(COMMAND, tmp_path / 'study', *words)
-  sent = check.take_part(
-    server.address, 8, think=0.3, most=12, meanwhile=lambda: check.kill_at_random(server, 2)
-  )
+  kill = check.kill_while_answered(server, 2, 8 * 12)
+  sent = check.take_part(server.address, 8, think=0.1, most=12, meanwhile=kill)
   server.kill(signal.SIGTERM)
   known, lost, doubled = check.lost_and_doubled(tmp_path / 'study' / DATABASE, sent)
   assert known >= 8 * 12 - 2 and (lost, doubled) == (0, 0)
