@@ -215,4 +215,4 @@ def figures(command: Sequence[str], place: pathlib.Path, num_people: int) -> Ite
   sent = take_part(server.address, num_people, think=0.2, most=20, meanwhile=kill)
   server.kill(signal.SIGTERM)
   known, lost, doubled = lost_and_doubled(place / 'killed' / DATABASE, sent)
-  yield f'{KILLS} SIGKILLs during {known} acknowledged answers: {lost} lost, {doubled} counted twice'
+  yield f'{KILLS} SIGKILLs, {known} acknowledged answers: {lost} lost, {doubled} counted twice'
