@@ -135,7 +135,7 @@ def test_a_study_goes_on_as_it_began(study, tmp_path):
   made_studies.answer(study, user)
   study.store.close()
   again = studies.open_study(tmp_path / 'study')
-  assert again.settings == made_studies.FEW
+  assert again.settings == studies.settings_in(tmp_path / 'study') == made_studies.FEW
   assert len(again.progress(user).answered) == 1
   again.store.close()
   with pytest.raises(ValueError, match='another num_questions'):
@@ -145,6 +145,7 @@ def test_a_study_goes_on_as_it_began(study, tmp_path):
     studies.open_study(tmp_path / 'study', items=others)
   with pytest.raises(ValueError, match='holds no study'):
     studies.open_study(tmp_path / 'nothing')
+  assert studies.settings_in(tmp_path / 'nothing') == Settings()
 
 
 def test_a_file_that_is_no_study_is_refused(tmp_path):
