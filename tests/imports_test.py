@@ -8,7 +8,9 @@ import pytest
 import metapers
 
 NAMES = [module.name for module in pkgutil.walk_packages(metapers.__path__, 'metapers.')]
-OF_EXTRAS = ('safetensors', 'textblob', 'textstat', 'torch', 'vaderSentiment')
+OF_EXTRAS = (
+  'safetensors', 'starlette', 'textblob', 'textstat', 'torch', 'uvicorn', 'vaderSentiment',
+)  # fmt: skip
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -16,7 +16,8 @@ try:
 
   from metapers.collect import server
 except ModuleNotFoundError as error:
-  raise ModuleNotFoundError("a study's page needs: pip install 'metapers[collect]'") from error
+  needed = "a study's page needs: pip install 'metapers[collect]'"
+  raise ModuleNotFoundError(needed, name=error.name) from error
 
 DEMO = pathlib.Path(__file__).with_name('demo')
 OPENED = (
