@@ -54,12 +54,14 @@ def test_a_question_of_somebody_else_is_refused(study):
 
 
 @hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.example(['0', '0', 'undo', '1', '0', 'undo', 'undo', '0', '1'], 1)
+@hypothesis.example(['0', '0', '0', '0', 'undo', 'undo', '1', '1', '1'], 3)
 @hypothesis.given(
   st.lists(st.sampled_from(['0', '1', 'same', 'undo', 'again']), max_size=14),
   st.sampled_from([1, 3]),
 )
 def test_after_any_undos_a_study_is_as_if_nothing_had_been_undone(steps, batch_size):
-  asked = made_studies.FEW._replace(batch_size=batch_size)
+  asked = Settings(num_questions=8, batch_size=batch_size, control_share=0.1, repeat_share=0.1)
   with tempfile.TemporaryDirectory() as place:
     study = made_studies.open_study(pathlib.Path(place), asked)
     study.plan = study.plan._replace(guide=made_studies.Guide())  # follows the choices
