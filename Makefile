@@ -6,7 +6,9 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 CONSTRAINTS := $(if $(filter 3.11,$(VERSION)),constraints.txt,constraints-3.12.txt)
 WORKDIR ?= runs/quickstart
 
-.PHONY: install quickstart protocols test lint format clean
+STUDY ?= runs/study
+
+.PHONY: install quickstart protocols collect test lint format clean
 
 install: $(VENV)/installed
 
@@ -37,6 +39,10 @@ protocols: install
 	  --workdir=$(WORKDIR)/$$(basename FILE .py) > /dev/null || exit 255'
 	$(BIN)/python -m experiments.p_dpo --config=experiments/configs/p_dpo_styles.py:quick \
 	  --workdir=$(WORKDIR)/p_dpo_styles > /dev/null
+
+# A page that asks which of two texts is preferred, on texts that come with the package.
+collect: install
+	$(BIN)/python -m experiments.collect --study=$(STUDY) --beliefs
 
 test: $(VENV)/complete
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder

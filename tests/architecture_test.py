@@ -7,7 +7,6 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 # A package may import those of lower rank, and itself; siblings of one rank never meet.
-# `collect` is to come.
 RANKS = {
   'metapers.core': 0,
   'metapers.networks': 1,
@@ -33,15 +32,18 @@ CONFINED = {
   'ml_collections': ('experiments',),
   'orbax': ('metapers.io',),
   'matplotlib': ('metapers.io',),
-  'jinja2': ('metapers.io', 'metapers.data.reward_scorer'),  # chat templates raise its errors
+  # Chat templates raise errors of jinja2.
+  'jinja2': ('metapers.io', 'metapers.data.reward_scorer', 'metapers.collect.web'),
   'openai': ('metapers.io.chat',),
-  'httpx2': ('metapers.io.chat',),
+  'httpx2': ('metapers.io.chat', 'metapers.collect.check'),
   'submitit': ('launchers.requeue', 'launchers.submission'),  # an extra
   'botorch': ('metapers.bench.speed.botorch_loop',),  # an extra, like the next three
   'choix': ('metapers.bench.speed.choix_loop',),
   'higher': ('metapers.bench.speed.higher_loop',),
   'torchopt': ('metapers.bench.speed.torchopt_loop',),
   'sklearn': ('metapers.serving.estimator',),  # an extra
+  'starlette': ('metapers.collect',),  # an extra
+  'uvicorn': ('metapers.collect',),
 }
 
 

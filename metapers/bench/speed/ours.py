@@ -24,7 +24,8 @@ def prepare(case: Case, data: Data) -> Step:
   mesh = jax.make_mesh(
     (1,), (devices.AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:1]
   )
-  batch_loss = step.meta_loss(learner, objectives.mean(), mesh=mesh)
+  placement = devices.placement(mesh=mesh)
+  batch_loss = step.meta_loss(learner, objectives.mean(), placement=placement)
   params = leaves.like(jax.eval_shape(learner.init, jax.random.key(0)), data.params)
 
   @jax.jit

@@ -69,13 +69,13 @@ def bare_step(learner: MetaLearner, population: Population, batch_size: int) -> 
 
 def setup(learner: MetaLearner, sampler: step.Sampler, arrays: Any) -> Setup:
   """Returns the compiled loop of a sampler, its first state, and what it draws from."""
-  mesh, optimizer = devices.task_mesh(), optimizers.adamw(1e-3, 1000)
-  batch_loss = step.meta_loss(learner, objectives.mean(), mesh=mesh)
+  placement, optimizer = devices.placement(), optimizers.adamw(1e-3, 1000)
+  batch_loss = step.meta_loss(learner, objectives.mean(), placement=placement)
   params = learner.init(jax.random.key(0))
-  state = loop.initial_state(params, optimizer, (), jax.random.key(1), mesh=mesh)
+  state = loop.initial_state(params, optimizer, (), jax.random.key(1), placement=placement)
   made = step.make_step(batch_loss, sampler, optimizer)
-  run = loop.compile_steps(made, NUM_STEPS, state)
-  return Setup(run, state, devices.place(arrays, mesh, root='arrays'))
+  run = loop.compile_steps(made, NUM_STEPS, state, placement)
+  return Setup(run, state, placement.place(arrays, root='arrays'))
 
 
 def seconds_of(given: Setup, clock: str) -> Callable[[], float]:

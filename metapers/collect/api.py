@@ -1,0 +1,217 @@
+"""The model over HTTP, for front ends of others: profiles by id, in JSON, behind the admin's token.
+
+A candidate is the id of an item of the study, or a list of its features in the model's order.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from metapers.collect import web
+from metapers.collect.beliefs import Beliefs
+from metapers.collect.store import Conflict, Store
+from metapers.core import files
+from metapers.core.types import Float
+from metapers.serving import profiles
+from metapers.serving.comparisons import Comparisons, pairs
+from metapers.serving.profiles import Profile
+
+LONGEST_ID = 200
+Values = dict[str, Any]
+
+
+def routes() -> list[BaseRoute]:
+  """Returns where the interface is."""
+  return [
+    Route('/api/model', about),
+    Route('/api/profiles/{id}', forgotten, methods=['DELETE']),
+    Route('/api/profiles/{id}/{verb}', called, methods=['POST']),
+  ]
+
+
+async def about(request: Request) -> Response:
+  """What the model is, and which features it reads."""
+  model = _admitted(request).model
+  export = model.export
+  return JSONResponse(
+    {
+      'learner': export.learner,
+      'about': export.about,
+      'features': model.num_features,
+      'feature_names': list(export.feature_names),
+      'capacity': model.capacity,
+    }
+  )
+
+
+async def called(request: Request) -> Response:
+  """Does one thing with one profile; see docs/people.md for each."""
+  guide, name, verb = _admitted(request), request.path_params['id'], request.path_params['verb']
+  if len(name) > LONGEST_ID or verb not in {**CHANGES, **ANSWERS}:
+    raise HTTPException(404)
+  key, store = request.headers.get('idempotency-key', ''), web.pages_of(request).study.store
+  try:
+    values = files.parse_json(await request.body() or b'{}', 'the request')
+    if verb in CHANGES:
+      found = await run_in_threadpool(_change, guide, store, name, CHANGES[verb], values, key)
+    else:
+      found = await run_in_threadpool(_answer, guide, store, name, ANSWERS[verb], values)
+  except Conflict as error:
+    raise HTTPException(404, str(error)) from error
+  except (ValueError, TypeError) as error:  # of what numpy makes no array of
+    raise HTTPException(400, ' '.join(str(error).split())[:500]) from error
+  return JSONResponse(found)
+
+
+async def forgotten(request: Request) -> Response:
+  """Deletes a profile."""
+  _admitted(request)
+  store, name = web.pages_of(request).study.store, request.path_params['id']
+  count = await run_in_threadpool(_delete, store, name)
+  if not count:
+    raise HTTPException(404)
+  return JSONResponse({'profile': name, 'deleted': True})
+
+
+def adapt(guide: Beliefs, profile: Profile | None, values: Values) -> Profile:
+  """Returns a new profile, in the place of one that there is."""
+  given = values.get('comparisons')
+  return guide.model.adapt(_comparisons(guide, given) if given else None)
+
+
+def update(guide: Beliefs, profile: Profile | None, values: Values) -> Profile:
+  """Returns a profile with comparisons added; a new one where there is none."""
+  kept = guide.model.adapt() if profile is None else profile
+  return guide.model.update(kept, _comparisons(guide, _given(values, 'comparisons')))
+
+
+def forget(guide: Beliefs, profile: Profile | None, values: Values) -> Profile:
+  """Returns a profile without a comparison."""
+  return guide.model.forget(_known(profile), _given(values, 'comparison'))
+
+
+def score(guide: Beliefs, profile: Profile, values: Values) -> Values:
+  """Returns expected utilities in logits."""
+  return {'scores': guide.model.score(profile, _features(guide, values, 'candidates')).tolist()}
+
+
+def best_of(guide: Beliefs, profile: Profile, values: Values) -> Values:
+  """Returns the index of the best candidate."""
+  return {'best': int(guide.model.best_of(profile, _features(guide, values, 'candidates')))}
+
+
+def ask(guide: Beliefs, profile: Profile, values: Values) -> Values:
+  """Returns the indices of the questions to ask, the best first."""
+  pool = np.array([guide.features(each) for each in _given(values, 'pool')])
+  return {'questions': guide.model.ask(profile, pool, count=values.get('count', 1)).tolist()}
+
+
+def probability(guide: Beliefs, profile: Profile, values: Values) -> Values:
+  """Returns the chance that each of a is chosen over each of b."""
+  a, b = (_features(guide, values, name) for name in 'ab')
+  return {'probability': guide.model.probability(profile, a, b).tolist()}
+
+
+def stop(guide: Beliefs, profile: Profile, values: Values) -> Values:
+  """Returns which candidate is best, how probable that is, and the regret."""
+  found = guide.model.stop(profile, _features(guide, values, 'candidates'))
+  return {name: value.item() for name, value in found._asdict().items()}
+
+
+CHANGES: dict[str, Callable[[Beliefs, Profile | None, Values], Profile]] = {
+  'adapt': adapt,
+  'update': update,
+  'forget': forget,
+}
+ANSWERS: dict[str, Callable[[Beliefs, Profile, Values], Values]] = {
+  'score': score,
+  'best_of': best_of,
+  'ask': ask,
+  'probability': probability,
+  'stop': stop,
+}
+
+
+def _change(
+  guide: Beliefs, store: Store, name: str, change: Callable, values: Values, key: str
+) -> Values:
+  """Changes a profile in one transaction, once for each key."""
+  with store.transaction() as db:
+    profile = _read(guide, store, name)
+    seen = 'SELECT 1 FROM requests WHERE profile = ? AND key = ?'
+    is_repeated = bool(key and db.execute(seen, (name, key)).fetchone())
+    if not is_repeated:
+      with guide.turn:
+        profile = change(guide, profile, values)
+      db.execute(
+        'INSERT INTO profiles VALUES (?, ?) '
+        'ON CONFLICT (id) DO UPDATE SET content = excluded.content',
+        (name, profiles.to_bytes(profile)),
+      )
+    if key and not is_repeated:
+      db.execute('INSERT INTO requests VALUES (?, ?)', (name, key))
+  history = _known(profile).history
+  held = history.ids[history.mask].tolist()
+  return {'profile': name, 'comparisons': held, 'repeated': is_repeated}
+
+
+def _answer(guide: Beliefs, store: Store, name: str, what: Callable, values: Values) -> Values:
+  profile = _known(_read(guide, store, name))
+  with guide.turn:
+    return what(guide, profile, values)
+
+
+def _read(guide: Beliefs, store: Store, name: str) -> Profile | None:
+  found = store.rows('SELECT content FROM profiles WHERE id = ?', (name,))
+  return profiles.from_bytes(found[0]['content'], guide.profile(())) if found else None
+
+
+def _delete(store: Store, name: str) -> int:
+  with store.transaction() as db:
+    return db.execute('DELETE FROM profiles WHERE id = ?', (name,)).rowcount
+
+
+def _known(profile: Profile | None) -> Profile:
+  if profile is None:
+    raise Conflict('there is no such profile; adapt or update makes one')
+  return profile
+
+
+def _given(values: Values, name: str) -> Any:
+  if name not in values:
+    raise ValueError(f'the request lacks {name!r}; it has {sorted(values)!r:.80}')
+  return values[name]
+
+
+def _features(guide: Beliefs, values: Values, name: str) -> Float[np.ndarray, 'N D']:
+  return guide.features(_given(values, name))
+
+
+def _comparisons(guide: Beliefs, given: Any) -> Comparisons:
+  if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+    raise ValueError('comparisons must be a list of objects with chosen and rejected')
+  chosen, rejected = (
+    guide.features([_given(each, name) for each in given]) for name in ('chosen', 'rejected')
+  )
+  found = pairs(chosen, rejected)
+  if any('id' in each for each in given):
+    found = found._replace(ids=np.array([_given(each, 'id') for each in given]))
+  if any('weight' in each for each in given):
+    found = found._replace(weight=np.array([each.get('weight', 1.0) for each in given], float))
+  return found
+
+
+def _admitted(request: Request) -> Beliefs:
+  study = web.pages_of(request).study
+  kind, _, token = request.headers.get('authorization', '').partition(' ')
+  if kind.lower() != 'bearer' or not study.store.is_admin(token):
+    raise HTTPException(401, 'give the token of the study: Authorization: Bearer TOKEN')
+  if study.beliefs is None:
+    raise HTTPException(404, 'this study has no model')
+  return study.beliefs

@@ -1,0 +1,171 @@
+"""What a model makes of a participant's answers: predictions, questions, and what it believes.
+
+Choices alone are read; "about the same", "both bad", "skip" and strengths tell it nothing.
+"""
+
+import functools
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from metapers.collect.items import Items
+from metapers.collect.store import Question
+from metapers.core.types import Any, Float, Int
+from metapers.serving import comparisons as border
+from metapers.serving.comparisons import Comparisons
+from metapers.serving.personalizer import Personalizer
+from metapers.serving.profiles import Profile
+
+KEPT = 1024  # profiles in memory
+WIDTH = 1.645  # standard deviations to the ends of an interval of 90 %
+Choice = tuple[int, tuple[int, ...], int]  # id of the question, rows of items, index of the chosen
+
+
+class Direction(NamedTuple):
+  """How a feature counts: the chance that a text is preferred which has more of it by one standard
+  deviation, all else being average, and the ends of an interval of about 90 %."""
+
+  name: str
+  chance: float
+  low: float
+  high: float
+
+
+class Standing(NamedTuple):
+  """Which item is best, the probability that it is, and the expected regret in logits; see
+  `Personalizer.stop`."""
+
+  best: int
+  probability: float
+  regret: float
+
+
+class Beliefs:
+  """A model at work on a study's items; threads may share it, and take turns.
+
+  Args:
+    model: a trained learner with a posterior.
+    items: whose features it reads.
+    target: rows of the items of which the best one is to be found.
+
+  Raises:
+    ValueError: for features that are not the model's, or a learner without a posterior.
+  """
+
+  def __init__(self, model: Personalizer, items: Items, target: Int[np.ndarray, 'R']):
+    names, expected = items.names, model.export.feature_names
+    features = items.features
+    if names and expected:
+      features = features[:, border.places(names, expected)]
+    if model.num_context:
+      raise ValueError('this model reads a context of each person, which a study does not ask for')
+    if features.shape[1] != model.num_features:
+      raise ValueError(
+        f'the model reads {model.num_features} features, and the items have {features.shape[1]}'
+      )
+    self.model, self.target = model, target
+    self.names = expected or names or tuple(f'feature {i}' for i in range(features.shape[1]))
+    self._features = features
+    self.turn = threading.RLock()  # one at a time: the model takes all cores
+    self._profile = functools.lru_cache(KEPT)(self._adapted)
+    self._rows = {name: row for row, name in enumerate(items.ids)}
+    self.has_surprise = self._can_be_surprised()
+
+  def features(self, candidates: Any) -> Float[np.ndarray, 'N D']:
+    """Returns raw features of candidates, each the id of an item or a list of numbers.
+
+    Raises:
+      ValueError: for an id that no item has, or what is no list of numbers.
+    """
+    if not isinstance(candidates, list):
+      raise ValueError(f'candidates must be a list, got {type(candidates).__name__}')
+    unknown = [name for name in candidates if isinstance(name, str) and name not in self._rows]
+    if unknown:
+      raise ValueError(f'no item is called {unknown[0]!r:.80}')
+    rows = [self._features[self._rows[c]] if isinstance(c, str) else c for c in candidates]
+    return np.array(rows, np.float64).reshape(len(rows), -1)
+
+  def profile(self, history: Sequence[Question]) -> Profile:
+    """Returns the profile of what was chosen so far."""
+    return self._profile(self._choices(history))
+
+  def rank(
+    self, history: Sequence[Question], questions: Int[np.ndarray, 'M K'], count: int
+  ) -> list[int]:
+    """Returns the `count` of the questions from which most is to be learned, the best first."""
+    profile = self.profile(history)
+    with self.turn:
+      return self.model.ask(profile, self._features[questions], count=count).tolist()
+
+  def predict(
+    self, history: Sequence[Question], questions: Int[np.ndarray, 'M K']
+  ) -> Float[np.ndarray, 'M K']:
+    """Returns the probability that each candidate is chosen.
+
+    Of more than two it is the softmax of the expected utilities, which is surer than the mean over
+    the posterior.
+    """
+    profile, features = self.profile(history), self._features[questions]
+    with self.turn:
+      if questions.shape[1] == 2:
+        chance = self.model.probability(profile, features[:, 0], features[:, 1])
+        return np.stack([chance, 1 - chance], -1).astype(np.float64)
+      size = features.shape[:2]
+      scores = self.model.score(profile, features.reshape(-1, features.shape[-1])).reshape(size)
+    exp = np.exp(scores - scores.max(-1, keepdims=True))
+    return (exp / exp.sum(-1, keepdims=True)).astype(np.float64)
+
+  def directions(self, history: Sequence[Question]) -> list[Direction]:
+    """Returns how each feature counts, as far as it is known."""
+    profile = self.profile(history)
+    mean, scale = self.model.export.scaling
+    more = mean + np.diag(scale)
+    average = np.broadcast_to(mean, more.shape)
+    with self.turn:
+      chance = self.model.probability(profile, more, average)
+      spread = WIDTH * self.model.uncertainty(profile, more, average)
+    low, high = np.clip(chance - spread, 0, 1), np.clip(chance + spread, 0, 1)
+    return [
+      Direction(name, *map(float, bounds)) for name, *bounds in zip(self.names, chance, low, high)
+    ]
+
+  def standing(self, history: Sequence[Question]) -> Standing:
+    """Returns how sure it is which item of the target is best; `best` is its row among all."""
+    profile = self.profile(history)
+    with self.turn:
+      found = self.model.stop(profile, self._features[self.target])
+    best = int(self.target[int(found.best)])
+    return Standing(best, float(found.probability), float(found.regret))
+
+  def surprise(self, history: Sequence[Question]) -> float | None:
+    """Returns the log of the evidence for a taste that no seen person had; None without such."""
+    if not self.has_surprise:
+      return None
+    return float(self.model.surprise(self.profile(history)).log_ratio)
+
+  def _choices(self, history: Sequence[Question]) -> tuple[Choice, ...]:
+    return tuple(
+      (question.id, tuple(self._rows[name] for name in question.items), question.answer.choice)
+      for question in history
+      if question.answer is not None
+      and question.answer.choice is not None
+      and question.kind != 'attention'
+    )
+
+  def _adapted(self, choices: tuple[Choice, ...]) -> Profile:
+    with self.turn:
+      if not choices:
+        return self.model.adapt()
+      ids, rows, chosen = zip(*choices)
+      return self.model.adapt(
+        Comparisons(self._features[np.array(rows)], np.array(chosen), np.array(ids))
+      )
+
+  def _can_be_surprised(self) -> bool:
+    try:
+      self.model.surprise(self.profile(()))
+    except ValueError:  # of a learner that weighs nothing from outside
+      return False
+    return True
