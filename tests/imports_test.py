@@ -9,12 +9,8 @@ import metapers
 
 NAMES = [module.name for module in pkgutil.walk_packages(metapers.__path__, 'metapers.')]
 OF_EXTRAS = (
-<<<<<<< HEAD
-  'botorch', 'choix', 'higher', 'safetensors', 'textblob', 'textstat', 'torch', 'torchopt',
-  'vaderSentiment',
-=======
-  'safetensors', 'starlette', 'textblob', 'textstat', 'torch', 'uvicorn', 'vaderSentiment',
->>>>>>> h6
+  'botorch', 'choix', 'higher', 'safetensors', 'starlette', 'textblob', 'textstat', 'torch',
+  'torchopt', 'uvicorn', 'vaderSentiment',
 )  # fmt: skip
 
 
