@@ -1,0 +1,213 @@
+"""A frozen model steered by preference prompts, whose weights are those that explain choices.
+
+    forms = Forms(tokens, mask)                    # a prompt as it is, and after B preference prompts
+    ratios = log_ratios(model, params, forms, response, response_mask)            # φ [*batch, B]
+    regression = length_regression(ratios, lengths)
+    features = regression.residual(ratios, lengths)          # what any learner is given as features
+    weights = slopes(learner, params, user_state, candidates) / scaling.scale            # w [B]
+    answers = generate(params, inputs_of(model, params, forms), key, shares=shares(weights, 1.0))
+
+With φ_b(x, y) = log π(y | x, s_b) - log π(y | x) and utilities w·φ the best policy at a price of β a
+nat is π(y | x) exp(w·φ / β), up to a constant. Token by token this is the softmax of
+
+    h + (1/β) Σ_b w_b (h_b - h),
+
+h the logits after x and h_b those after s_b and x: no training, and B + 1 passes of one model. The
+product over tokens is the policy above only as far as what may still follow weighs the same after
+every token.
+
+Letters: B preference prompts, M = B + 1 forms of a prompt, L its tokens, R those of a response.
+
+Reference:
+  Kim et al. 2025 (Drift), arXiv:2502.14289. Unlike there, weights come from the posterior of any
+  learner, length is taken out of φ before, and prompts that do not move the model's own answers are
+  left out.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.task import Candidates
+from metapers.core.types import Array, Bool, Float, Int, Params, UserState
+from metapers.llm.decoder import Decoder
+from metapers.llm.prompting import Inputs
+
+CHUNK_SIZE = 64  # responses whose forms are read at once
+LEAST_MOVE = 0.5  # of `moves`: other prompts do not enter
+
+
+class Forms(NamedTuple):
+  """A prompt in M forms, padded on the left: the first without a preference prompt."""
+
+  tokens: Int[Array, '*batch M L']
+  mask: Bool[Array, '*batch M L']
+
+
+class Reading(NamedTuple):
+  """What forms say of a response, in nats, summed over its tokens.
+
+  base: log π(y | x). steered: log of the steered policy. divergence: Σ_t KL(steered ‖ base) of the
+  next token, along the response: of responses drawn from the steered policy its mean is the KL.
+  """
+
+  base: Float[Array, '*batch']
+  steered: Float[Array, '*batch']
+  divergence: Float[Array, '*batch']
+
+
+def shares(weights: Float[Array, '*batch B'], strength: float) -> Float[Array, '*batch M']:
+  """Returns the shares of forms in the steered logits: (1 - Σ_b w_b/β, w_1/β, ...), 1/β strength."""
+  scaled = strength * weights
+  return jnp.concatenate([1 - scaled.sum(-1, keepdims=True), scaled], -1)
+
+
+def inputs_of(model: Decoder, params: Params, forms: Forms) -> Inputs:
+  """Returns forms as what a generator reads."""
+  return Inputs(model.embed(params, forms.tokens), forms.mask)
+
+
+def log_ratios(
+  model: Decoder,
+  params: Params,
+  forms: Forms,
+  response: Int[Array, '*batch R'],
+  response_mask: Bool[Array, '*batch R'],
+) -> Float[Array, '*batch B']:
+  """Returns φ_b = log π(y | x, s_b) - log π(y | x) of each response, in nats.
+
+  Args:
+    model: decoder.
+    params: of it.
+    forms: of the prompt of each response.
+    response: tokens, padded on the right; what ends it is among them.
+    response_mask: which of them count.
+  """
+
+  def one(given):
+    forms, response, mask = given
+    hidden = _hidden(model, params, forms, response, mask)
+    repeated = (jnp.broadcast_to(x[None], (len(hidden), *x.shape)) for x in (response, mask))
+    log_p = model.response_log_probs(params, hidden, *repeated).sum(-1)  # [M]
+    return log_p[1:] - log_p[:1]
+
+  return _of_each(one, (forms, response, response_mask), response.ndim - 1)
+
+
+def read(
+  model: Decoder,
+  params: Params,
+  forms: Forms,
+  response: Int[Array, '*batch R'],
+  response_mask: Bool[Array, '*batch R'],
+  shares: Float[Array, '*batch M'],
+) -> Reading:
+  """Returns what the base and the steered policy say of responses.
+
+  Args:
+    model: decoder.
+    params: of it.
+    forms: of the prompt of each response.
+    response: tokens, padded on the right.
+    response_mask: which of them count.
+    shares: of the forms, see `shares`.
+  """
+
+  def one(given):
+    forms, response, mask, shares = given
+    hidden = _hidden(model, params, forms, response, mask)
+    before = hidden[:, -len(response) - 1 : -1]
+    log_p = jax.nn.log_softmax(model.logits(params, before))  # [M, R, V]
+    steered = jax.nn.log_softmax(jnp.einsum('m,mrv->rv', shares, log_p))
+    divergence = jnp.sum(jnp.exp(steered) * (steered - log_p[0]), -1)
+
+    def of_tokens(log_p):
+      return jnp.take_along_axis(log_p, response[:, None], -1)[:, 0]
+
+    parts = Reading(of_tokens(log_p[0]), of_tokens(steered), divergence)
+    return jax.tree.map(lambda x: jnp.where(mask, x, 0).sum(), parts)
+
+  return _of_each(one, (forms, response, response_mask, shares), response.ndim - 1)
+
+
+def _hidden(
+  model: Decoder, params: Params, forms: Forms, response: Array, mask: Array
+) -> Float[Array, 'M L+R W']:
+  tokens = jnp.broadcast_to(response[None], (len(forms.mask), len(response)))
+  embeddings = model.embed(params, jnp.concatenate([forms.tokens, tokens], -1))
+  is_real = jnp.concatenate([forms.mask, jnp.broadcast_to(mask[None], tokens.shape)], -1)
+  return model.hidden(params, embeddings, is_real)
+
+
+def _of_each(function, given, num_axes: int):
+  """Returns a function of one response, mapped over the leading axes, in chunks."""
+  shape = given[1].shape[:num_axes]
+  flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[num_axes:]), given)
+  found = jax.lax.map(function, flat, batch_size=CHUNK_SIZE)
+  return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
+
+
+class Regression(NamedTuple):
+  """φ_b ≈ intercept_b + slope_b times the number of tokens; both 0 leave φ as it is."""
+
+  intercept: Float[Array, 'B']
+  slope: Float[Array, 'B']
+
+  def residual(
+    self, ratios: Float[Array, '*batch B'], lengths: Float[Array, '*batch']
+  ) -> Float[Array, '*batch B']:
+    """Returns φ without what length says of it."""
+    expanded = (1,) * lengths.ndim + (-1,)
+    slope, intercept = (x.reshape(expanded) for x in (self.slope, self.intercept))
+    return ratios - intercept - slope * lengths[..., None]
+
+
+def length_regression(
+  ratios: Float[Array, '*batch B'], lengths: Float[Array, '*batch']
+) -> Regression:
+  """Returns the least squares of φ on the number of tokens of a response."""
+  flat, own = ratios.reshape(-1, ratios.shape[-1]), lengths.reshape(-1)
+  away = own - own.mean()
+  spread = jnp.maximum(jnp.sum(away**2), 1e-6)
+  slope = (away[:, None] * (flat - flat.mean(0, keepdims=True))).sum(0) / spread
+  return Regression(flat.mean(0) - slope * own.mean(), slope)
+
+
+def slopes(
+  learner: MetaLearner, params: Params, user_state: UserState, candidates: Candidates
+) -> Float[Array, 'D']:
+  """Returns the mean gradient of a user's utility over candidates: the weights of their features.
+
+  Of a learner whose utilities are linear these are its weights, whatever the candidates.
+
+  Args:
+    learner: that was given φ as features.
+    params: of it.
+    user_state: of the user.
+    candidates: where the utility is linearised, such as those that the user compared.
+  """
+
+  def total(features):
+    scores = learner.score(params, user_state, candidates._replace(features=features))
+    return jnp.where(candidates.mask, scores, 0).sum()
+
+  found = jnp.where(candidates.mask[..., None], jax.grad(total)(candidates.features), 0)
+  return found.sum((0, 1)) / jnp.maximum(candidates.mask.sum(dtype=jnp.int32), 1)
+
+
+def moves(
+  prompted: Float[np.ndarray, 'B n'], base: Float[np.ndarray, 'B m']
+) -> Float[np.ndarray, 'B']:
+  """Returns by how many standard deviations of the base each prompt moves what it asks for.
+
+  Args:
+    prompted: how much of what prompt b asks for is in the model's own answers under it.
+    base: the same in its own answers without any.
+  """
+  away = prompted.mean(-1) - base.mean(-1)
+  spread = base.std(-1)
+  never = np.where(away > 0, np.inf, 0.0)  # the base's answers are all alike
+  return np.where(spread > 0, away / np.where(spread > 0, spread, 1), never)
