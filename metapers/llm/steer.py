@@ -2,9 +2,9 @@
 
     forms = Forms(tokens, mask)                    # a prompt as it is, and after B preference prompts
     ratios = log_ratios(model, params, forms, response, response_mask)            # φ [*batch, B]
-    regression = length_regression(ratios, lengths)
-    features = regression.residual(ratios, lengths)          # what any learner is given as features
-    weights = slopes(learner, params, user_state, candidates) / scaling.scale            # w [B]
+    made = features('without_length', ratios, lengths)                   # of known users' responses
+    candidates = Candidates(made(ratios, lengths), mask)               # what any learner is given
+    weights = made.weights(slopes(learner, params, user_state, candidates))              # w [B]
     answers = generate(params, inputs_of(model, params, forms), key, shares=shares(weights, 1.0))
 
 With φ_b(x, y) = log π(y | x, s_b) - log π(y | x) and utilities w·φ the best policy at a price of β a
@@ -150,30 +150,67 @@ def _of_each(function, given, num_axes: int):
   return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
 
 
-class Regression(NamedTuple):
-  """φ_b ≈ intercept_b + slope_b times the number of tokens; both 0 leave φ as it is."""
+KINDS = ('without_length', 'per_token', 'raw')
+
+
+class Features(NamedTuple):
+  """How φ becomes features: (φ_b - intercept_b - slope_b tokens) / scale_b, per token if so asked.
+
+  Without, what a user says of length would go to whatever prompt makes answers long.
+
+  length: a typical number of tokens, by which weights per token count less for a whole response.
+  """
 
   intercept: Float[Array, 'B']
   slope: Float[Array, 'B']
+  scale: Float[Array, 'B']
+  length: Float[Array, '']
+  is_per_token: bool
 
-  def residual(
+  def __call__(
     self, ratios: Float[Array, '*batch B'], lengths: Float[Array, '*batch']
   ) -> Float[Array, '*batch B']:
-    """Returns φ without what length says of it."""
-    expanded = (1,) * lengths.ndim + (-1,)
-    slope, intercept = (x.reshape(expanded) for x in (self.slope, self.intercept))
-    return ratios - intercept - slope * lengths[..., None]
+    """Returns the features of responses.
+
+    Args:
+      ratios: φ.
+      lengths: tokens of each response.
+    """
+    slope, intercept, scale = (
+      x.reshape((1,) * lengths.ndim + (-1,)) for x in (self.slope, self.intercept, self.scale)
+    )
+    found = (ratios - intercept - slope * lengths[..., None]) / scale
+    return found / lengths[..., None] if self.is_per_token else found
+
+  def weights(self, slopes: Float[Array, '*batch B']) -> Float[Array, '*batch B']:
+    """Returns the weights of φ itself from those of its features."""
+    scale = self.scale * self.length if self.is_per_token else self.scale
+    return slopes / scale.reshape((1,) * (slopes.ndim - 1) + (-1,))
 
 
-def length_regression(
-  ratios: Float[Array, '*batch B'], lengths: Float[Array, '*batch']
-) -> Regression:
-  """Returns the least squares of φ on the number of tokens of a response."""
+def features(kind: str, ratios: Float[Array, '*batch B'], lengths: Float[Array, '*batch']):
+  """Returns how φ becomes features of standard deviation 1 over the responses given.
+
+  Args:
+    kind: 'without_length' takes out its least squares on the number of tokens, 'per_token' divides
+      by it, 'raw' leaves φ as it is.
+    ratios: φ of responses that known users compared.
+    lengths: tokens of each.
+
+  Raises:
+    ValueError: for another kind.
+  """
+  if kind not in KINDS:
+    raise ValueError(f'features must be one of {", ".join(KINDS)}, got {kind!r}')
   flat, own = ratios.reshape(-1, ratios.shape[-1]), lengths.reshape(-1)
-  away = own - own.mean()
-  spread = jnp.maximum(jnp.sum(away**2), 1e-6)
-  slope = (away[:, None] * (flat - flat.mean(0, keepdims=True))).sum(0) / spread
-  return Regression(flat.mean(0) - slope * own.mean(), slope)
+  slope = intercept = jnp.zeros(flat.shape[1], flat.dtype)
+  if kind == 'without_length':
+    away = own - own.mean()
+    spread = jnp.maximum(jnp.sum(away**2), 1e-6)
+    slope = (away[:, None] * (flat - flat.mean(0, keepdims=True))).sum(0) / spread
+    intercept = flat.mean(0) - slope * own.mean()
+  made = Features(intercept, slope, jnp.ones_like(slope), own.mean(), kind == 'per_token')
+  return made._replace(scale=jnp.maximum(made(flat, own).std(0), 1e-6))
 
 
 def slopes(

@@ -15,10 +15,10 @@ from metapers.training.step import Sampler
 
 NUM_AXES = len(styles.AXES)
 NUM_PROMPTS = 2 * NUM_AXES  # one for each pole
-NUM_EXAMPLES = 2  # answers that a text may show before the question
+NUM_EXAMPLES = 1  # answers that a text may show before the question
 TEXT_LENGTH = NUM_EXAMPLES * styles.RESPONSE_LENGTH
 # How often a text begins with a statement, and with examples; else with the question.
-STATEMENT_RATE, EXAMPLE_RATE = 0.4, 0.3
+STATEMENT_RATE, EXAMPLE_RATE = 0.5, 0.3
 
 
 def stream(

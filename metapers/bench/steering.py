@@ -1,0 +1,470 @@
+"""Steering without training, on a small model whose answers have known styles.
+
+Users have a weight of every axis of style, so that utilities are known and nobody needs to judge.
+What a learner reads of an answer is how much likelier each preference prompt makes it (φ); the
+weights that explain a user's choices then steer the tokens, pick among n answers, and tell when the
+best of a few is found.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metapers.core import batches, task
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.population import SEEN, Population
+from metapers.core.task import Candidates, Task
+from metapers.core.types import Array, Bool, Float, Int, Params, PRNGKey
+from metapers.evaluation import best_arm, best_of
+from metapers.llm import generate, steer, styled_prompts, styled_users, styles, tastes, text_users
+from metapers.llm.decoder import Decoder
+from metapers.llm.steer import Features, Forms
+from metapers.llm.tastes import Tasted
+from metapers.llm.text_users import Split
+
+CHUNK_SIZE = 32  # users at once
+DRAW = generate.Sampling(temperature=1.0)
+
+
+class Writer(NamedTuple):
+  """A frozen model with the preference prompts that move it.
+
+  kept: numbers of the prompts, see `styled_prompts`. moves: of all prompts, in standard deviations.
+  """
+
+  model: Decoder
+  params: Params
+  kept: Int[np.ndarray, 'B']
+  moves: Float[np.ndarray, 'all']
+
+
+class Study(NamedTuple):
+  """Users of the splits, as texts and as features.
+
+  queried: questions of users of 'validation' and 'test' that answers are written to, [T, M].
+  """
+
+  writer: Writer
+  users: Mapping[str, Tasted]
+  features: Features
+  splits: Mapping[str, Split]
+  population: Population
+  queried: Mapping[str, Int[Array, 'T M']]
+
+
+def writer(
+  model: Decoder, params: Params, numbers: Int[np.ndarray, 'P'], *, num_answers: int, seed: int
+) -> Writer:
+  """Returns a model with those prompts that move its own answers by at least LEAST_MOVE.
+
+  Args:
+    model: decoder.
+    params: of it.
+    numbers: of questions to try prompts on.
+    num_answers: to try each prompt on.
+    seed: of the answers.
+
+  Raises:
+    ValueError: where no prompt does.
+  """
+  every = np.arange(styled_prompts.NUM_PROMPTS)
+  asked = jnp.asarray(np.resize(numbers, num_answers))[None]
+  rows = np.concatenate([np.zeros((1, len(every))), np.eye(len(every))])
+  trial = Writer(model, params, every, np.zeros(len(every)))
+  key = jax.random.key(seed)
+  shares = jnp.asarray(
+    steer.shares(jnp.asarray(rows, jnp.float32), 1.0)
+  )  # [1 + prompts, M]: each prompt alone
+  asked = jnp.broadcast_to(asked, (len(rows), num_answers))
+  found = np.asarray(styles.style_of(written(trial, asked, shares, key)))  # [1 + prompts, n, axes]
+  signs, axes = 2 * (every % 2) - 1, every // 2
+  base, own = found[0].T[axes], found[1 + every, :, axes]
+  moves = steer.moves(signs[:, None] * own, signs[:, None] * base)
+  kept = np.flatnonzero(moves >= steer.LEAST_MOVE)
+  if not kept.size:
+    raise ValueError(
+      f'no preference prompt moves the answers of the model by {steer.LEAST_MOVE} standard '
+      f'deviations (the best by {moves.max():.2f}): train it for longer'
+    )
+  return Writer(model, params, kept, moves)
+
+
+def study(
+  writer: Writer,
+  users: Mapping[str, Tasted],
+  *,
+  kind: str,
+  num_queried: int,
+  num_query: int,
+  seed: int,
+) -> Study:
+  """Returns users whose comparisons have features of their texts.
+
+  Args:
+    writer: model and prompts.
+    users: of the splits, see `tastes.tastes`.
+    kind: of features, one of `steer.KINDS`.
+    num_queried: questions of each held-out user that answers are written to.
+    num_query: comparisons that a step of training predicts.
+    seed: of these questions.
+  """
+  known = users['train'].support
+  made = steer.features(
+    kind, ratios_of(writer, known.prompts, known.responses), lengths_of(known.responses)
+  )
+  of_texts = functools.partial(features_of, writer, made)
+  num_known = len(users['train'].weights)
+  splits = {
+    name: tastes.split_of(
+      given,
+      of_texts,
+      np.arange(num_known) if name in ('train', SEEN) else np.full(len(given.weights), num_known),
+    )
+    for name, given in users.items()
+  }
+  num_support = users['test'].support.choice.shape[1]
+  population = text_users.text_users(
+    splits, num_query=num_query, num_support=num_support, source='answers in known styles'
+  )
+  rng, numbers = np.random.default_rng(seed), styled_users.prompts(seed)
+  queried = {
+    name: jnp.asarray(rng.choice(own, (len(users[name].weights), num_queried)), jnp.int32)
+    for name, own in (('validation', numbers.validation), ('test', numbers.test))
+  }
+  return Study(writer, users, made, splits, population, queried)
+
+
+def forms_of(writer: Writer, numbers: Int[Array, '*batch']) -> Forms:
+  """Returns the forms of questions by their numbers."""
+  flat = jax.vmap(styles.prompt_of)(numbers.reshape(-1))
+  return styled_prompts.forms(
+    flat.reshape(*numbers.shape, -1), jnp.asarray(writer.kept, jnp.int32)
+  )
+
+
+def lengths_of(responses: Int[Array, '*batch R']) -> Float[Array, '*batch']:
+  """Returns the number of tokens of each response."""
+  return (responses != styles.PAD).sum(-1).astype(jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _ratios(model, params, forms, responses):
+  return steer.log_ratios(model, params, forms, responses, responses != styles.PAD)
+
+
+def ratios_of(
+  writer: Writer, numbers: Int[Array, '*batch'], responses: Int[Array, '*batch K R']
+) -> Float[Array, '*batch K B']:
+  """Returns φ of K responses to each question."""
+  num = responses.shape[-2]
+  forms = jax.tree.map(
+    lambda x: jnp.broadcast_to(
+      x[..., None, :, :], (*x.shape[:-2], num, *x.shape[-2:])
+    ),
+    forms_of(writer, numbers),
+  )
+  return _ratios(writer.model, writer.params, forms, responses)
+
+
+def features_of(
+  writer: Writer,
+  made: Features,
+  numbers: Int[Array, '*batch'],
+  responses: Int[Array, '*batch K R'],
+) -> Float[Array, '*batch K B']:
+  """Returns what learners read of K responses to each question."""
+  return made(ratios_of(writer, numbers, responses), lengths_of(responses))
+
+
+def written(
+  writer: Writer,
+  numbers: Int[Array, 'T M'],
+  shares: Float[Array, 'T forms'],
+  key: PRNGKey,
+  forms: Forms | None = None,
+) -> Int[Array, 'T M R']:
+  """Returns an answer to each question, drawn by each user's shares of the forms.
+
+  Args:
+    writer: model and prompts.
+    numbers: of the questions.
+    shares: of users.
+    key: of the draws.
+    forms: of the questions, flat; those of the kept prompts by default.
+  """
+  flat = numbers.reshape(-1)
+  forms = forms_of(writer, flat) if forms is None else forms
+  repeated = jnp.repeat(shares, numbers.shape[1], 0)
+  draw = _generator(writer.model)
+  inputs = steer.inputs_of(writer.model, writer.params, forms)
+  found = draw(writer.params, inputs, key, shares=repeated)
+  return found.tokens.reshape(*numbers.shape, -1)
+
+
+@functools.cache
+def _generator(model: Decoder) -> generate.Generator:
+  return generate.generator(
+    model, num_tokens=styles.RESPONSE_LENGTH, end_tokens=(styles.EOS,), sampling=DRAW
+  )
+
+
+class User(NamedTuple):
+  """Users of a split after so many comparisons. states: the learner's. weights: of φ, [T, B]."""
+
+  states: object
+  weights: Float[Array, 'T B']
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _states(learner: MetaLearner, params: Params, tasks: Task, shots: Array, key: PRNGKey):
+  def one(user):
+    person = task.take(tasks, user)
+    support = task.with_shots(person.support, shots)
+    state = learner.adapt(params, support, person.context, jax.random.fold_in(key, user))
+    # Linearised where this user looked, whatever they have said so far.
+    return state, steer.slopes(learner, params, state, person.support.candidates)
+
+  return batches.map_chunks(one, tasks.user.shape[0], CHUNK_SIZE)
+
+
+def adapted(study: Study, learner: MetaLearner, params: Params, split: str, shots: int) -> User:
+  """Returns what a learner makes of users of a split after some of their comparisons."""
+  tasks = study.splits[split].tasks
+  states, slopes = _states(learner, params, tasks, jnp.asarray(shots), jax.random.key(0))
+  return User(states, study.features.weights(slopes))
+
+
+def true_weights(study: Study, split: str) -> Float[Array, 'T B']:
+  """Returns the weights of φ that explain users' utilities best over the answers of known users.
+
+  By least squares: what no kept prompt asks for, no weights can steer.
+  """
+  known = study.users['train'].support
+  ratios = ratios_of(study.writer, known.prompts, known.responses)
+  design = np.asarray(ratios, np.float64).reshape(-1, len(study.writer.kept))
+  design -= design.mean(0)
+  style = np.asarray(known.styles, np.float64).reshape(len(design), -1)
+  found = np.linalg.lstsq(design, style - style.mean(0), rcond=1e-6)[0]  # [B, A]
+  return jnp.asarray(np.asarray(study.users[split].weights) @ found.T, jnp.float32)
+
+
+def likeliest_prompt(weights: Float[Array, 'T B']) -> Float[Array, 'T B']:
+  """Returns weights of the one prompt that has the most."""
+  return jax.nn.one_hot(weights.argmax(-1), weights.shape[-1], dtype=jnp.float32)
+
+
+def told(study: Study, split: str) -> Float[Array, 'T B']:
+  """Returns weights of the one prompt that states a user's strongest preference that a prompt asks.
+
+  Raises:
+    ValueError: never; of users whose strongest axis no prompt asks for the strongest other one is
+      stated.
+  """
+  kept = study.writer.kept
+  own = np.asarray(study.users[split].weights)[:, kept // 2] * (2 * (kept % 2) - 1)
+  return likeliest_prompt(jnp.asarray(own, jnp.float32))
+
+
+Tables = dict[str, Float[np.ndarray, 'T M']]
+
+
+def measured(
+  study: Study,
+  split: str,
+  responses: Int[Array, 'T M R'],
+  shares: Float[Array, 'T forms'],
+  forms: Forms | None = None,
+) -> Tables:
+  """Returns what answers are worth, and how far they are from the base.
+
+  utility: w·style. kl: to the base, in nats. base_nats: -log of the base, a token: its perplexity
+  is exp of it. length: tokens. ended: whether the answer ends.
+
+  Args:
+    study: the users.
+    split: of them.
+    responses: answers to the questions of `Study.queried`.
+    shares: of the forms that wrote them.
+    forms: of each question; those of the kept prompts by default.
+  """
+  numbers, writer = study.queried[split], study.writer
+  forms, num = forms_of(writer, numbers) if forms is None else forms, numbers.shape[1]
+  repeated = jnp.broadcast_to(shares[:, None], (len(shares), num, shares.shape[1]))
+  found = _read(writer.model, writer.params, forms, responses, repeated)
+  lengths = lengths_of(responses)
+  tables = {
+    'utility': tastes.utilities(study.users[split].weights, responses),
+    'kl': found.divergence,
+    'base_nats': -found.base / lengths,
+    'length': lengths,
+    'ended': (responses == styles.EOS).any(-1).astype(jnp.float32),
+  }
+  return jax.tree.map(np.asarray, tables)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read(model, params, forms, responses, shares):
+  return steer.read(model, params, forms, responses, responses != styles.PAD, shares)
+
+
+def policy_accuracy(
+  study: Study,
+  split: str,
+  shares: Float[Array, 'T forms'],
+  forms: Forms | None = None,
+) -> Float[np.ndarray, 'T N']:
+  """Returns 1 where the steered model finds the chosen answer the likelier one, against the base.
+
+  Of log π(y | x, user) - log π(y | x), what steering adds: the base's own preferences among
+  answers are nobody's.
+
+  Args:
+    study: the users.
+    split: of them.
+    shares: of the forms.
+    forms: of each question, [T, N, forms, L]; those of the kept prompts by default.
+  """
+  query = study.users[split].query
+  writer, num = study.writer, query.choice.shape[1]
+  forms = forms_of(writer, query.prompts) if forms is None else forms
+  shape = (*query.choice.shape, 2)
+  doubled = jax.tree.map(
+    lambda x: jnp.broadcast_to(x[:, :, None], (*shape, *x.shape[2:])), forms
+  )
+  repeated = jnp.broadcast_to(shares[:, None, None], (len(shares), num, 2, shares.shape[1]))
+  found = _read(writer.model, writer.params, doubled, query.responses, repeated)
+  added = np.asarray(found.steered - found.base)
+  chosen = np.take_along_axis(added, np.asarray(query.choice)[..., None], -1)[..., 0]
+  other = added.sum(-1) - chosen
+  return np.where(chosen > other, 1.0, np.where(chosen == other, 0.5, 0.0))
+
+
+def examples_of(study: Study, split: str, numbers: Int[Array, 'T M']) -> Forms:
+  """Returns questions as they are, and behind the last answers that their user chose."""
+  support = study.users[split].support
+  index = support.choice[..., None, None]
+  liked = jnp.take_along_axis(support.responses, index, 2)[:, :, 0]  # [T, N, R]
+  liked = jnp.broadcast_to(liked[:, None], (*numbers.shape, *liked.shape[1:]))
+  questions = jax.vmap(jax.vmap(styles.prompt_of))(numbers)
+  return styled_prompts.shown(questions, liked)
+
+
+class Slates(NamedTuple):
+  """n answers of the base to each question: features, and what they are worth to their user."""
+
+  candidates: Candidates
+  utilities: Float[np.ndarray, 'T M n']
+
+
+def slates(study: Study, split: str, size: int, key: PRNGKey) -> Slates:
+  """Returns answers of the base, who knows nobody."""
+  numbers = study.queried[split]
+  plain = jnp.zeros((len(numbers), 1 + len(study.writer.kept)), jnp.float32).at[:, 0].set(1.0)
+  many = jnp.repeat(numbers, size, 1)
+  responses = written(study.writer, many, plain, key).reshape(*numbers.shape, size, -1)
+  found = features_of(study.writer, study.features, numbers, responses)
+  worth = tastes.utilities(study.users[split].weights, responses)
+  return Slates(Candidates(found, jnp.ones(found.shape[:-1], bool)), np.asarray(worth))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _sampled(learner, params, states, candidates):
+  def one(given):
+    state, own = given
+    return learner.sample(params, state, own)
+
+  return jax.lax.map(one, (states, candidates), batch_size=CHUNK_SIZE)  # [T, S, M, n]
+
+
+def picked(
+  learner: MetaLearner,
+  params: Params,
+  user: User,
+  given: Slates,
+  *,
+  sizes: Sequence[int],
+  caution: float,
+) -> Float[np.ndarray, 'L T M']:
+  """Returns what the pick of the first n answers is worth, for each n of `sizes`.
+
+  Args:
+    learner: whose draws say mean and sd.
+    params: of it.
+    user: states.
+    given: the answers.
+    sizes: n.
+    caution: c, of mean - c sd.
+  """
+  drawn = jnp.moveaxis(_sampled(learner, params, user.states, given.candidates), 1, 0)
+  chosen = np.asarray(best_of.picks(best_of.cautious(drawn, caution), sizes))
+  return np.stack([np.take_along_axis(given.utilities, c[..., None], -1)[..., 0] for c in chosen])
+
+
+def best_possible(given: Slates, sizes: Sequence[int]) -> Float[np.ndarray, 'L T M']:
+  """Returns the largest utility of the first n answers, for each n of `sizes`."""
+  return np.stack([given.utilities[..., :size].max(-1) for size in sizes])
+
+
+class Ended(NamedTuple):
+  """Questions for the best arm, each [T].
+
+  questions: asked until the stop. is_best: whether the pick is the best arm. regret: by how much it
+  is worth less.
+  """
+
+  questions: Float[np.ndarray, 'T']
+  is_best: Float[np.ndarray, 'T']
+  regret: Float[np.ndarray, 'T']
+
+
+def best_arms(
+  study: Study,
+  learner: MetaLearner,
+  params: Params,
+  given: Slates,
+  *,
+  split: str,
+  rule: str,
+  num_questions: int,
+  level: float,
+) -> Ended:
+  """Returns how many questions find the best answer to each user's first question.
+
+  Users have said nothing before; they answer as they choose, P ∝ exp(w·style).
+
+  Args:
+    study: the users.
+    learner: with a posterior.
+    params: of it.
+    given: the answers, the arms.
+    split: of the users.
+    rule: of `best_arm.RULES`.
+    num_questions: at most.
+    level: of P(best is best), at which questions end.
+  """
+  worth = given.utilities[:, 0]  # [T, J]
+  arms = jax.tree.map(lambda x: x[:, :1], given.candidates)
+  tasks = _arm_tasks(study.splits[split].tasks, arms, worth)
+  found = best_arm.ask(
+    learner, params, tasks, arms, rule=rule, num_questions=num_questions, key=jax.random.key(0)
+  )
+  stops = found.stops(level)
+  chosen = np.asarray(found.best)[np.arange(len(stops)), stops]
+  regret = worth.max(-1) - np.take_along_axis(worth, chosen[:, None], -1)[:, 0]
+  return Ended(stops.astype(float), (regret <= 1e-6).astype(float), regret)
+
+
+def _arm_tasks(tasks: Task, arms: Candidates, worth: np.ndarray) -> Task:
+  """Returns users who compare all pairs of their arms, and have compared nothing before."""
+  pairs = best_arm.pairs_of(worth.shape[1])
+  shown = arms.features[:, 0][:, pairs]  # [T, N, 2, D]
+  gap = worth[:, pairs[:, 1]] - worth[:, pairs[:, 0]]
+  drawn = np.random.default_rng(0).random(gap.shape)
+  choice = jnp.asarray(drawn < 1 / (1 + np.exp(-gap)), jnp.int32)
+  mask: Bool[Array, 'T N 2'] = jnp.ones(shown.shape[:-1], bool)
+  pool = task.choices(Candidates(shown, mask), choice)
+  return tasks._replace(support=task.with_shots(tasks.support, 0), query=pool)

@@ -1,0 +1,151 @@
+"""Users with a weight of every axis of style, who compare answers of the small grammar."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metapers.core import task
+from metapers.core.population import SEEN
+from metapers.core.task import Candidates, Task, Truth
+from metapers.core.types import Array, Callable, Float, Int, PRNGKey
+from metapers.learners import options
+from metapers.llm import styled_users, styles
+from metapers.llm.text_users import Split
+
+NUM_AXES = len(styles.AXES)
+
+
+class Compared(NamedTuple):
+  """N comparisons of each user: two answers to a question, and the one chosen.
+
+  prompts: numbers of the questions. responses: tokens. styles: -1 or +1 on each axis. choice: 0 or
+  1, drawn with P ∝ exp(w·style).
+  """
+
+  prompts: Int[Array, 'U N']
+  responses: Int[Array, 'U N 2 R']
+  styles: Float[Array, 'U N 2 A']
+  choice: Int[Array, 'U N']
+
+
+class Tasted(NamedTuple):
+  """Users of a split: weights of the axes, w ~ N(0, I), and what they compared."""
+
+  weights: Float[Array, 'U A']
+  support: Compared
+  query: Compared
+
+
+# (prompts [*batch], responses [*batch, 2, R]) -> features [*batch, 2, D]
+Featurise = Callable[[Array, Array], Array]
+
+
+def tastes(
+  *,
+  num_users: int,
+  num_pairs: int,
+  num_held_out: int = 100,
+  num_support: int = 8,
+  num_query: int = 20,
+  seed: int = 0,
+) -> dict[str, Tasted]:
+  """Returns the users of each split; their questions are those of `styled_users.prompts`.
+
+  Args:
+    num_users: U, known ones.
+    num_pairs: comparisons of each to train on.
+    num_held_out: new users, of validation and of test.
+    num_support: of their comparisons, of train questions.
+    num_query: of comparisons of the questions of a split: test questions for SEEN and 'test'.
+    seed: of all.
+
+  Raises:
+    ValueError: for a size below 1.
+  """
+  options.at_least_one(num_users=num_users, num_pairs=num_pairs, num_held_out=num_held_out)
+  options.at_least_one(num_support=num_support, num_query=num_query)
+  numbers = styled_users.prompts(seed)
+  names = ('known', 'validation', 'test')
+  keys = dict(zip(names, jax.random.split(jax.random.key(seed), len(names))))
+
+  def drawn(name, size, num, queried):
+    key_weights, key_support, key_query = jax.random.split(keys[name], 3)
+    weights = jax.random.normal(key_weights, (size, NUM_AXES), jnp.float32)
+    support = compared(key_support, weights, jnp.asarray(numbers.train), num)
+    return Tasted(weights, support, compared(key_query, weights, jnp.asarray(queried), num_query))
+
+  known = drawn('known', num_users, num_pairs, numbers.test)
+  first = jax.tree.map(lambda x: x[:, :num_support], known.support)
+  nothing = jax.tree.map(lambda x: x[:, :0], known.query)
+  return {
+    'train': known._replace(query=nothing),
+    SEEN: known._replace(support=first),
+    'validation': drawn('validation', num_held_out, num_support, numbers.validation),
+    'test': drawn('test', num_held_out, num_support, numbers.test),
+  }
+
+
+def compared(
+  key: PRNGKey, weights: Float[Array, 'U A'], numbers: Int[Array, 'P'], size: int
+) -> Compared:
+  """Returns `size` comparisons of each user, of answers in random styles to random questions."""
+
+  def one(key, own):
+    key_number, key_poles, key_choice, *key_texts = jax.random.split(key, 5)
+    number = numbers[jax.random.randint(key_number, (), 0, len(numbers), jnp.int32)]
+    poles = jax.random.bernoulli(key_poles, 0.5, (2, NUM_AXES)).astype(jnp.int32)
+    responses = jax.vmap(styles.response_of, (0, None, 0))(jnp.stack(key_texts), number, poles)
+    style = 2.0 * poles - 1
+    choice = jax.random.categorical(key_choice, style @ own).astype(jnp.int32)
+    return Compared(number, responses, style, choice)
+
+  keys = jax.random.split(key, (len(weights), size))
+  return jax.jit(jax.vmap(jax.vmap(one, (0, None))))(keys, weights)
+
+
+def split_of(given: Tasted, featurise: Featurise, user: Int[np.ndarray, 'U']) -> Split:
+  """Returns users as stored tasks, whose candidates have the features of their texts.
+
+  Args:
+    given: the users.
+    featurise: what is read of a text.
+    user: their rows among the known users.
+  """
+  support, query = (choices_of(part, featurise) for part in (given.support, given.query))
+  size, width = len(given.weights), support.candidates.features.shape[-1]
+  slate = Candidates(jnp.zeros((size, 0, 2, width), jnp.float32), jnp.zeros((size, 0, 2), bool))
+  truth = Truth(
+    weights=given.weights,
+    support_rewards=given.support.styles,
+    support_mask=support.candidates.mask,
+    support_prompts=given.support.prompts,
+    query_rewards=given.query.styles,
+    query_mask=query.candidates.mask,
+    query_prompts=given.query.prompts,
+    slate=slate,
+    slate_rewards=jnp.zeros((size, 0, 2, NUM_AXES), jnp.float32),
+    slate_prompts=jnp.zeros((size, 0), jnp.int32),
+    slate_models=jnp.zeros((size, 0, 2), jnp.int32),
+  )
+  context = jnp.zeros((size, 0), jnp.float32)
+  return Split(Task(support, query, jnp.asarray(user, jnp.int32), context), truth)
+
+
+def choices_of(given: Compared, featurise: Featurise):
+  """Returns comparisons with features of their texts."""
+  shape = given.responses.shape[:-1]
+  if not given.choice.size:
+    width = jax.eval_shape(featurise, given.prompts, given.responses).shape[-1]
+    features = jnp.zeros((*shape, width), jnp.float32)
+  else:
+    features = featurise(given.prompts, given.responses)
+  return task.choices(Candidates(features, jnp.ones(shape, bool)), given.choice)
+
+
+def utilities(
+  weights: Float[Array, 'U A'], responses: Int[Array, 'U *N R']
+) -> Float[Array, 'U *N']:
+  """Returns w·style of responses to each user; an axis that words show no pole of counts 0."""
+  return jnp.einsum('ua,u...a->u...', weights, styles.style_of(responses))
