@@ -8,10 +8,10 @@ the best of a few answers.
 """
 
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import flags
 
 from experiments import commands, overrides, styled_studies
@@ -79,9 +79,8 @@ def rows_of(config: Config, study: Study, kind: str, name: str, options: Options
   parts = []
   for seed in config.seeds:
     learner = learners.make(name, num_features=len(study.writer.kept), **own.kwargs)
-    training = Training(
-      **config.training.to_dict() | own.training.to_dict(), evaluate_every=0, steps_per_call=50
-    )
+    given: dict[str, Any] = config.training.to_dict() | own.training.to_dict()
+    training = Training(**given, evaluate_every=0, steps_per_call=50)
     result = meta_training.meta_train(
       learner, study.population, training, seed=seed, name=name, progress=False
     )

@@ -23,9 +23,9 @@ def get_config(argument: str | None = None) -> Config:
   config: Config = config_dict.ConfigDict()
   config.data_seed = 0
   config.seeds = (0,)
-  config.model = {'width': 64, 'hidden': 128, 'num_layers': 2, 'num_heads': 4}
-  config.pretraining = {'num_steps': 1200, 'batch_size': 64, 'learning_rate': 6e-3}
-  config.heeded = {'num_heeded': 4, 'heed_rate': 0.85}
+  config.model = {'width': 64, 'hidden': 128, 'num_layers': 1, 'num_heads': 2}
+  config.pretraining = {'num_steps': 2000, 'batch_size': 64, 'learning_rate': 8e-3}
+  config.heeded = {'num_heeded': 4, 'heed_rate': 0.95}
   config.audit = {'num_answers': 256}
   config.users = {'num_users': 300, 'num_pairs': 24, 'num_held_out': 100, 'num_support': 8}
   config.num_queried = 4  # questions of each user that answers are written to
@@ -50,7 +50,7 @@ def get_config(argument: str | None = None) -> Config:
 
 def quick(config: Config) -> Config:
   """Returns fewer users and steps, one learner and one form of features."""
-  config.pretraining.update(num_steps=300, batch_size=32)
+  config.pretraining.update(num_steps=700, batch_size=48)
   config.users.update(num_users=60, num_pairs=16, num_held_out=24)
   config.num_queried = 2
   config.features = ('without_length',)

@@ -141,9 +141,7 @@ def study(
 def forms_of(writer: Writer, numbers: Int[Array, '*batch']) -> Forms:
   """Returns the forms of questions by their numbers."""
   flat = jax.vmap(styles.prompt_of)(numbers.reshape(-1))
-  return styled_prompts.forms(
-    flat.reshape(*numbers.shape, -1), jnp.asarray(writer.kept, jnp.int32)
-  )
+  return styled_prompts.forms(flat.reshape(*numbers.shape, -1), jnp.asarray(writer.kept, jnp.int32))
 
 
 def lengths_of(responses: Int[Array, '*batch R']) -> Float[Array, '*batch']:
@@ -162,9 +160,7 @@ def ratios_of(
   """Returns φ of K responses to each question."""
   num = responses.shape[-2]
   forms = jax.tree.map(
-    lambda x: jnp.broadcast_to(
-      x[..., None, :, :], (*x.shape[:-2], num, *x.shape[-2:])
-    ),
+    lambda x: jnp.broadcast_to(x[..., None, :, :], (*x.shape[:-2], num, *x.shape[-2:])),
     forms_of(writer, numbers),
   )
   return _ratios(writer.model, writer.params, forms, responses)
@@ -332,9 +328,7 @@ def policy_accuracy(
   writer, num = study.writer, query.choice.shape[1]
   forms = forms_of(writer, query.prompts) if forms is None else forms
   shape = (*query.choice.shape, 2)
-  doubled = jax.tree.map(
-    lambda x: jnp.broadcast_to(x[:, :, None], (*shape, *x.shape[2:])), forms
-  )
+  doubled = jax.tree.map(lambda x: jnp.broadcast_to(x[:, :, None], (*shape, *x.shape[2:])), forms)
   repeated = jnp.broadcast_to(shares[:, None, None], (len(shares), num, 2, shares.shape[1]))
   found = _read(writer.model, writer.params, doubled, query.responses, repeated)
   added = np.asarray(found.steered - found.base)

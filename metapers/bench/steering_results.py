@@ -17,6 +17,7 @@ from metapers.llm import steer
 
 BASE, TRUTH, TOLD, EXAMPLES = 'base', 'true weights', 'told', 'in context'
 PROTOCOL = 'steering'
+SHOWN = ('metric', 'value', 'ci_low', 'ci_high')
 
 
 class Options(NamedTuple):
@@ -160,9 +161,7 @@ def of_sizes(worth: Float[np.ndarray, 'L T M'], sizes: Sequence[int]) -> Tables:
   }
 
 
-def preference_accuracy(
-  study: Study, trained: Trained, user: User
-) -> Float[np.ndarray, 'T N']:
+def preference_accuracy(study: Study, trained: Trained, user: User) -> Float[np.ndarray, 'T N']:
   """Returns 1 where the learner predicts the choice of a test question."""
   given = study.splits['test'].tasks.query
   log_p = _predicted(trained.learner, trained.params, user.states, given.candidates)
@@ -248,8 +247,8 @@ def in_words(frame: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
   lines = ['  '.join([f'{"row":{width}}', *(f'{metric:>17}' for metric in metrics)])]
   for name, own in shown.groupby('learner', sort=False):
     cells = {
-      one.metric: f'{one.value:.3f} ± {(one.ci_high - one.ci_low) / 2:.3f}'
-      for one in own.itertuples()
+      metric: f'{value:.3f} ± {(high - low) / 2:.3f}'
+      for metric, value, low, high in own[list(SHOWN)].itertuples(index=False)
     }
     lines.append('  '.join([f'{name:{width}}', *(f'{cells.get(m, ""):>17}' for m in metrics)]))
   return lines

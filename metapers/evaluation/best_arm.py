@@ -32,9 +32,7 @@ def pairs_of(num_arms: int) -> Int[np.ndarray, 'N 2']:
   return np.stack(np.triu_indices(num_arms, 1), -1).astype(np.int32)
 
 
-def probability_best(
-  utilities: Float[Array, 'S J'], mask: Bool[Array, 'J']
-) -> Float[Array, 'J']:
+def probability_best(utilities: Float[Array, 'S J'], mask: Bool[Array, 'J']) -> Float[Array, 'J']:
   """Returns the share of draws in which each arm is the best; ties count in equal parts."""
   shown = jnp.where(mask[None], utilities, -jnp.inf)
   is_best = (shown >= shown.max(-1, keepdims=True)) & mask[None]

@@ -138,9 +138,7 @@ class _Loop(NamedTuple):
     self, params: Params, inputs: Inputs, key: PRNGKey, lora: Params, shares: Array | None
   ) -> Generated:
     embeddings, mask = inputs
-    flat = Inputs(
-      embeddings.reshape(-1, *embeddings.shape[-2:]), mask.reshape(-1, mask.shape[-1])
-    )
+    flat = Inputs(embeddings.reshape(-1, *embeddings.shape[-2:]), mask.reshape(-1, mask.shape[-1]))
     num_forms = 1 if shares is None else shares.shape[1]
     num_rows, length, _ = flat.embeddings.shape
     shape = (num_rows // num_forms, self.num_tokens)

@@ -60,7 +60,7 @@ class Reading(NamedTuple):
 
 
 def shares(weights: Float[Array, '*batch B'], strength: float) -> Float[Array, '*batch M']:
-  """Returns the shares of forms in the steered logits: (1 - Σ_b w_b/β, w_1/β, ...), 1/β strength."""
+  """Returns (1 - Σ_b w_b/β, w_1/β, ...): forms' shares of the steered logits, 1/β strength."""
   scaled = strength * weights
   return jnp.concatenate([1 - scaled.sum(-1, keepdims=True), scaled], -1)
 
