@@ -7,9 +7,9 @@
 
 The first writes answers, by the model or by --served_model of an endpoint, and keeps each as it
 comes. The second scores them by the config that made STORE: the same models, dtype and batch. The
-third writes DIR/rewards.csv: mean reward of each row of the study, wins, ties and losses against the
-best reply of the store and against --rival, what differences so many users can show, tokens and
-cost. Users, rows and their options are those of `experiments.icl`.
+third writes DIR/rewards.csv: mean reward of each row of the study, wins, ties and losses against
+the best reply of the store and against --rival, what differences so many users can show, tokens
+and cost. Users, rows and their options are those of `experiments.icl`.
 """
 
 import io

@@ -1,8 +1,8 @@
 """Answers that models write where they are shown examples, scored by the reward models of a store.
 
-Answers are kept in a journal, and become a table whose rows are queries of users and whose responses
-are the rows of the study. `experiments.extract` scores it as it scored the store; what a user makes
-of an answer is their weights times its z-scores, by the statistics of the store.
+Answers are kept in a journal, and become a table whose rows are queries of users and whose
+responses are the rows of the study. `experiments.extract` scores it as it scored the store; what a
+user makes of an answer is their weights times its z-scores, by the statistics of the store.
 """
 
 import json

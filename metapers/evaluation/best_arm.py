@@ -1,8 +1,8 @@
 """The best of a few arms by questions: which comparison to ask, and when to stop.
 
-The arms are candidates, such as replies to one prompt, and the questions comparisons of two of them.
-All is read off draws from a learner's posterior: P(arm is best) is the share of draws in which it
-is. Questions end when that of some arm reaches a level.
+The arms are candidates, such as replies to one prompt, and the questions comparisons of two of
+them. All is read off draws from a learner's posterior: P(arm is best) is the share of draws in
+which it is. Questions end when that of some arm reaches a level.
 
 References:
   Russo 2016, arXiv:1602.08448 (top two); Frazier, Powell and Dayanik 2008 (SIAM Journal on Control

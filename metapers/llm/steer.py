@@ -1,14 +1,14 @@
 """A frozen model steered by preference prompts, whose weights are those that explain choices.
 
-    forms = Forms(tokens, mask)                    # a prompt as it is, and after B preference prompts
-    ratios = log_ratios(model, params, forms, response, response_mask)            # φ [*batch, B]
-    made = features('without_length', ratios, lengths)                   # of known users' responses
-    candidates = Candidates(made(ratios, lengths), mask)               # what any learner is given
-    weights = made.weights(slopes(learner, params, user_state, candidates))              # w [B]
+    forms = Forms(tokens, mask)                 # a prompt as it is, and after B preference prompts
+    ratios = log_ratios(model, params, forms, response, response_mask)             # φ [*batch, B]
+    made = features('without_length', ratios, lengths)                # of known users' responses
+    candidates = Candidates(made(ratios, lengths), mask)              # what any learner is given
+    weights = made.weights(slopes(learner, params, user_state, candidates))               # w [B]
     answers = generate(params, inputs_of(model, params, forms), key, shares=shares(weights, 1.0))
 
-With φ_b(x, y) = log π(y | x, s_b) - log π(y | x) and utilities w·φ the best policy at a price of β a
-nat is π(y | x) exp(w·φ / β), up to a constant. Token by token this is the softmax of
+With φ_b(x, y) = log π(y | x, s_b) - log π(y | x) and utilities w·φ the best policy at a price of
+β a nat is π(y | x) exp(w·φ / β), up to a constant. Token by token this is the softmax of
 
     h + (1/β) Σ_b w_b (h_b - h),
 

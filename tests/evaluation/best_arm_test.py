@@ -15,6 +15,7 @@ from metapers.evaluation.acquisition import Pool
 
 KEY = jax.random.key(0)
 DRAWS, ARMS = 40, 4
+SCALE = 12  # of weights: answers are nearly certain
 UTILITIES = np.random.default_rng(0).normal(size=(DRAWS, ARMS)) * 2 + [0, 0.5, 1, -3]
 PAIRS = best_arm.pairs_of(ARMS)
 
@@ -70,7 +71,7 @@ def test_masked_arms_are_never_the_best():
 def people(num=24, seed=0):
   """Users with N(0, I) weights of two features, whose arms have the features of a circle."""
   rng = np.random.default_rng(seed)
-  weights = 3 * rng.normal(size=(num, 2))
+  weights = SCALE * rng.normal(size=(num, 2))
   angles = 2 * np.pi * np.arange(5) / 5
   arms = np.broadcast_to(np.stack([np.cos(angles), np.sin(angles)], -1), (num, 5, 2))
   pairs = best_arm.pairs_of(5)
@@ -91,7 +92,7 @@ LEARNER = learners.make('gaussian_prior', num_features=2, num_samples=128)
 def asked(rule, num_questions=6):
   tasks, slate, worth = people()
   params = LEARNER.init(KEY)
-  params = {**params, 'root': 3 * params['root']}
+  params = {**params, 'root': SCALE * params['root']}
   found = best_arm.ask(
     LEARNER, params, tasks, slate, rule=rule, num_questions=num_questions, key=KEY
   )
