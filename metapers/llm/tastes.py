@@ -113,8 +113,12 @@ def split_of(given: Tasted, featurise: Featurise, user: Int[np.ndarray, 'U']) ->
     featurise: what is read of a text.
     user: their rows among the known users.
   """
-  support, query = (choices_of(part, featurise) for part in (given.support, given.query))
+  support = choices_of(given.support, featurise)
   size, width = len(given.weights), support.candidates.features.shape[-1]
+  is_asked = given.query.choice.size > 0  # known users' queries are empty
+  query = choices_of(given.query, featurise) if is_asked else jax.tree.map(
+    lambda x: x[:, :0], support
+  )  # fmt: skip
   slate = Candidates(jnp.zeros((size, 0, 2, width), jnp.float32), jnp.zeros((size, 0, 2), bool))
   truth = Truth(
     weights=given.weights,
@@ -135,13 +139,8 @@ def split_of(given: Tasted, featurise: Featurise, user: Int[np.ndarray, 'U']) ->
 
 def choices_of(given: Compared, featurise: Featurise):
   """Returns comparisons with features of their texts."""
-  shape = given.responses.shape[:-1]
-  if not given.choice.size:
-    width = jax.eval_shape(featurise, given.prompts, given.responses).shape[-1]
-    features = jnp.zeros((*shape, width), jnp.float32)
-  else:
-    features = featurise(given.prompts, given.responses)
-  return task.choices(Candidates(features, jnp.ones(shape, bool)), given.choice)
+  features = featurise(given.prompts, given.responses)
+  return task.choices(Candidates(features, jnp.ones(features.shape[:-1], bool)), given.choice)
 
 
 def utilities(
