@@ -100,7 +100,9 @@ def prepared(folder: pathlib.Path) -> Prepared:
     raise ValueError(f'{store} keeps no texts of its prompts; extract it anew with them')
   texts = studies.Texts(table.prompt_texts, responses)
   config = (folder / hf_config.FILE).read_bytes()
-  chat = chat_tokens.of(transformers.AutoTokenizer.from_pretrained(folder))
+  chat = chat_tokens.of(
+    transformers.AutoTokenizer.from_pretrained(folder), hf_config.read(folder).vocab_size
+  )
   lengths = lengths_of(responses, chat)
   train, test = (
     fitting(slates.slates_of(table, split=split), texts, lengths, chat)
