@@ -35,6 +35,8 @@ def main(argv: list[str]) -> None:
   config = commands.required(CONFIG)
   workdir = pathlib.Path(commands.required(WORKDIR))
   options = Options(**config.measured.to_dict())
+  for kind in config.features:
+    steer.check_kind(kind)
   with commands.holding(workdir):
     written = writer_of(config, workdir)
     users = tastes.tastes(**config.users, seed=config.data_seed)

@@ -22,11 +22,12 @@ from metapers.core.types import Array, Bool, Float, Int, Params, PRNGKey
 from metapers.evaluation import best_arm, best_of
 from metapers.llm import generate, steer, styled_prompts, styled_users, styles, tastes, text_users
 from metapers.llm.decoder import Decoder
-from metapers.llm.steer import Features, Forms
+from metapers.llm.steer import Features, Forms, Reading
 from metapers.llm.tastes import Tasted
 from metapers.llm.text_users import Split
 
-CHUNK_SIZE = 32  # users at once
+CHUNK_SIZE = 256  # responses read at once
+USERS_AT_ONCE = 32
 DRAW = generate.Sampling(temperature=1.0)
 
 
@@ -69,8 +70,10 @@ def writer(
     seed: of the answers.
 
   Raises:
-    ValueError: where no prompt does.
+    ValueError: where no prompt does, or for fewer than two answers.
   """
+  if num_answers < 2:
+    raise ValueError(f'num_answers must be at least 2, to have a deviation, got {num_answers}')
   every = np.arange(styled_prompts.NUM_PROMPTS)
   asked = jnp.asarray(np.resize(numbers, num_answers))[None]
   rows = np.concatenate([np.zeros((1, len(every))), np.eye(len(every))])
@@ -150,7 +153,8 @@ def lengths_of(responses: Int[Array, '*batch R']) -> Float[Array, '*batch']:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _ratios(model, params, forms, responses):
+def _ratios(model, params, given):
+  forms, responses = given
   return steer.log_ratios(model, params, forms, responses, responses != styles.PAD)
 
 
@@ -158,12 +162,12 @@ def ratios_of(
   writer: Writer, numbers: Int[Array, '*batch'], responses: Int[Array, '*batch K R']
 ) -> Float[Array, '*batch K B']:
   """Returns φ of K responses to each question."""
-  num = responses.shape[-2]
-  forms = jax.tree.map(
-    lambda x: jnp.broadcast_to(x[..., None, :, :], (*x.shape[:-2], num, *x.shape[-2:])),
-    forms_of(writer, numbers),
-  )
-  return _ratios(writer.model, writer.params, forms, responses)
+  shape = responses.shape[:-1]
+  repeated = jnp.repeat(numbers.reshape(-1), shape[-1])
+  given = forms_of(writer, repeated), responses.reshape(len(repeated), -1)
+  function = functools.partial(_ratios, writer.model, writer.params)
+  found = tastes.host_chunks(function, given, CHUNK_SIZE)
+  return found.reshape(*shape, -1)
 
 
 def features_of(
@@ -224,7 +228,7 @@ def _states(learner: MetaLearner, params: Params, tasks: Task, shots: Array, key
     # Linearised where this user looked, whatever they have said so far.
     return state, steer.slopes(learner, params, state, person.support.candidates)
 
-  return batches.map_chunks(one, tasks.user.shape[0], CHUNK_SIZE)
+  return batches.map_chunks(one, tasks.user.shape[0], USERS_AT_ONCE)
 
 
 def adapted(study: Study, learner: MetaLearner, params: Params, split: str, shots: int) -> User:
@@ -290,7 +294,7 @@ def measured(
   numbers, writer = study.queried[split], study.writer
   forms, num = forms_of(writer, numbers) if forms is None else forms, numbers.shape[1]
   repeated = jnp.broadcast_to(shares[:, None], (len(shares), num, shares.shape[1]))
-  found = _read(writer.model, writer.params, forms, responses, repeated)
+  found = readings(writer, forms, responses, repeated)
   lengths = lengths_of(responses)
   tables = {
     'utility': tastes.utilities(study.users[split].weights, responses),
@@ -303,8 +307,23 @@ def measured(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _read(model, params, forms, responses, shares):
+def _read(model, params, given):
+  forms, responses, shares = given
   return steer.read(model, params, forms, responses, responses != styles.PAD, shares)
+
+
+def readings(
+  writer: Writer,
+  forms: Forms,
+  responses: Int[Array, '*batch R'],
+  shares: Float[Array, '*batch M'],
+) -> Reading:
+  """Returns what the base and the steered policy say of responses."""
+  shape = responses.shape[:-1]
+  given = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) :]), (forms, responses, shares))
+  function = functools.partial(_read, writer.model, writer.params)
+  found = tastes.host_chunks(function, given, CHUNK_SIZE)
+  return jax.tree.map(lambda x: x.reshape(shape), found)
 
 
 def policy_accuracy(
@@ -330,7 +349,7 @@ def policy_accuracy(
   shape = (*query.choice.shape, 2)
   doubled = jax.tree.map(lambda x: jnp.broadcast_to(x[:, :, None], (*shape, *x.shape[2:])), forms)
   repeated = jnp.broadcast_to(shares[:, None, None], (len(shares), num, 2, shares.shape[1]))
-  found = _read(writer.model, writer.params, doubled, query.responses, repeated)
+  found = readings(writer, doubled, query.responses, repeated)
   added = np.asarray(found.steered - found.base)
   chosen = np.take_along_axis(added, np.asarray(query.choice)[..., None], -1)[..., 0]
   other = added.sum(-1) - chosen
@@ -358,8 +377,10 @@ def slates(study: Study, split: str, size: int, key: PRNGKey) -> Slates:
   """Returns answers of the base, who knows nobody."""
   numbers = study.queried[split]
   plain = jnp.zeros((len(numbers), 1 + len(study.writer.kept)), jnp.float32).at[:, 0].set(1.0)
-  many = jnp.repeat(numbers, size, 1)
-  responses = written(study.writer, many, plain, key).reshape(*numbers.shape, size, -1)
+  drawn = [
+    written(study.writer, numbers, plain, jax.random.fold_in(key, number)) for number in range(size)
+  ]
+  responses = jnp.stack(drawn, 2)  # [T, M, n, R]
   found = features_of(study.writer, study.features, numbers, responses)
   worth = tastes.utilities(study.users[split].weights, responses)
   return Slates(Candidates(found, jnp.ones(found.shape[:-1], bool)), np.asarray(worth))
@@ -371,7 +392,7 @@ def _sampled(learner, params, states, candidates):
     state, own = given
     return learner.sample(params, state, own)
 
-  return jax.lax.map(one, (states, candidates), batch_size=CHUNK_SIZE)  # [T, S, M, n]
+  return jax.lax.map(one, (states, candidates), batch_size=USERS_AT_ONCE)  # [T, S, M, n]
 
 
 def picked(

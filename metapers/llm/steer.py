@@ -36,7 +36,7 @@ from metapers.core.types import Array, Bool, Float, Int, Params, UserState
 from metapers.llm.decoder import Decoder
 from metapers.llm.prompting import Inputs
 
-CHUNK_SIZE = 64  # responses whose forms are read at once
+CHUNK_SIZE = 128  # responses whose forms are read at once
 LEAST_MOVE = 0.5  # of `moves`: other prompts do not enter
 
 
@@ -188,6 +188,16 @@ class Features(NamedTuple):
     return slopes / scale.reshape((1,) * (slopes.ndim - 1) + (-1,))
 
 
+def check_kind(kind: str) -> None:
+  """Raises ValueError for features that there are not.
+
+  Raises:
+    ValueError: naming those that there are.
+  """
+  if kind not in KINDS:
+    raise ValueError(f'features must be one of {", ".join(KINDS)}, got {kind!r}')
+
+
 def features(kind: str, ratios: Float[Array, '*batch B'], lengths: Float[Array, '*batch']):
   """Returns how φ becomes features of standard deviation 1 over the responses given.
 
@@ -200,8 +210,7 @@ def features(kind: str, ratios: Float[Array, '*batch B'], lengths: Float[Array, 
   Raises:
     ValueError: for another kind.
   """
-  if kind not in KINDS:
-    raise ValueError(f'features must be one of {", ".join(KINDS)}, got {kind!r}')
+  check_kind(kind)
   flat, own = ratios.reshape(-1, ratios.shape[-1]), lengths.reshape(-1)
   slope = intercept = jnp.zeros(flat.shape[1], flat.dtype)
   if kind == 'without_length':

@@ -9,12 +9,13 @@ import numpy as np
 from metapers.core import task
 from metapers.core.population import SEEN
 from metapers.core.task import Candidates, Task, Truth
-from metapers.core.types import Array, Callable, Float, Int, PRNGKey
+from metapers.core.types import Array, Callable, Float, Int, PRNGKey, PyTree
 from metapers.learners import options
 from metapers.llm import styled_users, styles
 from metapers.llm.text_users import Split
 
 NUM_AXES = len(styles.AXES)
+CHUNK_SIZE = 512  # comparisons drawn at once
 
 
 class Compared(NamedTuple):
@@ -91,18 +92,41 @@ def compared(
   key: PRNGKey, weights: Float[Array, 'U A'], numbers: Int[Array, 'P'], size: int
 ) -> Compared:
   """Returns `size` comparisons of each user, of answers in random styles to random questions."""
+  shape = (len(weights), size)
+  key_number, key_rest = jax.random.split(key)
+  drawn = numbers[jax.random.randint(key_number, shape, 0, len(numbers), jnp.int32)]
+  keys = jax.random.split(key_rest, shape)
+  given = keys.reshape(-1), drawn.reshape(-1), jnp.repeat(weights, size, 0)
+  found = host_chunks(_compared, given, CHUNK_SIZE)
+  return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
 
-  def one(key, own):
-    key_number, key_poles, key_choice, *key_texts = jax.random.split(key, 5)
-    number = numbers[jax.random.randint(key_number, (), 0, len(numbers), jnp.int32)]
-    poles = jax.random.bernoulli(key_poles, 0.5, (2, NUM_AXES)).astype(jnp.int32)
-    responses = jax.vmap(styles.response_of, (0, None, 0))(jnp.stack(key_texts), number, poles)
-    style = 2.0 * poles - 1
-    choice = jax.random.categorical(key_choice, style @ own).astype(jnp.int32)
-    return Compared(number, responses, style, choice)
 
-  keys = jax.random.split(key, (len(weights), size))
-  return jax.jit(jax.vmap(jax.vmap(one, (0, None))))(keys, weights)
+@jax.jit
+@jax.vmap
+def _compared(given) -> Compared:
+  key, number, own = given
+  key_poles, key_choice, *key_texts = jax.random.split(key, 4)
+  poles = jax.random.bernoulli(key_poles, 0.5, (2, NUM_AXES)).astype(jnp.int32)
+  responses = jax.vmap(styles.response_of, (0, None, 0))(jnp.stack(key_texts), number, poles)
+  style = 2.0 * poles - 1
+  choice = jax.random.categorical(key_choice, style @ own).astype(jnp.int32)
+  return Compared(number, responses, style, choice)
+
+
+def host_chunks(function: Callable, given: PyTree, size: int) -> PyTree:
+  """Returns a function of `size` rows applied to any number of them: it is compiled once.
+
+  Args:
+    function: of arrays with a leading axis of `size`, to arrays with the same.
+    given: arrays with a leading axis of at least 1.
+    size: rows at once; the last chunk is filled up with its last row.
+  """
+  count = jax.tree.leaves(given)[0].shape[0]
+  parts = [
+    function(task.take(given, np.minimum(np.arange(start, start + size), count - 1)))
+    for start in range(0, count, size)
+  ]
+  return jax.tree.map(lambda *x: jnp.concatenate(x)[:count], *parts)
 
 
 def split_of(given: Tasted, featurise: Featurise, user: Int[np.ndarray, 'U']) -> Split:
