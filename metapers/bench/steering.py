@@ -75,18 +75,12 @@ def writer(
   if num_answers < 2:
     raise ValueError(f'num_answers must be at least 2, to have a deviation, got {num_answers}')
   every = np.arange(styled_prompts.NUM_PROMPTS)
-  asked = jnp.asarray(np.resize(numbers, num_answers))[None]
-  rows = np.concatenate([np.zeros((1, len(every))), np.eye(len(every))])
+  asked = np.broadcast_to(np.resize(numbers, num_answers), (1 + len(every), num_answers))
+  alone = np.eye(1 + len(every), dtype=np.float32)  # the base, and each prompt alone
   trial = Writer(model, params, every, np.zeros(len(every)))
-  key = jax.random.key(seed)
-  shares = jnp.asarray(
-    steer.shares(jnp.asarray(rows, jnp.float32), 1.0)
-  )  # [1 + prompts, M]: each prompt alone
-  asked = jnp.broadcast_to(asked, (len(rows), num_answers))
-  found = np.asarray(styles.style_of(written(trial, asked, shares, key)))  # [1 + prompts, n, axes]
-  signs, axes = 2 * (every % 2) - 1, every // 2
-  base, own = found[0].T[axes], found[1 + every, :, axes]
-  moves = steer.moves(signs[:, None] * own, signs[:, None] * base)
+  found = tastes.styles_of(written(trial, asked, alone, jax.random.key(seed)))  # [1 + all, n, axes]
+  signs, axes = (2 * (every % 2) - 1)[:, None], every // 2
+  moves = steer.moves(signs * found[1 + every, :, axes], signs * found[0].T[axes])
   kept = np.flatnonzero(moves >= steer.LEAST_MOVE)
   if not kept.size:
     raise ValueError(
@@ -135,21 +129,20 @@ def study(
   )
   rng, numbers = np.random.default_rng(seed), styled_users.prompts(seed)
   queried = {
-    name: jnp.asarray(rng.choice(own, (len(users[name].weights), num_queried)), jnp.int32)
+    name: rng.choice(own, (len(users[name].weights), num_queried))
     for name, own in (('validation', numbers.validation), ('test', numbers.test))
   }
   return Study(writer, users, made, splits, population, queried)
 
 
-def forms_of(writer: Writer, numbers: Int[Array, '*batch']) -> Forms:
+def forms_of(writer: Writer, numbers: Int[np.ndarray, '*batch']) -> Forms:
   """Returns the forms of questions by their numbers."""
-  flat = jax.vmap(styles.prompt_of)(numbers.reshape(-1))
-  return styled_prompts.forms(flat.reshape(*numbers.shape, -1), jnp.asarray(writer.kept, jnp.int32))
+  return styled_prompts.forms(np.asarray(numbers), writer.kept)
 
 
 def lengths_of(responses: Int[Array, '*batch R']) -> Float[Array, '*batch']:
   """Returns the number of tokens of each response."""
-  return (responses != styles.PAD).sum(-1).astype(jnp.float32)
+  return (np.asarray(responses) != styles.PAD).sum(-1).astype(np.float32)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -163,7 +156,7 @@ def ratios_of(
 ) -> Float[Array, '*batch K B']:
   """Returns φ of K responses to each question."""
   shape = responses.shape[:-1]
-  repeated = jnp.repeat(numbers.reshape(-1), shape[-1])
+  repeated = np.repeat(numbers.reshape(-1), shape[-1])
   given = forms_of(writer, repeated), responses.reshape(len(repeated), -1)
   function = functools.partial(_ratios, writer.model, writer.params)
   found = tastes.host_chunks(function, given, CHUNK_SIZE)
@@ -177,7 +170,7 @@ def features_of(
   responses: Int[Array, '*batch K R'],
 ) -> Float[Array, '*batch K B']:
   """Returns what learners read of K responses to each question."""
-  return made(ratios_of(writer, numbers, responses), lengths_of(responses))
+  return np.asarray(made(ratios_of(writer, numbers, responses), lengths_of(responses)))
 
 
 def written(
@@ -196,13 +189,12 @@ def written(
     key: of the draws.
     forms: of the questions, flat; those of the kept prompts by default.
   """
-  flat = numbers.reshape(-1)
-  forms = forms_of(writer, flat) if forms is None else forms
-  repeated = jnp.repeat(shares, numbers.shape[1], 0)
+  forms = forms_of(writer, numbers.reshape(-1)) if forms is None else forms
+  repeated = jnp.asarray(np.repeat(shares, numbers.shape[1], 0))
   draw = _generator(writer.model)
   inputs = steer.inputs_of(writer.model, writer.params, forms)
   found = draw(writer.params, inputs, key, shares=repeated)
-  return found.tokens.reshape(*numbers.shape, -1)
+  return np.asarray(found.tokens).reshape(*numbers.shape, -1)
 
 
 @functools.cache
@@ -293,17 +285,16 @@ def measured(
   """
   numbers, writer = study.queried[split], study.writer
   forms, num = forms_of(writer, numbers) if forms is None else forms, numbers.shape[1]
-  repeated = jnp.broadcast_to(shares[:, None], (len(shares), num, shares.shape[1]))
+  repeated = np.broadcast_to(np.asarray(shares)[:, None], (len(shares), num, shares.shape[1]))
   found = readings(writer, forms, responses, repeated)
   lengths = lengths_of(responses)
-  tables = {
+  return {
     'utility': tastes.utilities(study.users[split].weights, responses),
     'kl': found.divergence,
     'base_nats': -found.base / lengths,
     'length': lengths,
-    'ended': (responses == styles.EOS).any(-1).astype(jnp.float32),
+    'ended': (responses == styles.EOS).any(-1).astype(np.float32),
   }
-  return jax.tree.map(np.asarray, tables)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -320,7 +311,9 @@ def readings(
 ) -> Reading:
   """Returns what the base and the steered policy say of responses."""
   shape = responses.shape[:-1]
-  given = jax.tree.map(lambda x: x.reshape(-1, *x.shape[len(shape) :]), (forms, responses, shares))
+  given = jax.tree.map(
+    lambda x: np.asarray(x).reshape(-1, *x.shape[len(shape) :]), (forms, responses, shares)
+  )
   function = functools.partial(_read, writer.model, writer.params)
   found = tastes.host_chunks(function, given, CHUNK_SIZE)
   return jax.tree.map(lambda x: x.reshape(shape), found)
@@ -344,12 +337,11 @@ def policy_accuracy(
     forms: of each question, [T, N, forms, L]; those of the kept prompts by default.
   """
   query = study.users[split].query
-  writer, num = study.writer, query.choice.shape[1]
-  forms = forms_of(writer, query.prompts) if forms is None else forms
+  forms = forms_of(study.writer, query.prompts) if forms is None else forms
   shape = (*query.choice.shape, 2)
-  doubled = jax.tree.map(lambda x: jnp.broadcast_to(x[:, :, None], (*shape, *x.shape[2:])), forms)
-  repeated = jnp.broadcast_to(shares[:, None, None], (len(shares), num, 2, shares.shape[1]))
-  found = readings(writer, doubled, query.responses, repeated)
+  doubled = jax.tree.map(lambda x: np.broadcast_to(x[:, :, None], (*shape, *x.shape[2:])), forms)
+  repeated = np.broadcast_to(np.asarray(shares)[:, None, None], (*shape, shares.shape[1]))
+  found = readings(study.writer, doubled, query.responses, repeated)
   added = np.asarray(found.steered - found.base)
   chosen = np.take_along_axis(added, np.asarray(query.choice)[..., None], -1)[..., 0]
   other = added.sum(-1) - chosen
@@ -359,11 +351,9 @@ def policy_accuracy(
 def examples_of(study: Study, split: str, numbers: Int[Array, 'T M']) -> Forms:
   """Returns questions as they are, and behind the last answers that their user chose."""
   support = study.users[split].support
-  index = support.choice[..., None, None]
-  liked = jnp.take_along_axis(support.responses, index, 2)[:, :, 0]  # [T, N, R]
-  liked = jnp.broadcast_to(liked[:, None], (*numbers.shape, *liked.shape[1:]))
-  questions = jax.vmap(jax.vmap(styles.prompt_of))(numbers)
-  return styled_prompts.shown(questions, liked)
+  liked = np.take_along_axis(support.responses, support.choice[..., None, None], 2)[:, :, 0]
+  liked = np.broadcast_to(liked[:, None], (*numbers.shape, *liked.shape[1:]))  # [T, M, N, R]
+  return styled_prompts.shown(numbers, liked)
 
 
 class Slates(NamedTuple):
@@ -380,10 +370,10 @@ def slates(study: Study, split: str, size: int, key: PRNGKey) -> Slates:
   drawn = [
     written(study.writer, numbers, plain, jax.random.fold_in(key, number)) for number in range(size)
   ]
-  responses = jnp.stack(drawn, 2)  # [T, M, n, R]
+  responses = np.stack(drawn, 2)  # [T, M, n, R]
   found = features_of(study.writer, study.features, numbers, responses)
   worth = tastes.utilities(study.users[split].weights, responses)
-  return Slates(Candidates(found, jnp.ones(found.shape[:-1], bool)), np.asarray(worth))
+  return Slates(Candidates(jnp.asarray(found), jnp.ones(found.shape[:-1], bool)), worth)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -414,8 +404,8 @@ def picked(
     sizes: n.
     caution: c, of mean - c sd.
   """
-  drawn = jnp.moveaxis(_sampled(learner, params, user.states, given.candidates), 1, 0)
-  chosen = np.asarray(best_of.picks(best_of.cautious(drawn, caution), sizes))
+  drawn = np.asarray(_sampled(learner, params, user.states, given.candidates))
+  chosen = best_of.picks(best_of.cautious(np.moveaxis(drawn, 1, 0), caution), sizes)
   return np.stack([np.take_along_axis(given.utilities, c[..., None], -1)[..., 0] for c in chosen])
 
 

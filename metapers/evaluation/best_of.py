@@ -8,18 +8,21 @@ candidates of which little is known, the more so the more there are.
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 
-from metapers.core.types import Array, Float, Int
+from metapers.core.types import Float, Int
 
 
-def cautious(utilities: Float[Array, 'S *batch'], caution: float) -> Float[Array, '*batch']:
+def cautious(
+  utilities: Float[np.ndarray, 'S *batch'], caution: float
+) -> Float[np.ndarray, '*batch']:
   """Returns mean - c sd over draws, c = `caution`."""
   return utilities.mean(0) - caution * utilities.std(0)
 
 
-def picks(values: Float[Array, '*batch n'], sizes: Sequence[int]) -> Int[Array, 'L *batch']:
+def picks(
+  values: Float[np.ndarray, '*batch n'], sizes: Sequence[int]
+) -> Int[np.ndarray, 'L *batch']:
   """Returns the largest of the first 1, 2, 4, ... candidates, for each of the L sizes.
 
   Raises:
@@ -28,7 +31,7 @@ def picks(values: Float[Array, '*batch n'], sizes: Sequence[int]) -> Int[Array, 
   most = values.shape[-1]
   if not sizes or min(sizes) < 1 or max(sizes) > most:
     raise ValueError(f'sizes must lie in 1..{most}, the candidates that there are; got {sizes}')
-  return jnp.stack([jnp.argmax(values[..., :size], -1).astype(jnp.int32) for size in sizes])
+  return np.stack([values[..., :size].argmax(-1) for size in sizes])
 
 
 def divergence(size: int) -> float:

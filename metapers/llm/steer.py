@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core.meta_learner import MetaLearner
+from metapers.core.population import HostOrDevice
 from metapers.core.task import Candidates
 from metapers.core.types import Array, Bool, Float, Int, Params, UserState
 from metapers.llm.decoder import Decoder
@@ -43,8 +44,8 @@ LEAST_MOVE = 0.5  # of `moves`: other prompts do not enter
 class Forms(NamedTuple):
   """A prompt in M forms, padded on the left: the first without a preference prompt."""
 
-  tokens: Int[Array, '*batch M L']
-  mask: Bool[Array, '*batch M L']
+  tokens: Int[HostOrDevice, '*batch M L']
+  mask: Bool[HostOrDevice, '*batch M L']
 
 
 class Reading(NamedTuple):
@@ -67,7 +68,7 @@ def shares(weights: Float[Array, '*batch B'], strength: float) -> Float[Array, '
 
 def inputs_of(model: Decoder, params: Params, forms: Forms) -> Inputs:
   """Returns forms as what a generator reads."""
-  return Inputs(model.embed(params, forms.tokens), forms.mask)
+  return Inputs(model.embed(params, jnp.asarray(forms.tokens)), jnp.asarray(forms.mask))
 
 
 def log_ratios(

@@ -4,8 +4,11 @@ A prompt is 'BOS i like POLE answers . why does ...'. In the place of the statem
 that somebody liked, for a model that learns from examples.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metapers.core.types import Array, Bool, Float, Int, PRNGKey
 from metapers.llm import p_dpo, styles
@@ -87,29 +90,35 @@ def stated(
   return jnp.pad(tokens, rest), is_real, asked
 
 
-def forms(prompts: Int[Array, '*batch L'], kept: Int[Array, 'B']) -> Forms:
+@functools.cache
+def questions() -> Int[np.ndarray, 'P L']:
+  """Returns the tokens of all questions, by number."""
+  every = jnp.arange(styles.NUM_PROMPTS, dtype=jnp.int32)
+  return np.asarray(jax.jit(jax.vmap(styles.prompt_of))(every))
+
+
+def forms(numbers: Int[np.ndarray, '*batch'], kept: Int[np.ndarray, 'B']) -> Forms:
   """Returns questions as they are, and after each of the kept preference prompts.
 
   Args:
-    prompts: tokens of questions, see `styles.prompt_of`.
+    numbers: of the questions.
     kept: numbers of preference prompts, 2 axis + pole.
   """
-  said = jax.vmap(styles.statement_of)(kept // 2, kept % 2)  # [B, S]
-  said = jnp.concatenate([jnp.zeros_like(said[:1]), said])
-  return _after(prompts, said)
+  nothing = np.full((1, styles.STATEMENT_LENGTH), styles.PAD)
+  said = [styles.ids(('i', 'like', styles.POLES[one], 'answers', '.')) for one in kept]
+  return _after(numbers, np.concatenate([nothing, np.stack(said)]))
 
 
-def shown(prompts: Int[Array, '*batch L'], answers: Int[Array, '*batch E R']) -> Forms:
+def shown(numbers: Int[np.ndarray, '*batch'], answers: Int[np.ndarray, '*batch E R']) -> Forms:
   """Returns questions as they are, and after the last NUM_EXAMPLES answers that somebody liked."""
-  examples = answers[..., -NUM_EXAMPLES:, :].reshape(*answers.shape[:-2], 1, -1)
-  return _after(prompts, jnp.concatenate([jnp.zeros_like(examples), examples], -2))
+  examples = answers[..., -NUM_EXAMPLES:, :].reshape(*numbers.shape, 1, -1)
+  return _after(numbers, np.concatenate([np.zeros_like(examples), examples], -2))
 
 
-def _after(prompts: Array, said: Array) -> Forms:
+def _after(numbers: np.ndarray, said: np.ndarray) -> Forms:
   """Returns questions [*batch, L] behind texts [*batch, M, S], both behind the BOS."""
-  lead = (*prompts.shape[:-1], said.shape[-2])
-  said = jnp.broadcast_to(said.reshape((1,) * (len(lead) - said.ndim + 1) + said.shape),
-                          (*lead, said.shape[-1]))  # fmt: skip
-  asked = jnp.broadcast_to(prompts[..., None, :], (*lead, prompts.shape[-1]))
-  tokens = jnp.concatenate([asked[..., :1], said, asked[..., 1:]], -1)
+  asked = questions()[numbers][..., None, :]
+  lead = (*numbers.shape, said.shape[-2])
+  asked, said = (np.broadcast_to(x, (*lead, x.shape[-1])) for x in (asked, said))
+  tokens = np.concatenate([asked[..., :1], said, asked[..., 1:]], -1).astype(np.int32)
   return Forms(tokens, tokens != styles.PAD)

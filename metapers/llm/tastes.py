@@ -9,7 +9,7 @@ import numpy as np
 from metapers.core import task
 from metapers.core.population import SEEN
 from metapers.core.task import Candidates, Task, Truth
-from metapers.core.types import Array, Callable, Float, Int, PRNGKey, PyTree
+from metapers.core.types import Callable, Float, Int, PyTree
 from metapers.learners import options
 from metapers.llm import styled_users, styles
 from metapers.llm.text_users import Split
@@ -25,22 +25,22 @@ class Compared(NamedTuple):
   1, drawn with P ∝ exp(w·style).
   """
 
-  prompts: Int[Array, 'U N']
-  responses: Int[Array, 'U N 2 R']
-  styles: Float[Array, 'U N 2 A']
-  choice: Int[Array, 'U N']
+  prompts: Int[np.ndarray, 'U N']
+  responses: Int[np.ndarray, 'U N 2 R']
+  styles: Float[np.ndarray, 'U N 2 A']
+  choice: Int[np.ndarray, 'U N']
 
 
 class Tasted(NamedTuple):
   """Users of a split: weights of the axes, w ~ N(0, I), and what they compared."""
 
-  weights: Float[Array, 'U A']
+  weights: Float[np.ndarray, 'U A']
   support: Compared
   query: Compared
 
 
 # (prompts [*batch], responses [*batch, 2, R]) -> features [*batch, 2, D]
-Featurise = Callable[[Array, Array], Array]
+Featurise = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def tastes(
@@ -67,36 +67,34 @@ def tastes(
   """
   options.at_least_one(num_users=num_users, num_pairs=num_pairs, num_held_out=num_held_out)
   options.at_least_one(num_support=num_support, num_query=num_query)
-  numbers = styled_users.prompts(seed)
-  names = ('known', 'validation', 'test')
-  keys = dict(zip(names, jax.random.split(jax.random.key(seed), len(names))))
+  numbers, rng = styled_users.prompts(seed), np.random.default_rng(seed)
 
-  def drawn(name, size, num, queried):
-    key_weights, key_support, key_query = jax.random.split(keys[name], 3)
-    weights = jax.random.normal(key_weights, (size, NUM_AXES), jnp.float32)
-    support = compared(key_support, weights, jnp.asarray(numbers.train), num)
-    return Tasted(weights, support, compared(key_query, weights, jnp.asarray(queried), num_query))
+  def drawn(size, num, queried):
+    weights = rng.standard_normal((size, NUM_AXES)).astype(np.float32)
+    support = compared(rng, weights, numbers.train, num)
+    return Tasted(weights, support, compared(rng, weights, queried, num_query))
 
-  known = drawn('known', num_users, num_pairs, numbers.test)
+  known = drawn(num_users, num_pairs, numbers.test)
   first = jax.tree.map(lambda x: x[:, :num_support], known.support)
   nothing = jax.tree.map(lambda x: x[:, :0], known.query)
   return {
     'train': known._replace(query=nothing),
     SEEN: known._replace(support=first),
-    'validation': drawn('validation', num_held_out, num_support, numbers.validation),
-    'test': drawn('test', num_held_out, num_support, numbers.test),
+    'validation': drawn(num_held_out, num_support, numbers.validation),
+    'test': drawn(num_held_out, num_support, numbers.test),
   }
 
 
 def compared(
-  key: PRNGKey, weights: Float[Array, 'U A'], numbers: Int[Array, 'P'], size: int
+  rng: np.random.Generator,
+  weights: Float[np.ndarray, 'U A'],
+  numbers: Int[np.ndarray, 'P'],
+  size: int,
 ) -> Compared:
   """Returns `size` comparisons of each user, of answers in random styles to random questions."""
   shape = (len(weights), size)
-  key_number, key_rest = jax.random.split(key)
-  drawn = numbers[jax.random.randint(key_number, shape, 0, len(numbers), jnp.int32)]
-  keys = jax.random.split(key_rest, shape)
-  given = keys.reshape(-1), drawn.reshape(-1), jnp.repeat(weights, size, 0)
+  seeds = rng.integers(2**31, size=shape).astype(np.uint32)
+  given = seeds.reshape(-1), rng.choice(numbers, shape).reshape(-1), np.repeat(weights, size, 0)
   found = host_chunks(_compared, given, CHUNK_SIZE)
   return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), found)
 
@@ -104,8 +102,8 @@ def compared(
 @jax.jit
 @jax.vmap
 def _compared(given) -> Compared:
-  key, number, own = given
-  key_poles, key_choice, *key_texts = jax.random.split(key, 4)
+  seed, number, own = given
+  key_poles, key_choice, *key_texts = jax.random.split(jax.random.key(seed), 4)
   poles = jax.random.bernoulli(key_poles, 0.5, (2, NUM_AXES)).astype(jnp.int32)
   responses = jax.vmap(styles.response_of, (0, None, 0))(jnp.stack(key_texts), number, poles)
   style = 2.0 * poles - 1
@@ -118,15 +116,21 @@ def host_chunks(function: Callable, given: PyTree, size: int) -> PyTree:
 
   Args:
     function: of arrays with a leading axis of `size`, to arrays with the same.
-    given: arrays with a leading axis of at least 1.
+    given: host arrays with a leading axis of at least 1.
     size: rows at once; the last chunk is filled up with its last row.
+
+  Returns:
+    Host arrays.
   """
+  given = jax.tree.map(np.asarray, given)
   count = jax.tree.leaves(given)[0].shape[0]
   parts = [
-    function(task.take(given, np.minimum(np.arange(start, start + size), count - 1)))
+    jax.device_get(
+      function(task.take(given, np.minimum(np.arange(start, start + size), count - 1)))
+    )
     for start in range(0, count, size)
   ]
-  return jax.tree.map(lambda *x: jnp.concatenate(x)[:count], *parts)
+  return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
 
 
 def split_of(given: Tasted, featurise: Featurise, user: Int[np.ndarray, 'U']) -> Split:
@@ -144,14 +148,15 @@ def split_of(given: Tasted, featurise: Featurise, user: Int[np.ndarray, 'U']) ->
     lambda x: x[:, :0], support
   )  # fmt: skip
   slate = Candidates(jnp.zeros((size, 0, 2, width), jnp.float32), jnp.zeros((size, 0, 2), bool))
+  asked, known = (jax.tree.map(jnp.asarray, x) for x in (given.query, given.support))
   truth = Truth(
-    weights=given.weights,
-    support_rewards=given.support.styles,
+    weights=jnp.asarray(given.weights),
+    support_rewards=known.styles,
     support_mask=support.candidates.mask,
-    support_prompts=given.support.prompts,
-    query_rewards=given.query.styles,
+    support_prompts=known.prompts,
+    query_rewards=asked.styles,
     query_mask=query.candidates.mask,
-    query_prompts=given.query.prompts,
+    query_prompts=asked.prompts,
     slate=slate,
     slate_rewards=jnp.zeros((size, 0, 2, NUM_AXES), jnp.float32),
     slate_prompts=jnp.zeros((size, 0), jnp.int32),
@@ -163,12 +168,22 @@ def split_of(given: Tasted, featurise: Featurise, user: Int[np.ndarray, 'U']) ->
 
 def choices_of(given: Compared, featurise: Featurise):
   """Returns comparisons with features of their texts."""
-  features = featurise(given.prompts, given.responses)
-  return task.choices(Candidates(features, jnp.ones(features.shape[:-1], bool)), given.choice)
+  features = jnp.asarray(featurise(given.prompts, given.responses))
+  mask = jnp.ones(features.shape[:-1], bool)
+  return task.choices(Candidates(features, mask), jnp.asarray(given.choice))
 
 
 def utilities(
-  weights: Float[Array, 'U A'], responses: Int[Array, 'U *N R']
-) -> Float[Array, 'U *N']:
+  weights: Float[np.ndarray, 'U A'], responses: Int[np.ndarray, 'U *N R']
+) -> Float[np.ndarray, 'U *N']:
   """Returns w·style of responses to each user; an axis that words show no pole of counts 0."""
-  return jnp.einsum('ua,u...a->u...', weights, styles.style_of(responses))
+  return np.einsum('ua,u...a->u...', weights, styles_of(responses))
+
+
+def styles_of(responses: Int[np.ndarray, '*batch R']) -> Float[np.ndarray, '*batch A']:
+  """Returns the pole that each response shows on each axis, see `styles.style_of`."""
+  flat = np.asarray(responses).reshape(-1, responses.shape[-1])
+  return host_chunks(_style_of, flat, CHUNK_SIZE).reshape(*responses.shape[:-1], NUM_AXES)
+
+
+_style_of = jax.jit(styles.style_of)

@@ -138,7 +138,7 @@ def test_what_cannot_be_asked_is_refused():
 
 
 def test_picks_are_the_largest_of_the_first_few():
-  values = jnp.asarray([[0.1, 0.5, 0.3, 0.9], [2, 1, 3, 0.0]])
+  values = np.array([[0.1, 0.5, 0.3, 0.9], [2, 1, 3, 0.0]])
   np.testing.assert_array_equal(best_of.picks(values, (1, 2, 4)), [[0, 0], [1, 0], [3, 2]])
   for sizes in ((), (0,), (5,)):
     with pytest.raises(ValueError, match=r'1\.\.4'):
@@ -146,7 +146,7 @@ def test_picks_are_the_largest_of_the_first_few():
 
 
 def test_caution_prefers_what_is_known():
-  drawn = jnp.asarray([[1.0, 5.0], [1.2, -2.0], [1.1, 2.0]])
+  drawn = np.array([[1.0, 5.0], [1.2, -2.0], [1.1, 2.0]])
   assert float(best_of.cautious(drawn, 0.0)[1]) > float(best_of.cautious(drawn, 0.0)[0])
   cautious = best_of.cautious(drawn, 1.0)
   np.testing.assert_allclose(cautious, np.mean(drawn, 0) - np.std(drawn, 0), rtol=1e-5)

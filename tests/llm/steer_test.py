@@ -191,20 +191,14 @@ def test_a_prompt_moves_by_standard_deviations_of_the_base():
 
 def test_forms_of_questions_are_what_is_pre_trained_on():
   """A statement stands between the BOS and the question, and examples in its place."""
-  question = styles.prompt_of(jnp.asarray(17))
-  plain, warm = styled_prompts.forms(question, jnp.asarray([1])).tokens
-  assert styles.words_of(warm) == 'i like warm answers . ' + styles.words_of(question)
-  assert styles.words_of(plain) == styles.words_of(question) and plain[0] == styles.BOS
-  answer = styles.response_of(KEY, jnp.asarray(3), jnp.ones(5, jnp.int32))
-  found = styled_prompts.shown(question, answer[None])
-  words = [styles.WORDS[t] for t in np.asarray(found.tokens[1])[np.asarray(found.mask[1])]]
-  expected = [
-    '<bos>',
-    *styles.words_of(answer).split(),
-    '<eos>',
-    *styles.words_of(question).split(),
-  ]
-  assert words == expected
+  question = styles.words_of(styles.prompt_of(jnp.asarray(17)))
+  plain, warm = styled_prompts.forms(np.array(17), np.array([1])).tokens
+  assert styles.words_of(warm) == f'i like warm answers . {question}'
+  assert styles.words_of(plain) == question and plain[0] == styles.BOS
+  answer = np.asarray(styles.response_of(KEY, jnp.asarray(3), jnp.ones(5, jnp.int32)))
+  found = styled_prompts.shown(np.array(17), answer[None])
+  words = [styles.WORDS[token] for token in found.tokens[1][found.mask[1]]]
+  assert words == ['<bos>', *styles.words_of(answer).split(), '<eos>', *question.split()]
   features, state = jax.jit(styled_prompts.stream(8, 400))(jnp.arange(40, dtype=jnp.int32), KEY)
   says, text = np.asarray(state.mask).sum(-1), np.asarray(state.text)
   is_statement = text[:, 0] == styles.IDS['i']
@@ -229,7 +223,11 @@ def test_log_ratios_are_those_of_the_model_of_users():
   answer = styles.response_of(KEY, jnp.asarray(3), jnp.ones(5, jnp.int32))
   is_real = answer != styles.PAD
   found = steer.log_ratios(
-    model, params, styled_prompts.forms(question, jnp.asarray([1, 6])), answer, is_real
+    model,
+    params,
+    jax.tree.map(jnp.asarray, styled_prompts.forms(np.array(17), np.array([1, 6]))),
+    answer,
+    is_real,
   )
   given = p_dpo.sequences(question, question != styles.PAD, answer, is_real)
   plain = p_dpo.log_probs(model, params, given)

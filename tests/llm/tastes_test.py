@@ -33,7 +33,7 @@ def test_questions_of_splits_are_apart():
 
 
 def featurise(prompts, responses):
-  return styles.style_of(responses)[..., :2]
+  return tastes.styles_of(responses)[..., :2]
 
 
 def population(num_support=4, num_query=8):
