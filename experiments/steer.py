@@ -17,9 +17,10 @@ from absl import flags
 from experiments import commands, overrides, styled_studies
 from experiments.build import Config
 from metapers import learners
-from metapers.bench import results, steering, steering_results
-from metapers.bench.steering import Study, Writer
+from metapers.bench import results, steering, steering_results, styled_writer
+from metapers.bench.steering import Study
 from metapers.bench.steering_results import Options, Trained
+from metapers.bench.styled_writer import Writer
 from metapers.llm import steer, styled_prompts, styled_users, styles, tastes
 from metapers.training import meta_training
 from metapers.training.meta_training import Training
@@ -64,7 +65,7 @@ def writer_of(config: Config, workdir: pathlib.Path) -> Writer:
     config, workdir / 'base', texts=texts, more={'heeded': config.heeded.to_dict()}
   )
   numbers = styled_users.prompts(config.data_seed).train
-  made = steering.writer(
+  made = styled_writer.writer(
     model, jax.tree.map(jnp.asarray, base), numbers,
     num_answers=config.audit.num_answers, seed=config.data_seed,
   )  # fmt: skip
@@ -81,7 +82,7 @@ def rows_of(config: Config, study: Study, kind: str, name: str, options: Options
   parts = []
   for seed in config.seeds:
     learner = learners.make(name, num_features=len(study.writer.kept), **own.kwargs)
-    given: dict[str, Any] = config.training.to_dict() | own.training.to_dict()
+    given: dict[str, Any] = {**config.training, **own.training}
     training = Training(**given, evaluate_every=0, steps_per_call=50)
     result = meta_training.meta_train(
       learner, study.population, training, seed=seed, name=name, progress=False

@@ -24,12 +24,12 @@ def get_config(argument: str | None = None) -> Config:
   config.data_seed = 0
   config.seeds = (0,)
   config.model = {'width': 64, 'hidden': 128, 'num_layers': 1, 'num_heads': 2}
-  config.pretraining = {'num_steps': 2000, 'batch_size': 64, 'learning_rate': 8e-3}
+  config.pretraining = {'num_steps': 1600, 'batch_size': 48, 'learning_rate': 8e-3}
   config.heeded = {'num_heeded': 4, 'heed_rate': 0.95}
   config.audit = {'num_answers': 256}
-  config.users = {'num_users': 300, 'num_pairs': 24, 'num_held_out': 100, 'num_support': 8}
-  config.num_queried = 4  # questions of each user that answers are written to
-  config.features = ('without_length', 'raw', 'per_token')
+  config.users = {'num_users': 200, 'num_pairs': 20, 'num_held_out': 100, 'num_support': 8}
+  config.num_queried = 2  # questions of each user that answers are written to
+  config.features = ('without_length', 'raw')  # or per_token
   config.learners = {
     'pooled': {'training': {'num_steps': 500}, 'kwargs': {}},
     'gaussian_prior': {'training': {'num_steps': 0}, 'kwargs': {'num_samples': 256}},
@@ -38,7 +38,7 @@ def get_config(argument: str | None = None) -> Config:
   config.training = {'batch_size': 32, 'learning_rate': 3e-3}
   config.measured = {
     'shots': 8,
-    'strengths': (0.5, 1.0, 2.0, 4.0),
+    'strengths': (0.5, 1.0, 2.0),
     'sizes': (1, 2, 4, 8, 16),
     'cautions': (0.0, 0.5, 1.0, 2.0),
     'num_arms': 6,
@@ -50,7 +50,7 @@ def get_config(argument: str | None = None) -> Config:
 
 def quick(config: Config) -> Config:
   """Returns fewer users and steps, one learner and one form of features."""
-  config.pretraining.update(num_steps=700, batch_size=48)
+  config.pretraining.update(num_steps=700)
   config.users.update(num_users=60, num_pairs=16, num_held_out=24)
   config.num_queried = 2
   config.features = ('without_length',)

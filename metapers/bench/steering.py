@@ -14,33 +14,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metapers.bench import styled_writer
+from metapers.bench.styled_writer import Writer
 from metapers.core import batches, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import SEEN, Population
 from metapers.core.task import Candidates, Task
 from metapers.core.types import Array, Bool, Float, Int, Params, PRNGKey
 from metapers.evaluation import best_arm, best_of
-from metapers.llm import generate, steer, styled_prompts, styled_users, styles, tastes, text_users
-from metapers.llm.decoder import Decoder
-from metapers.llm.steer import Features, Forms, Reading
+from metapers.llm import steer, styled_prompts, styled_users, styles, tastes, text_users
+from metapers.llm.steer import Features, Forms
 from metapers.llm.tastes import Tasted
 from metapers.llm.text_users import Split
 
-CHUNK_SIZE = 256  # responses read at once
 USERS_AT_ONCE = 32
-DRAW = generate.Sampling(temperature=1.0)
-
-
-class Writer(NamedTuple):
-  """A frozen model with the preference prompts that move it.
-
-  kept: numbers of the prompts, see `styled_prompts`. moves: of all prompts, in standard deviations.
-  """
-
-  model: Decoder
-  params: Params
-  kept: Int[np.ndarray, 'B']
-  moves: Float[np.ndarray, 'all']
 
 
 class Study(NamedTuple):
@@ -54,40 +41,7 @@ class Study(NamedTuple):
   features: Features
   splits: Mapping[str, Split]
   population: Population
-  queried: Mapping[str, Int[Array, 'T M']]
-
-
-def writer(
-  model: Decoder, params: Params, numbers: Int[np.ndarray, 'P'], *, num_answers: int, seed: int
-) -> Writer:
-  """Returns a model with those prompts that move its own answers by at least LEAST_MOVE.
-
-  Args:
-    model: decoder.
-    params: of it.
-    numbers: of questions to try prompts on.
-    num_answers: to try each prompt on.
-    seed: of the answers.
-
-  Raises:
-    ValueError: where no prompt does, or for fewer than two answers.
-  """
-  if num_answers < 2:
-    raise ValueError(f'num_answers must be at least 2, to have a deviation, got {num_answers}')
-  every = np.arange(styled_prompts.NUM_PROMPTS)
-  asked = np.broadcast_to(np.resize(numbers, num_answers), (1 + len(every), num_answers))
-  alone = np.eye(1 + len(every), dtype=np.float32)  # the base, and each prompt alone
-  trial = Writer(model, params, every, np.zeros(len(every)))
-  found = tastes.styles_of(written(trial, asked, alone, jax.random.key(seed)))  # [1 + all, n, axes]
-  signs, axes = (2 * (every % 2) - 1)[:, None], every // 2
-  moves = steer.moves(signs * found[1 + every, :, axes], signs * found[0].T[axes])
-  kept = np.flatnonzero(moves >= steer.LEAST_MOVE)
-  if not kept.size:
-    raise ValueError(
-      f'no preference prompt moves the answers of the model by {steer.LEAST_MOVE} standard '
-      f'deviations (the best by {moves.max():.2f}): train it for longer'
-    )
-  return Writer(model, params, kept, moves)
+  queried: Mapping[str, Int[np.ndarray, 'T M']]
 
 
 def study(
@@ -111,9 +65,11 @@ def study(
   """
   known = users['train'].support
   made = steer.features(
-    kind, ratios_of(writer, known.prompts, known.responses), lengths_of(known.responses)
+    kind,
+    styled_writer.ratios_of(writer, known.prompts, known.responses),
+    styled_writer.lengths_of(known.responses),
   )
-  of_texts = functools.partial(features_of, writer, made)
+  of_texts = functools.partial(styled_writer.features_of, writer, made)
   num_known = len(users['train'].weights)
   splits = {
     name: tastes.split_of(
@@ -135,80 +91,11 @@ def study(
   return Study(writer, users, made, splits, population, queried)
 
 
-def forms_of(writer: Writer, numbers: Int[np.ndarray, '*batch']) -> Forms:
-  """Returns the forms of questions by their numbers."""
-  return styled_prompts.forms(np.asarray(numbers), writer.kept)
-
-
-def lengths_of(responses: Int[Array, '*batch R']) -> Float[Array, '*batch']:
-  """Returns the number of tokens of each response."""
-  return (np.asarray(responses) != styles.PAD).sum(-1).astype(np.float32)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _ratios(model, params, given):
-  forms, responses = given
-  return steer.log_ratios(model, params, forms, responses, responses != styles.PAD)
-
-
-def ratios_of(
-  writer: Writer, numbers: Int[Array, '*batch'], responses: Int[Array, '*batch K R']
-) -> Float[Array, '*batch K B']:
-  """Returns φ of K responses to each question."""
-  shape = responses.shape[:-1]
-  repeated = np.repeat(numbers.reshape(-1), shape[-1])
-  given = forms_of(writer, repeated), responses.reshape(len(repeated), -1)
-  function = functools.partial(_ratios, writer.model, writer.params)
-  found = tastes.host_chunks(function, given, CHUNK_SIZE)
-  return found.reshape(*shape, -1)
-
-
-def features_of(
-  writer: Writer,
-  made: Features,
-  numbers: Int[Array, '*batch'],
-  responses: Int[Array, '*batch K R'],
-) -> Float[Array, '*batch K B']:
-  """Returns what learners read of K responses to each question."""
-  return np.asarray(made(ratios_of(writer, numbers, responses), lengths_of(responses)))
-
-
-def written(
-  writer: Writer,
-  numbers: Int[Array, 'T M'],
-  shares: Float[Array, 'T forms'],
-  key: PRNGKey,
-  forms: Forms | None = None,
-) -> Int[Array, 'T M R']:
-  """Returns an answer to each question, drawn by each user's shares of the forms.
-
-  Args:
-    writer: model and prompts.
-    numbers: of the questions.
-    shares: of users.
-    key: of the draws.
-    forms: of the questions, flat; those of the kept prompts by default.
-  """
-  forms = forms_of(writer, numbers.reshape(-1)) if forms is None else forms
-  repeated = jnp.asarray(np.repeat(shares, numbers.shape[1], 0))
-  draw = _generator(writer.model)
-  inputs = steer.inputs_of(writer.model, writer.params, forms)
-  found = draw(writer.params, inputs, key, shares=repeated)
-  return np.asarray(found.tokens).reshape(*numbers.shape, -1)
-
-
-@functools.cache
-def _generator(model: Decoder) -> generate.Generator:
-  return generate.generator(
-    model, num_tokens=styles.RESPONSE_LENGTH, end_tokens=(styles.EOS,), sampling=DRAW
-  )
-
-
 class User(NamedTuple):
   """Users of a split after so many comparisons. states: the learner's. weights: of φ, [T, B]."""
 
   states: object
-  weights: Float[Array, 'T B']
+  weights: Float[np.ndarray, 'T B']
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -230,13 +117,13 @@ def adapted(study: Study, learner: MetaLearner, params: Params, split: str, shot
   return User(states, study.features.weights(slopes))
 
 
-def true_weights(study: Study, split: str) -> Float[Array, 'T B']:
+def true_weights(study: Study, split: str) -> Float[np.ndarray, 'T B']:
   """Returns the weights of φ that explain users' utilities best over the answers of known users.
 
   By least squares: what no kept prompt asks for, no weights can steer.
   """
   known = study.users['train'].support
-  ratios = ratios_of(study.writer, known.prompts, known.responses)
+  ratios = styled_writer.ratios_of(study.writer, known.prompts, known.responses)
   design = np.asarray(ratios, np.float64).reshape(-1, len(study.writer.kept))
   design -= design.mean(0)
   style = np.asarray(known.styles, np.float64).reshape(len(design), -1)
@@ -244,12 +131,12 @@ def true_weights(study: Study, split: str) -> Float[Array, 'T B']:
   return jnp.asarray(np.asarray(study.users[split].weights) @ found.T, jnp.float32)
 
 
-def likeliest_prompt(weights: Float[Array, 'T B']) -> Float[Array, 'T B']:
+def likeliest_prompt(weights: Float[np.ndarray, 'T B']) -> Float[np.ndarray, 'T B']:
   """Returns weights of the one prompt that has the most."""
   return jax.nn.one_hot(weights.argmax(-1), weights.shape[-1], dtype=jnp.float32)
 
 
-def told(study: Study, split: str) -> Float[Array, 'T B']:
+def told(study: Study, split: str) -> Float[np.ndarray, 'T B']:
   """Returns weights of the one prompt that states a user's strongest preference that a prompt asks.
 
   Raises:
@@ -267,8 +154,8 @@ Tables = dict[str, Float[np.ndarray, 'T M']]
 def measured(
   study: Study,
   split: str,
-  responses: Int[Array, 'T M R'],
-  shares: Float[Array, 'T forms'],
+  responses: Int[np.ndarray, 'T M R'],
+  shares: Float[np.ndarray, 'T forms'],
   forms: Forms | None = None,
 ) -> Tables:
   """Returns what answers are worth, and how far they are from the base.
@@ -284,10 +171,10 @@ def measured(
     forms: of each question; those of the kept prompts by default.
   """
   numbers, writer = study.queried[split], study.writer
-  forms, num = forms_of(writer, numbers) if forms is None else forms, numbers.shape[1]
+  forms, num = styled_writer.forms_of(writer, numbers) if forms is None else forms, numbers.shape[1]
   repeated = np.broadcast_to(np.asarray(shares)[:, None], (len(shares), num, shares.shape[1]))
-  found = readings(writer, forms, responses, repeated)
-  lengths = lengths_of(responses)
+  found = styled_writer.readings(writer, forms, responses, repeated)
+  lengths = styled_writer.lengths_of(responses)
   return {
     'utility': tastes.utilities(study.users[split].weights, responses),
     'kl': found.divergence,
@@ -297,32 +184,10 @@ def measured(
   }
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _read(model, params, given):
-  forms, responses, shares = given
-  return steer.read(model, params, forms, responses, responses != styles.PAD, shares)
-
-
-def readings(
-  writer: Writer,
-  forms: Forms,
-  responses: Int[Array, '*batch R'],
-  shares: Float[Array, '*batch M'],
-) -> Reading:
-  """Returns what the base and the steered policy say of responses."""
-  shape = responses.shape[:-1]
-  given = jax.tree.map(
-    lambda x: np.asarray(x).reshape(-1, *x.shape[len(shape) :]), (forms, responses, shares)
-  )
-  function = functools.partial(_read, writer.model, writer.params)
-  found = tastes.host_chunks(function, given, CHUNK_SIZE)
-  return jax.tree.map(lambda x: x.reshape(shape), found)
-
-
 def policy_accuracy(
   study: Study,
   split: str,
-  shares: Float[Array, 'T forms'],
+  shares: Float[np.ndarray, 'T forms'],
   forms: Forms | None = None,
 ) -> Float[np.ndarray, 'T N']:
   """Returns 1 where the steered model finds the chosen answer the likelier one, against the base.
@@ -337,18 +202,18 @@ def policy_accuracy(
     forms: of each question, [T, N, forms, L]; those of the kept prompts by default.
   """
   query = study.users[split].query
-  forms = forms_of(study.writer, query.prompts) if forms is None else forms
+  forms = styled_writer.forms_of(study.writer, query.prompts) if forms is None else forms
   shape = (*query.choice.shape, 2)
   doubled = jax.tree.map(lambda x: np.broadcast_to(x[:, :, None], (*shape, *x.shape[2:])), forms)
   repeated = np.broadcast_to(np.asarray(shares)[:, None, None], (*shape, shares.shape[1]))
-  found = readings(study.writer, doubled, query.responses, repeated)
+  found = styled_writer.readings(study.writer, doubled, query.responses, repeated)
   added = np.asarray(found.steered - found.base)
   chosen = np.take_along_axis(added, np.asarray(query.choice)[..., None], -1)[..., 0]
   other = added.sum(-1) - chosen
   return np.where(chosen > other, 1.0, np.where(chosen == other, 0.5, 0.0))
 
 
-def examples_of(study: Study, split: str, numbers: Int[Array, 'T M']) -> Forms:
+def examples_of(study: Study, split: str, numbers: Int[np.ndarray, 'T M']) -> Forms:
   """Returns questions as they are, and behind the last answers that their user chose."""
   support = study.users[split].support
   liked = np.take_along_axis(support.responses, support.choice[..., None, None], 2)[:, :, 0]
@@ -368,10 +233,11 @@ def slates(study: Study, split: str, size: int, key: PRNGKey) -> Slates:
   numbers = study.queried[split]
   plain = jnp.zeros((len(numbers), 1 + len(study.writer.kept)), jnp.float32).at[:, 0].set(1.0)
   drawn = [
-    written(study.writer, numbers, plain, jax.random.fold_in(key, number)) for number in range(size)
+    styled_writer.written(study.writer, numbers, plain, jax.random.fold_in(key, number))
+    for number in range(size)
   ]
   responses = np.stack(drawn, 2)  # [T, M, n, R]
-  found = features_of(study.writer, study.features, numbers, responses)
+  found = styled_writer.features_of(study.writer, study.features, numbers, responses)
   worth = tastes.utilities(study.users[split].weights, responses)
   return Slates(Candidates(jnp.asarray(found), jnp.ones(found.shape[:-1], bool)), worth)
 
@@ -470,6 +336,6 @@ def _arm_tasks(tasks: Task, arms: Candidates, worth: np.ndarray) -> Task:
   gap = worth[:, pairs[:, 1]] - worth[:, pairs[:, 0]]
   drawn = np.random.default_rng(0).random(gap.shape)
   choice = jnp.asarray(drawn < 1 / (1 + np.exp(-gap)), jnp.int32)
-  mask: Bool[Array, 'T N 2'] = jnp.ones(shown.shape[:-1], bool)
+  mask: Bool[np.ndarray, 'T N 2'] = jnp.ones(shown.shape[:-1], bool)
   pool = task.choices(Candidates(shown, mask), choice)
   return tasks._replace(support=task.with_shots(tasks.support, 0), query=pool)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from metapers.bench import results, steering
+from metapers.bench import results, steering, styled_writer
 from metapers.bench.steering import Slates, Study, Tables, User
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Float, Params
@@ -122,7 +122,7 @@ def choose(study: Study, trained: Trained, options: Options) -> Chosen:
 def steered(study: Study, split: str, weights, strength: float) -> Tables:
   """Returns what answers that are steered by each user's weights are worth."""
   shares = steer.shares(weights, strength)
-  responses = steering.written(study.writer, study.queried[split], shares, jax.random.key(1))
+  responses = styled_writer.written(study.writer, study.queried[split], shares, jax.random.key(1))
   return steering.measured(study, split, responses, shares)
 
 
@@ -135,7 +135,7 @@ def in_context(study: Study, split: str) -> Tables:
   shares = jnp.broadcast_to(jnp.asarray([[0.0, 1.0]], jnp.float32), (len(numbers), 2))
   forms = steering.examples_of(study, split, numbers)
   flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), forms)
-  responses = steering.written(study.writer, numbers, shares, jax.random.key(1), flat)
+  responses = styled_writer.written(study.writer, numbers, shares, jax.random.key(1), flat)
   tables = steering.measured(study, split, responses, shares, forms)
   asked = steering.examples_of(study, split, query.prompts)
   return tables | {'accuracy@policy': steering.policy_accuracy(study, split, shares, asked)}
