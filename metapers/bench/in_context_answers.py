@@ -34,6 +34,7 @@ COLUMNS = (
 BEST = 'best'  # the candidate of the store that the user likes best
 TIE = 1e-3  # sd of a reward: what rounding may change
 POWER = 1.43  # of a half interval: differences so large are shown in 80 % of such samples
+BESIDE_ZERO = 'reward_minus_zero_shot'
 NUMBERS = ('value', 'ci_low', 'ci_high')
 
 
@@ -278,7 +279,7 @@ def measured(
     ValueError: where all rows have answers of fewer than two users.
   """
   prompts = study.queries.prompts
-  there = ~np.isnan(found).any(0)
+  there = np.asarray(~np.isnan(found).any(0))
   lines = []
   for number, row in enumerate(rows):
     told = {'row': str(row), **costs[number]}
@@ -286,7 +287,7 @@ def measured(
     tables = {'reward': (own, there)}
     if row != ZERO and ZERO in rows:
       zero = np.where(there, found[rows.index(ZERO)], 0)
-      tables['reward_minus_zero_shot'] = (own - zero, there)
+      tables[BESIDE_ZERO] = (own - zero, there)
     for name, rival in against.items():
       both = there & ~np.isnan(rival)
       tables[f'reward_minus_{name}'] = (np.where(both, own - np.where(both, rival, 0), 0), both)
@@ -326,14 +327,13 @@ def win_lines(
   cells = np.argwhere(there)
   duels = [Duel(str(user), str(prompts[user, query]), '', '', '') for user, query in cells]
   verdicts = judging.by_score(own[there], rival[there], gap=TIE)
-  frame = judging.shares(duels, verdicts, num_resamples=num_resamples).set_index('metric')
-  for metric in (judging.WIN, judging.EVEN, judging.LOSS):
-    line = frame.loc[metric]
-    yield {name: float(line[name]) for name in NUMBERS} | {
-      'metric': f'{metric}_against_{name}',
-      'num_users': int(line['num_users']),
-      'num_queries': len(duels),
-    }
+  frame = judging.shares(duels, verdicts, num_resamples=num_resamples)
+  for line in frame.to_dict('records'):
+    if line['metric'] in (judging.WIN, judging.EVEN, judging.LOSS):
+      yield {field: line[field] for field in (*NUMBERS, 'num_users')} | {
+        'metric': f'{line["metric"]}_against_{name}',
+        'num_queries': len(duels),
+      }
 
 
 def costs_of(
@@ -369,19 +369,19 @@ def in_words(frame: pd.DataFrame, against: Sequence[str]) -> list[str]:
     + ''.join(f'  % won/tied/lost against {name}' for name in against)
   ]
   for name, own in frame.groupby('row', sort=False):
-    shown = own.set_index('metric')
-    cells = [_shown(shown, 'reward'), _shown(shown, 'reward_minus_zero_shot')]
-    if 'reward_minus_zero_shot' in shown.index:
-      cells[1] += f' ({shown.loc["reward_minus_zero_shot", "smallest_shown"]:.3f})'
+    shown = {line['metric']: line for line in own.to_dict('records')}
+    cells = [_shown(shown, 'reward'), _shown(shown, BESIDE_ZERO)]
+    if BESIDE_ZERO in shown:
+      cells[1] += f' ({shown[BESIDE_ZERO]["smallest_shown"]:.3f})'
     for rival in against:
-      shares = [shown.loc[f'{m}_against_{rival}', 'value'] for m in ('win', 'tie', 'loss')]
+      shares = [shown[f'{m}_against_{rival}']['value'] for m in ('win', 'tie', 'loss')]
       cells.append(' / '.join(f'{100 * share:.1f}' for share in shares))
     lines.append('  '.join([f'{name:{width}}', *(f'{cell:>22}' for cell in cells)]))
   return lines
 
 
-def _shown(frame: pd.DataFrame, metric: str) -> str:
-  if metric not in frame.index:
+def _shown(lines: Mapping[Any, Mapping[Any, Any]], metric: str) -> str:
+  if metric not in lines:
     return ''
-  value, low, high = (float(frame.loc[metric, name]) for name in NUMBERS)
+  value, low, high = (lines[metric][name] for name in NUMBERS)
   return f'{value:.3f} ± {(high - low) / 2:.3f}'

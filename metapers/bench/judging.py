@@ -232,7 +232,7 @@ def shares(
     ValueError: for verdicts of fewer than two users.
   """
   kept = np.flatnonzero(verdicts.is_judged)
-  table = _Table([duels[row] for row in kept])
+  table = _Table([duels[row] for row in kept.tolist()])
   outcome = verdicts.outcome[kept]
   tables = {
     WIN: (outcome == 1, None),

@@ -18,7 +18,7 @@ from metapers.bench import styled_writer
 from metapers.bench.styled_writer import Writer
 from metapers.core import batches, task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.population import SEEN, Population
+from metapers.core.population import SEEN, HostOrDevice, Population
 from metapers.core.task import Candidates, Task
 from metapers.core.types import Array, Bool, Float, Int, Params, PRNGKey
 from metapers.evaluation import best_arm, best_of
@@ -41,7 +41,7 @@ class Study(NamedTuple):
   features: Features
   splits: Mapping[str, Split]
   population: Population
-  queried: Mapping[str, Int[np.ndarray, 'T M']]
+  queried: Mapping[str, Int[HostOrDevice, 'T M']]
 
 
 def study(
@@ -95,7 +95,7 @@ class User(NamedTuple):
   """Users of a split after so many comparisons. states: the learner's. weights: of φ, [T, B]."""
 
   states: object
-  weights: Float[np.ndarray, 'T B']
+  weights: Float[HostOrDevice, 'T B']
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -117,7 +117,7 @@ def adapted(study: Study, learner: MetaLearner, params: Params, split: str, shot
   return User(states, study.features.weights(slopes))
 
 
-def true_weights(study: Study, split: str) -> Float[np.ndarray, 'T B']:
+def true_weights(study: Study, split: str) -> Float[HostOrDevice, 'T B']:
   """Returns the weights of φ that explain users' utilities best over the answers of known users.
 
   By least squares: what no kept prompt asks for, no weights can steer.
@@ -131,12 +131,12 @@ def true_weights(study: Study, split: str) -> Float[np.ndarray, 'T B']:
   return jnp.asarray(np.asarray(study.users[split].weights) @ found.T, jnp.float32)
 
 
-def likeliest_prompt(weights: Float[np.ndarray, 'T B']) -> Float[np.ndarray, 'T B']:
+def likeliest_prompt(weights: Float[HostOrDevice, 'T B']) -> Float[HostOrDevice, 'T B']:
   """Returns weights of the one prompt that has the most."""
   return jax.nn.one_hot(weights.argmax(-1), weights.shape[-1], dtype=jnp.float32)
 
 
-def told(study: Study, split: str) -> Float[np.ndarray, 'T B']:
+def told(study: Study, split: str) -> Float[HostOrDevice, 'T B']:
   """Returns weights of the one prompt that states a user's strongest preference that a prompt asks.
 
   Raises:
@@ -148,14 +148,14 @@ def told(study: Study, split: str) -> Float[np.ndarray, 'T B']:
   return likeliest_prompt(jnp.asarray(own, jnp.float32))
 
 
-Tables = dict[str, Float[np.ndarray, 'T M']]
+Tables = dict[str, np.ndarray]
 
 
 def measured(
   study: Study,
   split: str,
   responses: Int[np.ndarray, 'T M R'],
-  shares: Float[np.ndarray, 'T forms'],
+  shares: Float[HostOrDevice, 'T forms'],
   forms: Forms | None = None,
 ) -> Tables:
   """Returns what answers are worth, and how far they are from the base.
@@ -177,8 +177,8 @@ def measured(
   lengths = styled_writer.lengths_of(responses)
   return {
     'utility': tastes.utilities(study.users[split].weights, responses),
-    'kl': found.divergence,
-    'base_nats': -found.base / lengths,
+    'kl': np.asarray(found.divergence),
+    'base_nats': -np.asarray(found.base) / lengths,
     'length': lengths,
     'ended': (responses == styles.EOS).any(-1).astype(np.float32),
   }
@@ -187,7 +187,7 @@ def measured(
 def policy_accuracy(
   study: Study,
   split: str,
-  shares: Float[np.ndarray, 'T forms'],
+  shares: Float[HostOrDevice, 'T forms'],
   forms: Forms | None = None,
 ) -> Float[np.ndarray, 'T N']:
   """Returns 1 where the steered model finds the chosen answer the likelier one, against the base.
@@ -336,6 +336,6 @@ def _arm_tasks(tasks: Task, arms: Candidates, worth: np.ndarray) -> Task:
   gap = worth[:, pairs[:, 1]] - worth[:, pairs[:, 0]]
   drawn = np.random.default_rng(0).random(gap.shape)
   choice = jnp.asarray(drawn < 1 / (1 + np.exp(-gap)), jnp.int32)
-  mask: Bool[np.ndarray, 'T N 2'] = jnp.ones(shown.shape[:-1], bool)
+  mask: Bool[HostOrDevice, 'T N 2'] = jnp.ones(shown.shape[:-1], bool)
   pool = task.choices(Candidates(shown, mask), choice)
   return tasks._replace(support=task.with_shots(tasks.support, 0), query=pool)

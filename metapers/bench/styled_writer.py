@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metapers.core.population import HostOrDevice
 from metapers.core.types import Float, Int, Params, PRNGKey
 from metapers.llm import generate, steer, styled_prompts, styles, tastes
 from metapers.llm.decoder import Decoder
@@ -29,7 +30,7 @@ class Writer(NamedTuple):
 
 
 def writer(
-  model: Decoder, params: Params, numbers: Int[np.ndarray, 'P'], *, num_answers: int, seed: int
+  model: Decoder, params: Params, numbers: Int[HostOrDevice, 'P'], *, num_answers: int, seed: int
 ) -> Writer:
   """Returns a model with those prompts that move its own answers by at least LEAST_MOVE.
 
@@ -61,12 +62,12 @@ def writer(
   return Writer(model, params, kept, moves)
 
 
-def forms_of(writer: Writer, numbers: Int[np.ndarray, '*batch']) -> Forms:
+def forms_of(writer: Writer, numbers: Int[HostOrDevice, '*batch']) -> Forms:
   """Returns the forms of questions by their numbers."""
   return styled_prompts.forms(np.asarray(numbers), writer.kept)
 
 
-def lengths_of(responses: Int[np.ndarray, '*batch R']) -> Float[np.ndarray, '*batch']:
+def lengths_of(responses: Int[HostOrDevice, '*batch R']) -> Float[np.ndarray, '*batch']:
   """Returns the number of tokens of each response."""
   return (np.asarray(responses) != styles.PAD).sum(-1).astype(np.float32)
 
@@ -78,7 +79,7 @@ def _ratios(model, params, given):
 
 
 def ratios_of(
-  writer: Writer, numbers: Int[np.ndarray, '*batch'], responses: Int[np.ndarray, '*batch K R']
+  writer: Writer, numbers: Int[HostOrDevice, '*batch'], responses: Int[HostOrDevice, '*batch K R']
 ) -> Float[np.ndarray, '*batch K B']:
   """Returns φ of K responses to each question."""
   shape = responses.shape[:-1]
@@ -92,8 +93,8 @@ def ratios_of(
 def features_of(
   writer: Writer,
   made: Features,
-  numbers: Int[np.ndarray, '*batch'],
-  responses: Int[np.ndarray, '*batch K R'],
+  numbers: Int[HostOrDevice, '*batch'],
+  responses: Int[HostOrDevice, '*batch K R'],
 ) -> Float[np.ndarray, '*batch K B']:
   """Returns what learners read of K responses to each question."""
   return np.asarray(made(ratios_of(writer, numbers, responses), lengths_of(responses)))
@@ -101,8 +102,8 @@ def features_of(
 
 def written(
   writer: Writer,
-  numbers: Int[np.ndarray, 'T M'],
-  shares: Float[np.ndarray, 'T forms'],
+  numbers: Int[HostOrDevice, 'T M'],
+  shares: Float[HostOrDevice, 'T forms'],
   key: PRNGKey,
   forms: Forms | None = None,
 ) -> Int[np.ndarray, 'T M R']:
@@ -139,8 +140,8 @@ def _read(model, params, given):
 def readings(
   writer: Writer,
   forms: Forms,
-  responses: Int[np.ndarray, '*batch R'],
-  shares: Float[np.ndarray, '*batch M'],
+  responses: Int[HostOrDevice, '*batch R'],
+  shares: Float[HostOrDevice, '*batch M'],
 ) -> Reading:
   """Returns what the base and the steered policy say of responses."""
   shape = responses.shape[:-1]

@@ -60,7 +60,9 @@ class Reading(NamedTuple):
   divergence: Float[Array, '*batch']
 
 
-def shares(weights: Float[Array, '*batch B'], strength: float) -> Float[Array, '*batch M']:
+def shares(
+  weights: Float[HostOrDevice, '*batch B'], strength: float
+) -> Float[HostOrDevice, '*batch M']:
   """Returns (1 - Σ_b w_b/β, w_1/β, ...): forms' shares of the steered logits, 1/β strength."""
   scaled = strength * weights
   return jnp.concatenate([1 - scaled.sum(-1, keepdims=True), scaled], -1)
@@ -169,8 +171,8 @@ class Features(NamedTuple):
   is_per_token: bool
 
   def __call__(
-    self, ratios: Float[Array, '*batch B'], lengths: Float[Array, '*batch']
-  ) -> Float[Array, '*batch B']:
+    self, ratios: Float[HostOrDevice, '*batch B'], lengths: Float[HostOrDevice, '*batch']
+  ) -> Float[HostOrDevice, '*batch B']:
     """Returns the features of responses.
 
     Args:
@@ -183,7 +185,7 @@ class Features(NamedTuple):
     found = (ratios - intercept - slope * lengths[..., None]) / scale
     return found / lengths[..., None] if self.is_per_token else found
 
-  def weights(self, slopes: Float[Array, '*batch B']) -> Float[Array, '*batch B']:
+  def weights(self, slopes: Float[HostOrDevice, '*batch B']) -> Float[HostOrDevice, '*batch B']:
     """Returns the weights of φ itself from those of its features."""
     scale = self.scale * self.length if self.is_per_token else self.scale
     return slopes / scale.reshape((1,) * (slopes.ndim - 1) + (-1,))
@@ -199,7 +201,9 @@ def check_kind(kind: str) -> None:
     raise ValueError(f'features must be one of {", ".join(KINDS)}, got {kind!r}')
 
 
-def features(kind: str, ratios: Float[Array, '*batch B'], lengths: Float[Array, '*batch']):
+def features(
+  kind: str, ratios: Float[HostOrDevice, '*batch B'], lengths: Float[HostOrDevice, '*batch']
+):
   """Returns how φ becomes features of standard deviation 1 over the responses given.
 
   Args:

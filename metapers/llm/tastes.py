@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import task
-from metapers.core.population import SEEN
+from metapers.core.population import SEEN, HostOrDevice
 from metapers.core.task import Candidates, Task, Truth
-from metapers.core.types import Callable, Float, Int, PyTree
+from metapers.core.types import Any, Callable, Float, Int, PyTree
 from metapers.learners import options
 from metapers.llm import styled_users, styles
 from metapers.llm.text_users import Split
@@ -87,8 +87,8 @@ def tastes(
 
 def compared(
   rng: np.random.Generator,
-  weights: Float[np.ndarray, 'U A'],
-  numbers: Int[np.ndarray, 'P'],
+  weights: Float[HostOrDevice, 'U A'],
+  numbers: Int[HostOrDevice, 'P'],
   size: int,
 ) -> Compared:
   """Returns `size` comparisons of each user, of answers in random styles to random questions."""
@@ -101,14 +101,15 @@ def compared(
 
 @jax.jit
 @jax.vmap
-def _compared(given) -> Compared:
+def _compared(given):
   seed, number, own = given
   key_poles, key_choice, *key_texts = jax.random.split(jax.random.key(seed), 4)
   poles = jax.random.bernoulli(key_poles, 0.5, (2, NUM_AXES)).astype(jnp.int32)
   responses = jax.vmap(styles.response_of, (0, None, 0))(jnp.stack(key_texts), number, poles)
   style = 2.0 * poles - 1
   choice = jax.random.categorical(key_choice, style @ own).astype(jnp.int32)
-  return Compared(number, responses, style, choice)
+  drawn: Any = (number, responses, style, choice)  # device arrays, on their way to the host
+  return Compared(*drawn)
 
 
 def host_chunks(function: Callable, given: PyTree, size: int) -> PyTree:
@@ -125,15 +126,17 @@ def host_chunks(function: Callable, given: PyTree, size: int) -> PyTree:
   given = jax.tree.map(np.asarray, given)
   count = jax.tree.leaves(given)[0].shape[0]
   parts = [
-    jax.device_get(
-      function(task.take(given, np.minimum(np.arange(start, start + size), count - 1)))
-    )
+    jax.device_get(function(_rows(given, np.minimum(np.arange(start, start + size), count - 1))))
     for start in range(0, count, size)
   ]
   return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
 
 
-def split_of(given: Tasted, featurise: Featurise, user: Int[np.ndarray, 'U']) -> Split:
+def _rows(tree: PyTree, index: np.ndarray) -> PyTree:
+  return jax.tree.map(lambda x: x[index], tree)
+
+
+def split_of(given: Tasted, featurise: Featurise, user: Int[HostOrDevice, 'U']) -> Split:
   """Returns users as stored tasks, whose candidates have the features of their texts.
 
   Args:
@@ -180,7 +183,7 @@ def utilities(
   return np.einsum('ua,u...a->u...', weights, styles_of(responses))
 
 
-def styles_of(responses: Int[np.ndarray, '*batch R']) -> Float[np.ndarray, '*batch A']:
+def styles_of(responses: Int[HostOrDevice, '*batch R']) -> Float[np.ndarray, '*batch A']:
   """Returns the pole that each response shows on each axis, see `styles.style_of`."""
   flat = np.asarray(responses).reshape(-1, responses.shape[-1])
   return host_chunks(_style_of, flat, CHUNK_SIZE).reshape(*responses.shape[:-1], NUM_AXES)
