@@ -23,8 +23,8 @@ def get_config(argument: str | None = None) -> Config:
   config: Config = config_dict.ConfigDict()
   config.data_seed = 0
   config.seeds = (0,)
-  config.model = {'width': 64, 'hidden': 128, 'num_layers': 1, 'num_heads': 2}
-  config.pretraining = {'num_steps': 1600, 'batch_size': 48, 'learning_rate': 8e-3}
+  config.model = {'width': 96, 'hidden': 192, 'num_layers': 2, 'num_heads': 4}
+  config.pretraining = {'num_steps': 500, 'batch_size': 48, 'learning_rate': 3e-3}
   config.heeded = {'num_heeded': 4, 'heed_rate': 0.95}
   config.audit = {'num_answers': 256}
   config.users = {'num_users': 200, 'num_pairs': 20, 'num_held_out': 100, 'num_support': 8}
@@ -50,7 +50,7 @@ def get_config(argument: str | None = None) -> Config:
 
 def quick(config: Config) -> Config:
   """Returns fewer users and steps, one learner and one form of features."""
-  config.pretraining.update(num_steps=700)
+  config.pretraining.update(num_steps=500)
   config.users.update(num_users=60, num_pairs=16, num_held_out=24)
   config.num_queried = 2
   config.features = ('without_length',)

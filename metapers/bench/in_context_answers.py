@@ -279,7 +279,7 @@ def measured(
     ValueError: where all rows have answers of fewer than two users.
   """
   prompts = study.queries.prompts
-  there = np.asarray(~np.isnan(found).any(0))
+  there: np.ndarray = np.logical_and.reduce(~np.isnan(found))
   lines = []
   for number, row in enumerate(rows):
     told = {'row': str(row), **costs[number]}
