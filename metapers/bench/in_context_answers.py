@@ -241,7 +241,7 @@ def references(study: Study, rival: str) -> dict[str, Float[np.ndarray, 'T M']]:
     raise ValueError(f'unknown rival {rival!r}; known: {", ".join(given.response_models)}')
   is_own = given.response_model[prompts] == given.response_models.index(rival)
   named = np.where(is_own, own, np.nan)
-  some = ~np.isnan(named).all(-1)
+  some: np.ndarray = np.any(is_own & given.mask[prompts], -1)
   filled = np.where(some[..., None], named, 0)
   return {BEST: np.nanmax(own, -1), rival: np.where(some, np.nanmax(filled, -1), np.nan)}
 
