@@ -50,7 +50,7 @@ def get_config(argument: str | None = None) -> Config:
 
 def quick(config: Config) -> Config:
   """Returns fewer users and steps, one learner and one form of features."""
-  config.pretraining.update(num_steps=500)
+  config.pretraining.update(num_steps=350)
   config.users.update(num_users=60, num_pairs=16, num_held_out=24)
   config.num_queried = 2
   config.features = ('without_length',)

@@ -271,9 +271,9 @@ class _Table:
       self._place[number] = places[user]
       places[user] += 1
     self._shape = (len(users), places.max())
-    self._prompts = self._laid([ids[duel.prompt_id] for duel in duels]).astype(int)
+    self._prompts = self._laid(np.array([ids[duel.prompt_id] for duel in duels])).astype(int)
 
-  def _laid(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
+  def _laid(self, values: np.ndarray) -> np.ndarray:
     found = np.zeros(self._shape)
     found[self._user, self._place] = values
     return found
