@@ -48,9 +48,14 @@ def writer(
     raise ValueError(f'num_answers must be at least 2, to have a deviation, got {num_answers}')
   every = np.arange(styled_prompts.NUM_PROMPTS)
   asked = np.broadcast_to(np.resize(numbers, num_answers), (1 + len(every), num_answers))
-  alone = np.eye(1 + len(every), dtype=np.float32)  # the base, and each prompt alone
   trial = Writer(model, params, every, np.zeros(len(every)))
-  found = tastes.styles_of(written(trial, asked, alone, jax.random.key(seed)))  # [1 + all, n, axes]
+  own = np.repeat(np.arange(1 + len(every)), num_answers)  # the base, and each prompt alone
+  forms = jax.tree.map(
+    lambda x: x[np.arange(len(own)), own][:, None], forms_of(trial, asked.reshape(-1))
+  )
+  alone = np.ones((1 + len(every), 1), np.float32)
+  drawn = written(trial, asked, alone, jax.random.key(seed), forms)
+  found = tastes.styles_of(drawn)  # [1 + all, n, axes]
   signs, axes = (2 * (every % 2) - 1)[:, None], every // 2
   moves = steer.moves(signs * found[1 + every, :, axes], signs * found[0].T[axes])
   kept = np.flatnonzero(moves >= steer.LEAST_MOVE)
