@@ -6,7 +6,7 @@ prompt makes an answer; their weights steer the tokens, pick among n answers, an
 Source: Kim et al. 2025, arXiv:2502.14289, in small; the rules of questions as in `best_arm`.
 Deviations: the model, the texts and the users are made here; utilities are known.
 
-Time: see docs/language_model.md; `:quick` well under a minute on an idle core.
+Time: not measured on an idle machine yet, see docs/language_model.md.
 Command: python -m experiments.steer --config=experiments/configs/steer_styles.py --workdir=DIR
 Arguments: quick.
 """
