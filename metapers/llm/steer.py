@@ -136,9 +136,7 @@ def read(
   return _of_each(one, (forms, response, response_mask, shares), response.ndim - 1)
 
 
-def _hidden(
-  model: Decoder, params: Params, forms: Forms, response: Array, mask: Array
-) -> Float[Array, 'M L+R W']:
+def _hidden(model: Decoder, params: Params, forms: Forms, response: Array, mask: Array) -> Array:
   tokens = jnp.broadcast_to(response[None], (len(forms.mask), len(response)))
   embeddings = model.embed(params, jnp.concatenate([forms.tokens, tokens], -1))
   is_real = jnp.concatenate([forms.mask, jnp.broadcast_to(mask[None], tokens.shape)], -1)
