@@ -258,7 +258,7 @@ def measured(
   rows: Sequence[Row],
   found: Float[np.ndarray, 'rows T M'],
   against: Mapping[str, Float[np.ndarray, 'T M']],
-  costs: Sequence[Mapping[str, float]],
+  costs: Sequence[Mapping[str, int | float]],
   *,
   num_resamples: int = 1000,
 ) -> pd.DataFrame:
@@ -338,7 +338,7 @@ def win_lines(
 
 def costs_of(
   rows: Sequence[Row], asked: Messages, answers: Mapping[int, chat.Completion], prices: Prices
-) -> list[dict[str, float]]:
+) -> list[dict[str, int | float]]:
   """Returns the tokens and the cost of each row, as if each of its answers had been paid for.
 
   An answer that was asked for once for several cells counts in each row that has it, once.
