@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metapers.core.population import SEEN
-from metapers.llm import styles, tastes, text_users
+from metapers.llm import tastes, text_users
 
 USERS = tastes.tastes(
   num_users=40, num_pairs=12, num_held_out=30, num_support=4, num_query=6, seed=0
@@ -15,7 +15,7 @@ USERS = tastes.tastes(
 
 def test_choices_follow_the_weights_and_styles_are_those_of_the_words():
   support = USERS['train'].support
-  np.testing.assert_array_equal(styles.style_of(support.responses), support.styles)
+  np.testing.assert_array_equal(tastes.styles_of(support.responses), support.styles)
   gap = jnp.einsum('ua,unka->unk', USERS['train'].weights, support.styles)
   chance = np.asarray(jax.nn.softmax(gap))[..., 1]
   chosen = np.asarray(support.choice)
