@@ -180,7 +180,7 @@ def test_wins_ties_losses_and_paired_differences(study, asked):
   difference = shown.loc['reward_minus_zero_shot']
   assert difference['value'] == pytest.approx(0.5, abs=1e-6) and difference['num_queries'] == 19
   there = ~np.isnan(found).any(0)
-  per_user = [np.mean((rival - zero == 0.5)[user][there[user]]) for user in range(10)]
+  per_user = [np.mean(np.isclose(rival - zero, 0.5)[user][there[user]]) for user in range(10)]
   assert shown.loc['tie_against_best', 'value'] == pytest.approx(np.mean(per_user), abs=1e-6)
   assert shown.loc['win_against_best', 'value'] == pytest.approx(0, abs=1e-6)
   lines = [f'{m}_against_best' for m in ('win', 'tie', 'loss')]
