@@ -37,7 +37,9 @@ def flags_of(name):
   own = {
     node.args[0].value
     for node in ast.walk(tree)
-    if isinstance(node, ast.Call) and getattr(node.func, 'attr', '').startswith('DEFINE_')
+    if isinstance(node, ast.Call)
+    and getattr(node.func, 'attr', '').startswith('DEFINE_')
+    and isinstance(node.args[0], ast.Constant)
   }
   imported = {
     alias.name
