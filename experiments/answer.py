@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
   examples = read_examples(EXAMPLES.value) if EXAMPLES.value else []
   model = decoder.decoder(hf_config.read(folder))
   tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-  chat = chat_tokens.of(tokenizer)
+  chat = chat_tokens.of(tokenizer, model.config.vocab_size)
   shown = in_context.fitted(
     ARM.value, examples, question, lambda text: len(chat.prompt(text)), most=MAX_PROMPT.value
   )

@@ -8,7 +8,7 @@ again after an interruption, asks only for what is missing.
 """
 
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tqdm
@@ -20,6 +20,7 @@ from metapers.analysis import slates
 from metapers.analysis.slates import Slates
 from metapers.bench import in_context as studies
 from metapers.bench import in_context_results, in_context_runs
+from metapers.bench.in_context import Row, Sizes, Study
 from metapers.core import files
 from metapers.data import feature_store
 from metapers.llm import chat_tokens, decoder, hf_config, load, policy
@@ -44,32 +45,23 @@ MAX_RESPONSE = flags.DEFINE_integer('max_response', 256, 'Tokens; longer replies
 SEED = flags.DEFINE_integer('seed', 0, 'Of users and pairs.')
 
 
+class Prepared(NamedTuple):
+  """Users, texts and the model's template. identity: JSON values that make the study."""
+
+  study: Study
+  rows: list[Row]
+  sizes: Sizes
+  texts: studies.Texts
+  chat: chat_tokens.ChatTokens
+  identity: dict[str, Any]
+
+
 def main(argv: list[str]) -> None:
   """Runs the command."""
   commands.no_arguments(argv)
   workdir, folder = (pathlib.Path(commands.required(flag)) for flag in (WORKDIR, MODEL))
-  rows = [studies.parse_row(text) for text in dict.fromkeys(SHOWN.value)]
-  sizes = studies.Sizes(
-    NUM_USERS.value, NUM_QUERIES.value, NUM_HISTORY.value, NUM_KNOWN.value, NUM_NEIGHBORS.value
-  )
-  store = commands.required(STORE)
-  table, responses = feature_store.open_store(store), feature_store.response_texts(store)
-  if table.prompt_texts is None:
-    raise ValueError(f'{store} keeps no texts of its prompts; extract it anew with them')
-  texts = studies.Texts(table.prompt_texts, responses)
+  study, rows, sizes, texts, chat, identity = prepared(folder)
   model = decoder.decoder(hf_config.read(folder))
-  chat = chat_tokens.of(transformers.AutoTokenizer.from_pretrained(folder))
-  lengths = lengths_of(responses, chat)
-  train, test = (
-    fitting(slates.slates_of(table, split=split), texts, lengths, chat)
-    for split in ('train', 'test')
-  )
-  study = studies.draw(train, test, CONCENTRATION.value, sizes, seed=SEED.value)
-  identity: dict[str, Any] = {
-    'store': table.manifest_hash, 'model': files.sha256((folder / hf_config.FILE).read_bytes()),
-    'concentration': CONCENTRATION.value, **sizes._asdict(), 'max_prompt': MAX_PROMPT.value,
-    'max_response': MAX_RESPONSE.value, 'seed': SEED.value,
-  }  # fmt: skip
   with commands.holding(workdir):
     journal = in_context_runs.Journal(workdir / 'answers.jsonl', identity)
     try:
@@ -86,9 +78,51 @@ def main(argv: list[str]) -> None:
     files.write_atomically(out, frame.to_csv(index=False))
   for line in in_context_results.in_words(frame):
     commands.say(line)
-  commands.say(
-    f'{sizes.num_users} users, {study.queries.prompts.size} pairs of replies to '
-    f'{np.unique(study.queries.prompts).size} test prompts, α = {CONCENTRATION.value}: {out}'
+  commands.say(f'{described(study)}: {out}')
+
+
+def prepared(folder: pathlib.Path) -> Prepared:
+  """Returns the study that the flags ask for, with the texts of its store.
+
+  Args:
+    folder: of the model.
+
+  Raises:
+    ValueError: for a row that there is not, a store without texts, or sizes that do not fit.
+  """
+  rows = [studies.parse_row(text) for text in dict.fromkeys(SHOWN.value)]
+  sizes = Sizes(
+    NUM_USERS.value, NUM_QUERIES.value, NUM_HISTORY.value, NUM_KNOWN.value, NUM_NEIGHBORS.value
+  )
+  store = commands.required(STORE)
+  table, responses = feature_store.open_store(store), feature_store.response_texts(store)
+  if table.prompt_texts is None:
+    raise ValueError(f'{store} keeps no texts of its prompts; extract it anew with them')
+  texts = studies.Texts(table.prompt_texts, responses)
+  config = (folder / hf_config.FILE).read_bytes()
+  chat = chat_tokens.of(
+    transformers.AutoTokenizer.from_pretrained(folder), hf_config.read(folder).vocab_size
+  )
+  lengths = lengths_of(responses, chat)
+  train, test = (
+    fitting(slates.slates_of(table, split=split), texts, lengths, chat)
+    for split in ('train', 'test')
+  )
+  study = studies.draw(train, test, CONCENTRATION.value, sizes, seed=SEED.value)
+  identity: dict[str, Any] = {
+    'store': table.manifest_hash, 'model': files.sha256(config),
+    'concentration': CONCENTRATION.value, **sizes._asdict(), 'max_prompt': MAX_PROMPT.value,
+    'max_response': MAX_RESPONSE.value, 'seed': SEED.value,
+  }  # fmt: skip
+  return Prepared(study, rows, sizes, texts, chat, identity)
+
+
+def described(study: Study) -> str:
+  """Returns what a study is of, in a line."""
+  prompts = study.queries.prompts
+  return (
+    f'{len(prompts)} users, {prompts.size} pairs of replies to {np.unique(prompts).size} test '
+    f'prompts, α = {CONCENTRATION.value}'
   )
 
 

@@ -106,6 +106,7 @@ def encoder(config: Config) -> Encoder:
   import transformers  # an extra
 
   tokenizer = transformers.AutoTokenizer.from_pretrained(config.model.folder)
+  chat_tokens.check_vocabulary(tokenizer, hf_config.read(config.model.folder).vocab_size)
   plain = functools.partial(chat_tokens.plain, tokenizer)
 
   def prompt(turns: Sequence[Turn]) -> list[int]:

@@ -20,10 +20,24 @@ from metapers.llm.decoder import Decoder
 from metapers.llm.layers import Config as Sizes
 from metapers.llm.text_users import Split
 from metapers.training.meta_training import Training
+from metapers.training.step import Sampler
 
 
-def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder, Params]:
-  """Returns a small language model that was trained on answers in all styles, or is now."""
+def language_model(
+  config: Config,
+  workdir: str | os.PathLike,
+  *,
+  texts: Sampler | None = None,
+  more: Mapping[str, Any] | None = None,
+) -> tuple[Decoder, Params]:
+  """Returns a small language model that was trained on answers in all styles, or is now.
+
+  Args:
+    config: sizes and training.
+    workdir: of the model.
+    texts: draws what it is trained on; by default `pretraining.stream`.
+    more: JSON values that make these texts.
+  """
   sizes = config.model
   model = decoder.decoder(
     Sizes(
@@ -36,13 +50,14 @@ def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder,
       head_size=sizes.width // sizes.num_heads,
     )
   )
-  identity = {name: config[name].to_dict() for name in ('model', 'pretraining')}
+  identity = {name: config[name].to_dict() for name in ('model', 'pretraining')} | dict(more or {})
   kept = Checkpoints(workdir, {**identity, 'data_seed': config.data_seed})
   base = pretraining.pretrain(
     model,
     **config.pretraining,
     seed=config.data_seed,
     prompts=styled_users.prompts(config.data_seed).train,
+    texts=texts,
     checkpoints=kept,
     writer=lambda step: MetricsWriter(workdir, from_step=step),
   )

@@ -34,11 +34,20 @@ def commands():
 
 def flags_of(name):
   tree = ast.parse((ROOT / 'experiments' / f'{name}.py').read_text())
-  return {
+  own = {
     node.args[0].value
     for node in ast.walk(tree)
-    if isinstance(node, ast.Call) and getattr(node.func, 'attr', '').startswith('DEFINE_')
+    if isinstance(node, ast.Call)
+    and getattr(node.func, 'attr', '').startswith('DEFINE_')
+    and isinstance(node.args[0], ast.Constant)
   }
+  imported = {
+    alias.name
+    for node in ast.walk(tree)
+    if isinstance(node, ast.ImportFrom) and node.module == 'experiments'
+    for alias in node.names
+  }
+  return own.union(*(flags_of(other) for other in imported))
 
 
 @pytest.mark.parametrize(('name', 'words'), list(commands()))

@@ -41,17 +41,37 @@ def plain(tokenizer: Any, text: str) -> list[int]:
   return found
 
 
-def of(tokenizer: Any) -> ChatTokens:
+def of(tokenizer: Any, vocab_size: int | None = None) -> ChatTokens:
   """Returns the fixed tokens of a tokenizer's chat template.
 
+  Args:
+    tokenizer: of transformers.
+    vocab_size: of the model that reads the tokens; None does not check that they are of one kind.
+
   Raises:
-    ValueError: for a tokenizer without a template, or one that does not keep texts as they are.
+    ValueError: for a tokenizer without a template, one that does not keep texts as they are, or one
+      with tokens that the model does not have.
   """
+  check_vocabulary(tokenizer, vocab_size)
   before, after = fixed(tokenizer, ['user'])
   *_, ending = fixed(tokenizer, ['user', 'assistant'], is_answered=True)
   return ChatTokens(
     tokenizer, tuple(before), tuple(after), tuple(ending[:1]) or (tokenizer.eos_token_id,)
   )
+
+
+def check_vocabulary(tokenizer: Any, vocab_size: int | None) -> None:
+  """Refuses a tokenizer with tokens that a model does not have: it would read others for them.
+
+  Raises:
+    ValueError: naming both sizes.
+  """
+  largest = max(tokenizer.get_vocab().values(), default=-1)
+  if vocab_size is not None and largest >= vocab_size:
+    raise ValueError(
+      f'the tokenizer has tokens up to number {largest}, and the model {vocab_size} of them: they '
+      'are not of one model; put the tokenizer of the model into its folder'
+    )
 
 
 def conversation(tokenizer: Any, turns: Sequence[tuple[str, str]]) -> list[int]:

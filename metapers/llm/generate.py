@@ -3,7 +3,8 @@
     generate = generator(model, num_tokens=64, end_tokens=(2,))
     tokens, mask = generate(params, Inputs(embeddings, mask), jax.random.key(0))
 
-Prompts are embeddings, so that soft ones may be among them; see prompting.py.
+Prompts are embeddings, so that soft ones may be among them; see prompting.py. Several forms of each
+prompt may say together which token comes next; see steer.py.
 
 References:
   Fan et al. 2018 (the k likeliest), arXiv:1805.04833; Holtzman et al. 2020 (the likeliest of mass
@@ -55,10 +56,12 @@ def generator(
   end_tokens: Sequence[int] = (),
   sampling: Sampling = GREEDY,
 ) -> Generator:
-  """Returns `(params, inputs, key, lora=None) -> Generated`, compiled once for each shape.
+  """Returns `(params, inputs, key, lora=None, shares=None) -> Generated`, compiled for each shape.
 
   `inputs` hold prompts padded on the left. Sequence i draws its token t by a key of its own, folded
-  from `key`, i and t: the prompts beside it do not change it.
+  from `key`, i and t: the prompts beside it do not change it. With `shares` [B, M], `inputs` are M
+  forms of each prompt, [B, M, L, ...]: a token is drawn by the logits Σ_m shares_m h_m, h_m those
+  after form m and the tokens so far.
 
   Args:
     model: the decoder.
@@ -76,9 +79,10 @@ def generator(
   loop = _Loop(model, num_tokens, tuple(end_tokens), sampling)
   compiled = jax.jit(loop.run)
 
-  def generate(params, inputs, key, lora=None):
+  def generate(params, inputs, key, lora=None, shares=None):
     _check_inputs(inputs, model, num_tokens)
-    return compiled(params, inputs, key, lora or {})
+    _check_shares(inputs, shares)
+    return compiled(params, inputs, key, lora or {}, shares)
 
   return generate
 
@@ -130,34 +134,43 @@ class _Loop(NamedTuple):
   end_tokens: tuple[int, ...]
   sampling: Sampling
 
-  def run(self, params: Params, inputs: Inputs, key: PRNGKey, lora: Params) -> Generated:
-    num_sequences, length, _ = inputs.embeddings.shape
-    shape = (num_sequences, self.num_tokens)
-    cache = self.model.empty_cache(num_sequences, length + self.num_tokens, inputs.embeddings.dtype)
-    hidden, cache = self.model.extend(params, *inputs, cache, lora=lora)
+  def run(
+    self, params: Params, inputs: Inputs, key: PRNGKey, lora: Params, shares: Array | None
+  ) -> Generated:
+    embeddings, mask = inputs
+    flat = Inputs(embeddings.reshape(-1, *embeddings.shape[-2:]), mask.reshape(-1, mask.shape[-1]))
+    num_forms = 1 if shares is None else shares.shape[1]
+    num_rows, length, _ = flat.embeddings.shape
+    shape = (num_rows // num_forms, self.num_tokens)
+    cache = self.model.empty_cache(num_rows, length + self.num_tokens, flat.embeddings.dtype)
+    hidden, cache = self.model.extend(params, *flat, cache, lora=lora)
     state = _State(
       jnp.zeros((), jnp.int32),
-      jnp.zeros(num_sequences, bool),
+      jnp.zeros(shape[0], bool),
       Generated(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, bool)),
       cache,
     )
 
+    def with_token(hidden, state):
+      logits = self.model.logits(params, hidden[:, -1:])[:, 0]
+      if shares is not None:
+        logits = jnp.einsum('bm,bmv->bv', shares, logits.reshape(*shares.shape, -1))
+      return self._with_token(logits, state, key)
+
     def one_more(state):
       last = jax.lax.dynamic_slice_in_dim(state.generated.tokens, state.step - 1, 1, 1)
-      read = self.model.embed(params, last)
-      mask = jnp.ones_like(last, bool)
+      read = self.model.embed(params, jnp.repeat(last, num_forms, 0))
+      mask = jnp.ones(read.shape[:2], bool)
       hidden, cache = self.model.extend(params, read, mask, state.cache, lora=lora)
-      return self._with_token(params, hidden, state._replace(cache=cache), key)
+      return with_token(hidden, state._replace(cache=cache))
 
     def is_unfinished(state):
       return (state.step < self.num_tokens) & ~jnp.all(state.is_done)
 
-    state = self._with_token(params, hidden, state, key)
-    return jax.lax.while_loop(is_unfinished, one_more, state).generated
+    return jax.lax.while_loop(is_unfinished, one_more, with_token(hidden, state)).generated
 
-  def _with_token(self, params: Params, hidden: Array, state: _State, key: PRNGKey) -> _State:
-    token = self._chosen(self.model.logits(params, hidden[:, -1:])[:, 0], state.step, key)
-    token = jnp.where(state.is_done, 0, token)
+  def _with_token(self, logits: Array, state: _State, key: PRNGKey) -> _State:
+    token = jnp.where(state.is_done, 0, self._chosen(logits, state.step, key))
     tokens, mask = (
       jax.lax.dynamic_update_slice(old, new[:, None], (0, state.step))
       for old, new in zip(state.generated, (token, ~state.is_done))
@@ -185,5 +198,14 @@ def _check_inputs(inputs: Inputs, model: Decoder, num_tokens: int) -> None:
       f'a prompt of {length} positions and a response of {num_tokens} tokens do not fit in the '
       f'{most} that the model was made for'
     )
-  if not np.asarray(inputs.mask)[:, -1:].all():
+  if not np.asarray(inputs.mask)[..., -1:].all():
     raise ValueError('prompts must be padded on the left: the last position of each is real')
+
+
+def _check_shares(inputs: Inputs, shares: Array | None) -> None:
+  lead, given = inputs.mask.shape[:-1], () if shares is None else shares.shape
+  if len(lead) != 1 if shares is None else lead != given:
+    raise ValueError(
+      f'shares must be [B, M] for M forms of each of B prompts, and None for one form; got shares '
+      f'{given} and prompts {lead}'
+    )

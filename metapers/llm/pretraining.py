@@ -23,6 +23,7 @@ def pretrain(
   learning_rate: int | float = 3e-3,
   seed: int = 0,
   prompts: Int[Array, 'P'] | Int[np.ndarray, 'P'],
+  texts: Sampler | None = None,
   checkpoints: Checkpoints | None = None,
   writer: Callable | None = None,
   progress: bool = True,
@@ -36,6 +37,7 @@ def pretrain(
     learning_rate: of AdamW.
     seed: of the parameters and the texts.
     prompts: [P] numbers of those that are asked.
+    texts: draws batches of them; `stream` by default.
     checkpoints: where to save and to resume from.
     writer: of metrics, see `loop.fit`.
     progress: show a bar.
@@ -52,7 +54,7 @@ def pretrain(
   return loop.fit(
     model.init(key_init),
     batch_loss,
-    stream(model.config.width, batch_size),
+    texts or stream(model.config.width, batch_size),
     jnp.asarray(prompts),
     optimizers.adamw(learning_rate, num_steps),
     schedule=loop.Schedule(num_steps),

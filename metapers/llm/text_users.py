@@ -23,6 +23,7 @@ def text_users(
   splits: Mapping[str, Split],
   *,
   num_query: int,
+  num_support: int = 0,
   source: str,
   licence: str = population.DRAWN,
   simulation: Simulation | None = None,
@@ -32,11 +33,15 @@ def text_users(
 
   Training draws a user, each of whose comparisons is as likely as any other user's, and num_query
   of their comparisons, each apart from the others; an episode of another split is what is stored.
+  With `num_support` a user's comparisons are dealt out instead: so many to the support, and others
+  to the query.
 
   Args:
     splits: 'train', whose supports hold all comparisons of the known users and whose queries are
       empty (N = 0); SEEN, the same users on what training never showed; 'validation' and 'test'.
     num_query: comparisons of one user in a step of training.
+    num_support: what learners that adapt have of a user in a step of training; as many as held-out
+      users have.
     source: one line on where the users come from.
     licence: of the data.
     simulation: of simulated users.
@@ -51,7 +56,13 @@ def text_users(
   if splits['train'].tasks.query.choice.shape[1] or num_query < 1:
     raise ValueError('train users have all comparisons in their support, and num_query is above 0')
   known, held_out = splits['train'].tasks, splits['test'].tasks
-  made = functions(num_query)
+  sizes = known.support.choice.shape[1], held_out.support.choice.shape[1]
+  if num_support and (num_support != sizes[1] or num_support + num_query > sizes[0]):
+    raise ValueError(
+      f'num_support must be what held-out users have, {sizes[1]}, and with num_query at most the '
+      f'{sizes[0]} comparisons of a train user; got {num_support} and {num_query}'
+    )
+  made = functions(num_query, num_support)
   return Population(
     arrays=dict(splits),
     **made._asdict(),
@@ -87,8 +98,17 @@ def one_candidate(given: Choices):
   )
 
 
-def functions(num_query: int) -> Functions:
+def functions(num_query: int, num_support: int = 0) -> Functions:
   """Returns the functions of `text_users`."""
+
+  def dealt(own, key):
+    drawn = jax.random.uniform(key, own.support.mask.shape, jnp.float32)
+    order = jnp.argsort(jnp.where(own.support.mask, drawn, 2))
+    support, query = (
+      task.take(own.support, rows)
+      for rows in (order[:num_support], order[num_support : num_support + num_query])
+    )
+    return own._replace(support=support, query=query), None
 
   def sample_episode(arrays, key, split):
     key_user, key_rows = jax.random.split(key)
@@ -99,6 +119,8 @@ def functions(num_query: int) -> Functions:
     counts = task.num_comparisons(stored.tasks.support)
     number = jax.random.categorical(key_user, jnp.log(counts.astype(jnp.float32)))
     own = task.take(stored.tasks, number)
+    if num_support:
+      return dealt(own, key_rows)
     odds = jnp.where(own.support.mask, 0.0, -jnp.inf)
     rows = jax.random.categorical(key_rows, odds, shape=(num_query,))
     nothing = jax.tree.map(lambda x: x[:0], own.support)

@@ -10,7 +10,7 @@ import torch
 import transformers
 from forks import command
 
-from metapers.data import feature_store, manifest, synthetic
+from metapers.data import constructed_rewards, feature_store, manifest, reward_table, synthetic
 from metapers.testing import tiny_models
 
 SIZES = {
@@ -104,3 +104,57 @@ def test_an_answer_follows_the_examples_that_it_is_shown(folders, tmp_path):
   path.write_text('{"prompt": "w1"}\n')
   wrong = command('answer', *common, f'--examples={path}')
   assert wrong.returncode == 2 and 'line 1: an example has texts' in wrong.stderr
+
+
+@pytest.fixture(scope='module')
+def constructed(folders, tmp_path_factory):
+  """A store of the same texts under two constructed rewards."""
+  root = tmp_path_factory.mktemp('constructed')
+  table = feature_store.open_store(folders[0])
+  replies, names = feature_store.response_texts(folders[0]), ('length', 'brevity')
+  pairs = [(prompt, reply) for prompt, own in zip(table.prompt_texts, replies) for reply in own]
+  scores = constructed_rewards.score(names, *zip(*pairs)).reshape(*replies.shape, 2)
+  mask = np.isfinite(scores).all(-1)
+  mean, std = reward_table.statistics(scores, mask, table.prompt_split, names)
+  made = table._replace(
+    rewards=scores.astype(np.float32), mask=mask, reward_models=names, mean=mean, std=std
+  )
+  return feature_store.write_store(
+    root / 'store',
+    made,
+    manifest.Provenance('constructed, for a test', 'by hand', 'Apache-2.0', 'none', '1'),
+    texts=pa.table({'prompt': table.prompt_texts, 'responses': replies.tolist()}),
+  )
+
+
+def test_answers_are_written_scored_and_compared(folders, constructed, tmp_path):
+  """A model that is shown examples writes; the store's own rewards score it; it is resumed."""
+  given = (
+    f'--store={constructed}', f'--model={folders[1]}', f'--workdir={tmp_path}', '--num_users=4',
+    '--num_queries=2', '--num_known=10', '--rows=zero_shot,own:both:2', '--max_prompt=256',
+    '--max_response=64', '--num_history=3', '--max_tokens=12',
+  )  # fmt: skip
+  done = command('icl_answers', *given)
+  assert done.returncode == 0, done.stderr
+  lines = (tmp_path / 'generated.jsonl').read_text().splitlines()
+  (tmp_path / 'generated.jsonl').write_text('\n'.join(lines[:4]) + '\n')
+  frame = pd.read_parquet(tmp_path / 'answers.parquet')
+  assert command('icl_answers', *given).returncode == 0
+  assert sorted((tmp_path / 'generated.jsonl').read_text().splitlines()) == sorted(lines)
+  pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / 'answers.parquet'), frame)
+  scored = command(
+    'extract', '--config=experiments/configs/extract.py', '--config.source.kind=texts',
+    f'--config.source.path={tmp_path / "answers.parquet"}', f'--out={tmp_path / "scored"}',
+    "--config.constructed=('length', 'brevity')",
+  )  # fmt: skip
+  assert scored.returncode == 0, scored.stderr
+  rival = feature_store.open_store(constructed).response_models[0]
+  last = command('icl_answers', *given, f'--scored={tmp_path / "scored"}', f'--rival={rival}')
+  assert last.returncode == 0, last.stderr
+  found = pd.read_csv(tmp_path / 'rewards.csv').set_index(['row', 'metric'])
+  wins = [found.loc[('own:both:2', f'{m}_against_best'), 'value'] for m in ('win', 'tie', 'loss')]
+  assert sum(wins) == pytest.approx(1, abs=1e-5)
+  assert found.loc[('own:both:2', 'reward_minus_zero_shot'), 'smallest_shown'] >= 0
+  assert (found['prompt_tokens'] > 0).all() and f'reward_minus_{rival}' in last.stdout + str(
+    found.index.get_level_values('metric').tolist()
+  )
