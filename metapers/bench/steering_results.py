@@ -137,7 +137,7 @@ def in_context(study: Study, split: str) -> Tables:
   flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), forms)
   responses = styled_writer.written(study.writer, numbers, shares, jax.random.key(1), flat)
   tables = steering.measured(study, split, responses, shares, forms)
-  asked = steering.examples_of(study, split, query.prompts)
+  asked = steering.examples_of(study, split, np.asarray(query.prompts))
   return tables | {'accuracy@policy': steering.policy_accuracy(study, split, shares, asked)}
 
 
