@@ -131,13 +131,13 @@ def in_context(study: Study, split: str) -> Tables:
 
   Divergence and perplexity are of the same forms: the question alone, and behind examples.
   """
-  numbers, query = study.queried[split], study.users[split].query
+  numbers, query = np.asarray(study.queried[split]), study.users[split].query
   shares = jnp.broadcast_to(jnp.asarray([[0.0, 1.0]], jnp.float32), (len(numbers), 2))
   forms = steering.examples_of(study, split, numbers)
   flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), forms)
   responses = styled_writer.written(study.writer, numbers, shares, jax.random.key(1), flat)
   tables = steering.measured(study, split, responses, shares, forms)
-  asked = steering.examples_of(study, split, np.asarray(query.prompts))
+  asked = steering.examples_of(study, split, query.prompts)
   return tables | {'accuracy@policy': steering.policy_accuracy(study, split, shares, asked)}
 
 
