@@ -324,7 +324,7 @@ def best_arms(
     learner, params, tasks, arms, rule=rule, num_questions=num_questions, key=jax.random.key(0)
   )
   stops = found.stops(level)
-  chosen = np.asarray(found.best)[np.arange(len(stops)), stops]
+  chosen = np.asarray(found.standing.best)[np.arange(len(stops)), stops]
   regret = worth.max(-1) - np.take_along_axis(worth, chosen[:, None], -1)[:, 0]
   return Ended(stops.astype(float), (regret <= 1e-6).astype(float), regret)
 

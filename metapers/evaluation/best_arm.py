@@ -1,8 +1,8 @@
 """The best of a few arms by questions: which comparison to ask, and when to stop.
 
 The arms are candidates, such as replies to one prompt, and the questions comparisons of two of
-them. All is read off draws from a learner's posterior: P(arm is best) is the share of draws in
-which it is. Questions end when that of some arm reaches a level.
+them. All is read off draws from a learner's posterior. Questions end when the probability that the
+pick is the best, see `stopping.standing`, reaches a level.
 
 References:
   Russo 2016, arXiv:1602.08448 (top two); Frazier, Powell and Dayanik 2008 (SIAM Journal on Control
@@ -20,9 +20,10 @@ import numpy as np
 from metapers.core import batches, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices, Task
-from metapers.core.types import Array, Bool, Float, Int, Params, PRNGKey
-from metapers.evaluation import acquisition, asking
+from metapers.core.types import Array, Float, Int, Params, PRNGKey
+from metapers.evaluation import acquisition, asking, stopping
 from metapers.evaluation.acquisition import Acquisition, Pool
+from metapers.evaluation.stopping import Standing
 
 LEVEL = 0.9  # of P(best is best), at which questions end
 
@@ -30,13 +31,6 @@ LEVEL = 0.9  # of P(best is best), at which questions end
 def pairs_of(num_arms: int) -> Int[np.ndarray, 'N 2']:
   """Returns all pairs of arms."""
   return np.stack(np.triu_indices(num_arms, 1), -1).astype(np.int32)
-
-
-def probability_best(utilities: Float[Array, 'S J'], mask: Bool[Array, 'J']) -> Float[Array, 'J']:
-  """Returns the share of draws in which each arm is the best; ties count in equal parts."""
-  shown = jnp.where(mask[None], utilities, -jnp.inf)
-  is_best = (shown >= shown.max(-1, keepdims=True)) & mask[None]
-  return (is_best / is_best.sum(-1, keepdims=True, dtype=jnp.int32)).mean(0)
 
 
 def top_two(pool: Pool) -> Float[Array, 'N']:
@@ -77,19 +71,17 @@ RULES: dict[str, Acquisition] = {
 class Found(NamedTuple):
   """What T users were asked, and the best arm after 0, 1, ..., Q answers.
 
-  best: of the largest mean utility. probability: that some arm is the best, the largest of them.
-  questions: positions in the pool; `asking.NONE_LEFT` where it was exhausted.
+  standing: [T, L], which is picked and how sure it is. questions: positions in the pool;
+  `asking.NONE_LEFT` where it was exhausted.
   """
 
-  best: Int[Array, 'T L']
-  probability: Float[Array, 'T L']
+  standing: Standing
   questions: Int[Array, 'T Q']
 
   def stops(self, level: float) -> Int[np.ndarray, 'T']:
     """Returns after how many answers P(best is best) first reaches a level; Q if it never does."""
-    reached = np.asarray(self.probability) >= level
-    last = reached.shape[1] - 1
-    return np.where(reached.any(1), reached.argmax(1), last)
+    probability = np.asarray(self.standing.probability).T
+    return np.minimum(stopping.stops(probability, level), len(probability) - 1)
 
 
 def ask(
@@ -160,15 +152,14 @@ def _ask_one(
     known = task.concat(person.support, asking.answered(pool, questions))
     state = learner.adapt(params, known, person.context, key)
     shown = pool_of(learner, params, state, pool, arms, jax.random.fold_in(key, number))
-    share = probability_best(shown.targets[:, 0], arms.mask[0])
-    mean = jnp.where(arms.mask[0], learner.score(params, state, arms)[0], -jnp.inf)
+    mean = learner.score(params, state, arms)[0]
+    standing = stopping.standing(mean, shown.targets[:, 0], arms.mask[0])
     latest = asking.best_unasked(program.rule(shown), pool, questions)
-    found = jnp.argmax(mean).astype(jnp.int32), share.max()
-    return questions.at[number].set(latest, mode='drop'), found
+    return questions.at[number].set(latest, mode='drop'), standing
 
   nothing = jnp.full(program.num_questions, asking.NONE_LEFT, jnp.int32)
-  questions, found = jax.lax.scan(turn, nothing, jnp.arange(program.num_questions + 1))
-  return Found(*found, questions)
+  questions, standing = jax.lax.scan(turn, nothing, jnp.arange(program.num_questions + 1))
+  return Found(standing, questions)
 
 
 def pool_of(

@@ -12,6 +12,7 @@ from metapers.core import task
 from metapers.core.task import Candidates, Task
 from metapers.evaluation import acquisition, best_arm, best_of
 from metapers.evaluation.acquisition import Pool
+from metapers.evaluation.stopping import Standing
 
 KEY = jax.random.key(0)
 DRAWS, ARMS = 40, 4
@@ -29,16 +30,6 @@ def pool():
 
 def test_pairs_are_all_of_them():
   assert {tuple(pair) for pair in PAIRS} == set(itertools.combinations(range(ARMS), 2))
-
-
-def test_the_chance_to_be_best_is_a_count():
-  mask = jnp.asarray([True, True, False, True])
-  found = best_arm.probability_best(jnp.asarray(UTILITIES, jnp.float32), mask)
-  kept = np.delete(UTILITIES, 2, 1).argmax(-1)
-  expected = np.bincount(kept, minlength=3) / DRAWS
-  np.testing.assert_allclose(found, [expected[0], expected[1], 0, expected[2]], atol=1e-6)
-  tied = best_arm.probability_best(jnp.ones((3, 2)), jnp.ones(2, bool))
-  np.testing.assert_allclose(tied, 0.5)
 
 
 def test_the_top_two_are_compared():
@@ -107,9 +98,9 @@ def by_rule():
 def test_questions_find_the_best_arm_and_stop(by_rule):
   for rule, (found, worth) in by_rule.items():
     stops = found.stops(0.9)
-    picks = np.asarray(found.best)[np.arange(len(stops)), stops]
+    picks = np.asarray(found.standing.best)[np.arange(len(stops)), stops]
     regret = worth.max(-1) - np.take_along_axis(worth, picks[:, None], -1)[:, 0]
-    first = np.asarray(found.best)[:, 0]
+    first = np.asarray(found.standing.best)[:, 0]
     before = worth.max(-1) - np.take_along_axis(worth, first[:, None], -1)[:, 0]
     assert regret.mean() < 0.3 * before.mean(), rule
     questions = np.asarray(found.questions)
@@ -122,7 +113,8 @@ def test_rules_that_ask_for_the_best_need_fewer_questions(by_rule):
 
 
 def test_a_stop_is_the_first_time_that_the_level_is_reached():
-  found = best_arm.Found(None, np.array([[0.2, 0.95, 0.5], [0.1, 0.2, 0.3], [1, 0, 0]]), None)
+  probability = np.array([[0.2, 0.95, 0.5], [0.1, 0.2, 0.3], [1, 0, 0]])
+  found = best_arm.Found(Standing(probability, probability, probability), None)
   np.testing.assert_array_equal(found.stops(0.9), [1, 2, 0])
 
 
