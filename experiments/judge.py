@@ -4,7 +4,7 @@
         --base_url=https://HOST/v1 --out=VERDICTS.csv
 
 A line of PAIRS.jsonl holds user, prompt_id, prompt, answer, rival and, if wanted, about: what is
-said of the user. Wins, ties (the orders disagree, or both say so) and losses come with intervals
+said of the user. Wins, ties (the orders disagree, or one says so) and losses come with intervals
 for new users and prompts. Replies are kept beside --out: the same command, given again after an
 interruption, asks only for what is missing.
 """

@@ -294,8 +294,9 @@ class Personalizer:
   def stop(self, profile: Profile, candidates: Float[np.ndarray, '*U R D'] | DataFrame) -> Standing:
     """Returns how sure it is which of [R, D] the user likes best: when to stop asking.
 
-    `stop(...).probability >= 0.9` is a rule that stops where nine of ten posterior draws agree; how
-    often it is then right is a property of the learner, which docs/people.md measures.
+    `stop(...).probability >= 0.9` is a rule that stops where nine of ten posterior draws agree
+    (`num_samples` of the learner, so that few draws make few levels); how often it is then right is
+    a property of the learner, which docs/people.md measures.
 
     Raises:
       ValueError: as `best_of`, and if the learner has no posterior.
