@@ -114,7 +114,7 @@ def constructed(folders, tmp_path_factory):
   replies, names = feature_store.response_texts(folders[0]), ('length', 'brevity')
   pairs = [(prompt, reply) for prompt, own in zip(table.prompt_texts, replies) for reply in own]
   scores = constructed_rewards.score(names, *zip(*pairs)).reshape(*replies.shape, 2)
-  mask = np.isfinite(scores).all(-1)
+  mask = reward_table.usable_responses(scores, replies)  # a reply that another one repeats is not
   mean, std = reward_table.statistics(scores, mask, table.prompt_split, names)
   made = table._replace(
     rewards=scores.astype(np.float32), mask=mask, reward_models=names, mean=mean, std=std
