@@ -39,3 +39,20 @@ def few_memory_maps():
   if MAPS.exists() and MAPS.read_bytes().count(b'\n') > MOST_MAPS:
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture
+def serve(monkeypatch):
+  """Starts chat endpoints on this machine that answer by `behave(number, body)`."""
+  import fake_endpoint  # not above: what pytest has not been configured for is not type-checked
+
+  monkeypatch.setenv('OPENAI_API_KEY', fake_endpoint.KEY)
+  running = []
+
+  def start(behave):
+    running.append(fake_endpoint.Endpoint(behave))
+    return running[-1]
+
+  yield start
+  for endpoint in running:
+    endpoint.close()

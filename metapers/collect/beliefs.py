@@ -85,7 +85,13 @@ class Beliefs:
     if unknown:
       raise ValueError(f'no item is called {unknown[0]!r:.80}')
     rows = [self._features[self._rows[c]] if isinstance(c, str) else c for c in candidates]
-    return np.array(rows, np.float64).reshape(len(rows), -1)
+    try:
+      return np.array(rows, np.float64).reshape(len(rows), -1)
+    except (TypeError, ValueError) as error:
+      raise ValueError(
+        f'each candidate must be the id of an item or a list of {self._features.shape[1]} numbers, '
+        f'got {candidates!r:.80}'
+      ) from error
 
   def profile(self, history: Sequence[Question]) -> Profile:
     """Returns the profile of what was chosen so far."""

@@ -1,35 +1,16 @@
 """A judge on this machine: both orders, ties, places, intervals, and what befalls endpoints."""
 
 import json
-import pathlib
-import sys
 
 import numpy as np
 import pytest
+from fake_endpoint import answer, client
 
 from metapers.bench import judging
 from metapers.bench.judging import Duel
 from metapers.evaluation import bootstrap
 
-sys.path.append(str(pathlib.Path(__file__).parents[1] / 'io'))
-from fake_endpoint import KEY, Endpoint, answer, client
-
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture
-def serve(monkeypatch):
-  monkeypatch.setenv('OPENAI_API_KEY', KEY)
-  running = []
-
-  def start(behave):
-    running.append(Endpoint(behave))
-    return running[-1]
-
-  yield start
-  for endpoint in running:
-    endpoint.server.shutdown()
-    endpoint.server.server_close()
 
 
 def duels(num_users=6, num_prompts=5):

@@ -1,13 +1,10 @@
 """Models that read personas: what they are asked, and that nothing is asked twice."""
 
-import http.server
-import json
-import threading
-
 import numpy as np
 import pytest
 import torch
 import transformers
+from fake_endpoint import answer
 
 from metapers.analysis import persona_users
 from metapers.bench.studies import persona_readers
@@ -83,79 +80,54 @@ def test_a_decoder_gives_the_likelihood_that_transformers_gives(decoder_folder, 
   assert utilities[own][1, 0, 2] == pytest.approx(found[1, 0, 2] / 4)  # three words and the end
 
 
-class Endpoint:
-  """Answers `text_of(message)` to each message, and keeps all of them."""
-
-  def __init__(self, text_of):
-    self.asked = asked = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-      def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-        asked.append(body['messages'][0]['content'])
-        message = {'role': 'assistant', 'content': text_of(asked[-1])}
-        content = json.dumps({'choices': [{'message': message, 'finish_reason': 'stop'}]}).encode()
-        self.send_response(200)
-        self.send_header('Content-Length', str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-      def log_message(self, *_):
-        pass
-
-    self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-  @property
-  def form(self):
-    return f'endpoint=some-model@http://127.0.0.1:{self.server.server_port}/v1'
-
-
 def letter_before(text, response):
   lines = text.split('\n')
   return lines[lines.index(response) - 1].strip('[]')
 
 
 @pytest.fixture
-def endpoint(monkeypatch):
+def endpoint(serve):
   """Whom w10 describes likes w3 and w7 best; whoever else says nothing that is a letter."""
-  monkeypatch.setenv('OPENAI_API_KEY', 'any')
 
-  def text_of(text):
+  def behave(number, body):
+    del number
+    text = body['messages'][0]['content']
     liked = 'w3' if 'w20' in text else 'w7'
-    return f'{letter_before(text, liked)}.' if 'w10' in text else 'none of them'
+    told = f'{letter_before(text, liked)}.' if 'w10' in text else 'none of them'
+    return 200, {}, answer(told)
 
-  made = Endpoint(text_of)
-  yield made
-  made.server.shutdown()
-  made.server.server_close()
+  return serve(behave)
+
+
+def form_of(endpoint):
+  return f'endpoint=some-model@{endpoint.url}'
 
 
 def test_a_chat_model_names_a_response_whatever_its_place(endpoint, tmp_path):
-  made = of(endpoint.form)
+  made = of(form_of(endpoint))
   found = persona_readers.collect(made, ASKED, tmp_path / 'journal.jsonl')
   assert found[1, 0].tolist() == [0, 1, 0] and found[1, 1, [0, 2]].tolist() == [1, 0]
   assert np.isnan(found[[0, 2]]).all()
-  assert len(endpoint.asked) == 6 and sum('w10 w11' in text for text in endpoint.asked) == 2
+  assert len(endpoint.bodies) == 6 and sum('w10 w11' in str(body) for body in endpoint.bodies) == 2
   again = persona_readers.collect(made, ASKED, tmp_path / 'journal.jsonl')
   np.testing.assert_array_equal(again, found)
-  assert len(endpoint.asked) == 6 + 4  # what had no answer is asked again, and nothing else
+  assert len(endpoint.bodies) == 6 + 4  # what had no answer is asked again, and nothing else
 
 
 def test_answers_are_found_again_by_what_was_asked(endpoint, tmp_path):
   path = tmp_path / 'journal.jsonl'
-  persona_readers.collect(of(endpoint.form), ASKED, path)
+  persona_readers.collect(of(form_of(endpoint)), ASKED, path)
   other = ASKED._replace(personas=('w10 w11',), prompts=['w20 w21', 'w23'])
-  found = persona_readers.collect(of(endpoint.form, other), other, path)
+  found = persona_readers.collect(of(form_of(endpoint), other), other, path)
   assert found[0, 0].tolist() == [0, 1, 0]
-  assert len(endpoint.asked) == 6 + 1  # the second prompt is another one
+  assert len(endpoint.bodies) == 6 + 1  # the second prompt is another one
 
 
 def test_a_journal_of_another_reader_is_refused(endpoint, tmp_path):
   path = tmp_path / 'journal.jsonl'
-  persona_readers.collect(of(endpoint.form), ASKED, path)
+  persona_readers.collect(of(form_of(endpoint)), ASKED, path)
   with pytest.raises(ValueError, match='asked for otherwise'):
-    persona_readers.collect(of(endpoint.form.replace('some', 'other')), ASKED, path)
+    persona_readers.collect(of(form_of(endpoint).replace('some', 'other')), ASKED, path)
 
 
 def test_orders_differ_by_persona_and_are_the_same_again():

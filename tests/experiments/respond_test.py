@@ -1,21 +1,20 @@
 """The command against a fake endpoint: what it writes, what it asks again, what it prints."""
 
 import collections
-import http.server
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
-import threading
 import time
 
+import fake_endpoint
 import pandas as pd
 import pytest
+from fake_endpoint import KEY
 
 ROOT = pathlib.Path(__file__).parents[2]
-KEY = 'sk-a-key-that-nobody-may-see'
 PROMPTS = [f'prompt {n}' for n in range(12)]
 IN_TURN = """
 import contextlib, io, json, sys
@@ -33,7 +32,7 @@ print(json.dumps(results))
 """
 
 
-class Endpoint:
+class Scripted(fake_endpoint.Endpoint):
   """Says '<model> on <prompt>' unless `replies` has (status, text) for that; counts what is asked.
 
   Every fourth request fails first, so that the command has something to ask again.
@@ -42,33 +41,10 @@ class Endpoint:
   def __init__(self):
     self.asked, self.answered = collections.Counter(), collections.Counter()
     self.replies, self.delay, self.parameters = {}, 0.0, []
-    self.lock = threading.Lock()
-    endpoint = self
+    super().__init__(self.say)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-      def do_POST(self):
-        status, headers, content = endpoint.reply(
-          json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-        )
-        made = json.dumps(content).encode()
-        self.send_response(status)
-        for name, value in {**headers, 'Content-Length': str(len(made))}.items():
-          self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(made)
-
-      def log_message(self, *_):
-        pass
-
-    class Server(http.server.ThreadingHTTPServer):
-      def handle_error(self, *_):  # whoever asked was killed
-        pass
-
-    self.server = Server(('127.0.0.1', 0), Handler)
-    self.url = f'http://127.0.0.1:{self.server.server_port}/v1'
-    threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-  def reply(self, body):
+  def say(self, number, body):
+    del number
     model, prompt = body['model'], body['messages'][0]['content']
     with self.lock:
       self.asked[model, prompt] += 1
@@ -87,10 +63,9 @@ class Endpoint:
 
 @pytest.fixture
 def endpoint():
-  made = Endpoint()
+  made = Scripted()
   yield made
-  made.server.shutdown()
-  made.server.server_close()
+  made.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import gc
 import shutil
 
 import pytest
-from fake_endpoint import KEY, Endpoint
 from saved_states import CONFIG, state
 
 from metapers.io.checkpoints import Checkpoints
@@ -36,18 +35,3 @@ def opened(workdir):
   checkpoints = Checkpoints(workdir, CONFIG)
   yield checkpoints
   checkpoints.close()
-
-
-@pytest.fixture
-def serve(monkeypatch):
-  monkeypatch.setenv('OPENAI_API_KEY', KEY)
-  running = []
-
-  def start(behave):
-    running.append(Endpoint(behave))
-    return running[-1]
-
-  yield start
-  for endpoint in running:
-    endpoint.server.shutdown()
-    endpoint.server.server_close()

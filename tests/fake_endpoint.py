@@ -56,6 +56,10 @@ class Endpoint:
     self.url = f'http://127.0.0.1:{self.server.server_port}/v1'
     threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
+  def close(self):
+    self.server.shutdown()
+    self.server.server_close()
+
   def reply(self, body, headers):
     with self.lock:
       number = len(self.times)
