@@ -20,7 +20,7 @@ from absl import flags
 from experiments import commands
 from metapers.bench import stopping, stored_populations
 from metapers.bench.stopping import Sure
-from metapers.collect import check, export, running, settings
+from metapers.collect import check, export, running, scripted, settings
 from metapers.collect import study as studies
 from metapers.collect.settings import Settings
 from metapers.collect.study import Study
@@ -44,12 +44,16 @@ PEOPLE = flags.DEFINE_integer('people', 50, 'Simulated people of --check.')
 STOPPED = flags.DEFINE_integer(
   'stopped', 2000, 'Simulated people of --check whom rules stop, in 10 minutes; 0 for none.'
 )
+SCRIPTED = flags.DEFINE_integer(
+  'scripted', 2000, 'Scripted participants of --check of 15 questions, in half an hour; 0 for none.'
+)
 SIMULATED: dict[str, dict[str, Any]] = {
   'α .05, no noise': {'concentration': 0.05},
   'α 1, no noise': {'concentration': 1.0},
   'α .05, 75 % of answers right': {'concentration': 0.05, 'label_accuracy': 0.75},
 }
 NUM_QUESTIONS = 32
+STRENGTHS = (1.0, 3.0)  # of scripted tastes: as the prior expects, and more decided
 
 
 def main(argv: list[str]) -> None:
@@ -60,6 +64,8 @@ def main(argv: list[str]) -> None:
       command = [sys.executable, '-m', 'experiments.collect']
       for line in check.figures(command, pathlib.Path(place), PEOPLE.value):
         commands.say(line)
+      for line in claimed(SCRIPTED.value, pathlib.Path(place)) if SCRIPTED.value else ():
+        commands.say(line)
     for table in stops(STOPPED.value) if STOPPED.value else ():
       commands.say(table)
     return
@@ -69,6 +75,19 @@ def main(argv: list[str]) -> None:
       commands.say(str(export.write_tables(studies.kept_in(folder), folder, EXPORT.value)))
     else:
       serve(opened(folder), folder)
+
+
+def claimed(num_people: int, place: pathlib.Path) -> Iterator[str]:
+  """Yields what is claimed of scripted participants of the demo, and what is so."""
+  asked = Settings(num_questions=15, control_share=0, repeat_share=0, attention_share=0)
+  study = studies.open_study(
+    place / 'scripted', items=running.DEMO, model=running.prior(running.DEMO), asked=asked
+  )
+  assert study.beliefs is not None
+  for strength in STRENGTHS:
+    found = scripted.claims(study.plan, study.beliefs, num_people, strength=strength)
+    yield f'\n{num_people} scripted participants, {asked.num_questions} questions, s = {strength:g}'
+    yield from scripted.lines(found)
 
 
 def stops(num_people: int) -> Iterator[str]:

@@ -93,6 +93,11 @@ class Beliefs:
         f'got {candidates!r:.80}'
       ) from error
 
+  def standardised(self) -> Float[np.ndarray, 'I D']:
+    """Returns the features of all items as the model reads them."""
+    mean, scale = self.model.export.scaling
+    return (self._features - mean) / scale
+
   def profile(self, history: Sequence[Question]) -> Profile:
     """Returns the profile of what was chosen so far."""
     return self._profile(self._choices(history))

@@ -53,6 +53,23 @@ class Comparisons(NamedTuple):
   weight: Float[np.ndarray, '*U N'] | None = None
   names: tuple[str, ...] | None = None
 
+  def of(self, users: Any) -> 'Comparisons':
+    """Returns the comparisons of some of many users; what is of other users stays as it is."""
+    count = np.shape(self.features)[0]
+
+    def some(given: Any) -> Any:
+      return given[users] if np.shape(given)[:1] == (count,) else given
+
+    features, choice, ids, shown, weight = map(some, self[:-1])
+    return Comparisons(features, choice, ids, shown, weight, self.names)
+
+  def num_real(self) -> Int[np.ndarray, '*U']:
+    """Returns how many comparisons each user has, at most where `shown` has another shape."""
+    size = np.shape(self.features)[:-2]
+    if np.shape(self.shown)[:-1] != size:
+      return np.full(size[:-1], size[-1])
+    return np.asarray(np.asarray(self.shown, bool).any(-1).sum(-1))
+
 
 def pairs(
   chosen: Rows,
@@ -254,22 +271,29 @@ def empty_history(users: tuple[int, ...], export: Export) -> History:
   )
 
 
+def check_shape(given: Comparisons, kept: History, export: Export) -> None:
+  """Refuses comparisons of other users than those that some are kept of, or of too many candidates.
+
+  Raises:
+    ValueError: naming the shape expected.
+  """
+  users, most, got = kept.ids.shape[:-1], export.num_candidates, np.shape(given.features)
+  if users_of(given) != users or not 2 <= got[-2] <= most:
+    raise ValueError(
+      f'expected features [{_sizes(*users, "N", "K", "D")}] with 2 to {most} candidates K, got '
+      f'{list(got)}' + ('; a click of each is pairs of [U, 1, D]' if users else '')
+    )
+
+
 def as_history(given: Comparisons, kept: History, export: Export) -> History:
   """Returns comparisons checked, scaled, and in the form of those kept.
 
   Raises:
     ValueError: naming what is wrong, and where.
   """
-  users, most = kept.ids.shape[:-1], export.num_candidates
-  fits = users_of(given) == users
   features, choice = np.asarray(given.features), np.asarray(given.choice)
   if given.names is not None:
     features = features[..., places(given.names, export.feature_names)]
-  if not fits or not 2 <= features.shape[-2] <= most:
-    raise ValueError(
-      f'expected features [{_sizes(*users, "N", "K", "D")}] with 2 to {most} candidates K, got '
-      f'{list(features.shape)}' + ('; a click of each is pairs of [U, 1, D]' if users else '')
-    )
   size = features.shape[:-1]
   shown = np.ones(size, bool) if given.shown is None else np.asarray(given.shown, bool)
   scaled = scale(features, shown, export)
@@ -277,7 +301,7 @@ def as_history(given: Comparisons, kept: History, export: Export) -> History:
   check_different(features, choice, shown)
   ids = profiles.next_ids(kept, features.shape[-3]) if given.ids is None else np.asarray(given.ids)
   profiles.check_ids(ids, choice.shape)
-  wider = [(0, 0)] * choice.ndim + [(0, most - features.shape[-2])]
+  wider = [(0, 0)] * choice.ndim + [(0, export.num_candidates - features.shape[-2])]
   return History(
     ids.astype(np.int64),
     choice.astype(np.int32),

@@ -198,7 +198,8 @@ class Personalizer:
       ValueError: for an id that is not there.
     """
     rest = profiles.without(self._checked(profile), comparison_id)
-    return self._adapted(rest, profile.context)
+    longest = int(rest.mask.sum(-1).max(initial=0))
+    return self._adapted(rest.of, profile.context, longest)
 
   def user(self, profile: Profile, index: int | np.integer) -> Profile:
     """Returns the profile of one user out of those of many.
@@ -368,18 +369,31 @@ class Personalizer:
     return border.paired(*(self._as_query(profile, each, '*N D') for each in (a, b)))
 
   def _with(self, kept: History, context: np.ndarray, given: Comparisons) -> Profile:
-    new = border.as_history(given, kept, self.export)
-    return self._adapted(profiles.append(kept, new), context)
+    border.check_shape(given, kept, self.export)
 
-  def _adapted(self, history: History, context: np.ndarray) -> Profile:
-    many = history.ids.ndim - 1
-    longest = int(history.mask.sum(-1).max(initial=0))
+    def joined(rows: Any) -> History:
+      users = kept.of(rows)
+      return profiles.append(users, border.as_history(given.of(rows), users, self.export))
+
+    longest = np.max(kept.mask.sum(-1) + given.num_real(), initial=0)
+    return self._adapted(joined, context, int(longest))
+
+  def _adapted(
+    self, history_of: Callable[[Any], History], context: np.ndarray, longest: int
+  ) -> Profile:
+    many = context.ndim - 1
     size = min(serving.power_of_two(longest), self.capacity) if many else self.capacity
-    kept = profiles.newest(history, size)
+
     # Always anew, even where the learner has an `update`: that agrees with `adapt` to 1e-5 only,
     # and a profile would depend on the path to its comparisons, on forgotten ones among others.
-    adapt = functools.partial(serving.adapt_users, self._ask, self._params)
-    state = serving.for_one_or_many(adapt, _support(kept, context), many)
+    def adapted(rows: Any) -> tuple:
+      kept = profiles.newest(history_of(rows), size)
+      adapt = functools.partial(serving.adapt_users, self._ask, self._params)
+      return kept, *serving.for_one_or_many(adapt, _support(kept, context[rows]), many)
+
+    found = serving.in_blocks(adapted, len(context)) if many else adapted(...)
+    kept, state, diverged = found
+    serving.warn_of(np.atleast_1d(diverged))
     return Profile(kept, context, state, self._model)
 
   def _predict(self, function: Callable, profile: Profile, features: np.ndarray) -> np.ndarray:

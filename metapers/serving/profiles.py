@@ -45,6 +45,10 @@ class History(NamedTuple):
     """True where a comparison is real: `ids[mask]` are the ids of one user."""
     return np.asarray(self.shown.any(-1))
 
+  def of(self, users: Any) -> 'History':
+    """Returns the comparisons of some of many users; of `...` those of all, or of the one."""
+    return History(*(array[users] for array in self))
+
 
 class Profile(NamedTuple):
   """A user, or U users along a leading axis of every array.

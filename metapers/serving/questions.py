@@ -121,30 +121,40 @@ def all_real(features: Float[Array, 'N K D']) -> Candidates:
   return Candidates(features, jnp.ones(features.shape[:2], bool))
 
 
-def adapt_users(functions: Questions, params: Params, support: Support) -> UserState:
+def adapt_users(
+  functions: Questions, params: Params, support: Support
+) -> tuple[UserState, Bool[np.ndarray, 'U']]:
   """Returns the states of U users; that of a new user where adapting gives no finite one.
 
   Gradient descent diverges on features far from all that training saw, and the others of a batch
-  shall not suffer for it. A warning names the users.
+  shall not suffer for it.
 
   Args:
     functions: see `questions`.
     params: of the learner.
     support: with a leading U.
 
+  Returns:
+    The states, and for whom adapting diverged.
+
   Raises:
     ValueError: if a context alone, without comparisons, gives no finite state; names the users.
   """
   state = map_users(functions.adapt, params, support)
-  finite = _is_finite(functions, params, state, support)
-  if finite.all():
-    return state
-  warnings.warn(
-    f'adapting diverged for {np.sum(~finite)} of {finite.size} users ({_some(~finite)}), who count '
-    'as new users: their features lie too far from those of training for this learner',
-    stacklevel=2,
-  )
-  return _as_new(functions, params, state, support, ~finite)
+  diverged = ~_is_finite(functions, params, state, support)
+  if diverged.any():
+    state = _as_new(functions, params, state, support, diverged)
+  return state, diverged
+
+
+def warn_of(diverged: Bool[np.ndarray, 'U']) -> None:
+  """Warns of the users, if any, for whom adapting diverged, by index."""
+  if diverged.any():
+    warnings.warn(
+      f'adapting diverged for {np.sum(diverged)} of {diverged.size} users ({_some(diverged)}), who '
+      'count as new users: their features lie too far from those of training for this learner',
+      stacklevel=2,
+    )
 
 
 def query_users(
@@ -204,14 +214,38 @@ def map_users(
   """
   count = jax.tree.leaves(users)[0].shape[0]
   size = min(USERS_PER_CALL, power_of_two(count))
+
+  def block(rows):
+    index = np.minimum(np.arange(rows.start, rows.start + size), count - 1)  # the last repeated
+    return jax.device_get(_block(function, params, _rows(users, index)))
+
+  return in_blocks(block, count)
+
+
+def in_blocks(function: Callable[[slice], PyTree], count: int) -> PyTree:
+  """Returns what a function gives for `count` users, asked for USERS_PER_CALL at a time.
+
+  So that whatever it holds meanwhile grows with a block of them and not with their number.
+
+  Args:
+    function: slice of users -> host arrays with a row for each; what is more is dropped.
+    count: at least 1.
+
+  Raises:
+    ValueError: as the function does for all users at once, so that it names the right ones.
+  """
   made = None
-  for start in range(0, count, size):
-    index = np.minimum(np.arange(start, start + size), count - 1)  # the last repeated: one shape
-    block = jax.device_get(_block(function, params, _rows(users, index)))
+  for start in range(0, count, USERS_PER_CALL):
+    rows = slice(start, min(start + USERS_PER_CALL, count))
+    try:
+      block = function(rows)
+    except ValueError:
+      function(slice(0, count))
+      raise
     if made is None:  # once: blocks that are joined at the end would be held twice
       made = jax.tree.map(lambda x: np.empty((count, *x.shape[1:]), x.dtype), block)
     for whole, part in zip(jax.tree.leaves(made), jax.tree.leaves(block), strict=True):
-      whole[start : start + size] = part[: count - start]
+      whole[rows] = part[: rows.stop - rows.start]
   return made
 
 

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,6 +86,40 @@ def test_a_million_are_served_as_one_is(monkeypatch):
       model.best_of(alone, queried[user, :, 0]),
       model.ask(alone, queried[user]),
     ))  # fmt: skip
+
+
+def test_in_blocks_a_mistake_is_named_by_its_place_among_all(monkeypatch):
+  monkeypatch.setattr(serving, 'USERS_PER_CALL', 4)
+  model, shown = served('bayes_head'), draw(11, 5, 2)
+  given = pairs(shown[:, :, 0], shown[:, :, 1])
+  for wrong, place in (
+    (given._replace(weight=np.where(np.arange(11)[:, None] == 9, -1.0, np.ones((11, 5)))), '9, 0'),
+    (given._replace(choice=np.zeros((10, 5), np.int32)), '10, 5'),
+    (given._replace(choice=np.int32(0)), r'choice'),
+  ):
+    with pytest.raises(ValueError, match=place):
+      model.adapt(wrong)
+  with pytest.raises(ValueError, match='expected features'):
+    model.update(model.adapt(given), given._replace(features=given.features[:7]))
+
+
+def test_what_is_held_beside_the_profiles_of_many_does_not_grow_with_them(monkeypatch):
+  monkeypatch.setattr(serving, 'USERS_PER_CALL', 256)
+  model = served('pooled')
+
+  def beside(count):
+    shown = draw(count, 4, 2)
+    given = pairs(shown[:, :, 0], shown[:, :, 1])
+    tracemalloc.start()
+    profile = model.adapt(given)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most - sum(leaf.nbytes for leaf in jax.tree.leaves(profile[:3]))
+
+  beside(256)  # compiles
+  few, many = beside(2_000), beside(20_000)
+  counts = 18_000 * 8  # a number for each user, such as how many comparisons they have
+  assert many - few < 2.5 * counts
 
 
 def test_raw_features_are_scaled_inside():

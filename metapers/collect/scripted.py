@@ -1,0 +1,90 @@
+"""Scripted participants, whose taste is known: whether what a study claims of them is so."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from metapers.collect import assignment
+from metapers.collect.assignment import Plan
+from metapers.collect.beliefs import Beliefs
+from metapers.collect.store import Answer, Question
+from metapers.core.types import Bool, Float
+
+LEVELS = (0.0, 0.8, 0.9, 0.95)  # 0: whatever is claimed
+NORMAL = 1.96  # standard errors of half a 95 % interval
+
+
+class Claims(NamedTuple):
+  """What is claimed of T participants after their last answer, and what is so.
+
+  probability: [T] that the text named is the best of the target. is_best: [T]. lost: [T], by how
+  much the best one is liked better, in logits.
+  """
+
+  probability: Float[np.ndarray, 'T']
+  is_best: Bool[np.ndarray, 'T']
+  lost: Float[np.ndarray, 'T']
+
+
+def claims(plan: Plan, beliefs: Beliefs, num_people: int, *, strength: float = 1.0) -> Claims:
+  """Returns what the page would claim of simulated participants, asked as the plan says.
+
+  A participant likes item i by u_i = s w·x_i, where w ~ N(0, I) is their own, x standardised as the
+  model's features are and s the strength, and chooses a over b with probability σ(u_a - u_b): at
+  s = 1 those are the participants whom the model of `running.prior` expects.
+
+  Args:
+    plan: of the study, with `beliefs` as its guide.
+    beliefs: of its model.
+    num_people: T.
+    strength: s, above 0.
+  """
+  features = beliefs.standardised()
+  found = []
+  for participant in range(1, num_people + 1):
+    rng = np.random.default_rng([plan.settings.seed, participant, 99])
+    utility = strength * features @ rng.standard_normal(features.shape[1])
+    standing = beliefs.standing(answered(plan, participant, utility, rng))
+    target = utility[beliefs.target]
+    found.append((standing.probability, target.max() - utility[standing.best]))
+  probability, lost = np.array(found, np.float64).T
+  return Claims(probability, lost <= 0, lost)
+
+
+def answered(
+  plan: Plan, participant: int, utility: Float[np.ndarray, 'I'], rng: np.random.Generator
+) -> list[Question]:
+  """Returns all questions of a participant with their answers.
+
+  Args:
+    plan: of the study; checks of attention are answered right.
+    participant: the number.
+    utility: [I] of the items, in logits.
+    rng: of the choices.
+  """
+  row_of = {name: row for row, name in enumerate(plan.ids)}
+  history: list[Question] = []
+  while batch := assignment.next_batch(plan, participant, history):
+    for question in batch:
+      choice = 0
+      if question.kind != 'attention':
+        liked = utility[[row_of[name] for name in question.items]]
+        choice = int(np.argmax(liked + rng.gumbel(size=liked.size)))
+      given = Answer('choice', str(question.position), choice)
+      history.append(question._replace(id=question.position + 1, answer=given))
+  return history
+
+
+def lines(found: Claims) -> Iterator[str]:
+  """Yields, for each level of the claim, how many reach it and how often it is right."""
+  for level in LEVELS:
+    reached = found.probability >= level
+    right = found.is_best[reached]
+    share = right.mean() if right.size else np.nan
+    half = NORMAL * np.sqrt(share * (1 - share) / max(right.size, 1))
+    yield (
+      f'claims of at least {level:.2f}: {reached.mean():.1%} of {reached.size} participants, '
+      f'claimed {found.probability[reached].mean() if right.size else np.nan:.1%}, right '
+      f'{share:.1%} +- {half:.1%}'
+    )
