@@ -37,6 +37,7 @@ class Evaluation(NamedTuple):
     wrote a response.
   mixture: what user models of `bayes_mixture` change of the true one; () for no such row.
   seen_prior: add `bayes_seen`, which believes that new users are like those of training.
+  without: references that are not computed, of `references.NAMES`.
   flips: measure how many predictions change when all labels of the support are flipped.
   leaks: 'error' ends a table whose population leaks, 'warn' says so on top of its report.
   cut_shots: leave out numbers of shots that no history holds, in place of refusing them.
@@ -55,6 +56,7 @@ class Evaluation(NamedTuple):
   leaks: str = 'error'
   validation_shots: tuple[int, ...] | None = None
   cut_shots: bool = False
+  without: tuple[str, ...] = ()
 
 
 def run_identity(seed: int, fold: int | None) -> dict[str, Any]:

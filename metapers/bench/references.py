@@ -17,6 +17,10 @@ from metapers.evaluation.predictions import Predictions
 
 Make = Callable[[Setting], Predictions]
 Find = Callable[..., tuple[Predictions, Diagnostics]]
+NAMES = (
+  'oracle', 'oracle_features', 'bayes', 'bayes_scores', 'bayes_features', 'bayes_pair',
+  'bayes_mixture', 'bayes_seen',
+)  # fmt: skip
 
 
 def makers(
@@ -39,8 +43,19 @@ def makers(
     log: is given lines of progress.
 
   Raises:
-    ValueError: for a mixture where learners do not see scores, or one of other fields.
+    ValueError: for a mixture where learners do not see scores, or one of other fields, or
+      `evaluation.without` a name that no reference has.
   """
+  if unknown := [name for name in evaluation.without if name not in NAMES]:
+    raise ValueError(f'no reference is called {unknown[0]!r}; known: {", ".join(NAMES)}')
+  found = of_setting(setting, evaluation, trained_on, log=log)
+  return {name: make for name, make in found.items() if name not in evaluation.without}
+
+
+def of_setting(
+  setting: Setting, evaluation: Evaluation, trained_on: MakePopulation, *, log: Log
+) -> dict[str, Make]:
+  """Returns what makes each reference that a setting has; see `makers`."""
   simulation = setting.populations[0].simulation
   if simulation is None:
     return {}

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -7,12 +8,14 @@ import sys
 
 import pytest
 
-from metapers.collect import check
+from metapers.collect import check, running
+from metapers.collect import items as texts
 
 sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
 CHROMIUM = pathlib.Path('/usr/bin/chromium')
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f'there is no browser {CHROMIUM}')
 ROOT = pathlib.Path(__file__).parents[2]
+COMMAND = [sys.executable, '-m', 'experiments.collect']
 QUESTIONS = 6
 PHONE = {'viewport': {'width': 390, 'height': 844}, 'has_touch': True, 'is_mobile': True}
 
@@ -20,9 +23,8 @@ PHONE = {'viewport': {'width': 390, 'height': 844}, 'has_touch': True, 'is_mobil
 @pytest.fixture(scope='module')
 def address(tmp_path_factory):
   words = ('--beliefs', f'--questions={QUESTIONS}')
-  command = [sys.executable, '-m', 'experiments.collect']
   os.chdir(ROOT)
-  server = check.Served(command, tmp_path_factory.mktemp('browser') / 'study', *words)
+  server = check.Served(COMMAND, tmp_path_factory.mktemp('browser') / 'study', *words)
   yield server.address
   server.kill(signal.SIGTERM)
 
@@ -41,14 +43,14 @@ def open_page(chromium, address):
   with contextlib.ExitStack() as stack:
     troubles = []
 
-    def opened(**options):
+    def opened(site=address, **options):
       context = chromium.new_context(**options)
       stack.callback(context.close)
       page = context.new_page()
       page.on('console', lambda message: troubles.append(message.text))
       page.on('pageerror', lambda error: troubles.append(str(error)))
-      page.on('request', lambda asked: asked.url.startswith(address) or troubles.append(asked.url))
-      page.goto(address)
+      page.on('request', lambda asked: asked.url.startswith(site) or troubles.append(asked.url))
+      page.goto(site)
       return page
 
     yield opened
@@ -177,3 +179,22 @@ def test_a_second_click_is_not_a_second_answer(open_page):
       'const b = document.querySelector("button[value=skip]"); b.click(); b.click(); b.click()'
     )
   assert number(page) == 2
+
+
+def test_who_is_asked_fifteen_questions_is_told_the_text_they_like_best(open_page, tmp_path):
+  items = texts.read(running.DEMO)
+  standard = (items.features - items.features.mean(0)) / items.features.std(0)
+  taste = {'humour': 4.0, 'reasons': 2.0, 'words': -1.0}
+  utility = standard @ [taste.get(name, 0.0) for name in items.names]
+  asked = {'num_questions': 15, 'control_share': 0, 'repeat_share': 0, 'attention_share': 0}
+  (tmp_path / 'settings.json').write_text(json.dumps(asked))
+  words = ('--beliefs', f'--settings={tmp_path / "settings.json"}')
+  server = check.Served(COMMAND, tmp_path / 'study', *words)
+  page = begun(open_page(server.address))
+  for _ in range(15):
+    rows = [items.texts.index(text) for text in page.locator('.candidates .text').all_inner_texts()]
+    press(page, str(1 + int(utility[rows[1]] > utility[rows[0]])))
+  target = texts.target(items, '')
+  assert items.texts[target[utility[target].argmax()]] in page.inner_text('main')
+  assert 'more questions would change little' in page.inner_text('main')
+  server.kill(signal.SIGTERM)
