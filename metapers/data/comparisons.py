@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from absl import logging
 
 from metapers.core.tables import Histories
 from metapers.core.types import Bool, Float, Int
@@ -75,6 +76,12 @@ def load_comparisons(
   items = people_tables.read_items(folder)
   kind, preferences = people_tables.read_preferences(folder)
   values, names, identity = people_tables.read_features(features, items, folder)
+  if identity and 'text' in items:
+    logging.warning(
+      'the texts of the items in %s are not read; make features of them by python -m '
+      'experiments.extract --config=experiments/configs/extract_people.py --config.source.path=%s',
+      folder, folder,
+    )  # fmt: skip
   if complete_raters_only:
     preferences = complete_raters(preferences, kind, len(items))
   user, user_ids = pd.factorize(preferences['user_id'])

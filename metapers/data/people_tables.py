@@ -185,14 +185,6 @@ def read_features(
           f"features='{FEATURES}', or as columns"
         )
       return read_features(FEATURES, items, folder)
-    if not columns and 'text' in items:
-      logging.warning(
-        'the texts of the items in %s are not read; make features of them by python -m '
-        'experiments.extract --config=experiments/configs/extract_people.py '
-        '--config.source.path=%s',
-        folder,
-        folder,
-      )
     if not columns:
       return ItemFeatures(np.zeros((len(items), 0), np.float32), (), identity=True)
     check_columns(items, 'items', columns)

@@ -111,6 +111,11 @@ def test_extreme_pairs_without_their_slates_say_less():
     nll[name] = -np.take_along_axis(predicted, choice, -1).mean((1, 2, 3))
   assert np.all(nll['bayes'] < nll['bayes_pair'])
   assert nll['bayes_pair'][1] < nll['bayes_pair'][0] < np.log(2)
+  config.evaluation.without = ('bayes_pair',)
+  assert set(table(config, setting)) == {'oracle', 'bayes'}
+  config.evaluation.without = ('bayes_pairs',)
+  with pytest.raises(ValueError, match="no reference is called 'bayes_pairs'; known: oracle"):
+    table(config, setting)
 
 
 def test_streams_have_a_posterior_while_preferences_last():
