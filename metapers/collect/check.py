@@ -62,6 +62,10 @@ class Served:
     """Where it listens."""
     return f'http://127.0.0.1:{self.port}'
 
+  def close(self) -> None:
+    """Asks it to end, and waits."""
+    self.kill(signal.SIGTERM)
+
   def kill(self, sent: int = signal.SIGKILL) -> None:
     """Ends it."""
     self._process.send_signal(sent)
@@ -203,7 +207,7 @@ def figures(command: Sequence[str], place: pathlib.Path, num_people: int) -> Ite
   server = Served(command, place / 'fast', '--questions=10')
   think = 4.0
   sent = take_part(server.address, num_people, think=think, most=10)
-  server.kill(signal.SIGTERM)
+  server.close()
   for name, seconds in (('an answer is kept', sent.answers), ('the next page', sent.pages)):
     middle, late = 1000 * np.percentile(seconds, [50, 95])
     yield (
@@ -213,6 +217,6 @@ def figures(command: Sequence[str], place: pathlib.Path, num_people: int) -> Ite
   server = Served(command, place / 'killed', '--model=none', '--rule=random', '--questions=20')
   kill = kill_while_answered(server, KILLS, 20 * num_people)
   sent = take_part(server.address, num_people, think=0.2, most=20, meanwhile=kill)
-  server.kill(signal.SIGTERM)
+  server.close()
   known, lost, doubled = lost_and_doubled(place / 'killed' / DATABASE, sent)
   yield f'{KILLS} SIGKILLs, {known} acknowledged answers: {lost} lost, {doubled} counted twice'

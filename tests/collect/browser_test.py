@@ -3,7 +3,6 @@ import json
 import os
 import pathlib
 import re
-import signal
 import sys
 
 import pytest
@@ -26,7 +25,7 @@ def address(tmp_path_factory):
   os.chdir(ROOT)
   server = check.Served(COMMAND, tmp_path_factory.mktemp('browser') / 'study', *words)
   yield server.address
-  server.kill(signal.SIGTERM)
+  server.close()
 
 
 @pytest.fixture(scope='module')
@@ -187,14 +186,17 @@ def test_who_is_asked_fifteen_questions_is_told_the_text_they_like_best(open_pag
   taste = {'humour': 4.0, 'reasons': 2.0, 'words': -1.0}
   utility = standard @ [taste.get(name, 0.0) for name in items.names]
   asked = {'num_questions': 15, 'control_share': 0, 'repeat_share': 0, 'attention_share': 0}
+  asked['stop_probability'] = 0.7
   (tmp_path / 'settings.json').write_text(json.dumps(asked))
   words = ('--beliefs', f'--settings={tmp_path / "settings.json"}')
-  server = check.Served(COMMAND, tmp_path / 'study', *words)
-  page = begun(open_page(server.address))
-  for _ in range(15):
-    rows = [items.texts.index(text) for text in page.locator('.candidates .text').all_inner_texts()]
-    press(page, str(1 + int(utility[rows[1]] > utility[rows[0]])))
+  with contextlib.closing(check.Served(COMMAND, tmp_path / 'study', *words)) as server:
+    page = begun(open_page(server.address))
+    for _ in range(15):
+      shown = page.locator('.candidates .text').all_inner_texts()
+      first, second = (utility[items.texts.index(text)] for text in shown)
+      press(page, '1' if first > second else '2')
+    told = page.inner_text('main')
   target = texts.target(items, '')
-  assert items.texts[target[utility[target].argmax()]] in page.inner_text('main')
-  assert 'more questions would change little' in page.inner_text('main')
-  server.kill(signal.SIGTERM)
+  assert items.texts[target[utility[target].argmax()]] in told
+  claimed = int(re.search(r'It is (\d+)\s% sure which of 8 texts', told)[1])
+  assert ('more questions would change little' in told) == (claimed >= 70)

@@ -1,5 +1,4 @@
 import pathlib
-import signal
 import sys
 
 import made_studies
@@ -19,7 +18,7 @@ def test_a_kill_loses_no_acknowledged_answer_and_doubles_none(tmp_path, monkeypa
   server = check.Served(COMMAND, tmp_path / 'study', *words)
   kill = check.kill_while_answered(server, 2, 8 * 12)
   sent = check.take_part(server.address, 8, think=0.1, most=12, meanwhile=kill)
-  server.kill(signal.SIGTERM)
+  server.close()
   known, lost, doubled = check.lost_and_doubled(tmp_path / 'study' / DATABASE, sent)
   assert known >= 8 * 12 - 2 and (lost, doubled) == (0, 0)
 
