@@ -6,7 +6,9 @@ prompt makes an answer; their weights steer the tokens, pick among n answers, an
 Source: Kim et al. 2025, arXiv:2502.14289, in small; the rules of questions as in `best_arm`.
 Deviations: the model, the texts and the users are made here; utilities are known.
 
-Time: not measured on an idle machine yet, see docs/language_model.md.
+Expected: utility of answers -.05 of the base, 1.3 told, 1.8 steered by `bayes_head` on raw features
+  after 8 comparisons, 2.8 by the true weights.
+Time: 15 minutes of one core.
 Command: python -m experiments.steer --config=experiments/configs/steer_styles.py --workdir=DIR
 Arguments: quick.
 """

@@ -57,7 +57,7 @@ def standard(given: Given) -> Export:
   Nothing is learned from the choices: they are what profiles are adapted to.
   """
   width = given.features.shape[-1]
-  kwargs = {'num_features': width, 'hidden': [], 'width': width}
+  kwargs = {'num_features': width, 'hidden': [], 'width': width, 'num_samples': 128}
   learner = learners.make('bayes_head', **kwargs)
   shapes = jax.eval_shape(learner.init, jax.random.key(0))
   params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
