@@ -57,7 +57,7 @@ def of_users(model: Decoder, made: Trained, study: Study, seed: int) -> Written:
 def of_nobody(model: Decoder, made: Trained, study: Study, seed: int) -> Written:
   """Returns what somebody gets of whom nothing is known; the arguments are those of `of_users`."""
   kinds = np.unique(styled_users.type_of(study.splits[SEEN]))
-  found = _answers(model, made, [study.num_users], seed)
+  found = _answers(model, made, study.num_users + np.arange(NUM_USERS), seed)
   shares = {
     f'{way}@{styles.POLES[kind]}': share(answers, kind)
     for way, answers in found.items()
@@ -104,7 +104,7 @@ def _shown(label: str, found: Mapping[str, Array], seed: int) -> list[str]:
   ]
 
 
-def _answers(model: Decoder, made: Trained, rows: Sequence[int], seed: int) -> dict[str, Array]:
+def _answers(model: Decoder, made: Trained, rows: np.ndarray, seed: int) -> dict[str, Array]:
   """Returns the tokens of an answer of each way to each question of each row, [U, P, R]."""
   return {
     way: jnp.stack([_responses(model, made, int(row), seed, temperature) for row in rows])
