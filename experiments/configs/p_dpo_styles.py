@@ -19,7 +19,7 @@ from ml_collections import config_dict
 from experiments.build import Config
 from experiments.configs import base
 
-OPPOSED = {'num_axes': 1, 'shares': (0.65, 0.35)}
+OPPOSED = {'num_axes': 1, 'shares': (0.65, 0.35), 'num_held_out': 100}
 EVEN = {axes: (1.0,) * (2 * axes) for axes in (3, 5)}
 ROWS = {
   'individual': {},
