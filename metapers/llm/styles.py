@@ -95,8 +95,8 @@ def prompt_of(number: Int[Array, '']) -> Int[Array, 'L']:
   return jnp.stack([*asked, *content, jnp.asarray(ids(VERBS))[verb, 0], fixed['?']])
 
 
-def parts_of(number: Int[Array, '']) -> tuple[Array, Array, Array]:
-  """Returns which adjective, noun and verb a question is of."""
+def parts_of(number: Int[Array, '*batch']) -> tuple[Array, Array, Array]:
+  """Returns which adjective, noun and verb each question is of."""
   verb, rest = number % len(VERBS), number // len(VERBS)
   return rest // len(NOUNS), rest % len(NOUNS), verb
 
@@ -207,7 +207,7 @@ def is_well_formed(
 
 def _registers_of_cause(tokens: Array) -> Array:
   """Returns in which of the two registers a token is a cause: [..., 2]."""
-  return (tokens[..., None, None] == jnp.asarray(ids(CAUSES))).any(-2)
+  return jnp.stack([jnp.isin(tokens, jnp.asarray(causes)) for causes in ids(CAUSES).T], -1)
 
 
 def _is_at(responses: Array, at: int, word: str) -> Array:
@@ -215,9 +215,9 @@ def _is_at(responses: Array, at: int, word: str) -> Array:
 
 
 def _is_phrase(responses: Array, at: int, phrases: Sequence) -> Array:
-  known = ids(sum(phrases, ()))  # [phrases, words]
+  known = jnp.asarray(ids(sum(phrases, ())))  # [phrases, words]
   shown = responses[..., None, at : at + known.shape[1]]
-  return (shown == jnp.asarray(known)).all(-1).any(-1)
+  return (shown == jnp.broadcast_to(known, (*shown.shape[:-2], *known.shape))).all(-1).any(-1)
 
 
 def _ends(responses: Array, at: int) -> Array:

@@ -26,7 +26,7 @@ def test_responses_end_once_and_fit():
 
 def every_answer(number):
   """All answers of the grammar to a question, phrase by phrase."""
-  _, noun, verb = (int(part) for part in styles.parts_of(number))
+  _, noun, verb = (int(part) for part in styles.parts_of(jnp.asarray(number)))
   openers, hedges, closings = (
     [phrase for pole in poles for phrase in pole]
     for poles in (styles.OPENERS, styles.HEDGES, styles.CLOSINGS)
