@@ -1,4 +1,4 @@
-import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from metapers.core.population import SEEN
 from metapers.llm import decoder, generate, p_dpo, styled_users, styles
 from metapers.llm.layers import Config
 from metapers.llm.prompting import Inputs
+from metapers.llm.text_users import Split
 
 MODEL = decoder.decoder(
   Config(
@@ -21,10 +22,14 @@ MODEL = decoder.decoder(
 BASE = MODEL.init(jax.random.key(0))
 
 
-@functools.cache
+KINDS = np.array([0, 1, 1, 0])  # curt, warm
+
+
 def study():
-  splits = styled_users.styled_users(num_users=4, num_pairs=1, num_held_out=4, num_query=1)
-  return Study('styles', splits, None, {}, styled_users.type_of(splits[SEEN]), (0,))  # pyright: ignore
+  """Users of whom no more is there than how many they are and what they like."""
+  weights = jax.nn.one_hot(KINDS // 2, 5) * (2.0 * (KINDS % 2) - 1)[:, None]
+  split = Split(SimpleNamespace(user=np.arange(4)), SimpleNamespace(weights=weights))  # pyright: ignore
+  return Study('styles', {'train': split, SEEN: split}, None, {}, KINDS, (0,))  # pyright: ignore
 
 
 def test_the_untrained_policy_is_the_base():
