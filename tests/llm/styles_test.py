@@ -50,14 +50,15 @@ def test_answers_of_the_grammar_are_well_formed_and_with_a_word_changed_others_a
   for words in edited:  # another word, or one more or less
     at, word = rng.integers(len(words)), styles.WORDS[rng.integers(3, len(styles.WORDS))]
     words[at : at + rng.integers(2)] = [word] * rng.integers(2)
-  texts = [tuple(words) for words in (*some, *edited)]
+  repeated = [(*words[:11], words[8], *words[12:]) for words in some if words[10] == 'also']
+  texts = [tuple(words) for words in (*some, *edited, *repeated)]
   tokens = np.zeros((len(texts), styles.RESPONSE_LENGTH), np.int32)
   for row, words in zip(tokens, texts):
     row[: len(words) + 1] = [*styles.ids(words), styles.EOS]
   found = styles.is_well_formed(jnp.asarray(tokens), jnp.full(len(texts), number))
   expected = [words in every for words in texts]
   np.testing.assert_array_equal(found, expected)
-  assert 300 < sum(expected) < 400
+  assert 300 < sum(expected) < 400 and len(repeated) > 200
 
 
 def test_answers_are_well_formed_to_their_own_questions_alone():
