@@ -8,6 +8,7 @@ rows are added to DIR/results.csv.
 
 import pathlib
 
+import pandas as pd
 from absl import flags
 
 from experiments import (
@@ -20,7 +21,7 @@ from experiments import (
 )
 from experiments.build import Config
 from metapers.bench import policies, results
-from metapers.bench.policies import Study
+from metapers.bench.policies import Study, Trained
 from metapers.core.types import Params
 from metapers.io import processes, workdirs
 from metapers.llm.decoder import Decoder
@@ -30,6 +31,7 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and r
 flags.adopt_module_key_flags(parallel)
 STUDIES = flags.DEFINE_list('study', [], 'Studies to run; all by default.')
 OF_BASE = ('model', 'pretraining', 'data_seed', 'data')
+IN_WORDS = 'accuracy(@|$)|adjusted_rand|effective|generated|likeliest|chosen_|rejected_'
 ROWS = flags.DEFINE_list('row', [], 'Rows of them to run; all by default.')
 
 
@@ -78,6 +80,9 @@ def run_study(
   """Trains and evaluates the rows of a study, and writes the results of each when it is done."""
   name = study.name
   identity = styled_studies.identity(config, name)
+  if study.types is not None:
+    untrained = styled_generations.untrained(model, base)
+    add(workdir, written(study, 'base', 0, untrained, model=model, data_seed=config.data_seed))
   for row_name in config.studies[name].rows:
     if ROWS.value and row_name not in ROWS.value:
       continue
@@ -97,22 +102,44 @@ def run_study(
       for seed in config.seeds
     }
     parts = [policies.evaluate(study, row, row_name, seeds)]
-    for seed, made in seeds.items():
-      if policies.differs(made) and study.types is not None:
-        written = styled_generations.written(model, made, study, config.data_seed)
-        parts.append(policies.plain_rows(study, row_name, seed, written.shares))
-        commands.say(f'{name}: {row_name}, seed {seed}, the likeliest responses\n{written.texts}')
+    if study.types is not None:
+      parts += [
+        written(study, row_name, seed, made, model=model, data_seed=config.data_seed)
+        for seed, made in seeds.items()
+      ]
     frame = results.join(parts)
-    if processes.is_first():
-      results.append_results(workdir / 'results.csv', frame)
+    add(workdir, frame)
     commands.say(in_words(study, row_name, frame))
+
+
+def add(workdir: pathlib.Path, frame: pd.DataFrame) -> None:
+  """Adds rows to the results, in the first process alone."""
+  if processes.is_first():
+    results.append_results(workdir / 'results.csv', frame)
+
+
+def written(
+  study: Study, row: str, seed: int, made: Trained, *, model: Decoder, data_seed: int
+) -> pd.DataFrame:
+  """Returns what a row's answers are worth, of known users and of nobody, and shows some."""
+  nobody = styled_generations.of_nobody(model, made, study, data_seed)
+  parts, texts = [], list(nobody.texts)
+  if policies.differs(made):
+    known = styled_generations.of_users(model, made, study, data_seed)
+    parts.append(policies.plain_rows(study, row, seed, known.shares))
+    texts += known.texts
+  label = f'{row} generic' if parts else row
+  parts.append(policies.plain_rows(study, label, seed, nobody.shares))
+  shown = styled_generations.side_by_side(texts)
+  commands.say(f'{study.name}: {row}, seed {seed}, the likeliest responses\n{shown}')
+  return results.join(parts)
 
 
 def in_words(study: policies.Study, row: str, frame) -> str:
   """Returns the accuracies of a row in a few lines."""
-  shown = frame[frame['metric'].str.match('accuracy(@|$)|adjusted_rand|effective|generated')]
+  shown = frame[frame['metric'].str.match(IN_WORDS)]
   lines = [
-    f'  {one.learner:<28} {one.split:<5} {one.shots:>3} {one.metric:<22} {one.value:6.3f} '
+    f'  {one.learner:<28} {one.split:<5} {one.shots:>3} {one.metric:<28} {one.value:6.3f} '
     f'[{one.ci_low:.3f}, {one.ci_high:.3f}]'
     for one in shown.itertuples()
   ]

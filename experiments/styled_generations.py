@@ -1,5 +1,7 @@
-"""What tuned models write for users who like opposed styles, and which style it has."""
+"""What tuned models write for users who like opposed styles: in which, and is it an answer."""
 
+import functools
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,24 +11,31 @@ import numpy as np
 from metapers.bench.policies import Study, Trained
 from metapers.core import task
 from metapers.core.population import SEEN
-from metapers.core.types import Array
+from metapers.core.types import Array, Params
 from metapers.llm import generate, p_dpo, styled_users, styles
 from metapers.llm.decoder import Decoder
 from metapers.llm.prompting import Inputs
 
 NUM_USERS, NUM_PROMPTS = 4, 32  # of each type; of each of them
 NUM_SHOWN = 3
+NOBODY = 'nobody'
+WAYS = {'generated': 1.0, 'likeliest': 0.0}  # the temperature at which answers are drawn
 
 
 class Written(NamedTuple):
-  """shares: `generated@POLE` -> how often users of the pole get it. texts: of one user of each."""
+  """What is written for somebody, and what it is worth.
+
+  shares: `WAY@POLE` -> how many of the answers show the pole, and `WAY_well_formed@POLE` -> how
+  many are whole answers to their questions, where the pole is what the users like; of nobody
+  without @POLE. texts: a line of each of the likeliest answers to the first questions.
+  """
 
   shares: dict[str, float]
-  texts: str
+  texts: list[str]
 
 
-def written(model: Decoder, made: Trained, study: Study, seed: int) -> Written:
-  """Returns what known users get for test prompts: drawn at temperature 1, and the likeliest.
+def of_users(model: Decoder, made: Trained, study: Study, seed: int) -> Written:
+  """Returns what known users get for test prompts, by what they like.
 
   Args:
     model: decoder.
@@ -35,22 +44,86 @@ def written(model: Decoder, made: Trained, study: Study, seed: int) -> Written:
     seed: of the users' prompts, as of the study.
   """
   kinds = styled_users.type_of(study.splits[SEEN])
-  numbers = jnp.asarray(styled_users.prompts(seed).test[:NUM_PROMPTS])
-  shares, lines, drawing, likeliest = {}, [], _generator(model, 1.0), _generator(model, 0.0)
+  shares, texts = {}, []
   for kind in np.unique(kinds):
-    users = np.flatnonzero(kinds == kind)[:NUM_USERS]
-    drawn = [_responses(model, made, int(user), numbers, drawing) for user in users]
-    poles = np.asarray(styles.style_of(jnp.concatenate(drawn)))[:, kind // 2]
-    shares[f'generated@{styles.POLES[kind]}'] = float(np.mean(poles == 2 * (kind % 2) - 1))
-    shown = _responses(model, made, int(users[0]), numbers[:NUM_SHOWN], likeliest)
-    lines += [
-      f'{styles.POLES[kind]:<10} {styles.words_of(np.asarray(styles.prompt_of(number)))} '
-      f'{styles.words_of(np.asarray(response))}'
-      for number, response in zip(numbers, shown, strict=False)
-    ]
-  return Written(shares, '\n'.join(sorted(lines, key=lambda line: line[11:45])))
+    pole, users = styles.POLES[kind], np.flatnonzero(kinds == kind)[:NUM_USERS]
+    found = _answers(model, made, users, seed)
+    shares |= {f'{way}@{pole}': share(answers, kind) for way, answers in found.items()}
+    shares |= {f'{name}@{pole}': value for name, value in _well_formed(found, seed).items()}
+    texts += _shown(pole, found, seed)
+  return Written(shares, texts)
 
 
+def of_nobody(model: Decoder, made: Trained, study: Study, seed: int) -> Written:
+  """Returns what somebody gets of whom nothing is known; the arguments are those of `of_users`."""
+  kinds = np.unique(styled_users.type_of(study.splits[SEEN]))
+  found = _answers(model, made, study.num_users + np.arange(NUM_USERS), seed)
+  shares = {
+    f'{way}@{styles.POLES[kind]}': share(answers, kind)
+    for way, answers in found.items()
+    for kind in kinds
+  }
+  return Written(shares | _well_formed(found, seed), _shown(NOBODY, found, seed))
+
+
+def untrained(model: Decoder, base: Params) -> Trained:
+  """Returns the base itself as a policy of nobody."""
+  policy = p_dpo.p_dpo(model, base, num_users=1, kind='uniform', num_tokens=0)
+  return Trained(policy, policy.learner.init(jax.random.key(0)))
+
+
+def share(answers: Array, kind: int) -> float:
+  """Returns how many answers show what users of a type (2 axis + pole) like."""
+  shown = np.asarray(styles.style_of(answers))[..., kind // 2]
+  return float(np.mean(shown == 2 * (kind % 2) - 1))
+
+
+def side_by_side(texts: Sequence[str]) -> str:
+  """Returns lines of several in the order of their questions, those of one question together."""
+  return '\n'.join(sorted(texts, key=lambda line: line[11:45]))
+
+
+def _questions(seed: int) -> Array:
+  return jnp.asarray(styled_users.prompts(seed).test[:NUM_PROMPTS])
+
+
+def _well_formed(found: Mapping[str, Array], seed: int) -> dict[str, float]:
+  def whole(answers):
+    numbers = jnp.broadcast_to(_questions(seed), answers.shape[:-1])
+    return float(jnp.mean(styles.is_well_formed(answers, numbers)))
+
+  return {f'{way}_well_formed': whole(answers) for way, answers in found.items()}
+
+
+def _shown(label: str, found: Mapping[str, Array], seed: int) -> list[str]:
+  numbers = _questions(seed)[:NUM_SHOWN]
+  return [
+    f'{label:<10} {styles.words_of(np.asarray(styles.prompt_of(number)))} '
+    f'{styles.words_of(np.asarray(answer))}'
+    for number, answer in zip(numbers, found['likeliest'][0], strict=False)
+  ]
+
+
+def _answers(model: Decoder, made: Trained, rows: np.ndarray, seed: int) -> dict[str, Array]:
+  """Returns the tokens of an answer of each way to each question of each row, [U, P, R]."""
+  return {
+    way: jnp.stack([_responses(model, made, int(row), seed, temperature) for row in rows])
+    for way, temperature in WAYS.items()
+  }
+
+
+def _responses(model: Decoder, made: Trained, row: int, seed: int, temperature: float) -> Array:
+  params, adapter = made.params, made.policy.adapter
+  base, tokens = params['base'], jax.vmap(styles.prompt_of)(_questions(seed))
+  state = made.policy.state_of(params, jnp.asarray(row, jnp.int32), task.no_context())
+  inputs = Inputs(model.embed(base, tokens), tokens != styles.PAD)
+  prompt = p_dpo.prompted(model, base, inputs, state)
+  changes = adapter.scaled(params['lora']) if adapter else None
+  draw = _generator(model, temperature)
+  return draw(base, prompt, jax.random.key(row), lora=changes).tokens
+
+
+@functools.cache
 def _generator(model: Decoder, temperature: float) -> generate.Generator:
   return generate.generator(
     model,
@@ -58,16 +131,3 @@ def _generator(model: Decoder, temperature: float) -> generate.Generator:
     end_tokens=(styles.EOS,),
     sampling=generate.Sampling(temperature=temperature),
   )
-
-
-def _responses(
-  model: Decoder, made: Trained, user: int, numbers: Array, draw: generate.Generator
-) -> Array:
-  """Returns the tokens of a response to each prompt."""
-  params, adapter = made.params, made.policy.adapter
-  base, tokens = params['base'], jax.vmap(styles.prompt_of)(numbers)
-  state = made.policy.state_of(params, jnp.asarray(user, jnp.int32), task.no_context())
-  inputs = Inputs(model.embed(base, tokens), tokens != styles.PAD)
-  prompt = p_dpo.prompted(model, base, inputs, state)
-  changes = adapter.scaled(params['lora']) if adapter else None
-  return draw(base, prompt, jax.random.key(user), lora=changes).tokens

@@ -6,7 +6,8 @@ users' comparisons. Opposed: all users differ in one axis, 65 % like one pole an
 users of ten types, half of whom say truly what they like: a 2 x 2 of that text and of comparisons.
 Source: Li et al. 2024, arXiv:2402.05133, in small.
 Deviations: the model, the texts and the users are made here; users have a learning rate of their
-own, offsets start at 0, clusters start from individuals, and new users are fitted.
+own, offsets start at 0, clusters start from individuals, new users are fitted, and the NLL of what
+was chosen is in the loss (Pang et al. 2024, arXiv:2404.19733) of all but plain DPO.
 
 Time: see docs/language_model.md; `:quick` 4 minutes of CPU.
 Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_styles.py --workdir=DIR
@@ -18,14 +19,20 @@ from ml_collections import config_dict
 from experiments.build import Config
 from experiments.configs import base
 
-OPPOSED = {'num_axes': 1, 'shares': (0.65, 0.35)}
+OPPOSED = {'num_axes': 1, 'shares': (0.65, 0.35), 'num_held_out': 100}
 EVEN = {axes: (1.0,) * (2 * axes) for axes in (3, 5)}
 ROWS = {
   'individual': {},
   'cluster_2': {'kind': 'cluster', 'num_clusters': 2},
   'cluster_5': {'kind': 'cluster', 'num_clusters': 5},
   'cluster_10': {'kind': 'cluster', 'num_clusters': 10},
-  'dpo': {'kind': 'uniform', 'num_tokens': 0, 'alpha': 0.0, 'reads_text': False},
+  'dpo': {
+    'kind': 'uniform',
+    'num_tokens': 0,
+    'alpha': 0.0,
+    'nll_weight': 0.0,
+    'reads_text': False,
+  },
   'text': {'kind': 'uniform', 'alpha': 0.0},
   'feedback': {'reads_text': False},
 }
@@ -43,7 +50,8 @@ def get_config(argument: str | None = None) -> Config:
   config.policy = {
     'num_tokens': 4,
     'alpha': 0.5,
-    'beta': 0.5,
+    'beta': 0.1,
+    'nll_weight': 10.0,
     'lora_rank': 8,
     'lora_alpha': 16,
     'shrinkage': 0.1,

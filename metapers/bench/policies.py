@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from metapers.bench import results
+from metapers.core import masked
 from metapers.core.meta_learner import FromHistories
 from metapers.core.population import SEEN, Population
 from metapers.core.types import Array, Int, Params
@@ -185,6 +186,10 @@ def evaluate(study: Study, row: Row, name: str, seeds: Mapping[int, Trained]) ->
       return known_predictions(made, given[SEEN], own)
 
     parts.append(frame_of(study, SEEN, label, (history,), given[SEEN], seeds, predict))
+    parts += [
+      plain_rows(study, label, seed, log_ratios(made, given[SEEN], of_rows))
+      for seed, made in seeds.items()
+    ]
   shots = study.shots if differs(first) else study.shots[:1]
 
   def predict_new(made: Trained):
@@ -212,6 +217,23 @@ def known_predictions(made: Trained, split: Split, rows: Int[np.ndarray, 'U']) -
   predict = functools.partial(_predict, made.policy.state_of, made.policy.learner.predict)
   log_p = predict(made.params, split.tasks, jnp.asarray(rows, jnp.int32))
   return Predictions(log_p[None], jnp.zeros((1, len(rows), 0, log_p.shape[-1]), jnp.float32))
+
+
+def log_ratios(made: Trained, split: Split, rows: Int[np.ndarray, 'U']) -> dict[str, float]:
+  """Returns the mean log π(y|x,u) - log π_ref(y|x) of what was chosen and of what was not, in nats.
+
+  Users have the rows `rows`. A policy that tells the two apart may find both less likely than the
+  reference does: `chosen_log_ratio` below 0.
+  """
+  score = functools.partial(_predict, made.policy.state_of, made.policy.learner.score)
+  given = split.tasks.query
+  found = score(made.params, split.tasks, jnp.asarray(rows, jnp.int32)) / made.policy.beta
+  mask = given.candidates.mask & given.mask[..., None]
+  is_chosen = jax.nn.one_hot(given.choice, mask.shape[-1], dtype=bool)
+  return {
+    f'{name}_log_ratio': float(masked.mean(found, mask & which))
+    for name, which in (('chosen', is_chosen), ('rejected', ~is_chosen))
+  }
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metapers.core import choice_model, meta_learner, task
+from metapers.core import choice_model, masked, meta_learner, task
 from metapers.core.meta_learner import Adapt, Loss, MetaLearner, Score
 from metapers.core.population import HostOrDevice
 from metapers.core.task import Candidates, Choices
@@ -40,6 +40,7 @@ class Policy(NamedTuple):
   frozen: names of the parameters that are not trained.
   users: the user model.
   adapter: of the low-rank changes; None where all parameters are trained.
+  beta: β.
   """
 
   learner: MetaLearner
@@ -47,6 +48,7 @@ class Policy(NamedTuple):
   frozen: tuple[str, ...]
   users: UserModel
   adapter: lora.Lora | None
+  beta: int | float
 
 
 def sequences(
@@ -82,6 +84,7 @@ def p_dpo(
   num_clusters: int = 10,
   alpha: int | float = 0.5,
   beta: int | float = 0.5,
+  nll_weight: int | float = 0.0,
   lora_rank: int = 8,
   lora_alpha: int | float = 16,
   projections: Sequence[str] = PROJECTIONS,
@@ -90,11 +93,12 @@ def p_dpo(
 ) -> Policy:
   """Returns a personalised policy π(y | x, u) = π(y | beginning, e_u, what u says, x).
 
-    loss = -α log σ(d(e_i)) - (1 - α) log σ(d(e_0)),
+    loss = α l(e_i) + (1 - α) l(e_0),    l(e) = -log σ(d(e)) - λ log π(y_w|x,e) / |y_w|,
     d(e) = β (log π(y_w|x,e) - log π_ref(y_w|x) - log π(y_l|x,e) + log π_ref(y_l|x)),
 
   by the weight of each comparison, both terms of the same ones; of K > 2 candidates the choice
-  model takes the place of σ. α = 0 without tokens is DPO.
+  model takes the place of σ. α = 0 without tokens is DPO. λ > 0 holds up what was chosen: d(e) may
+  grow while both replies become less likely, and what the policy writes is then neither.
 
   Args:
     model: decoder.
@@ -105,6 +109,7 @@ def p_dpo(
     num_clusters: of 'cluster'.
     alpha: share of the individual term.
     beta: how much a log-ratio counts.
+    nll_weight: λ, of the NLL of a token of what was chosen; 0 as published.
     lora_rank: of the low-rank changes of a frozen base; 0 trains all parameters instead.
     lora_alpha: over lora_rank it is the changes' scale.
     projections: that are changed.
@@ -117,12 +122,17 @@ def p_dpo(
   Reference:
     Li et al. 2024, arXiv:2402.05133. Unlike its code, each comparison has both terms with fixed
     weights, where there a batch holds each twice; the reference reads neither the user nor what
-    they say, and low-rank changes have no dropout.
+    they say, and low-rank changes have no dropout. λ is α of Pang et al. 2024, arXiv:2404.19733;
+    that both replies become less likely is described by Razin et al. 2024, arXiv:2410.08847.
   """
   _check(kind, num_tokens, alpha, beta, lora_rank)
+  options.not_negative(nll_weight=nll_weight)
   users = _user_model(kind, num_users, num_tokens, num_clusters, shrinkage, inner_steps)
   adapter = _adapter(model, lora_rank, lora_alpha, projections)
-  scores = _scores(model, adapter, beta)
+  log_p = _log_p(model, adapter)
+
+  def scores(params, state, candidates):
+    return _scores(log_p(params, state, candidates), candidates, beta)
 
   def init(key):
     key_lora, key_users = jax.random.split(key)
@@ -136,11 +146,12 @@ def p_dpo(
     del histories, key
     return {**params, 'users': users.prepare(params['users'])}
 
-  loss = _loss(users, scores, 0 if kind == 'uniform' else alpha)
+  objective = _objective(log_p, beta, nll_weight)
+  loss = _loss(users, objective, 0 if kind == 'uniform' else alpha)
   learner = meta_learner.from_adapt_score(
     init, _adapt(users, scores), scores, loss=loss, prepare=prepare
   )
-  return Policy(learner, state_of, ('base',) if adapter else (), users, adapter)
+  return Policy(learner, state_of, ('base',) if adapter else (), users, adapter, beta)
 
 
 def _adapter(
@@ -151,14 +162,33 @@ def _adapter(
   return lora.lora(model.config, rank=rank, scale=alpha / rank, projections=projections)
 
 
-def _scores(model: Decoder, adapter: lora.Lora | None, beta: int | float) -> Score:
-  def scores(params, state, candidates):
+def _log_p(model: Decoder, adapter: lora.Lora | None) -> Score:
+  def log_p(params, state, candidates):
     changes = adapter.scaled(params['lora']) if adapter else None
-    given = candidates.features
-    log_p = log_probs(model, params['base'], given, state, changes=changes)
-    return beta * (log_p - given['reference'])
+    return log_probs(model, params['base'], candidates.features, state, changes=changes)
 
-  return scores
+  return log_p
+
+
+def _scores(log_p: Array, candidates: Candidates, beta: int | float) -> Array:
+  return beta * (log_p - candidates.features['reference'])
+
+
+def _objective(log_p: Score, beta: int | float, nll_weight: int | float) -> Callable:
+  """Returns `(params, state, given) -> (l(e), metrics)`."""
+
+  def objective(params, state, given):
+    found, mask = log_p(params, state, given.candidates), given.candidates.mask
+    choice_log_p = choice_model.log_probs(_scores(found, given.candidates, beta), mask)
+    metrics = meta_learner.query_metrics(choice_log_p, given)
+    if not nll_weight:
+      return metrics['nll'], metrics
+    lengths = jnp.maximum(masked.count(given.candidates.features['response_mask'], -1), 1)
+    nats_per_token = choice_model.nll(found / lengths, given)
+    loss = metrics['nll'] + nll_weight * nats_per_token
+    return loss, metrics | {'chosen_nats_per_token': nats_per_token}
+
+  return objective
 
 
 def _adapt(users: UserModel, scores: Score) -> Adapt:
@@ -174,7 +204,7 @@ def _adapt(users: UserModel, scores: Score) -> Adapt:
   return adapt
 
 
-def _loss(users: UserModel, scores: Score, alpha: int | float) -> Loss:
+def _loss(users: UserModel, objective: Callable, alpha: int | float) -> Loss:
   def terms(params, row):
     """Returns the embeddings of the terms that count, [1 or 2, T_u, W], and their shares."""
     generic = users.generic(params['users'])
@@ -189,15 +219,13 @@ def _loss(users: UserModel, scores: Score, alpha: int | float) -> Loss:
     del key
     given = task.concat(episode.support, episode.query)
 
-    def metrics(soft):
-      found = scores(params, _state(soft, episode.context), given.candidates)
-      log_p = choice_model.log_probs(found, given.candidates.mask)
-      return meta_learner.query_metrics(log_p, given)
+    def of_user(soft):
+      return objective(params, _state(soft, episode.context), given)
 
     soft, shares = terms(params, episode.user)
-    found = jax.vmap(metrics)(soft)
+    losses, found = jax.vmap(of_user)(soft)
     reported = {**jax.tree.map(lambda x: x[0], found), 'generic_nll': found['nll'][-1]}
-    return shares @ found['nll'], reported
+    return shares @ losses, reported
 
   return loss
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core.population import HostOrDevice
-from metapers.core.types import Array, Float, Int, PRNGKey
+from metapers.core.types import Array, Bool, Float, Int, PRNGKey
 
 PAD, BOS, EOS = 0, 1, 2
 AXES = {  # the poles of each, -1 and +1
@@ -95,8 +95,8 @@ def prompt_of(number: Int[Array, '']) -> Int[Array, 'L']:
   return jnp.stack([*asked, *content, jnp.asarray(ids(VERBS))[verb, 0], fixed['?']])
 
 
-def parts_of(number: Int[Array, '']) -> tuple[Array, Array, Array]:
-  """Returns which adjective, noun and verb a question is of."""
+def parts_of(number: Int[Array, '*batch']) -> tuple[Array, Array, Array]:
+  """Returns which adjective, noun and verb each question is of."""
   verb, rest = number % len(VERBS), number // len(VERBS)
   return rest // len(NOUNS), rest % len(NOUNS), verb
 
@@ -182,3 +182,46 @@ def style_of(responses: Int[Array, '*batch L']) -> Float[Array, '*batch 5']:
   total = jnp.asarray(MARKERS)[responses].sum(-2)
   length = list(AXES).index('length')
   return jnp.sign(total.at[..., length].add(-0.5))
+
+
+def is_well_formed(
+  responses: Int[Array, '*batch L'], numbers: Int[Array, '*batch']
+) -> Bool[Array, '*batch']:
+  """Tells which responses are answers that `response_of` gives to their questions in some style.
+
+  Args:
+    responses: [..., RESPONSE_LENGTH] tokens; those behind the end are PAD.
+    numbers: of the questions.
+  """
+  _, noun, verb = parts_of(numbers)
+  registers = jnp.asarray(ids(VERBS))[verb]
+  first, second = (_registers_of_cause(responses[..., at]) for at in (8, 11))
+  is_long = _ends(responses, 12) & _is_at(responses, 9, 'and') & _is_at(responses, 10, 'also')
+  is_long &= responses[..., 8] != responses[..., 11]
+  is_said = first & (responses[..., 6, None] == registers)
+  is_said &= _ends(responses, 9)[..., None] | is_long[..., None] & second
+  is_framed = _is_phrase(responses, 0, OPENERS) & _is_phrase(responses, 2, HEDGES)
+  is_framed &= _is_at(responses, 4, 'the') & _is_at(responses, 7, 'because')
+  return is_framed & (responses[..., 5] == jnp.asarray(ids(NOUNS))[noun]) & is_said.any(-1)
+
+
+def _registers_of_cause(tokens: Array) -> Array:
+  """Returns in which of the two registers a token is a cause: [..., 2]."""
+  return jnp.stack([jnp.isin(tokens, jnp.asarray(causes)) for causes in ids(CAUSES).T], -1)
+
+
+def _is_at(responses: Array, at: int, word: str) -> Array:
+  return responses[..., at] == IDS[word]
+
+
+def _is_phrase(responses: Array, at: int, phrases: Sequence) -> Array:
+  known = jnp.asarray(ids(sum(phrases, ())))  # [phrases, words]
+  shown = responses[..., None, at : at + known.shape[1]]
+  return (shown == jnp.broadcast_to(known, (*shown.shape[:-2], *known.shape))).all(-1).any(-1)
+
+
+def _ends(responses: Array, at: int) -> Array:
+  """Tells which responses have a closing at a place, and then their end and nothing more."""
+  end = at + len(CLOSINGS[0][0])
+  is_over = (responses[..., end] == EOS) & (responses[..., end + 1 :] == PAD).all(-1)
+  return _is_phrase(responses, at, CLOSINGS) & is_over

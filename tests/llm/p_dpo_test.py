@@ -30,8 +30,8 @@ def loss_of(**options):
 
 
 @functools.cache
-def gradient_of():
-  return jax.jit(jax.grad(loss_of()))
+def gradient_of(**options):
+  return jax.jit(jax.grad(loss_of(**options)))
 
 
 def start(**options):
@@ -69,6 +69,59 @@ def test_without_users_it_is_dpo():
   changes = made(**VANILLA).adapter.scaled(params['lora'])
   np.testing.assert_allclose(found, dpo_by_hand(params, changes, given.query, 0.5), atol=1e-6)
   assert abs(found - np.log(2)) > 1e-3
+
+
+def test_the_published_loss_is_that_without_nll_bit_for_bit():
+  # Written with the learner's own scores, so that all but the loss is the same.
+  policy, params, given = made(alpha=1.0), moved(start(alpha=1.0)), episode()
+
+  def published(params):
+    state = policy.state_of(params, given.user, task.no_context())
+    scores = policy.learner.score(params, state, given.query.candidates)
+    return choice_model.nll(
+      choice_model.log_probs(scores, given.query.candidates.mask), given.query
+    )
+
+  expected = jax.jit(jax.value_and_grad(published))(params)
+  found = jax.jit(jax.value_and_grad(loss_of(alpha=1.0)))(params, given)
+  for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+    np.testing.assert_array_equal(one, other)
+
+
+def nll_by_hand(params, changes, given):
+  """The mean over comparisons of -log π(y_w|x) / |y_w|."""
+  features, losses = jax.device_get(given.candidates.features), []
+  for n, choice in enumerate(np.asarray(given.choice)):
+    prompt = features['prompt'][n, choice][features['prompt_mask'][n, choice]]
+    response = features['response'][n, choice][features['response_mask'][n, choice]]
+    tokens = np.concatenate([prompt, response])
+    losses.append(-log_p_by_hand(params['base'], tokens, len(prompt), changes) / len(response))
+  return np.mean(losses)
+
+
+def test_the_nll_of_a_token_of_what_was_chosen_is_added():
+  params, given = moved(start(**VANILLA)), episode()
+  changes = made(**VANILLA).adapter.scaled(params['lora'])
+  added = nll_by_hand(params, changes, given.query)
+  found = loss_of(**VANILLA, nll_weight=0.3)(params, given)
+  expected = dpo_by_hand(params, changes, given.query, 0.5) + 0.3 * added
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  _, metrics = made(**VANILLA, nll_weight=0.3).learner.loss(params, given, KEY)
+  np.testing.assert_allclose(metrics['chosen_nats_per_token'], added, rtol=1e-6)
+
+
+def test_the_nll_is_mixed_by_alpha_as_the_loss_is():
+  params = moved(start())
+
+  def added(alpha):
+    with_nll, without = (
+      loss_of(alpha=alpha, nll_weight=weight)(params, episode()) for weight in (1.0, 0.0)
+    )
+    return with_nll - without
+
+  generic, mixed, known = map(added, (0.0, 0.3, 1.0))
+  assert abs(generic - known) > 1e-3
+  np.testing.assert_allclose(mixed, 0.3 * known + 0.7 * generic, rtol=1e-5)
 
 
 def test_while_offsets_are_zero_the_two_terms_are_one():
@@ -111,7 +164,8 @@ def test_weights_count_comparisons():
   rows = jnp.asarray([0, 0, 2, 3, 4])
   weighed = given._replace(query=given.query._replace(weight=weight))
   repeated = given._replace(query=task.take(given.query, rows))
-  np.testing.assert_allclose(loss_of()(params, weighed), loss_of()(params, repeated), rtol=1e-6)
+  loss = loss_of(nll_weight=0.5)
+  np.testing.assert_allclose(loss(params, weighed), loss(params, repeated), rtol=1e-6)
 
 
 def wider(given, num_left, num_right):
@@ -126,24 +180,26 @@ def wider(given, num_left, num_right):
 
 def test_padding_changes_nothing():
   params, given = moved(start()), episode()
+  loss, gradient = loss_of(nll_weight=0.5), gradient_of(nll_weight=0.5)
   support, query = (wider(part, 3, 2) for part in (given.support, given.query))
   padded = given._replace(support=support, query=task.pad_to(query, 8))
-  np.testing.assert_allclose(loss_of()(params, padded), loss_of()(params, given), atol=1e-6)
+  np.testing.assert_allclose(loss(params, padded), loss(params, given), atol=1e-6)
   for one, other in zip(
-    *map(jax.tree.leaves, (gradient_of()(params, given), gradient_of()(params, padded))),
-    strict=True,
+    *map(jax.tree.leaves, (gradient(params, given), gradient(params, padded))), strict=True
   ):
     np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_gradients_are_finite_differences():
+@pytest.mark.parametrize('nll_weight', [0.0, 3.0])
+def test_gradients_are_finite_differences(nll_weight):
   with jax.enable_x64(True):
     params, given = jax.tree.map(
       lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, (moved(start()), episode())
     )
     direction = jax.tree.map(lambda x: jnp.sin(jnp.arange(x.size) + 1.0).reshape(x.shape), params)
     direction['base'] = jax.tree.map(jnp.zeros_like, params['base'])  # which is not trained
-    loss = jax.jit(lambda params: made().learner.loss(params, given, KEY)[0])
+    learner = made(nll_weight=nll_weight).learner
+    loss = jax.jit(lambda params: learner.loss(params, given, KEY)[0])
 
     def along(amount):
       return loss(jax.tree.map(lambda x, d: x + amount * d, params, direction))
@@ -255,6 +311,7 @@ def test_users_have_a_rate_of_their_own():
     ({'alpha': 1.5}, 'alpha must be in'),
     ({'num_tokens': 0}, 'num_tokens must be at least 1 where users differ'),
     ({'beta': 0}, 'beta must be positive'),
+    ({'nll_weight': -1}, 'nll_weight must be at least 0'),
     ({'num_users': 0}, 'num_users must be at least 1'),
   ],
 )

@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,51 @@ def test_responses_end_once_and_fit():
   assert (ends.sum(-1) == 1).all()
   behind = np.cumsum(ends, -1) - ends
   assert (np.asarray(TEXTS.response)[behind > 0] == styles.PAD).all()
+
+
+def every_answer(number):
+  """All answers of the grammar to a question, phrase by phrase."""
+  _, noun, verb = (int(part) for part in styles.parts_of(jnp.asarray(number)))
+  openers, hedges, closings = (
+    [phrase for pole in poles for phrase in pole]
+    for poles in (styles.OPENERS, styles.HEDGES, styles.CLOSINGS)
+  )
+  for register in (0, 1):
+    causes = [cause[register] for cause in styles.CAUSES]
+    reasons = [(one,) for one in causes]
+    reasons += [(one, 'and', 'also', other) for one, other in itertools.permutations(causes, 2)]
+    said = ('the', styles.NOUNS[noun], styles.VERBS[verb][register], 'because')
+    for opener, hedge, reason, closing in itertools.product(openers, hedges, reasons, closings):
+      yield (*opener, *hedge, *said, *reason, *closing)
+
+
+def test_answers_of_the_grammar_are_well_formed_and_with_a_word_changed_others_are_not():
+  number = 77
+  every = set(every_answer(number))
+  assert len(every) == 6 * 6 * 2 * (8 + 8 * 7) * 4
+  rng = np.random.default_rng(0)
+  some = [list(every)[i] for i in rng.integers(len(every), size=300)]
+  edited = [list(words) for words in some]
+  for words in edited:  # another word, or one more or less
+    at, word = rng.integers(len(words)), styles.WORDS[rng.integers(3, len(styles.WORDS))]
+    words[at : at + rng.integers(2)] = [word] * rng.integers(2)
+  repeated = [(*words[:11], words[8], *words[12:]) for words in some if words[10] == 'also']
+  texts = [tuple(words) for words in (*some, *edited, *repeated)]
+  tokens = np.zeros((len(texts), styles.RESPONSE_LENGTH), np.int32)
+  for row, words in zip(tokens, texts):
+    row[: len(words) + 1] = [*styles.ids(words), styles.EOS]
+  found = styles.is_well_formed(jnp.asarray(tokens), jnp.full(len(texts), number))
+  expected = [words in every for words in texts]
+  np.testing.assert_array_equal(found, expected)
+  assert 300 < sum(expected) < 400 and len(repeated) > 200
+
+
+def test_answers_are_well_formed_to_their_own_questions_alone():
+  assert styles.is_well_formed(TEXTS.response, NUMBERS).all()
+  assert not styles.is_well_formed(TEXTS.response, NUMBERS + 1).any()
+  assert not styles.is_well_formed(TEXTS.response.at[:, -1].set(5), NUMBERS).any()
+  unended = jnp.where(TEXTS.response == styles.EOS, styles.PAD, TEXTS.response)
+  assert not styles.is_well_formed(unended, NUMBERS).any()
 
 
 def test_words_come_back():
