@@ -29,11 +29,12 @@ import numpy as np
 
 from metapers.core import task
 from metapers.core.task import Candidates, Choices
-from metapers.core.types import Array, Float
+from metapers.core.types import Array, Bool, Float, Int
 
 KINDS = ('tie', 'both_bad', 'strong')  # in the order of outcomes, and of their flags
 STRENGTH = 0.5  # γ: outcomes are equally spaced
 READINGS = ('dropped', 'halves')  # of `as_pairs`
+NO_CHOICE = ('tie', 'both_bad')  # of two texts neither is preferred
 
 
 class Outcome(NamedTuple):
@@ -78,9 +79,7 @@ def of_names(kinds: Sequence[str]) -> tuple[str, ...]:
   return tuple(kind for kind in KINDS if kind in given)
 
 
-def offset(
-  kind: str, *, tie_width: float, outside_utility: float, strong_width: float
-) -> float:
+def offset(kind: str, *, tie_width: float, outside_utility: float, strong_width: float) -> float:
   """Returns the offset of the utility of an outcome, in units of utility.
 
   Args:
@@ -106,6 +105,27 @@ def flags(kinds: tuple[str, ...]) -> Float[np.ndarray, 'O F']:
   """Returns the flags of every outcome: a 0/1 column for each kind."""
   rows = [[one.kind == kind for kind in kinds] for one in outcomes_of(kinds)]
   return np.array(rows, np.float32).reshape(-1, len(kinds))
+
+
+def choice_of(
+  answer: Int[Array, '*N'], is_second: Bool[Array, '*N'], kinds: tuple[str, ...]
+) -> Int[Array, '*N']:
+  """Returns the index of answers among the outcomes of kinds; an answer of no such kind is plain.
+
+  Args:
+    answer: 0 for a plain choice, n for KINDS[n - 1].
+    is_second: whether the second text is the chosen one, where one is.
+    kinds: of outcomes.
+  """
+  known = [one.kind for one in outcomes_of(kinds)]
+  names = ('', *KINDS)
+  first = np.array([known.index(name) if name in known else 0 for name in names], np.int32)
+  return jnp.asarray(first)[answer] + (prefers(answer) & is_second).astype(jnp.int32)
+
+
+def prefers(answer: Int[Array, '*N']) -> Bool[Array, '*N']:
+  """Returns whether answers, coded as in `choice_of`, prefer one of the two texts."""
+  return jnp.asarray([name not in NO_CHOICE for name in ('', *KINDS)])[answer]
 
 
 def combined(values: Float[Array, '*T 2 D'], kinds: tuple[str, ...]) -> Float[Array, '*T O D']:
@@ -135,7 +155,9 @@ def expand(candidates: Candidates, kinds: tuple[str, ...]) -> Candidates:
   features = combined(candidates.features, kinds)
   mask = candidates.mask.all(-1, keepdims=True)
   shape = features.shape[:-1]
-  return Candidates(features + jnp.broadcast_to(marked, features.shape), jnp.broadcast_to(mask, shape))
+  return Candidates(
+    features + jnp.broadcast_to(marked, features.shape), jnp.broadcast_to(mask, shape)
+  )
 
 
 def rewards_of(rewards: Float[Array, 'K B'], answers: Answers) -> Float[Array, 'O B']:

@@ -101,7 +101,7 @@ def check_answers(layout: Layout) -> None:
   """Refuses outcomes of what is no pair, or of a pair that was chosen by the user's own rewards."""
   if layout.answers.kinds and (layout.num_candidates > 2 or 'extreme' in layout.pair_rules):
     raise ValueError(
-      f'outcomes={"+".join(layout.answers.kinds)} are of 2 candidates that are not shown by pair_rule '
+      f'outcomes={"+".join(layout.answers.kinds)} are of 2 candidates, not shown by pair_rule '
       f'extreme, got num_candidates={layout.num_candidates} and '
       f'pair_rule={"+".join(layout.pair_rules)}; use pair_rule=random or controversial'
     )
@@ -193,9 +193,9 @@ def reward_ensemble(
     adversarial_share: of the known users who lie.
     statement_rate: how many users of every split say truly which reward model has most of their
       weight: `Task.context` is its one-hot [B] and whether anything is said.
-    outcomes: what can be answered beside a plain choice, of `core.outcomes.KINDS`: 'tie', 'both_bad'
-      and 'strong' (much better). The query of who is not of a finite pool stays a forced choice
-      of two. Features have one more column for each.
+    outcomes: what can be answered beside a plain choice, of `core.outcomes.KINDS`: 'tie',
+      'both_bad' and 'strong' (much better). The query of who is not of a finite pool stays a forced
+      choice of two. Features have one more column for each.
     tie_width: τ, in units of reward: without noise, who sees a smaller difference says "about the
       same".
     outside_utility: θ, reward of neither: without noise, who finds both worse says "both bad".

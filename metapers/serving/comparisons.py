@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from metapers.core.types import Any, Bool, Float, Int
-from metapers.serving import profiles
+from metapers.serving import answers, profiles
 from metapers.serving.exports import Export
 from metapers.serving.profiles import History
 
@@ -44,6 +44,8 @@ class Comparisons(NamedTuple):
   weight: [N], how often each counts, from 0 up; 2 is the comparison twice. None: each counts once.
   names: of the D features, matched with those that the model was trained on. None: they are in the
     order of training.
+  outcome: [N], what was answered of two candidates: 0 that `choice` is preferred, n for
+    `core.outcomes.KINDS[n - 1]`. None: nothing but a choice could be answered.
   """
 
   features: Float[np.ndarray, '*U N K D']
@@ -52,6 +54,7 @@ class Comparisons(NamedTuple):
   shown: Bool[np.ndarray, '*U N K'] | None = None
   weight: Float[np.ndarray, '*U N'] | None = None
   names: tuple[str, ...] | None = None
+  outcome: Int[np.ndarray, '*U N'] | None = None
 
 
 def pairs(
@@ -61,6 +64,7 @@ def pairs(
   ids: int | Int[np.ndarray, '*N'] | None = None,
   mask: Bool[np.ndarray, '*N'] | None = None,
   weight: float | Float[np.ndarray, '*N'] | None = None,
+  outcome: str | Sequence[Any] | np.ndarray | None = None,
 ) -> Comparisons:
   """Returns comparisons of two candidates, the chosen one first.
 
@@ -71,9 +75,11 @@ def pairs(
     ids: one for each comparison, see `Comparisons`.
     mask: False where there is no comparison.
     weight: how often each comparison counts; None counts each once.
+    outcome: what was answered, by name: 'chosen', 'strong' (the first is much better), 'tie' or
+      'both_bad', in which case neither is preferred. None: people had to choose.
 
   Raises:
-    ValueError: for other shapes.
+    ValueError: for other shapes, or an unknown outcome.
   """
   names = names_of(chosen)
   if names is not None or names_of(rejected) is not None:
@@ -92,7 +98,8 @@ def pairs(
   shown = None if mask is None else np.repeat(_of_size('mask', mask, size)[..., None], 2, -1)
   numbers = None if ids is None else _of_size('ids', ids, size)
   weights = None if weight is None else _of_size('weight', weight, size)
-  return Comparisons(features, np.zeros(size, np.int32), numbers, shown, weights, names)
+  answered = None if outcome is None else answers.coded(_of_size('outcome', outcome, size))
+  return Comparisons(features, np.zeros(size, np.int32), numbers, shown, weights, names, answered)
 
 
 def one_array(name: str, given: Any) -> np.ndarray:
@@ -264,7 +271,7 @@ def as_history(given: Comparisons, kept: History, export: Export) -> History:
   fits = users_of(given) == users
   features, choice = np.asarray(given.features), np.asarray(given.choice)
   if given.names is not None:
-    features = features[..., places(given.names, export.feature_names)]
+    features = features[..., places(given.names, export.item_names)]
   if not fits or not 2 <= features.shape[-2] <= most:
     raise ValueError(
       f'expected features [{_sizes(*users, "N", "K", "D")}] with 2 to {most} candidates K, got '
@@ -275,9 +282,13 @@ def as_history(given: Comparisons, kept: History, export: Export) -> History:
   scaled = scale(features, shown, export)
   profiles.check_choices(choice, shown)
   check_different(features, choice, shown)
+  if given.outcome is not None:
+    scaled, shown, choice = answers.expanded(
+      scaled, shown, choice, np.asarray(given.outcome), export
+    )
   ids = profiles.next_ids(kept, features.shape[-3]) if given.ids is None else np.asarray(given.ids)
   profiles.check_ids(ids, choice.shape)
-  wider = [(0, 0)] * choice.ndim + [(0, most - features.shape[-2])]
+  wider = [(0, 0)] * choice.ndim + [(0, most - shown.shape[-1])]
   return History(
     ids.astype(np.int64),
     choice.astype(np.int32),
@@ -317,6 +328,8 @@ def scale(
   if features.dtype.kind not in profiles.NUMBERS:
     raise ValueError(f'features must be numbers, got dtype {features.dtype}')
   mean, spread = (np.asarray(part, np.float64) for part in export.scaling)
+  if features.shape[-1] == mean.size - len(export.outcomes):  # plain candidates: flags of 0
+    features = np.pad(features, [(0, 0)] * (features.ndim - 1) + [(0, len(export.outcomes))])
   names = export.feature_names or tuple(str(index) for index in range(mean.size))
   if features.shape != (*shown.shape, mean.size):
     raise ValueError(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from metapers.core import outcomes
 from metapers.core import population as core_population
 from metapers.core.population import ItemPool, Population, Scaling
 from metapers.core.task import Choices, Task, Truth
@@ -37,7 +38,8 @@ def _sample(sample_episode, arrays, keys):
 def draw_numbered(population: Population, items: ItemPool, num_users: int) -> dict[str, Task]:
   """Draws episodes of real people, whose features are the numbers of items: [T, N, K, 1]."""
   numbered = core_population.numbered(population, items)
-  return {split: tasks for split, (tasks, _) in draw(numbered, num_users).items()}
+  kinds = population.spec.outcomes
+  return {split: texts_of(tasks, kinds) for split, (tasks, _) in draw(numbered, num_users).items()}
 
 
 def item_codes(choices: Choices) -> Codes:
@@ -97,10 +99,23 @@ def with_features(tasks: Task, features: Float[HostArray, 'I D']) -> Task:
   return some._replace(support=fill(some.support), query=fill(some.query))
 
 
-def cues(drawn: Drawn) -> list[Leak]:
-  """Looks for what reveals the chosen candidate, in every split."""
+def texts_of(tasks: Task, kinds: tuple[str, ...]) -> Task:
+  """Returns the comparisons in which one of two texts was chosen: outcomes have fixed places."""
+  parts = (outcomes.as_pairs(part, kinds, 'dropped') for part in (tasks.support, tasks.query))
+  support, query = jax.device_get(tuple(parts))
+  return tasks._replace(support=support, query=query)
+
+
+def cues(drawn: Drawn, kinds: tuple[str, ...] = ()) -> list[Leak]:
+  """Looks for what reveals the chosen candidate, in every split.
+
+  Args:
+    drawn: episodes of each split.
+    kinds: of outcomes that can be answered beside a plain choice.
+  """
   found = []
   for split, (tasks, truth) in drawn.items():
+    tasks = texts_of(tasks, kinds)
     common = None if truth is None else chosen_as_mean_user(tasks, truth)
     shown = cue_checks.offers(everything(tasks), common)
     found += cue_checks.position(split, shown) + cue_checks.form(split, shown)

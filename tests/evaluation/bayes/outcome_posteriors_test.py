@@ -79,7 +79,9 @@ def test_the_reference_is_the_posterior_on_a_grid(temperature):
     num_slates=2,
   )
   users = jnp.arange(4)
-  tasks, truth = jax.vmap(lambda user: population.episode_of(population.arrays, user, 'test'))(users)
+  tasks, truth = jax.vmap(lambda user: population.episode_of(population.arrays, user, 'test'))(
+    users
+  )
   made, diagnostics = references.bayes(
     tasks, truth, population.simulation, split='test', shots=SHOTS, num_particles=3000
   )
