@@ -59,7 +59,7 @@ def load_comparisons(
   features: str | Sequence[str] | None = None,
   pair_seed: int = 0,
   ties: str = 'dropped',
-  strong_from: float = 0.0,
+  strong_from: int = 0,
 ) -> Histories:
   """Returns the comparisons of the people of a folder of tables.
 

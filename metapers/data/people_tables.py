@@ -324,7 +324,7 @@ def _number(text: str) -> decimal.Decimal | None:
   return found if found.is_finite() else None
 
 
-def answers(comparisons: pd.DataFrame, strong_from: float) -> Int[np.ndarray, 'M'] | None:
+def answers(comparisons: pd.DataFrame, strong_from: int) -> Int[np.ndarray, 'M'] | None:
   """Returns what was answered, coded as in `tables.Histories.outcome`; None where all chose.
 
   Args:

@@ -319,8 +319,8 @@ def check_different(
 
 def scale(
   features: Float[np.ndarray, '*N D'], shown: Bool[np.ndarray, '*N'], export: Export
-) -> Float[np.ndarray, '*N D']:
-  """Returns raw features scaled as in training; zeros where nothing is shown.
+) -> Float[np.ndarray, '*N D1']:
+  """Returns raw features scaled as in training, with flags; zeros where nothing is shown.
 
   Raises:
     ValueError: for another width, what is not numeric, NaN, or numbers far from all of training.

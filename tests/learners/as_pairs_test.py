@@ -69,7 +69,7 @@ def trained(learner, tasks, num_steps, key_weights):
 
 
 def query_nll(learner, params):
-  tasks = people(jax.random.key(1), 400)
+  tasks = people(jax.random.key(1), 1000)
 
   def one(each):
     state = learner.adapt(params, each.support, each.context, jax.random.key(0))
@@ -82,7 +82,7 @@ def query_nll(learner, params):
 SIZES = {'num_features': D + len(KINDS), 'num_users': USERS}
 BASES = {
   'gaussian_prior': ({'num_features': D + len(KINDS)}, {}, 0),
-  'low_rank': (SIZES, {'rank': 4}, 600),
+  'low_rank': (SIZES, {'rank': 4}, 300),
   'cnp': ({'num_features': D + len(KINDS)}, {'hidden': 32, 'width': 8}, 1500),
 }
 

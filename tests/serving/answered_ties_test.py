@@ -98,7 +98,7 @@ def test_halves_choose_either_text_by_half():
   both = np.stack([chosen, rejected])
   first = both[sides, rows]
   second = both[1 - np.array(sides), rows]
-  expected = served(()).adapt(pairs(first, second, weight=[1, 0.5, 0.5, 1, 0.5, 0.5]))
+  expected = served(()).adapt(pairs(first, second, weight=np.array([1, 0.5, 0.5, 1, 0.5, 0.5])))
   np.testing.assert_allclose(profile.user_state.mean, expected.user_state.mean, atol=1e-4)
   with pytest.raises(ValueError, match='numbered anew: give pairs without ids'):
     ties_as_halves(given._replace(ids=np.arange(5)))

@@ -81,8 +81,9 @@ def unscaled(features: Float[HostArray, 'I D'], scaling: Scaling) -> Float[np.nd
   """Returns features before scaling, so that zeros and whole numbers can be seen again."""
   if not features.shape[1]:
     return np.asarray(features)  # one-hot ids
-  given = np.asarray(features, np.float64) * scaling.scale + scaling.mean
-  error = 1e-5 * scaling.scale + 1e-6 * np.abs(given)  # of float32, with a margin
+  mean, scale = (part[: features.shape[1]] for part in scaling)  # items have no flags of outcomes
+  given = np.asarray(features, np.float64) * scale + mean
+  error = 1e-5 * scale + 1e-6 * np.abs(given)  # of float32, with a margin
   return np.where(np.abs(given - np.round(given)) < error, np.round(given), given)
 
 
