@@ -6,8 +6,9 @@ Every learner is trained and evaluated where people must choose, and where they 
 query is a forced choice in all. A row named `_dropped` is the same learner without the ties it was
 given, and one named `_halves` reads each as two comparisons of half a weight.
 
-Expected: see docs/people.md, "Answers that are no choice".
-Time: TODO; `:quick` TODO.
+Expected: after 8 answers, of which a third are ties, gaussian_prior is right on 83.4 % of forced
+  choices, 1.9 points more than with ties dropped, 1.6 than with halves; NLL .362, .398 and .438.
+Time: not measured whole; `:quick` 2 minutes of CPU.
 Command: python -m experiments.benchmark --config=experiments/configs/outcomes.py --workdir=DIR
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """
