@@ -288,7 +288,7 @@ def as_history(given: Comparisons, kept: History, export: Export) -> History:
     )
   ids = profiles.next_ids(kept, features.shape[-3]) if given.ids is None else np.asarray(given.ids)
   profiles.check_ids(ids, choice.shape)
-  wider = [(0, 0)] * choice.ndim + [(0, most - shown.shape[-1])]
+  wider = [(0, 0)] * choice.ndim + [(0, most - scaled.shape[-2])]
   return History(
     ids.astype(np.int64),
     choice.astype(np.int32),
