@@ -38,8 +38,8 @@ from metapers.serving.profiles import History, Profile
 CAPACITY = 64  # comparisons kept of a user
 # For a message, which shall import no learner.
 WITH_POSTERIOR = (
-  'bayes_head', 'dirichlet_mixture', 'empirical_bayes', 'gaussian_prior', 'hedge', 'latent_np',
-  'lookup', 'pairwise_gp', 'particle', 'pfn', 'spl', 'vpl',
+  'as_pairs', 'bayes_head', 'dirichlet_mixture', 'empirical_bayes', 'gaussian_prior', 'hedge',
+  'latent_np', 'lookup', 'pairwise_gp', 'particle', 'pfn', 'spl', 'vpl',
 )  # fmt: skip
 
 __all__ = ['CAPACITY', 'Comparisons', 'Personalizer', 'Profile', 'pairs']
