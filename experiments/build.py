@@ -212,7 +212,8 @@ def update(part: str, held: Config, changes: Mapping[str, Any]) -> None:
   if unknown:
     raise ValueError(f'{part} takes no {", ".join(unknown)}; it takes {", ".join(held)}')
   for name, value in changes.items():
-    is_free = held[name] is None or name == 'shots'  # which are 'uniform' or a number
+    # Shots are 'uniform' or a number, and of nothing nobody can tell what it is like.
+    is_free = held[name] is None or name == 'shots' or () in (held[name], value)
     if not is_free and _is_text(held[name]) != _is_text(value):
       raise ValueError(f'{part}.{name} is like {held[name]!r}, got {value!r}')
   with held.ignore_type():  # one number, or several of it

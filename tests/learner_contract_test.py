@@ -41,6 +41,7 @@ EXCUSED = {
   'pfn': contract.Exceptions(),
   'dirichlet_mixture': contract.Exceptions(trained=False),
   'hedge': contract.Exceptions(order_matters=True, weight=False, constant=('log_prior',)),
+  'as_pairs': contract.Exceptions(trained=False),
 }
 SIZES = {
   'cnp': {'hidden': 16, 'width': 8},
@@ -74,6 +75,7 @@ SIZES = {
   'pfn': {'width': 8, 'hidden': 16, 'num_rounds': 2},
   'dirichlet_mixture': {'num_particles': 512, 'num_outside': 512, 'num_fit_particles': 960},
   'hedge': {'members': {'cnp': {'hidden': 16, 'width': 8}, 'pooled': SMALL}},
+  'as_pairs': {},
 }
 
 

@@ -16,7 +16,7 @@ from metapers.training.meta_training import Training
 # Arguments of a learner's factory that are sizes of the population, by their names in `Spec`.
 FROM_SPEC = (
   'num_features', 'num_users', 'num_candidates', 'num_context', 'num_histories', 'history_length',
-  'features', 'context',
+  'features', 'context', 'outcomes',
 )  # fmt: skip
 MakePopulation = Callable[[], Population]  # called when it is needed; may be cached by whom made it
 Log = Callable[[str], None]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from metapers.core import population as core_population
@@ -68,5 +69,6 @@ def queried(
   """Returns the numbers of the items that people's queries offer, and which are real."""
   shown = core_population.numbered(population, pool)
   tasks, _ = adaptation.episodes(shown, split=split, num_users=num_users)
-  offered = tasks.query.candidates
-  return np.asarray(offered.features[..., 0], np.int32), np.asarray(offered.mask)
+  most = 2 if population.spec.outcomes else None  # the others are no items
+  offered = jax.tree.map(lambda x: np.asarray(x)[:, :, :most], tasks.query.candidates)
+  return offered.features[..., 0].astype(np.int32), offered.mask

@@ -114,7 +114,8 @@ def load(
   tasks, known = episodes.rebuild(visible, hidden)
   resampled = Resampled(entry.get('resampled', ''), hidden.get('query_resampled'))
   num_ids = 0 if resampled.ids is None else resampled.ids.shape[-1]
-  expected = resampling.num_ids(resampled.kind, tasks.query.candidates.mask.shape[-1])
+  most = int(np.asarray(tasks.query.candidates.mask).sum(-1).max())  # outcomes are no items
+  expected = resampling.num_ids(resampled.kind, most)
   if num_ids != expected:
     raise ValueError(
       f'{folder}: {name!r} has {num_ids} ids of each comparison to resample, expected {expected} '

@@ -44,7 +44,7 @@ async def about(request: Request) -> Response:
       'learner': export.learner,
       'about': export.about,
       'features': model.num_features,
-      'feature_names': list(export.feature_names),
+      'feature_names': list(export.item_names),
       'capacity': model.capacity,
     }
   )

@@ -55,7 +55,7 @@ class Beliefs:
   """
 
   def __init__(self, model: Personalizer, items: Items, target: Int[np.ndarray, 'R']):
-    names, expected = items.names, model.export.feature_names
+    names, expected = items.names, model.export.item_names
     features = items.features
     if names and expected:
       features = features[:, border.places(names, expected)]

@@ -1,7 +1,7 @@
 """The tables of a study: a folder of people that every command trains on, and all that was kept.
 
-`comparisons.csv` holds choices alone, as `data.people_tables` reads them; `answers.csv` holds every
-answer with all that is known of its question.
+`comparisons.csv` holds choices and, of two texts, ties and "both bad", as `data.people_tables`
+reads them; `answers.csv` holds every answer with all that is known of its question.
 """
 
 import csv
@@ -17,7 +17,8 @@ from metapers.collect.store import Question, Store
 from metapers.collect.study import ITEMS
 from metapers.core import files
 
-COMPARISONS = ('user_id', 'chosen', 'rejected', 'order')
+COMPARISONS = ('user_id', 'chosen', 'rejected', 'order', 'outcome', 'strength')
+OUTCOMES = {'same': 'tie', 'both_bad': 'both_bad'}  # the answers that prefer neither text
 ANSWERS = (
   'user_id', 'order', 'kind', 'rule', 'pool', 'items', 'shown', 'propensity', 'offered',
   'predicted', 'seed', 'answer', 'chosen', 'position', 'strength', 'time', 'seconds',
@@ -28,8 +29,9 @@ def write_tables(kept: Store, source: pathlib.Path, folder: str | pathlib.Path) 
   """Writes the tables into a folder, which is the old one or the new one at every moment.
 
   A choice of one of K > 2 becomes K - 1 comparisons of it with each of the others: a consistent
-  approximation of the choice among all, that overstates how much is known. Answers that were undone
-  are in no table.
+  approximation of the choice among all, that overstates how much is known. Where K > 2 a tie or
+  "both bad" is in no comparison: it does not say of which two. Answers that were undone are in no
+  table.
 
   Args:
     kept: file of the study.
@@ -78,12 +80,19 @@ def _tables(kept: Store) -> dict[str, str]:
 
 
 def _pairs(user: str, question: Question) -> Iterator[tuple]:
-  chosen = None if question.answer is None else question.answer.choice
-  if chosen is None or question.kind == 'attention':
+  answer = question.answer
+  if answer is None or question.kind == 'attention':
+    return
+  if answer.choice is None:
+    outcome = OUTCOMES.get(answer.answer)
+    if outcome and len(question.shown) == 2:
+      first, second = (question.items[place] for place in question.shown)
+      yield user, first, second, question.position, outcome, None
     return
   for place in question.shown:
-    if place != chosen:
-      yield user, question.items[chosen], question.items[place], question.position
+    if place != answer.choice:
+      pair = question.items[answer.choice], question.items[place]
+      yield user, *pair, question.position, 'chosen', answer.strength
 
 
 def _row(user: str, question: Question) -> tuple:

@@ -35,6 +35,8 @@ class Spec(NamedTuple):
   num_histories, history_length: U and N of `Population.histories`, endless streams included.
   context: tree of the shapes of a task's context; `vector(0)` for none.
   feature_names: D names in order; () where they have none.
+  outcomes: kinds of answers beside the plain choice, of `core.outcomes`, whose flags are the last
+    columns of the features; K counts all outcomes of a pair.
   """
 
   features: PyTree
@@ -47,6 +49,7 @@ class Spec(NamedTuple):
   history_length: int
   context: PyTree = vector(0)
   feature_names: tuple[str, ...] = ()
+  outcomes: tuple[str, ...] = ()
 
   @property
   def num_features(self) -> int:
@@ -80,6 +83,12 @@ class Scaling(NamedTuple):
 def unscaled(num_features: int) -> Scaling:
   """Returns the scaling of features that are shown as they are."""
   return Scaling(np.zeros(num_features, np.float32), np.ones(num_features, np.float32))
+
+
+def widened(scaling: Scaling, num_flags: int) -> Scaling:
+  """Returns the scaling of features followed by columns that are shown as they are."""
+  parts = zip(scaling, unscaled(num_flags))
+  return Scaling(*(np.concatenate(each).astype(each[0].dtype) for each in parts))
 
 
 class UserModel(NamedTuple):

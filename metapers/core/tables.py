@@ -23,6 +23,8 @@ class Histories(NamedTuple):
   feature_names: D names, in order; () where they have none.
   item_texts: [I] texts of the items, '' for none; None where they have none.
   licence: of the data, in words; '' where nobody says it.
+  outcome: [U, N] the answer of each comparison: 0 for a choice, n for `outcomes.KINDS[n - 1]`, of
+    which 'strong' is a choice, too, and the others prefer neither item. None where all are choices.
   """
 
   features: Float[np.ndarray, 'I D']
@@ -39,6 +41,7 @@ class Histories(NamedTuple):
   feature_names: tuple[str, ...] = ()
   item_texts: np.ndarray | None = None
   licence: str = ''
+  outcome: Int[np.ndarray, 'U N'] | None = None
 
 
 class RewardTable(NamedTuple):

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
+from metapers.core import outcomes
 from metapers.core.tables import Histories
 from metapers.core.types import Bool, Float, Int
 from metapers.data import frames, people_tables
 
+TIES = ('outcomes', 'dropped')
 ROUNDING = 1e-6  # of the largest rating: what two ratings in float32 may differ by too much
 
 
@@ -24,23 +26,27 @@ class ItemPairs(NamedTuple):
   """M comparisons, person by person and each person's in order.
 
   user: [M] number of the person. chosen, rejected: [M] rows of the table of items.
+  outcome: [M], see `tables.Histories`; None where all are choices.
   """
 
   user: Int[np.ndarray, 'M']
   chosen: Int[np.ndarray, 'M']
   rejected: Int[np.ndarray, 'M']
+  outcome: Int[np.ndarray, 'M'] | None = None
 
 
 class UserRows(NamedTuple):
   """Comparisons of the U people who are kept, of U_all people, a row each.
 
-  kept: [U_all]. chosen, rejected: [U, N] rows of the table of items. mask: [U, N].
+  kept: [U_all]. chosen, rejected: [U, N] rows of the table of items. mask: [U, N]. outcome: [U, N],
+  see `tables.Histories`; None where all are choices.
   """
 
   kept: Bool[np.ndarray, 'U_all']
   chosen: Int[np.ndarray, 'U N']
   rejected: Int[np.ndarray, 'U N']
   mask: Bool[np.ndarray, 'U N']
+  outcome: Int[np.ndarray, 'U N'] | None = None
 
 
 def load_comparisons(
@@ -52,6 +58,8 @@ def load_comparisons(
   complete_raters_only: bool = False,
   features: str | Sequence[str] | None = None,
   pair_seed: int = 0,
+  ties: str = 'dropped',
+  strong_from: int = 0,
 ) -> Histories:
   """Returns the comparisons of the people of a folder of tables.
 
@@ -66,12 +74,17 @@ def load_comparisons(
       default all columns of `items` but item_id, context and text, or features.npy; without any,
       one-hot ids.
     pair_seed: of the drawn pairs, and of the order of comparisons where none is known.
+    ties: 'dropped' leaves out, and the log counts, answers that prefer neither item; 'outcomes'
+      keeps them, for who reads `Histories.outcome`.
+    strong_from: the least strength of a choice that is told apart as "much better"; 0 for none.
 
   Raises:
     ValueError: for an impossible option, a table that is absent, empty, unreadable or inconsistent,
       or if no person is left; names what was given and the way out.
   """
   check_options(path, min_rating_gap, min_comparisons, max_comparisons)
+  if ties not in TIES:
+    raise ValueError(f'ties must be {" or ".join(TIES)}, got {ties!r}')
   folder, rng = pathlib.Path(path), np.random.default_rng(pair_seed)
   items = people_tables.read_items(folder)
   kind, preferences = people_tables.read_preferences(folder)
@@ -84,6 +97,9 @@ def load_comparisons(
     )  # fmt: skip
   if complete_raters_only:
     preferences = complete_raters(preferences, kind, len(items))
+  outcome = people_tables.answers(preferences, strong_from) if kind == 'comparisons' else None
+  if outcome is not None and ties == 'dropped':
+    preferences, outcome = choices_only(preferences, outcome)
   user, user_ids = pd.factorize(preferences['user_id'])
   rows = people_tables.locate(
     items, preferences[list(people_tables.PREFERENCE_IDS[kind])].to_numpy(), kind
@@ -91,7 +107,7 @@ def load_comparisons(
   contexts = people_tables.item_contexts(items, preferences, rows)
   if kind == 'comparisons':
     check_pairs(rows, contexts, items['item_id'].to_numpy())
-    pairs = ordered_pairs(preferences, user, rows, rng)
+    pairs = ordered_pairs(preferences, user, rows, rng, outcome)
   else:
     limits = {'min_rating_gap': min_rating_gap, 'max_comparisons': max_comparisons}
     pairs = pairs_of_ratings(preferences, user, rows[:, 0], contexts, rng, **limits)
@@ -107,11 +123,34 @@ def load_comparisons(
     identity=identity,
     num_dropped=int((~found.kept).sum()),
     source=f'{folder.name}: {kind} by real people',
-    content_hash=content_hash(values, found.chosen, found.rejected, found.mask),
+    content_hash=content_hash(
+      values, found.chosen, found.rejected, found.mask, *_given(found.outcome)
+    ),
     feature_names=names,
     item_texts=people_tables.item_texts(items),
     licence=people_tables.licence_of(folder),
+    outcome=found.outcome,
   )
+
+
+def choices_only(
+  comparisons: pd.DataFrame, outcome: Int[np.ndarray, 'M']
+) -> tuple[pd.DataFrame, Int[np.ndarray, 'M'] | None]:
+  """Returns the comparisons in which one item is preferred.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  kept = (outcome == 0) | (outcome == 1 + outcomes.KINDS.index('strong'))
+  if not kept.any():
+    raise ValueError('no comparison has a preferred item; ties=outcomes keeps the others')
+  if not kept.all():
+    logging.info(
+      '%d comparisons that prefer neither item are left out; ties=outcomes keeps them',
+      int((~kept).sum()),
+    )
+  left = outcome[kept]
+  return comparisons[kept].reset_index(drop=True), left if left.any() else None
 
 
 def check_options(path: str, min_rating_gap: float, min_comparisons: int, most: int) -> None:
@@ -158,11 +197,13 @@ def ordered_pairs(
   user: Int[np.ndarray, 'M'],
   rows: Int[np.ndarray, 'M 2'],
   rng: np.random.Generator,
+  outcome: Int[np.ndarray, 'M'] | None = None,
 ) -> ItemPairs:
   """Returns comparisons by person, in the person's order; a random one where none is known."""
   order = people_tables.own_order(comparisons)
   sequence = np.lexsort((rng.permutation(len(user)) if order is None else order, user))
-  return ItemPairs(user[sequence], rows[sequence, 0], rows[sequence, 1])
+  pairs = ItemPairs(user[sequence], rows[sequence, 0], rows[sequence, 1])
+  return pairs if outcome is None else pairs._replace(outcome=outcome[sequence])
 
 
 def complete_raters(preferences: pd.DataFrame, kind: str, num_items: int) -> pd.DataFrame:
@@ -212,7 +253,7 @@ def pairs_of_ratings(
       min_rating_gap=min_rating_gap,
       max_comparisons=max_comparisons,
     )
-    drawn.append(ItemPairs(np.full(len(better), person), items[own[better]], items[own[worse]]))
+    drawn.append((np.full(len(better), person), items[own[better]], items[own[worse]]))
   pairs = ItemPairs(*(np.concatenate(parts) for parts in zip(*drawn)))
   if not pairs.user.size:
     raise ValueError(
@@ -287,7 +328,12 @@ def tabulate(
   chosen, rejected = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
   mask = np.zeros(shape, bool)
   chosen[place], rejected[place], mask[place] = pairs.chosen[used], pairs.rejected[used], True
-  return UserRows(kept, chosen, rejected, mask)
+  rows = UserRows(kept, chosen, rejected, mask)
+  if pairs.outcome is None:
+    return rows
+  outcome = np.zeros(shape, np.int32)
+  outcome[place] = pairs.outcome[used]
+  return rows._replace(outcome=outcome)
 
 
 def content_hash(*arrays: np.ndarray) -> str:
@@ -296,3 +342,7 @@ def content_hash(*arrays: np.ndarray) -> str:
   for array in arrays:
     digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
   return digest.hexdigest()
+
+
+def _given(*arrays: np.ndarray | None) -> list[np.ndarray]:
+  return [array for array in arrays if array is not None]

@@ -1,10 +1,12 @@
 """Tables of what real people preferred (parquet or csv), read and checked.
 
 A folder holds `items` (item_id [, context, text] and feature columns) and either `comparisons`
-(user_id, chosen, rejected [, context, order]) or `ratings` (user_id, item_id, rating [, context,
-order]). `context` is the group (a prompt, a topic) that the items of a comparison share; `order` is
-the person's own sequence. Other columns of comparisons or ratings are ignored, and the log names
-them.
+(user_id, chosen, rejected [, context, order, outcome, strength]) or `ratings` (user_id, item_id,
+rating [, context, order]). `context` is the group (a prompt, a topic) that the items of a
+comparison share; `order` is the person's own sequence. `outcome` is 'chosen' (as is none), or
+'tie' or 'both_bad', and then `chosen` and `rejected` are the two items in any order; `strength` is
+how clear a choice is, a number, or nothing where that is not known. Other columns of comparisons or
+ratings are ignored, and the log names them.
 """
 
 import decimal
@@ -17,7 +19,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from metapers.core import fields, files
+from metapers.core import fields, files, outcomes
 from metapers.core.types import Float, Int
 from metapers.data import frames
 
@@ -39,6 +41,8 @@ PREFERENCE_COLUMNS = {
   'ratings': ('user_id', *PREFERENCE_IDS['ratings'], 'rating'),
 }
 
+ANSWERS = {'comparisons': ('outcome', 'strength'), 'ratings': ()}
+OUTCOMES = ('chosen', *outcomes.NO_CHOICE)
 NOTES = ('conversation', 'turn')  # of `hub_people.write_people`, for who looks into the table
 TIMES = ('timestamp', 'time', 'date', 'datetime', 'created_at')
 
@@ -116,7 +120,7 @@ def name_unread(preferences: pd.DataFrame, name: str) -> None:
   Raises:
     ValueError: for weights, without which the table says something else.
   """
-  read = (*PREFERENCE_COLUMNS[name], 'context', 'order', *NOTES)
+  read = (*PREFERENCE_COLUMNS[name], 'context', 'order', *ANSWERS[name], *NOTES)
   unread = [str(column) for column in preferences if column not in read]
   if 'weight' in unread:
     raise ValueError(
@@ -310,3 +314,32 @@ def _number(text: str) -> decimal.Decimal | None:
   except decimal.InvalidOperation:
     return None
   return found if found.is_finite() else None
+
+
+def answers(comparisons: pd.DataFrame, strong_from: int) -> Int[np.ndarray, 'M'] | None:
+  """Returns what was answered, coded as in `tables.Histories.outcome`; None where all chose.
+
+  Args:
+    comparisons: the table.
+    strong_from: the least strength of who finds an item much better; 0 reads no strengths. A choice
+      of unknown strength is a plain one.
+
+  Raises:
+    ValueError: for another outcome, or a strength that is no number.
+  """
+  found = np.zeros(len(comparisons), int)
+  if 'outcome' in comparisons:
+    named = comparisons['outcome'].fillna('chosen').astype(str)
+    unknown = sorted(set(named) - set(OUTCOMES))
+    if unknown:
+      raise ValueError(
+        f"column 'outcome' of comparisons holds {unknown[:3]}; known: {', '.join(OUTCOMES)}"
+      )
+    codes = {name: 1 + outcomes.KINDS.index(name) for name in outcomes.NO_CHOICE}
+    found = named.map(codes).fillna(0).to_numpy(int)
+  if strong_from and 'strength' in comparisons:
+    strength = pd.to_numeric(comparisons['strength'], errors='coerce').to_numpy(float)
+    if np.any(np.isnan(strength) & comparisons['strength'].notna()):
+      raise ValueError("column 'strength' of comparisons must hold numbers, or nothing")
+    found = np.where((found == 0) & (strength >= strong_from), len(outcomes.KINDS), found)
+  return found if found.any() else None

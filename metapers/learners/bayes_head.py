@@ -128,11 +128,18 @@ def predictive(
   posterior: Posterior,
   candidates: Candidates,
 ) -> Float[Array, 'N K']:
-  """Returns log-probabilities [N, K]: probit for K = 2, mean softmax of the draws beyond."""
-  if candidates.mask.shape[-1] > 2:
-    return choice_model.mean_probability(draws(offset, factors, posterior), candidates.mask)
-  scores = offset + factors @ posterior.mean
-  contrast = factors[:, 0] - factors[:, 1]
+  """Returns log-probabilities [N, K]: probit of two candidates, mean softmax of draws of more.
+
+  So of a comparison of two it is the same whether or not masked candidates stand beside them.
+  """
+  mask = candidates.mask
+  first_two = jnp.argsort(~mask, -1, stable=True)[:, :2]
+  pair = jnp.take_along_axis(factors, first_two[..., None], 1)  # [N, 2, H]
+  contrast = pair[:, 0] - pair[:, 1]
   variance = jnp.einsum('nh,hg,ng->n', contrast, posterior.covariance, contrast)
   shrink = jax.lax.rsqrt(1 + jnp.pi / 8 * variance)
-  return choice_model.log_probs(scores * shrink[:, None], candidates.mask)
+  probit = choice_model.log_probs((offset + factors @ posterior.mean) * shrink[:, None], mask)
+  if mask.shape[-1] == 2:
+    return probit
+  sampled = choice_model.mean_probability(draws(offset, factors, posterior), mask)
+  return jnp.where(mask.sum(-1, keepdims=True) == 2, probit, sampled)

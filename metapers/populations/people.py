@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from metapers.core import population, task
+from metapers.core import outcomes, population, task
 from metapers.core.population import (
   SPLITS,
   Functions,
@@ -92,7 +92,9 @@ def select(
   if train:
     mask, query_only = mask & ~query_only, np.zeros_like(mask)
   kept = (query_only if unseen.any() and not train else mask).any(1)
-  tables = (chosen, rejected, mask, query_only)
+  tables = [chosen, rejected, mask, query_only]
+  if histories.outcome is not None:
+    tables.append(histories.outcome[users].astype(np.int32))
   people = People(*(jnp.asarray(table[kept]) for table in tables))
   return people, jnp.asarray(users[kept], jnp.int32)
 
@@ -252,13 +254,15 @@ def people(
   )
   held_out = hold_out_items(histories, item_holdout_share, split_seed) if item_holdout else None
   unseen = np.zeros(len(histories.features), bool) if held_out is None else held_out
-  layout = Layout(num_support, num_query, 0, item_holdout, min_query)
+  kinds = kinds_of(histories)
+  layout = Layout(num_support, num_query, 0, item_holdout, min_query, kinds)
   arrays, num_few = place(histories, splits, unseen, layout)
   scaling = population.unscaled(width_of(arrays))
   if not histories.identity:
     scaling = scaling_of(histories.features, arrays.people['train'])
     shown = (histories.features - scaling.mean) / scaling.scale
     arrays = arrays._replace(features=jnp.asarray(shown, jnp.float32))
+  scaling = population.widened(scaling, len(kinds))
   layout = layout._replace(num_users=len(arrays.people['train'].mask))
   record = {
     'evaluated_on': f'unseen people, {"unseen" if item_holdout else "seen"} items',
@@ -269,6 +273,7 @@ def people(
     'num_dropped': histories.num_dropped,
     'num_comparisons': int(histories.mask.sum()),
     **({} if min_query is None else {'min_query': min_query, 'num_too_few': num_few}),
+    **({'outcomes': '+'.join(kinds)} if kinds else {}),
   }
   return Population(
     arrays=arrays,
@@ -281,7 +286,7 @@ def people(
     items=ItemPool(
       features=lambda arrays: arrays.features,
       with_features=lambda arrays, features: arrays._replace(features=features),
-      choices=lambda arrays, split: ItemChoices(*arrays.people[split][:3]),
+      choices=choices_of,
       user_ids=lambda arrays, split: np.asarray(histories.user_ids)[np.asarray(arrays.rows[split])],
       contexts=histories.context,
       texts=histories.item_texts,
@@ -289,6 +294,21 @@ def people(
     ),
     licence=histories.licence,
   )
+
+
+def kinds_of(histories: Histories) -> tuple[str, ...]:
+  """Returns the kinds of outcomes that people answered."""
+  if histories.outcome is None:
+    return ()
+  answered = np.unique(histories.outcome[histories.mask])
+  return tuple(outcomes.KINDS[code - 1] for code in answered if code)
+
+
+def choices_of(arrays: Arrays, split: str) -> ItemChoices:
+  """Returns the choices of all people of a split; of who prefers neither item there is none."""
+  own = arrays.people[split]
+  mask = own.mask if own.answer is None else own.mask & outcomes.prefers(own.answer)
+  return ItemChoices(own.chosen, own.rejected, mask)
 
 
 def width_of(arrays: Arrays) -> int:
@@ -301,15 +321,16 @@ def spec_of(arrays: Arrays, layout: Layout, feature_names: tuple[str, ...]) -> S
   """Returns the sizes of a population of real people."""
   num_users = len(arrays.people['train'].mask)
   return Spec(
-    features=population.vector(width_of(arrays)),
-    num_candidates=2,
+    features=population.vector(width_of(arrays) + len(layout.kinds)),
+    num_candidates=len(outcomes.outcomes_of(layout.kinds)),
     num_support=layout.num_support,
     num_query=layout.num_query,
     num_users=num_users,
     num_held_out={name: len(arrays.people[name].mask) for name in SPLITS[1:]},
     num_histories=num_users,
     history_length=layout.num_support + layout.num_query,
-    feature_names=feature_names,
+    feature_names=(*feature_names, *layout.kinds) if feature_names else (),
+    outcomes=layout.kinds,
   )
 
 

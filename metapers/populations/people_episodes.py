@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metapers.core import population, task
+from metapers.core import outcomes, population, task
 from metapers.core.task import Candidates, Choices, Task
 from metapers.core.types import Array, Bool, Float, Int, PRNGKey
 
@@ -18,12 +18,14 @@ class People(NamedTuple):
   """Comparisons of U people, or of one: rows of the items, in order, real ones first.
 
   chosen, rejected, mask: [U, N]. query_only: [U, N], True for items held out of training.
+  answer: [U, N] as in `tables.Histories.outcome`; None where all are choices.
   """
 
   chosen: Int[Array, '*U N']
   rejected: Int[Array, '*U N']
   mask: Bool[Array, '*U N']
   query_only: Bool[Array, '*U N']
+  answer: Int[Array, '*U N'] | None = None
 
 
 class Arrays(NamedTuple):
@@ -46,6 +48,7 @@ class Layout(NamedTuple):
   num_users: int
   item_holdout: bool
   min_query: int | None = None
+  kinds: tuple[str, ...] = ()
 
 
 def part(person: People, slots: Int[Array, 'N'], end: Int[Array, '']) -> People:
@@ -66,17 +69,41 @@ def repeats(query: People, support: People) -> Bool[Array, 'N']:
   return jnp.any(same & support.mask[None], -1)
 
 
-def offer(features: Float[Array, 'I D'], shown: People, key: PRNGKey) -> Choices:
-  """Returns comparisons of K = 2 candidates in random order: position must not reveal the choice.
+def offer(
+  features: Float[Array, 'I D'],
+  shown: People,
+  key: PRNGKey,
+  kinds: tuple[str, ...] = (),
+  *,
+  is_forced: bool = False,
+) -> Choices:
+  """Returns comparisons of two items in random order: position must not reveal the choice.
 
   Masked entries are zeroed: there are comparisons of the other part among them.
+
+  Args:
+    features: of the items.
+    shown: what was compared, and chosen.
+    key: of the order.
+    kinds: of outcomes; with any, candidates are outcomes, see `core.outcomes`.
+    is_forced: whether only choices are shown, and as such: candidates that are outcomes are masked.
   """
   swapped = jax.random.bernoulli(key, jnp.float32(0.5), shown.mask.shape)
   pair = jnp.stack([shown.chosen, shown.rejected], -1)  # [N, K]
   pair = jnp.where(swapped[:, None], pair[:, ::-1], pair)
   mask = jnp.broadcast_to(shown.mask[:, None], pair.shape)
   candidates = Candidates(population.rows_of(features, pair), mask)
-  return task.drop_masked(task.choices(candidates, swapped.astype(jnp.int32), shown.mask))
+  if not kinds or shown.answer is None:
+    return task.drop_masked(task.choices(candidates, swapped.astype(jnp.int32), shown.mask))
+  texts = candidates._replace(features=outcomes.widened(candidates.features, kinds))
+  candidates = outcomes.expand(texts, kinds)
+  choice, real = outcomes.choice_of(shown.answer, swapped, kinds), shown.mask
+  if is_forced:
+    real = real & outcomes.prefers(shown.answer)
+    is_text = jnp.arange(candidates.mask.shape[-1]) < 2
+    candidates = candidates._replace(mask=candidates.mask & is_text[None])
+    choice = swapped.astype(jnp.int32)
+  return task.drop_masked(task.choices(candidates, choice, real))
 
 
 def episode(
@@ -92,7 +119,7 @@ def episode(
 
   The support takes up to num_support and at most half of them, or all but min_query; the query what
   follows, but no pair of the support again. With held-out items, the query of held-out people has
-  those alone.
+  those alone. Of held-out people only choices are queried, as choices between two.
 
   Args:
     arrays: of the population.
@@ -116,9 +143,10 @@ def episode(
   query = query._replace(mask=query.mask & ~repeats(query, support))
   key_support, key_query = jax.random.split(key)
   known = user if split == 'train' else layout.num_users
+  kinds, is_forced = layout.kinds, split != 'train'
   return Task(
-    offer(arrays.features, support, key_support),
-    offer(arrays.features, query, key_query),
+    offer(arrays.features, support, key_support, kinds),
+    offer(arrays.features, query, key_query, kinds, is_forced=is_forced),
     jnp.asarray(known, jnp.int32),
     task.no_context(),
   )

@@ -15,7 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metapers.core import outcomes as answering
 from metapers.core import population
+from metapers.core.outcomes import Answers
 from metapers.core.population import (
   SEEN,
   SPLITS,
@@ -71,6 +73,7 @@ def check_layout(layout: Layout, arrays: Arrays) -> None:
       f"support_prompts must be 'train' or 'held_out', got {layout.support_prompts!r}"
     )
   check_labels(layout)
+  check_answers(layout)
   needed = max(layout.num_support + layout.num_query, layout.num_labels) + layout.num_slates
   fewest = min(arrays.prompts, key=lambda name: arrays.prompts[name].size)
   if needed > arrays.prompts[fewest].size:
@@ -92,6 +95,39 @@ def check_labels(layout: Layout) -> None:
       f'num_labels={layout.num_labels} labels of each known user need a finite pool (num_users, '
       f'which is {layout.num_users}) and at least 2 labels; 0 gives num_support + num_query'
     )
+
+
+def check_answers(layout: Layout) -> None:
+  """Refuses outcomes of what is no pair, or of a pair that was chosen by the user's own rewards."""
+  if layout.answers.kinds and (layout.num_candidates > 2 or 'extreme' in layout.pair_rules):
+    raise ValueError(
+      f'outcomes={"+".join(layout.answers.kinds)} are of 2 candidates, not shown by pair_rule '
+      f'extreme, got num_candidates={layout.num_candidates} and '
+      f'pair_rule={"+".join(layout.pair_rules)}; use pair_rule=random or controversial'
+    )
+
+
+def answers_of(
+  outcomes: Sequence[str], tie_width: float, outside_utility: float, strong_width: float
+) -> Answers:
+  """Returns what users may answer.
+
+  Raises:
+    ValueError: for an unknown outcome, or widths out of range.
+  """
+  kinds = answering.of_names(outcomes)
+  widths = tie_width, outside_utility, strong_width
+  if not np.isfinite(widths).all() or strong_width < 0:
+    raise ValueError(
+      'tie_width, outside_utility and strong_width must be finite, and strong_width at least 0; '
+      f'got {tie_width}, {outside_utility} and {strong_width}'
+    )
+  given = {
+    'tie_width': tie_width,
+    'outside_utility': outside_utility,
+    'strong_width': strong_width,
+  }
+  return Answers(kinds, tuple(answering.offset(kind, **given) for kind in kinds))
 
 
 def reward_ensemble(
@@ -119,6 +155,10 @@ def reward_ensemble(
   adversaries: str = simulated_users.REVERSED,
   adversarial_share: float = 0.0,
   statement_rate: float = 0.0,
+  outcomes: Sequence[str] = (),
+  tie_width: float = 0.5,
+  outside_utility: float = -1.0,
+  strong_width: float = 1.0,
   weights: Mapping[str, Mapping[str, np.ndarray]] | None = None,
   seed: int = 0,
 ) -> Population:
@@ -153,6 +193,13 @@ def reward_ensemble(
     adversarial_share: of the known users who lie.
     statement_rate: how many users of every split say truly which reward model has most of their
       weight: `Task.context` is its one-hot [B] and whether anything is said.
+    outcomes: what can be answered beside a plain choice, of `core.outcomes.KINDS`: 'tie',
+      'both_bad' and 'strong' (much better). The query of who is not of a finite pool stays a forced
+      choice of two. Features have one more column for each.
+    tie_width: τ, in units of reward: without noise, who sees a smaller difference says "about the
+      same".
+    outside_utility: θ, reward of neither: without noise, who finds both worse says "both bad".
+    strong_width: σ: without noise, who sees a larger difference says "much better".
     weights: split -> reward model name -> [U] weights of given users, in place of Dirichlet draws.
     seed: of users; the three streams are disjoint.
 
@@ -167,7 +214,8 @@ def reward_ensemble(
   """
   table = reward_arrays.restrict(table, reward_models, responses)
   sizes = num_candidates, num_support, num_query, num_slates
-  layout = Layout(rules_of(pair_rule), *sizes, support_prompts, num_users, num_labels)
+  answers = answers_of(outcomes, tie_width, outside_utility, strong_width)
+  layout = Layout(rules_of(pair_rule), *sizes, support_prompts, num_users, num_labels, answers)
   users = simulated_users.draw(
     table.reward_models,
     simulated_users.counts_of(num_users, num_held_out),
@@ -182,6 +230,8 @@ def reward_ensemble(
   )
   arrays, scaling = reward_arrays.place(table, users, track=track, normalization=normalization)
   check_layout(layout, arrays)
+  arrays = arrays._replace(features=answering.widened(arrays.features, answers.kinds))
+  scaling = population.widened(scaling, len(answers.kinds))
   alphas = tuple(map(float, np.atleast_1d(concentration)))
   arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy, len(alphas))
   lying = simulated_users.adversaries_of(table.reward_models, adversaries, adversarial_share)
@@ -210,7 +260,8 @@ def reward_ensemble(
       'adversaries': adversaries if lying else '',
       'adversarial_share': adversarial_share,
       'statement_rate': statement_rate,
-    },
+    }
+    | ({'outcomes': joined(answers.kinds)} if answers.kinds else {}),
     simulation=simulation,
     licence=table.licence,
   )
@@ -278,7 +329,7 @@ def spec_of(arrays: Arrays, layout: Layout, feature_names: tuple[str, ...]) -> S
   known, num_models = layout.of_train(), arrays.rewards.shape[-1]
   return Spec(
     features=population.vector(arrays.features.shape[-1]),
-    num_candidates=layout.num_candidates,
+    num_candidates=layout.num_outcomes,
     num_support=layout.num_support,
     num_query=layout.num_query,
     num_users=layout.num_users,
@@ -286,7 +337,8 @@ def spec_of(arrays: Arrays, layout: Layout, feature_names: tuple[str, ...]) -> S
     num_histories=layout.num_users or SAMPLE_OF_STREAM,
     history_length=known.num_support + known.num_query,
     context=population.vector(0 if arrays.users['train'].statement is None else num_models + 1),
-    feature_names=tuple(feature_names),
+    feature_names=(*feature_names, *layout.answers.kinds) if feature_names else (),
+    outcomes=layout.answers.kinds,
   )
 
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metapers.core import masked, task
+from metapers.core import masked, outcomes, task
+from metapers.core.outcomes import Answers
 from metapers.core.population import Users
 from metapers.core.task import Candidates, Choices, Task, Truth
 from metapers.core.types import Array, Bool, Float, Int, PRNGKey
@@ -52,6 +53,13 @@ class Layout(NamedTuple):
   support_prompts: str
   num_users: int
   num_labels: int
+  answers: Answers = Answers()
+
+  @property
+  def num_outcomes(self) -> int:
+    """How many candidates a comparison has for who reads it: K, or all outcomes of a pair."""
+    kinds = self.answers.kinds
+    return len(outcomes.outcomes_of(kinds)) if kinds else self.num_candidates
 
   def of_train(self) -> 'Layout':
     """Returns the layout of a train user's episode: all their labels, if these are limited."""
@@ -85,41 +93,75 @@ def by_rule(
 
 
 def compare(
-  arrays: Arrays, user: Users, prompts: Int[Array, 'N'], key: PRNGKey, layout: Layout
+  arrays: Arrays,
+  user: Users,
+  prompts: Int[Array, 'N'],
+  key: PRNGKey,
+  layout: Layout,
+  *,
+  is_forced: bool = False,
 ) -> Comparisons:
-  """Returns what one user chooses of the candidates of each prompt that the pair rule shows."""
+  """Returns what one user chooses of the candidates of each prompt that the pair rule shows.
+
+  Args:
+    arrays: of the population.
+    user: who chooses.
+    prompts: N of them.
+    key: of all that is drawn.
+    layout: rules, and what can be answered.
+    is_forced: whether only plain choices are offered; other outcomes are masked.
+  """
 
   def one(prompt, key):
     key_shown, key_choice = jax.random.split(key)
     rewards, mask = arrays.rewards[prompt], arrays.mask[prompt]
-    utilities = rewards @ user.weights
-    drawn = [
-      choice_rules.draw_shown(
-        key_shown,
-        rewards,
-        utilities,
-        mask,
-        pair_rule=rule,
-        num_candidates=layout.num_candidates,
-      )
-      for rule in layout.pair_rules
-    ]
-    order, possible = by_rule(drawn, user.rule, layout.num_candidates)
+    order, possible = draw_order(key_shown, rewards, mask, user, layout)
     shown = order[: layout.num_candidates]
+    offered = Candidates(arrays.features[prompt, shown], mask[shown])
+    evident = rewards[order], mask[order]
+    if layout.answers.kinds:
+      offered = outcomes.expand(offered, layout.answers.kinds)
+      is_plain = jnp.arange(layout.num_outcomes) < layout.num_candidates
+      offered = offered._replace(mask=offered.mask & is_plain if is_forced else offered.mask)
+      evident = outcomes.rewards_of(rewards[shown], layout.answers), offered.mask
+    # Not of the outcomes' rewards: weights that do not sum to 1 would change the offsets.
+    utilities = outcomes.utilities_of((rewards @ user.weights)[shown], layout.answers)
     choice = choice_rules.draw_choice(
       key_choice,
-      utilities[shown],
-      mask[shown],
+      utilities,
+      offered.mask,
       temperature=user.temperature,
       flip_rate=user.flip_rate,
     )
-    best = masked.largest(utilities[shown], mask[shown])
-    is_tie = jnp.sum(mask[shown] & (utilities[shown] == best)) != 1
-    real = possible & ~is_tie  # a tie never becomes a label
-    candidates = Candidates(arrays.features[prompt, shown], mask[shown] & real)
-    return Comparisons(task.choices(candidates, choice, real), rewards[order], mask[order], prompt)
+    best = masked.largest(utilities, offered.mask)
+    is_tie = jnp.sum(offered.mask & (utilities == best)) != 1
+    real = possible & ~is_tie  # equal utilities never become a label
+    candidates = offered._replace(mask=offered.mask & real)
+    return Comparisons(task.choices(candidates, choice, real), *evident, prompt)
 
   return jax.vmap(one)(prompts, jax.random.split(key, prompts.size))
+
+
+def draw_order(
+  key: PRNGKey,
+  rewards: Float[Array, 'R B'],
+  mask: Bool[Array, 'R'],
+  user: Users,
+  layout: Layout,
+) -> tuple[Int[Array, 'E'], Bool[Array, '']]:
+  """Returns what the user's own pair rule shows of a slate; see `choice_rules.draw_shown`."""
+  drawn = [
+    choice_rules.draw_shown(
+      key,
+      rewards,
+      rewards @ user.weights,
+      mask,
+      pair_rule=rule,
+      num_candidates=layout.num_candidates,
+    )
+    for rule in layout.pair_rules
+  ]
+  return by_rule(drawn, user.rule, layout.num_candidates)
 
 
 def draw_prompts(
@@ -162,7 +204,9 @@ def episode(
   person = task.take(arrays.users[people or split], user)
   support_prompts, query_prompts, slates = draw_prompts(arrays, split, key_prompts, layout)
   support = compare(arrays, person, support_prompts, key_support, layout)
-  query = compare(arrays, person, query_prompts, key_query, layout)
+  # The labels of a finite pool are divided anew into support and query: they are of one kind.
+  is_forced = split != 'train' or not layout.num_users
+  query = compare(arrays, person, query_prompts, key_query, layout, is_forced=is_forced)
   known = user if (people or split) == 'train' and layout.num_users else layout.num_users
   truth = Truth(
     person.weights,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import masked, task
+from metapers.core.outcomes import Answers
 from metapers.core.types import Array, Bool, Float
 from metapers.populations import choice_rules, reward_episodes, simulated_users
 from metapers.populations.reward_episodes import Arrays, Layout
@@ -112,8 +113,9 @@ def set_noise(
     )
   if not accuracies and not temperature:
     return arrays, Noise((0.0,), (1 - flip_rate,))
+  forced = layout._replace(answers=Answers())  # a label is right or wrong of who must choose
   shown = [
-    shown_utilities(arrays, layout._replace(pair_rules=(rule,))) for rule in layout.pair_rules
+    shown_utilities(arrays, forced._replace(pair_rules=(rule,))) for rule in layout.pair_rules
   ]
   solved = [
     [solve_temperature(utilities, mask, accuracy) for accuracy in accuracies] or [temperature]

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from metapers.core.types import Any, Bool, Float, Int
-from metapers.serving import profiles
+from metapers.serving import answers, profiles
 from metapers.serving.exports import Export
 from metapers.serving.profiles import History
 
@@ -44,6 +44,8 @@ class Comparisons(NamedTuple):
   weight: [N], how often each counts, from 0 up; 2 is the comparison twice. None: each counts once.
   names: of the D features, matched with those that the model was trained on. None: they are in the
     order of training.
+  outcome: [N], what was answered of two candidates: 0 that `choice` is preferred, n for
+    `core.outcomes.KINDS[n - 1]`. None: nothing but a choice could be answered.
   """
 
   features: Float[np.ndarray, '*U N K D']
@@ -52,16 +54,17 @@ class Comparisons(NamedTuple):
   shown: Bool[np.ndarray, '*U N K'] | None = None
   weight: Float[np.ndarray, '*U N'] | None = None
   names: tuple[str, ...] | None = None
+  outcome: Int[np.ndarray, '*U N'] | None = None
 
   def of(self, users: Any) -> 'Comparisons':
     """Returns the comparisons of some of many users; what is of other users stays as it is."""
     count = np.shape(self.features)[0]
 
     def some(given: Any) -> Any:
-      return given[users] if np.shape(given)[:1] == (count,) else given
+      return np.asarray(given)[users] if np.shape(given)[:1] == (count,) else given
 
-    features, choice, ids, shown, weight = map(some, self[:-1])
-    return Comparisons(features, choice, ids, shown, weight, self.names)
+    names = ('features', 'choice', 'ids', 'shown', 'weight', 'outcome')
+    return self._replace(**{name: some(getattr(self, name)) for name in names})
 
   def num_real(self) -> Int[np.ndarray, '*U']:
     """Returns how many comparisons each user has, at most where `shown` has another shape."""
@@ -78,6 +81,7 @@ def pairs(
   ids: int | Int[np.ndarray, '*N'] | None = None,
   mask: Bool[np.ndarray, '*N'] | None = None,
   weight: float | Float[np.ndarray, '*N'] | None = None,
+  outcome: str | Sequence[Any] | np.ndarray | None = None,
 ) -> Comparisons:
   """Returns comparisons of two candidates, the chosen one first.
 
@@ -88,9 +92,11 @@ def pairs(
     ids: one for each comparison, see `Comparisons`.
     mask: False where there is no comparison.
     weight: how often each comparison counts; None counts each once.
+    outcome: what was answered, by name: 'chosen', 'strong' (the first is much better), 'tie' or
+      'both_bad', in which case neither is preferred. None: people had to choose.
 
   Raises:
-    ValueError: for other shapes.
+    ValueError: for other shapes, or an unknown outcome.
   """
   names = names_of(chosen)
   if names is not None or names_of(rejected) is not None:
@@ -109,7 +115,8 @@ def pairs(
   shown = None if mask is None else np.repeat(_of_size('mask', mask, size)[..., None], 2, -1)
   numbers = None if ids is None else _of_size('ids', ids, size)
   weights = None if weight is None else _of_size('weight', weight, size)
-  return Comparisons(features, np.zeros(size, np.int32), numbers, shown, weights, names)
+  answered = None if outcome is None else answers.coded(_of_size('outcome', outcome, size))
+  return Comparisons(features, np.zeros(size, np.int32), numbers, shown, weights, names, answered)
 
 
 def one_array(name: str, given: Any) -> np.ndarray:
@@ -293,15 +300,19 @@ def as_history(given: Comparisons, kept: History, export: Export) -> History:
   """
   features, choice = np.asarray(given.features), np.asarray(given.choice)
   if given.names is not None:
-    features = features[..., places(given.names, export.feature_names)]
+    features = features[..., places(given.names, export.item_names)]
   size = features.shape[:-1]
   shown = np.ones(size, bool) if given.shown is None else np.asarray(given.shown, bool)
   scaled = scale(features, shown, export)
   profiles.check_choices(choice, shown)
   check_different(features, choice, shown)
+  if given.outcome is not None:
+    scaled, shown, choice = answers.expanded(
+      scaled, shown, choice, np.asarray(given.outcome), export
+    )
   ids = profiles.next_ids(kept, features.shape[-3]) if given.ids is None else np.asarray(given.ids)
   profiles.check_ids(ids, choice.shape)
-  wider = [(0, 0)] * choice.ndim + [(0, export.num_candidates - features.shape[-2])]
+  wider = [(0, 0)] * choice.ndim + [(0, export.num_candidates - scaled.shape[-2])]
   return History(
     ids.astype(np.int64),
     choice.astype(np.int32),
@@ -332,8 +343,8 @@ def check_different(
 
 def scale(
   features: Float[np.ndarray, '*N D'], shown: Bool[np.ndarray, '*N'], export: Export
-) -> Float[np.ndarray, '*N D']:
-  """Returns raw features scaled as in training; zeros where nothing is shown.
+) -> Float[np.ndarray, '*N D1']:
+  """Returns raw features scaled as in training, with flags; zeros where nothing is shown.
 
   Raises:
     ValueError: for another width, what is not numeric, NaN, or numbers far from all of training.
@@ -341,6 +352,8 @@ def scale(
   if features.dtype.kind not in profiles.NUMBERS:
     raise ValueError(f'features must be numbers, got dtype {features.dtype}')
   mean, spread = (np.asarray(part, np.float64) for part in export.scaling)
+  if features.shape[-1] == mean.size - len(export.outcomes):  # plain candidates: flags of 0
+    features = np.pad(features, [(0, 0)] * (features.ndim - 1) + [(0, len(export.outcomes))])
   names = export.feature_names or tuple(str(index) for index in range(mean.size))
   if features.shape != (*shown.shape, mean.size):
     raise ValueError(

@@ -15,7 +15,7 @@ import pydantic
 from pydantic import Field
 
 from metapers import learners
-from metapers.core import fields, files
+from metapers.core import fields, files, outcomes
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population, Scaling, Spec, vector
 from metapers.core.types import Params, PyTree
@@ -55,6 +55,8 @@ class Export(NamedTuple):
   trained_on: what the population says of itself, for display.
   about: one line for people.
   num_context: C, the width of the context that the learner reads besides the comparisons.
+  outcomes: kinds of answers beside the plain choice, of `core.outcomes`, whose flags are the last
+    of the D features; what is served has the others.
   """
 
   learner: str
@@ -66,6 +68,12 @@ class Export(NamedTuple):
   trained_on: Mapping[str, str | float] = types.MappingProxyType({})
   about: str = ''
   num_context: int = 0
+  outcomes: tuple[str, ...] = ()
+
+  @property
+  def item_names(self) -> tuple[str, ...]:
+    """Names of the features of what is served, in order; () where they have none."""
+    return self.feature_names[: len(self.feature_names) - len(self.outcomes)]
 
 
 def export_of(
@@ -104,6 +112,7 @@ def export_of(
     trained_on={'source': population.source, **data, **population.record},
     about=about,
     num_context=spec.num_context,
+    outcomes=spec.outcomes,
   )
 
 
@@ -143,6 +152,8 @@ def write_export(folder: str | os.PathLike, export: Export) -> pathlib.Path:
     'sha256': files.sha256(arrays),
   }
   header = {'format': FORMAT, 'version': VERSION, **{name: values[name] for name in FIELDS}}
+  if export.outcomes:
+    header['outcomes'] = export.outcomes
   with files.writing_folder(folder) as place:
     (place / PARAMETERS).write_bytes(arrays)
     files.write_json(place / HEADER, header)
@@ -174,6 +185,9 @@ def read_export(folder: str | os.PathLike) -> Export:
   scaling = Scaling(*(np.array(header[name], np.float64) for name in Scaling._fields))
   header |= {'scaling': scaling, 'params': files.unpacked(path, content)}
   header['feature_names'] = tuple(header['feature_names'])
+  kinds = {'outcomes': header.get('outcomes', [])}  # which most exports do not have
+  fields.check(folder / HEADER, kinds, {'outcomes': list[str]})
+  header['outcomes'] = outcomes.of_names(kinds['outcomes'])
   return check_export(folder, Export(**{name: header[name] for name in Export._fields}))
 
 

@@ -38,8 +38,8 @@ from metapers.serving.profiles import History, Profile
 CAPACITY = 64  # comparisons kept of a user
 # For a message, which shall import no learner.
 WITH_POSTERIOR = (
-  'bayes_head', 'dirichlet_mixture', 'empirical_bayes', 'gaussian_prior', 'hedge', 'latent_np',
-  'lookup', 'pairwise_gp', 'particle', 'pfn', 'spl', 'vpl',
+  'as_pairs', 'bayes_head', 'dirichlet_mixture', 'empirical_bayes', 'gaussian_prior', 'hedge',
+  'latent_np', 'lookup', 'pairwise_gp', 'particle', 'pfn', 'spl', 'vpl',
 )  # fmt: skip
 
 __all__ = ['CAPACITY', 'Comparisons', 'Personalizer', 'Profile', 'pairs']
@@ -71,7 +71,8 @@ class Personalizer:
     made = exports.learner_of(exports.check_export('the export', export), learner)
     shapes = jax.eval_shape(made.init, jax.random.key(0))
     self.export, self.capacity, self._learner = export, int(capacity), learner
-    self.num_features, self.num_context = export.scaling.mean.size, export.num_context
+    self.num_features = export.scaling.mean.size - len(export.outcomes)
+    self.num_context = export.num_context
     self._has_posterior = made.has_posterior
     self._params = exports.rebuild(export.params, shapes)
     self._ask = serving.questions(made)
@@ -363,7 +364,7 @@ class Personalizer:
 
   def _as_query(self, profile: Profile, features: Any, axes: str) -> np.ndarray:
     users = self._checked(profile).ids.shape[:-1]
-    return border.as_query(border.in_order(features, self.export.feature_names), users, axes)
+    return border.as_query(border.in_order(features, self.export.item_names), users, axes)
 
   def _paired(self, profile: Profile, a: Any, b: Any) -> Float[np.ndarray, '*N 2 D']:
     return border.paired(*(self._as_query(profile, each, '*N D') for each in (a, b)))

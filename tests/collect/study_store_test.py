@@ -93,6 +93,9 @@ def test_after_any_undos_a_study_is_as_if_nothing_had_been_undone(steps, batch_s
     study.store.close()
 
 
+NAMES = ('choice', 'same', 'choice', 'skip', 'choice', 'both_bad', 'choice', 'choice')
+
+
 def test_a_deleted_participant_is_gone_from_the_file_and_from_exports(study, tmp_path):
   _, user = made_studies.enrol(study)
   _, other = made_studies.enrol(study)
@@ -111,10 +114,7 @@ def test_a_deleted_participant_is_gone_from_the_file_and_from_exports(study, tmp
 
 def test_the_export_is_read_as_people(study, tmp_path):
   _, user = made_studies.enrol(study)
-  asked = [
-    made_studies.answer(study, user, what)
-    for what in ('choice', 'same', 'choice', 'skip', 'choice', 'both_bad', 'choice', 'choice')
-  ]
+  asked = [made_studies.answer(study, user, what) for what in NAMES]
   assert study.progress(user).open is None
   folder = export.write_tables(study.store, tmp_path / 'study', tmp_path / 'out')
   export.write_tables(study.store, tmp_path / 'study', folder)  # and again in its place
@@ -127,6 +127,15 @@ def test_the_export_is_read_as_people(study, tmp_path):
   ]
   assert chosen == wanted
   assert found.user_ids.tolist() == ['p1']
+  assert found.outcome is None
+  everything = comparisons.load_comparisons(str(folder), min_comparisons=1, ties='outcomes')
+  expected = [
+    {'same': 1, 'both_bad': 2}.get(what, 0)
+    for question, what in zip(asked, NAMES)
+    if question.kind != 'attention' and what != 'skip'
+  ]
+  assert everything.outcome is not None
+  assert everything.outcome[0][everything.mask[0]].tolist() == expected
   lines = (folder / 'answers.csv').read_text().splitlines()
   assert len(lines) == 9 and ',both_bad,' in lines[6]
   with pytest.raises(ValueError, match='no export of a study'):

@@ -136,7 +136,7 @@ def of_simulated_users(population: Population, drawn: Drawn) -> Leaks:
       for split, (tasks, _) in drawn.items()
       for leak in people_checks.repeated_pairs(split, *drawn_episodes.offer_codes(tasks))
     ]
-  return found | {'cues': drawn_episodes.cues(drawn)}
+  return found | {'cues': drawn_episodes.cues(drawn, population.spec.outcomes)}
 
 
 def responses_of(population: Population) -> dict[str, Responses]:

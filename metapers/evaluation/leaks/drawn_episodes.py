@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from metapers.core import outcomes
 from metapers.core import population as core_population
 from metapers.core.population import ItemPool, Population, Scaling
 from metapers.core.task import Choices, Task, Truth
@@ -37,7 +38,8 @@ def _sample(sample_episode, arrays, keys):
 def draw_numbered(population: Population, items: ItemPool, num_users: int) -> dict[str, Task]:
   """Draws episodes of real people, whose features are the numbers of items: [T, N, K, 1]."""
   numbered = core_population.numbered(population, items)
-  return {split: tasks for split, (tasks, _) in draw(numbered, num_users).items()}
+  kinds = population.spec.outcomes
+  return {split: texts_of(tasks, kinds) for split, (tasks, _) in draw(numbered, num_users).items()}
 
 
 def item_codes(choices: Choices) -> Codes:
@@ -79,8 +81,9 @@ def unscaled(features: Float[HostArray, 'I D'], scaling: Scaling) -> Float[np.nd
   """Returns features before scaling, so that zeros and whole numbers can be seen again."""
   if not features.shape[1]:
     return np.asarray(features)  # one-hot ids
-  given = np.asarray(features, np.float64) * scaling.scale + scaling.mean
-  error = 1e-5 * scaling.scale + 1e-6 * np.abs(given)  # of float32, with a margin
+  mean, scale = (part[: features.shape[1]] for part in scaling)  # items have no flags of outcomes
+  given = np.asarray(features, np.float64) * scale + mean
+  error = 1e-5 * scale + 1e-6 * np.abs(given)  # of float32, with a margin
   return np.where(np.abs(given - np.round(given)) < error, np.round(given), given)
 
 
@@ -97,10 +100,23 @@ def with_features(tasks: Task, features: Float[HostArray, 'I D']) -> Task:
   return some._replace(support=fill(some.support), query=fill(some.query))
 
 
-def cues(drawn: Drawn) -> list[Leak]:
-  """Looks for what reveals the chosen candidate, in every split."""
+def texts_of(tasks: Task, kinds: tuple[str, ...]) -> Task:
+  """Returns the comparisons in which one of two texts was chosen: outcomes have fixed places."""
+  parts = (outcomes.as_pairs(part, kinds, 'dropped') for part in (tasks.support, tasks.query))
+  support, query = jax.device_get(tuple(parts))
+  return tasks._replace(support=support, query=query)
+
+
+def cues(drawn: Drawn, kinds: tuple[str, ...] = ()) -> list[Leak]:
+  """Looks for what reveals the chosen candidate, in every split.
+
+  Args:
+    drawn: episodes of each split.
+    kinds: of outcomes that can be answered beside a plain choice.
+  """
   found = []
   for split, (tasks, truth) in drawn.items():
+    tasks = texts_of(tasks, kinds)
     common = None if truth is None else chosen_as_mean_user(tasks, truth)
     shown = cue_checks.offers(everything(tasks), common)
     found += cue_checks.position(split, shown) + cue_checks.form(split, shown)

@@ -1,0 +1,100 @@
+"""What a learner makes of ties where it reads every answer as plain comparisons of two texts."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from metapers.core import meta_learner
+from metapers.core import outcomes as answering
+from metapers.core.meta_learner import MetaLearner
+from metapers.core.task import Candidates, Choices, Task
+from metapers.core.types import Any, Array, Float, Params, UserState
+from metapers.learners import hedge_team
+
+NO_OPTIONS: dict[str, Any] = {}
+
+
+def as_pairs(
+  num_features: int,
+  num_users: int = 0,
+  num_histories: int = 0,
+  num_context: int = 0,
+  outcomes: Sequence[str] = (),
+  *,
+  base: str = 'gaussian_prior',
+  options: dict[str, Any] = NO_OPTIONS,
+  reading: str = 'halves',
+) -> MetaLearner:
+  """Returns a learner that is shown answers as plain pairs, to measure what a likelihood is worth.
+
+  "Much better" is a choice, and "both bad" no comparison. A tie is none either where it is
+  'dropped'; as 'halves' it is two comparisons of half a weight, one for each text: it pulls both
+  utilities together, by a likelihood that no user has. Without outcomes this is the base.
+
+  Args:
+    num_features: D, flags included.
+    num_users: U, the known users, where the base asks.
+    num_histories: of users shown to `prepare`, where the base asks.
+    num_context: C, where the base asks.
+    outcomes: kinds of answers beside the plain choice, see `core.outcomes`.
+    base: name of the learner.
+    options: of the base.
+    reading: 'dropped' or 'halves'.
+
+  Raises:
+    ValueError: for an unknown reading, learner or option, or a base whose users are coupled.
+  """
+  if reading not in answering.READINGS:
+    raise ValueError(f'reading must be {" or ".join(answering.READINGS)}, got {reading!r}')
+  kinds = answering.of_names(outcomes)
+  sizes = {
+    'num_features': num_features,
+    'num_users': num_users,
+    'num_histories': num_histories,
+    'num_context': num_context,
+  }
+  learner = hedge_team.member_of(base, options, sizes)
+  return _of_pairs(learner, kinds, reading) if kinds else learner
+
+
+def _of_pairs(base: MetaLearner, kinds: tuple[str, ...], reading: str) -> MetaLearner:
+  def of_choices(given: Choices) -> Choices:
+    return answering.as_pairs(given, kinds, reading)
+
+  def of_task(given: Task) -> Task:
+    return given._replace(support=of_choices(given.support), query=of_choices(given.query))
+
+  def adapt(params, support, context, key):
+    return base.adapt(params, of_choices(support), context, key)
+
+  def score(params: Params, user_state: UserState, candidates: Candidates) -> Float[Array, 'N K']:
+    return _wider(base.score(params, user_state, _texts(candidates)), candidates, 0.0)
+
+  def predict(params, user_state, candidates):
+    log_p = base.predict(params, user_state, _texts(candidates))
+    return _wider(log_p, candidates, float(jnp.finfo(log_p.dtype).min))
+
+  def sample(params, user_state, candidates):
+    return _wider(base.sample(params, user_state, _texts(candidates)), candidates, 0.0)
+
+  return meta_learner.from_adapt_score(
+    base.init,
+    adapt,
+    score,
+    predict=predict,
+    loss=lambda params, given, key: base.loss(params, of_task(given), key),
+    sample=sample if base.has_posterior else None,
+    start=lambda params, histories, key: base.start(params, of_task(histories), key),
+    prepare=lambda params, histories, key: base.prepare(params, of_task(histories), key),
+  )
+
+
+def _texts(candidates: Candidates) -> Candidates:
+  return Candidates(candidates.features[:, :2], candidates.mask[:, :2])
+
+
+def _wider(values: Float[Array, '*S N 2'], like: Candidates, fill: float) -> Array:
+  """Returns values of two texts with those of the other outcomes, which the base cannot tell."""
+  missing = like.mask.shape[-1] - values.shape[-1]
+  widths = [(0, 0)] * (values.ndim - 1) + [(0, missing)]
+  return jnp.pad(values, widths, constant_values=fill)
