@@ -11,7 +11,7 @@ from metapers.core.task import Choices
 from metapers.core.types import Array, Bool, Context, Float, Params, PRNGKey, Scalar, UserState
 from metapers.learners import evidence
 
-HAZARD = 0.02  # chosen on validation users, see docs/people.md
+HAZARD = 0.01  # chosen on validation users, see docs/people.md
 
 
 class Starts(NamedTuple):
@@ -143,6 +143,29 @@ def predictive(
 
   of_start = anew if learner.update is None else going_on
   return batches.map_chunks(of_start, turns.size, chunk_size)
+
+
+def predictive_of_types(
+  log_p: Float[Array, 'N S K'], given: Choices, log_prior: Float[Array, 'S']
+) -> Float[Array, 'N N K']:
+  """Returns `predictive` of S types of users, -inf where m > n: one product for each n.
+
+  Args:
+    log_p: log P(k of comparison n) by each type, finite at each choice.
+    given: N comparisons of one user, in the order in which they were made.
+    log_prior: of the types.
+  """
+  value = jax.vmap(choice_model.chosen_log_probs, (1, None), 1)(log_p, given)
+  weighed = masked.fill(given.weight, given.mask)[:, None] * value
+  so_far = jnp.cumsum(weighed, 0) - weighed  # [N, S], of the comparisons before n
+  turns = jnp.arange(given.choice.size)
+
+  def of_turn(n):
+    shares = jax.nn.softmax(jax.nn.log_softmax(log_prior)[None] + so_far[n][None] - so_far, -1)
+    found = jnp.log(shares @ jnp.exp(log_p[n]))
+    return jnp.where(turns[:, None] <= n, found, -jnp.inf)
+
+  return jnp.swapaxes(jax.lax.map(of_turn, turns), 0, 1)
 
 
 def chosen(log_probs: Float[Array, 'N N K'], given: Choices) -> Float[Array, 'N N']:
