@@ -53,6 +53,7 @@ LEARNERS = {
   'pfn': 'metapers.learners.pfn:pfn',
   'dirichlet_mixture': 'metapers.learners.dirichlet_mixture:dirichlet_mixture',
   'hedge': 'metapers.learners.hedge:hedge',
+  'resetting': 'metapers.learners.resetting:resetting',
 }
 
 

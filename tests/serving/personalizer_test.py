@@ -11,7 +11,8 @@ from metapers.core.task import Candidates
 from metapers.evaluation import acquisition, stopping
 from metapers.serving import exports, sizes
 from metapers.serving import questions as serving
-from metapers.serving.personalizer import WITH_POSTERIOR, Comparisons, Personalizer, pairs
+from metapers.serving.personalizer import Comparisons, Personalizer, pairs
+from metapers.serving.questions import WITH_POSTERIOR
 
 
 def all_finite(tree):
