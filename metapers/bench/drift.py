@@ -15,7 +15,7 @@ from metapers.core import batches, choice_model, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.core.task import Choices
-from metapers.core.types import Array, Bool, Callable, Context, Float, Int, Params, PRNGKey
+from metapers.core.types import Array, Bool, Callable, Context, Float, Int, Params, PRNGKey, Scalar
 from metapers.evaluation import adaptation, change_points, streams
 from metapers.learners import particle_bank
 from metapers.learners.particle_bank import Bank
@@ -63,13 +63,15 @@ def table(
   hazards: Sequence[float] = (change_points.HAZARD,),
   level: float = 0.9,
   earliest: int = 16,
+  spans: Sequence[int] = SPANS,
   seed: int = 0,
   key: PRNGKey,
 ) -> pd.DataFrame:
   """Returns how well comparisons are foreseen around a change: a row a learner, extent and memory.
 
-  Each unseen person's comparisons are the support of their episode. Their preferences change at a
-  turn drawn uniformly from `earliest` to N - 32: to those of the next person, halfway, or not.
+  Each unseen person's comparisons are the support of their episode. Their preferences change to
+  those of the next person, halfway, or not, at a turn drawn uniformly from `earliest` to N less the
+  longest span.
   `all` remembers every comparison, `window` the last ones, `reset` those since the true change;
   `change points` averages over where the preferences of now may have begun.
 
@@ -82,11 +84,12 @@ def table(
     hazards: of `change_points.posterior`, one row each.
     level: of alarms, see `change_points.alarms`.
     earliest: turn of a change.
+    spans: numbers of turns after it.
     seed: of the turns of changes.
     key: of what is random in answers and learners.
 
   Returns:
-    Columns learner; extent; memory; hazard; for the 16 and 32 turns after the change and for
+    Columns learner; extent; memory; hazard; for the turns of each span after the change and for
     `every` turn the accuracy, what it is above that of `all`, and half the 95 % interval of this
     gain over people; found, the share of changes after which an alarm was raised; delay, the
     median number of comparisons until then; false_alarms, the others in 100 comparisons.
@@ -98,15 +101,15 @@ def table(
   num_turns = population.spec.num_support
   if simulation is None or simulation.users is None or simulation.pair_rules != ('random',):
     raise ValueError(f'{population.source}: changes need simulated users and pair_rule="random"')
-  if num_turns < earliest + max(SPANS):
+  if num_turns < earliest + max(spans):
     raise ValueError(
-      f'{num_turns} comparisons are too few for {earliest} before a change and {max(SPANS)} after '
-      f'it: raise num_support of the population to {earliest + max(SPANS)} or more'
+      f'{num_turns} comparisons are too few for {earliest} before a change and {max(spans)} after '
+      f'it: raise num_support of the population to {earliest + max(spans)} or more'
     )
   tasks, truth = adaptation.episodes(population, split=split, num_users=num_people)
   assert truth is not None
   users = task.take(simulation.users(population.arrays, split), jnp.arange(num_people))
-  last = num_turns - max(SPANS)
+  last = num_turns - max(spans)
   change_at = np.random.default_rng(seed).integers(earliest, last + 1, num_people)
   key_answers, key_learners = jax.random.split(key)
   found = []
@@ -118,7 +121,8 @@ def table(
       log_probs = foreseen(foresee, given, tasks.context, key_learners)
       named = {'learner': name, 'extent': extent}
       found += [named | row for row in rows_of(
-        log_probs, given, change_at, changes=share > 0, window=window, hazards=hazards, level=level
+        log_probs, given, change_at, changes=share > 0, window=window, hazards=hazards, level=level,
+        spans=spans,
       )]  # fmt: skip
   return pd.DataFrame(found)
 
@@ -146,6 +150,7 @@ def rows_of(
   window: int,
   hazards: Sequence[float],
   level: float,
+  spans: Sequence[int],
 ) -> list[dict[str, Any]]:
   """Returns a row of the table for each memory and hazard.
 
@@ -157,6 +162,7 @@ def rows_of(
     window: comparisons remembered.
     hazards: of change points.
     level: of alarms.
+    spans: turns after a change.
   """
   turn = np.arange(given.choice.shape[1])
   since = turn - change_at[:, None]  # [T, N]
@@ -169,14 +175,14 @@ def rows_of(
   people = np.arange(change_at.size)[:, None]
   hits = {name: correct(log_probs[people, at, turn], given) for name, at in fixed.items()}
   made = [
-    {'memory': name, 'hazard': np.nan} | gains(hit, hits['all'], since, counts)
+    {'memory': name, 'hazard': np.nan} | gains(hit, hits['all'], since, counts, spans)
     for name, hit in hits.items()
   ]
   for hazard in hazards:
     mixed, raised = watched(log_probs, given, hazard, level)
     made.append(
       {'memory': 'change points', 'hazard': hazard}
-      | gains(correct(mixed, given), hits['all'], since, counts)
+      | gains(correct(mixed, given), hits['all'], since, counts, spans)
       | signals(np.asarray(raised) & counts, since, counts, changes=changes)
     )
   return made
@@ -184,7 +190,7 @@ def rows_of(
 
 @functools.partial(jax.jit, static_argnums=3)
 def watched(
-  log_probs: Float[Array, 'T N N K'], given: Choices, hazard: float, level: float
+  log_probs: Float[Array, 'T N N K'], given: Choices, hazard: float | Scalar, level: float
 ) -> tuple[Float[Array, 'T N K'], Bool[Array, 'T N']]:
   """Returns what change points predict of each comparison, and after which alarms are raised."""
 
@@ -207,6 +213,7 @@ def gains(
   plain: Float[np.ndarray, 'T N'],
   since: Int[np.ndarray, 'T N'],
   counts: Bool[np.ndarray, 'T N'],
+  spans: Sequence[int],
 ) -> dict[str, float]:
   """Returns the accuracies of a row, and what they are above those of another.
 
@@ -215,10 +222,11 @@ def gains(
     plain: of the other.
     since: turns since the change.
     counts: comparisons that say anything.
+    spans: turns after a change.
   """
   found = {}
-  spans = {str(span): (since >= 0) & (since < span) for span in SPANS}
-  for name, within in (spans | {'every': np.ones_like(counts)}).items():
+  after = {str(span): (since >= 0) & (since < span) for span in spans}
+  for name, within in (after | {'every': np.ones_like(counts)}).items():
     own, other = (mean_of_people(x, within & counts) for x in (hits, plain))
     half = NORMAL * np.std(own - other, ddof=1) / np.sqrt(own.size)
     found |= {name: own.mean(), f'gain_{name}': np.mean(own - other), f'half_{name}': half}

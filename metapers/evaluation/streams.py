@@ -109,7 +109,7 @@ def drifted(
   keys = jax.random.split(key, support.choice.shape)
   given = keys, utilities, support.candidates.mask, users.temperature, users.flip_rate
   changed_choice = jax.vmap(of_turns)(*given).astype(support.choice.dtype)
-  is_changed = (jnp.arange(support.choice.shape[1]) >= change_at[:, None]) & (extent > 0)
+  is_changed = (jnp.arange(support.choice.shape[1])[None] >= change_at[:, None]) & (extent > 0)
   return support._replace(choice=jnp.where(is_changed, changed_choice, support.choice))
 
 

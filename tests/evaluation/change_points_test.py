@@ -130,6 +130,17 @@ def test_each_stretch_is_predicted_from_its_own_comparisons(has_update):
       )
 
 
+def test_types_of_users_are_predicted_as_by_a_learner_of_them():
+  given = comparisons(masked=(2,))
+  scores = jnp.einsum('nkd,sd->nsk', given.candidates.features, jnp.asarray(USERS))
+  log_p, log_prior = jax.nn.log_softmax(scores), jnp.log(jnp.asarray(PRIOR)) + 3  # unnormalised
+  found = change_points.predictive_of_types(log_p, given, log_prior)
+  wanted = compiled(True)(given)
+  for m in range(N):
+    np.testing.assert_allclose(found[m, m:], wanted[m, m:], rtol=1e-4, atol=1e-5)
+    assert (found[m, :m] == -jnp.inf).all()
+
+
 def test_a_masked_comparison_is_none():
   given = comparisons(masked=(0, 3))
   found, log_probs = posterior(given, 0.2)
