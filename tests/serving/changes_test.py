@@ -12,7 +12,7 @@ from metapers.io import leaves
 from metapers.serving import changes
 from metapers.serving.personalizer import Personalizer, pairs
 
-CAPACITY, CHANGE, N = 16, 7, 12
+CAPACITY, CHANGE, N = 32, 12, 24
 KWARGS = {'num_features': D, 'num_particles': 128, 'num_outside': 16}
 
 
