@@ -11,7 +11,7 @@ docs/people.md tells of settings, tables and the HTTP interface.
 import pathlib
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -24,7 +24,6 @@ from metapers.collect import check, export, running, settings
 from metapers.collect import study as studies
 from metapers.collect.settings import Settings
 from metapers.collect.study import Study
-from metapers.core.population import Population
 from metapers.evaluation.bayes import exact_learner
 from metapers.learners import dirichlet_mixture
 from metapers.learners.particle_bank import Bank
@@ -50,14 +49,12 @@ STOPPED = flags.DEFINE_integer(
 DRIFTED = flags.DEFINE_integer(
   'drifted', 500, 'Simulated people of --check whose preferences change; 0 for none.'
 )
-EXACT = 'α .05, no noise'  # people whose exact posterior of a change is computed
 SIMULATED: dict[str, dict[str, Any]] = {
-  EXACT: {'concentration': 0.05},
+  'α .05, no noise': {'concentration': 0.05},
   'α 1, no noise': {'concentration': 1.0},
   'α .05, 75 % of answers right': {'concentration': 0.05, 'label_accuracy': 0.75},
 }
 NUM_QUESTIONS = 32
-NUM_EXACT = 100  # of these
 
 
 def main(argv: list[str]) -> None:
@@ -103,31 +100,24 @@ def stops(num_people: int) -> Iterator[str]:
 
 
 def drifts(num_people: int) -> Iterator[str]:
-  """Yields what the shipped model makes of changes, and the exact posterior of fewer people's."""
+  """Yields what the shipped model makes of changes, and of noisy choices the exact posterior."""
   shipped = pretrained.read('personal_llm_scores')
   learner = exports.learner_of(shipped, None)
   params = exports.rebuild(shipped.params, jax.eval_shape(learner.init, jax.random.key(0)))
   sizes = (shipped.kwargs[name] for name in ('num_outside', 'num_particles', 'outside_prior'))
   heads = dirichlet_mixture.heads_of(params['bank'], shipped.kwargs['num_features'])
   bank = Bank(heads, dirichlet_mixture.grouped(*sizes))
-  fast, few = drift.of_bank(bank), min(NUM_EXACT, num_people)
   for name, options in SIMULATED.items():
     people = stored_populations.reward_ensemble(
       num_support=64, support_prompts='held_out', num_held_out=num_people, **options
     )
-    yield shown(name, people, num_people, {'shipped': fast})
-    if name == EXACT:
-      assert people.simulation is not None
-      exact = exact_learner.of_simulation(people.simulation, num_particles=256, capacity=64)
-      row = drift.of_learner(exact, exact.init(jax.random.key(0)), chunk_size=1)
-      yield shown(name, people, few, {'shipped': fast, 'bayes': row})
-
-
-def shown(name: str, people: Population, number: int, rows: Mapping[str, drift.Predictive]) -> str:
-  """Returns the table of changes of so many people."""
-  table = drift.table(rows, people, num_people=number, key=jax.random.key(1))
-  text = table.to_string(index=False, float_format='{:.4f}'.format)
-  return f'\n{number} people who may change, {name}\n{text}'
+    assert people.simulation is not None
+    rows, (users,) = {'shipped': drift.of_bank(bank)}, people.simulation.user_models
+    if users.temperature:
+      rows['bayes'] = drift.of_users(users, people.spec.num_features)
+    table = drift.table(rows, people, num_people=num_people, key=jax.random.key(1))
+    shown = table.to_string(index=False, float_format='{:.4f}'.format)
+    yield f'\n{num_people} people who may change, {name}\n{shown}'
 
 
 def opened(folder: pathlib.Path) -> Study:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from metapers.core import batches, choice_model, task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.population import Population
+from metapers.core.population import Population, UserModel
 from metapers.core.task import Choices
 from metapers.core.types import Array, Bool, Callable, Context, Float, Int, Params, PRNGKey, Scalar
 from metapers.evaluation import adaptation, change_points, streams
@@ -23,7 +23,6 @@ from metapers.learners.particle_bank import Bank
 EXTENTS = {'none': 0.0, 'half': 0.5, 'whole': 1.0}
 SPANS = (16, 32)  # turns after a change
 NORMAL = 1.96  # standard errors of half a 95 % interval
-
 
 # Of one person's comparisons, context and key, see `change_points.predictive`.
 Predictive = Callable[[Choices, Context, PRNGKey], Float[Array, 'N N K']]
@@ -53,6 +52,29 @@ def of_bank(bank: Bank) -> Predictive:
   return foresee
 
 
+def of_users(users: UserModel, num_models: int, *, num_draws: int = 4096) -> Predictive:
+  """Returns what Bayes' rule foresees by the users' own prior and noise, on score features.
+
+  Exact up to the draws, of which too few would agree with noiseless choices.
+
+  Args:
+    users: whose choices are noisy.
+    num_models: B, the number of features.
+    num_draws: from the prior.
+
+  Raises:
+    ValueError: for users without noise, or whose labels are flipped.
+  """
+  if not users.temperature or users.flip_rate:
+    raise ValueError(
+      f'draws from the prior serve users with a temperature, without flips, got {users}; use '
+      'of_learner of evaluation.bayes.exact_learner'
+    )
+  weights = np.random.default_rng(7).dirichlet([users.concentration] * num_models, num_draws)
+  heads = jnp.asarray(weights / users.temperature, jnp.float32)
+  return of_bank(Bank(heads, jnp.zeros(num_draws, jnp.float32)))
+
+
 def table(
   rows: Mapping[str, Predictive],
   population: Population,
@@ -76,7 +98,7 @@ def table(
   `change points` averages over where the preferences of now may have begun.
 
   Args:
-    rows: `of_learner` or `of_bank`; of `evaluation.bayes.exact_learner`, the exact posterior.
+    rows: `of_learner`, `of_bank`, or `of_users`, the exact posterior of a change.
     population: of simulated users whose pairs do not depend on them.
     split: of the people: 'validation' to choose a hazard.
     num_people: T.

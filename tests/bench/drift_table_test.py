@@ -10,6 +10,9 @@ from small_store import small_population
 
 from metapers import learners
 from metapers.bench import drift
+from metapers.core import task
+from metapers.core.population import UserModel
+from metapers.core.task import Candidates
 from metapers.evaluation import change_points
 from metapers.learners import dirichlet_mixture
 from metapers.learners.particle_bank import Bank
@@ -103,6 +106,18 @@ def test_a_bank_foresees_as_a_learner_of_it():
   a, b = (jax.jit(one)(*told) for one in (drift.of_bank(own), drift.of_learner(learner, params)))
   upper = np.triu(np.ones((6, 6), bool))
   np.testing.assert_allclose(np.asarray(a)[upper], np.asarray(b)[upper], atol=1e-4)
+
+
+def test_draws_from_the_prior_of_users_are_their_weights_over_the_temperature():
+  users = UserModel(0.3, temperature=0.5)
+  features = jnp.zeros((1, 2, 3)).at[0, 0, 1].set(0.5)
+  given = task.choices(Candidates(features, jnp.ones((1, 2), bool)), jnp.zeros(1, int))
+  found = drift.of_users(users, 3, num_draws=20000)(given, jnp.zeros(0), jax.random.key(0))
+  w = np.random.default_rng(0).dirichlet([0.3] * 3, 200_000)[:, 1]
+  np.testing.assert_allclose(np.exp(found[0, 0, 0]), (1 / (1 + np.exp(-w))).mean(), atol=3e-3)
+  for wrong in (UserModel(0.3), UserModel(0.3, temperature=0.5, flip_rate=0.1)):
+    with pytest.raises(ValueError, match='exact_learner'):
+      drift.of_users(wrong, 3)
 
 
 def test_people_who_compare_too_little_are_refused():
