@@ -18,13 +18,15 @@ import jax
 from absl import flags
 
 from experiments import commands
-from metapers.bench import stopping, stored_populations
+from metapers.bench import drift, stopping, stored_populations
 from metapers.bench.stopping import Sure
 from metapers.collect import check, export, running, scripted, settings
 from metapers.collect import study as studies
 from metapers.collect.settings import Settings
 from metapers.collect.study import Study
 from metapers.evaluation.bayes import exact_learner
+from metapers.learners import dirichlet_mixture
+from metapers.learners.particle_bank import Bank
 from metapers.serving import exports, pretrained
 
 STUDY = flags.DEFINE_string('study', None, 'Folder of the study; made where there is none.')
@@ -40,12 +42,15 @@ OPEN = flags.DEFINE_bool('open', False, 'Listen where other machines reach the s
 NEW_TOKEN = flags.DEFINE_bool('new_token', False, "Print a new administrator's token.")
 EXPORT = flags.DEFINE_string('export', None, 'Write the tables into this folder, and end.')
 CHECK = flags.DEFINE_bool('check', False, 'Measure a server with simulated people, and end.')
-PEOPLE = flags.DEFINE_integer('people', 50, 'Simulated people of --check.')
+PEOPLE = flags.DEFINE_integer('people', 50, 'Simulated people of --check; 0 for none.')
 STOPPED = flags.DEFINE_integer(
   'stopped', 2000, 'Simulated people of --check whom rules stop, in 10 minutes; 0 for none.'
 )
 SCRIPTED = flags.DEFINE_integer(
   'scripted', 2000, 'Scripted participants of --check of 15 questions, in half an hour; 0 for none.'
+)
+DRIFTED = flags.DEFINE_integer(
+  'drifted', 500, 'Simulated people of --check whose preferences change; 0 for none.'
 )
 SIMULATED: dict[str, dict[str, Any]] = {
   'α .05, no noise': {'concentration': 0.05},
@@ -62,12 +67,13 @@ def main(argv: list[str]) -> None:
   if CHECK.value:
     with tempfile.TemporaryDirectory() as place:
       command = [sys.executable, '-m', 'experiments.collect']
-      for line in check.figures(command, pathlib.Path(place), PEOPLE.value):
+      for line in check.figures(command, pathlib.Path(place), PEOPLE.value) if PEOPLE.value else ():
         commands.say(line)
       for line in claimed(SCRIPTED.value, pathlib.Path(place)) if SCRIPTED.value else ():
         commands.say(line)
-    for table in stops(STOPPED.value) if STOPPED.value else ():
-      commands.say(table)
+    for measured, number in ((stops, STOPPED.value), (drifts, DRIFTED.value)):
+      for table in measured(number) if number else ():
+        commands.say(table)
     return
   folder = pathlib.Path(commands.required(STUDY))
   with commands.holding(folder):
@@ -110,6 +116,27 @@ def stops(num_people: int) -> Iterator[str]:
     )
     shown = table.to_string(index=False, float_format='{:.3f}'.format)
     yield f'\n{num_people} people, {name}\n{shown}'
+
+
+def drifts(num_people: int) -> Iterator[str]:
+  """Yields what the shipped model makes of changes, and of noisy choices the exact posterior."""
+  shipped = pretrained.read('personal_llm_scores')
+  learner = exports.learner_of(shipped, None)
+  params = exports.rebuild(shipped.params, jax.eval_shape(learner.init, jax.random.key(0)))
+  sizes = (shipped.kwargs[name] for name in ('num_outside', 'num_particles', 'outside_prior'))
+  heads = dirichlet_mixture.heads_of(params['bank'], shipped.kwargs['num_features'])
+  bank = Bank(heads, dirichlet_mixture.grouped(*sizes))
+  for name, options in SIMULATED.items():
+    people = stored_populations.reward_ensemble(
+      num_support=64, support_prompts='held_out', num_held_out=num_people, **options
+    )
+    assert people.simulation is not None
+    rows, (users,) = {'shipped': drift.of_bank(bank)}, people.simulation.user_models
+    if users.temperature:
+      rows['bayes'] = drift.of_users(users, people.spec.num_features)
+    table = drift.table(rows, people, num_people=num_people, key=jax.random.key(1))
+    shown = table.to_string(index=False, float_format='{:.4f}'.format)
+    yield f'\n{num_people} people who may change, {name}\n{shown}'
 
 
 def opened(folder: pathlib.Path) -> Study:

@@ -42,6 +42,7 @@ EXCUSED = {
   'dirichlet_mixture': contract.Exceptions(trained=False),
   'hedge': contract.Exceptions(order_matters=True, weight=False, constant=('log_prior',)),
   'as_pairs': contract.Exceptions(trained=False),
+  'resetting': contract.Exceptions(order_matters=True, weight=False, trained=False),
 }
 SIZES = {
   'cnp': {'hidden': 16, 'width': 8},
@@ -74,6 +75,15 @@ SIZES = {
   'particle': {'num_particles': 64},
   'pfn': {'width': 8, 'hidden': 16, 'num_rounds': 2},
   'dirichlet_mixture': {'num_particles': 512, 'num_outside': 512, 'num_fit_particles': 960},
+  'resetting': {
+    'inner': {
+      'name': 'dirichlet_mixture',
+      'num_particles': 512,
+      'num_outside': 512,
+      'num_fit_particles': 960,
+    },
+    'num_starts': 4,
+  },
   'hedge': {'members': {'cnp': {'hidden': 16, 'width': 8}, 'pooled': SMALL}},
   'as_pairs': {},
 }

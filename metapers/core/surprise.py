@@ -51,18 +51,19 @@ class Surprise(NamedTuple):
     return np.asarray(np.exp(-np.logaddexp(0, -log_odds)))
 
 
-def found_in(user_state: UserState, learner: str) -> Surprise:
+def found_in(user_state: UserState, learner: str, ndim: int) -> Surprise:
   """Returns the surprise that a user state holds, of one user or U.
 
   Args:
     user_state: of any learner.
     learner: its name, for the message.
+    ndim: 1 of U users, 0 of one; what has more axes is of parts of a user, such as stretches.
 
   Raises:
     ValueError: where it holds none.
   """
   nodes = jax.tree.leaves(user_state, is_leaf=lambda node: isinstance(node, Surprise))
-  found = [node for node in nodes if isinstance(node, Surprise)]
+  found = [x for x in nodes if isinstance(x, Surprise) and x.log_ratio.ndim == ndim]
   if not found:
     raise ValueError(
       f'{learner} weighs no members from outside of the population against those from inside, so '

@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core.task import Task, Truth
-from metapers.core.types import Array, Bool
+from metapers.core.population import Users
+from metapers.core.task import Choices, Task, Truth
+from metapers.core.types import Array, Bool, Int, PRNGKey
 from metapers.evaluation import bootstrap, estimates, metrics
 from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
+from metapers.populations import choice_rules
 
 
 def as_stream(tasks: Task, truth: Truth, change_at: int) -> tuple[Task, Truth]:
@@ -71,6 +73,44 @@ def changed(tasks: Task, truth: Truth, change_at: int) -> tuple[Task, Truth]:
     slate_models=join(truth.slate_models),
   )
   return tasks._replace(support=jax.tree.map(join, tasks.support)), moved
+
+
+def drifted(
+  support: Choices,
+  truth: Truth,
+  users: Users,
+  *,
+  change_at: Int[Array, 'T'],
+  extent: float,
+  key: PRNGKey,
+) -> Choices:
+  """Returns comparisons of users whose preferences changed, each at a turn of their own.
+
+  From turn c_t on user t answers what they are shown by the weights (1 - e) w_t + e w_{t + 1}, with
+  their own noise: e = 1 is a change to those of another user, 0 none.
+
+  Args:
+    support: comparisons of T users, in order.
+    truth: of the same.
+    users: T of them; pairs must not depend on their rewards.
+    change_at: c, first turn of the changed preferences.
+    extent: e.
+    key: of the noise.
+  """
+  weights = (1 - extent) * users.weights + extent * jnp.roll(users.weights, -1, 0)
+  size = support.candidates.mask.shape[-1]
+  utilities = metrics.utilities(truth.support_rewards[..., :size, :], weights)
+
+  def answer(key, utilities, mask, temperature, flip_rate):
+    noise = {'temperature': temperature, 'flip_rate': flip_rate}
+    return choice_rules.draw_choice(key, utilities, mask, **noise)
+
+  of_turns = jax.vmap(answer, (0, 0, 0, None, None))
+  keys = jax.random.split(key, support.choice.shape)
+  given = keys, utilities, support.candidates.mask, users.temperature, users.flip_rate
+  changed_choice = jax.vmap(of_turns)(*given).astype(support.choice.dtype)
+  is_changed = (jnp.arange(support.choice.shape[1])[None] >= change_at[:, None]) & (extent > 0)
+  return support._replace(choice=jnp.where(is_changed, changed_choice, support.choice))
 
 
 def by_turn(predictions: Predictions, mask: Bool[Array, 'T N']) -> Predictions:

@@ -54,6 +54,7 @@ LEARNERS = {
   'dirichlet_mixture': 'metapers.learners.dirichlet_mixture:dirichlet_mixture',
   'hedge': 'metapers.learners.hedge:hedge',
   'as_pairs': 'metapers.learners.as_pairs:as_pairs',
+  'resetting': 'metapers.learners.resetting:resetting',
 }
 
 

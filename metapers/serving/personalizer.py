@@ -28,19 +28,15 @@ from metapers.core.types import Any, Callable, Float, Int
 from metapers.evaluation.stopping import Standing
 from metapers.io import workdirs
 from metapers.learners import Factory
+from metapers.serving import adapting, changes, exports, pretrained, profiles, sizes
 from metapers.serving import comparisons as border
-from metapers.serving import exports, pretrained, profiles, sizes
 from metapers.serving import questions as serving
+from metapers.serving.changes import Changes
 from metapers.serving.comparisons import Comparisons, DataFrame, Rows, pairs
 from metapers.serving.exports import Export
 from metapers.serving.profiles import History, Profile
 
 CAPACITY = 64  # comparisons kept of a user
-# For a message, which shall import no learner.
-WITH_POSTERIOR = (
-  'as_pairs', 'bayes_head', 'dirichlet_mixture', 'empirical_bayes', 'gaussian_prior', 'hedge',
-  'latent_np', 'lookup', 'pairwise_gp', 'particle', 'pfn', 'spl', 'vpl',
-)  # fmt: skip
 
 __all__ = ['CAPACITY', 'Comparisons', 'Personalizer', 'Profile', 'pairs']
 
@@ -198,9 +194,29 @@ class Personalizer:
     Raises:
       ValueError: for an id that is not there.
     """
-    rest = profiles.without(self._checked(profile), comparison_id)
-    longest = int(rest.mask.sum(-1).max(initial=0))
-    return self._adapted(rest.of, profile.context, longest)
+    return self._of(profiles.without(self._checked(profile), comparison_id), profile.context)
+
+  def changed(self, profile: Profile, *, hazard: float = changes.HAZARD) -> Changes:
+    """Returns how likely preferences changed while the comparisons kept were made, and since when.
+
+    `hazard`, at least 0 and below 1, is the chance of a change before each comparison.
+
+    Raises:
+      ValueError: for another one.
+    """
+    kept = self._checked(profile)
+    return changes.find(self._ask, self._params, kept, profile.context, hazard)
+
+  def forget_outdated(
+    self, profile: Profile, *, level: float = changes.LEVEL, hazard: float = changes.HAZARD
+  ) -> Profile:
+    """Returns, bit for bit, the profile of comparisons outdated with less than `level`.
+
+    Raises:
+      ValueError: as `changed`, and for a level that is not above 0 and at most 1.
+    """
+    found = self.changed(profile, hazard=hazard)
+    return self._of(changes.without_outdated(profile.history, found, level), profile.context)
 
   def user(self, profile: Profile, index: int | np.integer) -> Profile:
     """Returns the profile of one user out of those of many.
@@ -251,7 +267,7 @@ class Personalizer:
     Raises:
       ValueError: as `probability`, and if the learner has no posterior.
     """
-    self._need_posterior()
+    serving.check_posterior(self._has_posterior, self.export.learner)
     return self._predict(self._ask.spread, profile, self._paired(profile, a, b))[..., 0]
 
   def ask(
@@ -280,7 +296,7 @@ class Personalizer:
     Reference:
       Houlsby et al. 2011, arXiv:1112.5745 (BALD); Kirsch et al. 2019, arXiv:1906.08158 (BatchBALD).
     """
-    self._need_posterior()
+    serving.check_posterior(self._has_posterior, self.export.learner)
     given = self._as_query(profile, pool, 'M K D')
     if not given.shape[-3] or given.shape[-2] < 2:
       needed = 'give at least one question M, of at least two candidates K'
@@ -303,7 +319,7 @@ class Personalizer:
     Raises:
       ValueError: as `best_of`, and if the learner has no posterior.
     """
-    self._need_posterior()
+    serving.check_posterior(self._has_posterior, self.export.learner)
     best = self.best_of(profile, candidates)
     pool = self._as_query(profile, candidates, 'R D')[..., None, :, :]
     found = self._predict(self._ask.standing, profile, pool)[..., 0, :]
@@ -319,7 +335,7 @@ class Personalizer:
       ValueError: if the learner weighs no members from outside against those from inside.
     """
     self._checked(profile)
-    return alarms.found_in(profile.user_state, self.export.learner)
+    return alarms.found_in(profile.user_state, self.export.learner, profile.history.ids.ndim - 1)
 
   def save(self, profile: Profile, path: str | os.PathLike) -> pathlib.Path:
     """Writes a profile (of one or many) to one file, atomically, and returns the path."""
@@ -341,7 +357,7 @@ class Personalizer:
     # Shapes alone: no context is known for which the learner is sure to have a finite state.
     history = profiles.newest(border.empty_history((), self.export), self.capacity)
     context = np.zeros(self.num_context, np.float32)
-    state = jax.eval_shape(self._ask.adapt, self._params, _support(history, context))
+    state = jax.eval_shape(self._ask.adapt, self._params, serving.support_of(history, context))
     return Profile(history, context, state, self._model)
 
   def _nothing(self, context: Any) -> Comparisons:
@@ -354,13 +370,6 @@ class Personalizer:
       raise ValueError(f'expected a profile, as adapt makes it, got {type(profile).__name__}')
     profiles.check_model(profile.model, self._model)
     return profile.history
-
-  def _need_posterior(self) -> None:
-    if not self._has_posterior:
-      raise ValueError(
-        f'{self.export.learner} has no posterior (its has_posterior is False), so it cannot say '
-        f'how uncertain it is; {", ".join(WITH_POSTERIOR)} have one'
-      )
 
   def _as_query(self, profile: Profile, features: Any, axes: str) -> np.ndarray:
     users = self._checked(profile).ids.shape[:-1]
@@ -379,29 +388,18 @@ class Personalizer:
     longest = np.max(kept.mask.sum(-1) + given.num_real(), initial=0)
     return self._adapted(joined, context, int(longest))
 
+  def _of(self, kept: History, context: np.ndarray) -> Profile:
+    return self._adapted(kept.of, context, int(kept.mask.sum(-1).max(initial=0)))
+
   def _adapted(
     self, history_of: Callable[[Any], History], context: np.ndarray, longest: int
   ) -> Profile:
-    many = context.ndim - 1
-    size = min(serving.power_of_two(longest), self.capacity) if many else self.capacity
-
-    # Always anew, even where the learner has an `update`: that agrees with `adapt` to 1e-5 only,
-    # and a profile would depend on the path to its comparisons, on forgotten ones among others.
-    def adapted(rows: Any) -> tuple:
-      kept = profiles.newest(history_of(rows), size)
-      adapt = functools.partial(serving.adapt_users, self._ask, self._params)
-      return kept, *serving.for_one_or_many(adapt, _support(kept, context[rows]), many)
-
-    found = serving.in_blocks(adapted, len(context)) if many else adapted(...)
-    kept, state, diverged = found
-    serving.warn_of(np.atleast_1d(diverged))
+    kept, state = adapting.adapted(
+      self._ask, self._params, history_of, context, longest=longest, capacity=self.capacity
+    )
     return Profile(kept, context, state, self._model)
 
   def _predict(self, function: Callable, profile: Profile, features: np.ndarray) -> np.ndarray:
     scaled = border.scale(features, np.ones(features.shape[:-1], bool), self.export)
     many = profile.history.ids.ndim - 1
     return serving.query_users(function, self._params, profile.user_state, scaled, many=many)
-
-
-def _support(history: History, context: np.ndarray) -> serving.Support:
-  return serving.Support(history.features, history.shown, history.choice, history.weight, context)

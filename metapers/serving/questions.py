@@ -11,13 +11,19 @@ import numpy as np
 
 from metapers.core import batches, choice_model, task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.task import Candidates
+from metapers.core.task import Candidates, Choices
 from metapers.core.types import Any, Array, Bool, Callable, Float, Params, PyTree, UserState
-from metapers.evaluation import acquisition, stopping
+from metapers.evaluation import acquisition, change_points, stopping
+from metapers.serving.profiles import History
 
 USERS_PER_CALL = 4096  # bounds the memory that a million users take on the device
 CHUNK_SIZE = 64
 LARGE = 1e4  # entries of a state that overflow in no network of a few layers, and that few exceed
+# For a message, which shall import no learner.
+WITH_POSTERIOR = (
+  'as_pairs', 'bayes_head', 'dirichlet_mixture', 'empirical_bayes', 'gaussian_prior', 'hedge',
+  'latent_np', 'lookup', 'pairwise_gp', 'particle', 'pfn', 'resetting', 'spl', 'vpl',
+)  # fmt: skip
 
 
 class Support(NamedTuple):
@@ -59,6 +65,8 @@ class Questions(NamedTuple):
     together, from 0; N where it does not. The same function for the same count.
   standing: `(params, query) -> [N, 2]`, the probability that the best of K is the best, and the
     regret, see `stopping.standing`.
+  foreseen: `(params, support) -> [N, N]` log-probability of each choice n given the choices from m
+    to n - 1, by m and n, see `change_points.chosen`.
   """
 
   adapt: Callable[[Params, Support], UserState]
@@ -68,16 +76,14 @@ class Questions(NamedTuple):
   information: Callable[[Params, Query], Array]
   batch: Callable[[int], Callable[[Params, Query], Array]]
   standing: Callable[[Params, Query], Array]
+  foreseen: Callable[[Params, Support], Array]
 
 
 def questions(learner: MetaLearner) -> Questions:
   """Returns the functions that serve a learner."""
 
   def adapt(params, support):
-    candidates = Candidates(support.features.astype(jnp.float32), support.shown)
-    real = support.shown.any(-1)
-    choices = task.choices(candidates, support.choice, real, support.weight)
-    return learner.adapt(params, choices, support.context, jax.random.key(0))
+    return learner.adapt(params, choices_of(support), support.context, jax.random.key(0))
 
   def score(params, query):
     return learner.score(params, query.user_state, all_real(query.features))
@@ -113,7 +119,44 @@ def questions(learner: MetaLearner) -> Questions:
 
     return places
 
-  return Questions(adapt, score, probability, spread, information, batch, standing)
+  return Questions(
+    adapt, score, probability, spread, information, batch, standing, foreseen_by(learner)
+  )
+
+
+def foreseen_by(learner: MetaLearner) -> Callable[[Params, Support], Array]:
+  """Returns `Questions.foreseen` of a learner."""
+
+  def foreseen(params, support):
+    given = task.drop_masked(choices_of(support))
+    told = support.context, jax.random.key(0)
+    return change_points.chosen(change_points.predictive(learner, params, given, *told), given)
+
+  return foreseen
+
+
+def check_posterior(has_posterior: bool, learner: str) -> None:
+  """Refuses a learner that cannot say how uncertain it is.
+
+  Raises:
+    ValueError: naming those that can.
+  """
+  if not has_posterior:
+    raise ValueError(
+      f'{learner} has no posterior (its has_posterior is False), so it cannot say how uncertain it '
+      f'is; {", ".join(WITH_POSTERIOR)} have one'
+    )
+
+
+def support_of(history: History, context: np.ndarray) -> Support:
+  """Returns what a learner adapts to, of one user or many."""
+  return Support(history.features, history.shown, history.choice, history.weight, context)
+
+
+def choices_of(support: Support) -> Choices:
+  """Returns the comparisons of one user as a learner reads them."""
+  candidates = Candidates(support.features.astype(jnp.float32), support.shown)
+  return task.choices(candidates, support.choice, support.shown.any(-1), support.weight)
 
 
 def all_real(features: Float[Array, 'N K D']) -> Candidates:

@@ -92,6 +92,33 @@ def test_changed_preferences_are_the_next_users():
   np.testing.assert_allclose(slates[:, 4:], own[other, 4:], rtol=1e-5)
 
 
+def drifted(extent, change_at=(0, 2, 3, 5, 6)):
+  population = small_population(num_support=TURNS, num_slates=TURNS)
+  tasks, truth = adaptation.episodes(population, split='test', num_users=USERS)
+  users = task.take(population.simulation.users(population.arrays, 'test'), jnp.arange(USERS))
+  return tasks.support, truth, streams.drifted(
+    tasks.support, truth, users, change_at=jnp.asarray(change_at), extent=extent,
+    key=jax.random.key(0),
+  )  # fmt: skip
+
+
+@pytest.mark.parametrize('extent', [0.5, 1.0])
+def test_preferences_drift_by_their_extent_at_each_users_own_turn(extent):
+  support, truth, found = drifted(extent)
+  after = (1 - extent) * truth.weights + extent * jnp.roll(truth.weights, -1, 0)
+  changed = np.arange(TURNS) >= np.array([0, 2, 3, 5, 6])[:, None]
+  weights = np.where(changed[..., None], after[:, None], truth.weights[:, None])
+  utilities = np.einsum('tnkb,tnb->tnk', truth.support_rewards[:, :, :2], weights)
+  np.testing.assert_array_equal(found.choice, utilities.argmax(-1))
+  assert (found.choice != support.choice).any()
+  np.testing.assert_array_equal(found.candidates.features, support.candidates.features)
+
+
+def test_preferences_that_do_not_change_are_answered_as_before():
+  support, _, found = drifted(0.0)
+  jax.tree.map(np.testing.assert_array_equal, found, support)
+
+
 def test_the_oracle_has_no_regret_and_numbers_are_of_the_turns_listed():
   _, _, streamed, facts = stream(change_at=3)
   evaluated = estimates.evaluation_set(streamed, facts, num_resamples=10)

@@ -13,7 +13,8 @@ from metapers.core.task import Candidates
 from metapers.evaluation import acquisition, stopping
 from metapers.serving import exports, sizes
 from metapers.serving import questions as serving
-from metapers.serving.personalizer import WITH_POSTERIOR, Comparisons, Personalizer, pairs
+from metapers.serving.personalizer import Comparisons, Personalizer, pairs
+from metapers.serving.questions import WITH_POSTERIOR
 
 
 def all_finite(tree):
@@ -237,8 +238,8 @@ def test_the_learners_named_in_that_message_are_all_that_have_a_posterior(name):
   assert learner.has_posterior == (name in WITH_POSTERIOR)
 
 
-# The evidence of a hedge counts a weight as a power of the probability.
-@pytest.mark.parametrize('name', [name for name in learners.LEARNERS if name != 'hedge'])
+# The evidence of a hedge, and that of a change, counts a weight as a power of the probability.
+@pytest.mark.parametrize('name', sorted({*learners.LEARNERS} - {'hedge', 'resetting'}))
 def test_weight_2_is_the_comparison_twice_and_weight_0_none(name):
   model, (chosen, rejected) = served(name), draw(2, 4)
   once, rows = pairs(chosen, rejected), [0, 1, 1, 3]

@@ -52,6 +52,15 @@ SIZES = {
   'particle': {'num_particles': 8},
   'pfn': {'width': 4, 'hidden': 4, 'num_rounds': 1},
   'dirichlet_mixture': {'num_particles': 16, 'num_outside': 16, 'num_fit_particles': 30},
+  'resetting': {
+    'inner': {
+      'name': 'dirichlet_mixture',
+      'num_particles': 16,
+      'num_outside': 16,
+      'num_fit_particles': 30,
+    },
+    'num_starts': 2,
+  },
   'hedge': {'members': {'cnp': {'hidden': 4, 'width': 4}, 'pooled': SMALL}},
 }
 COUPLING = {
