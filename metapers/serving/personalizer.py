@@ -298,14 +298,9 @@ class Personalizer:
     """
     serving.check_posterior(self._has_posterior, self.export.learner)
     given = self._as_query(profile, pool, 'M K D')
-    if not given.shape[-3] or given.shape[-2] < 2:
-      needed = 'give at least one question M, of at least two candidates K'
-      raise ValueError(f'the pool is empty: {needed}; got [..., M, K, D] = {list(given.shape)}')
+    serving.check_pool(given.shape, count)
     if count is None:
       return np.asarray(np.argmax(self._predict(self._ask.information, profile, given), -1))
-    size = given.shape[-3]
-    if not isinstance(count, numbers.Integral) or not 1 <= count <= size:
-      raise ValueError(f'count must be a whole number from 1 to {size}, the pool; got {count!r}')
     places = self._predict(self._ask.batch(int(count)), profile, given)
     return np.asarray(np.argsort(places, -1)[..., :count])
 

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import numbers
 import warnings
 from typing import NamedTuple
 
@@ -146,6 +147,21 @@ def check_posterior(has_posterior: bool, learner: str) -> None:
       f'{learner} has no posterior (its has_posterior is False), so it cannot say how uncertain it '
       f'is; {", ".join(WITH_POSTERIOR)} have one'
     )
+
+
+def check_pool(shape: tuple[int, ...], count: Any) -> None:
+  """Refuses a pool [..., M, K, D] that is empty, or a number of questions that it does not hold.
+
+  Raises:
+    ValueError: saying what is needed.
+  """
+  size = shape[-3]
+  if not size or shape[-2] < 2:
+    needed = 'give at least one question M, of at least two candidates K'
+    raise ValueError(f'the pool is empty: {needed}; got [..., M, K, D] = {list(shape)}')
+  is_held = isinstance(count, numbers.Integral) and 1 <= count <= size
+  if count is not None and not is_held:
+    raise ValueError(f'count must be a whole number from 1 to {size}, the pool; got {count!r}')
 
 
 def support_of(history: History, context: np.ndarray) -> Support:
