@@ -53,6 +53,7 @@ SIZES = {
   'pfn': {'width': 4, 'hidden': 4, 'num_rounds': 1},
   'dirichlet_mixture': {'num_particles': 16, 'num_outside': 16, 'num_fit_particles': 30},
   'hedge': {'members': {'cnp': {'hidden': 4, 'width': 4}, 'pooled': SMALL}},
+  'as_pairs': {},
 }
 COUPLING = {
   'cvar': objectives.cvar(0.3),
