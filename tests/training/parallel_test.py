@@ -62,6 +62,7 @@ SIZES = {
     'num_starts': 2,
   },
   'hedge': {'members': {'cnp': {'hidden': 4, 'width': 4}, 'pooled': SMALL}},
+  'as_pairs': {},
 }
 COUPLING = {
   'cvar': objectives.cvar(0.3),
