@@ -11,21 +11,15 @@ docs/people.md tells of settings, tables and the HTTP interface.
 import pathlib
 import sys
 import tempfile
-from collections.abc import Iterator
-from typing import Any
 
-import jax
 from absl import flags
 
 from experiments import commands
-from metapers.bench import stopping, stored_populations
-from metapers.bench.stopping import Sure
+from metapers.bench import simulated_checks
 from metapers.collect import check, export, running, settings
 from metapers.collect import study as studies
 from metapers.collect.settings import Settings
 from metapers.collect.study import Study
-from metapers.evaluation.bayes import exact_learner
-from metapers.serving import exports, pretrained
 
 STUDY = flags.DEFINE_string('study', None, 'Folder of the study; made where there is none.')
 ITEMS = flags.DEFINE_string('items', None, 'Folder of items with texts, of a new study.')
@@ -44,12 +38,9 @@ PEOPLE = flags.DEFINE_integer('people', 50, 'Simulated people of --check.')
 STOPPED = flags.DEFINE_integer(
   'stopped', 2000, 'Simulated people of --check whom rules stop, in 10 minutes; 0 for none.'
 )
-SIMULATED: dict[str, dict[str, Any]] = {
-  'α .05, no noise': {'concentration': 0.05},
-  'α 1, no noise': {'concentration': 1.0},
-  'α .05, 75 % of answers right': {'concentration': 0.05, 'label_accuracy': 0.75},
-}
-NUM_QUESTIONS = 32
+ABSTAINED = flags.DEFINE_integer(
+  'abstained', 3000, 'Simulated people of --check with abstention, in 5 minutes; 0 for none.'
+)
 
 
 def main(argv: list[str]) -> None:
@@ -60,7 +51,9 @@ def main(argv: list[str]) -> None:
       command = [sys.executable, '-m', 'experiments.collect']
       for line in check.figures(command, pathlib.Path(place), PEOPLE.value):
         commands.say(line)
-    for table in stops(STOPPED.value) if STOPPED.value else ():
+    for table in simulated_checks.stops(STOPPED.value) if STOPPED.value else ():
+      commands.say(table)
+    for table in simulated_checks.abstains(ABSTAINED.value) if ABSTAINED.value else ():
       commands.say(table)
     return
   folder = pathlib.Path(commands.required(STUDY))
@@ -69,28 +62,6 @@ def main(argv: list[str]) -> None:
       commands.say(str(export.write_tables(studies.kept_in(folder), folder, EXPORT.value)))
     else:
       serve(opened(folder), folder)
-
-
-def stops(num_people: int) -> Iterator[str]:
-  """Yields what stopping rules of the shipped model cost and give, beside the exact posterior's."""
-  shipped = pretrained.read('personal_llm_scores')
-  learner = exports.learner_of(shipped, None)
-  shapes = jax.eval_shape(learner.init, jax.random.key(0))
-  for name, options in SIMULATED.items():
-    people = stored_populations.reward_ensemble(num_support=64, num_held_out=num_people, **options)
-    assert people.simulation is not None
-    exact = exact_learner.of_simulation(
-      people.simulation, num_particles=512, capacity=NUM_QUESTIONS
-    )
-    rows = {
-      'shipped': Sure(learner, exports.rebuild(shipped.params, shapes)),
-      'bayes': Sure(exact, exact.init(jax.random.key(0)), chunk_size=1),
-    }
-    table = stopping.table(
-      rows, people, num_people=num_people, num_questions=NUM_QUESTIONS, key=jax.random.key(1)
-    )
-    shown = table.to_string(index=False, float_format='{:.3f}'.format)
-    yield f'\n{num_people} people, {name}\n{shown}'
 
 
 def opened(folder: pathlib.Path) -> Study:
