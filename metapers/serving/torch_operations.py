@@ -17,16 +17,9 @@ from torch import Tensor
 from metapers.core.types import Any, Callable
 
 TYPES = {
-  np.dtype(name): kind
-  for name, kind in {
-    'bool': torch.bool,
-    'float16': torch.float16,
-    'float32': torch.float32,
-    'float64': torch.float64,
-    'int32': torch.int32,
-    'int64': torch.int64,
-  }.items()
-}
+  np.dtype('bool'): torch.bool, np.dtype('int32'): torch.int32, np.dtype('int64'): torch.int64,
+  np.dtype('float16'): torch.float16, np.dtype('float32'): torch.float32,
+}  # fmt: skip
 CALLS = {'jit': 'jaxpr', 'custom_jvp_call': 'call_jaxpr', 'custom_vjp_call': 'call_jaxpr'}
 Mode = jax.lax.GatherScatterMode
 
@@ -256,6 +249,12 @@ def lower_upper(equation: JaxprEqn, x: Tensor) -> list[Tensor]:
   return [factors, pivots - 1, rows.argmax(-2).to(torch.int32)]
 
 
+def cholesky(equation: JaxprEqn, x: Tensor) -> Tensor:
+  """Returns the lower Cholesky factor; NaN where there is none."""
+  factor, failed = torch.linalg.cholesky_ex(x)
+  return torch.where(failed[..., None, None] == 0, factor, float('nan'))
+
+
 def triangular(equation: JaxprEqn, a: Tensor, b: Tensor) -> Tensor:
   """Returns the solution of a triangular system."""
   options = equation.params
@@ -301,12 +300,12 @@ def slices_of(
     elif axis in batch:
       shape = [-1 if each == batch[axis] else 1 for each in range(len(sizes))]
       begin = torch.arange(size).reshape(shape).expand(sizes)
-    begin = begin.reshape(*sizes, *tail)
+    begin = begin.reshape([*sizes, *tail])
     if axis in window:
       at = [-1 if each == axis else 1 for each in window]
       begin = begin + torch.arange(length).reshape(at)
     index.append(begin)
-  return Slices(tuple(index), is_inside.reshape(*sizes, *tail))
+  return Slices(tuple(index), is_inside.reshape([*sizes, *tail]))
 
 
 def gather(equation: JaxprEqn, x: Tensor, indices: Tensor) -> Tensor:
@@ -369,6 +368,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
   'argmax': place(torch.argmax),
   'argmin': place(torch.argmin),
   'broadcast_in_dim': broadcast,
+  'cholesky': cholesky,
   'clamp': lambda equation, low, x, high: torch.minimum(torch.maximum(x, low), high),
   'concatenate': lambda equation, *xs: torch.cat(xs, equation.params['dimension']),
   'convert_element_type': lambda equation, x: x.to(type_of(equation)),

@@ -82,7 +82,9 @@ def write(
   real, none in what pads N; choice [N] int32; weight [N] float32; candidates [M, K, D], raw
   float64; real [M, K]; and, of a learner that reads one, context [C] float32. It returns utilities
   [M, K] in logits, and choice probabilities [M, K]; 0 where a candidate is not real. They are those
-  of `Personalizer.score` and `.probability`: before the file is written both are compared.
+  of `Personalizer.score` and, of two candidates, `.probability`: before the file is written, what
+  PyTorch and JAX give for random numbers is compared. Loops are unrolled, so that a learner that
+  takes many steps for a user makes a large file.
 
   Args:
     export: the trained learner; K, D and C are its own.
@@ -106,11 +108,11 @@ def write(
   function = adapt_score(export, learner)
   given = drawn(export, num_comparisons, num_questions)
   as_read = scaled(export, given)
-  module = Program(jax.make_jaxpr(function)(*as_read), export.scaling).eval()
+  module = Program(jax.make_jaxpr(function)(*as_read), export.scaling)
   tensors = tuple(map(torch.tensor, given))
   with torch.no_grad(), warnings.catch_warnings():
     warnings.simplefilter('ignore')  # of PyTorch's own code
-    program = torch.export.export(module, tensors)
+    program = torch.export.export(module.eval(), tensors)
     check(program.module()(*tensors), jax.device_get(jax.jit(function)(*as_read)))
     content = io.BytesIO()
     torch.export.save(program, content, extra_files={HEADER: json.dumps(header(export, given))})

@@ -1,5 +1,6 @@
 """Programs of PyTorch against the Personalizer, and each operation against JAX."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip('torch', reason="needs the extra 'torch': PyTorch is missing")
 
-from served_learners import CAPACITY, D, draw, export, served  # noqa: E402
+from served_learners import CAPACITY, D, draw, export  # noqa: E402
 
 from metapers.core.population import Scaling  # noqa: E402
 from metapers.serving import exports, torch_operations, torch_program  # noqa: E402
@@ -30,11 +31,11 @@ numpy.savez(sys.argv[3], *(each.numpy() for each in made))
 
 
 def user(seed=1):
-  """What is known and asked of one: 5 comparisons of 3 candidates, one of 2, and padding."""
+  """What is known and asked of one: 5 comparisons and padding, 2 pairs and one candidate."""
   rng = np.random.default_rng(seed)
-  features, candidates = draw(CAPACITY, 3, seed=seed), draw(3, 3, seed=seed + 1)
-  shown, real = np.ones((CAPACITY, 3), bool), np.ones((3, 3), bool)
-  shown[5:], shown[2, 2], real[1, 2] = False, False, False
+  features, candidates = draw(CAPACITY, 2, seed=seed), draw(3, 2, seed=seed + 1)
+  shown, real = np.ones((CAPACITY, 2), bool), np.ones((3, 2), bool)
+  shown[5:], real[1, 1] = False, False
   choice = rng.integers(0, 2, CAPACITY).astype(np.int32)
   weight = rng.uniform(0.5, 2, CAPACITY).astype(np.float32)
   wide = (x.astype(np.float64) for x in (features, candidates))
@@ -43,13 +44,19 @@ def user(seed=1):
 
 
 def of_personalizer(model, given):
+  """Utilities and probabilities, [3, 2] each."""
   features, shown, choice, weight, candidates, real = given
-  known = Comparisons(features[:5], choice[:5], None, shown[:5], weight[:5])
-  profile, shape = model.adapt(known), real.shape
+  profile = model.adapt(Comparisons(features[:5], choice[:5], None, shown[:5], weight[:5]))
   plain = np.where(real[..., None], candidates, 0)
-  scores = model.score(profile, plain.reshape(-1, D)).reshape(shape)
-  pair = model.probability(profile, plain[1, 0][None], plain[1, 1][None])
-  return np.where(real, scores, 0), pair
+  scores = model.score(profile, plain.reshape(-1, D)).reshape(real.shape)
+  first = model.probability(profile, plain[:, 0], plain[:, 1])
+  first[1] = 1
+  return np.where(real, scores, 0), np.stack([first, 1 - first], -1)
+
+
+@functools.cache
+def pairs_model(name):
+  return Personalizer(export(name, num_candidates=2), capacity=CAPACITY)
 
 
 def close(found, expected):
@@ -57,20 +64,28 @@ def close(found, expected):
 
 
 @pytest.mark.parametrize('name', LEARNERS)
-def test_a_program_says_what_the_personalizer_says(name, tmp_path):
-  path = torch_program.write(served(name).export, tmp_path / 'one.pt2', **SIZES)
-  program = torch.export.load(path).module()
-  utilities, probabilities = (x.numpy() for x in program(*map(torch.tensor, user())))
-  scores, pair = of_personalizer(served(name), user())
-  close(utilities, scores)
-  close(probabilities[1, 0], pair[0])
-  close(probabilities.sum(-1), np.ones(3))
-  assert probabilities[1, 2] == 0
+def test_a_module_says_what_the_personalizer_says(name):
+  model = pairs_model(name)
+  function = torch_program.adapt_score(model.export, None)
+  traced = jax.make_jaxpr(function)(*torch_program.scaled(model.export, user()))
+  with torch.no_grad():
+    found = torch_program.Program(traced, model.export.scaling)(*map(torch.tensor, user()))
+  for mine, theirs in zip(found, of_personalizer(model, user())):
+    close(mine.numpy(), theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', LEARNERS)
+def test_so_does_its_file(name, tmp_path):
+  path = torch_program.write(pairs_model(name).export, tmp_path / 'one.pt2', **SIZES)
+  found = torch.export.load(path).module()(*map(torch.tensor, user()))
+  for mine, theirs in zip(found, of_personalizer(pairs_model(name), user())):
+    close(mine.numpy(), theirs)
 
 
 def test_a_file_runs_without_jax_and_says_what_it_is(tmp_path):
   scaling = Scaling(np.array([1e4, 0, -3, 5]), np.array([1, 2, 0.1, 7.0]))
-  made = export('pooled', scaling=scaling, feature_names=tuple('abcd'))
+  made = export('pooled', num_candidates=2, scaling=scaling, feature_names=tuple('abcd'))
   path = torch_program.write(made, tmp_path / 'one.pt2', **SIZES)
   features, *others, candidates, real = user()
   raw = (x * scaling.scale + scaling.mean for x in (features, candidates))
@@ -80,12 +95,14 @@ def test_a_file_runs_without_jax_and_says_what_it_is(tmp_path):
   ran = subprocess.run(words, capture_output=True, text=True)
   assert ran.returncode == 0, ran.stderr
   found = np.load(tmp_path / 'out.npz')
-  close(found['arr_0'], of_personalizer(Personalizer(made, capacity=CAPACITY), given)[0])
+  expected = of_personalizer(Personalizer(made, capacity=CAPACITY), given)
+  for mine, theirs in zip(found.values(), expected):
+    close(mine, theirs)
   extra = {torch_program.HEADER: ''}
   torch.export.load(path, extra_files=extra)
   said = json.loads(extra[torch_program.HEADER])
   assert said['model'] == exports.fingerprint(made) and said['feature_names'] == list('abcd')
-  assert said['inputs']['features'] == ['float64', CAPACITY, 3, D]
+  assert said['inputs']['features'] == ['float64', CAPACITY, 2, D]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +155,9 @@ ONE_BY_ONE = {
   'slices': lambda x: jax.vmap(strip)(x[:, :, 0], jnp.asarray([0, 1, 9])),
   'added': lambda x: x.at[FAR[:, 0], FAR[:, 1]].add(x[0, :3, :]),
   'along': lambda x: jnp.take_along_axis(x, jnp.asarray(FAR % 4)[..., None], 1),
-  'products': lambda x: (jnp.einsum('bij,bkj->kbi', x, x), x @ x[0], jnp.einsum('bij,bik->jk', x, x)),
+  'products': lambda x: [
+    jnp.einsum(rule, x, x) for rule in ('bij,bkj->kbi', 'bij,cjk->bick', 'bij,bik->jk')
+  ],
   'sums': lambda x: (x.sum((0, 2)), x.max(), x.min(1), (x > 0).all((0, 1)), (x > 2).any(-1)),
   'places': lambda x: (x.argmin(1), x.argmax(-1), coarse(x).argmax(-1)),
   'running': lambda x: (jnp.cumsum(x, 1), jax.lax.cumsum(x, 0, reverse=True)),
@@ -146,12 +165,13 @@ ONE_BY_ONE = {
   'largest': lambda x: jax.lax.top_k(coarse(x), 2),
   'parts': lambda x: (jnp.split(x, [1, 3], 1), jnp.stack([x, x], 2), jnp.concatenate([x, x], -1)),
   'systems': lambda x: (jnp.linalg.solve(x, x[..., :1]), jnp.linalg.inv(x)),
+  'roots': lambda x: (jnp.linalg.cholesky(x @ x.mT), jnp.linalg.cholesky(x)),
   'triangles': lambda x: [
     jax.lax.linalg.triangular_solve(x, x, left_side=left, lower=lower, transpose_a=turned)
     for left in (True, False) for lower in (True, False) for turned in (True, False)
   ],
   'loops': lambda x: jax.lax.scan(lambda c, row: (c * 0.5 + row, c.sum()), x[0], x, reverse=True),
-  'numbers': lambda x: (jax.lax.div(x.astype(int), 2), x / 3, x**3, jnp.sign(x), jnp.select([x > 0], [x])),
+  'numbers': lambda x: (jax.lax.div(x.astype(int), 2), x / 3, x**3, jnp.select([x > 0], [x])),
 }  # fmt: skip
 
 
