@@ -39,7 +39,7 @@ STOPPED = flags.DEFINE_integer(
   'stopped', 2000, 'Simulated people of --check whom rules stop, in 10 minutes; 0 for none.'
 )
 ABSTAINED = flags.DEFINE_integer(
-  'abstained', 3000, 'Simulated people of --check with abstention, in 5 minutes; 0 for none.'
+  'abstained', 3000, 'Simulated people of --check with abstention, in 10 minutes; 0 for none.'
 )
 
 

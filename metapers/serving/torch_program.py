@@ -36,7 +36,7 @@ try:
   import torch
 except ModuleNotFoundError as error:
   raise ModuleNotFoundError(
-    "a program of PyTorch needs PyTorch: pip install 'metapers[torch]'"
+    "a program of PyTorch needs PyTorch: pip install 'metapers[torch]'", name='torch'
   ) from error
 
 from metapers.serving import torch_operations

@@ -47,7 +47,7 @@ def of_personalizer(model, given):
   """Utilities and probabilities, [3, 2] each."""
   features, shown, choice, weight, candidates, real = given
   profile = model.adapt(Comparisons(features[:5], choice[:5], None, shown[:5], weight[:5]))
-  plain = np.where(real[..., None], candidates, 0)
+  plain = np.where(real[..., None], candidates, candidates[0, 0])
   scores = model.score(profile, plain.reshape(-1, D)).reshape(real.shape)
   first = model.probability(profile, plain[:, 0], plain[:, 1])
   first[1] = 1
