@@ -48,7 +48,7 @@ def run(closed: ClosedJaxpr, given: Sequence[Any]) -> list[Any]:
   values = dict(zip((*program.constvars, *program.invars), (*closed.consts, *given)))
   values |= by_jax(program, {name: x for name, x in values.items() if not isinstance(x, Tensor)})
 
-  def read(variable):
+  def read(variable: Any) -> Any:
     if isinstance(variable, Literal):
       return np.asarray(variable.val, variable.aval.dtype)
     return values[variable]
@@ -166,7 +166,7 @@ def place(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
   return find
 
 
-def type_of(equation: JaxprEqn) -> torch.dtype:
+def type_of(equation: Any) -> torch.dtype:
   """Returns the type of what an operation gives."""
   return TYPES[equation.outvars[0].aval.dtype]
 
@@ -176,7 +176,7 @@ def divide(equation: JaxprEqn, x: Tensor, y: Tensor) -> Tensor:
   return x / y if x.dtype.is_floating_point else torch.div(x, y, rounding_mode='trunc')
 
 
-def broadcast(equation: JaxprEqn, x: Tensor, *_: Tensor) -> Tensor:
+def broadcast(equation: Any, x: Tensor, *_: Tensor) -> Tensor:
   """Returns an array with its axes at some places of a larger shape."""
   shape = equation.outvars[0].aval.shape
   sizes = [1] * len(shape)
