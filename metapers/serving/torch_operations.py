@@ -50,7 +50,8 @@ def run(closed: ClosedJaxpr, given: Sequence[Any]) -> list[Any]:
 
   def read(variable: Any) -> Any:
     if isinstance(variable, Literal):
-      return np.asarray(variable.val, variable.aval.dtype)
+      kind: Any = variable.aval
+      return np.asarray(variable.val, kind.dtype)
     return values[variable]
 
   for equation in program.eqns:
