@@ -51,6 +51,7 @@ EXTRAS = {
   'sklearn': ['scikit-learn>=1.9'],
   'slurm': ['submitit>=1.5.3'],
   'tensorboard': ['tensorboard>=2.21'],
+  'torch': ['torch>=2.9'],
   'dev': [
     *NOTEBOOKS,
     *COLLECT,

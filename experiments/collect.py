@@ -8,26 +8,20 @@ under a standard normal prior of the items' features, with --model=none they are
 docs/people.md tells of settings, tables and the HTTP interface.
 """
 
+import contextlib
 import pathlib
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any
 
-import jax
 from absl import flags
 
 from experiments import commands
-from metapers.bench import drift, stopping, stored_populations
-from metapers.bench.stopping import Sure
+from metapers.bench import simulated_checks
 from metapers.collect import check, export, running, scripted, settings
 from metapers.collect import study as studies
 from metapers.collect.settings import Settings
 from metapers.collect.study import Study
-from metapers.evaluation.bayes import exact_learner
-from metapers.learners import dirichlet_mixture
-from metapers.learners.particle_bank import Bank
-from metapers.serving import exports, pretrained
 
 STUDY = flags.DEFINE_string('study', None, 'Folder of the study; made where there is none.')
 ITEMS = flags.DEFINE_string('items', None, 'Folder of items with texts, of a new study.')
@@ -47,17 +41,14 @@ STOPPED = flags.DEFINE_integer(
   'stopped', 2000, 'Simulated people of --check whom rules stop, in 10 minutes; 0 for none.'
 )
 SCRIPTED = flags.DEFINE_integer(
-  'scripted', 2000, 'Scripted participants of --check of 15 questions, in half an hour; 0 for none.'
+  'scripted', 2000, 'Scripted participants of --check, in 3 minutes; 0 for none.'
 )
 DRIFTED = flags.DEFINE_integer(
   'drifted', 500, 'Simulated people of --check whose preferences change; 0 for none.'
 )
-SIMULATED: dict[str, dict[str, Any]] = {
-  'α .05, no noise': {'concentration': 0.05},
-  'α 1, no noise': {'concentration': 1.0},
-  'α .05, 75 % of answers right': {'concentration': 0.05, 'label_accuracy': 0.75},
-}
-NUM_QUESTIONS = 32
+ABSTAINED = flags.DEFINE_integer(
+  'abstained', 3000, 'Simulated people of --check with abstention, in 10 minutes; 0 for none.'
+)
 STRENGTHS = (1.0, 3.0)  # of scripted tastes: as the prior expects, and more decided
 
 
@@ -71,8 +62,12 @@ def main(argv: list[str]) -> None:
         commands.say(line)
       for line in claimed(SCRIPTED.value, pathlib.Path(place)) if SCRIPTED.value else ():
         commands.say(line)
-    for measured, number in ((stops, STOPPED.value), (drifts, DRIFTED.value)):
-      for table in measured(number) if number else ():
+    for measured, flag in (
+      (simulated_checks.stops, STOPPED),
+      (simulated_checks.drifts, DRIFTED),
+      (simulated_checks.abstains, ABSTAINED),
+    ):
+      for table in measured(flag.value) if flag.value else ():
         commands.say(table)
     return
   folder = pathlib.Path(commands.required(STUDY))
@@ -90,53 +85,11 @@ def claimed(num_people: int, place: pathlib.Path) -> Iterator[str]:
     place / 'scripted', items=running.DEMO, model=running.prior(running.DEMO), asked=asked
   )
   assert study.beliefs is not None
-  for strength in STRENGTHS:
-    found = scripted.claims(study.plan, study.beliefs, num_people, strength=strength)
-    yield f'\n{num_people} scripted participants, {asked.num_questions} questions, s = {strength:g}'
-    yield from scripted.lines(found)
-
-
-def stops(num_people: int) -> Iterator[str]:
-  """Yields what stopping rules of the shipped model cost and give, beside the exact posterior's."""
-  shipped = pretrained.read('personal_llm_scores')
-  learner = exports.learner_of(shipped, None)
-  shapes = jax.eval_shape(learner.init, jax.random.key(0))
-  for name, options in SIMULATED.items():
-    people = stored_populations.reward_ensemble(num_support=64, num_held_out=num_people, **options)
-    assert people.simulation is not None
-    exact = exact_learner.of_simulation(
-      people.simulation, num_particles=512, capacity=NUM_QUESTIONS
-    )
-    rows = {
-      'shipped': Sure(learner, exports.rebuild(shipped.params, shapes)),
-      'bayes': Sure(exact, exact.init(jax.random.key(0)), chunk_size=1),
-    }
-    table = stopping.table(
-      rows, people, num_people=num_people, num_questions=NUM_QUESTIONS, key=jax.random.key(1)
-    )
-    shown = table.to_string(index=False, float_format='{:.3f}'.format)
-    yield f'\n{num_people} people, {name}\n{shown}'
-
-
-def drifts(num_people: int) -> Iterator[str]:
-  """Yields what the shipped model makes of changes, and of noisy choices the exact posterior."""
-  shipped = pretrained.read('personal_llm_scores')
-  learner = exports.learner_of(shipped, None)
-  params = exports.rebuild(shipped.params, jax.eval_shape(learner.init, jax.random.key(0)))
-  sizes = (shipped.kwargs[name] for name in ('num_outside', 'num_particles', 'outside_prior'))
-  heads = dirichlet_mixture.heads_of(params['bank'], shipped.kwargs['num_features'])
-  bank = Bank(heads, dirichlet_mixture.grouped(*sizes))
-  for name, options in SIMULATED.items():
-    people = stored_populations.reward_ensemble(
-      num_support=64, support_prompts='held_out', num_held_out=num_people, **options
-    )
-    assert people.simulation is not None
-    rows, (users,) = {'shipped': drift.of_bank(bank)}, people.simulation.user_models
-    if users.temperature:
-      rows['bayes'] = drift.of_users(users, people.spec.num_features)
-    table = drift.table(rows, people, num_people=num_people, key=jax.random.key(1))
-    shown = table.to_string(index=False, float_format='{:.4f}'.format)
-    yield f'\n{num_people} people who may change, {name}\n{shown}'
+  with contextlib.closing(study.store):
+    for strength in STRENGTHS:
+      found = scripted.claims(study.plan, study.beliefs, num_people, strength=strength)
+      yield f'\n{num_people} participants, {asked.num_questions} questions, s = {strength:g}'
+      yield from scripted.lines(found)
 
 
 def opened(folder: pathlib.Path) -> Study:
