@@ -69,7 +69,7 @@ class Comparisons(NamedTuple):
   def num_real(self) -> Int[np.ndarray, '*U']:
     """Returns how many comparisons each user has, at most where `shown` has another shape."""
     size = np.shape(self.features)[:-2]
-    if np.shape(self.shown)[:-1] != size:
+    if self.shown is None or np.shape(self.shown)[:-1] != size:
       return np.full(size[:-1], size[-1])
     return np.asarray(np.asarray(self.shown, bool).any(-1).sum(-1))
 

@@ -159,7 +159,7 @@ def check_pool(shape: tuple[int, ...], count: Any) -> None:
   if not size or shape[-2] < 2:
     needed = 'give at least one question M, of at least two candidates K'
     raise ValueError(f'the pool is empty: {needed}; got [..., M, K, D] = {list(shape)}')
-  is_held = isinstance(count, numbers.Integral) and 1 <= count <= size
+  is_held = isinstance(count, numbers.Integral) and 1 <= int(count) <= size
   if count is not None and not is_held:
     raise ValueError(f'count must be a whole number from 1 to {size}, the pool; got {count!r}')
 

@@ -102,8 +102,8 @@ def write(
     raise ValueError(f'PyTorch reads programs from files that end in .pt2, got {path.name}')
   if export.outcomes:
     raise ValueError(
-      f'this {export.learner} reads answers beside a choice ({", ".join(export.outcomes)}), which a '
-      'program does not take: serve it by the Personalizer, or train with ties=dropped'
+      f'this {export.learner} reads answers beside a choice ({", ".join(export.outcomes)}), and a '
+      'program does not: serve it by the Personalizer, or train with ties=dropped'
     )
   if num_comparisons < 1 or num_questions < 1:
     raise ValueError(
