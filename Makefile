@@ -31,14 +31,20 @@ $(VENV)/complete: $(VENV)/installed
 quickstart: install
 	$(BIN)/python -m experiments.benchmark --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
 
-# Every protocol's quick variant from end to end, two at a time.
+# Every protocol's quick variant from end to end, two at a time, the longest first. They compile more
+# than they compute, so XLA optimises little; and each has a core of its own where the system can do
+# that, for XLA's threads of two programs wait for each other in turns.
+SLOTS := $(if $(filter Linux,$(shell uname)),--process-slot-var=SLOT)
 protocols: WORKDIR := runs/protocols
+protocols: export XLA_FLAGS := --xla_backend_optimization_level=1 \
+  --xla_llvm_disable_expensive_passes=true
 protocols: install
-	grep --files-with-matches of_protocol experiments/configs/*.py | grep --invert-match base.py | \
-	  xargs -P 2 -I FILE sh -c '$(BIN)/python -m experiments.benchmark --config=FILE:quick \
-	  --workdir=$(WORKDIR)/$$(basename FILE .py) > /dev/null || exit 255'
-	$(BIN)/python -m experiments.p_dpo --config=experiments/configs/p_dpo_styles.py:quick \
-	  --workdir=$(WORKDIR)/p_dpo_styles > /dev/null
+	{ echo p_dpo experiments/configs/p_dpo_styles.py; \
+	  grep --files-with-matches of_protocol experiments/configs/*.py | \
+	  grep --invert-match base.py | sed 's/^/benchmark /'; } | \
+	  xargs -P 2 -n 2 $(SLOTS) sh -c 'taskset -c $$SLOT true 2> /dev/null && \
+	    ON="taskset -c $$SLOT"; $$ON $(BIN)/python -m experiments.$$0 --config=$$1:quick \
+	    --workdir=$(WORKDIR)/$$(basename $$1 .py) > /dev/null || exit 255'
 
 # A page that asks which of two texts is preferred, on texts that come with the package.
 collect: install

@@ -11,6 +11,7 @@ import time
 
 import forks
 import pytest
+from forks import command
 
 from experiments import build
 from metapers.learners import LEARNERS
@@ -24,7 +25,8 @@ TINY = (
 )
 
 
-def command(name, *arguments):
+def typed(name, *arguments):
+  """Runs a command as `command` does, in a process that has imported nothing before."""
   made = [sys.executable, '-m', f'experiments.{name}', *arguments]
   environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
   return subprocess.run(
@@ -40,7 +42,7 @@ def rows(path):
 @pytest.mark.slow
 def test_train_then_evaluate_then_resume(tmp_path):
   workdir = f'--workdir={tmp_path / "run"}'
-  first = command('train', MAML, workdir, *TINY)
+  first = typed('train', MAML, workdir, *TINY)
   assert first.returncode == 0, first.stderr
   assert 'oracle' in first.stdout
   assert 'bayes' in first.stdout
