@@ -77,7 +77,10 @@ def answered(
 
 
 def lines(found: Claims) -> Iterator[str]:
-  """Yields, for each level of the claim, how many reach it and how often it is right."""
+  """Yields, for each level of the claim, how many reach it and how often it is right.
+
+  With half a 95 % interval over participants; where all are right, or none is, by the rule of three.
+  """
   for level in LEVELS:
     reached = found.probability >= level
     right = found.is_best[reached]
