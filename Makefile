@@ -31,13 +31,13 @@ $(VENV)/complete: $(VENV)/installed
 quickstart: install
 	$(BIN)/python -m experiments.benchmark --config=experiments/configs/quickstart.py --workdir=$(WORKDIR)
 
-# Every protocol's quick variant from end to end, two at a time, the longest first. They compile more
-# than they compute, so XLA optimises little; and each has a core of its own where the system can do
-# that, for XLA's threads of two programs wait for each other in turns.
+# Every protocol's quick variant from end to end, two at a time. They compile more than they compute,
+# so XLA optimises little; and each has a core of its own where the system can do that, for XLA's
+# threads of two programs wait for each other in turns.
 SLOTS := $(if $(filter Linux,$(shell uname)),--process-slot-var=SLOT)
 protocols: WORKDIR := runs/protocols
 protocols: export XLA_FLAGS := --xla_backend_optimization_level=1 \
-  --xla_llvm_disable_expensive_passes=true
+  --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
 protocols: install
 	{ echo p_dpo experiments/configs/p_dpo_styles.py; \
 	  grep --files-with-matches of_protocol experiments/configs/*.py | \
