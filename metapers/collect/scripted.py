@@ -79,15 +79,15 @@ def answered(
 def lines(found: Claims) -> Iterator[str]:
   """Yields, for each level of the claim, how many reach it and how often it is right.
 
-  With half a 95 % interval over participants; where all are right, or none is, by the rule of three.
+  With half a 95 % interval over participants; where all are right, or none, by the rule of three.
   """
   for level in LEVELS:
     reached = found.probability >= level
-    right = found.is_best[reached]
-    share = right.mean() if right.size else np.nan
-    half = NORMAL * np.sqrt(share * (1 - share) / max(right.size, 1))
-    yield (
-      f'claims of at least {level:.2f}: {reached.mean():.1%} of {reached.size} participants, '
-      f'claimed {found.probability[reached].mean() if right.size else np.nan:.1%}, right '
-      f'{share:.1%} +- {half:.1%}'
-    )
+    said = f'claims of at least {level:.2f}: {reached.mean():.1%} of {reached.size} participants'
+    if not reached.any():
+      yield said
+      continue
+    right, count = found.is_best[reached].mean(), reached.sum()
+    half = NORMAL * np.sqrt(right * (1 - right) / count) if 0 < right < 1 else 3 / count
+    claimed = found.probability[reached].mean()
+    yield f'{said}, claimed {claimed:.1%}, right {right:.1%} +- {half:.1%}'
