@@ -42,8 +42,7 @@ class Comparisons(NamedTuple):
   shown: [N, K], False where there is no candidate. A comparison without any is no comparison, so
     that users with fewer fit into one array. None: all are real.
   weight: [N], how often each counts, from 0 up; 2 is the comparison twice. None: each counts once.
-  names: of the D features, matched with those that the model was trained on. None: they are in the
-    order of training.
+  names: of the D features, matched with those of training. None: they are in that order.
   outcome: [N], what was answered of two candidates: 0 that `choice` is preferred, n for
     `core.outcomes.KINDS[n - 1]`. None: nothing but a choice could be answered.
   """
@@ -284,11 +283,12 @@ def check_shape(given: Comparisons, kept: History, export: Export) -> None:
   Raises:
     ValueError: naming the shape expected.
   """
-  users, most, got = kept.ids.shape[:-1], export.num_candidates, np.shape(given.features)
-  if users_of(given) != users or not 2 <= got[-2] <= most:
+  users, most = kept.ids.shape[:-1], export.num_candidates
+  if users_of(given) != users or not 2 <= np.shape(given.features)[-2] <= most:
     raise ValueError(
       f'expected features [{_sizes(*users, "N", "K", "D")}] with 2 to {most} candidates K, got '
-      f'{list(got)}' + ('; a click of each is pairs of [U, 1, D]' if users else '')
+      f'{list(np.shape(given.features))}'
+      + ('; a click of each is pairs of [U, 1, D]' if users else '')
     )
 
 
