@@ -66,17 +66,6 @@ def run_keys(seed: int) -> RunKeys:
   return RunKeys(init, steps, prepare, jax.random.fold_in(key, 3))
 
 
-def initial_params(learner: MetaLearner, key: PRNGKey) -> Params:
-  """Returns the parameters that a learner begins with, computed by one program.
-
-  Each of its operations would be compiled by itself, for seconds. Arrays that `init` holds, such as
-  the base model of a policy, are given to the program and no part of it.
-  """
-  traced, form = jax.make_jaxpr(learner.init, return_shape=True)(key)
-  run = jax.jit(functools.partial(jax.core.eval_jaxpr, traced.jaxpr))
-  return jax.tree.unflatten(jax.tree.structure(form), run(traced.consts, key))
-
-
 def meta_train(
   learner: MetaLearner,
   population: Population,
@@ -125,7 +114,7 @@ def meta_train(
 
   prepare = prepare_anew if learner.prepare is meta_learner.keep_params else last_kept(prepare_anew)
   result = loop.fit(
-    initial_params(learner, keys.init),
+    learner.init(keys.init),
     step.meta_loss(
       learner, training.objective, placement=placement, chunk_size=training.chunk_size
     ),
@@ -277,7 +266,7 @@ def restore_best(
     ValueError: where no checkpoint is intact, or they are of other code.
   """
   keys = run_keys(seed)
-  trained, fixed = step.split_frozen(initial_params(learner, keys.init), frozen)
+  trained, fixed = step.split_frozen(learner.init(keys.init), frozen)
   optimizer = training.optimizer(training.learning_rate, training.num_steps)
   objective_state = initial_objective(training.objective, population)
   like = loop.initial_state(trained, optimizer, objective_state, keys.steps)

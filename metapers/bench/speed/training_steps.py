@@ -20,7 +20,7 @@ from metapers.core.population import Population
 from metapers.core.types import Callable
 from metapers.data import synthetic
 from metapers.populations.reward_ensemble import reward_ensemble
-from metapers.training import devices, loop, meta_training, objectives, optimizers, step
+from metapers.training import devices, loop, objectives, optimizers, step
 
 NUM_STEPS = 10  # of a round
 NUM_ROUNDS = 4
@@ -71,7 +71,7 @@ def setup(learner: MetaLearner, sampler: step.Sampler, arrays: Any) -> Setup:
   """Returns the compiled loop of a sampler, its first state, and what it draws from."""
   placement, optimizer = devices.placement(), optimizers.adamw(1e-3, 1000)
   batch_loss = step.meta_loss(learner, objectives.mean(), placement=placement)
-  params = meta_training.initial_params(learner, jax.random.key(0))
+  params = learner.init(jax.random.key(0))
   state = loop.initial_state(params, optimizer, (), jax.random.key(1), placement=placement)
   made = step.make_step(batch_loss, sampler, optimizer)
   run = loop.compile_steps(made, NUM_STEPS, state, placement)
