@@ -4,7 +4,6 @@ import collections
 import gc
 import os
 import pathlib
-import tempfile
 
 # Tests compile much and compute little: half of their time would go into optimising code.
 FAST_COMPILATION = '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
@@ -16,13 +15,6 @@ worker = os.environ.get('PYTEST_XDIST_WORKER')
 if worker and hasattr(os, 'sched_setaffinity'):
   cores = sorted(os.sched_getaffinity(0))
   os.sched_setaffinity(0, {cores[int(worker.removeprefix('gw')) % len(cores)]})
-
-# A table, a fit or a command compiles what others have compiled: workers keep it for their tests,
-# each apart, for JAX writes files that another process could read by halves.
-if worker or 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
-  compiled = tempfile.TemporaryDirectory(prefix='compiled_')
-  os.environ['JAX_COMPILATION_CACHE_DIR'] = compiled.name
-  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
