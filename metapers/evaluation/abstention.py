@@ -45,7 +45,7 @@ class Abstention(NamedTuple):
   num_users: int
 
   def __str__(self) -> str:
-    claim = f'{self.accuracy:.0%} of answers are right after {self.shots} comparisons'
+    claim = f'at least {self.accuracy:.0%} of answers are right after {self.shots} comparisons'
     if self.threshold is None:
       return f'abstains everywhere: {self.num_users} users show of no threshold that {claim}'
     return (

@@ -130,7 +130,9 @@ def test_users_who_are_never_right_often_enough_get_no_answer():
 
 def test_a_rule_is_json_and_back():
   again = Abstention(**json.loads(json.dumps(RULE._asdict())))
-  assert again == RULE and '0.8: 90% of answers are right after 4 comparisons' in str(again)
+  assert again == RULE and '0.8: at least 90% of answers are right after 4 comparisons' in str(
+    again
+  )
   assert again.answers(np.array([0.8, 0.79, np.nan, 1])).tolist() == [True, False, False, True]
 
 
