@@ -186,7 +186,7 @@ def test_who_is_asked_fifteen_questions_is_told_the_text_they_like_best(open_pag
   taste = {'humour': 4.0, 'reasons': 2.0, 'words': -1.0}
   utility = standard @ [taste.get(name, 0.0) for name in items.names]
   asked = {'num_questions': 15, 'control_share': 0, 'repeat_share': 0, 'attention_share': 0}
-  asked['stop_probability'] = 0.7
+  asked['stop_probability'] = 0.6
   (tmp_path / 'settings.json').write_text(json.dumps(asked))
   words = ('--beliefs', f'--settings={tmp_path / "settings.json"}')
   with contextlib.closing(check.Served(COMMAND, tmp_path / 'study', *words)) as server:
@@ -198,5 +198,5 @@ def test_who_is_asked_fifteen_questions_is_told_the_text_they_like_best(open_pag
     told = page.inner_text('main')
   target = texts.target(items, '')
   assert items.texts[target[utility[target].argmax()]] in told
-  claimed = int(re.search(r'It is (\d+)\s% sure which of 8 texts', told)[1])
-  assert ('more questions would change little' in told) == (claimed >= 70)
+  assert int(re.search(r'It is (\d+)\s% sure which of 8 texts', told)[1]) > 60
+  assert 'more questions would change little' in told
