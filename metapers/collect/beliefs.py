@@ -95,7 +95,7 @@ class Beliefs:
 
   def standardised(self) -> Float[np.ndarray, 'I D']:
     """Returns the features of all items as the model reads them."""
-    mean, scale = self.model.export.scaling
+    mean, scale = (part[: self.model.num_features] for part in self.model.export.scaling)
     return (self._features - mean) / scale
 
   def profile(self, history: Sequence[Question]) -> Profile:
@@ -131,7 +131,7 @@ class Beliefs:
   def directions(self, history: Sequence[Question]) -> list[Direction]:
     """Returns how each feature counts, as far as it is known."""
     profile = self.profile(history)
-    mean, scale = self.model.export.scaling
+    mean, scale = (part[: self.model.num_features] for part in self.model.export.scaling)
     more = mean + np.diag(scale)
     average = np.broadcast_to(mean, more.shape)
     with self.turn:

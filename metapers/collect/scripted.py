@@ -18,13 +18,17 @@ NORMAL = 1.96  # standard errors of half a 95 % interval
 class Claims(NamedTuple):
   """What is claimed of T participants after their last answer, and what is so.
 
-  probability: [T] that the text named is the best of the target. is_best: [T]. lost: [T], by how
-  much the best one is liked better, in logits.
+  probability: [T] that the text named is the best of the target. lost: [T], by how much the best
+  one is liked better, in logits.
   """
 
   probability: Float[np.ndarray, 'T']
-  is_best: Bool[np.ndarray, 'T']
   lost: Float[np.ndarray, 'T']
+
+  @property
+  def is_best(self) -> Bool[np.ndarray, 'T']:
+    """Whether the text named is the best."""
+    return self.lost <= 0
 
 
 def claims(plan: Plan, beliefs: Beliefs, num_people: int, *, strength: float = 1.0) -> Claims:
@@ -49,7 +53,7 @@ def claims(plan: Plan, beliefs: Beliefs, num_people: int, *, strength: float = 1
     target = utility[beliefs.target]
     found.append((standing.probability, target.max() - utility[standing.best]))
   probability, lost = np.array(found, np.float64).T
-  return Claims(probability, lost <= 0, lost)
+  return Claims(probability, lost)
 
 
 def answered(
@@ -88,6 +92,6 @@ def lines(found: Claims) -> Iterator[str]:
       yield said
       continue
     right, count = found.is_best[reached].mean(), reached.sum()
-    half = NORMAL * np.sqrt(right * (1 - right) / count) if 0 < right < 1 else 3 / count
+    half = NORMAL * np.sqrt(right * (1 - right) / count) if 0 < right < 1 else min(3 / count, 1)
     claimed = found.probability[reached].mean()
     yield f'{said}, claimed {claimed:.1%}, right {right:.1%} +- {half:.1%}'
