@@ -16,7 +16,6 @@ from metapers.core.types import Bool, Float, Int, Params, PRNGKey
 from metapers.evaluation import adaptation, asking, stopping
 
 LEVELS = (0.8, 0.9, 0.95)
-NORMAL = 1.96  # standard errors of half a 95 % interval
 
 
 class Sure(NamedTuple):
@@ -141,6 +140,6 @@ def _summary(
     'stopped': stopped.mean(),
     'claimed': claimed.mean() if claimed.size else np.nan,
     'right': share,
-    'right_half': NORMAL * np.sqrt(share * (1 - share) / max(right.size, 1)),
+    'right_half': stopping.half_of_share(float(share), right.size) if right.size else np.nan,
     'lost': course.lost[at, people].mean(),
   }

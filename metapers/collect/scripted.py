@@ -10,9 +10,9 @@ from metapers.collect.assignment import Plan
 from metapers.collect.beliefs import Beliefs
 from metapers.collect.store import Answer, Question
 from metapers.core.types import Bool, Float
+from metapers.evaluation import stopping
 
 LEVELS = (0.0, 0.8, 0.9, 0.95)  # 0: whatever is claimed
-NORMAL = 1.96  # standard errors of half a 95 % interval
 
 
 class Claims(NamedTuple):
@@ -92,6 +92,6 @@ def lines(found: Claims) -> Iterator[str]:
       yield said
       continue
     right, count = found.is_best[reached].mean(), reached.sum()
-    half = NORMAL * np.sqrt(right * (1 - right) / count) if 0 < right < 1 else min(3 / count, 1)
+    half = stopping.half_of_share(float(right), int(count))
     claimed = found.probability[reached].mean()
     yield f'{said}, claimed {claimed:.1%}, right {right:.1%} +- {half:.1%}'

@@ -1,5 +1,6 @@
 """When to stop asking: how sure it is which candidate of a pool a user likes best."""
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -20,6 +21,13 @@ class Standing(NamedTuple):
   best: Int[HostOrDevice, '*batch']
   probability: Float[HostOrDevice, '*batch']
   regret: Float[HostOrDevice, '*batch']
+
+
+def half_of_share(share: float, count: int) -> float:
+  """Returns half a 95 % interval of a share of `count` people; at 0 and 1 by the rule of three."""
+  if 0 < share < 1:
+    return 1.96 * math.sqrt(share * (1 - share) / count)
+  return min(3 / max(count, 1), 1.0)
 
 
 def standing(
