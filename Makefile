@@ -50,8 +50,10 @@ protocols: install
 collect: install
 	$(BIN)/python -m experiments.collect --study=$(STUDY) --beliefs
 
+# A worker that dies ends the run: with its files left to nobody, the others would wait for ever.
 test: $(VENV)/complete
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder \
+	  --max-worker-restart=0
 
 lint: $(VENV)/complete
 	$(BIN)/ruff check .
