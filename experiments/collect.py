@@ -73,9 +73,17 @@ def main(argv: list[str]) -> None:
   folder = pathlib.Path(commands.required(STUDY))
   with commands.holding(folder):
     if EXPORT.value:
-      commands.say(str(export.write_tables(studies.kept_in(folder), folder, EXPORT.value)))
+      commands.say(exported(folder))
     else:
       serve(opened(folder), folder)
+
+
+def exported(folder: pathlib.Path) -> str:
+  """Writes the tables of a study; returns where, and how much they hold."""
+  kept = studies.kept_in(folder)
+  written = export.write_tables(kept, folder, EXPORT.value)
+  given = [sum(q.answer is not None for q in history) for history in kept.histories().values()]
+  return f'{written}: {sum(given)} answers of {sum(map(bool, given))} participants'
 
 
 def claimed(num_people: int, place: pathlib.Path) -> Iterator[str]:

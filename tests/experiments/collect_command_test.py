@@ -1,6 +1,7 @@
 """A study as a user of the command meets it: its tables, and what is refused."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -43,6 +44,8 @@ def test_the_tables_of_a_study_train_a_learner_as_those_of_any_people_do(tmp_pat
   out = tmp_path / 'people'
   done = command('collect', f'--study={tmp_path}/study', f'--export={out}')
   assert done.returncode == 0, done.stderr
+  asked = re.fullmatch(rf'{out}: (\d+) answers of {NUM_PEOPLE} participants', done.stdout.strip())
+  assert asked and int(asked[1]) > NUM_PEOPLE
   done = command(
     'train', '--config=experiments/configs/people.py:quick,learner=gaussian_prior',
     f'--config.population.kwargs.path={out}', *SHORT, f'--workdir={tmp_path}/run',
@@ -54,6 +57,12 @@ def test_the_tables_of_a_study_train_a_learner_as_those_of_any_people_do(tmp_pat
     '--host=0.0.0.0',
   )  # fmt: skip
   assert done.returncode == 2 and '--open says that this is meant' in done.stderr
+
+
+def test_the_export_of_a_study_without_answers_says_so(tmp_path):
+  study.open_study(tmp_path / 'study', items=running.DEMO).store.close()
+  done = command('collect', f'--study={tmp_path}/study', f'--export={tmp_path}/people')
+  assert done.stdout.strip() == f'{tmp_path}/people: 0 answers of 0 participants'
 
 
 @pytest.mark.parametrize(
