@@ -160,7 +160,7 @@ def test_losses_are_computed_beforehand_only_where_their_weights_depend_on_them(
     compiled = jax.jit(gradient).lower(learner.init(KEY), (), batch, ()).compile()
     return compiled.as_text().count(' while(')
 
-  assert (num_loops(objectives.mean()), num_loops(objectives.cvar(0.4))) == (1, 2)
+  assert num_loops(objectives.cvar(0.4)) == 2 * num_loops(objectives.mean()) > 0
 
 
 def test_frozen_parameters_are_not_differentiated():
