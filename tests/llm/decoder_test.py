@@ -141,7 +141,7 @@ def test_checkpointing_changes_no_gradient_and_keeps_less():
 
   (plain, plain_size), (again, again_size) = map(programs, (False, True))
   for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
-    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)  # of up to 50
   assert again_size < 0.7 * plain_size
 
 
