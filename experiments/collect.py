@@ -73,15 +73,15 @@ def main(argv: list[str]) -> None:
   folder = pathlib.Path(commands.required(STUDY))
   with commands.holding(folder):
     if EXPORT.value:
-      commands.say(exported(folder))
+      commands.say(exported(folder, EXPORT.value))
     else:
       serve(opened(folder), folder)
 
 
-def exported(folder: pathlib.Path) -> str:
+def exported(folder: pathlib.Path, where: str) -> str:
   """Writes the tables of a study; returns where, and how much they hold."""
   kept = studies.kept_in(folder)
-  written = export.write_tables(kept, folder, EXPORT.value)
+  written = export.write_tables(kept, folder, where)
   given = [sum(q.answer is not None for q in history) for history in kept.histories().values()]
   return f'{written}: {sum(given)} answers of {sum(map(bool, given))} participants'
 
