@@ -28,7 +28,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 
 MAPS = pathlib.Path('/proc/self/maps')
 MOST_MAPS = 20_000  # Linux gives a process 65,530, and LLVM dies without one more
-TESTS_BETWEEN = 10  # so many tests were never seen to need 5,000, and counting takes milliseconds
+TESTS_BETWEEN = 10  # counting takes milliseconds; so many tests were seen to take 9,400 maps
 done = itertools.count(1)
 
 

@@ -130,7 +130,7 @@ def rate(
   agreed = (counts @ signs) ** 2 - counts**2 @ signs**2
   # Two draws of one user are no pair: they would always agree.
   couples = counts.sum(-1, keepdims=True) ** 2 - (counts**2).sum(-1, keepdims=True)
-  disagreed = (1 - agreed / nan_if_none(couples)) / 2
+  disagreed = (couples - agreed) / (2 * nan_if_none(couples))
   drawn = times_drawn(draws, contrasts)
   return (drawn * disagreed).sum(-1) / nan_if_none(drawn.sum(-1))
 

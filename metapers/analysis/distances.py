@@ -19,7 +19,6 @@ from metapers.evaluation.estimates import Estimates, EvaluationSet
 
 SAMPLE_OF_STREAM = 1000  # train users to be near to, where the stream of them has no end
 DECIMALS = 3  # of weights: at small α most users are further from 0 by rounding than by preference
-ROUNDING = 1e-6  # of a share of comparisons, below that of one of them
 
 
 class Distances(NamedTuple):
@@ -82,7 +81,8 @@ def nearest_disagreement(
 
   def nearest(user):
     own = disagreement.preferences(user[None], values)[0]
-    return jnp.min((1 - theirs @ own / len(values)) / 2)
+    differ = len(values) - theirs @ own  # whole numbers, so that none is exactly none
+    return jnp.min(differ) / (2 * len(values))
 
   return jax.lax.map(nearest, weights, batch_size=chunk_size)
 
@@ -155,7 +155,7 @@ def describe_users(evaluated: EvaluationSet, found: Distances, contrasts: Contra
     'nearest_disagreement_mean': groups.user_mean(draws, found.disagreement),
     'nearest_disagreement_median': groups.user_median(draws, found.disagreement),
     'nearest_disagreement_none': groups.user_mean(
-      draws, (found.disagreement < ROUNDING).astype(np.float32)
+      draws, (found.disagreement == 0).astype(np.float32)
     ),
     'nearest_l1_median': groups.user_median(draws, found.l1),
   }
