@@ -6,7 +6,7 @@ import numpy as np
 
 from metapers.core import task
 from metapers.core.task import Candidates, Task, Truth
-from metapers.evaluation import bootstrap, estimates
+from metapers.evaluation import estimates, intervals
 from metapers.evaluation.predictions import Predictions
 
 B, R = 3, 5
@@ -57,4 +57,4 @@ def spread(half, num_users):
   """Resamples [17, 1] of 0 whose interval over so many users is ± half, users alone differing."""
   users = np.array([1.0, -1.0, 1.0, -1.0])
   rows = np.r_[0.0, users / users.std(ddof=1), np.zeros(12)]
-  return half / bootstrap.student(num_users) * rows[:, None]
+  return half / intervals.student(num_users) * rows[:, None]

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from metapers.core.types import Float, Int
-from metapers.evaluation import bootstrap, estimates, metrics
+from metapers.evaluation import bootstrap, estimates, intervals, metrics
 from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
 
@@ -79,7 +79,7 @@ def span(values: Float[np.ndarray, 'T'], in_percent: bool) -> str:
 
 def percent(samples: Float[np.ndarray, 'J 1'], num_users: int) -> str:
   """Returns a share with its interval over so many users, as text."""
-  value, low, high = (100 * float(x) for x in bootstrap.interval(samples, num_users)[:, 0])
+  value, low, high = (100 * float(x) for x in intervals.interval(samples, num_users)[:, 0])
   return f'{value:.1f} % [{low:.1f}, {high:.1f}]'
 
 
@@ -120,7 +120,16 @@ def estimate(
   is_member = groups.index == np.arange(len(groups.labels))[:, None]  # [G, T]
   inside = estimates.weigh(evaluated.weights['query'], values * is_member[None, :, :, None], names)
   shares = bootstrap.nan_if_none(inside[-1])  # a resample may miss a whole group
-  return {name: value / shares for name, value in zip(names[:-1], inside)}
+  factor = fewer(evaluated.num_users, (is_member & counted[0].any(-1)).sum(-1))
+  return {
+    name: estimates.widened(value / shares, factor) for name, value in zip(names[:-1], inside)
+  }
+
+
+def fewer(num_users: int, sizes: Int[np.ndarray, 'G']) -> Float[np.ndarray, 'G']:
+  """Returns by how much rows of a group must differ more, for an interval reads its size as T."""
+  of_groups = [intervals.student(max(2, int(size))) for size in sizes]
+  return np.array(of_groups, np.float32) / np.float32(intervals.student(num_users))
 
 
 def extremes(

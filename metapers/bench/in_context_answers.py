@@ -19,7 +19,7 @@ from metapers.bench.in_context import ZERO, Row, Sizes, Study, Texts
 from metapers.bench.judging import Duel
 from metapers.core.tables import RewardTable
 from metapers.core.types import Float, Params
-from metapers.evaluation import bootstrap, estimates
+from metapers.evaluation import bootstrap, estimates, intervals
 from metapers.io import chat, responses
 from metapers.io.responses import Wanted
 from metapers.llm import generate, in_context, policy, prompting
@@ -309,7 +309,7 @@ def interval_line(
   weights = bootstrap.weights(draws, counted.astype(float), prompts)
   samples = estimates.weigh(weights, (values * counted)[None, None], [metric])[0]
   sizes = {'num_users': len(users), 'num_prompts': np.unique(prompts[counted]).size}
-  value, low, high = bootstrap.interval(samples, **sizes)[:, 0].tolist()
+  value, low, high = intervals.interval(samples, **sizes)[:, 0].tolist()
   line = dict(zip(NUMBERS, (value, low, high))) | {'metric': metric}
   line |= {'num_users': len(users), 'num_queries': int(counted.sum())}
   return line | ({'smallest_shown': POWER * (high - low) / 2} if '_minus_' in metric else {})

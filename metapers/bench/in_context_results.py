@@ -9,7 +9,7 @@ import pandas as pd
 from metapers.bench.in_context import ZERO, Row, Study, shares_right
 from metapers.bench.in_context_runs import Answer, Cell
 from metapers.core.types import Float
-from metapers.evaluation import bootstrap, estimates
+from metapers.evaluation import bootstrap, estimates, intervals
 
 COLUMNS = (
   'row', 'source', 'arm', 'shots', 'metric', 'value', 'ci_low', 'ci_high', 'num_users',
@@ -75,9 +75,9 @@ def measured(
     told = described(found, row, prompts)
     samples = samples_of(tables)
     for metric, each in zip(tables, samples):
-      lines.append(told | line_of(metric, np.clip(bootstrap.share_interval(each, **sizes), 0, 1)))
+      lines.append(told | line_of(metric, np.clip(intervals.share_interval(each, **sizes), 0, 1)))
     if zero is not None and row != ZERO:
-      away = bootstrap.interval(samples[0] - zero, **sizes)
+      away = intervals.interval(samples[0] - zero, **sizes)
       lines.append(told | line_of(ACCURACY + BESIDE, away))
   return pd.DataFrame(lines, columns=list(COLUMNS))
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from metapers.core import files
 from metapers.core.types import Bool, Float, Int
-from metapers.evaluation import bootstrap, estimates
+from metapers.evaluation import bootstrap, estimates, intervals
 from metapers.io import chat, responses
 from metapers.io.responses import Wanted
 
@@ -293,9 +293,9 @@ class _Table:
     samples = estimates.weigh(weights, self._laid(value)[None, None], [metric])[0]
     sizes = {'num_users': self.num_users, 'num_prompts': self.num_prompts}
     if metric == 'win_minus_loss':
-      found = np.clip(bootstrap.interval(samples, level=level, **sizes), -1, 1)
+      found = np.clip(intervals.interval(samples, level=level, **sizes), -1, 1)
     else:
-      found = np.clip(bootstrap.share_interval(samples, level=level, **sizes), 0, 1)
+      found = np.clip(intervals.share_interval(samples, level=level, **sizes), 0, 1)
     middle, low, high = found[:, 0].tolist()
     return middle, low, high
 

@@ -10,7 +10,7 @@ from metapers.analysis import poisoning
 from metapers.bench import tables
 from metapers.bench.plan import Condition
 from metapers.bench.settings import Setting
-from metapers.evaluation import bootstrap, ranges
+from metapers.evaluation import intervals, ranges
 from metapers.evaluation.estimates import Estimates
 from metapers.io.report import Section, Table
 
@@ -43,7 +43,7 @@ def sections(
     conditions: of a table.
     settings: of the conditions.
     overall: row -> its estimates over seeds, of each condition.
-    num_seeds: the fewest of a row with several, see `bootstrap.interval`.
+    num_seeds: the fewest of a row with several, see `intervals.interval`.
   """
   kinds: dict[tuple, list[Poisoned]] = {}
   for condition, setting, own in zip(conditions, settings, overall, strict=True):
@@ -82,7 +82,7 @@ def losses_of(name: str, honest: Poisoned, one: Poisoned, num_seeds: int) -> np.
   """Returns what liars cost a learner, and the ends of its interval: [3], in accuracy."""
   lost = honest.overall[name]['accuracy'] - one.overall[name]['accuracy']
   sizes = one.setting.evaluated.sizes | {'num_seeds': num_seeds}
-  return ranges.within(f'accuracy_minus_{name}', bootstrap.interval(lost[:, -1:], **sizes))[:, 0]
+  return ranges.within(f'accuracy_minus_{name}', intervals.interval(lost[:, -1:], **sizes))[:, 0]
 
 
 def row_of(name: str, shares: np.ndarray, losses: Sequence[np.ndarray]) -> list[str]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from metapers.bench.settings import Setting
 from metapers.core import files
-from metapers.evaluation import bootstrap, estimates, streams
+from metapers.evaluation import estimates, intervals, streams
 from metapers.evaluation.estimates import Estimates
 from metapers.evaluation.predictions import Predictions
 
@@ -164,7 +164,7 @@ def rows(
   labels: Mapping[str, object],
   *,
   num_users: int,
-  num_prompts: int = bootstrap.MANY,
+  num_prompts: int = intervals.MANY,
   num_seeds: int = 1,
   num_items: int = 1,
   level: float = 0.95,
@@ -176,7 +176,7 @@ def rows(
     shots: the L numbers of support comparisons.
     labels: column -> what it says; columns left out are not applicable: the empty text.
     num_users: that were evaluated. num_prompts: or items, where they were resampled.
-    num_seeds: the fewest of a row with several, see `bootstrap.interval`.
+    num_seeds: the fewest of a row with several, see `intervals.interval`.
     num_items: of a comparison, where items were resampled.
     level: of the intervals.
 

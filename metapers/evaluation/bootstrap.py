@@ -27,12 +27,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from metapers.core.types import Float, Int
 
-ROUNDING = 1e-5  # of weights in 32 bits: an interval that is narrower has no width
-MANY = 10**6  # prompts, of which the number does not matter
 NUM_KINDS = 4  # of what differs: users, prompts, cells, seeds
 
 
@@ -247,112 +244,3 @@ def over_seeds(seeds: Sequence[Float[np.ndarray, 'J L']], rng: np.random.Generat
   g = rng.standard_normal((own.stop - own.start, len(seeds)))
   averaged[own] = averaged[0] + g @ away / np.sqrt(len(seeds) * (len(seeds) - 1))
   return averaged
-
-
-class Variances(NamedTuple):
-  """Of an estimate by what differs, each [L]; `cells` is what `users` and `prompts` both hold."""
-
-  users: Float[np.ndarray, 'L']
-  prompts: Float[np.ndarray, 'L']
-  cells: Float[np.ndarray, 'L']
-  seeds: Float[np.ndarray, 'L']
-
-
-def variances(
-  samples: Float[np.ndarray, 'J L'], num_users: int, num_prompts: int = MANY, num_items: int = 1
-) -> Variances:
-  """Returns the variance of the rows of each kind, NaN passed over: the module's formula.
-
-  Things drawn out of n with replacement vary by (n - 1)/n of what new ones do: n/(n - 1) mends it.
-
-  Args:
-    samples: row 0 the estimate, the others its resamples.
-    num_users: T.
-    num_prompts: P, or of items; nothing depends on it where they are not drawn.
-    num_items: K where items were drawn, else 1.
-  """
-  users, prompts, both, seeds = (variance(samples[own]) for own in kinds(len(samples)))
-  prompts = anew(num_prompts) * prompts - (1 - 1 / num_items) * both
-  return Variances(anew(num_users) * users, prompts, both / num_items, seeds)
-
-
-def variance(rows: Float[np.ndarray, 'R L']) -> Float[np.ndarray, 'L']:
-  """Returns the unbiased variance over the rows that are not NaN; NaN where fewer than two are."""
-  there = ~np.isnan(rows)
-  size = there.sum(0)
-  away = np.where(there, rows, 0)
-  away -= there * (away.sum(0) / np.maximum(size, 1))
-  return np.square(away).sum(0) / nan_if_none(np.maximum(size - 1, 0))
-
-
-def anew(size: int) -> float:
-  """Returns n/(n - 1): how much more new things vary than those drawn out of n again."""
-  return size / max(size - 1, 1)
-
-
-def interval(
-  samples: Float[np.ndarray, 'J L'],
-  num_users: int,
-  *,
-  num_prompts: int = MANY,
-  num_seeds: int = 1,
-  num_items: int = 1,
-  level: float = 0.95,
-) -> Float[np.ndarray, '3 L']:
-  """Returns value, low and high: the value ± t √V.
-
-  The degrees of freedom of t are Satterthwaite's, V² / Σ_k (V_k² / n_k), with n = T - 1 for users,
-  P - 1 for prompts and S - 1 for seeds; what users and prompts both hold is taken from each by
-  half. Few prompts, or two close seeds, do not make sure.
-
-  Args:
-    samples: row 0 the estimate, the others its resamples.
-    num_users: T.
-    num_prompts: P, or of items; nothing depends on it where users alone were drawn.
-    num_seeds: S, the fewest that a learner with several was trained with.
-    num_items: K where items were drawn, 1 where prompts or users alone.
-    level: of the interval.
-  """
-  users, prompts, both, seeds = variances(samples, num_users, num_prompts, num_items)
-  prompts = np.maximum(prompts, 0)
-  both = np.minimum(both, np.minimum(users, prompts))  # at least the larger of them is left
-  parts = np.stack([users - both / 2, prompts - both / 2, seeds])
-  total = parts.sum(0)
-  sizes = np.maximum([num_users - 1, num_prompts - 1, num_seeds - 1], 1)[:, None]
-  shares = parts / np.where(total > 0, total, 1)
-  freedom = 1 / np.where(total > 0, np.square(shares) / sizes, 1).sum(0)
-  half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(total)
-  return np.stack([samples[0], samples[0] - half, samples[0] + half])
-
-
-def share_interval(
-  samples: Float[np.ndarray, 'J L'], num_users: int, *, level: float = 0.95, **sizes: int
-) -> Float[np.ndarray, '3 L']:
-  """Returns value, low and high of a share, for which no sample is certain.
-
-  Where no resample differs, as of users of whom all are always predicted right, `interval` has no
-  width, but new users may still be others. With certainty `level` less than q of them are (the rule
-  of three: about 3/T), and those by no more than down to 0 or up to 1:
-
-      low = (1 - q) value,   high = value + q (1 - value),   q = 1 - (1 - level)^(1/T)
-
-  Args:
-    samples: of a mean over users of what lies in [0, 1].
-    num_users: T.
-    level: of the interval.
-    **sizes: the others of `interval`.
-  """
-  value, low, high = interval(samples, num_users, level=level, **sizes)
-  unseen = 1 - (1 - level) ** (1 / max(num_users, 1))
-  is_flat = high - low < ROUNDING
-  low = np.where(is_flat, (1 - unseen) * value, low)
-  return np.stack([value, low, np.where(is_flat, value + unseen * (1 - value), high)])
-
-
-def student(size: int, level: float = 0.95) -> float:
-  """Returns how many resampled standard deviations of a mean of `size` things reach to a bound.
-
-  Student's t with size - 1 degrees of freedom times √(size / (size - 1)), as in `interval`.
-  """
-  freedom = max(size - 1, 1)
-  return float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(anew(size)))

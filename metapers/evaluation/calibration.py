@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metapers.core.types import Bool, Float
-from metapers.evaluation import bootstrap
+from metapers.evaluation import intervals
 
 NUM_BINS = 15
 NUM_SLICES = 20  # 5 % of the predictions each
@@ -60,9 +60,9 @@ def by_chance(
   Args:
     gaps: weighted sums of `bin_gaps`; row 0 the sample, the others its resamples.
     mass: of the bins.
-    sizes: as `bootstrap.variances` asks for.
+    sizes: as `intervals.variances` asks for.
   """
-  found = bootstrap.variances(gaps.reshape(len(gaps), -1), **sizes)
+  found = intervals.variances(gaps.reshape(len(gaps), -1), **sizes)
   return Chance((found.users + found.prompts - found.cells).reshape(gaps.shape[1:]), mass)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from metapers.core.task import Task, Truth
 from metapers.core.types import Bool, Float, Int
-from metapers.evaluation import bootstrap, calibration, metrics, ranges
+from metapers.evaluation import bootstrap, calibration, intervals, metrics, ranges
 from metapers.evaluation.bootstrap import Draws
 from metapers.evaluation.predictions import Predictions
 
@@ -44,7 +44,7 @@ class EvaluationSet(NamedTuple):
 
   @property
   def sizes(self) -> dict[str, int]:
-    """The sizes that `bootstrap.interval` asks for."""
+    """The sizes that `intervals.interval` asks for."""
     return {
       'num_users': self.num_users,
       'num_prompts': self.num_prompts,
@@ -194,11 +194,13 @@ def worst_users(
   one, other = halves(evaluated)
   ways = tail_means(evaluated, accuracy, one, other), tail_means(evaluated, accuracy, other, one)
   size = evaluated.num_users  # but the interval is one of a mean over a tenth of them
-  factor = bootstrap.student(max(2, round(WORST_SHARE * size))) / bootstrap.student(size)
+  factor = intervals.student(max(2, round(WORST_SHARE * size))) / intervals.student(size)
   return widened(np.mean(ways, 0), factor)
 
 
-def widened(samples: Float[np.ndarray, 'J L'], factor: float) -> Float[np.ndarray, 'J L']:
+def widened(
+  samples: Float[np.ndarray, 'J L'], factor: float | Float[np.ndarray, 'L']
+) -> Float[np.ndarray, 'J L']:
   """Returns resamples that differ from the sample by a factor more."""
   return samples[:1] + factor * (samples - samples[:1])
 
@@ -282,10 +284,10 @@ def interval(
     samples: row 0 the value, the others its resamples.
     is_certain: where no resample differs, none of new users would: so it is by construction.
     level: of the interval.
-    **sizes: as `bootstrap.interval` asks for.
+    **sizes: as `intervals.interval` asks for.
   """
   is_open = ranges.is_share(metric) and not is_certain
-  of = bootstrap.share_interval if is_open else bootstrap.interval
+  of = intervals.share_interval if is_open else intervals.interval
   return ranges.within(metric, of(samples, level=level, **sizes))
 
 

@@ -7,7 +7,7 @@ from metapers.analysis import disagreement, distances
 from metapers.analysis.disagreement import Contrasts
 from metapers.analysis.distances import Distances
 from metapers.data import synthetic
-from metapers.evaluation import bootstrap, estimates
+from metapers.evaluation import estimates, intervals
 from metapers.populations import toy
 from metapers.populations.reward_ensemble import reward_ensemble
 
@@ -86,7 +86,7 @@ def test_users_are_described_by_their_disagreements_and_distances():
   assert near.num_train == 11
   found = distances.describe_users(evaluated, near, contrasts)
   assert all(samples.shape == (21, 1) for samples in found.values())
-  value = {name: bootstrap.interval(samples, 60)[0, 0] for name, samples in found.items()}
+  value = {name: intervals.interval(samples, 60)[0, 0] for name, samples in found.items()}
   assert value['nearest_disagreement_none'] >= 0.5
   np.testing.assert_allclose(
     value['nearest_disagreement_mean'], near.disagreement.mean(), rtol=1e-5

@@ -6,7 +6,7 @@ import pytest
 
 from metapers.analysis import flips
 from metapers.core import meta_learner
-from metapers.evaluation import adaptation, bootstrap
+from metapers.evaluation import adaptation, intervals
 from metapers.evaluation.predictions import Predictions
 
 
@@ -69,7 +69,7 @@ def test_the_rate_is_the_mean_over_users_of_their_share_of_changes():
   changed = np.asarray(before.log_probs.argmax(-1) != after.log_probs.argmax(-1)) & mask
   by_user = changed[:, 1:].sum(-1) / mask[1:].sum(-1)  # the first user has no query
   np.testing.assert_allclose(rate[0], by_user.mean(-1), rtol=1e-5)
-  low, high = bootstrap.interval(rate, 60)[1:]
+  low, high = intervals.interval(rate, 60)[1:]
   assert (low < rate[0]).all() and (rate[0] < high).all()
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 
 from metapers.analysis import gains
-from metapers.evaluation import bootstrap, estimates
+from metapers.evaluation import bootstrap, estimates, intervals
 
 
 def evaluated(num_users):
@@ -30,5 +30,5 @@ def test_the_interval_is_that_of_a_share_of_users():
   reference = np.full((1, num_users), 0.5, np.float32)
   accuracy = np.where(np.arange(num_users) < 50, 0.4, 0.6)[None].astype(np.float32)
   worse, _ = gains.shares(evaluated(num_users), accuracy, reference)
-  variance = bootstrap.variances(worse, num_users).users.item()
+  variance = intervals.variances(worse, num_users).users.item()
   np.testing.assert_allclose(np.sqrt(variance), np.sqrt(0.25 * 0.75 / num_users), rtol=0.25)

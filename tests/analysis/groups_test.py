@@ -6,7 +6,7 @@ from hypothesis import given, strategies
 from hypothesis.extra import numpy as arrays
 
 from metapers.analysis import groups
-from metapers.evaluation import bootstrap, estimates
+from metapers.evaluation import bootstrap, estimates, intervals
 
 values_of_users = arrays.arrays(
   np.float64, strategies.integers(1, 40), elements=strategies.sampled_from([0, 0.1, 0.5, 1, 2, 7])
@@ -67,13 +67,16 @@ def test_a_group_is_evaluated_as_if_its_users_were_alone(evaluation, weights):
   mask = np.asarray(tasks.query.mask)
   right = np.asarray(predictions.log_probs[1].argmax(-1) == tasks.query.choice)
   prompts = np.searchsorted(evaluated.draws.ids, np.asarray(truth.query_prompts))
+  of_group = groups.sizes(divided, evaluated)
   for resample in (0, 1, 17):
     weight = mask * times * evaluated.draws.prompts[resample][prompts]
     for group in range(3):
       counts = evaluated.draws.users[resample] * (divided.index == group) * (weight.sum(-1) > 0)
       own = (weight * right).sum(-1) / np.maximum(weight.sum(-1), 1e-9)
       expected = (counts * own).sum() / counts.sum()
-      np.testing.assert_allclose(got['accuracy'][resample, group], expected, rtol=1e-4)
+      of_few = intervals.student(int(of_group[group])) / intervals.student(evaluated.num_users)
+      moved = (got['accuracy'][resample, group] - got['accuracy'][0, group]) / of_few
+      np.testing.assert_allclose(got['accuracy'][0, group] + moved, expected, rtol=1e-4)
 
 
 def test_groups_weighted_by_their_users_give_the_whole(evaluation):
@@ -103,9 +106,25 @@ def test_a_learner_that_is_only_good_on_near_users_is_found_out(evaluation):
     for weights in (near, pooled)
   )
   gain = estimates.differences(learner, baseline, 'pooled')['accuracy_minus_pooled']
-  low, high = bootstrap.interval(gain, 60)[1:]
+  low, high = intervals.interval(gain, 60)[1:]
   assert low[0] > 0.03
   np.testing.assert_allclose([gain[0, 1], low[1], high[1]], 0, atol=1e-6)
+
+
+def test_intervals_of_a_small_group_are_those_of_as_few_users():
+  tasks, truth = evaluation_sets.users()
+  evaluated = estimates.evaluation_set(tasks, num_resamples=4000)  # users alone
+  predictions = evaluation_sets.noisy(tasks, truth, 0.5)
+  real = np.asarray(tasks.query.mask)
+  first = np.flatnonzero(real.any(-1))[:6]
+  few = groups.Groups('few', ('6', 'rest'), (~np.isin(np.arange(60), first)).astype(int))
+  got = groups.estimate(evaluated, predictions, few)['nll'][:, :1]
+  sd = got[bootstrap.kinds(len(got)).users].std()
+  chosen = np.asarray(tasks.query.choice)[..., None]
+  nll = -np.take_along_axis(np.asarray(predictions.log_probs[-1]), chosen, -1)[..., 0]
+  own = [nll[user][real[user]].mean() for user in first]
+  half = 2.5706 * np.std(own, ddof=1) / np.sqrt(6)  # Student's t of 6
+  assert intervals.student(evaluated.num_users) * sd == pytest.approx(half, rel=0.1)
 
 
 def test_a_resample_without_anyone_of_a_group_is_passed_over():
@@ -114,7 +133,7 @@ def test_a_resample_without_anyone_of_a_group_is_passed_over():
   one = groups.by_size('rank', np.array([1.0, 1, 1, 1, 1, 2]), num_groups=6)
   got = groups.estimate(evaluated, evaluation_sets.noisy(tasks, truth, 0.5), one)['accuracy']
   assert np.isnan(got[1:, 1]).any() and np.isfinite(got[:, 0]).mean() > 0.9
-  assert np.isfinite(bootstrap.interval(got, 60)).all()
+  assert np.isfinite(intervals.interval(got, 60)).all()
 
 
 def test_users_whose_comparisons_weigh_nothing_are_not_counted(evaluation):

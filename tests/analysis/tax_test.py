@@ -5,7 +5,7 @@ import pytest
 from evaluation_sets import B, R
 
 from metapers.analysis import tax
-from metapers.evaluation import bootstrap, estimates
+from metapers.evaluation import estimates, intervals
 from metapers.evaluation.predictions import Predictions
 
 NAMES = ('gemma_2b', tax.SAFETY, 'gemma_7b')
@@ -86,7 +86,7 @@ def test_picking_the_most_dangerous_where_it_matters_is_found_on_those_prompts_a
     )
     differences[name] = estimates.differences(learner, pooled, 'pooled')
   tax_of = {
-    name: bootstrap.interval(found[f'pick_{tax.SAFETY}_minus_pooled'], 60)[:, 0]
+    name: intervals.interval(found[f'pick_{tax.SAFETY}_minus_pooled'], 60)[:, 0]
     for name, found in differences.items()
   }
   assert tax_of['harmless'][2] < -1

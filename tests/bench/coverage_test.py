@@ -7,7 +7,7 @@ import pytest
 from metapers.analysis import coverage, superpopulation
 from metapers.analysis.superpopulation import Study
 from metapers.bench import coverage_runs
-from metapers.evaluation import bootstrap
+from metapers.evaluation import intervals
 
 SMALL = Study(60, 12, 80)
 OF_FEW_PROMPTS = Study(100, 8, 20, prompt_spread=0.6)  # which differ more than users do
@@ -38,19 +38,19 @@ def test_intervals_hold_the_truth_as_often_as_they_say(world):
   found = studied(world)
   assert len(found) > 8
   assert 0.91 <= found['coverage'].mean() <= 0.985
-  assert 0.9 <= found['width'].mean() <= 1.15
+  assert 0.9 <= found['width'].mean() <= 1.2  # skewed ones are longer
 
 
 def plant(monkeypatch, wrong):
   """Has intervals take `wrong(users, prompts, cells)` for the variance over new ones."""
-  real = bootstrap.variances
+  real = intervals.variances
 
   def planted(*args, **sizes):
     users, prompts, cells, seeds = real(*args, **sizes)
     nothing = np.zeros_like(users)
-    return bootstrap.Variances(wrong(users, prompts, cells), nothing, nothing, seeds)
+    return intervals.Variances(wrong(users, prompts, cells), nothing, nothing, seeds)
 
-  monkeypatch.setattr(bootstrap, 'variances', planted)
+  monkeypatch.setattr(intervals, 'variances', planted)
 
 
 WRONG = {

@@ -8,7 +8,7 @@ from fake_endpoint import answer, client
 
 from metapers.bench import judging
 from metapers.bench.judging import Duel
-from metapers.evaluation import bootstrap
+from metapers.evaluation import bootstrap, intervals
 
 RNG = np.random.default_rng(0)
 
@@ -138,7 +138,7 @@ def test_shares_and_intervals_are_those_of_users_and_prompts():
   samples = bootstrap.with_seeds(
     bootstrap.weights(draws, np.ones((8, 6)), prompts) @ table.reshape(-1, 1).astype(float)
   )
-  expected = bootstrap.interval(samples, 8, num_prompts=6)[:, 0]
+  expected = intervals.interval(samples, 8, num_prompts=6)[:, 0]
   np.testing.assert_allclose(
     frame.loc['win', ['value', 'ci_low', 'ci_high']].astype(float), expected, atol=1e-5
   )

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metapers.evaluation import bootstrap, estimates, metrics
+from metapers.evaluation import bootstrap, estimates, intervals, metrics
 from metapers.evaluation.predictions import Predictions
 
 T, N, M = 60, 8, 4
@@ -79,7 +79,7 @@ def test_of_equals_the_worst_tenth_is_as_good_as_all():
     log_probs=jnp.asarray(log_probs[None], jnp.float32)
   )
   evaluated = estimates.evaluation_set(tasks, truth, num_resamples=300)
-  value, low, high = bootstrap.interval(
+  value, low, high = intervals.interval(
     estimates.estimate(evaluated, given)['accuracy_worst_decile'], 300
   )[:, 0]
   assert low < 0.8 < high and abs(value - 0.8) < 0.06
@@ -128,7 +128,7 @@ def test_calibrated_predictions_have_a_small_calibration_error(users):
     log_p = -np.logaddexp(0, np.stack([logit, -logit], -1))
     log_probs = jnp.asarray(np.stack([log_p, log_p]), jnp.float32)
     given = predictions_of(users, 0.5)._replace(log_probs=log_probs)
-    return bootstrap.interval(estimates.estimate(evaluated, given)['ece'], 60)[:, 0]
+    return intervals.interval(estimates.estimate(evaluated, given)['ece'], 60)[:, 0]
 
   calibrated, overconfident = error(1.0), error(6.0)
   assert calibrated[0] < 0.1 < 0.15 < overconfident[0]
