@@ -6,7 +6,9 @@ exact answer to who sees features. Users: Dirichlet(0.05), random pairs, noisele
 variance of scores within a prompt that ridge regression finds in the features.
 Source: ours; the papers' hyper-parameters stand in the learners' docstrings.
 
-Time: in full not run yet; `:quick` about 12 minutes of CPU.
+Result (R² = .5, tuned, three seeds): after 5 comparisons `gaussian_prior` 68.0 %, `bayes_features`
+68.7, `pooled` 63.0; eleven methods between 67.5 and 68.0.
+Time: tuning 81 minutes of one core, three seeds 32 more; `:quick` about 12 minutes of CPU.
 Command: python -m experiments.benchmark --config=experiments/configs/features_k5.py --workdir=DIR
 Arguments: quick; r2=.3|.5|.8; users=1000|10000; tuned=FILE of experiments.tune;
   learner=NAME gives experiments.train that learner's run.
