@@ -177,13 +177,17 @@ class Beliefs:
     return rows, answer.choice or 0, answers.OUTCOMES.index(outcome)
 
   def _adapted(self, heard: tuple[Heard, ...]) -> Profile:
+    count = len(heard)
+    size = max(self.model.capacity, count)  # the same for all: each size compiles
+    rows = np.zeros((size, len(heard[0][0]) if heard else 2), np.int32)
+    chosen, outcome = np.zeros((2, size), np.int32)
+    if heard:
+      rows[:count], chosen[:count], outcome[:count] = zip(*heard)
+    shown = np.broadcast_to(np.arange(size)[:, None] < count, rows.shape)
+    given = Comparisons(self._features[rows], chosen, shown=shown)
+    if rows.shape[1] == 2:
+      given = given._replace(outcome=outcome)
     with self.turn:
-      if not heard:
-        return self.model.adapt()
-      rows, chosen, outcome = map(np.array, zip(*heard))
-      given = Comparisons(self._features[rows], chosen)
-      if rows.shape[1] == 2:
-        given = given._replace(outcome=outcome)
       return self.model.adapt(given if self.model.export.outcomes else halves.ties_as_halves(given))
 
   def _can_be_surprised(self) -> bool:
