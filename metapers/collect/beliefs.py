@@ -1,6 +1,9 @@
 """What a model makes of a participant's answers: predictions, questions, and what it believes.
 
-Choices alone are read; "about the same", "both bad", "skip" and strengths tell it nothing.
+A model that was trained to read answers other than choices (`Export.outcomes`) reads "about the
+same" and "both bad" as what they are. Another one reads "about the same" as two opposite choices of
+half a weight: an approximation, whose cost docs/people.md measures; "both bad" tells it nothing.
+"Skip", strengths, and what is no choice among more than two texts tell no model anything.
 """
 
 import functools
@@ -11,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from metapers.collect.items import Items
-from metapers.collect.store import Question
+from metapers.collect.store import OUTCOMES, Question
 from metapers.core.types import Any, Float, Int
+from metapers.serving import answers, halves
 from metapers.serving import comparisons as border
 from metapers.serving.comparisons import Comparisons
 from metapers.serving.personalizer import Personalizer
@@ -20,7 +24,7 @@ from metapers.serving.profiles import Profile
 
 KEPT = 1024  # profiles in memory
 WIDTH = 1.645  # standard deviations to the ends of an interval of 90 %
-Choice = tuple[int, tuple[int, ...], int]  # id of the question, rows of items, index of the chosen
+Heard = tuple[tuple[int, ...], int, int]  # rows of items, the chosen one, index of answers.OUTCOMES
 
 
 class Direction(NamedTuple):
@@ -68,6 +72,8 @@ class Beliefs:
     self.model, self.target = model, target
     self.names = expected or names or tuple(f'feature {i}' for i in range(features.shape[1]))
     self._features = features
+    # A model that knows the likelihood of some answers must not guess that of others.
+    self._readable = {'chosen', *(model.export.outcomes or ('tie',))}
     self.turn = threading.RLock()  # one at a time: the model takes all cores
     self._profile = functools.lru_cache(KEPT)(self._adapted)
     self._rows = {name: row for row, name in enumerate(items.ids)}
@@ -99,13 +105,16 @@ class Beliefs:
     return (self._features - mean) / scale
 
   def profile(self, history: Sequence[Question]) -> Profile:
-    """Returns the profile of what was chosen so far."""
-    return self._profile(self._choices(history))
+    """Returns the profile of what was answered so far."""
+    return self._profile(tuple(filter(None, map(self._heard, history))))
 
   def rank(
     self, history: Sequence[Question], questions: Int[np.ndarray, 'M K'], count: int
   ) -> list[int]:
-    """Returns the `count` of the questions from which most is to be learned, the best first."""
+    """Returns the `count` of the questions from which most is to be learned, the best first.
+
+    Of each it is what a choice would tell, even where other answers are read.
+    """
     profile = self.profile(history)
     with self.turn:
       return self.model.ask(profile, self._features[questions], count=count).tolist()
@@ -113,7 +122,7 @@ class Beliefs:
   def predict(
     self, history: Sequence[Question], questions: Int[np.ndarray, 'M K']
   ) -> Float[np.ndarray, 'M K']:
-    """Returns the probability that each candidate is chosen.
+    """Returns the probability that each candidate is chosen, given that one is.
 
     Of more than two it is the softmax of the expected utilities, which is surer than the mean over
     the posterior.
@@ -156,23 +165,30 @@ class Beliefs:
       return None
     return float(self.model.surprise(self.profile(history)).log_ratio)
 
-  def _choices(self, history: Sequence[Question]) -> tuple[Choice, ...]:
-    return tuple(
-      (question.id, tuple(self._rows[name] for name in question.items), question.answer.choice)
-      for question in history
-      if question.answer is not None
-      and question.answer.choice is not None
-      and question.kind != 'attention'
-    )
+  def _heard(self, question: Question) -> Heard | None:
+    """Returns what an answer tells the model; None where that is nothing."""
+    answer, is_pair = question.answer, len(question.items) == 2
+    outcome = None if answer is None else OUTCOMES.get(answer.answer)
+    if answer is None or outcome not in self._readable or question.kind == 'attention':
+      return None
+    if outcome != 'chosen' and not is_pair:
+      return None
+    rows = tuple(self._rows[name] for name in question.items)
+    return rows, answer.choice or 0, answers.OUTCOMES.index(outcome)
 
-  def _adapted(self, choices: tuple[Choice, ...]) -> Profile:
+  def _adapted(self, heard: tuple[Heard, ...]) -> Profile:
+    count = len(heard)
+    size = max(self.model.capacity, count)  # the same for all: each size compiles
+    rows = np.zeros((size, len(heard[0][0]) if heard else 2), np.int32)
+    chosen, outcome = np.zeros((2, size), np.int32)
+    if heard:
+      rows[:count], chosen[:count], outcome[:count] = zip(*heard)
+    shown = np.broadcast_to(np.arange(size)[:, None] < count, rows.shape)
+    given = Comparisons(self._features[rows], chosen, shown=shown)
+    if rows.shape[1] == 2:
+      given = given._replace(outcome=outcome)
     with self.turn:
-      if not choices:
-        return self.model.adapt()
-      ids, rows, chosen = zip(*choices)
-      return self.model.adapt(
-        Comparisons(self._features[np.array(rows)], np.array(chosen), np.array(ids))
-      )
+      return self.model.adapt(given if self.model.export.outcomes else halves.ties_as_halves(given))
 
   def _can_be_surprised(self) -> bool:
     try:

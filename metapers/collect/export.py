@@ -13,12 +13,11 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 
-from metapers.collect.store import Question, Store
+from metapers.collect.store import OUTCOMES, Question, Store
 from metapers.collect.study import ITEMS
 from metapers.core import files
 
 COMPARISONS = ('user_id', 'chosen', 'rejected', 'order', 'outcome', 'strength')
-OUTCOMES = {'same': 'tie', 'both_bad': 'both_bad'}  # the answers that prefer neither text
 ANSWERS = (
   'user_id', 'order', 'kind', 'rule', 'pool', 'items', 'shown', 'propensity', 'offered',
   'predicted', 'seed', 'answer', 'chosen', 'position', 'strength', 'time', 'seconds',
@@ -92,7 +91,7 @@ def _pairs(user: str, question: Question) -> Iterator[tuple]:
   for place in question.shown:
     if place != answer.choice:
       pair = question.items[answer.choice], question.items[place]
-      yield user, *pair, question.position, 'chosen', answer.strength
+      yield user, *pair, question.position, OUTCOMES[answer.answer], answer.strength
 
 
 def _row(user: str, question: Question) -> tuple:

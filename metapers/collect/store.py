@@ -16,6 +16,7 @@ VERSION = 1
 BUSY_SECONDS = 1.0  # how long another process may hold the file
 NOT_OPEN = 'this question is not open: it was answered already, or is of before an undo'
 ANSWERS = ('choice', 'same', 'both_bad', 'skip')
+OUTCOMES = {'choice': 'chosen', 'same': 'tie', 'both_bad': 'both_bad'}  # as data and models say it
 
 
 class Answer(NamedTuple):
