@@ -1,9 +1,9 @@
 """What a model makes of a participant's answers: predictions, questions, and what it believes.
 
 A model that was trained to read answers other than choices (`Export.outcomes`) reads "about the
-same" and "both bad" as what they are. Another one reads "about the same" as two opposite choices of
-half a weight: an approximation, whose cost docs/people.md measures; "both bad" tells it nothing.
-"Skip", strengths, and what is no choice among more than two texts tell no model anything.
+same" and "both bad" as what they are. To another one they say nothing: two opposite choices of half
+a weight would make it too unsure, as docs/people.md measures. "Skip", strengths, and what is no
+choice among more than two texts tell no model anything.
 """
 
 import functools
@@ -16,7 +16,7 @@ import numpy as np
 from metapers.collect.items import Items
 from metapers.collect.store import OUTCOMES, Question
 from metapers.core.types import Any, Float, Int
-from metapers.serving import answers, halves
+from metapers.serving import answers
 from metapers.serving import comparisons as border
 from metapers.serving.comparisons import Comparisons
 from metapers.serving.personalizer import Personalizer
@@ -73,7 +73,7 @@ class Beliefs:
     self.names = expected or names or tuple(f'feature {i}' for i in range(features.shape[1]))
     self._features = features
     # A model that knows the likelihood of some answers must not guess that of others.
-    self._readable = {'chosen', *(model.export.outcomes or ('tie',))}
+    self._readable = {'chosen', *(model.export.outcomes or ())}
     self.turn = threading.RLock()  # one at a time: the model takes all cores
     self._profile = functools.lru_cache(KEPT)(self._adapted)
     self._rows = {name: row for row, name in enumerate(items.ids)}
@@ -185,10 +185,10 @@ class Beliefs:
       rows[:count], chosen[:count], outcome[:count] = zip(*heard)
     shown = np.broadcast_to(np.arange(size)[:, None] < count, rows.shape)
     given = Comparisons(self._features[rows], chosen, shown=shown)
-    if rows.shape[1] == 2:
+    if self.model.export.outcomes and rows.shape[1] == 2:
       given = given._replace(outcome=outcome)
     with self.turn:
-      return self.model.adapt(given if self.model.export.outcomes else halves.ties_as_halves(given))
+      return self.model.adapt(given)
 
   def _can_be_surprised(self) -> bool:
     try:

@@ -176,7 +176,7 @@ def _model(
   folder: pathlib.Path,
 ) -> tuple[Personalizer | None, str]:
   """Returns the model and its fingerprint, '' without one."""
-  capacity, model = max(CAPACITY, 2 * asked.num_questions), None  # a tie may be two comparisons
+  capacity, model = max(CAPACITY, asked.num_questions), None
   if isinstance(given, Export):
     model = Personalizer(given, capacity=capacity)
   elif given is not None:
