@@ -1,4 +1,4 @@
-"""The two-way bootstrap: intervals for new users AND new prompts, and for the next trained model.
+"""The two-way bootstrap: resamples of users AND of prompts, and of the models that were trained.
 
 Users, prompts and cells (what one user says of one prompt) are resampled apart, a quarter of the
 rows each, and the variance of an estimate is what is left when what the first two both hold, the
@@ -19,8 +19,7 @@ differences between learners are paired.
 References:
   Cameron, Gelbach and Miller 2011 (JBES 29: the variance of two-way clusters); Owen 2007,
   arXiv:0712.1111 (users and prompts drawn at once triple the noise of single cells); Owen and
-  Eckles 2012, arXiv:1106.2125 (cells drawn twice or never); Satterthwaite 1946
-  (Biometrics Bulletin 2: the degrees of freedom of a sum of variances).
+  Eckles 2012, arXiv:1106.2125 (cells drawn twice or never).
 """
 
 from collections.abc import Sequence
