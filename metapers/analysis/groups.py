@@ -120,16 +120,11 @@ def estimate(
   is_member = groups.index == np.arange(len(groups.labels))[:, None]  # [G, T]
   inside = estimates.weigh(evaluated.weights['query'], values * is_member[None, :, :, None], names)
   shares = bootstrap.nan_if_none(inside[-1])  # a resample may miss a whole group
-  factor = fewer(evaluated.num_users, (is_member & counted[0].any(-1)).sum(-1))
+  present = (is_member & counted[0].any(-1)).sum(-1).tolist()
+  factor = np.array([intervals.of_fewer(n, evaluated.num_users) for n in present], np.float32)
   return {
     name: estimates.widened(value / shares, factor) for name, value in zip(names[:-1], inside)
   }
-
-
-def fewer(num_users: int, sizes: Int[np.ndarray, 'G']) -> Float[np.ndarray, 'G']:
-  """Returns by how much rows of a group must differ more, for an interval reads its size as T."""
-  of_groups = [intervals.student(max(2, int(size))) for size in sizes]
-  return np.array(of_groups, np.float32) / np.float32(intervals.student(num_users))
 
 
 def extremes(

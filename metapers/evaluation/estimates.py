@@ -193,9 +193,8 @@ def worst_users(
   """
   one, other = halves(evaluated)
   ways = tail_means(evaluated, accuracy, one, other), tail_means(evaluated, accuracy, other, one)
-  size = evaluated.num_users  # but the interval is one of a mean over a tenth of them
-  factor = intervals.student(max(2, round(WORST_SHARE * size))) / intervals.student(size)
-  return widened(np.mean(ways, 0), factor)
+  size = evaluated.num_users
+  return widened(np.mean(ways, 0), intervals.of_fewer(round(WORST_SHARE * size), size))
 
 
 def widened(

@@ -115,6 +115,7 @@ def third_cumulant(samples: Float[np.ndarray, 'J L']) -> Float[np.ndarray, 'L']:
   Of R rows of one kind whose variance is V, (mean of their cubes) κ has itself, where nothing is
   skewed, a variance of 6 V³ / R, so that κ (1 - 6 V³ / (R κ²)) is left of it, or 0. Both users and
   prompts hold that of the cells, whose rows, each twice or never, show none: the larger counts.
+  Rows of items show a comparison of K items K times: too much rather than too little.
 
   Args:
     samples: row 0 the estimate, the others its resamples.
@@ -171,3 +172,13 @@ def student(size: int, level: float = 0.95) -> float:
   """
   freedom = max(size - 1, 1)
   return float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(anew(size)))
+
+
+def of_fewer(size: int, num_users: int) -> float:
+  """Returns by how much more rows of some of the users must differ, since `interval` reads T.
+
+  Args:
+    size: of these users; fewer than two count as two.
+    num_users: T.
+  """
+  return student(max(2, size)) / student(num_users)

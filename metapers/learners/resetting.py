@@ -98,7 +98,6 @@ def averaged(
     num_starts: R.
     num_samples: S.
   """
-  log_change = math.log(hazard) if hazard else NOTHING
 
   def at_first(params, support, context, key):
     return learner.adapt(params, task.with_shots(support, 0), context, key)
@@ -122,14 +121,9 @@ def averaged(
       return value, going_on(params, state, comparison, context, key)
 
     values, states = jax.vmap(one)(user_state.states)
-    log_weights = user_state.log_weights + values
-    place = jnp.argmin(log_weights)
-    kept = jax.nn.log_softmax(log_weights.at[place].set(NOTHING)) + math.log1p(-hazard)
-    log_weights = jnp.maximum(kept.at[place].set(log_change), NOTHING)
     new = at_first(params, comparison, context, key)
-    states = jax.tree.map(lambda every, one: every.at[place].set(one), states, new)
-    counts = comparison.weight[0] > 0
-    return chosen_state(counts, Stretches(states, log_weights), user_state)
+    after = begun(Stretches(states, user_state.log_weights + values), new, hazard)
+    return chosen_state(comparison.weight[0] > 0, after, user_state)
 
   def score(params, user_state, candidates):
     each = jax.vmap(learner.score, (None, 0, None))(params, user_state.states, candidates)
@@ -155,6 +149,15 @@ def averaged(
     prepare=learner.prepare,
     update=update,
   )
+
+
+def begun(stretches: Stretches, new: UserState, hazard: float) -> Stretches:
+  """Returns stretches of which a new one, of probability h, takes the place of the least likely."""
+  place = jnp.argmin(stretches.log_weights)
+  rest = jax.nn.log_softmax(stretches.log_weights.at[place].set(NOTHING)) + math.log1p(-hazard)
+  log_weights = rest.at[place].set(math.log(hazard) if hazard else NOTHING)
+  states = jax.tree.map(lambda every, one: every.at[place].set(one), stretches.states, new)
+  return Stretches(states, jnp.maximum(log_weights, NOTHING))
 
 
 def chosen_state(is_new: Array, new: Stretches, old: Stretches) -> Stretches:

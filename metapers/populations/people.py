@@ -264,17 +264,6 @@ def people(
     arrays = arrays._replace(features=jnp.asarray(shown, jnp.float32))
   scaling = population.widened(scaling, len(kinds))
   layout = layout._replace(num_users=len(arrays.people['train'].mask))
-  record = {
-    'evaluated_on': f'unseen people, {"unseen" if item_holdout else "seen"} items',
-    'features': 'one-hot items' if histories.identity else 'given',
-    'fold': fold,
-    'num_folds': num_folds,
-    'num_people': len(histories.mask),
-    'num_dropped': histories.num_dropped,
-    'num_comparisons': int(histories.mask.sum()),
-    **({} if min_query is None else {'min_query': min_query, 'num_too_few': num_few}),
-    **({'outcomes': '+'.join(kinds)} if kinds else {}),
-  }
   return Population(
     arrays=arrays,
     **functions(layout)._asdict(),
@@ -282,7 +271,7 @@ def people(
     scaling=scaling,
     source=histories.source,
     content_hash=histories.content_hash,
-    record=record,
+    record=record_of(histories, layout, fold=fold, num_folds=num_folds, num_few=num_few),
     items=ItemPool(
       features=lambda arrays: arrays.features,
       with_features=lambda arrays, features: arrays._replace(features=features),
@@ -294,6 +283,24 @@ def people(
     ),
     licence=histories.licence,
   )
+
+
+def record_of(
+  histories: Histories, layout: Layout, *, fold: int, num_folds: int, num_few: int
+) -> dict[str, str | int]:
+  """Returns what is shown of people, by name; `num_few` had too little to be evaluated on."""
+  items = 'unseen' if layout.item_holdout else 'seen'
+  return {
+    'evaluated_on': f'unseen people, {items} items',
+    'features': 'one-hot items' if histories.identity else 'given',
+    'fold': fold,
+    'num_folds': num_folds,
+    'num_people': len(histories.mask),
+    'num_dropped': histories.num_dropped,
+    'num_comparisons': int(histories.mask.sum()),
+    **({} if layout.min_query is None else {'min_query': layout.min_query, 'num_too_few': num_few}),
+    **({'outcomes': '+'.join(layout.kinds)} if layout.kinds else {}),
+  }
 
 
 def kinds_of(histories: Histories) -> tuple[str, ...]:

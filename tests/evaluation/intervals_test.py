@@ -163,12 +163,11 @@ def rows(users, prompts=None):
   return np.concatenate([[0.0], users, none if prompts is None else prompts, none, none])[:, None]
 
 
-def skewed_rows(size, skewness, seed=0):
+def skewed_rows(size, skewness):
   """Returns rows [size] of variance 1 that have exactly this third moment: two values."""
   share = (1 - skewness / np.sqrt(4 + skewness**2)) / 2
-  return np.where(
-    np.arange(size) < share * size, np.sqrt((1 - share) / share), -np.sqrt(share / (1 - share))
-  )
+  odds = share / (1 - share)
+  return np.where(np.arange(size) < share * size, np.sqrt(1 / odds), -np.sqrt(odds))
 
 
 def test_symmetric_rows_make_a_symmetric_interval():
@@ -198,9 +197,8 @@ def test_the_transformation_is_undone(g):
 
 def test_skewness_that_chance_makes_is_none():
   rng = np.random.default_rng(1)
-  some = np.stack(
-    [rows(rng.standard_normal(200), rng.standard_normal(200))[:, 0] for _ in range(400)], 1
-  )
+  drawn = rng.standard_normal((400, 2, 200))
+  some = np.concatenate([rows(users, prompts) for users, prompts in drawn], 1)
   found = intervals.third_cumulant(some)
   assert (found == 0).mean() > 0.35 and np.abs(found).mean() < np.sqrt(6 / 200)
 
@@ -226,4 +224,4 @@ def test_few_skewed_users_are_held_as_often_as_they_should_be():
     half = intervals.student(60) * samples[bootstrap.kinds(len(samples)).users].std()
     held['symmetric'].append(abs(values.mean() - 0.12) < half)
   share = {name: np.mean(each) for name, each in held.items()}
-  assert share['symmetric'] < 0.88 and share['now'] > share['symmetric'] + 0.02
+  assert share['symmetric'] < 0.88 and share['now'] > 0.905
