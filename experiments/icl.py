@@ -103,10 +103,8 @@ def prepared(folder: pathlib.Path) -> Prepared:
   chat = chat_tokens.of(
     transformers.AutoTokenizer.from_pretrained(folder), hf_config.read(folder).vocab_size
   )
-  lengths = lengths_of(responses, chat)
   train, test = (
-    fitting(slates.slates_of(table, split=split), texts, lengths, chat)
-    for split in ('train', 'test')
+    fitting(slates.slates_of(table, split=split), texts, chat) for split in ('train', 'test')
   )
   study = studies.draw(train, test, CONCENTRATION.value, sizes, seed=SEED.value)
   identity: dict[str, Any] = {
@@ -126,24 +124,17 @@ def described(study: Study) -> str:
   )
 
 
-def lengths_of(responses: np.ndarray, chat: chat_tokens.ChatTokens) -> np.ndarray:
-  """Returns the tokens of each response [P, R], 0 for none."""
-  with tqdm.tqdm(total=responses.size, unit='text', desc='tokens') as bar:
-
-    def length(text):
-      bar.update()
-      return len(chat.response(text)) if text else 0
-
-    return np.vectorize(length, otypes=[np.int64])(responses)
-
-
-def fitting(
-  given: Slates, texts: studies.Texts, lengths: np.ndarray, chat: chat_tokens.ChatTokens
-) -> Slates:
+def fitting(given: Slates, texts: studies.Texts, chat: chat_tokens.ChatTokens) -> Slates:
   """Returns slates of prompts and replies that are short enough, and says how many are left."""
-  short = np.array([len(chat.prompt(texts.prompts[row])) for row in given.rows])
-  is_short = (short <= MAX_PROMPT.value)[:, None]
-  kept = studies.shortened(given, lengths[given.rows] * is_short, MAX_RESPONSE.value)
+  with tqdm.tqdm(total=given.mask.size, unit='text', desc='tokens') as bar:
+    kept = studies.that_fit(
+      given,
+      texts,
+      chat,
+      max_prompt=MAX_PROMPT.value,
+      max_response=MAX_RESPONSE.value,
+      ended=bar.update,
+    )
   commands.say(
     f'{int(kept.mask.sum())} of {int(given.mask.sum())} replies, to {len(kept.rows)} of '
     f'{len(given.rows)} prompts, have at most {MAX_RESPONSE.value} tokens'

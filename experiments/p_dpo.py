@@ -31,7 +31,7 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and r
 flags.adopt_module_key_flags(parallel)
 STUDIES = flags.DEFINE_list('study', [], 'Studies to run; all by default.')
 OF_BASE = ('model', 'pretraining', 'data_seed', 'data')
-IN_WORDS = 'accuracy(@|$)|adjusted_rand|effective|generated|likeliest|chosen_|rejected_'
+IN_WORDS = 'accuracy(@|$)|adjusted_rand|effective|generated|likeliest|reply_|chosen_|rejected_'
 ROWS = flags.DEFINE_list('row', [], 'Rows of them to run; all by default.')
 
 
@@ -62,7 +62,7 @@ def check_names(config: Config) -> None:
   """
   for kind, given, known in (
     ('study', STUDIES.value, config.studies),
-    ('row', ROWS.value, config.rows),
+    ('row', ROWS.value, [*config.rows, *config.get('beside', ())]),
   ):
     unknown = sorted(set(given) - set(known))
     if unknown:
@@ -80,12 +80,12 @@ def run_study(
   """Trains and evaluates the rows of a study, and writes the results of each when it is done."""
   name = study.name
   identity = styled_studies.identity(config, name)
-  if study.types is not None:
-    untrained = styled_generations.untrained(model, base)
-    add(workdir, written(study, 'base', 0, untrained, model=model, data_seed=config.data_seed))
-  for row_name in config.studies[name].rows:
-    if ROWS.value and row_name not in ROWS.value:
-      continue
+  for row_name in filter(is_asked, config.get('beside', ())):
+    frame = published_studies.beside(config, study, row_name, model, base, workdir / name)
+    add(workdir, frame)
+    commands.say(in_words(study, row_name, frame))
+  add(workdir, written(config, study, 'base', 0, policies.untrained(model, base), model))
+  for row_name in filter(is_asked, config.studies[name].rows):
     row = styled_studies.row(config, row_name)
     seeds = {
       seed: policies.train(
@@ -102,11 +102,7 @@ def run_study(
       for seed in config.seeds
     }
     parts = [policies.evaluate(study, row, row_name, seeds)]
-    if study.types is not None:
-      parts += [
-        written(study, row_name, seed, made, model=model, data_seed=config.data_seed)
-        for seed, made in seeds.items()
-      ]
+    parts += [written(config, study, row_name, seed, made, model) for seed, made in seeds.items()]
     frame = results.join(parts)
     add(workdir, frame)
     commands.say(in_words(study, row_name, frame))
@@ -118,21 +114,27 @@ def add(workdir: pathlib.Path, frame: pd.DataFrame) -> None:
     results.append_results(workdir / 'results.csv', frame)
 
 
+def is_asked(row: str) -> bool:
+  """Returns whether --row names a row, or none."""
+  return not ROWS.value or row in ROWS.value
+
+
 def written(
-  study: Study, row: str, seed: int, made: Trained, *, model: Decoder, data_seed: int
+  config: Config, study: Study, row: str, seed: int, made: Trained, model: Decoder
 ) -> pd.DataFrame:
-  """Returns what a row's answers are worth, of known users and of nobody, and shows some."""
-  nobody = styled_generations.of_nobody(model, made, study, data_seed)
-  parts, texts = [], list(nobody.texts)
-  if policies.differs(made):
-    known = styled_generations.of_users(model, made, study, data_seed)
-    parts.append(policies.plain_rows(study, row, seed, known.shares))
-    texts += known.texts
-  label = f'{row} generic' if parts else row
-  parts.append(policies.plain_rows(study, label, seed, nobody.shares))
-  shown = styled_generations.side_by_side(texts)
+  """Returns what a row's answers are like, of known users and of nobody, and shows some."""
+  if study.types is None:
+    return results.join([])  # nobody knows what these users like
+  if 'data' in config:
+    found, shown = published_studies.written(config, study, made, model)
+  else:
+    found, shown = styled_generations.written(model, made, study, config.data_seed)
   commands.say(f'{study.name}: {row}, seed {seed}, the likeliest responses\n{shown}')
-  return results.join(parts)
+  of_nobody = f'{row} generic' if policies.differs(made) else row
+  labels = {True: of_nobody, False: row}
+  return results.join(
+    [policies.plain_rows(study, labels[is_nobody], seed, each) for is_nobody, each in found]
+  )
 
 
 def in_words(study: policies.Study, row: str, frame) -> str:

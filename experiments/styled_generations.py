@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metapers.bench import policies
 from metapers.bench.policies import Study, Trained
 from metapers.core import task
 from metapers.core.population import SEEN
-from metapers.core.types import Array, Params
+from metapers.core.types import Array
 from metapers.llm import generate, p_dpo, styled_users, styles
 from metapers.llm.decoder import Decoder
 from metapers.llm.prompting import Inputs
@@ -32,6 +33,22 @@ class Written(NamedTuple):
 
   shares: dict[str, float]
   texts: list[str]
+
+
+def written(
+  model: Decoder, made: Trained, study: Study, seed: int
+) -> tuple[list[tuple[bool, dict[str, float]]], str]:
+  """Returns what a row's answers are worth, each with whether it is of nobody, and some of them.
+
+  The arguments are those of `of_users`; of a row that does not tell users apart it is nobody alone.
+  """
+  nobody = of_nobody(model, made, study, seed)
+  found, texts = [(True, nobody.shares)], list(nobody.texts)
+  if policies.differs(made):
+    known = of_users(model, made, study, seed)
+    found.append((False, known.shares))
+    texts += known.texts
+  return found, side_by_side(texts)
 
 
 def of_users(model: Decoder, made: Trained, study: Study, seed: int) -> Written:
@@ -64,12 +81,6 @@ def of_nobody(model: Decoder, made: Trained, study: Study, seed: int) -> Written
     for kind in kinds
   }
   return Written(shares | _well_formed(found, seed), _shown(NOBODY, found, seed))
-
-
-def untrained(model: Decoder, base: Params) -> Trained:
-  """Returns the base itself as a policy of nobody."""
-  policy = p_dpo.p_dpo(model, base, num_users=1, kind='uniform', num_tokens=0)
-  return Trained(policy, policy.learner.init(jax.random.key(0)))
 
 
 def share(answers: Array, kind: int) -> float:

@@ -10,6 +10,7 @@ Reference:
   likely (policy accuracy), so that neither a judge nor generation is needed.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from metapers.analysis.slates import Slates
 from metapers.analysis.user_lookup import Interactions
 from metapers.core.types import Float, Int
 from metapers.llm import in_context
+from metapers.llm.chat_tokens import ChatTokens
 from metapers.llm.in_context import Example
 from metapers.populations import dirichlet
 
@@ -96,6 +98,38 @@ def parse_row(text: str) -> Row:
       f'an arm of {", ".join(in_context.ARMS)} and shots from 1 up; got {text!r}'
     )
   return Row(source, arm, int(shots))
+
+
+def that_fit(
+  given: Slates,
+  texts: Texts,
+  chat: ChatTokens,
+  *,
+  max_prompt: int,
+  max_response: int,
+  ended: Callable[[], object] = lambda: None,
+) -> Slates:
+  """Returns slates of prompts and responses that a model reads whole.
+
+  Args:
+    given: of a store.
+    texts: of the store.
+    chat: the model's template.
+    max_prompt: tokens of a prompt with the template around it.
+    max_response: of a response with what ends it.
+    ended: is called after each response of `given`, real or not.
+
+  Raises:
+    ValueError: as `shortened`.
+  """
+
+  def length(text):
+    ended()
+    return len(chat.response(text)) if text else 0
+
+  lengths = np.vectorize(length, otypes=[np.int64])(texts.responses[given.rows])
+  short = np.array([len(chat.prompt(texts.prompts[row])) <= max_prompt for row in given.rows])
+  return shortened(given, lengths * short[:, None], max_response)
 
 
 def shortened(slates: Slates, lengths: Int[np.ndarray, 'P R'], most: int) -> Slates:

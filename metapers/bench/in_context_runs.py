@@ -18,9 +18,9 @@ from metapers.llm.policy import Asked, Likelihood, Score
 
 
 class Cell(NamedTuple):
-  """One question: a row for a query of a user."""
+  """One question: a row, or what it is called, for a query of a user."""
 
-  row: Row
+  row: Row | str
   user: int
   query: int
 

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from metapers.bench import results
-from metapers.core import masked
+from metapers.core import choice_model, masked
 from metapers.core.meta_learner import FromHistories
 from metapers.core.population import SEEN, Population
-from metapers.core.types import Array, Int, Params
+from metapers.core.types import Array, Float, Int, Params
 from metapers.evaluation import adaptation, estimates
 from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
@@ -130,6 +130,12 @@ def train(
   return fit(name, row.options, half, started_from(first.params))
 
 
+def untrained(model: Decoder, base: Params) -> Trained:
+  """Returns the base itself as a policy of nobody."""
+  policy = p_dpo.p_dpo(model, base, num_users=1, kind='uniform', num_tokens=0)
+  return Trained(policy, policy.learner.init(jax.random.key(0)))
+
+
 def started_from(individuals: Params) -> FromHistories:
   """Returns a learner's `start` that clusters individuals, and keeps what else was trained."""
 
@@ -181,19 +187,17 @@ def evaluate(study: Study, row: Row, name: str, seeds: Mapping[int, Trained]) ->
   parts = []
   history = int(given['train'].tasks.support.choice.shape[1])
   for label, of_rows in others.items():
-
-    def predict(made: Trained, own=of_rows):
-      return known_predictions(made, given[SEEN], own)
-
-    parts.append(frame_of(study, SEEN, label, (history,), given[SEEN], seeds, predict))
+    scores = {seed: known_scores(made, given[SEEN], of_rows) for seed, made in seeds.items()}
+    found = {seed: known_predictions(given[SEEN], each) for seed, each in scores.items()}
+    parts.append(frame_of(study, SEEN, label, (history,), given[SEEN], found))
     parts += [
-      plain_rows(study, label, seed, log_ratios(made, given[SEEN], of_rows))
+      plain_rows(study, label, seed, log_ratios(given[SEEN], scores[seed] / made.policy.beta))
       for seed, made in seeds.items()
     ]
   shots = study.shots if differs(first) else study.shots[:1]
 
-  def predict_new(made: Trained):
-    return adaptation.evaluate(
+  new = {
+    seed: adaptation.evaluate(
       made.policy.learner,
       made.params,
       *given['test'],
@@ -201,8 +205,9 @@ def evaluate(study: Study, row: Row, name: str, seeds: Mapping[int, Trained]) ->
       chunk_size=CHUNK,
       key=jax.random.key(0),
     )
-
-  parts.append(frame_of(study, 'test', name, shots, given['test'], seeds, predict_new))
+    for seed, made in seeds.items()
+  }
+  parts.append(frame_of(study, 'test', name, shots, given['test'], new))
   parts += [cluster_rows(study, name, seed, made) for seed, made in seeds.items()]
   return results.join(parts)
 
@@ -212,22 +217,29 @@ def differs(made: Trained) -> bool:
   return bool({'offsets', 'logits'} & set(made.params['users']))
 
 
-def known_predictions(made: Trained, split: Split, rows: Int[np.ndarray, 'U']) -> Predictions:
-  """Returns predictions for users as if their rows were `rows`: [1, U, ...]."""
-  predict = functools.partial(_predict, made.policy.state_of, made.policy.learner.predict)
-  log_p = predict(made.params, split.tasks, jnp.asarray(rows, jnp.int32))
-  return Predictions(log_p[None], jnp.zeros((1, len(rows), 0, log_p.shape[-1]), jnp.float32))
+def known_scores(made: Trained, split: Split, rows: Int[np.ndarray, 'U']) -> Float[Array, 'U N K']:
+  """Returns the scores of the candidates of users' queries as if their rows were `rows`."""
+  score = functools.partial(_score, made.policy.state_of, made.policy.learner.score)
+  return score(made.params, split.tasks, jnp.asarray(rows, jnp.int32))
 
 
-def log_ratios(made: Trained, split: Split, rows: Int[np.ndarray, 'U']) -> dict[str, float]:
+def known_predictions(split: Split, scores: Float[Array, 'U N K']) -> Predictions:
+  """Returns what scores of users' queries predict: [1, U, ...]."""
+  log_p = choice_model.log_probs(scores, split.tasks.query.candidates.mask)
+  return Predictions(log_p[None], jnp.zeros((1, len(scores), 0, scores.shape[-1]), jnp.float32))
+
+
+def log_ratios(split: Split, found: Float[Array, 'U N K']) -> dict[str, float]:
   """Returns the mean log π(y|x,u) - log π_ref(y|x) of what was chosen and of what was not, in nats.
 
-  Users have the rows `rows`. A policy that tells the two apart may find both less likely than the
-  reference does: `chosen_log_ratio` below 0.
+  A policy that tells the two apart may find both less likely than the reference does:
+  `chosen_log_ratio` below 0.
+
+  Args:
+    split: users.
+    found: the log-ratio of each candidate of their queries.
   """
-  score = functools.partial(_predict, made.policy.state_of, made.policy.learner.score)
   given = split.tasks.query
-  found = score(made.params, split.tasks, jnp.asarray(rows, jnp.int32)) / made.policy.beta
   mask = given.candidates.mask & given.mask[..., None]
   is_chosen = jax.nn.one_hot(given.choice, mask.shape[-1], dtype=bool)
   return {
@@ -237,10 +249,10 @@ def log_ratios(made: Trained, split: Split, rows: Int[np.ndarray, 'U']) -> dict[
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _predict(state_of, predict, params, tasks, rows):
+def _score(state_of, score, params, tasks, rows):
   def one(given):
     row, context, query = given
-    return predict(params, state_of(params, row, context), query.candidates)
+    return score(params, state_of(params, row, context), query.candidates)
 
   return jax.lax.map(one, (rows, tasks.context, tasks.query), batch_size=CHUNK)
 
@@ -251,11 +263,19 @@ def frame_of(
   label: str,
   shots: Sequence[int],
   users: Split,
-  seeds: Mapping[int, Trained],
-  predict,
+  found: Mapping[int, Predictions],
 ) -> pd.DataFrame:
-  """Returns the rows of one learner on one split: all users, and each group with an @."""
-  made = {seed: jax.device_get(predict(one)) for seed, one in seeds.items()}
+  """Returns the rows of one learner on one split: all users, and each group with an @.
+
+  Args:
+    study: the users of all splits.
+    split: SEEN or 'test'.
+    label: of the learner.
+    shots: of the predictions.
+    users: of the split.
+    found: seed -> predictions.
+  """
+  made = jax.device_get(dict(found))
   parts = []
   groups = {name: np.flatnonzero(own[split]) for name, own in study.groups.items()}
   everyone = np.arange(text_users.num_users(users))

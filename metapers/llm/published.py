@@ -56,13 +56,14 @@ class Published(NamedTuple):
   """An experiment's comparisons.
 
   known: the users that have rows, in their order; others are new. texts: user -> what they say of
-  themselves; empty where nobody is asked.
+  themselves; empty where nobody is asked. kinds: user -> what they like, where that is constructed.
   """
 
   train: list[Comparison]
   evaluation: list[Comparison]
   known: list[str]
   texts: Mapping[str, str] = types.MappingProxyType({})
+  kinds: Mapping[str, str] = types.MappingProxyType({})
 
 
 def read_records(path: str | os.PathLike) -> list[Record]:

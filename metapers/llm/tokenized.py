@@ -1,7 +1,8 @@
 """Published comparisons as the splits of a population: texts become tokens of fixed lengths."""
 
+import functools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,10 +12,12 @@ import numpy as np
 from metapers.core import task
 from metapers.core.population import SEEN
 from metapers.core.task import Candidates, Choices, Task
-from metapers.core.types import Callable
+from metapers.core.types import Callable, Context
 from metapers.llm import p_dpo
 from metapers.llm.published import Comparison, Published, Turn
 from metapers.llm.text_users import Split
+
+Make = Callable[[Sequence[Comparison], int], Choices]
 
 
 class Encoder(NamedTuple):
@@ -47,13 +50,38 @@ def splits_of(
 ) -> dict[str, Split]:
   """Returns the splits of `text_users.text_users`, without what a reference model says.
 
+  Args:
+    published: comparisons.
+    encoder: of texts.
+    lengths: at which they are cut.
+    num_support: as in `splits_by`.
+    num_query: likewise.
+
+  Raises:
+    ValueError: as there.
+  """
+  made = functools.partial(choices_of, encoder=encoder, lengths=lengths)
+  said = functools.partial(_said, encoder=encoder, length=lengths.text)
+  return splits_by(published, made, said, num_support=num_support, num_query=num_query)
+
+
+def splits_by(
+  published: Published,
+  made: Make,
+  said: Callable[[str], Context] = lambda text: task.no_context(),
+  *,
+  num_support: int = 5,
+  num_query: int = 20,
+) -> dict[str, Split]:
+  """Returns the users of an experiment, whose comparisons are arrays of any form.
+
   New users are divided between 'validation' and 'test', one after the other; each gives the first
   num_support comparisons as support, and who has no more of them is left out.
 
   Args:
     published: comparisons.
-    encoder: of texts.
-    lengths: at which they are cut.
+    made: `(comparisons, size) -> Choices`, padded to the size.
+    said: what somebody says of themselves as the context of a task; nothing by default.
     num_support: of new users.
     num_query: comparisons that a user is evaluated on, at most.
 
@@ -62,28 +90,45 @@ def splits_of(
   """
   train, judged = by_user(published.train), by_user(published.evaluation)
   rows = {user: row for row, user in enumerate(published.known)}
-  new = [user for user in judged if user not in rows and len(judged[user]) > num_support]
+  users = users_of(published, num_support)
   history = max(map(len, train.values()), default=0)
 
-  def made(users, support, query, sizes):
+  def choices(users, given, size):
+    own = [made(list(given.get(user, ()))[:size], size) for user in users]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
+
+  def split(users, support, query, sizes):
     if not users:
       raise ValueError(
         'a split has no users: known ones need comparisons to evaluate, new ones too'
       )
-    return _split(users, support, query, published, encoder, lengths, rows, sizes)
+    number = jnp.asarray([rows.get(user, len(rows)) for user in users], jnp.int32)
+    told = [said(published.texts.get(user, '')) for user in users]
+    context = jax.tree.map(lambda *leaves: jnp.stack(leaves), *told)
+    given = choices(users, support, sizes[0]), choices(users, query, sizes[1])
+    return Split(Task(*given, number, context))
 
   def held_out(users):
-    support = {user: judged[user][:num_support] for user in users}
-    return made(
-      users, support, {user: judged[user][num_support:] for user in users}, (num_support, num_query)
+    support, query = (
+      {user: judged[user][part] for user in users}
+      for part in (slice(num_support), slice(num_support, None))
     )
+    return split(users, support, query, (num_support, num_query))
 
   return {
-    'train': made(published.known, train, {}, (history, 0)),
-    SEEN: made(published.known, train, judged, (num_support, num_query)),
-    'validation': held_out(new[::2]),
-    'test': held_out(new[1::2]),
+    'train': split(published.known, train, {}, (history, 0)),
+    SEEN: split(published.known, train, judged, (num_support, num_query)),
+    'validation': held_out(users['validation']),
+    'test': held_out(users['test']),
   }
+
+
+def users_of(published: Published, num_support: int) -> dict[str, list[str]]:
+  """Returns the users of SEEN, 'validation' and 'test', in the order of `splits_by`."""
+  judged = by_user(published.evaluation)
+  known = set(published.known)
+  new = [user for user in judged if user not in known and len(judged[user]) > num_support]
+  return {SEEN: list(published.known), 'validation': new[::2], 'test': new[1::2]}
 
 
 def by_user(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:
@@ -94,34 +139,15 @@ def by_user(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:
   return dict(found)
 
 
-def _split(
-  users: Sequence[str],
-  support: Mapping[str, Sequence[Comparison]],
-  query: Mapping[str, Sequence[Comparison]],
-  published: Published,
-  encoder: Encoder,
-  lengths: Lengths,
-  rows: Mapping[str, int],
-  sizes: tuple[int, int],
-) -> Split:
-  def choices(given, size):
-    own = [choices_of(list(given.get(user, ()))[:size], encoder, lengths, size) for user in users]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
-
-  number = np.asarray([rows.get(user, len(rows)) for user in users], np.int32)
-  texts = [encoder.text(published.texts.get(user, '')) for user in users]
-  context = jnp.zeros((len(users), 0), jnp.float32)
-  if lengths.text:
-    padded = [pad(text, lengths.text, on_left=False) for text in texts]
-    text, mask = (jnp.asarray(np.stack(part)) for part in zip(*padded, strict=True))
-    context = {'text': text, 'mask': mask}
-  return Split(
-    Task(choices(support, sizes[0]), choices(query, sizes[1]), jnp.asarray(number), context)
-  )
+def _said(text: str, encoder: Encoder, length: int) -> Context:
+  if not length:
+    return task.no_context()
+  tokens, mask = pad(encoder.text(text), length, on_left=False)
+  return {'text': jnp.asarray(tokens), 'mask': jnp.asarray(mask)}
 
 
 def choices_of(
-  comparisons: Sequence[Comparison], encoder: Encoder, lengths: Lengths, size: int
+  comparisons: Sequence[Comparison], size: int, encoder: Encoder, lengths: Lengths
 ) -> Choices:
   """Returns comparisons padded to `size`; the chosen one is the first."""
   shape, count = (size, 2), len(comparisons)

@@ -34,7 +34,9 @@ def test_log_ratios_are_means_over_what_was_chosen_and_over_what_was_not():
   )._replace(mask=jnp.asarray(is_real))
   tasks = Task(given, given, jnp.arange(4, dtype=jnp.int32), jnp.zeros((4, 0)))
   rows = np.array([0, 2, 1, 7])
-  found = policies.log_ratios(policies.Trained(policy(), jnp.ones(())), Split(tasks), rows)
+  made = policies.Trained(policy(), jnp.ones(()))
+  scores = policies.known_scores(made, Split(tasks), rows)
+  found = policies.log_ratios(Split(tasks), scores / made.policy.beta)
   chosen, rejected = [], []
   for u, n, k in np.argwhere(shown & is_real[..., None]):
     (chosen if k == choice[u, n] else rejected).append(ratios[u, n, k] + rows[u])

@@ -1,0 +1,61 @@
+"""P-DPO on SmolLM2-135M-Instruct: users with constructed preferences compare real replies.
+
+Half of 20 users like short replies and half long ones, so that who does not know the user is right
+half of the time. Replies are those of eight language models to AlpacaEval's prompts that fit whole
+(96 tokens; their prompts 64, template included); half of the prompts are trained on, and known and new
+users are evaluated on the others. New users get the posterior of clusters; individuals leave them generic, as in
+the paper, for a fit by gradients takes minutes of a core for each. Study `axes`: formal
+or casual replies, too, on pairs whose lengths differ by at most a tenth. (Of lists or prose, the
+tastes `lists` and `prose`, such pairs are few among replies so short: give more tokens.)
+Source: Li et al. 2024, arXiv:2402.05133, in small.
+Deviations: as of p_dpo_styles.py; preferences are constructed, of rewards that the store holds.
+
+Time: see docs/language_model.md.
+Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_smollm2.py --workdir=DIR
+  --config.model.folder=SMOLLM2 --config.data.folder=STORE
+  (SMOLLM2 of experiments.smollm2, STORE of experiments.extract with extract_constructed.py)
+Arguments: none.
+"""
+
+from experiments import published_studies
+from experiments.build import Config
+from experiments.configs import base
+
+ROWS = {
+  'individual': {},
+  'cluster_2': {'kind': 'cluster', 'num_clusters': 2},
+  'dpo': {'kind': 'uniform', 'num_tokens': 0, 'alpha': 0.0, 'nll_weight': 0.0},
+}
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  base.parse(argument)
+  config = published_studies.config_of(
+    published_studies.CONSTRUCTED,
+    lengths={'prompt': 64, 'response': 96},
+    rows=ROWS,
+    beta=0.1,
+    chunk_size=4,
+  )
+  config.data_seed = 0
+  config.seeds = (0,)
+  config.policy.update({'num_tokens': 4, 'nll_weight': 1.0, 'inner_steps': 0})
+  config.training.update(
+    {'batch_size': 8, 'learning_rate': 1e-3, 'user_learning_rate': 0.03, 'warmup_steps': 5}
+  )
+  config.data.max_shown = 768  # tokens of a prompt with examples
+  config.beside = published_studies.BESIDE
+  config.evaluation = {'shots': (0, 1, 5)}
+  config.studies = {
+    name: {
+      'users': {'num_held_out': 24, 'num_query': 8, 'tastes': tastes},
+      'training': {},
+      'rows': tuple(ROWS),
+    }
+    for name, tastes in (
+      ('length', ('short', 'long')),
+      ('axes', ('short', 'long', 'formal', 'casual')),
+    )
+  }
+  return config
