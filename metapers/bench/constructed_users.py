@@ -170,7 +170,7 @@ def features_of(slates: Slates, texts: Texts) -> dict[str, Features]:
   writers = np.eye(len(slates.response_models))[slates.response_model]
   length = slates.scores['z'][..., [slates.reward_models.index(LENGTH)]]
   kinds = {'surface': slates.scores['z'], 'length': length, 'writer': writers}
-  places = [tuple(place) for place in np.argwhere(slates.mask)]
+  places = [(int(prompt), int(reply)) for prompt, reply in np.argwhere(slates.mask)]
   return {
     kind: {_key(slates, texts, place): values[place].astype(np.float32) for place in places}
     for kind, values in kinds.items()

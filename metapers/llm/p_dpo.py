@@ -9,7 +9,6 @@ Features of a candidate are a dict (see `Sequences`): a prompt padded on the lef
 on the right, and what the reference model gives the response, which is computed once.
 """
 
-import functools
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ import optax
 from metapers.core import choice_model, masked, meta_learner, task
 from metapers.core.meta_learner import Adapt, Loss, MetaLearner, Score
 from metapers.core.population import HostOrDevice
-from metapers.core.task import Candidates, Choices
+from metapers.core.task import Candidates
 from metapers.core.types import Any, Array, Callable, Context, Features, Float, Params
 from metapers.learners import options
 from metapers.llm import lora, prompting, user_model
@@ -283,38 +282,6 @@ def prompted(
     has_bos=True,
     soft_mask=jnp.broadcast_to(is_real, (*batch, *is_real.shape)),
   )
-
-
-def with_reference(
-  model: Decoder, base: Params, given: Choices, *, chunk_size: int = 256
-) -> Choices:
-  """Returns comparisons whose features hold log π_ref(y | x), computed once.
-
-  The reference is the base, without users, what they say, or changes.
-
-  Args:
-    model: decoder.
-    base: its parameters.
-    given: comparisons [..., N].
-    chunk_size: candidates at once; bounds the memory.
-  """
-  features, mask = given.candidates.features, given.candidates.mask
-  flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[mask.ndim :]), features)
-  gap = -mask.size % chunk_size
-  padded = jax.tree.map(lambda x: jnp.pad(x, [(0, gap)] + [(0, 0)] * (x.ndim - 1)), flat)
-  parts = [
-    _reference(model, base, jax.tree.map(lambda x, at=at: x[at : at + chunk_size], padded))
-    for at in range(0, mask.size, chunk_size)
-  ]
-  found = jnp.concatenate([jnp.zeros(0, jnp.float32), *parts])[: mask.size].reshape(mask.shape)
-  candidates = Candidates({**features, 'reference': jnp.where(mask, found, 0)}, mask)
-  return given._replace(candidates=candidates)
-
-
-# All chunks have one shape, so that it is compiled once for all comparisons.
-@functools.partial(jax.jit, static_argnums=0)
-def _reference(model: Decoder, base: Params, features: Features) -> Array:
-  return log_probs(model, base, features)
 
 
 def optimizer(

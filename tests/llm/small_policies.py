@@ -6,7 +6,7 @@ import numpy as np
 
 from metapers.core import task
 from metapers.core.task import Candidates, Task
-from metapers.llm import decoder, p_dpo
+from metapers.llm import decoder, p_dpo, reference
 from metapers.llm.layers import Config
 
 VOCABULARY, PROMPT, RESPONSE = 23, 5, 4
@@ -36,7 +36,7 @@ def comparisons(num: int, seed: int = 0):
   given = task.choices(
     Candidates(features, jnp.ones(shape, bool)), jnp.asarray(rng.integers(0, 2, num), jnp.int32)
   )
-  return p_dpo.with_reference(MODEL, BASE, given)
+  return reference.with_reference(MODEL, BASE, given)
 
 
 def episode(num: int = 6, user: int = 1, seed: int = 0, context=None) -> Task:
