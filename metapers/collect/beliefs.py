@@ -16,8 +16,7 @@ import numpy as np
 from metapers.collect.items import Items
 from metapers.collect.store import OUTCOMES, Question
 from metapers.core.types import Any, Float, Int
-from metapers.serving import answers
-from metapers.serving import comparisons as border
+from metapers.serving import answers, columns
 from metapers.serving.comparisons import Comparisons
 from metapers.serving.personalizer import Personalizer
 from metapers.serving.profiles import Profile
@@ -62,7 +61,7 @@ class Beliefs:
     names, expected = items.names, model.export.item_names
     features = items.features
     if names and expected:
-      features = features[:, border.places(names, expected)]
+      features = features[:, columns.places(names, expected)]
     if model.num_context:
       raise ValueError('this model reads a context of each person, which a study does not ask for')
     if features.shape[1] != model.num_features:
