@@ -53,6 +53,9 @@ class Beliefs:
     items: whose features it reads.
     target: rows of the items of which the best one is to be found.
 
+  Attributes:
+    readable: the answers that the model reads, of `answers.OUTCOMES`.
+
   Raises:
     ValueError: for features that are not the model's, or a learner without a posterior.
   """
@@ -72,7 +75,7 @@ class Beliefs:
     self.names = expected or names or tuple(f'feature {i}' for i in range(features.shape[1]))
     self._features = features
     # A model that knows the likelihood of some answers must not guess that of others.
-    self._readable = {'chosen', *(model.export.outcomes or ())}
+    self.readable = ('chosen', *model.export.outcomes)
     self.turn = threading.RLock()  # one at a time: the model takes all cores
     self._profile = functools.lru_cache(KEPT)(self._adapted)
     self._rows = {name: row for row, name in enumerate(items.ids)}
@@ -168,7 +171,7 @@ class Beliefs:
     """Returns what an answer tells the model; None where that is nothing."""
     answer, is_pair = question.answer, len(question.items) == 2
     outcome = None if answer is None else OUTCOMES.get(answer.answer)
-    if answer is None or outcome not in self._readable or question.kind == 'attention':
+    if answer is None or outcome not in self.readable or question.kind == 'attention':
       return None
     if outcome != 'chosen' and not is_pair:
       return None
