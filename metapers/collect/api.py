@@ -202,12 +202,18 @@ def _comparisons(guide: Beliefs, given: Any) -> Comparisons:
   chosen, rejected = (
     guide.features([_given(each, name) for each in given]) for name in ('chosen', 'rejected')
   )
-  found = pairs(chosen, rejected, outcome=_outcomes(guide, given))
+  numbers = {name: _numbers(name, given) for name in ('weight', 'confidence')}
+  found = pairs(chosen, rejected, outcome=_outcomes(guide, given), **numbers)
   if any('id' in each for each in given):
     found = found._replace(ids=np.array([_given(each, 'id') for each in given]))
-  if any('weight' in each for each in given):
-    found = found._replace(weight=np.array([each.get('weight', 1.0) for each in given], float))
   return found
+
+
+def _numbers(name: str, given: list[Values]) -> Float[np.ndarray, 'N'] | None:
+  """Returns what may be given of each comparison, 1 where it is not; None where it never is."""
+  if not any(name in each for each in given):
+    return None
+  return np.array([each.get(name, 1.0) for each in given], float)
 
 
 def _outcomes(guide: Beliefs, given: list[Values]) -> list[str] | None:

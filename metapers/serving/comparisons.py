@@ -7,6 +7,7 @@ import numpy as np
 
 from metapers.core.types import Any, Bool, Float, Int
 from metapers.serving import answers, columns, profiles
+from metapers.serving import confidence as confidences
 from metapers.serving.columns import Rows
 from metapers.serving.exports import Export
 from metapers.serving.profiles import History
@@ -64,6 +65,7 @@ def pairs(
   mask: Bool[np.ndarray, '*N'] | None = None,
   weight: float | Float[np.ndarray, '*N'] | None = None,
   outcome: str | Sequence[Any] | np.ndarray | None = None,
+  confidence: float | Sequence[Any] | np.ndarray | None = None,
 ) -> Comparisons:
   """Returns comparisons of two candidates, the chosen one first.
 
@@ -76,29 +78,25 @@ def pairs(
     weight: how often each comparison counts; None counts each once.
     outcome: what was answered, by name: 'chosen', 'strong' (the first is much better), 'tie' or
       'both_bad', in which case neither is preferred. None: people had to choose.
+    confidence: the chance that the choice is the one made on reflection, .5 (nothing is said) to 1
+      (as without it). It multiplies the weight by (2c - 1)², which approximates the likelihood of
+      flips; see `serving.confidence`.
 
   Raises:
-    ValueError: for other shapes, or an unknown outcome.
+    ValueError: for other shapes, an unknown outcome, or a confidence that cannot be.
   """
-  names = columns.names_of(chosen)
-  if names is not None or columns.names_of(rejected) is not None:
-    rejected = columns.in_order(rejected, names or ())
-  chosen, rejected = columns.one_array('features', chosen), columns.one_array('features', rejected)
-  if chosen.shape != rejected.shape or not 1 <= chosen.ndim <= 3:
-    raise ValueError(
-      'chosen and rejected must both be [D], [N, D] or [U, N, D], got shapes '
-      f'{list(chosen.shape)} and {list(rejected.shape)}'
-    )
-  if not chosen.shape[-1]:
-    raise ValueError('a candidate has no features; no comparisons are [0, D], or adapt() alone')
-  features = np.stack([chosen, rejected], -2)
-  features = features[None] if features.ndim == 2 else features
+  features = _both(chosen, rejected)
   size = features.shape[:-2]
   shown = None if mask is None else np.repeat(_of_size('mask', mask, size)[..., None], 2, -1)
   numbers = None if ids is None else _of_size('ids', ids, size)
   weights = None if weight is None else _of_size('weight', weight, size)
   answered = None if outcome is None else answers.coded(_of_size('outcome', outcome, size))
-  return Comparisons(features, np.zeros(size, np.int32), numbers, shown, weights, names, answered)
+  if confidence is not None:
+    sure = _of_size('confidence', confidence, size)
+    real = np.ones(size, bool) if shown is None else shown[..., 0].astype(bool)
+    weights = confidences.weights(sure, weights, real, answered)
+  names, nobody = columns.names_of(chosen), np.zeros(size, np.int32)
+  return Comparisons(features, nobody, numbers, shown, weights, names, answered)
 
 
 def users_of(given: Comparisons) -> tuple[int, ...]:
@@ -306,6 +304,23 @@ def as_comparisons(history: History, export: Export) -> Comparisons:
   mean, spread = export.scaling
   raw = np.where(history.shown[..., None], history.features * spread + mean, 0)
   return Comparisons(raw, history.choice, history.ids, history.shown, history.weight)
+
+
+def _both(chosen: Rows, rejected: Rows) -> Float[np.ndarray, '*U N 2 D']:
+  """Returns features of pairs, the chosen candidate first."""
+  names = columns.names_of(chosen)
+  if names is not None or columns.names_of(rejected) is not None:
+    rejected = columns.in_order(rejected, names or ())
+  chosen, rejected = columns.one_array('features', chosen), columns.one_array('features', rejected)
+  if chosen.shape != rejected.shape or not 1 <= chosen.ndim <= 3:
+    raise ValueError(
+      'chosen and rejected must both be [D], [N, D] or [U, N, D], got shapes '
+      f'{list(chosen.shape)} and {list(rejected.shape)}'
+    )
+  if not chosen.shape[-1]:
+    raise ValueError('a candidate has no features; no comparisons are [0, D], or adapt() alone')
+  features = np.stack([chosen, rejected], -2)
+  return features[None] if features.ndim == 2 else features
 
 
 def _as_weight(given: Any, mask: Bool[np.ndarray, '*N']) -> Float[np.ndarray, '*N']:

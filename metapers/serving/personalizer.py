@@ -148,8 +148,8 @@ class Personalizer:
     """Returns the profile of a user, or of many, from their comparisons; None is a new user.
 
     Args:
-      comparisons: by `pairs` of [N, D] one user, of [U, N, D] many: U users of a click each are
-        [U, 1, D].
+      comparisons: by `pairs`, with weights, outcomes or confidence where known, of [N, D] one user,
+        of [U, N, D] many: U users of a click each are [U, 1, D].
       context: [C] of one user, [U, C] of many, of a learner that reads one; kept in the profile.
 
     Raises:

@@ -86,6 +86,10 @@ def of_pairs(site, said, **given):
   return pairs(features[:, 0], features[:, 1], outcome=[each[2] for each in said], **given)
 
 
+def unsure(confidence):
+  return {'comparisons': [{'chosen': 'i0', 'rejected': 'i1', 'confidence': confidence}]}
+
+
 def scores_of(site, name):
   return Interface(site).call('score', name=name, candidates=[f'i{row}' for row in range(12)])
 
@@ -114,6 +118,22 @@ def test_outcomes_are_read_as_by_the_personalizer(answering):
   left = scores_of(answering, 'fay')['scores']
   assert left == own_scores(answering, model.adapt(of_pairs(answering, SAID[1:])))
   assert left == own_scores(answering, model.forget(own, 0))
+
+
+def test_confidence_is_read_as_by_the_personalizer(answering):
+  api, model = Interface(answering), answering.study.beliefs.model
+  confidence, weight = np.array([1.0, 1.0, 0.9, 0.75]), np.array([1.0, 2.0, 1.0, 3.0])
+  given = compared(*SAID)
+  given[1]['weight'] = 2
+  given[2]['confidence'] = 0.9
+  given[3] |= {'weight': 3, 'confidence': 0.75}
+  api.call('adapt', name='lea', comparisons=given)
+  own = model.adapt(of_pairs(answering, SAID, confidence=confidence, weight=weight))
+  assert scores_of(answering, 'lea')['scores'] == own_scores(answering, own)
+  sure = model.adapt(of_pairs(answering, SAID, weight=weight))
+  assert scores_of(answering, 'lea')['scores'] != own_scores(answering, sure)
+  api.call('forget', name='lea', comparison=3)
+  assert scores_of(answering, 'lea')['scores'] == own_scores(answering, model.forget(own, 3))
 
 
 @pytest.mark.parametrize('outcome', KINDS)
@@ -173,6 +193,9 @@ def test_outcomes_are_given_of_all_comparisons_or_of_none(answering):
       {'comparisons': [{'chosen': [1, 2, 'x'], 'rejected': 'i0'}]},
       'the id of an item or a list of 3 numbers',
     ),
+    ('update', unsure(0.4), 'confidence of comparison [0] is 0.4; expected the chance'),
+    ('update', unsure(90), 'confidence of comparison [0] is 90.0; expected the chance'),
+    ('update', unsure('sure'), 'could not convert string to float'),
     ('score', {'candidates': 5}, 'must be a list'),
     ('score', {'candidates': [{'a': 1}]}, 'the id of an item or a list of 3 numbers'),
     ('ask', {'pool': [['i0', 'i1']], 'count': 9}, 'count must be'),
