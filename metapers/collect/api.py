@@ -17,8 +17,10 @@ from metapers.collect import web
 from metapers.collect.beliefs import Beliefs
 from metapers.collect.store import Conflict, Store
 from metapers.core import files
+from metapers.core.outcomes import NO_CHOICE
 from metapers.core.types import Float
 from metapers.serving import profiles
+from metapers.serving.answers import OUTCOMES
 from metapers.serving.comparisons import Comparisons, pairs
 from metapers.serving.profiles import Profile
 
@@ -36,15 +38,16 @@ def routes() -> list[BaseRoute]:
 
 
 async def about(request: Request) -> Response:
-  """What the model is, and which features it reads."""
-  model = _admitted(request).model
-  export = model.export
+  """What the model is, and which features and answers it reads."""
+  guide = _admitted(request)
+  model, export = guide.model, guide.model.export
   return JSONResponse(
     {
       'learner': export.learner,
       'about': export.about,
       'features': model.num_features,
       'feature_names': list(export.item_names),
+      'outcomes': list(guide.readable),
       'capacity': model.capacity,
     }
   )
@@ -199,12 +202,47 @@ def _comparisons(guide: Beliefs, given: Any) -> Comparisons:
   chosen, rejected = (
     guide.features([_given(each, name) for each in given]) for name in ('chosen', 'rejected')
   )
-  found = pairs(chosen, rejected)
+  numbers = {name: _numbers(name, given) for name in ('weight', 'confidence')}
+  found = pairs(chosen, rejected, outcome=_outcomes(guide, given), **numbers)
   if any('id' in each for each in given):
     found = found._replace(ids=np.array([_given(each, 'id') for each in given]))
-  if any('weight' in each for each in given):
-    found = found._replace(weight=np.array([each.get('weight', 1.0) for each in given], float))
   return found
+
+
+def _numbers(name: str, given: list[Values]) -> Float[np.ndarray, 'N'] | None:
+  """Returns what may be given of each comparison, 1 where it is not; None where it never is."""
+  if not any(name in each for each in given):
+    return None
+  return np.array([each.get(name, 1.0) for each in given], float)
+
+
+def _outcomes(guide: Beliefs, given: list[Values]) -> list[str] | None:
+  """Returns what was answered; None where people had to choose."""
+  has = ['outcome' in each for each in given]
+  if not any(has):
+    return None
+  if not all(has):  # whether more could be answered than a choice makes another likelihood
+    raise ValueError(
+      'some comparisons have an outcome and others have none, which says that people had to '
+      "choose: give these the outcome 'chosen' if other answers were open, else a request of theirs"
+    )
+  found = [each['outcome'] for each in given]
+  unread = [outcome for outcome in found if outcome not in guide.readable]
+  if unread:
+    reads = ', '.join(guide.readable)
+    raise ValueError(
+      f'this {guide.model.export.learner} reads the outcomes {reads}, and was given '
+      f'{unread[0]!r:.80}: {_remedy(unread[0])}'
+    )
+  return found
+
+
+def _remedy(outcome: Any) -> str:
+  if outcome == 'strong':
+    return "give it as 'chosen', or train on answers that tell strong choices apart (strong_from=)"
+  if outcome in NO_CHOICE:
+    return 'leave the comparison out, or train on answers that have it (ties=outcomes)'
+  return f'it must be one of {", ".join(OUTCOMES)}'
 
 
 def _admitted(request: Request) -> Beliefs:

@@ -16,8 +16,7 @@ import numpy as np
 from metapers.collect.items import Items
 from metapers.collect.store import OUTCOMES, Question
 from metapers.core.types import Any, Float, Int
-from metapers.serving import answers
-from metapers.serving import comparisons as border
+from metapers.serving import answers, columns
 from metapers.serving.comparisons import Comparisons
 from metapers.serving.personalizer import Personalizer
 from metapers.serving.profiles import Profile
@@ -54,6 +53,9 @@ class Beliefs:
     items: whose features it reads.
     target: rows of the items of which the best one is to be found.
 
+  Attributes:
+    readable: the answers that the model reads, of `answers.OUTCOMES`.
+
   Raises:
     ValueError: for features that are not the model's, or a learner without a posterior.
   """
@@ -62,7 +64,7 @@ class Beliefs:
     names, expected = items.names, model.export.item_names
     features = items.features
     if names and expected:
-      features = features[:, border.places(names, expected)]
+      features = features[:, columns.places(names, expected)]
     if model.num_context:
       raise ValueError('this model reads a context of each person, which a study does not ask for')
     if features.shape[1] != model.num_features:
@@ -73,7 +75,7 @@ class Beliefs:
     self.names = expected or names or tuple(f'feature {i}' for i in range(features.shape[1]))
     self._features = features
     # A model that knows the likelihood of some answers must not guess that of others.
-    self._readable = {'chosen', *(model.export.outcomes or ())}
+    self.readable = ('chosen', *model.export.outcomes)
     self.turn = threading.RLock()  # one at a time: the model takes all cores
     self._profile = functools.lru_cache(KEPT)(self._adapted)
     self._rows = {name: row for row, name in enumerate(items.ids)}
@@ -169,7 +171,7 @@ class Beliefs:
     """Returns what an answer tells the model; None where that is nothing."""
     answer, is_pair = question.answer, len(question.items) == 2
     outcome = None if answer is None else OUTCOMES.get(answer.answer)
-    if answer is None or outcome not in self._readable or question.kind == 'attention':
+    if answer is None or outcome not in self.readable or question.kind == 'attention':
       return None
     if outcome != 'chosen' and not is_pair:
       return None

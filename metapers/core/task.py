@@ -26,7 +26,8 @@ class Choices(NamedTuple):
 
   choice: index into K of the preferred candidate. mask: True where the comparison is real.
   weight: how often the comparison counts, 1 by default: replication, survey or importance weights.
-    Weight 2 is the comparison twice, weight 0 none. It says nothing of how sure the user was.
+    Weight 2 is the comparison twice, weight 0 none. It does not say how sure the user was, which
+    `serving.confidence` approximates by a weight.
   """
 
   candidates: Candidates

@@ -1,34 +1,18 @@
 """Comparisons and contexts as a caller gives them, checked at the border, as the form kept."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from metapers.core.types import Any, Bool, Float, Int
-from metapers.serving import answers, profiles
+from metapers.serving import answers, columns, profiles
+from metapers.serving import confidence as confidences
+from metapers.serving.columns import Rows
 from metapers.serving.exports import Export
 from metapers.serving.profiles import History
 
 LARGEST = 1000.0  # train standard deviations: more is another unit (and float16 ends at 65,504)
-
-
-@runtime_checkable
-class DataFrame(Protocol):
-  """A table with named columns, such as one of pandas or polars."""
-
-  columns: Any
-
-
-@runtime_checkable
-class Row(Protocol):
-  """One row of a table, with the names of its columns, such as a Series of pandas."""
-
-  index: Any
-  name: Any
-
-
-Rows = Float[np.ndarray, '*N D'] | DataFrame | Row
 
 
 class Comparisons(NamedTuple):
@@ -81,6 +65,7 @@ def pairs(
   mask: Bool[np.ndarray, '*N'] | None = None,
   weight: float | Float[np.ndarray, '*N'] | None = None,
   outcome: str | Sequence[Any] | np.ndarray | None = None,
+  confidence: float | Sequence[Any] | np.ndarray | None = None,
 ) -> Comparisons:
   """Returns comparisons of two candidates, the chosen one first.
 
@@ -93,82 +78,25 @@ def pairs(
     weight: how often each comparison counts; None counts each once.
     outcome: what was answered, by name: 'chosen', 'strong' (the first is much better), 'tie' or
       'both_bad', in which case neither is preferred. None: people had to choose.
+    confidence: the chance that the choice is the one made on reflection, .5 (nothing is said) to 1
+      (as without it). It multiplies the weight by (2c - 1)², which approximates the likelihood of
+      flips; see `serving.confidence`.
 
   Raises:
-    ValueError: for other shapes, or an unknown outcome.
+    ValueError: for other shapes, an unknown outcome, or a confidence that cannot be.
   """
-  names = names_of(chosen)
-  if names is not None or names_of(rejected) is not None:
-    rejected = in_order(rejected, names or ())
-  chosen, rejected = one_array('features', chosen), one_array('features', rejected)
-  if chosen.shape != rejected.shape or not 1 <= chosen.ndim <= 3:
-    raise ValueError(
-      'chosen and rejected must both be [D], [N, D] or [U, N, D], got shapes '
-      f'{list(chosen.shape)} and {list(rejected.shape)}'
-    )
-  if not chosen.shape[-1]:
-    raise ValueError('a candidate has no features; no comparisons are [0, D], or adapt() alone')
-  features = np.stack([chosen, rejected], -2)
-  features = features[None] if features.ndim == 2 else features
+  features = _both(chosen, rejected)
   size = features.shape[:-2]
   shown = None if mask is None else np.repeat(_of_size('mask', mask, size)[..., None], 2, -1)
   numbers = None if ids is None else _of_size('ids', ids, size)
   weights = None if weight is None else _of_size('weight', weight, size)
   answered = None if outcome is None else answers.coded(_of_size('outcome', outcome, size))
-  return Comparisons(features, np.zeros(size, np.int32), numbers, shown, weights, names, answered)
-
-
-def one_array(name: str, given: Any) -> np.ndarray:
-  """Returns the array that is given, where serving reads one vector.
-
-  Raises:
-    ValueError: for a dict of arrays.
-  """
-  if isinstance(given, Mapping):
-    raise ValueError(
-      f'{name} of several arrays ({", ".join(map(str, given))}) are not served yet: serving reads '
-      'one vector; concatenate them and train on that'
-    )
-  return np.asarray(given)
-
-
-def names_of(features: Any) -> tuple[str, ...] | None:
-  """Returns the names of the columns of a data frame, or of the entries of one of its rows."""
-  if isinstance(features, DataFrame):
-    return tuple(map(str, features.columns))
-  return tuple(map(str, features.index)) if isinstance(features, Row) else None
-
-
-def in_order(features: Any, expected: Sequence[str]) -> np.ndarray:
-  """Returns features as an array; what has names in the order of those expected.
-
-  Raises:
-    ValueError: for names that are missing, repeated or not expected.
-  """
-  names = names_of(features)
-  array = one_array('features', features)
-  return array if names is None else array[..., places(names, expected)]
-
-
-def places(names: Sequence[str], expected: Sequence[str]) -> list[int]:
-  """Returns where each expected name stands among those given.
-
-  Raises:
-    ValueError: naming what is missing, repeated or not expected.
-  """
-  if not expected:
-    raise ValueError(
-      f'features have the names {", ".join(names)[:200]}, and there are none to match them with: '
-      'give an array with the columns in the order of training'
-    )
-  missing = [name for name in expected if name not in names]
-  others = [name for name in names if name not in expected or names.count(name) > 1]
-  if missing or others:
-    raise ValueError(
-      f'features are matched by name: missing {missing[:5]}, not known or repeated {others[:5]}; '
-      f'expected {", ".join(expected)[:200]}'
-    )
-  return [names.index(name) for name in expected]
+  if confidence is not None:
+    sure = _of_size('confidence', confidence, size)
+    real = np.ones(size, bool) if shown is None else shown[..., 0].astype(bool)
+    weights = confidences.weights(sure, weights, real, answered)
+  names, nobody = columns.names_of(chosen), np.zeros(size, np.int32)
+  return Comparisons(features, nobody, numbers, shown, weights, names, answered)
 
 
 def users_of(given: Comparisons) -> tuple[int, ...]:
@@ -182,7 +110,7 @@ def users_of(given: Comparisons) -> tuple[int, ...]:
       f'expected comparisons, got {type(given).__name__}: make them by pairs(chosen, rejected), or '
       'Comparisons(features, choice)'
     )
-  shape = one_array('features', given.features).shape
+  shape = columns.one_array('features', given.features).shape
   if len(shape) not in (3, 4):
     raise ValueError(
       f'expected features [N, K, D] of one user, or [U, N, K, D] of many, got {list(shape)}'
@@ -204,7 +132,7 @@ def as_query(features: Any, users: tuple[int, ...], axes: str) -> np.ndarray:
   Raises:
     ValueError: naming the shape expected.
   """
-  given, needed = one_array('features', features), axes.replace('*', '').split()
+  given, needed = columns.one_array('features', features), axes.replace('*', '').split()
   least = len(users) + len(needed) - (axes.startswith('*') and not users)
   if given.ndim >= least and given.shape[: len(users)] == users:
     return given
@@ -251,7 +179,7 @@ def as_context(given: Any, users: tuple[int, ...], export: Export) -> Float[np.n
     raise ValueError(
       f'{export.learner} reads a context of {width} numbers: give context=[{_sizes(*expected)}]'
     )
-  context = one_array('contexts', given)
+  context = columns.one_array('contexts', given)
   if context.shape != expected or context.dtype.kind not in profiles.NUMBERS:
     reads = f'reads a context of {width} numbers' if width else 'reads no context'
     raise ValueError(
@@ -300,7 +228,7 @@ def as_history(given: Comparisons, kept: History, export: Export) -> History:
   """
   features, choice = np.asarray(given.features), np.asarray(given.choice)
   if given.names is not None:
-    features = features[..., places(given.names, export.item_names)]
+    features = features[..., columns.places(given.names, export.item_names)]
   size = features.shape[:-1]
   shown = np.ones(size, bool) if given.shown is None else np.asarray(given.shown, bool)
   scaled = scale(features, shown, export)
@@ -376,6 +304,23 @@ def as_comparisons(history: History, export: Export) -> Comparisons:
   mean, spread = export.scaling
   raw = np.where(history.shown[..., None], history.features * spread + mean, 0)
   return Comparisons(raw, history.choice, history.ids, history.shown, history.weight)
+
+
+def _both(chosen: Rows, rejected: Rows) -> Float[np.ndarray, '*U N 2 D']:
+  """Returns features of pairs, the chosen candidate first."""
+  names = columns.names_of(chosen)
+  if names is not None or columns.names_of(rejected) is not None:
+    rejected = columns.in_order(rejected, names or ())
+  chosen, rejected = columns.one_array('features', chosen), columns.one_array('features', rejected)
+  if chosen.shape != rejected.shape or not 1 <= chosen.ndim <= 3:
+    raise ValueError(
+      'chosen and rejected must both be [D], [N, D] or [U, N, D], got shapes '
+      f'{list(chosen.shape)} and {list(rejected.shape)}'
+    )
+  if not chosen.shape[-1]:
+    raise ValueError('a candidate has no features; no comparisons are [0, D], or adapt() alone')
+  features = np.stack([chosen, rejected], -2)
+  return features[None] if features.ndim == 2 else features
 
 
 def _as_weight(given: Any, mask: Bool[np.ndarray, '*N']) -> Float[np.ndarray, '*N']:

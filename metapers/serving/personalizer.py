@@ -28,11 +28,12 @@ from metapers.core.types import Any, Callable, Float, Int
 from metapers.evaluation.stopping import Standing
 from metapers.io import workdirs
 from metapers.learners import Factory
-from metapers.serving import adapting, changes, exports, pretrained, profiles, sizes
+from metapers.serving import adapting, changes, columns, exports, pretrained, profiles, sizes
 from metapers.serving import comparisons as border
 from metapers.serving import questions as serving
 from metapers.serving.changes import Changes
-from metapers.serving.comparisons import Comparisons, DataFrame, Rows, pairs
+from metapers.serving.columns import DataFrame, Rows
+from metapers.serving.comparisons import Comparisons, pairs
 from metapers.serving.exports import Export
 from metapers.serving.profiles import History, Profile
 
@@ -134,8 +135,8 @@ class Personalizer:
     """
     export = pretrained.read(name)
     if scores is not None:
-      table = np.asarray(border.one_array('scores', scores), np.float64)
-      export = pretrained.for_scores(export, table, border.names_of(scores))
+      table = np.asarray(columns.one_array('scores', scores), np.float64)
+      export = pretrained.for_scores(export, table, columns.names_of(scores))
     return cls(export, capacity=capacity)
 
   def adapt(
@@ -147,8 +148,8 @@ class Personalizer:
     """Returns the profile of a user, or of many, from their comparisons; None is a new user.
 
     Args:
-      comparisons: by `pairs` of [N, D] one user, of [U, N, D] many: U users of a click each are
-        [U, 1, D].
+      comparisons: by `pairs`, with weights, outcomes or confidence where known, of [N, D] one user,
+        of [U, N, D] many: U users of a click each are [U, 1, D].
       context: [C] of one user, [U, C] of many, of a learner that reads one; kept in the profile.
 
     Raises:
@@ -184,8 +185,7 @@ class Personalizer:
   def forget(self, profile: Profile, comparison_id: int | Int[np.ndarray, '*U']) -> Profile:
     """Returns, bit for bit, the profile of the other comparisons kept.
 
-    Nothing is left of the one taken out, so that `update` may give its id anew; ids of your own
-    never return.
+    Nothing of it is left, so that `update` may give its id anew; ids of your own never return.
 
     Args:
       profile: of one or many.
@@ -368,7 +368,7 @@ class Personalizer:
 
   def _as_query(self, profile: Profile, features: Any, axes: str) -> np.ndarray:
     users = self._checked(profile).ids.shape[:-1]
-    return border.as_query(border.in_order(features, self.export.item_names), users, axes)
+    return border.as_query(columns.in_order(features, self.export.item_names), users, axes)
 
   def _paired(self, profile: Profile, a: Any, b: Any) -> Float[np.ndarray, '*N 2 D']:
     return border.paired(*(self._as_query(profile, each, '*N D') for each in (a, b)))

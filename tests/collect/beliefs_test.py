@@ -2,38 +2,21 @@
 
 import functools
 
-import jax
 import made_studies
 import numpy as np
 import pytest
 
-from metapers import learners
 from metapers.collect import items as texts
 from metapers.collect import running
 from metapers.collect.beliefs import Beliefs
 from metapers.collect.settings import Settings
 from metapers.collect.store import Answer, Question
-from metapers.core import population
-from metapers.core.population import Scaling
-from metapers.io import leaves
 from metapers.serving.comparisons import pairs
-from metapers.serving.exports import Export
 from metapers.serving.personalizer import Personalizer
 
-NAMES, KINDS = ('f0', 'f1', 'f2'), ('tie', 'both_bad')
+KINDS = ('tie', 'both_bad')
 PAIR = np.array([[0, 2]])
 SURE = [(0, 2, 0), (0, 4, 0), (6, 2, 0), (8, 2, 0)]  # rows of two items, and which is chosen
-
-
-def trained(kinds):
-  """Returns an export of a learner that reads answers of some kinds."""
-  width = len(NAMES) + len(kinds)
-  made = learners.make('gaussian_prior', num_features=width)
-  scaling = population.widened(Scaling(np.zeros(3), np.ones(3)), len(kinds))
-  return Export(
-    'gaussian_prior', {'num_features': width}, leaves.named(made.init(jax.random.key(0))),
-    2 + len(kinds), scaling, (*NAMES, *kinds), outcomes=kinds,
-  )  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -47,7 +30,7 @@ def beliefs(folder):
 
   @functools.cache
   def of(kinds=None):
-    export = running.prior(folder) if kinds is None else trained(kinds)
+    export = running.prior(folder) if kinds is None else made_studies.trained(kinds)
     return Beliefs(Personalizer(export), texts.read(folder), np.arange(0, 12, 2))
 
   return of
@@ -123,7 +106,7 @@ def test_a_tie_of_two_texts_is_not_a_choice_of_the_first(beliefs):
 
 def test_undoing_a_tie_restores_what_was_believed(tmp_path, folder):
   asked = Settings(num_questions=6, control_share=0.0, repeat_share=0.0, attention_share=0.0)
-  study = made_studies.open_study(tmp_path, asked, trained(KINDS))
+  study = made_studies.open_study(tmp_path, asked, made_studies.trained(KINDS))
   _, user = made_studies.enrol(study)
   made_studies.answer(study, user)
   before = study.progress(user)

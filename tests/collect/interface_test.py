@@ -1,8 +1,26 @@
 """The interface for front ends of others, on a study with a model."""
 
+import re
+
+import made_studies
+import numpy as np
 import pytest
 
 from metapers.serving.comparisons import pairs
+
+KINDS = ('tie', 'both_bad', 'strong')
+SAID = (('i0', 'i1', 'tie'), ('i2', 'i3', 'both_bad'), ('i4', 'i5', 'strong'),
+        ('i6', 'i7', 'chosen'))  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def answering(tmp_path_factory):
+  """A study whose model was trained on all that people may answer."""
+  import sites  # not above: see tests/conftest.py
+
+  made = sites.Site(tmp_path_factory.mktemp('answering'), model=made_studies.trained(KINDS))
+  yield made
+  made.study.store.close()
 
 
 class Interface:
@@ -56,6 +74,112 @@ def test_the_interface_takes_a_request_with_the_same_key_once(modelled):
   assert again['comparisons'] == first['comparisons'] == [0]
 
 
+def compared(*said):
+  """Comparisons in the form of the interface."""
+  return [{'chosen': a, 'rejected': b, 'outcome': outcome} for a, b, outcome in said]
+
+
+def of_pairs(site, said, **given):
+  """Returns the same in the form of the Personalizer."""
+  rows = np.array([[int(a[1:]), int(b[1:])] for a, b, _ in said])
+  features = site.study.items.features[rows]
+  return pairs(features[:, 0], features[:, 1], outcome=[each[2] for each in said], **given)
+
+
+def unsure(confidence):
+  return {'comparisons': [{'chosen': 'i0', 'rejected': 'i1', 'confidence': confidence}]}
+
+
+def scores_of(site, name):
+  return Interface(site).call('score', name=name, candidates=[f'i{row}' for row in range(12)])
+
+
+def own_scores(site, profile):
+  model, features = site.study.beliefs.model, site.study.items.features
+  return pytest.approx(model.score(profile, features).tolist(), abs=1e-5)
+
+
+def test_the_interface_names_the_outcomes_that_a_model_reads(modelled, answering):
+  for site, expected in ((modelled, ['chosen']), (answering, ['chosen', *KINDS])):
+    about = site.client.get('/api/model', headers=Interface(site).headers).json()
+    assert about['outcomes'] == expected
+
+
+def test_outcomes_are_read_as_by_the_personalizer(answering):
+  api, model = Interface(answering), answering.study.beliefs.model
+  api.call('adapt', name='fay', comparisons=compared(*SAID[:1]))
+  first = api.call('update', key='k', name='fay', comparisons=compared(*SAID[1:]))
+  again = api.call('update', key='k', name='fay', comparisons=compared(*SAID[1:]))
+  assert (first['repeated'], again['repeated']) == (False, True)
+  assert first['comparisons'] == again['comparisons'] == [0, 1, 2, 3]
+  own = model.adapt(of_pairs(answering, SAID))
+  assert scores_of(answering, 'fay')['scores'] == own_scores(answering, own)
+  api.call('forget', name='fay', comparison=0)
+  left = scores_of(answering, 'fay')['scores']
+  assert left == own_scores(answering, model.adapt(of_pairs(answering, SAID[1:])))
+  assert left == own_scores(answering, model.forget(own, 0))
+
+
+def test_confidence_is_read_as_by_the_personalizer(answering):
+  api, model = Interface(answering), answering.study.beliefs.model
+  confidence, weight = np.array([1.0, 1.0, 0.9, 0.75]), np.array([1.0, 2.0, 1.0, 3.0])
+  given = compared(*SAID)
+  given[1]['weight'] = 2
+  given[2]['confidence'] = 0.9
+  given[3] |= {'weight': 3, 'confidence': 0.75}
+  api.call('adapt', name='lea', comparisons=given)
+  own = model.adapt(of_pairs(answering, SAID, confidence=confidence, weight=weight))
+  assert scores_of(answering, 'lea')['scores'] == own_scores(answering, own)
+  sure = model.adapt(of_pairs(answering, SAID, weight=weight))
+  assert scores_of(answering, 'lea')['scores'] != own_scores(answering, sure)
+  api.call('forget', name='lea', comparison=3)
+  assert scores_of(answering, 'lea')['scores'] == own_scores(answering, model.forget(own, 3))
+
+
+@pytest.mark.parametrize('outcome', KINDS)
+def test_every_outcome_says_something_else_than_a_choice(answering, outcome):
+  api = Interface(answering)
+  api.call('adapt', name='ida', comparisons=compared(('i0', 'i1', outcome)))
+  told = scores_of(answering, 'ida')['scores']
+  for other in ({'outcome': 'chosen'}, {}):  # what people could have answered, and had to
+    click = {'chosen': 'i0', 'rejected': 'i1', **other}
+    api.call('adapt', name='ida', comparisons=[click])
+    assert np.ptp(np.subtract(told, scores_of(answering, 'ida')['scores'])) > 0.05
+
+
+@pytest.mark.parametrize(
+  ('outcome', 'remedy'),
+  [
+    ('tie', r'leave the comparison out, or train .* \(ties=outcomes\)'),
+    ('both_bad', r'leave the comparison out, or train .* \(ties=outcomes\)'),
+    ('strong', r"give it as 'chosen', or train .* \(strong_from=\)"),
+    ('same', r'it must be one of chosen, tie, both_bad, strong'),
+    (None, r'it must be one of chosen, tie, both_bad, strong'),
+    (['tie'], r'it must be one of chosen, tie, both_bad, strong'),
+  ],
+)
+def test_outcomes_that_a_model_does_not_read_are_refused(modelled, outcome, remedy):
+  api = Interface(modelled)
+  given = compared(('i0', 'i1', 'chosen'), ('i0', 'i2', outcome))
+  error = api.call('update', status=400, name='joe', comparisons=given)['error']
+  said = re.escape(f'reads the outcomes chosen, and was given {outcome!r}: ')
+  assert re.search(said + remedy, error), error
+  api.call('score', status=404, name='joe', candidates=['i0'])  # nothing of it is kept
+
+
+def test_a_choice_among_other_answers_is_one_to_a_model_without_them(modelled):
+  api = Interface(modelled)
+  api.call('update', name='kim', comparisons=compared(SAID[-1]))
+  own = modelled.study.beliefs.model.adapt(of_pairs(modelled, SAID[-1:]))
+  assert scores_of(modelled, 'kim')['scores'] == own_scores(modelled, own)
+
+
+def test_outcomes_are_given_of_all_comparisons_or_of_none(answering):
+  given = [*compared(SAID[0]), {'chosen': 'i0', 'rejected': 'i1'}]
+  error = Interface(answering).call('update', status=400, comparisons=given)['error']
+  assert 'others have none, which says that people had to choose: give these the' in error
+
+
 @pytest.mark.parametrize(
   ('verb', 'values', 'message'),
   [
@@ -69,6 +193,9 @@ def test_the_interface_takes_a_request_with_the_same_key_once(modelled):
       {'comparisons': [{'chosen': [1, 2, 'x'], 'rejected': 'i0'}]},
       'the id of an item or a list of 3 numbers',
     ),
+    ('update', unsure(0.4), 'confidence of comparison [0] is 0.4; expected the chance'),
+    ('update', unsure(90), 'confidence of comparison [0] is 90.0; expected the chance'),
+    ('update', unsure('sure'), 'could not convert string to float'),
     ('score', {'candidates': 5}, 'must be a list'),
     ('score', {'candidates': [{'a': 1}]}, 'the id of an item or a list of 3 numbers'),
     ('ask', {'pool': [['i0', 'i1']], 'count': 9}, 'count must be'),

@@ -2,15 +2,22 @@
 
 import pathlib
 
+import jax
 import numpy as np
 import pandas as pd
 
+from metapers import learners
 from metapers.collect import study as studies
 from metapers.collect.assignment import Plan, next_batch
 from metapers.collect.settings import Settings
 from metapers.collect.store import Answer
+from metapers.core import outcomes, population
+from metapers.core.population import Scaling
+from metapers.io import leaves
+from metapers.serving.exports import Export
 
 NUM_ITEMS = 12
+NAMES = ('f0', 'f1', 'f2')  # of the features of items
 FEW = Settings(num_questions=8, control_share=0.4, repeat_share=0.2, attention_share=0.1)
 
 
@@ -21,11 +28,22 @@ def write_items(folder: pathlib.Path, texts=None) -> pathlib.Path:
     'item_id': [f'i{number}' for number in range(NUM_ITEMS)],
     'context': [f'prompt {number % 2}' for number in range(NUM_ITEMS)],
     'text': texts or [f'text number {number}' for number in range(NUM_ITEMS)],
-    **{f'f{column}': rng.normal(size=NUM_ITEMS) for column in range(3)},
+    **{name: rng.normal(size=NUM_ITEMS) for name in NAMES},
   }
   folder.mkdir(exist_ok=True)
   pd.DataFrame(table).to_csv(folder / 'items.csv', index=False)
   return folder
+
+
+def trained(kinds):
+  """Returns an export of a learner that reads answers of some kinds."""
+  width = len(NAMES) + len(kinds)
+  made = learners.make('gaussian_prior', num_features=width)
+  scaling = population.widened(Scaling(np.zeros(3), np.ones(3)), len(kinds))
+  return Export(
+    'gaussian_prior', {'num_features': width}, leaves.named(made.init(jax.random.key(0))),
+    len(outcomes.outcomes_of(kinds)), scaling, (*NAMES, *kinds), outcomes=kinds,
+  )  # fmt: skip
 
 
 def open_study(folder, asked=FEW, model=None, texts=None):

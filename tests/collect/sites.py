@@ -15,9 +15,9 @@ ASKED = Settings(num_questions=6, control_share=0.3, repeat_share=0.0, attention
 class Site:
   """A served study."""
 
-  def __init__(self, folder, asked=ASKED, with_model=False, texts=None):
+  def __init__(self, folder, asked=ASKED, with_model=False, texts=None, model=None):
     items = made_studies.write_items(folder / 'items', texts)
-    model = running.prior(items) if with_model else None
+    model = running.prior(items) if with_model else model
     self.study = made_studies.open_study(folder, asked, model, texts)
     self.token = self.study.store.new_token()
     app = server.application(self.study, folder / 'study')
