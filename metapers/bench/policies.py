@@ -87,7 +87,8 @@ def train(
 ) -> Trained:
   """Trains a row, or goes on where its folder stands.
 
-  Clusters are trained for half of the steps from individuals that were trained for the other half.
+  Clusters are trained for half of the steps from individuals that were trained for the other half,
+  without the NLL of what was chosen: by it users differ in what they happened to be shown.
 
   Args:
     model: decoder.
@@ -126,7 +127,7 @@ def train(
     return fit(name, row.options, study.training)
   half = study.training._replace(num_steps=study.training.num_steps // 2)
   others = {name: value for name, value in row.options.items() if name != 'num_clusters'}
-  first = fit(INDIVIDUALS, {**others, 'kind': 'individual'}, half)
+  first = fit(INDIVIDUALS, {**others, 'kind': 'individual', 'nll_weight': 0.0}, half)
   return fit(name, row.options, half, started_from(first.params))
 
 
