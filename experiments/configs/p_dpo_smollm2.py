@@ -2,11 +2,12 @@
 
 Half of 20 users like short replies and half long ones, so that who does not know the user is right
 half of the time. Replies are those of eight language models to AlpacaEval's prompts that fit whole
-(96 tokens; their prompts 64, template included); half of the prompts are trained on, and known and new
-users are evaluated on the others. New users get the posterior of clusters; individuals leave them generic, as in
-the paper, for a fit by gradients takes minutes of a core for each. Study `axes`: formal
-or casual replies, too, on pairs whose lengths differ by at most a tenth. (Of lists or prose, the
-tastes `lists` and `prose`, such pairs are few among replies so short: give more tokens.)
+(96 tokens; their prompts 64, template included); half of the prompts are trained on, and known and
+new users are evaluated on the others. New users get the posterior of clusters; individuals leave
+them generic, as in the paper, for a fit by gradients takes minutes of a core for each. Study
+`axes`: formal or casual replies, too, on pairs whose lengths differ by at most a tenth. (Of lists
+or prose, the tastes `lists` and `prose`, such pairs are few among replies so short: give more
+tokens.)
 Source: Li et al. 2024, arXiv:2402.05133, in small.
 Deviations: as of p_dpo_styles.py; preferences are constructed, of rewards that the store holds.
 

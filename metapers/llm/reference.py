@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tqdm
 
 from metapers.core.task import Candidates, Choices
 from metapers.core.types import Array, Features, Params
@@ -38,7 +39,8 @@ def with_reference(
   keys = [b''.join(x[n].tobytes() for x in tokens) for n in range(mask.size)]
   new = {key: n for n, key in enumerate(keys) if key not in found}
   rows = np.array(list(new.values()), np.int64)
-  for at in range(0, len(rows), chunk_size):
+  is_short = len(rows) <= chunk_size
+  for at in tqdm.trange(0, len(rows), chunk_size, desc='reference', disable=is_short):
     part = rows[at : at + chunk_size]
     chunk = np.resize(part, chunk_size)  # repeats some in the last: all chunks have one shape
     log_p = _reference(model, base, {name: jnp.asarray(x[chunk]) for name, x in flat.items()})

@@ -11,7 +11,6 @@ from metapers.core.types import Any, Array, Callable, Float, Params
 from metapers.networks.mlp import MLP, checked_sizes
 from metapers.networks.network import Network, from_module, method
 
-
 FEW = 8  # columns
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import styled_generations
+from metapers.bench import policies
 from metapers.bench.policies import Study, Trained
 from metapers.core.population import SEEN
 from metapers.llm import decoder, generate, p_dpo, styled_users, styles
@@ -33,7 +34,7 @@ def study():
 
 
 def test_the_untrained_policy_is_the_base():
-  made = styled_generations.untrained(MODEL, BASE)
+  made = policies.untrained(MODEL, BASE)
   numbers = jnp.asarray(styled_users.prompts(0).test[:2])
   tokens = jax.vmap(styles.prompt_of)(numbers)
   greedy = generate.generator(

@@ -1,0 +1,55 @@
+"""P-DPO on the replies of a store, from a Hugging Face folder to a table, resumed."""
+
+import json
+
+import pandas as pd
+from forks import command
+
+
+def flags(folders, constructed, workdir):
+  return (
+    '--config=experiments/configs/p_dpo_smollm2.py', f'--workdir={workdir}', '--study=length',
+    f'--config.model.folder={folders[1]}', f'--config.data.folder={constructed}',
+    '--config.policy.num_tokens=2', '--config.studies.length.users.num_held_out=8',
+    '--config.studies.length.users.num_query=3', '--config.training.chunk_size=8',
+    '--config.evaluation.shots=(0, 2)', '--row=surface,prompted,individual,dpo',
+  )  # fmt: skip
+
+
+def test_a_table_from_a_store_and_a_model(folders, constructed, tmp_path):
+  given = flags(folders, constructed, tmp_path)
+  done = command('p_dpo', *given)
+  assert done.returncode == 0, done.stderr
+  frame = pd.read_csv(tmp_path / 'results.csv')
+  accuracy = frame[frame['metric'] == 'accuracy'].set_index(['split', 'learner', 'shots'])['value']
+  known = accuracy['seen'].droplevel('shots')
+  assert known['gaussian_prior of length'] == 1
+  assert {
+    'zero_shot', 'told', 'told relative', 'in context', 'in context relative', 'individual',
+    'individual generic', 'individual permuted', 'dpo', 'gaussian_prior of surface',
+    'gaussian_prior of writer',
+  } <= set(known.index)  # fmt: skip
+  assert {0, 2} == set(accuracy['test']['individual'].index)
+  assert {'reply_tokens@short', 'reply_tokens@long', 'reply_tokens'} <= set(frame['metric'])
+  assert {'accuracy@short', 'accuracy@long'} <= set(frame['metric'])
+  assert 'How do I sleep better?' in done.stdout
+
+  path = tmp_path / 'length' / 'prompted.jsonl'
+  lines = path.read_text().splitlines()
+  assert len(lines) == 1 + 3 * 3 * (20 + 4)
+  path.write_text('\n'.join(lines[:10]) + '\n')
+  again = command('p_dpo', *given, '--row=prompted')
+  assert again.returncode == 0, again.stderr
+  assert sorted(path.read_text().splitlines()) == sorted(lines)
+  assert json.loads(lines[0])['data_seed'] == 0
+
+
+def test_mistakes_are_one_line(folders, constructed, tmp_path):
+  for wrong, message in [
+    ('--row=prompt', 'unknown row prompt; known: cluster_2'),
+    (f'--config.data.folder={folders[0]}', "the store has no reward 'length'"),
+    ('--config.data.lengths.response=1', 'no prompt has two responses of at most 1 tokens'),
+    ('--config.studies.length.users.tastes=loud', 'unknown taste'),
+  ]:
+    done = command('p_dpo', *flags(folders, constructed, tmp_path / 'w'), wrong)
+    assert done.returncode == 2 and message in done.stderr, (wrong, done.stderr)
