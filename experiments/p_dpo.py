@@ -30,7 +30,7 @@ CONFIG = overrides.DEFINE_config('config', 'The studies and their rows.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
 flags.adopt_module_key_flags(parallel)
 STUDIES = flags.DEFINE_list('study', [], 'Studies to run; all by default.')
-OF_BASE = ('model', 'pretraining', 'data_seed', 'data')
+OF_BASE = ('model', 'pretraining', 'heeded', 'data_seed', 'data')
 IN_WORDS = 'accuracy(@|$)|adjusted_rand|effective|generated|likeliest|reply_|chosen_|rejected_'
 ROWS = flags.DEFINE_list('row', [], 'Rows of them to run; all by default.')
 

@@ -21,7 +21,7 @@ from metapers.bench import results, steering, steering_results, styled_writer
 from metapers.bench.steering import Study
 from metapers.bench.steering_results import Options, Trained
 from metapers.bench.styled_writer import Writer
-from metapers.llm import steer, styled_prompts, styled_users, styles, tastes
+from metapers.llm import steer, styled_users, styles, tastes
 from metapers.training import meta_training
 from metapers.training.meta_training import Training
 
@@ -58,12 +58,7 @@ def main(argv: list[str]) -> None:
 
 def writer_of(config: Config, workdir: pathlib.Path) -> Writer:
   """Returns the frozen model with the prompts that move it, and says which these are."""
-  texts = styled_prompts.stream(
-    config.model.width, config.pretraining.batch_size, **config.heeded.to_dict()
-  )
-  model, base = styled_studies.language_model(
-    config, workdir / 'base', texts=texts, more={'heeded': config.heeded.to_dict()}
-  )
+  model, base = styled_studies.language_model(config, workdir / 'base')
   numbers = styled_users.prompts(config.data_seed).train
   made = styled_writer.writer(
     model, jax.tree.map(jnp.asarray, base), numbers,

@@ -15,28 +15,18 @@ from metapers.core.population import SEEN
 from metapers.core.types import Params
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
-from metapers.llm import decoder, p_dpo, pretraining, styled_users, styles
+from metapers.llm import decoder, p_dpo, pretraining, styled_prompts, styled_users, styles
 from metapers.llm.decoder import Decoder
 from metapers.llm.layers import Config as Sizes
 from metapers.llm.text_users import Split
 from metapers.training.meta_training import Training
-from metapers.training.step import Sampler
 
 
-def language_model(
-  config: Config,
-  workdir: str | os.PathLike,
-  *,
-  texts: Sampler | None = None,
-  more: Mapping[str, Any] | None = None,
-) -> tuple[Decoder, Params]:
+def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder, Params]:
   """Returns a small language model that was trained on answers in all styles, or is now.
 
-  Args:
-    config: sizes and training.
-    workdir: of the model.
-    texts: draws what it is trained on; by default `pretraining.stream`.
-    more: JSON values that make these texts.
+  With `config.heeded` its texts heed what is said before the question, see `styled_prompts.stream`;
+  else what is said changes nothing.
   """
   sizes = config.model
   model = decoder.decoder(
@@ -50,7 +40,11 @@ def language_model(
       head_size=sizes.width // sizes.num_heads,
     )
   )
-  identity = {name: config[name].to_dict() for name in ('model', 'pretraining')} | dict(more or {})
+  heeded, batch_size = config.get('heeded'), config.pretraining.batch_size
+  texts = styled_prompts.stream(sizes.width, batch_size, **heeded) if heeded else None
+  identity = {
+    name: config[name].to_dict() for name in ('model', 'pretraining', 'heeded') if config.get(name)
+  }
   kept = Checkpoints(workdir, {**identity, 'data_seed': config.data_seed})
   base = pretraining.pretrain(
     model,
@@ -117,6 +111,6 @@ def row(config: Config, name: str) -> Row:
 
 def identity(config: Config, name: str) -> dict[str, Any]:
   """Returns what makes a run of a study, besides its row."""
-  parts = ('model', 'pretraining', 'data_seed', 'data', 'training')
+  parts = ('model', 'pretraining', 'heeded', 'data_seed', 'data', 'training')
   shared = {part: config.to_dict()[part] for part in parts if part in config}
   return {**shared, 'study': config.studies[name].to_dict()}

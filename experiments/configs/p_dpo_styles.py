@@ -4,6 +4,8 @@ A decoder of 230,000 parameters learns answers in all styles of a small grammar,
 users' comparisons. Opposed: all users differ in one axis, 65 % like one pole and 35 % the other
 (20 users, 13 : 7; and 1,000). Axes: three axes, two poles each, as P-SOUPS has them. Stated: 1,000
 users of ten types, half of whom say truly what they like: a 2 x 2 of that text and of comparisons.
+With the argument `heeding` it is that study alone, on a model that learned what such words mean: to
+the other one they are words that change nothing.
 Source: Li et al. 2024, arXiv:2402.05133, in small.
 Deviations: the model, the texts and the users are made here; users have a learning rate of their
 own, offsets start at 0, clusters start from individuals, new users are fitted, and the NLL of what
@@ -11,7 +13,7 @@ was chosen is in the loss (Pang et al. 2024, arXiv:2404.19733) of all but plain 
 
 Time: see docs/language_model.md; `:quick` 4 minutes of CPU.
 Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_styles.py --workdir=DIR
-Arguments: quick.
+Arguments: quick, heeding.
 """
 
 from ml_collections import config_dict
@@ -41,7 +43,7 @@ OPPOSED_ROWS = ('individual', 'dpo', 'cluster_2', 'cluster_5', 'cluster_10')
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  is_quick = base.parse(argument)['quick']
+  options = base.parse(argument, heeding=False)
   config: Config = config_dict.ConfigDict()
   config.data_seed = 0
   config.seeds = (0,)
@@ -67,7 +69,12 @@ def get_config(argument: str | None = None) -> Config:
   config.evaluation = {'shots': (0, 1, 5)}
   config.rows = ROWS
   config.studies = studies()
-  return quick(config) if is_quick else config
+  if options['heeding']:
+    config.heeded = {'num_heeded': 5, 'heed_rate': 0.95}
+    config.pretraining.num_steps = 500
+    config.studies = {'stated': config.studies.stated.to_dict()}
+    return config
+  return quick(config) if options['quick'] else config
 
 
 def studies():
