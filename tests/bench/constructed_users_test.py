@@ -148,7 +148,7 @@ def study():
 
 def shown(frame, split, metric='accuracy'):
   own = frame[(frame['split'] == split) & (frame['metric'] == metric)]
-  return {(one.learner, one.shots): one.value for one in own.itertuples()}
+  return dict(zip(zip(own['learner'], own['shots']), map(float, own['value'])))
 
 
 def test_a_model_of_surfaces_knows_who_likes_what(study):
