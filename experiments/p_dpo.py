@@ -13,6 +13,7 @@ from absl import flags
 
 from experiments import (
   commands,
+  constructed_studies,
   overrides,
   parallel,
   published_studies,
@@ -45,11 +46,11 @@ def main(argv: list[str]) -> None:
   with commands.holding(workdir):
     identity = config.to_dict()
     workdirs.claim(workdir, identity, of_base)
-    source = published_studies if 'data' in config else styled_studies
-    model, base = source.language_model(config, workdir / 'base')
+    maker = published_studies if 'data' in config else styled_studies
+    model, base = maker.language_model(config, workdir / 'base')
     for name in config.studies:
       if not STUDIES.value or name in STUDIES.value:
-        study = source.study(config, name, model, base)
+        study = source_of(config).study(config, name, model, base)
         run_study(config, study, workdir, model, base)
   commands.say(f'\n{workdir / "results.csv"}')
 
@@ -63,10 +64,19 @@ def check_names(config: Config) -> None:
   for kind, given, known in (
     ('study', STUDIES.value, config.studies),
     ('row', ROWS.value, [*config.rows, *config.get('beside', ())]),
+    ('beside', config.get('beside', ()), constructed_studies.BESIDE),
   ):
     unknown = sorted(set(given) - set(known))
     if unknown:
       raise ValueError(f'unknown {kind} {", ".join(unknown)}; known: {", ".join(known)}')
+
+
+def source_of(config: Config):
+  """Returns the module that makes the studies of a config."""
+  if 'data' not in config:
+    return styled_studies
+  is_constructed = config.data.kind == constructed_studies.KIND
+  return constructed_studies if is_constructed else published_studies
 
 
 def of_base(config):
@@ -79,12 +89,13 @@ def run_study(
 ) -> None:
   """Trains and evaluates the rows of a study, and writes the results of each when it is done."""
   name = study.name
-  identity = styled_studies.identity(config, name)
+  identity = source_of(config).identity(config, name)
   for row_name in filter(is_asked, config.get('beside', ())):
-    frame = published_studies.beside(config, study, row_name, model, base, workdir / name)
+    frame = constructed_studies.BESIDE[row_name](config, study, model, base, workdir / name)
     add(workdir, frame)
     commands.say(in_words(study, row_name, frame))
-  add(workdir, written(config, study, 'base', 0, policies.untrained(model, base), model))
+  if not ROWS.value:
+    add(workdir, written(config, study, 'base', 0, policies.untrained(model, base), model))
   for row_name in filter(is_asked, config.studies[name].rows):
     row = styled_studies.row(config, row_name)
     seeds = {
@@ -109,8 +120,8 @@ def run_study(
 
 
 def add(workdir: pathlib.Path, frame: pd.DataFrame) -> None:
-  """Adds rows to the results, in the first process alone."""
-  if processes.is_first():
+  """Adds rows to the results, if there are some, in the first process alone."""
+  if len(frame) and processes.is_first():
     results.append_results(workdir / 'results.csv', frame)
 
 
@@ -126,7 +137,7 @@ def written(
   if study.types is None:
     return results.join([])  # nobody knows what these users like
   if 'data' in config:
-    found, shown = published_studies.written(config, study, made, model)
+    found, shown = constructed_studies.written(config, study, made, model)
   else:
     found, shown = styled_generations.written(model, made, study, config.data_seed)
   commands.say(f'{study.name}: {row}, seed {seed}, the likeliest responses\n{shown}')

@@ -6,28 +6,17 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
-import tqdm
 from ml_collections import config_dict
 
 from experiments import styled_studies
 from experiments.build import Config
-from metapers.analysis import slates
-from metapers.analysis.slates import Slates
-from metapers.bench import (
-  beside_policies,
-  constructed_users,
-  in_context,
-  in_context_runs,
-  policies,
-  written_replies,
-)
-from metapers.bench.in_context import Texts
-from metapers.bench.policies import Study, Trained
+from metapers.bench import policies
+from metapers.bench.policies import Study
+from metapers.core import files
 from metapers.core.population import SEEN
 from metapers.core.types import Any, Callable, Params
-from metapers.data import extras, feature_store
-from metapers.llm import chat_tokens, decoder, hf_config, load, policy, published, tokenized
+from metapers.data import extras
+from metapers.llm import chat_tokens, decoder, hf_config, load, published, tokenized
 from metapers.llm.decoder import Decoder
 from metapers.llm.published import Published, Turn
 from metapers.llm.tokenized import Encoder, Lengths
@@ -47,7 +36,7 @@ def config_of(
   """Returns a config with the published hyper-parameters of P-DPO.
 
   Args:
-    kind: of the data, a key of READERS.
+    kind: of the data, a key of READERS or `constructed_studies.KIND`.
     lengths: most tokens of a 'prompt', a 'response' and, where users say something, a 'text'.
     rows: options of `p_dpo` by row.
     is_chat: prompts go through the model's chat template.
@@ -94,10 +83,34 @@ def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder,
 
 def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
   """Returns the people of a data set, and their comparisons as tokens."""
-  given = READERS[config.data.kind](config, name)
+  given = READERS[config.data.kind](config.data)
+  return study_of(config, name, model, base, given=given, encoder=encoder(config))
+
+
+def study_of(
+  config: Config,
+  name: str,
+  model: Decoder,
+  base: Params,
+  *,
+  given: Published,
+  encoder: Encoder,
+  num_query: int = 20,
+) -> Study:
+  """Returns a study of comparisons that are texts.
+
+  Args:
+    config: of the run.
+    name: of the study.
+    model: decoder.
+    base: its parameters.
+    given: comparisons.
+    encoder: of texts.
+    num_query: comparisons that a user is evaluated on, at most.
+  """
   num_support = max(config.evaluation.shots)
   splits = tokenized.splits_of(
-    given, encoder(config), Lengths(**config.data.lengths), num_support=num_support
+    given, encoder, Lengths(**config.data.lengths), num_support=num_support, num_query=num_query
   )
   training = styled_studies.training(config, name)
   num_steps = config.training.epochs * len(given.train) // training.batch_size
@@ -112,11 +125,18 @@ def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
   )
 
 
+def identity(config: Config, name: str) -> dict[str, Any]:
+  """Returns what makes a run of a study, besides its row: the model by the hash of its config."""
+  described = files.sha256((pathlib.Path(config.model.folder) / hf_config.FILE).read_bytes())
+  return {**styled_studies.identity(config, name), 'model_config': described}
+
+
 def kinds_of(given: Published, num_support: int) -> dict[str, np.ndarray]:
-  """Returns what the users of each split like, by name; empty where nobody knows."""
-  users = tokenized.users_of(given, num_support)
+  """Returns what the users of each split like, by name; nobody's where that is not known."""
+  divided = tokenized.divide(given, num_support, 0)
+  known = given.kinds
   return {
-    key: np.array([given.kinds[user] for user in users[key] if user in given.kinds], str)
+    key: np.array([known[user] for user in divided[key].users] if known else [], str)
     for key in (SEEN, 'test')
   }
 
@@ -144,10 +164,6 @@ def encoder(config: Config) -> Encoder:
   tokenizer = tokenizer_of(config)
   plain = functools.partial(chat_tokens.plain, tokenizer)
 
-  if config.data.kind == CONSTRUCTED:
-    chat = chat_tokens.of(tokenizer)
-    return Encoder(lambda turns: chat.prompt(turns[-1].text), chat.response, plain)
-
   def prompt(turns: Sequence[Turn]) -> list[int]:
     if not config.data.is_chat:
       return [tokenizer.bos_token_id, *plain('\n'.join(turn.text for turn in turns))]
@@ -156,121 +172,26 @@ def encoder(config: Config) -> Encoder:
   return Encoder(prompt, lambda text: [*plain(f' {text}'), tokenizer.eos_token_id], plain)
 
 
-def _tldr(config: Config, name: str) -> Published:
-  del name
-  folder = pathlib.Path(config.data.folder)
+def _tldr(data: Config) -> Published:
+  folder = pathlib.Path(data.folder)
   return published.tldr(*(published.read_records(folder / f'{x}.jsonl') for x in TLDR_FILES))
 
 
-def _p_soups(config: Config, name: str) -> Published:
-  del name
-  folder = pathlib.Path(config.data.folder)
+def _p_soups(data: Config) -> Published:
+  folder = pathlib.Path(data.folder)
   return published.p_soups(
     {name: published.read_records(folder / f'{name}.json') for name in published.PROFILES}
   )
 
 
-def _prism(config: Config, name: str) -> Published:
-  del name
-  folder = pathlib.Path(config.data.folder)
+def _prism(data: Config) -> Published:
+  folder = pathlib.Path(data.folder)
   return published.prism(*(published.read_records(folder / f'{x}.jsonl') for x in PRISM_FILES))
-
-
-def _constructed(config: Config, name: str) -> Published:
-  """Returns users with constructed preferences who compare the replies of a feature store."""
-  train, test, texts = replies(config)
-  users = config.studies[name].users.to_dict()
-  tastes = users.pop('tastes')
-  sizes = constructed_users.Sizes(num_support=max(config.evaluation.shots), **users)
-  return constructed_users.users(train, test, texts, tastes, sizes, seed=config.data_seed)
-
-
-def replies(config: Config) -> tuple[Slates, Slates, Texts]:
-  """Returns what of a store the model reads whole: half of the prompts, the others, and the texts.
-
-  All splits of the store are one here, for few replies are short enough.
-
-  Raises:
-    ValueError: for a store without texts, or in which nothing fits.
-  """
-  store, lengths = config.data.folder, config.data.lengths
-  table, responses = feature_store.open_store(store), feature_store.response_texts(store)
-  if table.prompt_texts is None:
-    raise ValueError(f'{store} keeps no texts of its prompts; extract it anew with them')
-  texts = Texts(table.prompt_texts, responses)
-  chat = chat_tokens.of(tokenizer_of(config))
-  every = in_context.that_fit(
-    slates.slates_of(table, split=slates.ALL),
-    texts,
-    chat,
-    max_prompt=lengths.prompt,
-    max_response=lengths.response,
-  )
-  order = np.random.default_rng([config.data_seed, 8]).permutation(len(every.rows))
-  half = len(order) // 2
-  return every.only(np.sort(order[:half])), every.only(np.sort(order[half:])), texts
-
-
-def beside(
-  config: Config,
-  study: Study,
-  row: str,
-  model: Decoder,
-  base: Params,
-  workdir: pathlib.Path,
-) -> pd.DataFrame:
-  """Returns the results of a row that is not trained: one of BESIDE.
-
-  Args:
-    config: of constructed users.
-    study: the users.
-    row: of the table.
-    model: decoder.
-    base: its parameters.
-    workdir: of the study; answers of the base are kept there.
-  """
-  given = READERS[config.data.kind](config, study.name)
-  train, test, texts = replies(config)
-  if row == 'surface':
-    own, other = (constructed_users.features_of(each, texts) for each in (train, test))
-    features = {kind: {**own[kind], **other[kind]} for kind in own}
-    return beside_policies.surface_rows(study, given, features)
-  chat, most = chat_tokens.of(tokenizer_of(config)), config.data.max_shown
-  identity = {name: config.to_dict()[name] for name in ('model', 'data', 'data_seed')}
-  users = config.studies[study.name].users.to_dict()
-  journal = in_context_runs.Journal(workdir / 'prompted.jsonl', {**identity, 'users': users})
-  try:
-    found = list(beside_policies.questions(study, given, chat, most=most))
-    with tqdm.tqdm(total=len(found), unit='question') as bar:
-      bar.update(sum(one.cell.key in journal.answers for one in found))
-      in_context_runs.ask(found, policy.scorer(model), base, journal, bar.update)
-  finally:
-    journal.close()
-  return beside_policies.prompted_rows(study, given, journal.answers)
-
-
-def written(
-  config: Config, study: Study, made: Trained, model: Decoder
-) -> tuple[list[tuple[bool, dict[str, float]]], str]:
-  """Returns what a policy writes, as `styled_generations.written`: of users by what they like."""
-  chat = chat_tokens.of(tokenizer_of(config))
-  nobody = written_replies.of_rows(model, made, [study.num_users], chat)
-  found, texts = [(True, nobody.measured)], {'nobody': nobody.texts}
-  if policies.differs(made):
-    for kind, of_split in study.groups.items():
-      rows = np.flatnonzero(of_split[SEEN])[:NUM_WRITERS].tolist()
-      known = written_replies.of_rows(model, made, rows, chat)
-      found.append((False, {f'{name}@{kind}': value for name, value in known.measured.items()}))
-      texts[kind] = known.texts
-  return found, written_replies.side_by_side(texts)
 
 
 TLDR_FILES = ('comparisons_train', 'comparisons_validation')
 PRISM_FILES = ('survey', 'conversations')
-CONSTRUCTED, BESIDE = 'constructed', ('surface', 'prompted')
-NUM_WRITERS = 2  # users of each kind
-READERS: Mapping[str, Callable[[Config, str], Published]] = {
-  CONSTRUCTED: _constructed,
+READERS: Mapping[str, Callable[[Any], Published]] = {
   'tldr': _tldr,
   'p_soups': _p_soups,
   'prism': _prism,

@@ -18,7 +18,7 @@ Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_smollm2.
 Arguments: none.
 """
 
-from experiments import published_studies
+from experiments import constructed_studies, published_studies
 from experiments.build import Config
 from experiments.configs import base
 
@@ -33,7 +33,7 @@ def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
   base.parse(argument)
   config = published_studies.config_of(
-    published_studies.CONSTRUCTED,
+    constructed_studies.KIND,
     lengths={'prompt': 64, 'response': 96},
     rows=ROWS,
     beta=0.1,
@@ -45,8 +45,8 @@ def get_config(argument: str | None = None) -> Config:
   config.training.update(
     {'batch_size': 8, 'learning_rate': 1e-3, 'user_learning_rate': 0.03, 'warmup_steps': 5}
   )
-  config.data.max_shown = 768  # tokens of a prompt with examples
-  config.beside = published_studies.BESIDE
+  config.max_shown = 1024  # tokens of a prompt with examples
+  config.beside = tuple(constructed_studies.BESIDE)
   config.evaluation = {'shots': (0, 1, 5)}
   config.studies = {
     name: {

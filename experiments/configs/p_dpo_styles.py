@@ -9,7 +9,8 @@ the other one they are words that change nothing.
 Source: Li et al. 2024, arXiv:2402.05133, in small.
 Deviations: the model, the texts and the users are made here; users have a learning rate of their
 own, offsets start at 0, clusters start from individuals, new users are fitted, and the NLL of what
-was chosen is in the loss (Pang et al. 2024, arXiv:2404.19733) of all but plain DPO.
+was chosen is in the loss (Pang et al. 2024, arXiv:2404.19733) of all but plain DPO and of the
+individuals that clusters start from.
 
 Time: see docs/language_model.md; `:quick` 4 minutes of CPU.
 Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_styles.py --workdir=DIR
@@ -44,6 +45,8 @@ OPPOSED_ROWS = ('individual', 'dpo', 'cluster_2', 'cluster_5', 'cluster_10')
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
   options = base.parse(argument, heeding=False)
+  if options['quick'] and options['heeding']:
+    raise ValueError('give one of quick and heeding, not both')
   config: Config = config_dict.ConfigDict()
   config.data_seed = 0
   config.seeds = (0,)

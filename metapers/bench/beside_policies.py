@@ -6,7 +6,6 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,10 @@ from metapers.bench import policies, results
 from metapers.bench.constructed_users import TASTES, Features
 from metapers.bench.in_context_runs import Answer, Cell, Question
 from metapers.bench.policies import Study
-from metapers.core import choice_model, task
+from metapers.core import task
 from metapers.core.population import SEEN
 from metapers.core.task import Candidates, Choices
 from metapers.evaluation import adaptation
-from metapers.evaluation.predictions import Predictions
 from metapers.learners import gaussian_prior
 from metapers.llm import in_context, tokenized
 from metapers.llm.chat_tokens import ChatTokens
@@ -29,6 +27,7 @@ from metapers.llm.in_context import Example
 from metapers.llm.policy import Asked
 from metapers.llm.published import Comparison, Published
 from metapers.llm.text_users import Split
+from metapers.llm.tokenized import Divided
 
 NUM_EXAMPLES = 3
 ZERO, TOLD, SHOWN = 'zero_shot', 'told', 'in context'
@@ -83,27 +82,10 @@ def _featured(of_reply: Features, comparisons: Sequence[Comparison], size: int) 
   return task.choices(candidates, jnp.zeros(size, jnp.int32), mask)
 
 
-class _Users(NamedTuple):
-  """Of a split: names, and what each has compared before and is asked."""
-
-  names: list[str]
-  before: Mapping[str, list[Comparison]]
-  asked: Mapping[str, list[Comparison]]
-
-
-def _users(study: Study, published: Published) -> dict[str, _Users]:
-  num_support = max(study.shots)
-  trained, judged = (tokenized.by_user(given) for given in (published.train, published.evaluation))
-  names = tokenized.users_of(published, num_support)
+def _divided(study: Study, published: Published) -> dict[str, Divided]:
   size = study.splits[SEEN].tasks.query.choice.shape[1]
-  return {
-    SEEN: _Users(names[SEEN], trained, {user: judged[user][:size] for user in names[SEEN]}),
-    'test': _Users(
-      names['test'],
-      {user: judged[user][:num_support] for user in names['test']},
-      {user: judged[user][num_support:][:size] for user in names['test']},
-    ),
-  }
+  found = tokenized.divide(published, max(study.shots), size)
+  return {split: found[split] for split in (SEEN, 'test')}
 
 
 def questions(
@@ -120,8 +102,8 @@ def questions(
   Raises:
     ValueError: for a question that alone is longer.
   """
-  for split, users in _users(study, published).items():
-    for number, name in enumerate(users.names):
+  for split, users in _divided(study, published).items():
+    for number, name in enumerate(users.users):
       examples = [
         Example(one.turns[-1].text, one.chosen, one.rejected)
         for one in users.before[name][:NUM_EXAMPLES]
@@ -147,25 +129,23 @@ def prompted_rows(
 ) -> pd.DataFrame:
   """Returns the results of the base, by `questions` and their answers."""
   parts = []
-  for split, users in _users(study, published).items():
-    shape = len(users.names), study.splits[split].tasks.query.choice.shape[1]
+  for split, users in _divided(study, published).items():
+    shape = len(users.users), study.splits[split].tasks.query.choice.shape[1]
     scores = {row: _scores(f'{split} {row}', shape, users, answers) for row in (ZERO, TOLD, SHOWN)}
     relative = {row + RELATIVE: scores[row] - scores[ZERO] for row in (TOLD, SHOWN)}
-    mask = study.splits[split].tasks.query.candidates.mask
+    most = NUM_EXAMPLES if split == SEEN else min(NUM_EXAMPLES, max(study.shots))
     for label, found in (scores | relative).items():
-      log_p = choice_model.log_probs(jnp.asarray(found), mask)
-      nothing = jnp.zeros((1, len(found), 0, 2), jnp.float32)
-      made = {0: Predictions(log_p[None], nothing)}
-      shots = (NUM_EXAMPLES if label.startswith(SHOWN) else 0,)
+      made = {0: policies.known_predictions(study.splits[split], jnp.asarray(found))}
+      shots = (most if label.startswith(SHOWN) else 0,)
       parts.append(policies.frame_of(study, split, label, shots, study.splits[split], made))
   return results.join(parts)
 
 
 def _scores(
-  row: str, shape: tuple[int, int], users: _Users, answers: Mapping[str, Answer]
+  row: str, shape: tuple[int, int], users: Divided, answers: Mapping[str, Answer]
 ) -> np.ndarray:
   found = np.zeros((*shape, 2), np.float32)
-  for number, name in enumerate(users.names):
+  for number, name in enumerate(users.users):
     for place in range(len(users.asked[name])):
       found[number, place] = answers[Cell(row, number, place).key].log_probs
   return found

@@ -65,7 +65,8 @@ def users(
   """Returns users of each taste alike, whose tastes are `kinds`.
 
   Known users compare replies to train prompts, and are evaluated on test prompts; new ones have
-  their support of train prompts, too.
+  their support of train prompts, too. Each user draws pairs from all that there are, so that a
+  prompt with many replies is compared more often than one with two.
 
   Args:
     train: slates without what does not fit.
@@ -113,12 +114,7 @@ def comparable(slates: Slates, reward: str, texts: Texts, sizes: Sizes) -> Pairs
   Raises:
     ValueError: for a reward that the store does not have.
   """
-  if reward not in slates.reward_models:
-    raise ValueError(
-      f'the store has no reward {reward!r}, only {", ".join(slates.reward_models)}; extract it '
-      'with constructed rewards'
-    )
-  scores = slates.scores['z'][..., slates.reward_models.index(reward)]
+  scores = slates.scores['z'][..., _index(slates, reward)]
   lengths = np.vectorize(lambda text: len(text or ''), otypes=[float])(texts.responses[slates.rows])
   found = []
   for prompt, real in enumerate(slates.mask):
@@ -129,6 +125,15 @@ def comparable(slates: Slates, reward: str, texts: Texts, sizes: Sizes) -> Pairs
       if is_far and (reward == LENGTH or long <= sizes.length_ratio * short):
         found.append((prompt, more, less))
   return Pairs(*np.array(found, np.int64).reshape(-1, 3).T)
+
+
+def _index(slates: Slates, reward: str) -> int:
+  if reward not in slates.reward_models:
+    raise ValueError(
+      f'the store has no reward {reward!r}, only {", ".join(slates.reward_models)}; extract it '
+      'with constructed rewards'
+    )
+  return slates.reward_models.index(reward)
 
 
 def _named(tastes: Sequence[str], count: int, kind: str) -> Iterator[tuple[str, str]]:
@@ -168,7 +173,7 @@ def features_of(slates: Slates, texts: Texts) -> dict[str, Features]:
     texts: of the store.
   """
   writers = np.eye(len(slates.response_models))[slates.response_model]
-  length = slates.scores['z'][..., [slates.reward_models.index(LENGTH)]]
+  length = slates.scores['z'][..., [_index(slates, LENGTH)]]
   kinds = {'surface': slates.scores['z'], 'length': length, 'writer': writers}
   places = [(int(prompt), int(reply)) for prompt, reply in np.argwhere(slates.mask)]
   return {

@@ -195,22 +195,29 @@ def evaluate(study: Study, row: Row, name: str, seeds: Mapping[int, Trained]) ->
       plain_rows(study, label, seed, log_ratios(given[SEEN], scores[seed] / made.policy.beta))
       for seed, made in seeds.items()
     ]
-  shots = study.shots if differs(first) else study.shots[:1]
+  if text_users.num_users(given['test']):
+    parts.append(new_rows(study, name, given['test'], seeds))
+  parts += [cluster_rows(study, name, seed, made) for seed, made in seeds.items()]
+  return results.join(parts)
+
+
+def new_rows(study: Study, name: str, users: Split, seeds: Mapping[int, Trained]) -> pd.DataFrame:
+  """Returns the results of a row for new users, after each of the study's shots."""
+  differ = differs(next(iter(seeds.values())))
+  shots = study.shots if differ else study.shots[:1]
 
   new = {
     seed: adaptation.evaluate(
       made.policy.learner,
       made.params,
-      *given['test'],
+      *users,
       shots=shots,
       chunk_size=CHUNK,
       key=jax.random.key(0),
     )
     for seed, made in seeds.items()
   }
-  parts.append(frame_of(study, 'test', name, shots, given['test'], new))
-  parts += [cluster_rows(study, name, seed, made) for seed, made in seeds.items()]
-  return results.join(parts)
+  return frame_of(study, 'test', name, shots, users, new)
 
 
 def differs(made: Trained) -> bool:

@@ -26,7 +26,7 @@ class Journal:
 
   def __init__(self, path: str | os.PathLike, shared: Mapping[str, Any], kinds: Mapping[str, Any]):
     path = pathlib.Path(path)
-    shared = json.loads(json.dumps(dict(shared)))  # as it will be read again: tuples are lists
+    shared = json.loads(json.dumps(shared))  # as it will be read again: tuples are lists
     lines = _whole_lines(path)
     try:
       found = [files.parse_json(line, f'line {n}') for n, line in enumerate(lines, 1)]

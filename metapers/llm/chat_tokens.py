@@ -24,6 +24,10 @@ class ChatTokens(NamedTuple):
     """Returns the tokens of a user's turn, up to where the answer begins."""
     return [*self.before, *plain(self.tokenizer, text), *self.after]
 
+  def plain(self, text: str) -> list[int]:
+    """Returns the tokens of a text alone."""
+    return plain(self.tokenizer, text)
+
   def response(self, text: str) -> list[int]:
     """Returns the tokens of an answer, with what ends it."""
     return [*plain(self.tokenizer, text), *self.end]

@@ -1,6 +1,7 @@
 """What the reference model of P-DPO says of responses: computed once, for it ignores the user."""
 
 import functools
+import hashlib
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +31,14 @@ def with_reference(
     base: its parameters.
     given: comparisons [..., N].
     chunk_size: candidates at once; bounds the memory.
-    found: what was computed before, by tokens; what is new is added.
+    found: what was computed before, by the hash of the tokens; what is new is added.
   """
   found = {} if found is None else found
   features, mask = given.candidates.features, given.candidates.mask
   flat = {name: np.asarray(x).reshape(-1, *x.shape[mask.ndim :]) for name, x in features.items()}
   tokens = [x for name, x in flat.items() if name != 'reference']
-  keys = [b''.join(x[n].tobytes() for x in tokens) for n in range(mask.size)]
+  texts = (b''.join(x[n].tobytes() for x in tokens) for n in range(mask.size))
+  keys = [hashlib.blake2b(text, digest_size=16).digest() for text in texts]
   new = {key: n for n, key in enumerate(keys) if key not in found}
   rows = np.array(list(new.values()), np.int64)
   is_short = len(rows) <= chunk_size

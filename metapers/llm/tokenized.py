@@ -76,7 +76,7 @@ def splits_by(
   """Returns the users of an experiment, whose comparisons are arrays of any form.
 
   New users are divided between 'validation' and 'test', one after the other; each gives the first
-  num_support comparisons as support, and who has no more of them is left out.
+  num_support comparisons as support, and who has no more of them is left out; there may be none.
 
   Args:
     published: comparisons.
@@ -86,49 +86,57 @@ def splits_by(
     num_query: comparisons that a user is evaluated on, at most.
 
   Raises:
-    ValueError: where a split would be empty.
+    ValueError: without known users.
   """
-  train, judged = by_user(published.train), by_user(published.evaluation)
+  if not published.known:
+    raise ValueError('no user is known: nobody has comparisons to train on')
+  divided = divide(published, num_support, num_query)
   rows = {user: row for row, user in enumerate(published.known)}
-  users = users_of(published, num_support)
+  train = by_user(published.train)
   history = max(map(len, train.values()), default=0)
 
-  def choices(users, given, size):
-    own = [made(list(given.get(user, ()))[:size], size) for user in users]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *own)
+  def task_of(user, support, query, sizes):
+    number = jnp.asarray(rows.get(user, len(rows)), jnp.int32)
+    given = (made(part[:size], size) for part, size in zip((support, query), sizes))
+    return Task(*given, number, said(published.texts.get(user, '')))
 
   def split(users, support, query, sizes):
-    if not users:
-      raise ValueError(
-        'a split has no users: known ones need comparisons to evaluate, new ones too'
-      )
-    number = jnp.asarray([rows.get(user, len(rows)) for user in users], jnp.int32)
-    told = [said(published.texts.get(user, '')) for user in users]
-    context = jax.tree.map(lambda *leaves: jnp.stack(leaves), *told)
-    given = choices(users, support, sizes[0]), choices(users, query, sizes[1])
-    return Split(Task(*given, number, context))
+    own = [task_of(name, support.get(name, []), query.get(name, []), sizes) for name in users]
+    like = own or [task_of('', [], [], sizes)]  # the shapes of nobody's
+    return Split(jax.tree.map(lambda *leaves: jnp.stack(leaves)[: len(own)], *like))
 
-  def held_out(users):
-    support, query = (
-      {user: judged[user][part] for user in users}
-      for part in (slice(num_support), slice(num_support, None))
-    )
-    return split(users, support, query, (num_support, num_query))
-
+  sizes = num_support, num_query
   return {
     'train': split(published.known, train, {}, (history, 0)),
-    SEEN: split(published.known, train, judged, (num_support, num_query)),
-    'validation': held_out(users['validation']),
-    'test': held_out(users['test']),
+    **{name: split(one.users, one.before, one.asked, sizes) for name, one in divided.items()},
   }
 
 
-def users_of(published: Published, num_support: int) -> dict[str, list[str]]:
-  """Returns the users of SEEN, 'validation' and 'test', in the order of `splits_by`."""
-  judged = by_user(published.evaluation)
+class Divided(NamedTuple):
+  """The users of a split in their order, what each compared before, and what they are asked."""
+
+  users: list[str]
+  before: dict[str, list[Comparison]]
+  asked: dict[str, list[Comparison]]
+
+
+def divide(published: Published, num_support: int, num_query: int) -> dict[str, Divided]:
+  """Returns SEEN, 'validation' and 'test' as texts; the arguments are those of `splits_by`."""
+  train, judged = by_user(published.train), by_user(published.evaluation)
   known = set(published.known)
   new = [user for user in judged if user not in known and len(judged[user]) > num_support]
-  return {SEEN: list(published.known), 'validation': new[::2], 'test': new[1::2]}
+
+  def held_out(users):
+    before = {user: judged[user][:num_support] for user in users}
+    asked = {user: judged[user][num_support:][:num_query] for user in users}
+    return Divided(users, before, asked)
+
+  asked = {user: judged.get(user, [])[:num_query] for user in published.known}
+  return {
+    SEEN: Divided(list(published.known), train, asked),
+    'validation': held_out(new[::2]),
+    'test': held_out(new[1::2]),
+  }
 
 
 def by_user(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:

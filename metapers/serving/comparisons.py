@@ -95,8 +95,8 @@ def pairs(
     sure = _of_size('confidence', confidence, size)
     real = np.ones(size, bool) if shown is None else shown[..., 0].astype(bool)
     weights = confidences.weights(sure, weights, real, answered)
-  names, nobody = columns.names_of(chosen), np.zeros(size, np.int32)
-  return Comparisons(features, nobody, numbers, shown, weights, names, answered)
+  names, choice = columns.names_of(chosen), np.zeros(size, np.int32)
+  return Comparisons(features, choice, numbers, shown, weights, names, answered)
 
 
 def users_of(given: Comparisons) -> tuple[int, ...]:

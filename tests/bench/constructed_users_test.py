@@ -105,9 +105,9 @@ def test_queries_are_of_prompts_that_nobody_trained_on():
 
 def test_validation_and_test_users_have_every_taste():
   given = made()
-  users = tokenized.users_of(given, SIZES.num_support)
+  divided = tokenized.divide(given, SIZES.num_support, SIZES.num_query)
   for split in (SEEN, 'validation', 'test'):
-    assert sorted(given.kinds[user] for user in users[split]) == sorted(TASTES)
+    assert sorted(given.kinds[user] for user in divided[split].users) == sorted(TASTES)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_model_of_surfaces_knows_who_likes_what(study):
   known, new = shown(frame, SEEN), shown(frame, 'test')
   assert known['gaussian_prior of surface', '6'] > 0.9
   assert new['gaussian_prior of surface', '3'] > 0.7
-  assert known['gaussian_prior of writer', '6'] <= known['gaussian_prior of surface', '6']
+  assert known['gaussian_prior of writer', '6'] < 0.9  # every writer has replies of all lengths
 
 
 class Words:

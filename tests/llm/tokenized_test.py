@@ -1,3 +1,4 @@
+import jax
 import numpy as np
 import pytest
 
@@ -59,7 +60,16 @@ def test_what_is_too_long_is_cut_behind_its_beginning():
   np.testing.assert_array_equal(tokenized.pad([BOS, 11], 1, on_left=True)[0], [BOS])
 
 
-def test_a_split_without_users_is_refused():
+def test_there_may_be_no_new_users_as_of_p_soups():
   few = published()._replace(evaluation=said('a', 2))
-  with pytest.raises(ValueError, match='a split has no users'):
-    tokenized.splits_of(few, ENCODER, LENGTHS)
+  made = tokenized.splits_of(few, ENCODER, LENGTHS, num_support=2, num_query=2)
+  for split in ('validation', 'test'):
+    assert text_users.num_users(made[split]) == 0
+    jax.tree.map(lambda x, y: x.shape[1:] == y.shape[1:] or pytest.fail(), made[split], made[SEEN])
+  np.testing.assert_array_equal(made[SEEN].tasks.query.mask, [[1, 1], [0, 0]])
+  assert text_users.text_users(made, num_query=2, source='texts').spec.num_users == 2
+
+
+def test_somebody_must_be_known():
+  with pytest.raises(ValueError, match='no user is known'):
+    tokenized.splits_of(published()._replace(known=[]), ENCODER, LENGTHS)

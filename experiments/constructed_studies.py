@@ -1,0 +1,154 @@
+"""From configs of constructed users to studies: a store's replies, a model, and what is beside."""
+
+import functools
+import pathlib
+
+import numpy as np
+import pandas as pd
+import tqdm
+
+from experiments import published_studies
+from experiments.build import Config
+from metapers.analysis import slates
+from metapers.analysis.slates import Slates
+from metapers.bench import (
+  beside_policies,
+  constructed_users,
+  in_context,
+  in_context_runs,
+  policies,
+  written_replies,
+)
+from metapers.bench.in_context import Texts
+from metapers.bench.policies import Study, Trained
+from metapers.core.population import SEEN
+from metapers.core.types import Any, Callable, Params
+from metapers.data import feature_store
+from metapers.io import processes
+from metapers.llm import chat_tokens, policy
+from metapers.llm.decoder import Decoder
+from metapers.llm.published import Published
+from metapers.llm.tokenized import Encoder
+
+KIND = 'constructed'  # of `config.data`
+NUM_WRITERS = 2  # users of each taste who are written to
+
+
+def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
+  """Returns users with constructed preferences, and their comparisons as tokens."""
+  chat = chat_of(config)
+  return published_studies.study_of(
+    config,
+    name,
+    model,
+    base,
+    given=users_of(config, name),
+    encoder=Encoder(lambda turns: chat.prompt(turns[-1].text), chat.response, chat.plain),
+    num_query=sizes_of(config, name).num_query,
+  )
+
+
+def identity(config: Config, name: str) -> dict[str, Any]:
+  """Returns what makes a run of a study, besides its row: the store by its hash."""
+  store = feature_store.open_store(config.data.folder).manifest_hash
+  return {**published_studies.identity(config, name), 'store': store}
+
+
+def sizes_of(config: Config, name: str) -> constructed_users.Sizes:
+  """Returns the sizes of a study."""
+  users = {key: value for key, value in config.studies[name].users.items() if key != 'tastes'}
+  return constructed_users.Sizes(num_support=max(config.evaluation.shots), **users)
+
+
+def users_of(config: Config, name: str) -> Published:
+  """Returns users who compare the replies of a store."""
+  tastes = config.studies[name].users.tastes
+  return constructed_users.users(
+    *replies(config), tastes, sizes_of(config, name), seed=config.data_seed
+  )
+
+
+def chat_of(config: Config) -> chat_tokens.ChatTokens:
+  """Returns the template of the model's own tokenizer."""
+  return chat_tokens.of(published_studies.tokenizer_of(config))
+
+
+def replies(config: Config) -> tuple[Slates, Slates, Texts]:
+  """Returns what of a store the model reads whole: half of the prompts, the others, and the texts.
+
+  All splits of the store are one here, for few replies are short enough.
+
+  Raises:
+    ValueError: for a store without texts, or in which nothing fits.
+  """
+  store, lengths = config.data.folder, config.data.lengths
+  table, responses = feature_store.open_store(store), feature_store.response_texts(store)
+  if table.prompt_texts is None:
+    raise ValueError(f'{store} keeps no texts of its prompts; extract it anew with them')
+  texts = Texts(table.prompt_texts, responses)
+  every = in_context.that_fit(
+    slates.slates_of(table, split=slates.ALL),
+    texts,
+    chat_of(config),
+    max_prompt=lengths.prompt,
+    max_response=lengths.response,
+  )
+  order = np.random.default_rng([config.data_seed, 8]).permutation(len(every.rows))
+  half = len(order) // 2
+  return every.only(np.sort(order[:half])), every.only(np.sort(order[half:])), texts
+
+
+def surface(
+  config: Config, study: Study, model: Decoder, base: Params, workdir: pathlib.Path
+) -> pd.DataFrame:
+  """Returns the results of models of what anybody can count of a reply."""
+  del model, base, workdir
+  train, test, texts = replies(config)
+  own, other = (constructed_users.features_of(each, texts) for each in (train, test))
+  features = {kind: {**own[kind], **other[kind]} for kind in own}
+  return beside_policies.surface_rows(study, users_of(config, study.name), features)
+
+
+def prompted(
+  config: Config, study: Study, model: Decoder, base: Params, workdir: pathlib.Path
+) -> pd.DataFrame:
+  """Returns the results of the base, told what users like or shown what they chose.
+
+  Args:
+    config: of constructed users.
+    study: the users.
+    model: decoder.
+    base: its parameters.
+    workdir: of the study; answers are kept there.
+  """
+  processes.require_single('the row `prompted`')
+  given = users_of(config, study.name)
+  asked = {**identity(config, study.name), 'support': max(config.evaluation.shots)}
+  journal = in_context_runs.Journal(workdir / 'prompted.jsonl', {**asked, 'most': config.max_shown})
+  try:
+    found = list(beside_policies.questions(study, given, chat_of(config), most=config.max_shown))
+    with tqdm.tqdm(total=len(found), unit='question') as bar:
+      bar.update(sum(one.cell.key in journal.answers for one in found))
+      in_context_runs.ask(found, policy.scorer(model), base, journal, bar.update)
+  finally:
+    journal.close()
+  return beside_policies.prompted_rows(study, given, journal.answers)
+
+
+# Rows that are not trained.
+BESIDE: dict[str, Callable[..., pd.DataFrame]] = {'surface': surface, 'prompted': prompted}
+
+
+def written(
+  config: Config, study: Study, made: Trained, model: Decoder
+) -> tuple[list[tuple[bool, dict[str, float]]], str]:
+  """Returns what a policy writes, as `styled_generations.written`: of users by what they like."""
+  of_rows = functools.partial(written_replies.of_rows, model, made, chat=chat_of(config))
+  nobody = of_rows([study.num_users])
+  found, texts = [(True, nobody.measured)], {'nobody': nobody.texts}
+  if policies.differs(made):
+    for kind, of_split in study.groups.items():
+      known = of_rows(np.flatnonzero(of_split[SEEN])[:NUM_WRITERS].tolist())
+      found.append((False, {f'{name}@{kind}': value for name, value in known.measured.items()}))
+      texts[kind] = known.texts
+  return found, written_replies.side_by_side(texts)
