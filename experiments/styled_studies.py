@@ -72,7 +72,13 @@ def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
   if part.users.get('statement_rate', 0):
     groups |= spoken(splits)
   return Study(
-    name, splits, training(config, name), groups, by_type[SEEN], tuple(config.evaluation.shots)
+    name,
+    splits,
+    training(config, name),
+    groups,
+    by_type[SEEN],
+    tuple(config.evaluation.shots),
+    training(config, name, of_clusters=True),
   )
 
 
@@ -82,9 +88,17 @@ def spoken(splits: Mapping[str, Split]) -> dict[str, dict[str, np.ndarray]]:
   return {'stated': says, 'silent': {key: ~said for key, said in says.items()}}
 
 
-def training(config: Config, name: str) -> Training:
-  """Returns how the rows of a study are trained: what the config says, and the study's own."""
+def training(config: Config, name: str, *, of_clusters: bool = False) -> Training:
+  """Returns how the rows of a study are trained: what the config says, and the study's own.
+
+  Args:
+    config: of the run.
+    name: of the study.
+    of_clusters: the users' rate is that of clusters, where there is one: many users share each.
+  """
   given = {**config.training, **config.studies[name].training}
+  if of_clusters:
+    given['user_learning_rate'] = given.get('cluster_learning_rate', given['user_learning_rate'])
   optimizer = functools.partial(
     p_dpo.optimizer,
     user_learning_rate=given['user_learning_rate'],

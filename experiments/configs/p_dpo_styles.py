@@ -82,7 +82,12 @@ def get_config(argument: str | None = None) -> Config:
 
 def studies():
   """Returns the studies: users, how rows are trained, and which rows."""
-  many = {'num_steps': 160, 'batch_size': 64, 'user_learning_rate': 0.005}
+  many = {
+    'num_steps': 160,
+    'batch_size': 64,
+    'user_learning_rate': 0.005,  # of users who are seen five times each
+    'cluster_learning_rate': 0.03,
+  }
   return {
     'opposed_20': {
       'users': {'num_users': 20, 'num_pairs': 32, **OPPOSED},

@@ -49,7 +49,8 @@ class Study(NamedTuple):
 
   name: in the results. splits: with what the reference says. groups: name -> which users of SEEN
   and of 'test' are of it, [U] each. types: [U] of the known users, that clusters are compared with;
-  None where nobody knows. shots: of new users.
+  None where nobody knows. shots: of new users. cluster_training: of clusters that were started from
+  individuals; None for `training`.
   """
 
   name: str
@@ -58,6 +59,7 @@ class Study(NamedTuple):
   groups: Mapping[str, Mapping[str, Array]]
   types: Int[np.ndarray, 'U'] | None
   shots: tuple[int, ...]
+  cluster_training: Training | None = None
 
   @property
   def num_users(self) -> int:
@@ -125,10 +127,13 @@ def train(
 
   if row.options.get('kind') != 'cluster':
     return fit(name, row.options, study.training)
-  half = study.training._replace(num_steps=study.training.num_steps // 2)
+  half, rest = (
+    each._replace(num_steps=each.num_steps // 2)
+    for each in (study.training, study.cluster_training or study.training)
+  )
   others = {name: value for name, value in row.options.items() if name != 'num_clusters'}
   first = fit(INDIVIDUALS, {**others, 'kind': 'individual', 'nll_weight': 0.0}, half)
-  return fit(name, row.options, half, started_from(first.params))
+  return fit(name, row.options, rest, started_from(first.params))
 
 
 def untrained(model: Decoder, base: Params) -> Trained:
