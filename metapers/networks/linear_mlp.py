@@ -32,7 +32,7 @@ def few_columns(x: Array, weights: Array, dimensions: Any, **options: Any) -> Ar
   """Returns X W of a W with few columns, so that its gradient is computed as (Gᵀ X)ᵀ.
 
   As Xᵀ G, which XLA makes of a plain product, and of a transposed one too unless it is kept from
-  simplifying it, it takes twice as long on a CPU.
+  simplifying it, it takes longer on a CPU: docs/speed.md has by how much.
   """
   (x_axes, _), batch = dimensions
   transposed = jax.lax.optimization_barrier(weights.T)
