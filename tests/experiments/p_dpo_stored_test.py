@@ -2,8 +2,12 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 from forks import command
+
+from metapers.llm import published
+from metapers.testing import tiny_models
 
 
 def flags(folders, constructed, workdir):
@@ -42,6 +46,38 @@ def test_a_table_from_a_store_and_a_model(folders, constructed, tmp_path):
   assert again.returncode == 0, again.stderr
   assert sorted(path.read_text().splitlines()) == sorted(lines)
   assert json.loads(lines[0])['data_seed'] == 0
+  fewer = [flag.replace('shots=(0, 2)', 'shots=(0, 1)') for flag in given]  # of others' comparisons
+  others = command('p_dpo', *fewer, '--row=prompted')
+  assert others.returncode == 2 and 'support: 2 there, 1 now' in others.stderr
+
+
+def test_p_soups_whose_users_are_all_known(folders, tmp_path):
+  """Nobody is new, and what users like is not among the data."""
+  rng = np.random.default_rng(0)
+  for name in published.PROFILES:
+    records = [
+      {
+        'user_input': f'{words(rng, 4)} {published.PROFILES[name]}',
+        'completion_a': words(rng, 6),
+        'completion_b': words(rng, 6),
+      }
+      for _ in range(20)
+    ]
+    (tmp_path / f'{name}.json').write_text(json.dumps(records))
+  done = command(
+    'p_dpo', '--config=experiments/configs/p_dpo_psoups.py', f'--workdir={tmp_path / "run"}',
+    f'--config.model.folder={folders[1]}', f'--config.data.folder={tmp_path}',
+    '--row=individual,dpo', "--config.data.lengths={'prompt': 64, 'response': 24}",
+    '--config.training.epochs=1', '--config.policy.num_tokens=2',
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  frame = pd.read_csv(tmp_path / 'run' / 'results.csv')
+  assert set(frame['split']) == {'seen'}
+  assert {'individual', 'individual generic', 'individual permuted'} <= set(frame['learner'])
+
+
+def words(rng, most):
+  return ' '.join(rng.choice(tiny_models.WORDS, rng.integers(1, most)))
 
 
 def test_mistakes_are_one_line(folders, constructed, tmp_path):
