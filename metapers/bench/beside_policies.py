@@ -127,8 +127,12 @@ def questions(
 def prompted_rows(
   study: Study, published: Published, answers: Mapping[str, Answer]
 ) -> pd.DataFrame:
-  """Returns the results of the base, by `questions` and their answers."""
-  parts = []
+  """Returns the results of the base, by `questions` and their answers.
+
+  `num_dropped` is how many examples did not fit, in all questions together.
+  """
+  num_dropped = float(sum(answer.num_dropped for answer in answers.values()))
+  parts = [policies.plain_rows(study, SHOWN, 0, {'num_dropped': num_dropped})]
   for split, users in _divided(study, published).items():
     shape = len(users.users), study.splits[split].tasks.query.choice.shape[1]
     scores = {row: _scores(f'{split} {row}', shape, users, answers) for row in (ZERO, TOLD, SHOWN)}

@@ -194,10 +194,11 @@ def test_the_base_is_asked_with_what_is_liked_and_was_chosen(study):
 def test_what_the_base_prefers_is_measured_alone_and_beside_nobody(study):
   given = made()
   answers = {
-    one.cell.key: in_context_runs.Answer(log_probs(str(one.cell.row)), [1, 1], 1, 0)
+    one.cell.key: in_context_runs.Answer(log_probs(str(one.cell.row)), [1, 1], 1, one.num_dropped)
     for one in beside_policies.questions(study, given, CHAT, most=1000)
   }
   frame = beside_policies.prompted_rows(study, given, answers)
+  assert frame.loc[frame['metric'] == 'num_dropped', 'value'].tolist() == [0]
   for split in (SEEN, 'test'):
     found = {name: value for (name, _), value in shown(frame, split).items()}
     assert found == pytest.approx({

@@ -42,9 +42,9 @@ def test_users_may_have_weights_of_their_own():
 
 
 def test_the_gradient_of_a_linear_map_has_the_long_axis_last():
-  """(G' X)': with X' G as XLA is left to choose, a step of `low_rank` takes twice as long."""
+  """(G' X)': with X' G as XLA chooses, a step of `low_rank` takes longer."""
   network = linear_mlp.linear_mlp(384, (), 5)
   params = network.init(jax.random.key(0))
   x = jnp.ones((16, 384))
   program = jax.jit(jax.grad(lambda p: jnp.sum(network.apply(p, x) ** 2))).lower(params)
-  assert 'f32[5,384]' in program.compile().as_text()
+  assert 'f32[5,384]' in (program.compile().as_text() or '')
