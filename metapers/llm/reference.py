@@ -14,6 +14,9 @@ from metapers.llm import p_dpo
 from metapers.llm.decoder import Decoder
 
 
+SILENT = 3.0  # seconds before a bar is shown
+
+
 def with_reference(
   model: Decoder,
   base: Params,
@@ -41,8 +44,7 @@ def with_reference(
   keys = [hashlib.blake2b(text, digest_size=16).digest() for text in texts]
   new = {key: n for n, key in enumerate(keys) if key not in found}
   rows = np.array(list(new.values()), np.int64)
-  is_short = len(rows) <= chunk_size
-  for at in tqdm.trange(0, len(rows), chunk_size, desc='reference', disable=is_short):
+  for at in tqdm.trange(0, len(rows), chunk_size, desc='reference', delay=SILENT):
     part = rows[at : at + chunk_size]
     chunk = np.resize(part, chunk_size)  # repeats some in the last: all chunks have one shape
     log_p = _reference(model, base, {name: jnp.asarray(x[chunk]) for name, x in flat.items()})
