@@ -12,7 +12,7 @@ own, offsets start at 0, clusters start from individuals, new users are fitted, 
 was chosen is in the loss (Pang et al. 2024, arXiv:2404.19733) of all but plain DPO and of the
 individuals that clusters start from.
 
-Time: see docs/language_model.md; `:quick` 4 minutes of CPU.
+Time: see docs/language_model.md; `:quick` 4 minutes of CPU, `:heeding` 15.
 Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_styles.py --workdir=DIR
 Arguments: quick, heeding.
 """
