@@ -74,8 +74,8 @@ def get_config(argument: str | None = None) -> Config:
   config.studies = studies()
   if options['heeding']:
     config.heeded = {'num_heeded': 5, 'heed_rate': 0.95}
-    config.pretraining.num_steps = 500
-    config.studies = {'stated': config.studies.stated.to_dict()}
+    config.pretraining = {'num_steps': 500, 'batch_size': 64, 'learning_rate': 3e-3}
+    config.studies = {'stated': studies()['stated']}
     return config
   return quick(config) if options['quick'] else config
 

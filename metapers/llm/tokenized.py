@@ -97,8 +97,8 @@ def splits_by(
 
   def task_of(user, support, query, sizes):
     number = jnp.asarray(rows.get(user, len(rows)), jnp.int32)
-    given = (made(part[:size], size) for part, size in zip((support, query), sizes))
-    return Task(*given, number, said(published.texts.get(user, '')))
+    given = [made(part[:size], size) for part, size in zip((support, query), sizes)]
+    return Task(given[0], given[1], number, said(published.texts.get(user, '')))
 
   def split(users, support, query, sizes):
     own = [task_of(name, support.get(name, []), query.get(name, []), sizes) for name in users]
