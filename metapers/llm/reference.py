@@ -13,7 +13,6 @@ from metapers.core.types import Array, Features, Params
 from metapers.llm import p_dpo
 from metapers.llm.decoder import Decoder
 
-
 SILENT = 3.0  # seconds before a bar is shown
 
 
