@@ -42,7 +42,7 @@ def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
     name,
     model,
     base,
-    given=users_of(config, name),
+    given=users_of(config, name, replies(config)),
     encoder=Encoder(lambda turns: chat.prompt(turns[-1].text), chat.response, chat.plain),
     num_query=sizes_of(config, name).num_query,
   )
@@ -60,12 +60,10 @@ def sizes_of(config: Config, name: str) -> constructed_users.Sizes:
   return constructed_users.Sizes(num_support=max(config.evaluation.shots), **users)
 
 
-def users_of(config: Config, name: str) -> Published:
-  """Returns users who compare the replies of a store."""
+def users_of(config: Config, name: str, found: tuple[Slates, Slates, Texts]) -> Published:
+  """Returns users who compare the `replies` of a store."""
   tastes = config.studies[name].users.tastes
-  return constructed_users.users(
-    *replies(config), tastes, sizes_of(config, name), seed=config.data_seed
-  )
+  return constructed_users.users(*found, tastes, sizes_of(config, name), seed=config.data_seed)
 
 
 def chat_of(config: Config) -> chat_tokens.ChatTokens:
@@ -103,10 +101,10 @@ def surface(
 ) -> pd.DataFrame:
   """Returns the results of models of what anybody can count of a reply."""
   del model, base, workdir
-  train, test, texts = replies(config)
+  train, test, texts = found = replies(config)
   own, other = (constructed_users.features_of(each, texts) for each in (train, test))
   features = {kind: {**own[kind], **other[kind]} for kind in own}
-  return beside_policies.surface_rows(study, users_of(config, study.name), features)
+  return beside_policies.surface_rows(study, users_of(config, study.name, found), features)
 
 
 def prompted(
@@ -122,7 +120,7 @@ def prompted(
     workdir: of the study; answers are kept there.
   """
   processes.require_single('the row `prompted`')
-  given = users_of(config, study.name)
+  given = users_of(config, study.name, replies(config))
   asked = {**identity(config, study.name), 'support': max(config.evaluation.shots)}
   journal = in_context_runs.Journal(workdir / 'prompted.jsonl', {**asked, 'most': config.max_shown})
   try:

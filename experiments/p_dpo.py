@@ -34,6 +34,7 @@ STUDIES = flags.DEFINE_list('study', [], 'Studies to run; all by default.')
 OF_BASE = ('model', 'pretraining', 'heeded', 'data_seed', 'data')
 IN_WORDS = 'accuracy(@|$)|adjusted_rand|effective|generated|likeliest|reply_|chosen_|rejected_'
 ROWS = flags.DEFINE_list('row', [], 'Rows of them to run; all by default.')
+BASE = 'base'  # the row of the language model as it is, of which only what it writes is told
 
 
 def main(argv: list[str]) -> None:
@@ -63,7 +64,7 @@ def check_names(config: Config) -> None:
   """
   for kind, given, known in (
     ('study', STUDIES.value, config.studies),
-    ('row', ROWS.value, [*config.rows, *config.get('beside', ())]),
+    ('row', ROWS.value, [*config.rows, *config.get('beside', ()), BASE]),
     ('beside', config.get('beside', ()), constructed_studies.BESIDE),
   ):
     unknown = sorted(set(given) - set(known))
@@ -94,8 +95,8 @@ def run_study(
     frame = constructed_studies.BESIDE[row_name](config, study, model, base, workdir / name)
     add(workdir, frame)
     commands.say(in_words(study, row_name, frame))
-  if not ROWS.value:
-    add(workdir, written(config, study, 'base', 0, policies.untrained(model, base), model))
+  if is_asked(BASE):
+    add(workdir, written(config, study, BASE, 0, policies.untrained(model, base), model))
   for row_name in filter(is_asked, config.studies[name].rows):
     row = styled_studies.row(config, row_name)
     seeds = {
