@@ -41,6 +41,25 @@ def assign_splits(num_prompts: int, *, num_validation: int, num_test: int) -> In
   return split
 
 
+def draw_splits(prompts: np.ndarray) -> Int[np.ndarray, 'P']:
+  """Returns the split of each prompt of a table that has none: a tenth each for both held out.
+
+  They are drawn by a fixed seed, since files are sorted by where prompts are from, so that their
+  ends are other prompts than the rest. Equal prompts share a split, unless none has a text.
+
+  Args:
+    prompts: [P] strings.
+
+  Raises:
+    ValueError: for fewer than three different prompts.
+  """
+  known = prompts if np.any(prompts != '') else np.arange(len(prompts))
+  different, prompt = np.unique(known, return_inverse=True)
+  held_out = max(1, len(different) // 10)
+  split = assign_splits(len(different), num_validation=held_out, num_test=held_out)
+  return np.random.default_rng(NUM_PROMPTS).permutation(split)[prompt]
+
+
 def split_sizes(prompt_split: Int[np.ndarray, 'P']) -> dict[str, int]:
   """Returns the number of prompts of each split."""
   return dict(zip(SPLITS, np.bincount(prompt_split, minlength=len(SPLITS)).tolist()))

@@ -107,7 +107,7 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
   Args:
     frame: columns `prompt`, and `response_1`.. [, `response_1_model`..] or `responses` [,
       `response_models`] of lists; optional `prompt_id` and `subset`.
-    prompt_split: [P]; by default a tenth of the prompts each are validation and test.
+    prompt_split: [P]; drawn by default (`reward_table.draw_splits`).
 
   Raises:
     ValueError: for missing columns, different numbers of responses, or what is no text.
@@ -127,17 +127,15 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
   response_models, response_model = np.unique(models.astype(str), return_inverse=True)
   size = len(frame)
   subset = frame['subset'].fillna('').to_numpy(object) if 'subset' in frame else np.full(size, '')
-  if prompt_split is None:
-    held_out = max(1, size // 10)
-    prompt_split = reward_table.assign_splits(size, num_validation=held_out, num_test=held_out)
+  prompts = strings(frame['prompt'].to_numpy(object), 'prompt')
   return Texts(
-    prompts=strings(frame['prompt'].to_numpy(object), 'prompt'),
+    prompts=prompts,
     prompt_ids=prompt_ids(frame),
     subset=subset.astype(str),
     responses=strings(responses, 'response'),
     response_model=response_model.reshape(responses.shape),
     response_models=tuple(map(str, response_models)),
-    prompt_split=prompt_split,
+    prompt_split=reward_table.draw_splits(prompts) if prompt_split is None else prompt_split,
   )
 
 

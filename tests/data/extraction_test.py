@@ -157,7 +157,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(max_size=4), min_size=2, max_size=4))
 def test_any_text_is_read_as_it_is(responses):
-  frame = pd.DataFrame({'prompt': ['p'] * 3, 'responses': [responses] * 3})
+  frame = pd.DataFrame({'prompt': ['p', 'q', 'r'], 'responses': [responses] * 3})
   read = texts.from_frame(frame)
   assert read.responses.tolist() == [responses] * 3
   assert texts.readable(read)[0].tolist() == [bool(text.strip()) for text in responses]

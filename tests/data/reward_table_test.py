@@ -22,6 +22,19 @@ def test_validation_prompts_are_always_the_same_and_spread_out():
   assert np.ptp(np.flatnonzero(split == 1)) > 800
 
 
+def test_drawn_splits_are_no_end_of_a_sorted_file_and_equal_prompts_share_one():
+  prompts = np.repeat([f'prompt {number}' for number in range(500)], 2)
+  split = reward_table.draw_splits(prompts)
+  assert reward_table.split_sizes(split) == {'train': 800, 'validation': 100, 'test': 100}
+  np.testing.assert_array_equal(split[::2], split[1::2])
+  for part in np.split(split, 4):  # no split keeps to a part of the file
+    assert np.all(np.abs(np.bincount(part, minlength=3) / 250 - [0.8, 0.1, 0.1]) < 0.06)
+  with pytest.raises(ValueError, match='each needs at least one'):
+    reward_table.draw_splits(np.array(['a', 'b', 'a']))
+  without_text = reward_table.draw_splits(np.full(10, ''))
+  assert reward_table.split_sizes(without_text) == {'train': 8, 'validation': 1, 'test': 1}
+
+
 @pytest.mark.parametrize('sizes', [(10, 0, 5), (10, 5, 0), (10, 5, 5), (10, 20, 5)])
 def test_an_empty_split_is_refused(sizes):
   with pytest.raises(ValueError, match='each needs at least one'):

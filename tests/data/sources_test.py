@@ -103,6 +103,7 @@ def test_ratings_by_aspect_become_reward_models(tmp_path):
   with pytest.raises(ValueError, match='cannot be split into'):
     sources.read_source('ultrafeedback', path=path)  # two prompts make no three splits
   frame = pd.DataFrame([ultrafeedback('12'), ultrafeedback('53'), ultrafeedback('21')])
+  frame['instruction'] = ['first', 'second', 'third']
   found = sources.read_source('ultrafeedback', path=saved(frame, tmp_path / 'more.jsonl'))
   assert list(found.scores) == ['helpfulness', 'honesty']
   np.testing.assert_array_equal(found.scores['helpfulness'], [[1, 2], [5, 3], [2, 1]])
