@@ -48,7 +48,9 @@ def main(argv: list[str]) -> None:
   config = commands.required(CONFIG)
   encoder = [config.encoder] if config.encoder.model else []
   if not MERGE.value:  # which runs no model
-    extraction.require_packages([*config.models, *encoder], config.constructed)
+    extraction.require_packages(
+      [*config.models, *encoder], config.constructed, syntax=config.syntax
+    )
   if config.source.kind == 'people' and OUT.value is None:
     out = pathlib.Path(config.source.path) / people_tables.FEATURES
   else:
@@ -84,6 +86,7 @@ def extraction_of(config: Config) -> Extraction:
     source=source,
     models=[reward_models.reward_model(each) for each in given],
     constructed=config.constructed,
+    syntax=config.syntax,
     options=Options(**config.options.to_dict()),
     prompts_per_shard=config.prompts_per_shard,
   )

@@ -29,6 +29,8 @@ def get_config(argument: str | None = None) -> Config:
   config.models = ()
   # Constructed rewards, by their names in metapers/data/constructed_rewards.py.
   config.constructed = ()
+  # Whether features hold syntactic ones (metapers/data/syntax.py), too: length, lists, punctuation.
+  config.syntax = False
   # The model whose hidden states become features; an empty id for none.
   encoder = reward_models.RewardModel('encoder', '', template='plain', pooling='mean')
   config.encoder = {

@@ -1,4 +1,7 @@
-"""Any prompts and responses under thirteen constructed rewards, with an encoder's features.
+"""Any prompts and responses under thirteen constructed rewards, with features of what and how.
+
+Features are an encoder's and, since it sees little of how a text is written, syntactic ones
+(--config.syntax=False leaves them out).
 
 The rewards are constructed (metapers/data/constructed_rewards.py), not learned from people:
 preferences in length, lists, tone and so on, where no reward model can be run. Labelled so wherever
@@ -18,6 +21,7 @@ def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
   config = extract.get_config(argument)
   config.constructed = tuple(constructed_rewards.CONSTRUCTED)
+  config.syntax = True
   config.encoder.name = 'minilm'
   config.encoder.model = 'sentence-transformers/all-MiniLM-L6-v2'
   config.options.max_length = 256

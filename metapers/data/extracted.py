@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tqdm
@@ -68,7 +68,7 @@ def extract(
   out = pathlib.Path(out)
   check(wanted, out)
   if not merge:
-    extraction.require_packages(wanted.models, wanted.constructed)
+    extraction.require_packages(wanted.models, wanted.constructed, syntax=wanted.syntax)
   pieces = extraction.pieces_of(wanted)
   mine = extraction.share(pieces, shard)
   job = shards.claim_job(out.with_name(f'{out.name}.parts'), extraction.recipe(wanted))
@@ -106,14 +106,20 @@ def check(wanted: Extraction, out: pathlib.Path) -> None:
       scores that are known and all the same, or features that nothing makes or of an empty text.
   """
   reward_models.checked_options(wanted.options)
-  has_encoder = any(model.pooling != 'score' for model in wanted.models)
+  encoders = encoders_of(wanted)
   scores, read = wanted.source.scores, wanted.source.texts
   if out.suffix == '.npy':
-    check_items(wanted, has_features=has_encoder)
-  elif not scores and not wanted.constructed and len(wanted.models) == has_encoder:
+    check_items(wanted, has_features=bool(encoders))
+  elif not scores and not wanted.constructed and all(m.name in encoders for m in wanted.models):
     raise ValueError(NO_SCORES)
   else:
     reward_table.check_varied(scores, texts.readable(read), read.prompt_split)
+
+
+def encoders_of(wanted: Extraction) -> list[str]:
+  """Returns the names of what makes features in place of scores."""
+  encoders = [model.name for model in wanted.models if model.pooling != 'score']
+  return encoders + [extraction.SYNTAX] * wanted.syntax
 
 
 def check_items(wanted: Extraction, *, has_features: bool) -> None:
@@ -135,8 +141,7 @@ def check_model(job: Job, pieces: Sequence[Piece], wanted: Extraction) -> None:
     ValueError: naming it, before other models are run.
   """
   (name,) = {piece.model for piece in pieces}
-  scores = name not in [model.name for model in wanted.models if model.pooling != 'score']
-  if scores and not extraction.missing_pieces(job, pieces):
+  if name not in encoders_of(wanted) and not extraction.missing_pieces(job, pieces):
     read = wanted.source.texts
     made = join(job, pieces, read).scores
     reward_table.check_varied(made, texts.readable(read), read.prompt_split)
@@ -150,14 +155,21 @@ def features_file(job: Job) -> pathlib.Path:
 def join(job: Job, pieces: Sequence[Piece], read: Texts) -> Extracted:
   """Returns all parts joined; features are written to a file piece by piece and mapped.
 
+  Features of several models stand side by side, in the order of the pieces.
+
   Raises:
-    ValueError: for a part that is missing or damaged, parts of different versions of a model, or
-      features of several models.
+    ValueError: for a part that is missing or damaged, or parts of different versions of a model.
   """
   scores: dict[str, np.ndarray] = {}
   num_truncated: dict[str, int] = {}
   versions: dict[str, str] = {}
-  features, featured = None, None
+  columns, features = feature_columns(job, pieces), None
+  if columns:
+    width = max(place.stop for place in columns.values())
+    # D may be 4,096: more than fits in memory.
+    features = np.lib.format.open_memmap(
+      features_file(job), 'w+', np.float16, (*read.responses.shape, width)
+    )
   for piece in pieces:
     part = shards.load_part(job, piece.name)
     cut = num_truncated.get(piece.model, 0)
@@ -173,19 +185,24 @@ def join(job: Job, pieces: Sequence[Piece], read: Texts) -> Extracted:
     if 'scores' in part:
       whole = scores.setdefault(piece.model, np.full(read.responses.shape, np.nan, np.float32))
       whole[rows] = part['scores']
-    if 'features' in part:
-      if features is None:
-        features, featured = _map_features(job, read, part['features']), piece.model
-      if piece.model != featured:
-        raise ValueError(f'features of {featured} and of {piece.model}; a store holds one of them')
-      features[rows] = part['features']
+    if features is not None and 'features' in part:
+      features[rows, :, columns[piece.model]] = part['features']
   return Extracted(scores, features, num_truncated, versions)
 
 
-def _map_features(job: Job, read: Texts, first: np.ndarray) -> Any:
-  shape = (*read.responses.shape, first.shape[-1])
-  # D may be 4,096: more than fits in memory.
-  return np.lib.format.open_memmap(features_file(job), 'w+', first.dtype, shape)
+def feature_columns(job: Job, pieces: Sequence[Piece]) -> dict[str, slice]:
+  """Returns the columns of each model that makes features, by its first part that has any."""
+  columns: dict[str, slice] = {}
+  scoring: set[str] = set()
+  for piece in pieces:
+    if piece.model not in columns and piece.model not in scoring:
+      part = shards.load_part(job, piece.name)
+      if 'features' in part:
+        start = max((place.stop for place in columns.values()), default=0)
+        columns[piece.model] = slice(start, start + part['features'].shape[-1])
+      elif 'scores' in part:
+        scoring.add(piece.model)
+  return columns
 
 
 def store_source(wanted: Extraction) -> str:
@@ -228,14 +245,14 @@ def provenance_of(wanted: Extraction, made: Extracted, command: str) -> Provenan
     'truncated': made.num_truncated,
     'versions': made.versions,
   }
-  encoder = next((model for model in wanted.models if model.pooling != 'score'), None)
-  extractor = encoder if made.features is not None else None
+  encoders = [model for model in wanted.models if model.pooling != 'score']
+  names = [model.model for model in encoders] + [extraction.SYNTAX] * wanted.syntax
   return Provenance(
     source=store_source(wanted),
     made_by=f'{command} {json.dumps(how)}',
     licence=wanted.source.licence,
-    extractor=extractor.model if extractor else '',
-    revision=made.versions[extractor.name] if extractor else '',
+    extractor=' and '.join(names),
+    revision=' and '.join(made.versions.get(model.name, '') for model in encoders),
   )
 
 

@@ -1,8 +1,8 @@
 """Texts through reward models and an encoder into a feature store: once, in shards, resumably.
 
 The work is divided into pieces: one model on some prompts. Each piece makes a part on disk, with
-scores [n, R] float32 (NaN where there is nothing to score) or, of the encoder, features [n, R, D]
-float16; all parts together make the store.
+scores [n, R] float32 (NaN where there is nothing to score) or, of the encoder and of the syntax,
+features [n, R, D] float16; all parts together make the store.
 """
 
 import concurrent.futures
@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from metapers.core.types import Bool, Float
-from metapers.data import constructed_rewards, extras, shards, texts
+from metapers.data import constructed_rewards, extras, shards, syntax, texts
 from metapers.data.reward_models import Options, RewardModel, Scored, TextError
 from metapers.data.shards import Job, Part
 from metapers.data.sources import Source
@@ -23,18 +23,22 @@ from metapers.data.texts import Texts
 Score = Callable[[Sequence[str], Sequence[str]], Scored]  # of prompts and responses
 Progress = Callable[[str, int], None]  # of the model that is run, and the number of texts done
 
+SYNTAX = 'syntax'  # the name of syntactic features, as of a model
+
 
 class Extraction(NamedTuple):
   """What is extracted, and how.
 
   source: the texts, and scores that are known already. models: reward models and at most one
-  encoder. constructed: names of constructed rewards. options: how the models are run.
-  prompts_per_shard: in one piece of the work.
+  encoder. constructed: names of constructed rewards. syntax: whether features are, besides what
+  the encoder makes, log(1 + each syntactic feature of a response). options: how the models are
+  run. prompts_per_shard: in one piece of the work.
   """
 
   source: Source
   models: Sequence[RewardModel] = ()
   constructed: Sequence[str] = ()
+  syntax: bool = False
   options: Options = Options()
   prompts_per_shard: int = 64
 
@@ -58,6 +62,7 @@ def recipe(extraction: Extraction) -> dict[str, Any]:
     'texts': texts.digest(extraction.source.texts),
     'models': [model._asdict() for model in extraction.models],
     'constructed': list(extraction.constructed),
+    'syntax': extraction.syntax,
     'options': extraction.options._asdict(),
     'prompts_per_shard': extraction.prompts_per_shard,
   }
@@ -71,25 +76,27 @@ def pieces_of(extraction: Extraction) -> list[Piece]:
   """
   constructed_rewards.check_names(extraction.constructed)
   names = [model.name for model in extraction.models] + list(extraction.constructed)
+  names += [SYNTAX] * extraction.syntax
   return divide(names, len(extraction.source.texts.prompts), extraction.prompts_per_shard)
 
 
 def by_model(extraction: Extraction, pieces: Sequence[Piece]) -> list[list[Piece]]:
-  """Returns the pieces of each model; constructed rewards come first, for they take no time."""
-  names = sorted(
-    dict.fromkeys(piece.model for piece in pieces),
-    key=lambda name: name not in extraction.constructed,
-  )
+  """Returns the pieces of each model, which is run after all that needs none and takes no time."""
+  models = {model.name for model in extraction.models}
+  names = sorted(dict.fromkeys(piece.model for piece in pieces), key=models.__contains__)
   return [[piece for piece in pieces if piece.model == name] for name in names]
 
 
-def require_packages(models: Sequence[Any], constructed: Sequence[str]) -> None:
+def require_packages(
+  models: Sequence[Any], constructed: Sequence[str], *, syntax: bool = False
+) -> None:
   """Refuses an extraction by packages that are missing.
 
   Raises:
     ValueError: naming them, and how to install them.
   """
-  needed = [*(extras.MODELS if models else ()), *(extras.CONSTRUCTED if constructed else ())]
+  needed = [*extras.MODELS * bool(models), *extras.CONSTRUCTED * bool(constructed)]
+  needed += extras.SYNTAX * syntax
   extras.require('extract', needed)
 
 
@@ -202,9 +209,11 @@ def _make_parts_of_model(
 def scorers_of(
   extraction: Extraction, name: str, devices: Sequence[str], log: Callable[[str], None]
 ) -> list[Score]:
-  """Returns a model loaded on every device, or the one scorer of a constructed reward."""
+  """Returns a model loaded on every device, or the one scorer of what needs no model."""
   if name in extraction.constructed:
     return [constructed_scorer(name)]
+  if extraction.syntax and name == SYNTAX:
+    return [score_syntax]
   # torch is needed by extraction alone.
   from metapers.data import reward_scorer
 
@@ -224,6 +233,12 @@ def constructed_scorer(name: str) -> Score:
     return Scored(scores, None, 0, 'constructed')
 
   return score
+
+
+def score_syntax(prompts: Sequence[str], responses: Sequence[str]) -> Scored:
+  """Returns log(1 + each of `syntax.NAMES`) of the responses, since long texts have long counts."""
+  counted = np.log1p(syntax.features(responses)).astype(np.float16)
+  return Scored(None, counted, 0, ', '.join(syntax.NAMES))
 
 
 def make_part(score: Score, read: Texts, piece: Piece) -> Part:

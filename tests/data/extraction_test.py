@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metapers.data import extracted, extraction, shards, texts
+from metapers.data import extracted, extraction, feature_store, shards, syntax, texts
 from metapers.data.extraction import Extraction
 from metapers.data.reward_models import RewardModel, Scored
 from metapers.data.sources import Source
@@ -119,10 +119,23 @@ def test_parts_of_another_version_are_not_joined(tmp_path):
     extracted.join(job, pieces, READ)
 
 
-def test_features_of_two_models_are_not_joined(tmp_path):
+def test_features_of_two_models_stand_side_by_side(tmp_path):
   job, pieces = made(tmp_path / 'job', names=('length', 'size'))
-  with pytest.raises(ValueError, match='features of length and of size'):
-    extracted.join(job, pieces, READ)
+  whole = extracted.join(job, pieces, READ)
+  assert whole.features.shape == (7, 2, 4)
+  np.testing.assert_array_equal(whole.features[..., :2], whole.features[..., 2:])
+  np.testing.assert_array_equal(whole.features[..., 0], np.nan_to_num(whole.scores['size']))
+
+
+def test_syntactic_features_stand_behind_those_of_an_encoder(tmp_path):
+  wanted = extracting(VARIED, syntax=True)
+  assert extracted.extract(wanted, tmp_path / 'store')
+  table = feature_store.open_store(tmp_path / 'store')
+  expected = np.log1p(syntax.features(['dd', 'ee'])).astype(np.float16)
+  np.testing.assert_array_equal(table.features[[3, 4], 1], expected)
+  assert not np.any(table.features[2])  # of no text
+  manifest = json.loads((tmp_path / 'store/manifest.json').read_text())
+  assert manifest['extractor'] == 'syntax'
 
 
 def test_a_damaged_part_is_named(tmp_path):
