@@ -1,38 +1,35 @@
-"""Real texts, constructed preferences: which answers a new user prefers, read from features.
+"""Real texts, constructed preferences: which replies a new user prefers, read from features.
 
 Store: made by experiments.extract with extract_constructed.py; users are Dirichlet(0.05) ensembles
-of thirteen constructed rewards. Features track, unseen users, unseen prompts, random pairs.
-Time: about 5 minutes on one core.
+of thirteen constructed rewards. Features track: all learners train on the same 1,000 users with 50
+labels of train prompts each; unseen users, unseen prompts, random pairs, noiseless. Rows and trials
+are those of features_k5.py.
+Time: RESULT.
 Command: python -m experiments.benchmark --config=experiments/configs/constructed_preferences.py
   --workdir=DIR --config.population.kwargs.store=STORE
-Arguments: quick; learner=NAME gives experiments.train that learner's run.
+Arguments: quick; tuned=FILE of experiments.tune; learner=NAME gives experiments.train that
+  learner's run.
 """
 
 from experiments import build
 from experiments.build import Config
-from experiments.configs import base
-
-SLOW = {'learning_rate': 1e-3}
-LEARNERS = {
-  'cnp': {'kwargs': {'hidden': 64, 'width': 16}, 'training': SLOW},
-  'bayes_head': {'kwargs': {'hidden': ()}, 'training': SLOW},
-  'anil': {'kwargs': {'hidden': ()}, 'training': SLOW},
-  'low_rank': {'kwargs': {'prior_strength': 5.0}, 'population': {'num_users': 2000}},
-  'per_user': {'kwargs': {'hidden': ()}, 'training': SLOW},
-  'pooled': {'kwargs': {'hidden': ()}, 'training': SLOW},
-}
+from experiments.configs import base, features_k5
 
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  given = base.parse(argument)
-  population = build.population_config('reward_ensemble', concentration=0.05, track='features')
+  given = base.parse(argument, tuned='')
+  population = build.population_config(
+    'reward_ensemble', concentration=0.05, track='features', num_users=1000, num_labels=50
+  )
   config = base.base(population, given)
   config.protocol = 'constructed_preferences'
   config.evaluation.num_users = 500
   config.evaluation.rival = ''
-  config.training.num_steps = 1500
-  config.training.evaluate_every = 150
+  config.training.num_steps = 1000
+  config.training.evaluate_every = 100
   config.training.steps_per_call = 50
-  config = base.table(config, LEARNERS)
+  config.training.learning_rate = 1e-3
+  config = base.table(config, features_k5.LEARNERS)
+  config = base.with_trials(config, features_k5.RATES, features_k5.TRIALS, tuned=given['tuned'])
   return base.finish(config, given)
