@@ -35,6 +35,7 @@ EXCUSED = {
   'p_rm': contract.Exceptions(),
   'pal': contract.Exceptions(),
   'copl': contract.Exceptions(constant=('bank',)),
+  'item_neighbors': contract.Exceptions(constant=('weights',)),
   'p_ttt': contract.Exceptions(),
   'pairwise_gp': contract.Exceptions(),
   'particle': contract.Exceptions(),

@@ -47,6 +47,7 @@ LEARNERS = {
   'p_rm': 'metapers.learners.p_rm:p_rm',
   'pal': 'metapers.learners.pal:pal',
   'copl': 'metapers.learners.copl:copl',
+  'item_neighbors': 'metapers.learners.item_neighbors:item_neighbors',
   'p_ttt': 'metapers.learners.p_ttt:p_ttt',
   'pairwise_gp': 'metapers.learners.pairwise_gp:pairwise_gp',
   'particle': 'metapers.learners.particle:particle',

@@ -210,6 +210,7 @@ def people(
   validation_share: float = 0.2,
   item_holdout: bool = False,
   item_holdout_share: float = 0.2,
+  fresh_items: bool = False,
   split_seed: int = 0,
 ) -> Population:
   """Returns a population of real people's histories.
@@ -233,6 +234,7 @@ def people(
     item_holdout: evaluate held-out people on items that training never showed, after a support of
       items that it did. Needs features.
     item_holdout_share: of the items; of their contexts, where there are several.
+    fresh_items: evaluate held-out people on comparisons neither item of which is in their support.
     split_seed: of the splits.
 
   Returns:
@@ -255,7 +257,7 @@ def people(
   held_out = hold_out_items(histories, item_holdout_share, split_seed) if item_holdout else None
   unseen = np.zeros(len(histories.features), bool) if held_out is None else held_out
   kinds = kinds_of(histories)
-  layout = Layout(num_support, num_query, 0, item_holdout, min_query, kinds)
+  layout = Layout(num_support, num_query, 0, item_holdout, min_query, kinds, fresh_items)
   arrays, num_few = place(histories, splits, unseen, layout)
   scaling = population.unscaled(width_of(arrays))
   if not histories.identity:
@@ -300,6 +302,7 @@ def record_of(
     'num_comparisons': int(histories.mask.sum()),
     **({} if layout.min_query is None else {'min_query': layout.min_query, 'num_too_few': num_few}),
     **({'outcomes': '+'.join(layout.kinds)} if layout.kinds else {}),
+    **({'queries': 'no item of the support'} if layout.fresh_items else {}),
   }
 
 

@@ -49,6 +49,7 @@ class Layout(NamedTuple):
   item_holdout: bool
   min_query: int | None = None
   kinds: tuple[str, ...] = ()
+  fresh_items: bool = False
 
 
 def part(person: People, slots: Int[Array, 'N'], end: Int[Array, '']) -> People:
@@ -67,6 +68,13 @@ def repeats(query: People, support: People) -> Bool[Array, 'N']:
   pairs = [jnp.sort(jnp.stack([x.chosen, x.rejected], -1)) for x in (query, support)]  # [N, 2]
   same = jnp.all(pairs[0][:, None] == pairs[1][None], -1)
   return jnp.any(same & support.mask[None], -1)
+
+
+def shares_items(query: People, support: People) -> Bool[Array, 'N']:
+  """Returns which comparisons of the query are of an item that the support compares, too."""
+  asked, shown = (jnp.stack([x.chosen, x.rejected], -1) for x in (query, support))  # [N, 2]
+  same = asked[:, :, None, None] == shown[None, None]  # [N, 2, M, 2]
+  return jnp.any(same & support.mask[None, None, :, None], (1, 2, 3))
 
 
 def offer(
@@ -118,8 +126,9 @@ def episode(
   """Returns a person's comparisons, divided by rising `priority` into support and query.
 
   The support takes up to num_support and at most half of them, or all but min_query; the query what
-  follows, but no pair of the support again. With held-out items, the query of held-out people has
-  those alone. Of held-out people only choices are queried, as choices between two.
+  follows, but no pair of the support again, and of held-out people with fresh items none of its
+  items. With held-out items, the query of held-out people has those alone. Of held-out people only
+  choices are queried, as choices between two.
 
   Args:
     arrays: of the population.
@@ -140,7 +149,9 @@ def episode(
   start = num_early if by_items else size
   support = part(person, jnp.arange(layout.num_support), size)
   query = part(person, start + jnp.arange(layout.num_query), num_real)
-  query = query._replace(mask=query.mask & ~repeats(query, support))
+  is_fresh = layout.fresh_items and split != 'train'
+  is_known = shares_items(query, support) if is_fresh else repeats(query, support)
+  query = query._replace(mask=query.mask & ~is_known)
   key_support, key_query = jax.random.split(key)
   known = user if split == 'train' else layout.num_users
   kinds, is_forced = layout.kinds, split != 'train'

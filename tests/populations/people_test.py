@@ -205,6 +205,27 @@ def test_held_out_items_are_never_trained_on_and_alone_in_the_query():
   assert np.all(drawn.query.mask.any(-1))
 
 
+def test_fresh_items_are_asked_of_held_out_people_alone():
+  histories = made_up(num_users=80, num_items=18)
+  usual, fresh = (
+    people.people(histories, num_support=4, num_query=12, fresh_items=fresh)
+    for fresh in (False, True)
+  )
+  before, after = (all_episodes(population, 'test') for population in (usual, fresh))
+  for support, asked, kept in zip(
+    items_of(after.support), items_of(before.query), np.asarray(after.query.mask), strict=True
+  ):
+    shown = support[support >= 0]
+    expected = [pair.min() >= 0 and not np.isin(pair, shown).any() for pair in asked]
+    np.testing.assert_array_equal(kept, expected)
+  assert 0 < after.query.mask.sum() < before.query.mask.sum()
+  np.testing.assert_array_equal(
+    after.support.candidates.features, before.support.candidates.features
+  )
+  trained = [all_episodes(population, 'train').query.mask for population in (usual, fresh)]
+  np.testing.assert_array_equal(*trained)
+
+
 BAD_OPTIONS = {
   r'num_support=20 is more than half of the longest history, of 16': {'num_support': 20},
   r'num_support=13 leaves fewer than min_query=4 of the longest history, of 16': {

@@ -46,6 +46,7 @@ SIZES = {
   'mrm': {'rank': 2, 'inner_steps': 1},
   'p_rm': SMALL | {'num_users': 8, 'width': 2},
   'pal': {'num_users': 8, 'width': 2},
+  'item_neighbors': SMALL,
   'copl': SMALL | {'num_histories': 8, 'history_length': 4},
   'p_ttt': SMALL | {'width': 2},
   'pairwise_gp': {'width': 4},
