@@ -138,14 +138,13 @@ def similarities(
 def best_scale(
   offset: Callable[[Candidates], Float[Array, 'N K']], known: Choices, lent: Float[Array, 'U D']
 ) -> Float[Array, '']:
-  """Returns the γ under which comparisons [U, N] are likeliest, with utilities offset + γ x·lent."""
+  """Returns the γ of utilities offset + γ x·lent under which comparisons [U, N] are likeliest."""
 
   def of_user(user):
     own = task.take(known, user)
     return offset(own.candidates), own.candidates.features @ lent[user]
 
   scores, factors = batches.map_chunks(of_user, known.mask.shape[0], CHUNK)
-  every = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (scores, factors, known))
-  scores, factors, known = every
-  (scale,) = newton.mode(scores, factors[..., None], known, num_steps=NEWTON_STEPS)
-  return scale
+  every = (scores, factors[..., None], known)
+  as_one = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), every)
+  return newton.mode(*as_one, num_steps=NEWTON_STEPS)[0]
