@@ -1,14 +1,19 @@
-"""Gradient descent on one user's comparisons without a copy of the first layer for every user.
+"""Gradient descent on one user's comparisons without a copy of wide layers for every user.
 
-The first layer maps candidates X [M, D] to outputs P = X W [M, F]. A step of descent moves W by
--rate · Xᵀ δ with δ = ∂loss / ∂P, and thereby P by -rate · X Xᵀ δ: all it needs are the products of
-the user's own candidates, and what it keeps is S = Σ rate · δ [M, F] in place of weights [D, F].
-Those are W - Xᵀ S, and the outputs of other candidates Y are Y W - Y Xᵀ S.
+A layer maps inputs X [M, D] to outputs P = X W [M, F]. A step of descent moves W by -rate · Xᵀ δ
+with δ = ∂loss / ∂P: all it needs of the user are these rows. What is kept of T steps is X and
+S = rate · δ of each, [T·M, D] and [T·M, F], in place of weights [D, F]. Those are W - Xᵀ S, and the
+outputs of other inputs Y are Y W - Y Xᵀ S, where W is the same for all users: one large product.
+
+The first layer, whose inputs do not change from step to step, is always kept so, in M rows, S being
+summed; others where T·M rows are few for their widths.
 
 The numbers are those of `inner_loop.descend` up to rounding. A bias is the weight of a further
-feature, 1. Where a layer has none this shifts all utilities alike, which no choice depends on.
+feature, 1. Where the first layer has none this shifts all utilities alike, which no choice depends
+on.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -18,17 +23,26 @@ from metapers.core.types import Array, Callable, Float, Params, Scalar
 from metapers.learners import inner_loop
 from metapers.networks.linear_mlp import Stages
 
+FEW = 2  # a hidden layer is kept as rows where this many times the rows are at most its width
 
-class Adapted(NamedTuple):
-  """Parameters after descent.
 
-  first: of the first layer, as they were. rest: of the other layers. rows: X. moves: S.
+class Moved(NamedTuple):
+  """Where descent has come.
+
+  weights: layer -> its parameters, of those that are not kept as rows. rows, moves: layer -> X and
+  S of the others, [L, F_in] and [L, F_out]; 0 of steps that are still to come.
   """
 
-  first: Params
-  rest: Params
-  rows: Float[Array, 'M D']
-  moves: Float[Array, 'M F']
+  weights: dict[int, Params]
+  rows: dict[int, Float[Array, 'L D']]
+  moves: dict[int, Float[Array, 'L F']]
+
+
+class Adapted(NamedTuple):
+  """Parameters after descent: those of each layer as they were, and where they have moved."""
+
+  start: tuple[Params, ...]
+  moved: Moved
 
 
 def descend(
@@ -49,43 +63,98 @@ def descend(
     loss: of the network's outputs for the rows.
     stages: the network.
     params: θ_0.
-    rows: X, the candidates of the user's comparisons.
+    rows: the candidates of the user's comparisons.
     rate: step size, of all parameters.
     num_steps: how many.
     first_order: treat gradients as constants, so that dθ_n/dθ_0 is the identity (FOMAML).
   """
-  first, others = stages.divide(params)
-  start, moved_by = stages.first(first, rows), products(rows, rows)
+  start, size = stages.divide(params), len(rows)
+  # The first layer's inputs are the same in all steps, and so are these.
+  first, moved_by = stages.layers[0](start[0], rows), products(rows, rows)
 
-  def loss_of(outputs, rest):
-    return loss(stages.rest(rest, outputs))
+  def loss_of(weights, outputs, moved):
+    """Returns the loss where `outputs` are added to those of the layers that are kept as rows."""
+    inputs_of = {}
 
-  def step(adapted, _):
-    rest, moves = adapted
-    gradient = jax.grad(loss_of, (0, 1))(start - moved_by(moves), rest)
-    if first_order:
-      gradient = jax.lax.stop_gradient(gradient)
-    slope, slopes = gradient
-    rest = jax.tree.map(lambda x, slope: x - rate * slope, rest, slopes)
-    return (rest, moves + rate * slope), None
+    def layer(number, inputs):
+      if number == 0:
+        return first - moved_by(moved.moves[0]) + outputs[0]
+      inputs_of[number] = inputs
+      if number in weights:
+        return stages.layers[number](weights[number], inputs)
+      return _outputs(stages, Adapted(start, moved), number, inputs) + outputs[number]
 
-  before = (others, jnp.zeros_like(start))
-  after, _ = jax.lax.scan(step, before, length=num_steps)
-  rest, moves = inner_loop.finite_or(after, before)
-  return Adapted(first, rest, rows, moves)
+    return loss(stages.run(_numbered(layer, stages), rows)), inputs_of
+
+  def step(moved, number):
+    nothing = {
+      layer: jnp.zeros((size, stages.widths[layer][1]), first.dtype) for layer in moved.moves
+    }
+    found = jax.grad(loss_of, (0, 1), has_aux=True)(moved.weights, nothing, moved)
+    (slopes, slopes_of_rows), inputs_of = jax.lax.stop_gradient(found) if first_order else found
+
+    def kept(log, layer, new):
+      return jax.lax.dynamic_update_slice(log[layer], new[layer], (number * size, 0))
+
+    steps = jax.tree.map(lambda slope: rate * slope, slopes_of_rows)
+    weights = jax.tree.map(lambda x, slope: x - rate * slope, moved.weights, slopes)
+    hidden = [layer for layer in moved.moves if layer]
+    moves = {layer: kept(moved.moves, layer, steps) for layer in hidden}
+    seen = {layer: kept(moved.rows, layer, inputs_of) for layer in hidden}
+    return Moved(weights, seen, moves | {0: moved.moves[0] + steps[0]}), None
+
+  logged = [
+    layer for layer in range(1, len(start)) if FEW * num_steps * size <= min(stages.widths[layer])
+  ]
+
+  def empty(side):
+    return {
+      layer: jnp.zeros((num_steps * size, stages.widths[layer][side]), first.dtype)
+      for layer in logged
+    }
+
+  weights = {layer: start[layer] for layer in range(1, len(start)) if layer not in logged}
+  before = Moved(weights, empty(0), empty(1) | {0: jnp.zeros_like(first)})
+  after, _ = jax.lax.scan(step, before, jnp.arange(num_steps))
+  moved = inner_loop.finite_or(after, before)
+  return Adapted(start, moved._replace(rows=moved.rows | {0: rows}))
 
 
 def outputs(stages: Stages, adapted: Adapted, others: Float[Array, 'Y D']) -> Float[Array, 'Y H']:
   """Returns the adapted network's outputs for other candidates."""
-  moved = products(others, adapted.rows)(adapted.moves)
-  return stages.rest(adapted.rest, stages.first(adapted.first, others) - moved)
+
+  def layer(number, inputs):
+    if number in adapted.moved.weights:
+      return stages.layers[number](adapted.moved.weights[number], inputs)
+    return _outputs(stages, adapted, number, inputs)
+
+  return stages.run(_numbered(layer, stages), others)
 
 
 def parameters(stages: Stages, adapted: Adapted) -> Params:
-  """Returns the adapted parameters, first layer included: what one would store for a user."""
-  _, transposed = jax.vjp(lambda first: stages.first(first, adapted.rows), adapted.first)
-  (moves,) = transposed(adapted.moves)
-  return stages.join(jax.tree.map(jnp.subtract, adapted.first, moves), adapted.rest)
+  """Returns the adapted parameters of all layers: what one would store for a user."""
+
+  def weights(number):
+    own, (weights, rows, moves) = adapted.start[number], adapted.moved
+    if number in weights:
+      return weights[number]
+    _, transposed = jax.vjp(lambda own: stages.layers[number](own, rows[number]), own)
+    return jax.tree.map(jnp.subtract, own, transposed(moves[number])[0])
+
+  return stages.join([weights(number) for number in range(len(adapted.start))])
+
+
+def _outputs(
+  stages: Stages, adapted: Adapted, number: int, inputs: Float[Array, 'Y D']
+) -> Float[Array, 'Y F']:
+  """Returns the outputs of a layer that is kept as rows."""
+  start, (_, rows, moves) = adapted
+  moved = products(inputs, rows[number])(moves[number])
+  return stages.layers[number](start[number], inputs) - moved
+
+
+def _numbered(layer: Callable[[int, Array], Array], stages: Stages) -> list[Callable]:
+  return [functools.partial(layer, number) for number in range(len(stages.layers))]
 
 
 def products(

@@ -1,5 +1,6 @@
 """A linear map plus a perceptron: utilities are often, if not wholly, linear in reward scores."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from metapers.core.types import Any, Array, Callable, Float, Params
+from metapers.networks import mlp
 from metapers.networks.mlp import MLP, checked_sizes
 from metapers.networks.network import Network, from_module, method
 
@@ -15,17 +17,18 @@ FEW = 8  # columns
 
 
 class Stages(NamedTuple):
-  """A network as two: y = rest(p_rest, first(p_first, x)).
+  """A network by its layers, maps that are linear in their weights and biases: y = run(layers, x).
 
-  first: `(p_first, x [..., D]) -> [..., F]`, the outputs of all layers that see x, linear in their
-  weights and biases. rest: `(p_rest, [..., F]) -> y [..., H]`. divide: `(params) -> (p_first,
-  p_rest)`. join: `(p_first, p_rest) -> params`.
+  layers: each `(p_layer, inputs [..., F_in]) -> outputs [..., F_out]`; the first has all that sees
+  x. widths: (F_in, F_out) of each. run: `(layers, x [..., D]) -> y [..., H]`, of layers that are
+  given inputs alone. divide: `(params) -> each p_layer`. join: the other way round.
   """
 
-  first: Callable[..., Array]
-  rest: Callable[..., Array]
-  divide: Callable[[Params], tuple[Params, Params]]
-  join: Callable[[Params, Params], Params]
+  layers: tuple[Callable[..., Array], ...]
+  widths: tuple[tuple[int, int], ...]
+  run: Callable[..., Array]
+  divide: Callable[[Params], tuple[Params, ...]]
+  join: Callable[[Sequence[Params]], Params]
 
 
 def few_columns(x: Array, weights: Array, dimensions: Any, **options: Any) -> Array:
@@ -59,13 +62,6 @@ class LinearMLP(nnx.Module):
     linear = self.linear(x)
     return linear if self.mlp is None else jnp.concatenate([linear, self.mlp.layers[0](x)], -1)
 
-  def rest(self, outputs: Float[Array, '*batch F']) -> Float[Array, '*batch H']:
-    """Returns y from the outputs of `first`."""
-    if self.mlp is None:
-      return outputs
-    linear, hidden = jnp.split(outputs, [self.linear.out_features], -1)
-    return linear + self.mlp.rest(hidden)
-
 
 def linear_mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Network:
   """Returns the network y = W x + MLP(x): `[..., num_inputs] -> [..., num_outputs]`.
@@ -83,24 +79,35 @@ def linear_mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Netw
 
 
 def stages(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Stages:
-  """Returns the network of `linear_mlp`, of the same parameters, as two."""
+  """Returns the network of `linear_mlp`, of the same parameters, by its layers."""
   sizes = checked_sizes(num_inputs, hidden, num_outputs)
+  later = tuple(itertools.pairwise(sizes[1:]))  # widths of the layers after the first
 
   def build(rngs):
     return LinearMLP(sizes, rngs=rngs)
 
-  return Stages(method(build, LinearMLP.first), method(build, LinearMLP.rest), _divide, _join)
+  def layer(number):
+    return method(build, lambda module, inputs: module.mlp.layers[number](inputs))
+
+  def run(layers, x):
+    linear, outputs = jnp.split(layers[0](x), [num_outputs], -1)
+    return linear + mlp.rest(layers[1:], outputs) if hidden else linear
+
+  layers = (method(build, LinearMLP.first), *(layer(number + 1) for number in range(len(later))))
+  first = (num_inputs, num_outputs + sizes[1] * bool(hidden))
+  return Stages(layers if hidden else layers[:1], (first, *later), run, _divide, _join)
 
 
-def _divide(params: Params) -> tuple[Params, Params]:
+def _divide(params: Params) -> tuple[Params, ...]:
   if 'mlp' not in params:
-    return params, {}
-  layers = params['mlp']['layers']
-  first = {**params, 'mlp': {'layers': {'0': layers['0']}}}
-  return first, {'mlp': {'layers': {name: layers[name] for name in layers if name != '0'}}}
+    return (params,)
+  layers = [{'mlp': {'layers': {name: own}}} for name, own in params['mlp']['layers'].items()]
+  return ({**params, **layers[0]}, *layers[1:])
 
 
-def _join(first: Params, rest: Params) -> Params:
-  if not rest:
+def _join(layers: Sequence[Params]) -> Params:
+  first, *later = layers
+  if not later:
     return first
-  return {**first, 'mlp': {'layers': first['mlp']['layers'] | rest['mlp']['layers']}}
+  every = {name: own for each in layers for name, own in each['mlp']['layers'].items()}
+  return {**first, 'mlp': {'layers': every}}

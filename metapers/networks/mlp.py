@@ -1,7 +1,7 @@
 """Multilayer perceptrons."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from flax import nnx
@@ -19,13 +19,16 @@ class MLP(nnx.Module):
 
   def __call__(self, x: Float[Array, '*batch D']) -> Float[Array, '*batch H']:
     """Returns the last layer's outputs: `[..., sizes[0]] -> [..., sizes[-1]]`."""
-    return self.rest(self.layers[0](x))
+    return rest(self.layers[1:], self.layers[0](x))
 
-  def rest(self, outputs: Float[Array, '*batch F']) -> Float[Array, '*batch H']:
-    """Returns the last layer's outputs from those of the first one."""
-    for layer in self.layers[1:]:
-      outputs = layer(jax.nn.gelu(outputs))
-    return outputs
+
+def rest(
+  layers: Sequence[Callable[[Array], Array]], outputs: Float[Array, '*batch F']
+) -> Float[Array, '*batch H']:
+  """Returns the last layer's outputs from those of the first one, by the layers after it."""
+  for layer in layers:
+    outputs = layer(jax.nn.gelu(outputs))
+  return outputs
 
 
 def mlp(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Network:

@@ -6,7 +6,8 @@ import pytest
 from metapers.learners import inner_loop, row_space
 from metapers.networks import linear_mlp
 
-SIZES = [((), 4), ((3,), 4), ((3, 2), 40)]  # hidden layers and features: more than rows, and fewer
+# Hidden layers and features: more than rows, and fewer; the last keep a hidden layer as rows, too.
+SIZES = [((), 4), ((3,), 4), ((3, 2), 40), ((40, 36), 4), ((40, 36, 38), 50)]
 
 
 def problem(hidden, num_features):
@@ -65,6 +66,15 @@ def test_gradients_through_both_descents_agree(hidden, num_features):
   )
 
 
+def test_the_first_order_of_a_layer_kept_as_rows_is_the_identity():
+  params, _, by_rows = both_ways((36, 36), 4, first_order=True)
+  entry = jax.grad(lambda p: by_rows(p, 0.1)[1]['mlp']['layers']['1']['kernel'][2, 3])(params)
+  expected = np.zeros((36, 36))
+  expected[2, 3] = 1
+  np.testing.assert_allclose(entry['mlp']['layers']['1']['kernel'], expected, atol=1e-6)
+  assert not entry['mlp']['layers']['0']['kernel'].any()
+
+
 def test_the_first_order_is_that_of_constant_gradients():
   params, _, by_rows = both_ways((3,), 4, first_order=True)
   jacobian = jax.jacobian(lambda p: by_rows(p, 0.1)[1]['linear']['kernel'])(params)
@@ -72,8 +82,19 @@ def test_the_first_order_is_that_of_constant_gradients():
   assert not jacobian['mlp']['layers']['0']['kernel'].any()
 
 
-def test_a_descent_that_is_not_finite_leaves_the_parameters():
-  params, _, by_rows = both_ways((3,), 4)
+@pytest.mark.parametrize(('hidden', 'kept'), [((35, 36), {0}), ((36, 36), {0, 1})])
+def test_wide_layers_are_kept_as_the_rows_of_all_steps(hidden, kept):
+  _, params, rows, _, loss = problem(hidden, 4)  # 6 rows in each of 3 steps
+  stages = linear_mlp.stages(4, hidden, 1)
+  moved = row_space.descend(loss, stages, params, rows, 0.1, num_steps=3).moved
+  assert set(moved.rows) == set(moved.moves) == kept
+  assert set(moved.weights) == {0, 1, 2} - kept
+  assert np.any(np.asarray(moved.moves[max(kept)]) != 0)
+
+
+@pytest.mark.parametrize('hidden', [(3,), (40, 36)])
+def test_a_descent_that_is_not_finite_leaves_the_parameters(hidden):
+  params, _, by_rows = both_ways(hidden, 4)
   jax.tree.map(np.testing.assert_array_equal, by_rows(params, 1e38)[1], params)
 
 
