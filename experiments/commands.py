@@ -1,6 +1,8 @@
 """What the commands share: workdirs are held, and mistakes in the input are one line."""
 
 import contextlib
+import importlib.metadata
+import importlib.util
 import logging as stdlib_logging
 import os
 import pathlib
@@ -29,6 +31,7 @@ LOST = (
   'command, started on all machines, goes on from the newest checkpoint'
 )
 LONGEST_DETAIL = 200  # letters
+OPTIMIZATION_LEVEL = 'xla_backend_optimization_level'
 LARGEST_CACHE = 2**30  # bytes of compiled programs; those unused for longest go first
 # What a config file or an override of an unknown field raises while flags are parsed.
 FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError)
@@ -132,6 +135,19 @@ def keep_compiled() -> None:
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
+def compile_sooner() -> None:
+  """Asks less of XLA's compiler on a CPU: a third less time, of programs that run as fast.
+
+  Where there may be an accelerator nothing is asked, for the flag is for all devices; XLA_FLAGS of
+  the environment goes before.
+  """
+  given = os.environ.get('XLA_FLAGS', '')
+  plugins = importlib.metadata.entry_points(group='jax_plugins')
+  has_accelerator = bool(plugins) or importlib.util.find_spec('libtpu') is not None
+  if not has_accelerator and OPTIMIZATION_LEVEL not in given:
+    os.environ['XLA_FLAGS'] = f'{given} --{OPTIMIZATION_LEVEL}=1'.strip()
+
+
 def _is_news(record: stdlib_logging.LogRecord) -> bool:
   # Each of orbax's threads logs the traceback of a full disk, which is then said in one line.
   error = record.exc_info[1] if record.exc_info else None
@@ -148,6 +164,7 @@ def run(main: Callable[[list[str]], None], guide: Callable[[], str] | None = Non
   if guide and any(word.lstrip('-') in HELP for word in sys.argv[1:]):
     add_to_help(guide)
   keep_compiled()
+  compile_sooner()
   logging.set_verbosity(logging.WARNING)  # orbax tells of every file at INFO
   logging.get_absl_logger().addFilter(_is_news)
 

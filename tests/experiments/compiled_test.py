@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import jax, jax.numpy as jnp
 from experiments import commands
@@ -14,6 +16,39 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.block_until_ready(jax.jit(lambda x: jnp.sort(jnp.sin(x)))(jnp.arange(7.0)))
 """
 ROOT = pathlib.Path(__file__).parents[2]
+
+
+LEVEL = """
+import os, importlib.metadata
+from experiments import commands
+if ACCELERATOR:
+  importlib.metadata.entry_points = lambda group: [group]
+commands.compile_sooner()
+commands.compile_sooner()
+print(os.environ.get('XLA_FLAGS', ''))
+"""
+
+
+@pytest.mark.parametrize(
+  ('given', 'accelerator', 'expected'),
+  [
+    ('', False, '--xla_backend_optimization_level=1'),
+    ('--xla_foo=2', False, '--xla_foo=2 --xla_backend_optimization_level=1'),
+    ('--xla_backend_optimization_level=3', False, '--xla_backend_optimization_level=3'),
+    ('', True, ''),
+  ],
+)
+def test_less_is_optimised_on_a_cpu_unless_xla_is_told(given, accelerator, expected):
+  program = LEVEL.replace('ACCELERATOR', str(accelerator))
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    env=os.environ | {'XLA_FLAGS': given},
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.strip() == expected
 
 
 def folder_of(**environment):
