@@ -79,9 +79,9 @@ def descend(
     def layer(number, inputs):
       if number == 0:
         return first - moved_by(moved.moves[0]) + outputs[0]
-      inputs_of[number] = inputs
       if number in weights:
         return stages.layers[number](weights[number], inputs)
+      inputs_of[number] = inputs
       return _outputs(stages, Adapted(start, moved), number, inputs) + outputs[number]
 
     return loss(stages.run(_numbered(layer, stages), rows)), inputs_of
@@ -103,21 +103,24 @@ def descend(
     seen = {layer: kept(moved.rows, layer, inputs_of) for layer in hidden}
     return Moved(weights, seen, moves | {0: moved.moves[0] + steps[0]}), None
 
-  logged = [
-    layer for layer in range(1, len(start)) if FEW * num_steps * size <= min(stages.widths[layer])
-  ]
-
-  def empty(side):
-    return {
-      layer: jnp.zeros((num_steps * size, stages.widths[layer][side]), first.dtype)
-      for layer in logged
-    }
-
-  weights = {layer: start[layer] for layer in range(1, len(start)) if layer not in logged}
-  before = Moved(weights, empty(0), empty(1) | {0: jnp.zeros_like(first)})
+  before = _unmoved(stages, start, first, num_steps)
   after, _ = jax.lax.scan(step, before, jnp.arange(num_steps))
   moved = inner_loop.finite_or(after, before)
   return Adapted(start, moved._replace(rows=moved.rows | {0: rows}))
+
+
+def _unmoved(
+  stages: Stages, start: tuple[Params, ...], first: Float[Array, 'M F'], num_steps: int
+) -> Moved:
+  """Returns where descent begins: nothing is seen yet of layers that will be kept as rows."""
+  num_rows, layers = num_steps * len(first), range(1, len(start))
+  kept = [layer for layer in layers if FEW * num_rows <= min(stages.widths[layer])]
+
+  def empty(side):
+    return {layer: jnp.zeros((num_rows, stages.widths[layer][side]), first.dtype) for layer in kept}
+
+  weights = {layer: start[layer] for layer in layers if layer not in kept}
+  return Moved(weights, empty(0), empty(1) | {0: jnp.zeros_like(first)})
 
 
 def outputs(stages: Stages, adapted: Adapted, others: Float[Array, 'Y D']) -> Float[Array, 'Y H']:
