@@ -7,7 +7,7 @@ on all later comparisons and on those without any joke of the 20 first ones.
 Time: RESULT
 Command: python -m experiments.benchmark --config=experiments/configs/jester.py --workdir=DIR
   --config.population.kwargs.path=FOLDER
-Arguments: quick; tuned=FILE of experiments.tune, on fold 0; learner=NAME gives experiments.train
+Arguments: quick; tuned=FILE of experiments.tune; learner=NAME gives experiments.train
   that learner's run.
 """
 
