@@ -4,7 +4,10 @@ Data: Jester (Goldberg et al. 2001, Information Retrieval 4(2)); the people who 
 jokes, a comparison being two jokes whose ratings differ by more than 1. One-hot items: unseen
 people, SEEN items. Three of five folds: 885 people are evaluated by learners that never saw them,
 on all later comparisons and on those without any joke of the 20 first ones.
-Time: RESULT
+
+Result: after 20 comparisons `anil` gains 7.9 points over `pooled`, `item_neighbors` 7.5; without a
+joke met again `cnp` 2.3, `gaussian_prior` 2.0, `item_neighbors` 1.4, `maml` none.
+Time: 22 minutes on one core for half of the rows; `:quick` (one fold, short training) about 10.
 Command: python -m experiments.benchmark --config=experiments/configs/jester.py --workdir=DIR
   --config.population.kwargs.path=FOLDER
 Arguments: quick; tuned=FILE of experiments.tune; learner=NAME gives experiments.train
