@@ -136,7 +136,7 @@ def keep_compiled() -> None:
 
 
 def compile_sooner() -> None:
-  """Asks less of XLA's compiler on a CPU: a third less time, of programs that run as fast.
+  """Asks less of XLA's compiler on a CPU: a quarter less time, of programs that run as fast.
 
   Where there may be an accelerator nothing is asked, for the flag is for all devices; XLA_FLAGS of
   the environment goes before.
