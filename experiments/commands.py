@@ -144,7 +144,8 @@ def compile_sooner() -> None:
   given = os.environ.get('XLA_FLAGS', '')
   plugins = importlib.metadata.entry_points(group='jax_plugins')
   has_accelerator = bool(plugins) or importlib.util.find_spec('libtpu') is not None
-  if not has_accelerator and OPTIMIZATION_LEVEL not in given:
+  are_flags = not given or given.lstrip().startswith('--')  # else the name of a file of them
+  if are_flags and not has_accelerator and OPTIMIZATION_LEVEL not in given:
     os.environ['XLA_FLAGS'] = f'{given} --{OPTIMIZATION_LEVEL}=1'.strip()
 
 

@@ -117,9 +117,15 @@ def check(wanted: Extraction, out: pathlib.Path) -> None:
 
 
 def encoders_of(wanted: Extraction) -> list[str]:
-  """Returns the names of what makes features in place of scores."""
+  """Returns the names of what makes features in place of scores.
+
+  Raises:
+    ValueError: for more than one encoder.
+  """
   encoders = [model.name for model in wanted.models if model.pooling != 'score']
-  return encoders + [extraction.SYNTAX] * wanted.syntax
+  if len(encoders) > 1:
+    raise ValueError(f'features are made by one encoder; given are {" and ".join(encoders)}')
+  return encoders + ([extraction.SYNTAX] if wanted.syntax else [])
 
 
 def check_items(wanted: Extraction, *, has_features: bool) -> None:
@@ -130,7 +136,8 @@ def check_items(wanted: Extraction, *, has_features: bool) -> None:
   """
   empty = np.flatnonzero(~texts.readable(wanted.source.texts)[:, 0])
   if not has_features or empty.size:
-    what = f'items {empty[:5].tolist()} have no text' if empty.size else 'no encoder was given'
+    nobody = 'no encoder was given, and syntax is False'
+    what = f'items {empty[:5].tolist()} have no text' if empty.size else nobody
     raise ValueError(f'no features can be made: {what}')
 
 
@@ -246,12 +253,12 @@ def provenance_of(wanted: Extraction, made: Extracted, command: str) -> Provenan
     'versions': made.versions,
   }
   encoders = [model for model in wanted.models if model.pooling != 'score']
-  names = [model.model for model in encoders] + [extraction.SYNTAX] * wanted.syntax
+  names = [model.model for model in encoders] + ([extraction.SYNTAX] if wanted.syntax else [])
   return Provenance(
     source=store_source(wanted),
     made_by=f'{command} {json.dumps(how)}',
     licence=wanted.source.licence,
-    extractor=' and '.join(names),
+    extractor=' and '.join(names) if made.features is not None else '',
     revision=' and '.join(made.versions.get(model.name, '') for model in encoders),
   )
 

@@ -6,6 +6,7 @@ features [n, R, D] float16; all parts together make the store.
 """
 
 import concurrent.futures
+import importlib.metadata
 import queue
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -62,7 +63,7 @@ def recipe(extraction: Extraction) -> dict[str, Any]:
     'texts': texts.digest(extraction.source.texts),
     'models': [model._asdict() for model in extraction.models],
     'constructed': list(extraction.constructed),
-    'syntax': extraction.syntax,
+    **({'syntax': True} if extraction.syntax else {}),  # parts made before there was any go on
     'options': extraction.options._asdict(),
     'prompts_per_shard': extraction.prompts_per_shard,
   }
@@ -76,12 +77,12 @@ def pieces_of(extraction: Extraction) -> list[Piece]:
   """
   constructed_rewards.check_names(extraction.constructed)
   names = [model.name for model in extraction.models] + list(extraction.constructed)
-  names += [SYNTAX] * extraction.syntax
+  names += [SYNTAX] if extraction.syntax else []
   return divide(names, len(extraction.source.texts.prompts), extraction.prompts_per_shard)
 
 
 def by_model(extraction: Extraction, pieces: Sequence[Piece]) -> list[list[Piece]]:
-  """Returns the pieces of each model, which is run after all that needs none and takes no time."""
+  """Returns the pieces of each model; those that need no model, and little time, come first."""
   models = {model.name for model in extraction.models}
   names = sorted(dict.fromkeys(piece.model for piece in pieces), key=models.__contains__)
   return [[piece for piece in pieces if piece.model == name] for name in names]
@@ -95,8 +96,8 @@ def require_packages(
   Raises:
     ValueError: naming them, and how to install them.
   """
-  needed = [*extras.MODELS * bool(models), *extras.CONSTRUCTED * bool(constructed)]
-  needed += extras.SYNTAX * syntax
+  needed = [*(extras.MODELS if models else ()), *(extras.CONSTRUCTED if constructed else ())]
+  needed += extras.SYNTAX if syntax else ()
   extras.require('extract', needed)
 
 
@@ -238,7 +239,7 @@ def constructed_scorer(name: str) -> Score:
 def score_syntax(prompts: Sequence[str], responses: Sequence[str]) -> Scored:
   """Returns log(1 + each of `syntax.NAMES`) of the responses, since long texts have long counts."""
   counted = np.log1p(syntax.features(responses)).astype(np.float16)
-  return Scored(None, counted, 0, ', '.join(syntax.NAMES))
+  return Scored(None, counted, 0, f'textblob {importlib.metadata.version("textblob")}')
 
 
 def make_part(score: Score, read: Texts, piece: Piece) -> Part:

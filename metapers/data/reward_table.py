@@ -12,6 +12,7 @@ from metapers.core.types import Bool, Float, Int
 # PersonalLLM's prompts; the validation prompts are carved from its train split by a fixed seed.
 NUM_PROMPTS, NUM_VALIDATION, NUM_TEST = 10402, 1000, 1000
 VALIDATION_SEED = 8402
+DRAWN_SEED = 10402  # of tables without splits
 
 
 def assign_splits(num_prompts: int, *, num_validation: int, num_test: int) -> Int[np.ndarray, 'P']:
@@ -45,7 +46,8 @@ def draw_splits(prompts: np.ndarray) -> Int[np.ndarray, 'P']:
   """Returns the split of each prompt of a table that has none: a tenth each for both held out.
 
   They are drawn by a fixed seed, since files are sorted by where prompts are from, so that their
-  ends are other prompts than the rest. Equal prompts share a split, unless none has a text.
+  ends are other prompts than the rest. Equal prompts share a split, and those without text, which
+  are never shown, are train; where none has a text, each is drawn.
 
   Args:
     prompts: [P] strings.
@@ -53,11 +55,21 @@ def draw_splits(prompts: np.ndarray) -> Int[np.ndarray, 'P']:
   Raises:
     ValueError: for fewer than three different prompts.
   """
-  known = prompts if np.any(prompts != '') else np.arange(len(prompts))
-  different, prompt = np.unique(known, return_inverse=True)
+  stripped = np.array([prompt.strip() for prompt in prompts])
+  is_text = stripped != ''
+  if not is_text.any():
+    stripped, is_text = np.arange(len(prompts)), ~is_text
+  different, number = np.unique(stripped[is_text], return_inverse=True)
+  if len(different) < len(SPLITS):
+    raise ValueError(
+      f'{len(different)} different prompts cannot be split into train, validation and test; '
+      f'give {len(SPLITS)} at least'
+    )
   held_out = max(1, len(different) // 10)
-  split = assign_splits(len(different), num_validation=held_out, num_test=held_out)
-  return np.random.default_rng(NUM_PROMPTS).permutation(split)[prompt]
+  assigned = assign_splits(len(different), num_validation=held_out, num_test=held_out)
+  split = np.full(len(prompts), SPLITS.index('train'), np.int8)
+  split[is_text] = np.random.default_rng(DRAWN_SEED).permutation(assigned)[number]
+  return split
 
 
 def split_sizes(prompt_split: Int[np.ndarray, 'P']) -> dict[str, int]:

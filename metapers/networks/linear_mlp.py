@@ -95,13 +95,14 @@ def stages(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Stages:
 
   layers = (method(build, LinearMLP.first), *(layer(number + 1) for number in range(len(later))))
   first = (num_inputs, num_outputs + sizes[1] * bool(hidden))
-  return Stages(layers if hidden else layers[:1], (first, *later), run, _divide, _join)
+  return Stages(layers, (first, *later), run, _divide, _join)
 
 
 def _divide(params: Params) -> tuple[Params, ...]:
   if 'mlp' not in params:
     return (params,)
-  layers = [{'mlp': {'layers': {name: own}}} for name, own in params['mlp']['layers'].items()]
+  own = params['mlp']['layers']
+  layers = [{'mlp': {'layers': {name: own[name]}}} for name in sorted(own, key=int)]
   return ({**params, **layers[0]}, *layers[1:])
 
 

@@ -162,10 +162,12 @@ def require_people(arrays: Arrays, num_people: int) -> None:
 def with_enough(arrays: Arrays, layout: Layout) -> tuple[Arrays, int]:
   """Leaves out people with too few comparisons, and returns the others and how many these are.
 
-  Of a person's fixed episode something must be in the support, and `min_query` be evaluated.
+  Of a person's fixed episode something must be in the support, and `min_query` be evaluated; with
+  fresh items, of held-out people, one at least.
   """
-  if (least := layout.min_query) is None:
+  if layout.min_query is None and not layout.fresh_items:
     return arrays, 0
+  least = layout.min_query or 1
 
   @functools.partial(jax.jit, static_argnums=1)  # which leaves features out, as nothing needs them
   def has_enough(number, split):
@@ -174,6 +176,9 @@ def with_enough(arrays: Arrays, layout: Layout) -> tuple[Arrays, int]:
 
   people, rows, num_few = {}, {}, 0
   for split, own in arrays.people.items():
+    if layout.min_query is None and split == 'train':
+      people[split], rows[split] = own, arrays.rows[split]
+      continue
     enough = jax.vmap(lambda number, split=split: has_enough(number, split))(
       jnp.arange(len(own.mask), dtype=jnp.int32)
     )
@@ -182,7 +187,7 @@ def with_enough(arrays: Arrays, layout: Layout) -> tuple[Arrays, int]:
     num_few += len(enough) - len(kept)
   if num_few:
     logging.warning(
-      '%d people are left out: of them fewer than min_query=%d comparisons remain to be evaluated',
+      '%d people are left out: of them fewer than %d comparisons remain to be evaluated',
       num_few, least,
     )  # fmt: skip
   return Arrays(arrays.features, people, rows), num_few
@@ -234,7 +239,8 @@ def people(
     item_holdout: evaluate held-out people on items that training never showed, after a support of
       items that it did. Needs features.
     item_holdout_share: of the items; of their contexts, where there are several.
-    fresh_items: evaluate held-out people on comparisons neither item of which is in their support.
+    fresh_items: evaluate held-out people on those of their num_query later comparisons neither item
+      of which is in their support. Who has none is left out, and counted.
     split_seed: of the splits.
 
   Returns:
@@ -257,7 +263,15 @@ def people(
   held_out = hold_out_items(histories, item_holdout_share, split_seed) if item_holdout else None
   unseen = np.zeros(len(histories.features), bool) if held_out is None else held_out
   kinds = kinds_of(histories)
-  layout = Layout(num_support, num_query, 0, item_holdout, min_query, kinds, fresh_items)
+  layout = Layout(
+    num_support=num_support,
+    num_query=num_query,
+    num_users=0,
+    item_holdout=item_holdout,
+    min_query=min_query,
+    kinds=kinds,
+    fresh_items=fresh_items,
+  )
   arrays, num_few = place(histories, splits, unseen, layout)
   scaling = population.unscaled(width_of(arrays))
   if not histories.identity:
@@ -302,7 +316,7 @@ def record_of(
     'num_comparisons': int(histories.mask.sum()),
     **({} if layout.min_query is None else {'min_query': layout.min_query, 'num_too_few': num_few}),
     **({'outcomes': '+'.join(layout.kinds)} if layout.kinds else {}),
-    **({'queries': 'no item of the support'} if layout.fresh_items else {}),
+    **({'queries': 'no item of the support', 'num_too_few': num_few} if layout.fresh_items else {}),
   }
 
 

@@ -119,23 +119,52 @@ def test_parts_of_another_version_are_not_joined(tmp_path):
     extracted.join(job, pieces, READ)
 
 
-def test_features_of_two_models_stand_side_by_side(tmp_path):
-  job, pieces = made(tmp_path / 'job', names=('length', 'size'))
+def test_features_of_two_models_stand_side_by_side_in_the_order_of_pieces(tmp_path):
+  def three(prompts, responses):
+    return lengths(prompts, responses)._replace(
+      features=np.full((len(responses), 3), 7, np.float16)
+    )
+
+  job, pieces = made(tmp_path / 'job', names=('wide', 'length'))
+  for piece in pieces[:3]:
+    shards.save_part(job, piece.name, extraction.make_part(three, READ, piece))
   whole = extracted.join(job, pieces, READ)
-  assert whole.features.shape == (7, 2, 4)
-  np.testing.assert_array_equal(whole.features[..., :2], whole.features[..., 2:])
-  np.testing.assert_array_equal(whole.features[..., 0], np.nan_to_num(whole.scores['size']))
+  assert whole.features.shape == (7, 2, 5)
+  np.testing.assert_array_equal(whole.features[..., 2], 7 * texts.readable(READ))
+  np.testing.assert_array_equal(whole.features[..., 3], np.nan_to_num(whole.scores['length']))
 
 
-def test_syntactic_features_stand_behind_those_of_an_encoder(tmp_path):
-  wanted = extracting(VARIED, syntax=True)
+def test_syntactic_features_stand_behind_those_of_an_encoder(tmp_path, monkeypatch):
+  def encode(prompts, responses):
+    return Scored(None, np.full((len(responses), 2), 5, np.float16), 0, 'one')
+
+  usual = extraction.scorers_of
+  monkeypatch.setattr(extraction, 'check_models', lambda wanted, pieces: None)
+  monkeypatch.setattr(
+    extraction,
+    'scorers_of',
+    lambda wanted, name, *rest: [encode] if name == 'encoder' else usual(wanted, name, *rest),
+  )
+  wanted = extracting(VARIED, models=[ENCODER], syntax=True, prompts_per_shard=2)
   assert extracted.extract(wanted, tmp_path / 'store')
   table = feature_store.open_store(tmp_path / 'store')
   expected = np.log1p(syntax.features(['dd', 'ee'])).astype(np.float16)
-  np.testing.assert_array_equal(table.features[[3, 4], 1], expected)
+  np.testing.assert_array_equal(table.features[[3, 4], 1, 2:], expected)
+  np.testing.assert_array_equal(table.features[[3, 4], 1, :2], 5)
   assert not np.any(table.features[2])  # of no text
   manifest = json.loads((tmp_path / 'store/manifest.json').read_text())
-  assert manifest['extractor'] == 'syntax'
+  assert (manifest['extractor'], manifest['revision']) == ('nowhere and syntax', 'one')
+
+
+def test_parts_made_before_there_was_syntax_go_on():
+  assert 'syntax' not in extraction.recipe(extracting({}))
+  assert extraction.recipe(extracting({}, syntax=True))['syntax']
+
+
+def test_one_encoder_makes_features(tmp_path):
+  wanted = extracting(VARIED, models=[ENCODER, ENCODER._replace(name='other')])
+  with pytest.raises(ValueError, match='made by one encoder; given are encoder and other'):
+    extracted.extract(wanted, tmp_path / 'store')
 
 
 def test_a_damaged_part_is_named(tmp_path):

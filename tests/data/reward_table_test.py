@@ -29,9 +29,15 @@ def test_drawn_splits_are_no_end_of_a_sorted_file_and_equal_prompts_share_one():
   np.testing.assert_array_equal(split[::2], split[1::2])
   for part in np.split(split, 4):  # no split keeps to a part of the file
     assert np.all(np.abs(np.bincount(part, minlength=3) / 250 - [0.8, 0.1, 0.1]) < 0.06)
-  with pytest.raises(ValueError, match='each needs at least one'):
-    reward_table.draw_splits(np.array(['a', 'b', 'a']))
-  without_text = reward_table.draw_splits(np.full(10, ''))
+  with pytest.raises(ValueError, match='2 different prompts cannot be split'):
+    reward_table.draw_splits(np.array(['a', 'b', 'a ']))
+
+
+def test_prompts_without_text_are_no_held_out_ones_unless_none_has_any():
+  split = reward_table.draw_splits(np.array([' '] * 50 + ['a', 'b', 'c']))
+  assert sorted(split[50:]) == [0, 1, 2]
+  assert not split[:50].any()
+  without_text = reward_table.draw_splits(np.full(10, ' '))
   assert reward_table.split_sizes(without_text) == {'train': 8, 'validation': 1, 'test': 1}
 
 

@@ -174,9 +174,10 @@ def test_what_is_no_text_is_refused_with_its_row(column, value, message):
 
 
 def test_prompts_without_text_are_counted_and_never_shown():
-  source = sources.read_texts(WIDE.assign(prompt=['p', None, ' ']))
+  frame = pd.concat([WIDE, WIDE], ignore_index=True).assign(prompt=['p', None, ' ', 'q', 'r', 's'])
+  source = sources.read_texts(frame)
   assert texts.left_out(source.texts).empty_prompts == 2
-  assert texts.readable(source.texts).tolist() == [[True, True], [False] * 2, [False] * 2]
+  assert texts.readable(source.texts).tolist()[:3] == [[True, True], [False] * 2, [False] * 2]
   assert "'empty_prompts': 2" in sources.describe_source(source)
 
 

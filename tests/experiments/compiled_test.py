@@ -19,10 +19,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 LEVEL = """
-import os, importlib.metadata
+import os, importlib.metadata, importlib.util
 from experiments import commands
-if ACCELERATOR:
-  importlib.metadata.entry_points = lambda group: [group]
+importlib.metadata.entry_points = lambda group: [group] if ACCELERATOR else []
+importlib.util.find_spec = lambda name: None
 commands.compile_sooner()
 commands.compile_sooner()
 print(os.environ.get('XLA_FLAGS', ''))
@@ -35,6 +35,7 @@ print(os.environ.get('XLA_FLAGS', ''))
     ('', False, '--xla_backend_optimization_level=1'),
     ('--xla_foo=2', False, '--xla_foo=2 --xla_backend_optimization_level=1'),
     ('--xla_backend_optimization_level=3', False, '--xla_backend_optimization_level=3'),
+    ('flags.txt', False, 'flags.txt'),
     ('', True, ''),
   ],
 )

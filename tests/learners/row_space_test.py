@@ -52,6 +52,18 @@ def test_descent_by_rows_is_descent_on_weights(hidden, num_features):
   )
 
 
+def test_layers_are_told_by_number_and_not_by_the_order_of_names():
+  hidden = (2,) * 10  # of whose names '10' stands before '2' once a program has returned them
+  network, params, rows, _, _ = problem(hidden, 4)
+  stages = linear_mlp.stages(4, hidden, 1)
+
+  def by_layers(params):
+    layers = zip(stages.layers, stages.divide(params), strict=True)
+    return stages.run([lambda x, f=f, own=own: f(own, x) for f, own in layers], rows)
+
+  np.testing.assert_allclose(jax.jit(by_layers)(params), network.apply(params, rows), rtol=1e-6)
+
+
 @pytest.mark.parametrize(('hidden', 'num_features'), SIZES)
 def test_gradients_through_both_descents_agree(hidden, num_features):
   params, plain, by_rows = both_ways(hidden, num_features)

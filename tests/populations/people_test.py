@@ -206,7 +206,7 @@ def test_held_out_items_are_never_trained_on_and_alone_in_the_query():
 
 
 def test_fresh_items_are_asked_of_held_out_people_alone():
-  histories = made_up(num_users=80, num_items=18)
+  histories = made_up(num_users=80, num_items=60)
   usual, fresh = (
     people.people(histories, num_support=4, num_query=12, fresh_items=fresh)
     for fresh in (False, True)
@@ -224,6 +224,19 @@ def test_fresh_items_are_asked_of_held_out_people_alone():
   )
   trained = [all_episodes(population, 'train').query.mask for population in (usual, fresh)]
   np.testing.assert_array_equal(*trained)
+
+
+def test_people_without_a_fresh_item_to_be_asked_about_are_left_out():
+  histories = made_up(num_users=80, num_items=6)
+  options = {'num_support': 4, 'num_query': 12}
+  usual, fresh = (people.people(histories, fresh_items=f, **options) for f in (False, True))
+  asked = all_episodes(fresh, 'test').query.mask.any(1)
+  assert asked.all()
+  sizes = [{s: len(p.arrays.people[s].mask) for s in SPLITS} for p in (usual, fresh)]
+  assert fresh.record['num_too_few'] == sum(sizes[0].values()) - sum(sizes[1].values()) > 0
+  assert sizes[0]['train'] == sizes[1]['train']
+  with pytest.raises(ValueError, match='is empty'):
+    people.people(made_up(num_users=80, num_items=3), fresh_items=True, **options)
 
 
 BAD_OPTIONS = {
@@ -361,7 +374,7 @@ def test_people_of_whom_too_little_remains_are_left_out_and_counted(monkeypatch)
   lengths = [3, 4, 6, 9, 16] * 8
   histories = made_up(num_users=40, lengths=lengths, num_items=300)
   population = people.people(histories, num_support=10, min_query=4)
-  assert said == ['16 people are left out: of them fewer than min_query=4 comparisons remain to be '
+  assert said == ['16 people are left out: of them fewer than 4 comparisons remain to be '
                   'evaluated']  # fmt: skip
   assert population.record['num_too_few'] == 16
   kept = [population.items.user_ids(population.arrays, split) for split in SPLITS]
