@@ -10,6 +10,7 @@ from scipy import optimize
 from metapers import learners
 from metapers.core import task
 from metapers.core.task import Candidates, Task
+from metapers.learners import item_neighbors
 
 ITEMS, USERS, LENGTH = 8, 60, 12
 KEY = jax.random.key(0)
@@ -65,9 +66,10 @@ def by_loops(keep):
 def alike(made):
   size = (made**2).sum(0) + 0.5
   s = made.T @ made / np.sqrt(np.outer(size, size))
-  for row in s:
+  others = s - np.diag(np.diag(s))
+  for row in others:
     row[np.argsort(-np.abs(row))[3:]] = 0
-  return s
+  return others, np.diag(np.diag(s))
 
 
 def test_weights_and_their_scale_are_those_of_loops():
@@ -75,20 +77,48 @@ def test_weights_and_their_scale_are_those_of_loops():
   of_all, of_even = by_loops(np.ones(LENGTH, bool)), by_loops(np.arange(LENGTH) % 2 == 0)
   first = np.arange(USERS) % 2 == 0
   other = {True: alike(of_all[~first]), False: alike(of_all[first])}
-  factors, offsets = [], []
+  factors, offsets, lents = [], [], []
   for user, n in np.argwhere(mask & (np.arange(LENGTH) % 2 == 1)):
-    lent = other[bool(first[user])] @ of_even[user]
+    lent = np.stack([s @ of_even[user] for s in other[bool(first[user])]], -1)
     liked, left = pairs[user, n][[choice[user, n], 1 - choice[user, n]]]
+    lents.extend([lent[liked], lent[left]])
     factors.append(lent[liked] - lent[left])
     offsets.append(prepared()[3][liked] - prepared()[3][left])
   offset, factor = np.array(offsets), np.array(factors)
+  spread = np.sqrt(np.mean(np.square(lents), 0))
 
-  def energy(scale):
-    return np.logaddexp(0, -(offset + scale * factor)).sum() + scale**2 / 2
+  def energy(scales):
+    return np.logaddexp(0, -(offset + factor @ scales)).sum() + np.sum((scales * spread) ** 2) / 2
 
-  scale = optimize.minimize_scalar(energy).x
-  assert scale > 0.3
-  np.testing.assert_allclose(prepared()[2]['weights'], scale * alike(of_all), atol=2e-4)
+  scales = optimize.minimize(energy, np.zeros(2)).x
+  assert np.all(scales > 0.1)
+  neighbors, own = alike(of_all)
+  expected = scales[0] * neighbors + scales[1] * own
+  np.testing.assert_allclose(prepared()[2]['weights'], expected, atol=5e-4)
+
+
+def test_units_of_features_change_nothing():
+  learner = learners.make('item_neighbors', num_features=ITEMS, num_neighbors=3, shrinkage=0.0)
+
+  def weights(unit):
+    given = histories()
+    candidates = given.support.candidates
+    scaled = given._replace(
+      support=given.support._replace(
+        candidates=candidates._replace(features=unit * candidates.features)
+      )
+    )
+    params = jax.tree.map(jnp.zeros_like, learner.init(KEY))
+    return learner.prepare(params, scaled, KEY)['weights'] * unit**2
+
+  np.testing.assert_allclose(weights(0.03), weights(1.0), rtol=1e-3, atol=1e-4)
+
+
+def test_ties_keep_no_more_neighbors_than_asked():
+  given = jnp.array([[1.0, 1, 1, 1], [2, 2, 2, 2]])
+  others, own = item_neighbors.similarities(given, num_neighbors=1, shrinkage=0.0)
+  np.testing.assert_array_equal((np.asarray(others) != 0).sum(1), 1)
+  np.testing.assert_allclose(own, np.eye(4), atol=1e-6)
 
 
 def test_items_that_people_like_alike_help_each_other():
