@@ -23,25 +23,28 @@ from metapers.core.types import Array, Callable, Float, Params, Scalar
 from metapers.learners import inner_loop
 from metapers.networks.linear_mlp import Stages
 
-FEW = 2  # a hidden layer is kept as rows where this many times the rows are at most its width
+WIDTH_PER_ROW = 2  # a hidden layer at least so many times as wide as it would have rows is kept so
 
 
 class Moved(NamedTuple):
   """Where descent has come.
 
-  weights: layer -> its parameters, of those that are not kept as rows. rows, moves: layer -> X and
-  S of the others, [L, F_in] and [L, F_out]; 0 of steps that are still to come.
+  first: S of the first layer. weights: later layer -> its parameters, of those that are not kept as
+  rows. rows, moves: layer -> X and S of the others, [L, F_in] and [L, F_out]; 0 of steps that are
+  still to come.
   """
 
+  first: Float[Array, 'M F']
   weights: dict[int, Params]
   rows: dict[int, Float[Array, 'L D']]
   moves: dict[int, Float[Array, 'L F']]
 
 
 class Adapted(NamedTuple):
-  """Parameters after descent: those of each layer as they were, and where they have moved."""
+  """Parameters after descent: of each layer as they were, X of the first, and where they moved."""
 
   start: tuple[Params, ...]
+  rows: Float[Array, 'M D']
   moved: Moved
 
 
@@ -78,17 +81,17 @@ def descend(
 
     def layer(number, inputs):
       if number == 0:
-        return first - moved_by(moved.moves[0]) + outputs[0]
+        return first - moved_by(moved.first) + outputs[0]
       if number in weights:
         return stages.layers[number](weights[number], inputs)
       inputs_of[number] = inputs
-      return _outputs(stages, Adapted(start, moved), number, inputs) + outputs[number]
+      return _outputs(stages, Adapted(start, rows, moved), number, inputs) + outputs[number]
 
     return loss(stages.run(_numbered(layer, stages), rows)), inputs_of
 
   def step(moved, number):
     nothing = {
-      layer: jnp.zeros((size, stages.widths[layer][1]), first.dtype) for layer in moved.moves
+      layer: jnp.zeros((size, stages.widths[layer][1]), first.dtype) for layer in (0, *moved.moves)
     }
     found = jax.grad(loss_of, (0, 1), has_aux=True)(moved.weights, nothing, moved)
     (slopes, slopes_of_rows), inputs_of = jax.lax.stop_gradient(found) if first_order else found
@@ -98,15 +101,13 @@ def descend(
 
     steps = jax.tree.map(lambda slope: rate * slope, slopes_of_rows)
     weights = jax.tree.map(lambda x, slope: x - rate * slope, moved.weights, slopes)
-    hidden = [layer for layer in moved.moves if layer]
-    moves = {layer: kept(moved.moves, layer, steps) for layer in hidden}
-    seen = {layer: kept(moved.rows, layer, inputs_of) for layer in hidden}
-    return Moved(weights, seen, moves | {0: moved.moves[0] + steps[0]}), None
+    seen = {layer: kept(moved.rows, layer, inputs_of) for layer in moved.rows}
+    moves = {layer: kept(moved.moves, layer, steps) for layer in moved.moves}
+    return Moved(moved.first + steps[0], weights, seen, moves), None
 
   before = _unmoved(stages, start, first, num_steps)
   after, _ = jax.lax.scan(step, before, jnp.arange(num_steps))
-  moved = inner_loop.finite_or(after, before)
-  return Adapted(start, moved._replace(rows=moved.rows | {0: rows}))
+  return Adapted(start, rows, inner_loop.finite_or(after, before))
 
 
 def _unmoved(
@@ -114,13 +115,13 @@ def _unmoved(
 ) -> Moved:
   """Returns where descent begins: nothing is seen yet of layers that will be kept as rows."""
   num_rows, layers = num_steps * len(first), range(1, len(start))
-  kept = [layer for layer in layers if FEW * num_rows <= min(stages.widths[layer])]
+  kept = [layer for layer in layers if WIDTH_PER_ROW * num_rows <= min(stages.widths[layer])]
 
   def empty(side):
     return {layer: jnp.zeros((num_rows, stages.widths[layer][side]), first.dtype) for layer in kept}
 
   weights = {layer: start[layer] for layer in layers if layer not in kept}
-  return Moved(weights, empty(0), empty(1) | {0: jnp.zeros_like(first)})
+  return Moved(jnp.zeros_like(first), weights, empty(0), empty(1))
 
 
 def outputs(stages: Stages, adapted: Adapted, others: Float[Array, 'Y D']) -> Float[Array, 'Y H']:
@@ -138,11 +139,11 @@ def parameters(stages: Stages, adapted: Adapted) -> Params:
   """Returns the adapted parameters of all layers: what one would store for a user."""
 
   def weights(number):
-    own, (weights, rows, moves) = adapted.start[number], adapted.moved
-    if number in weights:
-      return weights[number]
-    _, transposed = jax.vjp(lambda own: stages.layers[number](own, rows[number]), own)
-    return jax.tree.map(jnp.subtract, own, transposed(moves[number])[0])
+    if number in adapted.moved.weights:
+      return adapted.moved.weights[number]
+    own, (rows, moves) = adapted.start[number], _kept(adapted, number)
+    _, transposed = jax.vjp(lambda own: stages.layers[number](own, rows), own)
+    return jax.tree.map(jnp.subtract, own, transposed(moves)[0])
 
   return stages.join([weights(number) for number in range(len(adapted.start))])
 
@@ -151,9 +152,14 @@ def _outputs(
   stages: Stages, adapted: Adapted, number: int, inputs: Float[Array, 'Y D']
 ) -> Float[Array, 'Y F']:
   """Returns the outputs of a layer that is kept as rows."""
-  start, (_, rows, moves) = adapted
-  moved = products(inputs, rows[number])(moves[number])
-  return stages.layers[number](start[number], inputs) - moved
+  rows, moves = _kept(adapted, number)
+  return stages.layers[number](adapted.start[number], inputs) - products(inputs, rows)(moves)
+
+
+def _kept(adapted: Adapted, number: int) -> tuple[Float[Array, 'L D'], Float[Array, 'L F']]:
+  """Returns X and S of a layer that is kept as rows."""
+  moved = adapted.moved
+  return (moved.rows[number], moved.moves[number]) if number else (adapted.rows, moved.first)
 
 
 def _numbered(layer: Callable[[int, Array], Array], stages: Stages) -> list[Callable]:
