@@ -11,38 +11,12 @@ import pytest
 from absl import logging
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_people import all_episodes, items_of, made_up
 
 from metapers.core import task
 from metapers.core.population import SPLITS
-from metapers.core.tables import Histories
 from metapers.data import comparisons
 from metapers.populations import people, people_episodes
-
-
-def made_up(*, num_users=30, num_items=12, longest=16, contexts=1, identity=True, lengths=None):
-  """Random histories; chosen items have the higher number, so that features tell the choice."""
-  rng = np.random.default_rng(0)
-  context = np.arange(num_items) % contexts
-  items = rng.permuted(np.tile(np.arange(num_items), (num_users, longest, 1)), axis=-1)
-  same = context[items] == context[items[..., :1]]
-  second = np.take_along_axis(items, np.argsort(~same, -1, kind='stable')[..., 1:2], -1)
-  pair = np.concatenate([items[..., :1], second], -1)
-  if lengths is None:
-    lengths = rng.integers(2, longest + 1, num_users)
-  features = np.eye(num_items) if identity else np.arange(1, num_items + 1)[:, None]
-  return Histories(
-    features=features.astype(np.float32),
-    item_ids=np.arange(num_items),
-    user_ids=np.arange(num_users),
-    chosen=pair.max(-1).astype(np.int32),
-    rejected=pair.min(-1).astype(np.int32),
-    mask=np.arange(longest) < np.asarray(lengths)[:, None],
-    context=context,
-    identity=identity,
-    num_dropped=0,
-    source='made up',
-    content_hash='',
-  )
 
 
 @functools.cache
@@ -55,26 +29,6 @@ def plain():
 @functools.cache
 def plain_episodes(split):
   return all_episodes(plain()[1], split)
-
-
-def all_episodes(population, split):
-  size = len(population.arrays.people[split].mask)
-
-  @jax.jit
-  def episodes(arrays):
-    return jax.vmap(lambda user: population.episode_of(arrays, user, split)[0])(jnp.arange(size))
-
-  return episodes(population.arrays)
-
-
-def items_of(choices, scaling=None):
-  """Returns [..., N, 2] items, by one-hot or by scaled number features; -1 where masked."""
-  features = np.asarray(choices.candidates.features)
-  if features.shape[-1] == 1:
-    items = np.round(features[..., 0] * scaling.scale + scaling.mean) - 1
-  else:
-    items = features.argmax(-1)
-  return np.where(choices.mask[..., None], items, -1).astype(int)
 
 
 @pytest.mark.parametrize('num_folds', [2, 5])
@@ -203,40 +157,6 @@ def test_held_out_items_are_never_trained_on_and_alone_in_the_query():
     assert query.size
     assert np.all(unseen[query] == (split == 'test'))
   assert np.all(drawn.query.mask.any(-1))
-
-
-def test_fresh_items_are_asked_of_held_out_people_alone():
-  histories = made_up(num_users=80, num_items=60)
-  usual, fresh = (
-    people.people(histories, num_support=4, num_query=12, fresh_items=fresh)
-    for fresh in (False, True)
-  )
-  before, after = (all_episodes(population, 'test') for population in (usual, fresh))
-  for support, asked, kept in zip(
-    items_of(after.support), items_of(before.query), np.asarray(after.query.mask), strict=True
-  ):
-    shown = support[support >= 0]
-    expected = [pair.min() >= 0 and not np.isin(pair, shown).any() for pair in asked]
-    np.testing.assert_array_equal(kept, expected)
-  assert 0 < after.query.mask.sum() < before.query.mask.sum()
-  np.testing.assert_array_equal(
-    after.support.candidates.features, before.support.candidates.features
-  )
-  trained = [all_episodes(population, 'train').query.mask for population in (usual, fresh)]
-  np.testing.assert_array_equal(*trained)
-
-
-def test_people_without_a_fresh_item_to_be_asked_about_are_left_out():
-  histories = made_up(num_users=80, num_items=6)
-  options = {'num_support': 4, 'num_query': 12}
-  usual, fresh = (people.people(histories, fresh_items=f, **options) for f in (False, True))
-  asked = all_episodes(fresh, 'test').query.mask.any(1)
-  assert asked.all()
-  sizes = [{s: len(p.arrays.people[s].mask) for s in SPLITS} for p in (usual, fresh)]
-  assert fresh.record['num_too_few'] == sum(sizes[0].values()) - sum(sizes[1].values()) > 0
-  assert sizes[0]['train'] == sizes[1]['train']
-  with pytest.raises(ValueError, match='is empty'):
-    people.people(made_up(num_users=80, num_items=3), fresh_items=True, **options)
 
 
 BAD_OPTIONS = {
