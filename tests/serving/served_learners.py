@@ -23,6 +23,8 @@ def export(name, **changes):
   if name in ('lookup', 'copl'):  # as after training: without known users they predict as `pooled`
     heads = jax.random.normal(jax.random.key(1), (3, D))
     params['bank'] |= {'heads': heads, 'is_used': jax.numpy.ones(3)}
+  if name == 'item_neighbors':
+    params['weights'] = jax.random.normal(jax.random.key(1), (D, D))
   scaling = population.unscaled(D)
   return exports.Export(name, kwargs, leaves.named(params), 3, scaling)._replace(**changes)
 
