@@ -7,7 +7,7 @@ on all later comparisons and on those without any joke of the 20 first ones.
 
 Result: after 20 comparisons `anil` gains 7.9 points over `pooled`, `item_neighbors` 7.5; without a
 joke met again `cnp` 2.3, `gaussian_prior` 2.0, `item_neighbors` 1.1, `maml` none.
-Time: 22 minutes on one core for half of the rows; `:quick` (one fold, short training) about 10.
+Time: 22 minutes on one core for half of the rows.
 Command: python -m experiments.benchmark --config=experiments/configs/jester.py --workdir=DIR
   --config.population.kwargs.path=FOLDER
 Arguments: quick; tuned=FILE of experiments.tune; learner=NAME gives experiments.train

@@ -94,7 +94,7 @@ def stages(num_inputs: int, hidden: Sequence[int], num_outputs: int) -> Stages:
     return linear + mlp.rest(layers[1:], outputs) if hidden else linear
 
   layers = (method(build, LinearMLP.first), *(layer(number + 1) for number in range(len(later))))
-  first = (num_inputs, num_outputs + sizes[1] * bool(hidden))
+  first = (num_inputs, num_outputs + sizes[1] if hidden else num_outputs)
   return Stages(layers, (first, *later), run, _divide, _join)
 
 
