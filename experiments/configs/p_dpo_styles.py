@@ -83,9 +83,9 @@ def get_config(argument: str | None = None) -> Config:
 def studies():
   """Returns the studies: users, how rows are trained, and which rows."""
   many = {
-    'num_steps': 160,
+    'num_steps': 240,
     'batch_size': 64,
-    'user_learning_rate': 0.005,  # of users who are seen five times each
+    'user_learning_rate': 0.005,  # of users who are seen rarely
     'cluster_learning_rate': 0.03,
   }
   return {

@@ -117,8 +117,8 @@ def from_individuals(
   weights[:, size:] = 0
   logits = np.log(np.maximum(weights, LEAST_WEIGHT))
   clusters = generic[None] + means.reshape(num_clusters, *generic.shape)
-  dtype = generic.dtype
-  return {'logits': jnp.asarray(logits, dtype), 'clusters': jnp.asarray(clusters, dtype)}
+  started = {'logits': logits, 'clusters': clusters, 'sharpness': 1.0}
+  return {name: jnp.asarray(value, generic.dtype) for name, value in started.items()}
 
 
 def adjusted_rand(one: Int[np.ndarray, 'U'], other: Int[np.ndarray, 'U']) -> float:

@@ -19,7 +19,7 @@ import optax
 from metapers.core import choice_model, masked, meta_learner, task
 from metapers.core.meta_learner import Adapt, Loss, MetaLearner, Score
 from metapers.core.population import HostOrDevice
-from metapers.core.task import Candidates
+from metapers.core.task import Candidates, Task
 from metapers.core.types import Any, Array, Callable, Context, Features, Float, Params
 from metapers.learners import options
 from metapers.llm import lora, prompting, user_model
@@ -27,6 +27,9 @@ from metapers.llm.decoder import Decoder
 from metapers.llm.layers import PROJECTIONS
 from metapers.llm.prompting import Inputs
 from metapers.llm.user_model import UserModel, UserState
+
+MOST_KNOWN = 256  # users whose choices tell how sharp scores are
+USERS_AT_ONCE = 16
 
 
 class Policy(NamedTuple):
@@ -142,8 +145,13 @@ def p_dpo(
     return _state(users.known(params['users'], row), context)
 
   def prepare(params, histories, key):
-    del histories, key
-    return {**params, 'users': users.prepare(params['users'])}
+    del key
+
+    def nll(sharpness):
+      known = jax.tree.map(lambda x: x[:MOST_KNOWN], histories)
+      return _known_nll(state_of, scores, params, known, sharpness)
+
+    return {**params, 'users': users.prepare(params['users'], nll)}
 
   objective = _objective(log_p, beta, nll_weight)
   loss = _loss(users, objective, 0 if kind == 'uniform' else alpha)
@@ -194,13 +202,41 @@ def _adapt(users: UserModel, scores: Score) -> Adapt:
   def adapt(params, support, context, key):
     del key
 
-    def total_nll(soft):
-      found = scores(params, _state(soft, context), support.candidates)
+    def total_nll(soft, sharpness=1):
+      found = sharpness * scores(params, _state(soft, context), support.candidates)
       return choice_model.total_nll(choice_model.log_probs(found, support.candidates.mask), support)
 
     return _state(users.fit(params['users'], total_nll), context)
 
   return adapt
+
+
+def _known_nll(
+  state_of: Callable, scores: Score, params: Params, histories: Task, sharpness: Array
+) -> Float[Array, 'S']:
+  """Returns the NLL of known users' comparisons by scores times each sharpness, in nats.
+
+  One comparison is added whose least likely candidate was chosen, so that the best sharpness is
+  finite where all are predicted.
+  """
+
+  def of_user(given):
+    state = state_of(params, given.user, given.context)
+    return scores(params, state, given.support.candidates)
+
+  def flat(x):
+    return x.reshape(-1, *x.shape[2:])
+
+  found = flat(jax.lax.map(of_user, histories, batch_size=USERS_AT_ONCE))  # [U N, K]
+  given = jax.tree.map(flat, histories.support)
+  mask = given.candidates.mask & given.mask[:, None]
+
+  def nll(sharpness):
+    log_p = choice_model.log_probs(sharpness * found, mask)
+    worst = jnp.min(masked.fill(log_p, mask, jnp.inf), -1)
+    return choice_model.total_nll(log_p, given) - masked.mean(worst, given.mask)
+
+  return jax.vmap(nll)(sharpness)
 
 
 def _loss(users: UserModel, objective: Callable, alpha: int | float) -> Loss:

@@ -13,15 +13,17 @@ from metapers.learners import inner_loop, options
 
 USER_MODELS = ('uniform', 'individual', 'cluster')
 TABLE_SCALE = 1e-2  # of the first cluster logits around 0
+SHARPNESS = tuple(float(2 ** (step / 4)) for step in range(-8, 41))  # from 1/4 to 1,024
 
 
 class UserModel(NamedTuple):
   """How users are embedded.
 
   init: `(key, vocabulary [V, W]) -> params`. generic: `(params) -> e_0 [T_u, W]`, who nothing is
-  known of. known: `(params, row) -> e_i [T_u, W]`. prepare: `(params) -> params`, what `fit` reads
-  of the known users. fit: `(params, loss) -> e [T_u, W]` of a new user, whose loss is that of the
-  comparisons, a sum in nats, `(e) -> scalar`.
+  known of. known: `(params, row) -> e_i [T_u, W]`. prepare: `(params, nll) -> params`, what `fit`
+  reads of the known users; nll is `(sharpness [S]) -> [S]`, that of their comparisons by scores
+  times each sharpness. fit: `(params, loss) -> e [T_u, W]` of a new user, whose loss is that of the
+  comparisons, a sum in nats, `(e, sharpness=1) -> scalar`.
   """
 
   init: Callable[..., Params]
@@ -57,7 +59,7 @@ def uniform(num_tokens: int) -> UserModel:
     del loss
     return params['generic']
 
-  return UserModel(init, lambda params: params['generic'], known, lambda params: params, fit)
+  return UserModel(init, lambda params: params['generic'], known, lambda params, _: params, fit)
 
 
 def individual(
@@ -103,7 +105,8 @@ def individual(
   def known(params, row):
     return params['generic'] + params['offsets'].at[row].get(mode='fill', fill_value=0)
 
-  def prepare(params):
+  def prepare(params, nll):
+    del nll
     return {**params, 'directions': directions(jnp.asarray(params['offsets']), size)}
 
   def fit(params, loss):
@@ -124,8 +127,10 @@ def individual(
 def cluster(num_users: int, num_tokens: int, *, num_clusters: int = 10) -> UserModel:
   """Returns e_i = softmax(a_i) V, whose last row of a is that of unknown users.
 
-  A new user has softmax(a_0 - loss(V_k)), the posterior of the clusters given the comparisons, for
-  the prior softmax(a_0): one pass over them for each cluster, and no gradient.
+  A new user has softmax(a_0 - loss(V_k, s)), the posterior of the clusters given the comparisons,
+  for the prior softmax(a_0): one pass over them for each cluster, and no gradient. s, by which
+  scores are multiplied, is what explains the known users' choices best. How large scores are
+  depends on β and on how long was trained; how surely they tell choices apart does not.
 
   Args:
     num_users: U.
@@ -146,7 +151,8 @@ def cluster(num_users: int, num_tokens: int, *, num_clusters: int = 10) -> UserM
     logits = jax.random.normal(key_logits, (num_users + 1, num_clusters), vocabulary.dtype)
     rows = rows_of(key_clusters, vocabulary, num_clusters * num_tokens)
     clusters = rows.reshape(num_clusters, num_tokens, -1)
-    return {'logits': TABLE_SCALE * logits, 'clusters': clusters}
+    sharpness = jnp.ones((), vocabulary.dtype)
+    return {'logits': TABLE_SCALE * logits, 'clusters': clusters, 'sharpness': sharpness}
 
   def mixed(params, logits):
     return jnp.tensordot(jax.nn.softmax(logits), params['clusters'], 1)
@@ -154,13 +160,18 @@ def cluster(num_users: int, num_tokens: int, *, num_clusters: int = 10) -> UserM
   def known(params, row):
     return mixed(params, params['logits'][jnp.minimum(row, num_users)])
 
+  def prepare(params, nll):
+    tried = jnp.asarray(SHARPNESS, params['sharpness'].dtype)
+    return {**params, 'sharpness': tried[jnp.argmin(nll(tried))]}
+
   def fit(params, loss):
-    losses = jax.lax.map(loss, params['clusters'])
+    losses = jax.lax.map(lambda soft: loss(soft, params['sharpness']), params['clusters'])
     return mixed(params, params['logits'][-1] - losses)
 
-  return UserModel(
-    init, lambda params: mixed(params, params['logits'][-1]), known, lambda params: params, fit
-  )
+  def generic(params):
+    return mixed(params, params['logits'][-1])
+
+  return UserModel(init, generic, known, prepare, fit)
 
 
 def rows_of(

@@ -9,7 +9,7 @@ from small_policies import BASE, KEY, MODEL, VOCABULARY, comparisons, episode, m
 from metapers.core import choice_model, task
 from metapers.core.population import SEEN
 from metapers.io.checkpoints import Checkpoints
-from metapers.llm import p_dpo, text_users
+from metapers.llm import p_dpo, text_users, user_model
 from metapers.training import meta_training
 from metapers.training.meta_training import Training
 
@@ -231,7 +231,7 @@ def test_what_is_said_reaches_known_and_unknown_users_alike():
 @pytest.mark.parametrize('kind', ['individual', 'cluster'])
 def test_a_new_user_is_fitted_to_their_comparisons(kind):
   policy = made(kind=kind, num_clusters=3)
-  params = policy.learner.prepare(moved(start(kind=kind, num_clusters=3)), episode(), KEY)
+  params = policy.learner.prepare(moved(start(kind=kind, num_clusters=3)), histories(), KEY)
   support = comparisons(8)
   adapt = jax.jit(policy.learner.adapt)
   unknown = policy.state_of(params, jnp.asarray(U), task.no_context())
@@ -257,11 +257,44 @@ def test_the_reference_is_computed_once_and_reads_no_user():
   np.testing.assert_allclose(vanilla.learner.score(params, nobody, given.candidates), 0, atol=1e-5)
 
 
-def population():
+@pytest.mark.parametrize('num_wrong', [0, 2])
+def test_scores_are_as_sharp_as_known_users_choices_are_sure(num_wrong):
+  def prepared(beta):
+    options = {'kind': 'cluster', 'num_clusters': 3, 'beta': beta}
+    policy, params, known = made(**options), moved(start(**options)), histories()
+    margins = []
+    for row in range(U):
+      state = policy.state_of(params, row, task.no_context())
+      candidates = jax.tree.map(lambda x, at=row: x[at], known.support.candidates)
+      scores = np.asarray(policy.learner.score(params, state, candidates), np.float64)
+      margins.append(scores[:, 0] - scores[:, 1])
+    margins = np.stack(margins)
+    is_wrong = np.arange(margins.size).reshape(margins.shape) < num_wrong
+    choice = ((margins < 0) ^ is_wrong).astype(np.int32)
+    known = known._replace(support=known.support._replace(choice=jnp.asarray(choice)))
+    found = float(policy.learner.prepare(params, known, KEY)['users']['sharpness'])
+    signed = np.where(is_wrong, -1, 1) * np.abs(margins)
+
+    def nll(sharpness):
+      own = np.logaddexp(0, -sharpness * signed).sum()
+      return own + np.logaddexp(0, sharpness * np.abs(margins)).mean()
+
+    return found, min(user_model.SHARPNESS, key=nll)
+
+  for beta in (0.25, 0.5):
+    np.testing.assert_allclose(*prepared(beta))
+  np.testing.assert_allclose(prepared(0.25)[0], 2 * prepared(0.5)[0])
+
+
+def histories():
   given = jax.tree.map(lambda *x: jnp.stack(x), *(comparisons(6, seed) for seed in range(U)))
   nothing = jax.tree.map(lambda x: x[:, :0], given)
-  context = jnp.zeros((U, 0))
-  known = task.Task(given, nothing, jnp.arange(U, dtype=jnp.int32), context)
+  return task.Task(given, nothing, jnp.arange(U, dtype=jnp.int32), jnp.zeros((U, 0)))
+
+
+def population():
+  known = histories()
+  given, context = known.support, known.context
   others = task.Task(given, given, jnp.full(U, U, jnp.int32), context)
   splits = {'train': known, SEEN: others, 'validation': others, 'test': others}
   splits = {name: text_users.Split(tasks) for name, tasks in splits.items()}

@@ -39,8 +39,8 @@ def test_a_new_user_has_the_posterior_of_the_clusters():
   users = user_model.cluster(2, 1, num_clusters=3)
   params = users.init(KEY, VOCABULARY)
 
-  def loss(soft):
-    return jnp.sum(soft**2)
+  def loss(soft, sharpness):
+    return sharpness * jnp.sum(soft**2)
 
   losses = np.asarray(jnp.sum(params['clusters'] ** 2, (1, 2)))
   odds = np.exp(np.asarray(params['logits'][-1]) - losses)
@@ -58,7 +58,7 @@ def test_directions_are_the_second_moment_of_offsets():
 def test_a_new_individual_is_the_mode_of_their_posterior():
   users = user_model.individual(5, 2, shrinkage=0.5, inner_steps=200)
   params = users.init(KEY, VOCABULARY)
-  params = users.prepare({**params, 'offsets': jax.random.normal(KEY, (5, 2, 3))})
+  params = users.prepare({**params, 'offsets': jax.random.normal(KEY, (5, 2, 3))}, None)
   target = jnp.ones((2, 3))
 
   def loss(soft):
