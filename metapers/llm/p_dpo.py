@@ -149,7 +149,8 @@ def p_dpo(
 
     def nll(sharpness):
       known = jax.tree.map(lambda x: x[:MOST_KNOWN], histories)
-      return _known_nll(state_of, scores, params, known, sharpness)
+      on_device = jax.tree.map(jnp.asarray, params)  # `fit` gives NumPy arrays
+      return _known_nll(state_of, scores, on_device, known, sharpness)
 
     return {**params, 'users': users.prepare(params['users'], nll)}
 

@@ -4,16 +4,13 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from metapers.core.types import Any, Array, Callable, Float, Params
-from metapers.networks import mlp
+from metapers.core.types import Array, Callable, Float, Params
+from metapers.networks import mlp, product
 from metapers.networks.mlp import MLP, checked_sizes
 from metapers.networks.network import Network, from_module, method
-
-FEW = 8  # columns
 
 
 class Stages(NamedTuple):
@@ -31,17 +28,6 @@ class Stages(NamedTuple):
   join: Callable[[Sequence[Params]], Params]
 
 
-def few_columns(x: Array, weights: Array, dimensions: Any, **options: Any) -> Array:
-  """Returns X W of a W with few columns, so that its gradient is computed as (Gᵀ X)ᵀ.
-
-  As Xᵀ G, which XLA makes of a plain product, and of a transposed one too unless it is kept from
-  simplifying it, it takes longer on a CPU: docs/speed.md has by how much.
-  """
-  (x_axes, _), batch = dimensions
-  transposed = jax.lax.optimization_barrier(weights.T)
-  return jax.lax.dot_general(x, transposed, ((x_axes, (1,)), batch), **options)
-
-
 class LinearMLP(nnx.Module):
   """y = W x + MLP(x), or W x where there are no hidden layers.
 
@@ -49,8 +35,9 @@ class LinearMLP(nnx.Module):
   """
 
   def __init__(self, sizes: Sequence[int], *, rngs: nnx.Rngs):
-    product = few_columns if sizes[-1] <= FEW else jax.lax.dot_general
-    self.linear = nnx.Linear(sizes[0], sizes[-1], use_bias=False, dot_general=product, rngs=rngs)
+    self.linear = nnx.Linear(
+      sizes[0], sizes[-1], use_bias=False, dot_general=product.of_features, rngs=rngs
+    )
     self.mlp = MLP(sizes, rngs=rngs) if len(sizes) > 2 else None
 
   def __call__(self, x: Float[Array, '*batch D']) -> Float[Array, '*batch H']:

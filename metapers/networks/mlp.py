@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 from metapers.core.types import Array, Float
+from metapers.networks import product
 from metapers.networks.network import Network, from_module
 
 
@@ -14,8 +15,9 @@ class MLP(nnx.Module):
   """Dense layers with GELU between them (smooth: second-order inner loops need curvature)."""
 
   def __init__(self, sizes: Sequence[int], *, rngs: nnx.Rngs):
-    pairs = itertools.pairwise(sizes)
-    self.layers = nnx.List([nnx.Linear(width, out, rngs=rngs) for width, out in pairs])
+    pairs = list(itertools.pairwise(sizes))
+    first = nnx.Linear(*pairs[0], dot_general=product.of_features, rngs=rngs)
+    self.layers = nnx.List([first, *(nnx.Linear(*pair, rngs=rngs) for pair in pairs[1:])])
 
   def __call__(self, x: Float[Array, '*batch D']) -> Float[Array, '*batch H']:
     """Returns the last layer's outputs: `[..., sizes[0]] -> [..., sizes[-1]]`."""
