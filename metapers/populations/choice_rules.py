@@ -66,9 +66,10 @@ def draw_shown(
     shown = jnp.zeros_like(mask).at[jnp.stack(jnp.divmod(flat, mask.size))].set(True)
     allowed = mask & shown & jnp.any(pairs)
     priority = jax.random.uniform(key_order, mask.shape, jnp.float32)
-  order = jnp.argsort(-masked.fill(priority, allowed, -jnp.inf))
   size = num_evidence(pair_rule, num_candidates, mask.size)
-  return order[:size], jnp.sum(allowed) >= 2
+  # A tenth of the time of `argsort`, which sorts slate by slate.
+  _, order = jax.lax.top_k(masked.fill(priority, allowed, -jnp.inf), size)
+  return order, jnp.sum(allowed) >= 2
 
 
 def among_largest(
