@@ -60,7 +60,7 @@ class Decoder(NamedTuple):
     params = {
       'embedding': self._normal(key_embedding),
       'layers': jax.vmap(self.layer.init)(jax.random.split(key_layers, self.config.num_layers)),
-      'norm': {'scale': jnp.ones((self.config.width,), self.dtype)},
+      'norm': {'scale': jnp.full((self.config.width,), 1 - self.config.norm_offset, self.dtype)},
     }
     return params if self.config.is_tied else {**params, 'head': self._normal(key_head)}
 
@@ -97,7 +97,7 @@ class Decoder(NamedTuple):
       return self.layer.rest(params, x, layers.attention(query, key, value, visible), lora), None
 
     body = jax.checkpoint(one_layer, prevent_cse=False) if self.is_checkpointed else one_layer
-    x = _masked(embeddings.reshape(-1, *embeddings.shape[-2:]), flat_mask)
+    x = self._inputs(embeddings.reshape(-1, *embeddings.shape[-2:]), flat_mask)
     x, _ = jax.lax.scan(body, x, (params['layers'], lora or {}))
     return self._normed(params, x).reshape(embeddings.shape)
 
@@ -182,13 +182,20 @@ class Decoder(NamedTuple):
     numbers = jnp.arange(self.config.num_layers)
     (x, keys, values), _ = jax.lax.scan(
       one_layer,
-      (_masked(embeddings, mask), cache.keys, cache.values),
+      (self._inputs(embeddings, mask), cache.keys, cache.values),
       (numbers, params['layers'], lora or {}),
     )
     return self._normed(params, x), Cache(keys, values, seen, start + length)
 
+  def _inputs(self, embeddings: Array, mask: Array) -> Array:
+    # Soft prompts are scaled as tokens are: they start as rows of the vocabulary.
+    scale = self.config.width**0.5 if self.config.scales_embeddings else 1
+    # Not times 0: padding may hold NaN.
+    return jnp.where(mask[..., None], embeddings * jnp.asarray(scale, embeddings.dtype), 0)
+
   def _normed(self, params: Params, x: Array) -> Array:
-    return layers.normalised(x, params['norm']['scale'], self.config.norm_epsilon)
+    config, scale = self.config, params['norm']['scale']
+    return layers.normalised(x, scale, config.norm_epsilon, config.norm_offset)
 
   def _normal(self, key: PRNGKey) -> Array:
     shape = (self.config.vocab_size, self.config.width)
@@ -212,11 +219,14 @@ def decoder(config: Config, *, dtype: Any = jnp.float32, is_checkpointed: bool =
 
 
 def check_config(config: Config) -> None:
-  """Raises ValueError for sizes that no decoder has.
+  """Raises ValueError for a configuration that no decoder has.
 
   Raises:
-    ValueError: naming the sizes and what would do.
+    ValueError: naming the sizes, or the activation, and what would do.
   """
+  if config.activation not in layers.ACTIVATIONS:
+    known = ', '.join(layers.ACTIVATIONS)
+    raise ValueError(f'activation must be one of {known}, got {config.activation!r}')
   sizes = dict(list(config._asdict().items())[:7])
   if min(sizes.values()) < 1:
     raise ValueError(f'sizes must be at least 1, got {sizes}')
@@ -239,7 +249,3 @@ def _visible(mask: Array, start: Array, length: int) -> Bool[Array, 'B L S']:
   own = (start + jnp.arange(length))[:, None]
   # Padding sees itself, lest its shares be of nothing.
   return (mask[:, None] & (places[None] <= own)[None]) | (places[None] == own)[None]
-
-
-def _masked(embeddings: Array, mask: Array) -> Array:
-  return jnp.where(mask[..., None], embeddings, 0)  # not times 0: padding may hold NaN

@@ -17,7 +17,17 @@ from metapers.llm.layers import Config
 
 FILE = 'config.json'
 FORM = 'Hugging Face model'
-FAMILIES = ('llama', 'mistral', 'qwen2', 'qwen3')
+# What makes a family, in the fields of the decoder's configuration.
+FORMS: dict[str, dict[str, Any]] = {
+  'llama': {},
+  'mistral': {},
+  'qwen2': {'has_bias': True},
+  'qwen3': {'has_head_norm': True},
+  'gemma': {'activation': 'gelu_tanh', 'norm_offset': 1, 'scales_embeddings': True},
+}
+GELU = 'gelu_pytorch_tanh'
+# Gemma's first files say gelu, and mean its approximation by tanh, as transformers reads them.
+ACTIVATIONS = {'silu': ('silu',), 'gelu_tanh': (GELU, 'gelu')}
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrNull = Annotated[int | None, Field(ge=1, lt=2**31)]
@@ -39,7 +49,8 @@ OPTIONAL = {
 }
 # Fields of these values change nothing; of any other they are not computed.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-  'hidden_act': ('silu',),
+  'hidden_activation': (None, GELU),
+  'use_bidirectional_attention': (False, None),
   'attention_bias': (False, None),
   'mlp_bias': (False, None),
   'rope_interleaved': (False, None),
@@ -77,16 +88,19 @@ def of_json(values: Mapping[str, Any], source: str | os.PathLike = FILE) -> Conf
   """
   fields.check(source, values, {'model_type': str})
   _check_family(values, source)
+  family = values['model_type']
+  form = FORMS[family]
   # Only Llama's default is the number of heads; others have one that fits their largest model.
-  needed = {} if values['model_type'] == 'llama' else {'num_key_value_heads': Count}
+  needed = {} if family == 'llama' else {'num_key_value_heads': Count}
   given = {name: kind for name, kind in OPTIONAL.items() if name in values}
   fields.check(source, values, KINDS | given | needed)
   rope = _rope_settings(values)
-  wrong = [*_not_neutral(values), *_windows(values), *_unknown_rope(rope)]
+  neutral = {**NEUTRAL, 'hidden_act': ACTIVATIONS[form.get('activation', 'silu')]}
+  wrong = [*_not_neutral(values, neutral), *_windows(values), *_unknown_rope(rope)]
   if wrong:
     raise ValueError(f'{source} asks for what is not supported: {", ".join(wrong)}')
   num_heads, width = values['num_attention_heads'], values['hidden_size']
-  if values.get('head_dim') is None and (width % num_heads or values['model_type'] == 'qwen3'):
+  if values.get('head_dim') is None and (width % num_heads or family in ('qwen3', 'gemma')):
     raise ValueError(f'{source} lacks head_dim, which {num_heads} heads of width {width} need')
   return Config(
     vocab_size=values['vocab_size'],
@@ -98,10 +112,9 @@ def of_json(values: Mapping[str, Any], source: str | os.PathLike = FILE) -> Conf
     head_size=values.get('head_dim') or width // num_heads,
     norm_epsilon=float(values['rms_norm_eps']),
     rope=_rope(rope, source),
-    has_bias=values['model_type'] == 'qwen2',
-    has_head_norm=values['model_type'] == 'qwen3',
-    is_tied=values.get('tie_word_embeddings', False),
+    is_tied=values.get('tie_word_embeddings', family == 'gemma'),
     max_positions=values.get('max_position_embeddings', 2048),
+    **form,
   )
 
 
@@ -115,9 +128,12 @@ def to_json(config: Config, dtype: str) -> dict[str, Any]:
   Raises:
     ValueError: for a form that no family has.
   """
-  if config.has_bias and config.has_head_norm:
-    raise ValueError('no family has biases and normalised heads: nothing would load the model')
-  family = 'qwen2' if config.has_bias else 'qwen3' if config.has_head_norm else 'llama'
+  fields_of_form = sorted({name for form in FORMS.values() for name in form})
+  own = {name: getattr(config, name) for name in fields_of_form}
+  usual = {name: Config._field_defaults[name] for name in fields_of_form}
+  family = next((name for name, form in FORMS.items() if usual | form == own), None)
+  if family is None:
+    raise ValueError(f'no family has {own}: nothing would load the model')
   return {
     'architectures': [_architecture(family)],
     'model_type': family,
@@ -130,7 +146,7 @@ def to_json(config: Config, dtype: str) -> dict[str, Any]:
     'head_dim': config.head_size,
     'rms_norm_eps': config.norm_epsilon,
     'rope_parameters': _rope_parameters(config.rope),
-    'hidden_act': 'silu',
+    'hidden_act': ACTIVATIONS[config.activation][0],
     'tie_word_embeddings': config.is_tied,
     'max_position_embeddings': config.max_positions,
     'dtype': dtype,
@@ -143,17 +159,19 @@ def _architecture(family: str) -> str:
 
 def _check_family(values: Mapping[str, Any], source: str | os.PathLike) -> None:
   family, named = values['model_type'], values.get('architectures')
-  if family not in FAMILIES:
-    raise ValueError(f'{source} is of model_type {family!r}; those that load are {FAMILIES}')
+  if family not in FORMS:
+    raise ValueError(f'{source} is of model_type {family!r}; those that load are {tuple(FORMS)}')
   if named is not None and named != [_architecture(family)]:
     raise ValueError(f'{source} is of {named}; of its family [{_architecture(family)!r}] loads')
 
 
-def _not_neutral(values: Mapping[str, Any]) -> list[str]:
+def _not_neutral(
+  values: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]
+) -> list[str]:
   return [
     f'{name} = {values[name]!r:.80}'
-    for name, neutral in NEUTRAL.items()
-    if name in values and values[name] not in neutral
+    for name, known in neutral.items()
+    if name in values and values[name] not in known
   ]
 
 

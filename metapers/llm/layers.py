@@ -4,7 +4,7 @@ Letters: B sequences, L positions of them, S positions that they may see, H head
 heads of keys and values, D size of a head, W width.
 
 References:
-  Touvron et al. 2023 (Llama), arXiv:2302.13971; Ainslie et al. 2023 (fewer heads of keys),
+  Touvron et al. 2023 (Llama), arXiv:2302.13971; Gemma Team 2024, arXiv:2403.08295; Ainslie et al. 2023 (fewer heads of keys),
   arXiv:2305.13245; Hu et al. 2021 (LoRA), arXiv:2106.09685.
 """
 
@@ -19,6 +19,7 @@ from metapers.llm import rotary
 from metapers.networks.network import from_module, method
 
 PROJECTIONS = ('query', 'key', 'value', 'out', 'gate', 'up', 'down')
+ACTIVATIONS = {'silu': jax.nn.silu, 'gelu_tanh': jax.nn.gelu}
 
 
 class Config(NamedTuple):
@@ -28,7 +29,8 @@ class Config(NamedTuple):
   H. num_key_heads: G, which divides H. head_size: D. norm_epsilon: added to mean squares. rope:
   positions. has_bias: query, key and value have one. has_head_norm: each head of queries and keys
   is normalised. is_tied: the head is the embedding. max_positions: what the model was made for;
-  nothing stops at it.
+  nothing stops at it. activation: of the perceptrons' gates. norm_offset: added to the scales of
+  norms. scales_embeddings: what stands at each position is multiplied by √W before the layers.
   """
 
   vocab_size: int
@@ -44,25 +46,28 @@ class Config(NamedTuple):
   has_head_norm: bool = False
   is_tied: bool = True
   max_positions: int = 2048
+  activation: str = 'silu'
+  norm_offset: int = 0
+  scales_embeddings: bool = False
 
 
 class RMSNorm(nnx.Module):
-  """y = scale · x / √(mean x² + ε), the quotient in float32."""
+  """y = (offset + scale) x / √(mean x² + ε), see `normalised`; a factor of 1 at first."""
 
-  def __init__(self, width: int, epsilon: float, dtype: Any):
-    self.epsilon = epsilon
-    self.scale = nnx.Param(jnp.ones((width,), dtype))
+  def __init__(self, width: int, epsilon: float, offset: int, dtype: Any):
+    self.epsilon, self.offset = epsilon, offset
+    self.scale = nnx.Param(jnp.full((width,), 1 - offset, dtype))
 
   def __call__(self, x: Float[Array, '*batch W']) -> Float[Array, '*batch W']:
     """Returns y."""
-    return normalised(x, self.scale[...], self.epsilon)
+    return normalised(x, self.scale[...], self.epsilon, self.offset)
 
 
 class Layer(nnx.Module):
-  """x = x + out(attention(norm x)); x = x + down(silu(gate(norm x)) · up(norm x))."""
+  """x = x + out(attention(norm x)); x = x + down(activation(gate(norm x)) · up(norm x))."""
 
   def __init__(self, config: Config, dtype: Any, *, rngs: nnx.Rngs):
-    self.head_size = config.head_size
+    self.head_size, self.activation = config.head_size, ACTIVATIONS[config.activation]
     num_queries, num_keys = (
       number * config.head_size for number in (config.num_heads, config.num_key_heads)
     )
@@ -71,7 +76,7 @@ class Layer(nnx.Module):
       return nnx.Linear(num_inputs, num_outputs, use_bias=use_bias, param_dtype=dtype, rngs=rngs)
 
     def norm(width):
-      return RMSNorm(width, config.norm_epsilon, dtype)
+      return RMSNorm(width, config.norm_epsilon, config.norm_offset, dtype)
 
     self.norm_attention = norm(config.width)
     self.query = linear(config.width, num_queries, config.has_bias)
@@ -104,7 +109,7 @@ class Layer(nnx.Module):
     gathered = gathered.reshape(*x.shape[:-1], -1)
     x = x + _projected(self.out, gathered, lora.get('out'))
     normed = self.norm_mlp(x)
-    gate = jax.nn.silu(_projected(self.gate, normed, lora.get('gate')))
+    gate = self.activation(_projected(self.gate, normed, lora.get('gate')))
     inner = gate * _projected(self.up, normed, lora.get('up'))
     return x + _projected(self.down, inner, lora.get('down'))
 
@@ -156,12 +161,18 @@ def attention(
 
 
 def normalised(
-  x: Float[Array, '*batch W'], scale: Float[Array, 'W'], epsilon: float
+  x: Float[Array, '*batch W'], scale: Float[Array, 'W'], epsilon: float, offset: int = 0
 ) -> Float[Array, '*batch W']:
-  """Returns scale · x / √(mean x² + epsilon), the quotient in float32."""
+  """Returns (offset + scale) x / √(mean x² + epsilon), the quotient in float32.
+
+  With an offset the product is in float32, too: published bfloat16 scales are near 0 there.
+  """
   wide = x.astype(jnp.float32)
   wide = wide * jax.lax.rsqrt(jnp.mean(wide**2, -1, keepdims=True) + epsilon)
-  return wide.astype(x.dtype) * scale.reshape((1,) * (x.ndim - 1) + (-1,))
+  scale = scale.reshape((1,) * (x.ndim - 1) + (-1,))
+  if offset:
+    return (wide * (offset + scale.astype(jnp.float32))).astype(x.dtype)
+  return wide.astype(x.dtype) * scale
 
 
 def _projected(linear: nnx.Linear, x: Array, lora: Params | None) -> Array:

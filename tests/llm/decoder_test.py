@@ -11,6 +11,7 @@ FORMS = {
   'untied': CONFIG._replace(is_tied=False),
   'qwen2': CONFIG._replace(has_bias=True),
   'qwen3': CONFIG._replace(has_head_norm=True, head_size=6),
+  'gemma': CONFIG._replace(activation='gelu_tanh', norm_offset=1, scales_embeddings=True),
 }
 
 

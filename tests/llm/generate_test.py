@@ -54,7 +54,7 @@ def by_torch(family, end_tokens=(), **given):
   return np.pad(found, [(0, 0), (0, max(0, NUM_TOKENS - found.shape[1]))])
 
 
-@pytest.mark.parametrize('family', ['llama 3.1', 'smollm2', 'qwen2', 'qwen3'])
+@pytest.mark.parametrize('family', ['llama 3.1', 'smollm2', 'qwen2', 'qwen3', 'gemma'])
 def test_the_likeliest_tokens_are_those_of_transformers(family):
   tokens, mask = prompts()
   given = torch.tensor(tokens, dtype=torch.long)

@@ -51,12 +51,23 @@ def test_both_forms_of_rotary_settings_are_read():
   assert hf_config.of_json(PLAIN).rope == (10_000.0, None)
 
 
+def test_gemmas_first_files_are_read_as_transformers_reads_them():
+  first = {'model_type': 'gemma', 'num_key_value_heads': 1, 'head_dim': 16, 'hidden_act': 'gelu'}
+  config = hf_config.of_json(PLAIN | first)
+  assert config.is_tied and config.activation == 'gelu_tanh' and config.scales_embeddings
+  assert hf_config.to_json(config, 'float32')['model_type'] == 'gemma'
+  said = {'hidden_act': 'gelu_pytorch_tanh', 'hidden_activation': None}
+  assert hf_config.of_json(PLAIN | first | said) == config
+  with pytest.raises(ValueError, match='no family has'):
+    hf_config.to_json(config._replace(norm_offset=0), 'float32')
+
+
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'model_type': 'gemma'}, "model_type 'gemma'; those that load are .*'llama'"),
+    ({'model_type': 'gemma2'}, "model_type 'gemma2'; those that load are .*'llama'"),
     ({'architectures': ['LlamaForSequenceClassification']}, r"\['LlamaForCausalLM'\] loads"),
-    ({'attention_bias': True, 'hidden_act': 'gelu'}, "hidden_act = 'gelu', attention_bias = True"),
+    ({'attention_bias': True, 'hidden_act': 'gelu'}, "attention_bias = True, hidden_act = 'gelu'"),
     ({'rope_scaling': {'type': 'linear', 'factor': 2.0}}, "rope_type = 'linear'"),
     ({'rope_parameters': {'attention_factor': 2.0}}, 'rope attention_factor = 2.0'),
     ({'quantization_config': {'bits': 4}}, 'quantization_config = '),
@@ -68,6 +79,7 @@ def test_both_forms_of_rotary_settings_are_read():
     ),
     ({'model_type': 'qwen2'}, "lacks the field 'num_key_value_heads'"),
     ({'model_type': 'qwen3', 'num_key_value_heads': 1}, 'lacks head_dim'),
+    ({'model_type': 'gemma', 'num_key_value_heads': 1, 'hidden_act': 'silu'}, "hidden_act = 'silu'"),
     ({'hidden_size': 9}, 'lacks head_dim'),
     ({'num_hidden_layers': '2'}, "field 'num_hidden_layers' must be"),
     ({'rope_scaling': LLAMA3 | {'high_freq_factor': 0.5}}, 'low_freq_factor must be below'),
@@ -169,7 +181,7 @@ def test_loading_takes_the_memory_of_the_model_and_of_one_projection(tmp_path):
   assert size * 0.95 < held and peak < held + largest
 
 
-@pytest.mark.parametrize('family', ['llama 3.1', 'smollm2', 'qwen2', 'qwen3'])
+@pytest.mark.parametrize('family', ['llama 3.1', 'smollm2', 'qwen2', 'qwen3', 'gemma'])
 def test_what_is_saved_transformers_loads_with_merged_changes(family, tmp_path):
   folder = tiny_checkpoints.save(tmp_path / 'model', family)
   config, params = hf_config.read(folder), load.params(folder)

@@ -55,7 +55,7 @@ def differences(family):
   return {'whole': whole, 'left': left, 'right': right, '4,096': long, 'bfloat16': rounded}
 
 
-@pytest.mark.parametrize('family', ['llama 3.1', 'qwen2', 'qwen3'])
+@pytest.mark.parametrize('family', ['llama 3.1', 'qwen2', 'qwen3', 'gemma'])
 def test_bfloat16_is_as_far_from_float32_as_that_of_torch(family):
   ours, theirs, mask = both(family, LENGTH, dtype='bfloat16')
   exact = both(family, LENGTH)[1]

@@ -43,6 +43,7 @@ FAMILIES = {
   'mistral': {
     'model_type': 'mistral', 'rope_parameters': plain(1_000_000.0), 'sliding_window': None,
   },
+  'gemma': {'model_type': 'gemma', 'rope_parameters': plain(10_000.0), 'head_dim': 16},
 }  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def model(family, dtype=torch.float32, **changes):
   made = transformers.AutoModelForCausalLM.from_config(config).eval()
   for name, parameter in made.named_parameters():
     if 'norm' in name:
-      torch.nn.init.normal_(parameter, mean=1.0, std=0.2)
+      torch.nn.init.normal_(parameter, mean=0.0 if family == 'gemma' else 1.0, std=0.2)
     else:  # the usual start is so small that nothing depends on positions
       torch.nn.init.normal_(parameter, std=1.5 / parameter.shape[-1] ** 0.5)
   return made.to(dtype)
