@@ -165,9 +165,7 @@ def _check_family(values: Mapping[str, Any], source: str | os.PathLike) -> None:
     raise ValueError(f'{source} is of {named}; of its family [{_architecture(family)!r}] loads')
 
 
-def _not_neutral(
-  values: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]
-) -> list[str]:
+def _not_neutral(values: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]) -> list[str]:
   return [
     f'{name} = {values[name]!r:.80}'
     for name, known in neutral.items()

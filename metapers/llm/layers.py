@@ -4,8 +4,8 @@ Letters: B sequences, L positions of them, S positions that they may see, H head
 heads of keys and values, D size of a head, W width.
 
 References:
-  Touvron et al. 2023 (Llama), arXiv:2302.13971; Gemma Team 2024, arXiv:2403.08295; Ainslie et al. 2023 (fewer heads of keys),
-  arXiv:2305.13245; Hu et al. 2021 (LoRA), arXiv:2106.09685.
+  Touvron et al. 2023 (Llama), arXiv:2302.13971; Ainslie et al. 2023 (fewer heads of keys),
+  arXiv:2305.13245; Gemma Team 2024, arXiv:2403.08295; Hu et al. 2021 (LoRA), arXiv:2106.09685.
 """
 
 from typing import NamedTuple

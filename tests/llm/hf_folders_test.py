@@ -79,7 +79,10 @@ def test_gemmas_first_files_are_read_as_transformers_reads_them():
     ),
     ({'model_type': 'qwen2'}, "lacks the field 'num_key_value_heads'"),
     ({'model_type': 'qwen3', 'num_key_value_heads': 1}, 'lacks head_dim'),
-    ({'model_type': 'gemma', 'num_key_value_heads': 1, 'hidden_act': 'silu'}, "hidden_act = 'silu'"),
+    (
+      {'model_type': 'gemma', 'num_key_value_heads': 1, 'hidden_act': 'silu'},
+      "hidden_act = 'silu'",
+    ),
     ({'hidden_size': 9}, 'lacks head_dim'),
     ({'num_hidden_layers': '2'}, "field 'num_hidden_layers' must be"),
     ({'rope_scaling': LLAMA3 | {'high_freq_factor': 0.5}}, 'low_freq_factor must be below'),
