@@ -27,7 +27,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 GELU = 'gelu_pytorch_tanh'
 # Gemma's first files say gelu, and mean its approximation by tanh, as transformers reads them.
-ACTIVATIONS = {'silu': ('silu',), 'gelu_tanh': (GELU, 'gelu')}
+HIDDEN_ACTS = {'silu': ('silu',), 'gelu_tanh': (GELU, 'gelu')}
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrNull = Annotated[int | None, Field(ge=1, lt=2**31)]
@@ -95,7 +95,7 @@ def of_json(values: Mapping[str, Any], source: str | os.PathLike = FILE) -> Conf
   given = {name: kind for name, kind in OPTIONAL.items() if name in values}
   fields.check(source, values, KINDS | given | needed)
   rope = _rope_settings(values)
-  neutral = {**NEUTRAL, 'hidden_act': ACTIVATIONS[form.get('activation', 'silu')]}
+  neutral = {**NEUTRAL, 'hidden_act': HIDDEN_ACTS[form.get('activation', 'silu')]}
   wrong = [*_not_neutral(values, neutral), *_windows(values), *_unknown_rope(rope)]
   if wrong:
     raise ValueError(f'{source} asks for what is not supported: {", ".join(wrong)}')
@@ -146,7 +146,7 @@ def to_json(config: Config, dtype: str) -> dict[str, Any]:
     'head_dim': config.head_size,
     'rms_norm_eps': config.norm_epsilon,
     'rope_parameters': _rope_parameters(config.rope),
-    'hidden_act': ACTIVATIONS[config.activation][0],
+    'hidden_act': HIDDEN_ACTS[config.activation][0],
     'tie_word_embeddings': config.is_tied,
     'max_position_embeddings': config.max_positions,
     'dtype': dtype,

@@ -8,6 +8,7 @@ References:
   arXiv:2305.13245; Gemma Team 2024, arXiv:2403.08295; Hu et al. 2021 (LoRA), arXiv:2106.09685.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -19,7 +20,10 @@ from metapers.llm import rotary
 from metapers.networks.network import from_module, method
 
 PROJECTIONS = ('query', 'key', 'value', 'out', 'gate', 'up', 'down')
-ACTIVATIONS = {'silu': jax.nn.silu, 'gelu_tanh': jax.nn.gelu}
+ACTIVATIONS = {
+  'silu': jax.nn.silu,
+  'gelu_tanh': functools.partial(jax.nn.gelu, approximate=True),
+}
 
 
 class Config(NamedTuple):

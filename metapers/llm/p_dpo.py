@@ -9,6 +9,7 @@ Features of a candidate are a dict (see `Sequences`): a prompt padded on the lef
 on the right, and what the reference model gives the response, which is computed once.
 """
 
+import functools
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -29,7 +30,6 @@ from metapers.llm.prompting import Inputs
 from metapers.llm.user_model import UserModel, UserState
 
 MOST_KNOWN = 256  # users whose choices tell how sharp scores are
-USERS_AT_ONCE = 16
 
 
 class Policy(NamedTuple):
@@ -145,15 +145,13 @@ def p_dpo(
     return _state(users.known(params['users'], row), context)
 
   def prepare(params, histories, key):
-    del key
-
     def nll(sharpness):
-      known = jax.tree.map(lambda x: x[:MOST_KNOWN], histories)
-      on_device = jax.tree.map(jnp.asarray, params)  # `fit` gives NumPy arrays
-      return _known_nll(state_of, scores, on_device, known, sharpness)
+      some = jax.random.permutation(key, len(histories.user))[:MOST_KNOWN]
+      return known_nll(params, jax.tree.map(lambda x: x[some], histories), sharpness)
 
     return {**params, 'users': users.prepare(params['users'], nll)}
 
+  known_nll = jax.jit(functools.partial(_known_nll, state_of, scores))
   objective = _objective(log_p, beta, nll_weight)
   loss = _loss(users, objective, 0 if kind == 'uniform' else alpha)
   learner = meta_learner.from_adapt_score(
@@ -217,8 +215,8 @@ def _known_nll(
 ) -> Float[Array, 'S']:
   """Returns the NLL of known users' comparisons by scores times each sharpness, in nats.
 
-  One comparison is added whose least likely candidate was chosen, so that the best sharpness is
-  finite where all are predicted.
+  The mean NLL of their least likely candidates is added, as of one comparison that went wrong, so
+  that the best sharpness is finite where all are predicted.
   """
 
   def of_user(given):
@@ -228,8 +226,9 @@ def _known_nll(
   def flat(x):
     return x.reshape(-1, *x.shape[2:])
 
-  found = flat(jax.lax.map(of_user, histories, batch_size=USERS_AT_ONCE))  # [U N, K]
-  given = jax.tree.map(flat, histories.support)
+  found = flat(jax.lax.map(of_user, histories))  # [U N, K]
+  bare = histories.support.candidates._replace(features=None)
+  given = jax.tree.map(flat, histories.support._replace(candidates=bare))
   mask = given.candidates.mask & given.mask[:, None]
 
   def nll(sharpness):

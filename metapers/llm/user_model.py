@@ -13,7 +13,8 @@ from metapers.learners import inner_loop, options
 
 USER_MODELS = ('uniform', 'individual', 'cluster')
 TABLE_SCALE = 1e-2  # of the first cluster logits around 0
-SHARPNESS = tuple(float(2 ** (step / 4)) for step in range(-8, 41))  # from 1/4 to 1,024
+# From 1/4 to 1,024; 1 is the first, and so of equal ones the choice.
+SHARPNESS = (1.0, *(float(2 ** (step / 4)) for step in range(-8, 41)))
 
 
 class UserModel(NamedTuple):
@@ -129,8 +130,8 @@ def cluster(num_users: int, num_tokens: int, *, num_clusters: int = 10) -> UserM
 
   A new user has softmax(a_0 - loss(V_k, s)), the posterior of the clusters given the comparisons,
   for the prior softmax(a_0): one pass over them for each cluster, and no gradient. s, by which
-  scores are multiplied, is what explains the known users' choices best. How large scores are
-  depends on β and on how long was trained; how surely they tell choices apart does not.
+  scores are multiplied, is what explains the known users' choices best, of which the model was
+  trained: how large scores are depends on β and on how long that was.
 
   Args:
     num_users: U.

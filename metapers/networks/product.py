@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from metapers.core.types import Any, Array
 
 PAGE = 4096  # bytes: rows that lie whole pages apart share the same few places of a cache
-LINE = 64
+LINE = 64  # bytes of a cache that are read together
 FEW = 8  # columns, which take less time than copying X
 
 
@@ -14,8 +14,9 @@ def of_features(x: Array, weights: Array, dimensions: Any, **options: Any) -> Ar
   """Returns X W, whose gradient XLA computes as (Gᵀ X)ᵀ, of rows that lie no whole pages apart.
 
   As Xᵀ G, which XLA makes of a plain product, and of a transposed one too unless it is kept from
-  simplifying it, it takes longer, and either takes twice as long where D is a multiple of 1,024
-  (docs/speed.md): X then has a few columns of zeros more.
+  simplifying it, it takes longer, and either takes twice as long where a row of X is of whole
+  pages, as 1,024 float32 are (docs/speed.md): X has a line of zeros more there, unless W has FEW
+  columns.
 
   Args:
     x: [..., D] features.

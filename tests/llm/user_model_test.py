@@ -48,6 +48,11 @@ def test_a_new_user_has_the_posterior_of_the_clusters():
   np.testing.assert_allclose(users.fit(params, loss), expected, rtol=1e-5)
 
 
+def test_choices_that_tell_nothing_leave_scores_as_they_are():
+  users = user_model.cluster(2, 1, num_clusters=3)
+  assert users.prepare(users.init(KEY, VOCABULARY), jnp.zeros_like)['sharpness'] == 1
+
+
 def test_directions_are_the_second_moment_of_offsets():
   offsets = jax.random.normal(KEY, (5, 2, 3))
   found = user_model.directions(offsets, 5).reshape(5, -1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_up_people import all_episodes, items_of, made_up
+from populations.made_up_people import all_episodes, items_of, made_up
 
 from metapers.core.population import SPLITS
 from metapers.populations import people

@@ -11,7 +11,7 @@ import pytest
 from absl import logging
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_people import all_episodes, items_of, made_up
+from populations.made_up_people import all_episodes, items_of, made_up
 
 from metapers.core import task
 from metapers.core.population import SPLITS
