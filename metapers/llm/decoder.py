@@ -65,7 +65,7 @@ class Decoder(NamedTuple):
     return params if self.config.is_tied else {**params, 'head': self._normal(key_head)}
 
   def embed(self, params: Params, tokens: Int[Array, '*batch L']) -> Float[Array, '*batch L W']:
-    """Returns the embeddings of tokens."""
+    """Returns the embeddings of tokens, which `hidden` and `extend` scale where a family does."""
     return params['embedding'][tokens]
 
   def hidden(
@@ -212,7 +212,7 @@ def decoder(config: Config, *, dtype: Any = jnp.float32, is_checkpointed: bool =
       keeping what is inside of them.
 
   Raises:
-    ValueError: for sizes below 1, or that do not fit each other.
+    ValueError: for sizes below 1, or that do not fit each other, and for an unknown activation.
   """
   check_config(config)
   return Decoder(config, layers.layer(config, dtype), dtype, is_checkpointed)

@@ -17,7 +17,8 @@ from metapers.llm.layers import Config
 
 FILE = 'config.json'
 FORM = 'Hugging Face model'
-# What makes a family, in the fields of the decoder's configuration.
+# What makes a family, in the fields of the decoder's configuration; of equal forms the first is
+# written.
 FORMS: dict[str, dict[str, Any]] = {
   'llama': {},
   'mistral': {},
@@ -49,7 +50,7 @@ OPTIONAL = {
 }
 # Fields of these values change nothing; of any other they are not computed.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-  'hidden_activation': (None, GELU),
+  'hidden_activation': (None, GELU),  # Gemma's second name of hidden_act
   'use_bidirectional_attention': (False, None),
   'attention_bias': (False, None),
   'mlp_bias': (False, None),

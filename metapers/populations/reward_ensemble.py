@@ -62,7 +62,8 @@ def check_layout(layout: Layout, arrays: Arrays) -> None:
   Raises:
     ValueError: naming what was asked and what there is.
   """
-  most = arrays.mask.shape[1] if layout.pair_rules == ('best_of_k',) else 2
+  slate = arrays.mask.shape[1]
+  most = slate if layout.pair_rules == ('best_of_k',) else min(2, slate)
   if not 2 <= layout.num_candidates <= most:
     raise ValueError(
       f'num_candidates must lie in 2..{most} under pair_rule={"+".join(layout.pair_rules)}, '
@@ -236,6 +237,7 @@ def reward_ensemble(
   arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy, len(alphas))
   lying = simulated_users.adversaries_of(table.reward_models, adversaries, adversarial_share)
   arrays = arrays._replace(users=simulated_users.poisoned(arrays.users, lying, seed))
+  shares = {'adversarial_share': adversarial_share, 'statement_rate': statement_rate}
   temperatures = np.unique(np.asarray(arrays.users['test'].temperature)).tolist()
   simulation = simulation_of(
     table,
@@ -256,11 +258,7 @@ def reward_ensemble(
     source=table.source,
     content_hash=table.manifest_hash,
     record=record_of(simulation, alphas, noise.temperatures)
-    | {
-      'adversaries': adversaries if lying else '',
-      'adversarial_share': adversarial_share,
-      'statement_rate': statement_rate,
-    }
+    | {'adversaries': adversaries if lying else '', **shares}
     | ({'outcomes': joined(answers.kinds)} if answers.kinds else {}),
     simulation=simulation,
     licence=table.licence,

@@ -187,6 +187,7 @@ def test_a_stretch_slows_slow_pairs_only():
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
+    ({'activation': 'relu'}, 'activation must be one of silu, gelu_tanh'),
     ({'num_layers': 0}, 'sizes must be at least 1, got .*num_layers'),
     ({'num_key_heads': 3}, 'num_key_heads must divide num_heads, got 3 and 4'),
     ({'head_size': 5}, 'head_size must be even, .* got 5'),

@@ -21,7 +21,10 @@ def drawn(*shape):
   return jax.random.normal(jax.random.key(len(shape)), shape)
 
 
-@pytest.mark.parametrize('shape', [(5, 3), (1024, 9)])  # rows of 1,024 are whole pages
+@pytest.mark.parametrize(
+  ('shape', 'rtol'),
+  [((5, 3), 2e-5), ((1024, 9), 2e-4)],  # rows of 1,024 are whole pages, and sums of more numbers
+)
 @pytest.mark.parametrize(
   'way',
   [
@@ -32,9 +35,11 @@ def drawn(*shape):
     lambda f: jax.grad(lambda w, x: jnp.sum(jax.grad(f)(w, x) ** 2)),  # as MAML has it
   ],
 )
-def test_it_is_the_product_in_every_derivative(way, shape):
+def test_it_is_the_product_in_every_derivative(way, shape, rtol):
   weights, x = drawn(*shape) / shape[0] ** 0.5, drawn(2, 4, shape[0])
-  np.testing.assert_allclose(way(ours)(weights, x), way(plain)(weights, x), rtol=2e-4, atol=1e-5)
+  np.testing.assert_allclose(
+    way(ours)(weights, x), way(plain)(weights, x), rtol=rtol, atol=rtol / 20
+  )
 
 
 def test_users_may_have_weights_of_their_own():

@@ -34,6 +34,17 @@ def test_only_real_candidates_are_shown_and_each_once(pair_rule, num_candidates)
     assert 2 not in row
 
 
+@pytest.mark.parametrize('mask', [[1, 1, 1, 1, 1, 1, 1, 1], [0, 1, 1, 0, 1, 0, 0, 1], [0] * 8])
+def test_what_is_shown_first_is_as_a_stable_sort_has_it(mask):
+  key, mask = jax.random.key(3), np.asarray(mask, bool)
+  order, _ = choice_rules.draw_shown(
+    key, jnp.zeros((8, 2)), jnp.zeros(8), jnp.asarray(mask), pair_rule='best_of_k', num_candidates=5
+  )
+  priority = np.asarray(jax.random.gumbel(jax.random.split(key)[0], (8,), jnp.float32))
+  expected = np.argsort(np.where(mask, -priority, np.inf), kind='stable')
+  np.testing.assert_array_equal(order, expected[: len(order)])
+
+
 def test_extreme_shows_argmax_and_argmin_in_both_orders():
   rewards, utilities = slate(2)
   draw = jax.vmap(
