@@ -47,7 +47,7 @@ def config_of(
   """
   config: Config = config_dict.ConfigDict()
   config.seeds = (123,)
-  config.model = {'folder': ''}
+  config.model = {'folder': '', 'is_checkpointed': True}
   config.data = {'kind': kind, 'folder': '', 'is_chat': is_chat, 'lengths': dict(lengths)}
   config.policy = {
     'num_tokens': 10,
@@ -78,7 +78,8 @@ def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder,
   folder = config.model.folder
   if not folder:
     raise ValueError('--config.model.folder is needed: a Hugging Face folder of the base model')
-  return decoder.decoder(hf_config.read(folder), is_checkpointed=True), load.params(folder)
+  model = decoder.decoder(hf_config.read(folder), is_checkpointed=config.model.is_checkpointed)
+  return model, load.params(folder)
 
 
 def study(config: Config, name: str, model: Decoder, base: Params) -> Study:

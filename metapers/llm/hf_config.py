@@ -6,8 +6,9 @@ the published one answers almost as well, and nobody notices.
 
 import os
 import pathlib
+import types
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
@@ -17,15 +18,6 @@ from metapers.llm.layers import Config
 
 FILE = 'config.json'
 FORM = 'Hugging Face model'
-# What makes a family, in the fields of the decoder's configuration; of equal forms the first is
-# written.
-FORMS: dict[str, dict[str, Any]] = {
-  'llama': {},
-  'mistral': {},
-  'qwen2': {'has_bias': True},
-  'qwen3': {'has_head_norm': True},
-  'gemma': {'activation': 'gelu_tanh', 'norm_offset': 1, 'scales_embeddings': True},
-}
 GELU = 'gelu_pytorch_tanh'
 # Gemma's first files say gelu, and mean its approximation by tanh, as transformers reads them.
 HIDDEN_ACTS = {'silu': ('silu',), 'gelu_tanh': (GELU, 'gelu')}
@@ -58,6 +50,36 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
   'partial_rotary_factor': (1, None),
   'quantization_config': (None,),
 }
+# Only Llama's defaults follow from other fields; others have those of their largest model.
+HEADS = {'num_key_value_heads': Count}
+HEADS_AND_SIZE = {**HEADS, 'head_dim': Count}
+
+
+class Family(NamedTuple):
+  """What tells models of one model_type from Llama's.
+
+  form: fields of the decoder's configuration. needed: fields that must be given. is_tied: heads are
+  the embeddings where the file does not say. has_window: attention slides where it does not say.
+  """
+
+  form: Mapping[str, Any] = types.MappingProxyType({})
+  needed: Mapping[str, Any] = types.MappingProxyType({})
+  is_tied: bool = False
+  has_window: bool = False
+
+
+# Of equal forms the first is written.
+FAMILIES = {
+  'llama': Family(),
+  'mistral': Family(needed=HEADS, has_window=True),
+  'qwen2': Family({'has_bias': True}, HEADS),
+  'qwen3': Family({'has_head_norm': True}, HEADS_AND_SIZE),
+  'gemma': Family(
+    {'activation': 'gelu_tanh', 'norm_offset': 1, 'scales_embeddings': True},
+    HEADS_AND_SIZE,
+    is_tied=True,
+  ),
+}
 STRETCH = {
   'factor': Positive,
   'low_freq_factor': Positive,
@@ -89,19 +111,16 @@ def of_json(values: Mapping[str, Any], source: str | os.PathLike = FILE) -> Conf
   """
   fields.check(source, values, {'model_type': str})
   _check_family(values, source)
-  family = values['model_type']
-  form = FORMS[family]
-  # Only Llama's default is the number of heads; others have one that fits their largest model.
-  needed = {} if family == 'llama' else {'num_key_value_heads': Count}
+  family = FAMILIES[values['model_type']]
   given = {name: kind for name, kind in OPTIONAL.items() if name in values}
-  fields.check(source, values, KINDS | given | needed)
+  fields.check(source, values, KINDS | given | dict(family.needed))
   rope = _rope_settings(values)
-  neutral = {**NEUTRAL, 'hidden_act': HIDDEN_ACTS[form.get('activation', 'silu')]}
-  wrong = [*_not_neutral(values, neutral), *_windows(values), *_unknown_rope(rope)]
+  neutral = {**NEUTRAL, 'hidden_act': HIDDEN_ACTS[family.form.get('activation', 'silu')]}
+  wrong = [*_not_neutral(values, neutral), *_windows(values, family), *_unknown_rope(rope)]
   if wrong:
     raise ValueError(f'{source} asks for what is not supported: {", ".join(wrong)}')
   num_heads, width = values['num_attention_heads'], values['hidden_size']
-  if values.get('head_dim') is None and (width % num_heads or family in ('qwen3', 'gemma')):
+  if values.get('head_dim') is None and width % num_heads:
     raise ValueError(f'{source} lacks head_dim, which {num_heads} heads of width {width} need')
   return Config(
     vocab_size=values['vocab_size'],
@@ -113,9 +132,9 @@ def of_json(values: Mapping[str, Any], source: str | os.PathLike = FILE) -> Conf
     head_size=values.get('head_dim') or width // num_heads,
     norm_epsilon=float(values['rms_norm_eps']),
     rope=_rope(rope, source),
-    is_tied=values.get('tie_word_embeddings', family == 'gemma'),
+    is_tied=values.get('tie_word_embeddings', family.is_tied),
     max_positions=values.get('max_position_embeddings', 2048),
-    **form,
+    **family.form,
   )
 
 
@@ -129,15 +148,16 @@ def to_json(config: Config, dtype: str) -> dict[str, Any]:
   Raises:
     ValueError: for a form that no family has.
   """
-  fields_of_form = sorted({name for form in FORMS.values() for name in form})
+  fields_of_form = sorted({name for family in FAMILIES.values() for name in family.form})
   own = {name: getattr(config, name) for name in fields_of_form}
   usual = {name: Config._field_defaults[name] for name in fields_of_form}
-  family = next((name for name, form in FORMS.items() if usual | form == own), None)
-  if family is None:
+  fitting = (name for name, family in FAMILIES.items() if {**usual, **family.form} == own)
+  model_type = next(fitting, None)
+  if model_type is None:
     raise ValueError(f'no family has {own}: nothing would load the model')
   return {
-    'architectures': [_architecture(family)],
-    'model_type': family,
+    'architectures': [_architecture(model_type)],
+    'model_type': model_type,
     'vocab_size': config.vocab_size,
     'hidden_size': config.width,
     'intermediate_size': config.hidden,
@@ -154,16 +174,17 @@ def to_json(config: Config, dtype: str) -> dict[str, Any]:
   }
 
 
-def _architecture(family: str) -> str:
-  return f'{family.capitalize()}ForCausalLM'
+def _architecture(model_type: str) -> str:
+  return f'{model_type.capitalize()}ForCausalLM'
 
 
 def _check_family(values: Mapping[str, Any], source: str | os.PathLike) -> None:
-  family, named = values['model_type'], values.get('architectures')
-  if family not in FORMS:
-    raise ValueError(f'{source} is of model_type {family!r}; those that load are {tuple(FORMS)}')
-  if named is not None and named != [_architecture(family)]:
-    raise ValueError(f'{source} is of {named}; of its family [{_architecture(family)!r}] loads')
+  model_type, named = values['model_type'], values.get('architectures')
+  if model_type not in FAMILIES:
+    known = tuple(FAMILIES)
+    raise ValueError(f'{source} is of model_type {model_type!r}; those that load are {known}')
+  if named is not None and named != [_architecture(model_type)]:
+    raise ValueError(f'{source} is of {named}; of its family [{_architecture(model_type)!r}] loads')
 
 
 def _not_neutral(values: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]) -> list[str]:
@@ -174,11 +195,11 @@ def _not_neutral(values: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...
   ]
 
 
-def _windows(values: Mapping[str, Any]) -> list[str]:
+def _windows(values: Mapping[str, Any], family: Family) -> list[str]:
   types = values.get('layer_types') or []
   wrong = [f'layer_types with {x!r:.80}' for x in dict.fromkeys(types) if x != 'full_attention']
   # Qwen keeps a window in its files that only this switch turns on; Mistral's is always on.
-  is_on = values.get('use_sliding_window', values['model_type'] == 'mistral')
+  is_on = values.get('use_sliding_window', family.has_window)
   if is_on and values.get('sliding_window', 4096) is not None:
     wrong.append(f'sliding_window = {values.get("sliding_window", "its default")}')
   return wrong

@@ -78,9 +78,9 @@ def test_gemmas_first_files_are_read_as_transformers_reads_them():
       "layer_types with 'sliding_attention', sliding_window = 64",
     ),
     ({'model_type': 'qwen2'}, "lacks the field 'num_key_value_heads'"),
-    ({'model_type': 'qwen3', 'num_key_value_heads': 1}, 'lacks head_dim'),
+    ({'model_type': 'qwen3', 'num_key_value_heads': 1}, "lacks the field 'head_dim'"),
     (
-      {'model_type': 'gemma', 'num_key_value_heads': 1, 'hidden_act': 'silu'},
+      {'model_type': 'gemma', 'num_key_value_heads': 1, 'head_dim': 16, 'hidden_act': 'silu'},
       "hidden_act = 'silu'",
     ),
     ({'hidden_size': 9}, 'lacks head_dim'),
