@@ -116,7 +116,7 @@ def add_to_help(guide: Callable[[], str]) -> None:
 
 
 def keep_compiled() -> None:
-  """Keeps what takes half a second to compile for later commands, in the user's cache folder.
+  """Keeps what takes a twentieth of a second to compile for later commands, in the user's cache folder.
 
   JAX's own settings go before: JAX_COMPILATION_CACHE_DIR is another place, and
   JAX_ENABLE_COMPILATION_CACHE=false none. A folder that cannot be written keeps nothing.
@@ -132,7 +132,7 @@ def keep_compiled() -> None:
   if os.access(folder, os.W_OK):
     jax.config.update('jax_compilation_cache_dir', str(folder))
     jax.config.update('jax_compilation_cache_max_size', LARGEST_CACHE)
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.05)
 
 
 def compile_sooner() -> None:

@@ -245,6 +245,8 @@ def compile_steps(
     placement: over devices.
   """
 
+  step = jax.jit(step, inline=True)  # traced once for its shapes and in the loop
+
   def run(state, frozen, arrays, num_steps):
     def body(i, carry):
       state, history = carry

@@ -112,7 +112,7 @@ def end_to_end(name: str, batch_size: int, clock: str, **options: Any) -> Timed:
 def first_step(name: str, folder: str, clock: str) -> float:
   """Returns the seconds from a learner's name to the end of its first step of 64 users."""
   jax.config.update('jax_compilation_cache_dir', folder)
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.05)
   population, now = population_of(), CLOCKS[clock]
   start = now()
   given = whole_step(learner_of(name, population), population, 64)
