@@ -27,13 +27,8 @@ EMPTY = inspect.Parameter.empty
 Config = Any  # a ConfigDict: what fields it has is not known to a type checker
 OF_CONDITION = ('split', 'change_at', 'window')  # how users are evaluated, not who they are
 OF_TABLES = ('learners', 'benchmark', 'asking', 'trials')  # which a single run does not have
-STORED_BESIDE = (
-  'data',
-  'learner_source',
-  'learner_sources',
-  'population_source',
-)  # in a workdir's config.json
-
+# In a workdir's config.json beside the config.
+STORED_BESIDE = ('data', 'learner_source', 'learner_sources', 'population_source')
 
 # Each name: what builds it, and the factories whose keyword arguments it passes on.
 POPULATIONS: dict[str, tuple[Callable[..., Population], tuple[Callable, ...]]] = {
@@ -217,6 +212,9 @@ def update(part: str, held: Config, changes: Mapping[str, Any]) -> None:
     if not is_free and _is_text(held[name]) != _is_text(value):
       raise ValueError(f'{part}.{name} is like {held[name]!r}, got {value!r}')
   with held.ignore_type():  # one number, or several of it
+    for name, value in changes.items():
+      if isinstance(value, Mapping) and value.get('name', held[name].name) != held[name].name:
+        held[name] = config_dict.ConfigDict(value)  # another objective has options of its own
     held.update(changes)
 
 
@@ -249,9 +247,7 @@ def single(
   own = run.get('learners', {}).get(learner, config_dict.ConfigDict()).to_dict()
   unknown = sorted(set(own) - {'name', 'kwargs', 'training', 'population'})
   if unknown:
-    raise ValueError(
-      f'changes of {learner!r} are name, kwargs, training, population; got {unknown}'
-    )
+    raise ValueError(f'{learner!r} changes name, kwargs, training, population; got {unknown}')
   with run.unlocked():
     for name in set(OF_TABLES) & set(run):
       del run[name]

@@ -116,7 +116,7 @@ def add_to_help(guide: Callable[[], str]) -> None:
 
 
 def keep_compiled() -> None:
-  """Keeps what takes a twentieth of a second to compile for later commands, in the user's cache folder.
+  """Keeps what takes 0.05 seconds to compile for later commands, in the user's cache folder.
 
   JAX's own settings go before: JAX_COMPILATION_CACHE_DIR is another place, and
   JAX_ENABLE_COMPILATION_CACHE=false none. A folder that cannot be written keeps nothing.

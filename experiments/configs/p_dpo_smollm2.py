@@ -39,7 +39,7 @@ def get_config(argument: str | None = None) -> Config:
     beta=0.1,
     chunk_size=4,
   )
-  config.model.is_checkpointed = False  # four comparisons are 1 GiB of activations; a sixth faster
+  config.model.is_checkpointed = False  # a sixth faster, of 5 GiB in all
   config.data_seed = 0
   config.seeds = (0,)
   config.policy.update({'num_tokens': 4, 'nll_weight': 1.0, 'inner_steps': 0})

@@ -126,6 +126,17 @@ def test_changes_of_another_kind_are_refused():
   assert fields.concentration == (0.05, 0.1)
 
 
+def test_a_row_may_train_by_an_objective_of_other_options():
+  config = load('group_robust', '')
+  made = {row: build.single(config, row).training.objective for row in config.learners}
+  assert made['mrm_cvar'].to_dict() == {'name': 'cvar', 'kwargs': {'share': 0.5}}
+  assert made['mrm_group_dro'].to_dict() == {'name': 'group_dro', 'kwargs': {'step_size': 0.01}}
+  assert made['pooled'].name == 'mean'
+  fields = build.training_config('cvar')
+  build.update('training', fields, {'objective': {'kwargs': {'share': 0.2}}})
+  assert fields.objective.to_dict() == {'name': 'cvar', 'kwargs': {'share': 0.2}}
+
+
 def test_two_factories_must_not_share_an_option():
   with pytest.raises(TypeError, match="two factories of one config take 'seed'"):
     build.defaults(lambda *, seed=0: seed, lambda *, seed=1: seed)

@@ -1,0 +1,60 @@
+"""Objectives for the users who fare worst, and MRM with and without its adaptation.
+
+A neural process, a Bayesian linear head and MRM are trained by the mean over users, by CVaR, by
+MRM's Robust Personalization Objective, and by group DRO and V-REx over users of the same favourite
+reward model. The report has the worst decile of users, the worst of ten groups and the distance
+between the best and the worst. Users and features as in features_k5.py.
+Source: Sagawa et al. 2020, arXiv:1911.08731; Krueger et al. 2021, arXiv:2003.00688; Cai et al. 2026
+(MRM); the contrast that Li et al. 2024, arXiv:2402.05133, name.
+Deviations: groups are known in training, and as many as reward models.
+
+Time: `:quick` 3 minutes of CPU; in full see docs/results.md.
+Command: python -m experiments.benchmark --config=experiments/configs/group_robust.py --workdir=DIR
+Arguments: quick; learner=NAME gives experiments.train that learner's run.
+"""
+
+from experiments import build
+from experiments.build import Config
+from experiments.configs import base
+from metapers.training.objectives import OBJECTIVES
+
+LEARNERS = {
+  'cnp': {'hidden': 64, 'width': 32},
+  'bayes_head': {'hidden': ()},
+  'mrm': {},
+}
+
+
+def get_config(argument: str | None = None) -> Config:
+  """Returns the config; `argument` is what follows the colon."""
+  given = base.parse(argument)
+  population = build.population_config(
+    'reward_ensemble',
+    concentration=0.05,
+    track='features',
+    feature_r2=0.5,
+    num_users=1000,
+    num_labels=50,
+  )
+  config = base.base(population, given)
+  config.training.num_steps = 2000
+  config.training.learning_rate = 1e-3
+  config.evaluation.num_users = 1000
+  config.evaluation.shots = (0, 5, 10, 16)
+  return base.finish(base.table(config, rows()), given)
+
+
+def rows():
+  """Returns each learner under each objective, MRM without adaptation, and who does not learn."""
+  found = {
+    f'{learner}_{objective}': {
+      'name': learner,
+      'kwargs': options,
+      'training': {'objective': build.training_config(objective).objective.to_dict()},
+    }
+    for learner, options in LEARNERS.items()
+    for objective in OBJECTIVES
+  }
+  own = found['mrm_robust_personalization']
+  unadapted = {'mrm_unadapted': {**own, 'kwargs': {'inner_steps': 0}}}
+  return found | unadapted | {'pooled': {'training': {'num_steps': 1000}}}
