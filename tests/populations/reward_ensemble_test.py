@@ -253,6 +253,15 @@ def test_bad_options_are_named(changes, message):
     small(**changes)
 
 
+def test_prompts_of_one_response_are_refused():
+  made = table(num_responses=2)
+  single = made._replace(
+    rewards=made.rewards[:, :1], mask=made.mask[:, :1], response_model=made.response_model[:, :1]
+  )
+  with pytest.raises(ValueError, match=r'needs at least two responses; got responses=\[1\]'):
+    reward_ensemble(single, track='scores', num_support=4, num_query=4)
+
+
 def test_an_empty_split_is_named():
   with pytest.raises(ValueError, match="no prompts in split 'test'"):
     reward_ensemble(table()._replace(prompt_split=np.repeat([0, 1], 60)))
