@@ -153,8 +153,8 @@ def in_words(study: policies.Study, row: str, frame) -> str:
   """Returns the accuracies of a row in a few lines."""
   shown = frame[frame['metric'].str.match(IN_WORDS)]
   lines = [
-    f'  {one.learner:<28} {one.split:<5} {one.shots:>3} {one.metric:<28} {one.value:6.3f} '
-    f'[{one.ci_low:.3f}, {one.ci_high:.3f}]'
+    f'  {one.learner:<28} {one.split:<5} {one.shots:>3} {one.metric:<28} {one.value:6.3f}'
+    + (f' [{one.ci_low:.3f}, {one.ci_high:.3f}]' if pd.notna(one.ci_low) else '')
     for one in shown.itertuples()
   ]
   return '\n'.join([f'{study.name}: {row}', *lines])
