@@ -31,7 +31,10 @@ LEARNERS = {
   'bayes_head': {'kwargs': {'hidden': ()}},
   'gaussian_prior': {'training': NO_STEPS},
   'empirical_bayes': {'training': NO_STEPS},
-  'particle': {'training': {'num_steps': 1000, 'learning_rate': 0.03}},
+  'particle': {
+    'kwargs': {'ridge': None},
+    'training': {'num_steps': 1000, 'learning_rate': 3e-3},
+  },
   'maml': {},
   'anil': {},
   'mrm': {},
@@ -53,7 +56,6 @@ RATES = tuple({'training': {'learning_rate': rate}} for rate in (3e-4, 1e-3, 3e-
 FASTER = tuple({'training': {'learning_rate': rate}} for rate in (0.01, 0.03, 0.1, 0.5))
 TRIALS = {  # rows for which another option is worth the trials more
   'lore': FASTER,
-  'particle': FASTER,
   'gaussian_prior': tuple({'kwargs': {'num_pseudo_users': n}} for n in (0.3, 1.0, 3.0, 10.0)),
   'empirical_bayes': (
     {'kwargs': {'prior': 'dirichlet'}},

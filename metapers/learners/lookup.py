@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from metapers.core import batches, choice_model, masked, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Task
-from metapers.core.types import Array, Bool, Callable, Float, Int, Params
+from metapers.core.types import Array, Bool, Callable, Float, Int, Params, Scalar
 from metapers.learners import newton, options
 from metapers.learners import pooled as baselines
 from metapers.learners.utility import negative_log_likelihood, utilities, utility_network
@@ -169,7 +169,7 @@ def check_number(histories: Task, num_histories: int, *, name: str = 'lookup') -
 
 
 def fit_bank(
-  offset: Callable[[Candidates], Array], histories: Task, ridge: float, num_steps: int
+  offset: Callable[[Candidates], Array], histories: Task, ridge: float | Scalar, num_steps: int
 ) -> Bank:
   """Returns the minimum over v of NLL(history) + ½ ridge ‖v‖² of each known user.
 

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from metapers.core import meta_learner, task
+from metapers.core import choice_model, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Task
-from metapers.core.types import Array, Float, PRNGKey
+from metapers.core.types import Array, Float, PRNGKey, Scalar
 from metapers.learners import lookup, options, particle_bank
 from metapers.learners.utility import embed
 from metapers.networks.linear_mlp import linear_mlp
 
 START_STEPS = 12  # Newton steps of each known user's fit, from whom the bank starts
 COPY_SCALE = 0.3  # sd of what tells copies of one known user apart, where the bank is the larger
+RIDGES = (0.05, 0.2, 1.0, 5.0, 20.0, 80.0)  # that are tried
 
 
 def particle(
@@ -24,7 +25,7 @@ def particle(
   width: int = 16,
   num_particles: int = 1024,
   init_scale: float = 3.0,
-  ridge: float = 0.05,
+  ridge: float | None = 0.05,
   num_moves: int = 0,
   bandwidth: float = 0.3,
   num_samples: int = 64,
@@ -50,7 +51,8 @@ def particle(
     width: H of φ with hidden layers.
     num_particles: S; the state holds S numbers, and with moves S vectors.
     init_scale: sd of random vectors: choices are as good as noiseless where it is large.
-    ridge: precision of the prior under which known users are fitted for the start.
+    ridge: precision of the prior under which known users are fitted for the start; None for the one
+      of RIDGES by which half of a known user's comparisons predict the other half best.
     num_moves: Newton steps of each vector; 0 leaves the bank where it is.
     bandwidth: h of the kernels N(v_s, h² I), where there are moves.
     num_samples: draws of `sample`.
@@ -64,7 +66,9 @@ def particle(
     by stochastic gradients, on a number of points that is given.
   """
   options.at_least_one(num_particles=num_particles, width=width, num_samples=num_samples)
-  options.positive(init_scale=init_scale, ridge=ridge, bandwidth=bandwidth)
+  options.positive(init_scale=init_scale, bandwidth=bandwidth)
+  if ridge is not None:
+    options.positive(ridge=ridge)
   options.not_negative(num_moves=num_moves)
   network = linear_mlp(num_features, hidden, width) if hidden else None
 
@@ -81,7 +85,8 @@ def particle(
   def start(params, histories, key):
     if network or not histories.user.size:
       return params
-    heads = known_users(histories, num_particles, ridge, key)
+    precision = best_ridge(histories) if ridge is None else ridge
+    heads = known_users(histories, num_particles, precision, key)
     return params | {'bank': params['bank'] | {'heads': heads}}
 
   def moved(params, support, context):
@@ -116,15 +121,41 @@ def particle(
 
 
 def known_users(
-  histories: Task, num_particles: int, ridge: float, key: PRNGKey
+  histories: Task, num_particles: int, ridge: float | Scalar, key: PRNGKey
 ) -> Float[Array, 'S D']:
   """Returns what fits the known users one by one, over and over with noise until there are S."""
-  fitted = lookup.fit_bank(
-    lambda candidates: jnp.zeros(candidates.mask.shape, jnp.float32),
-    histories,
-    ridge,
-    START_STEPS,
-  ).heads
+  fitted = fits(histories, ridge)
   turn, rows = jnp.divmod(jnp.arange(num_particles, dtype=jnp.int32), fitted.shape[0])
   noise = COPY_SCALE * jax.random.normal(key, (num_particles, fitted.shape[1]), jnp.float32)
   return fitted[rows] + (turn > 0)[:, None] * noise
+
+
+def fits(histories: Task, ridge: float | Scalar) -> Float[Array, 'U D']:
+  """Returns the minimum over v of NLL(history) + ½ ridge ‖v‖² of each known user."""
+
+  def nothing(candidates):
+    return jnp.zeros(candidates.mask.shape, jnp.float32)
+
+  return lookup.fit_bank(nothing, histories, ridge, START_STEPS).heads
+
+
+def best_ridge(histories: Task) -> Scalar:
+  """Returns the one of RIDGES by which every other comparison of a user predicts the rest best.
+
+  A bank of fits to few, noisy comparisons is one of their noise, which training does not undo: each
+  known user goes on to be explained by the own fit.
+  """
+  every = histories.support
+  is_given = jnp.arange(every.mask.shape[1])[None] % 2 == 0
+  given = histories._replace(support=every._replace(mask=every.mask & is_given))
+  asked = every._replace(mask=every.mask & ~is_given)
+
+  def nll_of(head, choices):
+    log_p = choice_model.log_probs(choices.candidates.features @ head, choices.candidates.mask)
+    return choice_model.total_nll(log_p, choices)
+
+  def nll(ridge):
+    return jax.vmap(nll_of)(fits(given, ridge), asked).sum()
+
+  ridges = jnp.asarray(RIDGES, jnp.float32)
+  return ridges[jnp.argmin(jax.lax.map(nll, ridges))]

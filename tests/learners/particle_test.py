@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 
 from metapers import learners
 from metapers.core import choice_model, task
 from metapers.core.task import Candidates, Task
-from metapers.learners import particle_bank
+from metapers.learners import particle, particle_bank
 
 D, S, N, K = 2, 5, 6, 3
 KEY = jax.random.key(0)
@@ -161,6 +162,48 @@ def test_the_bank_starts_at_what_fits_known_users():
   np.testing.assert_allclose(unit[:3], [[1, 0], [0, 1], [-1, 0]], atol=0.35)
   assert np.linalg.norm(heads[4] - heads[0]) > 0  # a copy of the first, with noise
   assert np.linalg.norm(heads[4] - heads[0]) < 2
+
+
+def noisy(num_users=6, length=9, scale=0.5):
+  """Users of whom some comparisons are masked, and the last of whom has none."""
+  rng = np.random.default_rng(3)
+  x = rng.normal(size=(num_users, length, 2, D)).astype(np.float32)
+  heads = scale * rng.normal(size=(num_users, D))
+  p_second = 1 / (1 + np.exp(np.einsum('und,ud->un', x[:, :, 0] - x[:, :, 1], heads)))
+  choice = (rng.random(p_second.shape) < p_second).astype(np.int32)
+  did = rng.random(p_second.shape) < 0.8
+  did[-1] = False
+  shown = Candidates(x, np.ones(x.shape[:3], bool))
+  given = task.choices(*jax.tree.map(jnp.asarray, (shown, choice, did)))
+  return Task(given, given, jnp.arange(num_users, dtype=jnp.int32), jnp.zeros((num_users, 0)))
+
+
+def held_back_nll(ridge, known):
+  """NLL of odd comparisons by what fits the even ones, user by user in float64."""
+  total = 0
+  for user in range(len(known.user)):
+    own = task.take(known.support, user)
+
+    def nll(head, part, own=own):
+      log_p = log_p_of(head, own.candidates)
+      return -sum(log_p[n, own.choice[n]] for n in np.flatnonzero(own.mask) if n % 2 == part)
+
+    def objective(head, nll=nll):
+      return nll(head, 0) + ridge / 2 * head @ head
+
+    total += nll(scipy.optimize.minimize(objective, np.zeros(D)).x, 1)
+  return total
+
+
+@pytest.mark.parametrize('scale', [0.5, 30.0])
+def test_known_users_are_fitted_by_the_ridge_that_predicts_best(scale):
+  known = noisy(scale=scale)
+  every = [held_back_nll(ridge, known) for ridge in particle.RIDGES]
+  best = particle.RIDGES[int(np.argmin(every))]
+  np.testing.assert_allclose(jax.jit(particle.best_ridge)(known), best)
+  made = learner(ridge=None)
+  start, given = made.start(params(), known, KEY), learner(ridge=best).start(params(), known, KEY)
+  np.testing.assert_allclose(start['bank']['heads'], given['bank']['heads'], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
