@@ -19,9 +19,9 @@ from experiments.configs import base
 from metapers.training.objectives import OBJECTIVES
 
 LEARNERS = {
-  'cnp': {'hidden': 64, 'width': 32},
-  'bayes_head': {'hidden': ()},
-  'mrm': {},
+  'cnp': {'kwargs': {'hidden': 64, 'width': 16}},
+  'bayes_head': {'kwargs': {'hidden': ()}},
+  'mrm': {'training': {'learning_rate': 1e-2}},
 }
 
 
@@ -46,15 +46,11 @@ def get_config(argument: str | None = None) -> Config:
 
 def rows():
   """Returns each learner under each objective, MRM without adaptation, and who does not learn."""
-  found = {
-    f'{learner}_{objective}': {
-      'name': learner,
-      'kwargs': options,
-      'training': {'objective': build.training_config(objective).objective.to_dict()},
-    }
-    for learner, options in LEARNERS.items()
-    for objective in OBJECTIVES
-  }
-  own = found['mrm_robust_personalization']
-  unadapted = {'mrm_unadapted': {**own, 'kwargs': {'inner_steps': 0}}}
-  return found | unadapted | {'pooled': {'training': {'num_steps': 1000}}}
+  found = {}
+  for objective in OBJECTIVES:
+    trained_by = {'objective': build.training_config(objective).objective.to_dict()}
+    for learner, own in LEARNERS.items():
+      training = {**own.get('training', {}), **trained_by}
+      found[f'{learner}_{objective}'] = {'name': learner, **own, 'training': training}
+  unadapted = {**found['mrm_robust_personalization'], 'kwargs': {'inner_steps': 0}}
+  return found | {'mrm_unadapted': unadapted, 'pooled': {'training': {'num_steps': 1000}}}

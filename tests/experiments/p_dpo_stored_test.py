@@ -14,7 +14,8 @@ def flags(folders, constructed, workdir):
   return (
     '--config=experiments/configs/p_dpo_smollm2.py', f'--workdir={workdir}', '--study=length',
     f'--config.model.folder={folders[1]}', f'--config.data.folder={constructed}',
-    '--config.policy.num_tokens=2', '--config.studies.length.users.num_held_out=8',
+    '--config.policy.num_tokens=2', '--config.studies.length.users.num_pairs=16',
+    '--config.studies.length.users.num_held_out=8',
     '--config.studies.length.users.num_query=3', '--config.training.chunk_size=8',
     '--config.evaluation.shots=(0, 2)', '--row=surface,prompted,individual,dpo',
   )  # fmt: skip
