@@ -15,6 +15,8 @@ Arguments: quick; r2=.3|.5|.8; users=1000|10000; tuned=FILE of experiments.tune;
   learner=NAME gives experiments.train that learner's run.
 """
 
+from ml_collections import config_dict
+
 from experiments import build
 from experiments.build import Config
 from experiments.configs import base
@@ -32,7 +34,7 @@ LEARNERS = {
   'gaussian_prior': {'training': NO_STEPS},
   'empirical_bayes': {'training': NO_STEPS},
   'particle': {
-    'kwargs': {'ridge': None},
+    'kwargs': {'ridge': config_dict.placeholder(float)},  # the one that predicts best
     'training': {'num_steps': 1000, 'learning_rate': 3e-3},
   },
   'maml': {},
