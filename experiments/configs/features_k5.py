@@ -35,7 +35,7 @@ LEARNERS = {
   'empirical_bayes': {'training': NO_STEPS},
   'particle': {
     'kwargs': {'ridge': config_dict.placeholder(float)},  # the one that predicts best
-    'training': {'num_steps': 1000, 'learning_rate': 3e-3},
+    'training': {'num_steps': 300, 'learning_rate': 3e-3},
   },
   'maml': {},
   'anil': {},
