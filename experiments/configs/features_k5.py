@@ -75,15 +75,7 @@ TRIALS = {  # rows for which another option is worth the trials more
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
   given = base.parse(argument, r2='0.5', users='1000', tuned='')
-  population = build.population_config(
-    'reward_ensemble',
-    concentration=0.05,
-    track='features',
-    feature_r2=float(given['r2']),
-    num_users=int(given['users']),
-    num_labels=50,
-  )
-  config = base.base(population, given)
+  config = base.base(population(float(given['r2']), int(given['users'])), given)
   config.training.num_steps = 2000
   config.training.learning_rate = 1e-3
   config.evaluation.num_users = 500
@@ -91,3 +83,15 @@ def get_config(argument: str | None = None) -> Config:
   config = base.table(config, LEARNERS)
   config = base.with_trials(config, RATES, TRIALS, tuned=given['tuned'])
   return base.finish(config, given)
+
+
+def population(feature_r2: float = 0.5, num_users: int = 1000) -> Config:
+  """Returns the users of the table."""
+  return build.population_config(
+    'reward_ensemble',
+    concentration=0.05,
+    track='features',
+    feature_r2=feature_r2,
+    num_users=num_users,
+    num_labels=50,
+  )

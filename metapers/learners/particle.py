@@ -67,9 +67,8 @@ def particle(
     by stochastic gradients, on a number of points that is given.
   """
   options.at_least_one(num_particles=num_particles, width=width, num_samples=num_samples)
-  options.positive(init_scale=init_scale, bandwidth=bandwidth)
-  if ridge is not None:
-    options.positive(ridge=ridge)
+  given = {} if ridge is None else {'ridge': ridge}
+  options.positive(init_scale=init_scale, bandwidth=bandwidth, **given)
   options.not_negative(num_moves=num_moves)
   network = linear_mlp(num_features, hidden, width) if hidden else None
 
@@ -86,8 +85,7 @@ def particle(
   def start(params, histories, key):
     if network or not histories.user.size:
       return params
-    precision = best_ridge(histories) if ridge is None else ridge
-    heads = known_users(histories, num_particles, precision, key)
+    heads = known_users(histories, num_particles, ridge, key)
     return params | {'bank': params['bank'] | {'heads': heads}}
 
   def moved(params, support, context):
@@ -122,10 +120,10 @@ def particle(
 
 
 def known_users(
-  histories: Task, num_particles: int, ridge: float | Scalar, key: PRNGKey
+  histories: Task, num_particles: int, ridge: float | None, key: PRNGKey
 ) -> Float[Array, 'S D']:
   """Returns what fits the known users one by one, over and over with noise until there are S."""
-  fitted = fits(histories, ridge)
+  fitted = fits(histories, best_ridge(histories) if ridge is None else ridge)
   turn, rows = jnp.divmod(jnp.arange(num_particles, dtype=jnp.int32), fitted.shape[0])
   noise = COPY_SCALE * jax.random.normal(key, (num_particles, fitted.shape[1]), jnp.float32)
   return fitted[rows] + (turn > 0)[:, None] * noise

@@ -196,8 +196,8 @@ def _not_neutral(values: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...
 
 
 def _windows(values: Mapping[str, Any], family: Family) -> list[str]:
-  types = values.get('layer_types') or []
-  wrong = [f'layer_types with {x!r:.80}' for x in dict.fromkeys(types) if x != 'full_attention']
+  kinds = dict.fromkeys(values.get('layer_types') or [])
+  wrong = [f'layer_types with {x!r:.80}' for x in kinds if x != 'full_attention']
   # Qwen keeps a window in its files that only this switch turns on; Mistral's is always on.
   is_on = values.get('use_sliding_window', family.has_window)
   if is_on and values.get('sliding_window', 4096) is not None:

@@ -62,8 +62,7 @@ def check_layout(layout: Layout, arrays: Arrays) -> None:
   Raises:
     ValueError: naming what was asked and what there is.
   """
-  slate = arrays.mask.shape[1]
-  most = slate if layout.pair_rules == ('best_of_k',) else 2
+  most = arrays.mask.shape[1] if layout.pair_rules == ('best_of_k',) else 2
   if not 2 <= layout.num_candidates <= most:
     raise ValueError(
       f'num_candidates must lie in 2..{most} under pair_rule={"+".join(layout.pair_rules)}, '

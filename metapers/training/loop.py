@@ -244,7 +244,6 @@ def compile_steps(
     state: of which the layout is taken.
     placement: over devices.
   """
-
   step = jax.jit(step, inline=True)  # traced once for its shapes and in the loop
 
   def run(state, frozen, arrays, num_steps):
