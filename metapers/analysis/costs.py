@@ -1,4 +1,4 @@
-"""What personalisation costs: parameters, bytes kept for a user, time to adapt to one."""
+"""What personalisation costs, and what is kept of a user: parameters, bytes, time, active units."""
 
 import functools
 import statistics
@@ -6,7 +6,9 @@ import time
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
+from metapers.analysis import active_units
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Task
 from metapers.core.types import Array, Key, Params, PRNGKey, PyTree, UserState
@@ -17,7 +19,8 @@ class Costs(NamedTuple):
 
   num_parameters: shared by all users, banks of `prepare` included. state_bytes: of one user.
   microseconds: to adapt one user, as part of a batch. batch_size: users adapted at once.
-  num_comparisons: N of each user's support. device: what it was measured on.
+  num_comparisons: N of each user's support. device: what it was measured on. active_units: the
+  share of the posterior mean's dimensions that tell these users apart, where a state has a `mean`.
   """
 
   num_parameters: int
@@ -26,6 +29,7 @@ class Costs(NamedTuple):
   batch_size: int
   num_comparisons: int
   device: str
+  active_units: float | None = None
 
 
 def measure(
@@ -67,7 +71,15 @@ def measure(
     batch_size=size,
     num_comparisons=tasks.support.choice.shape[-1],
     device=jax.devices()[0].device_kind,
+    active_units=active_share(states),
   )
+
+
+def active_share(states: UserState) -> float | None:
+  """Returns the share of active units of states with a `mean` [T, Z]; None of others, or of one."""
+  means = getattr(states, 'mean', None)
+  is_of_users = isinstance(means, jax.Array) and means.ndim == 2 and len(means) > 1
+  return active_units.active_units(np.asarray(means)) if is_of_users else None
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -172,7 +172,10 @@ def condensed(own: pd.DataFrame, metrics: Sequence[str]) -> tuple[list[Table], l
 def costs_table(measured: Mapping[str, Costs]) -> Table:
   """Returns the table of what learners cost; times differ from run to run, so it has no rows."""
   body = [
-    [name, f'{one.num_parameters:,}', f'{one.state_bytes:,}', f'{one.microseconds:.3g}']
+    [
+      *(name, f'{one.num_parameters:,}', f'{one.state_bytes:,}', f'{one.microseconds:.3g}'),
+      '' if one.active_units is None else f'{one.active_units:.2f}',
+    ]
     for name, one in measured.items()
   ]
   one = next(iter(measured.values()))
@@ -180,8 +183,11 @@ def costs_table(measured: Mapping[str, Costs]) -> Table:
     f'costs; time to adapt to {one.num_comparisons} comparisons, of {one.batch_size} users at once '
     f'on {one.device}, compiled'
   )
-  note = 'bytes of a user: what is kept of each one; times are of this machine'
-  header = ['learner', 'parameters', 'bytes of a user', 'µs to adapt a user']
+  note = (
+    'bytes of a user: what is kept of each one; times are of this machine; active units: the share '
+    'of dimensions of what is kept whose posterior means differ between users, 0 where it collapsed'
+  )
+  header = ['learner', 'parameters', 'bytes of a user', 'µs to adapt a user', 'active units']
   return Table(caption, header, body, note)
 
 

@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import evaluation_sets
 import jax
 import jax.numpy as jnp
@@ -6,6 +8,7 @@ import pytest
 from metapers.analysis import costs
 from metapers.core import meta_learner, task
 from metapers.core.task import Candidates
+from metapers.core.types import Array
 
 
 def learner_of(num_turns):
@@ -76,3 +79,22 @@ def test_the_time_is_the_median_call_shared_by_the_users_of_the_batch(monkeypatc
 def test_nothing_to_time_is_refused():
   with pytest.raises(ValueError, match='0 calls'):
     measure(learner_of(0), num_calls=0)
+
+
+class Mean(NamedTuple):
+  mean: Array
+
+
+def test_of_a_posterior_mean_the_share_of_dimensions_that_differ_between_users_is_told():
+  def adapt(params, support, context, key):
+    del params, context, key
+    first = support.candidates.features[0, 0, 0]  # differs between users
+    return Mean(jnp.stack([first, 0.05 * first, jnp.zeros(()), jnp.ones(())]))
+
+  def score(params, user_state, candidates):
+    del params
+    return candidates.features.sum(-1) * user_state.mean[0]
+
+  learner = meta_learner.from_adapt_score(lambda key: (), adapt, score)
+  assert measure(learner, num_calls=1).active_units == 0.25
+  assert measure(learner_of(0), num_calls=1).active_units is None

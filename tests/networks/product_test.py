@@ -35,7 +35,9 @@ def drawn(*shape):
     lambda f: jax.grad(lambda w, x: jnp.sum(jax.grad(f)(w, x) ** 2)),  # as MAML has it
   ],
 )
-def test_it_is_the_product_in_every_derivative(way, shape, rtol):
+@pytest.mark.parametrize('many', [product.MANY, 1])
+def test_it_is_the_product_in_every_derivative(monkeypatch, many, way, shape, rtol):
+  monkeypatch.setattr(product, 'MANY', many)
   weights, x = drawn(*shape) / shape[0] ** 0.5, drawn(2, 4, shape[0])
   np.testing.assert_allclose(
     way(ours)(weights, x), way(plain)(weights, x), rtol=rtol, atol=rtol / 20
@@ -58,6 +60,10 @@ def program_of_gradient(network, num_features):
 def test_the_gradient_of_the_first_layer_has_the_long_axis_last(network):
   """(G' X)': with X' G as XLA chooses, a step takes longer."""
   assert 'f32[5,384]' in program_of_gradient(network, 384)
+
+
+def test_the_gradient_of_many_weights_is_not_transposed():
+  assert 'f32[1100,1000]' not in program_of_gradient(mlp(1000, (1100,), 2), 1000)
 
 
 def test_rows_of_whole_pages_are_longer_where_there_are_columns_to_multiply_with():

@@ -196,6 +196,12 @@ def test_a_chunk_of_a_cpu_is_the_largest_share_of_at_most_eight(batch_size, chun
   assert step.num_chunks(batch_size, None, devices.placement()) == chunks
 
 
+@pytest.mark.parametrize(('weights', 'chunks'), [(2**21, 8), (2**21 + 1, 4)])
+def test_chunks_of_large_parameters_are_larger(weights, chunks):
+  params = {'kernel': jax.ShapeDtypeStruct((weights,), 'float32')}
+  assert step.num_chunks(64, None, devices.placement(), params) == chunks
+
+
 @pytest.mark.parametrize('sizes', [(6, 0), (0, 2), (-1, 2)])
 def test_chunks_and_batches_without_users_are_refused(sizes):
   with pytest.raises(ValueError, match=r'must be at least 1, got {} and {}'.format(*sizes)):
