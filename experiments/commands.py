@@ -1,6 +1,7 @@
 """What the commands share: workdirs are held, and mistakes in the input are one line."""
 
 import contextlib
+import errno
 import importlib.metadata
 import importlib.util
 import logging as stdlib_logging
@@ -22,6 +23,7 @@ from metapers.io import processes, workdirs
 WAIT = flags.DEFINE_bool('wait', False, 'Wait for another process that writes the workdir.')
 HELP = ('help', 'helpshort', 'helpfull')
 MISTAKES = (ValueError, FloatingPointError, OSError)
+PASSING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT)  # of a share of files that is away for a while
 DISK_FULL = (
   'no space is left on the disk (or within the quota): free some, and the same command goes on '
   'from the newest checkpoint, which is kept'
@@ -32,7 +34,10 @@ LOST = (
 )
 LONGEST_DETAIL = 200  # letters
 OPTIMIZATION_LEVEL = 'xla_backend_optimization_level'
-LARGEST_CACHE = 2**30  # bytes of compiled programs; those unused for longest go first
+# Of compiled programs: bytes of all, of which the longest unused go first, and seconds of one.
+CACHE = {
+  'jax_compilation_cache_max_size': 2**30, 'jax_persistent_cache_min_compile_time_secs': 0.05,
+}  # fmt: skip
 # What a config file or an override of an unknown field raises while flags are parsed.
 FLAG_MISTAKES = (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError)
 
@@ -57,9 +62,10 @@ def one_line(error: Exception) -> str:
 
 
 def fail(error: Exception) -> NoReturn:
-  """Reports a mistake in one line on stderr and exits with 2."""
+  """Reports a mistake in one line on stderr and exits with 2, or 1 for what may pass by itself."""
   sys.stderr.write(f'error: {one_line(error)}\n')
-  processes.end(2)
+  is_passing = isinstance(error, ConnectionError | TimeoutError)
+  processes.end(1 if is_passing or getattr(error, 'errno', None) in PASSING else 2)
 
 
 def required(flag: flags.FlagHolder) -> Any:
@@ -121,6 +127,9 @@ def keep_compiled() -> None:
   JAX's own settings go before: JAX_COMPILATION_CACHE_DIR is another place, and
   JAX_ENABLE_COMPILATION_CACHE=false none. A folder that cannot be written keeps nothing.
   """
+  for name, value in CACHE.items():
+    if name.upper() not in os.environ:
+      jax.config.update(name, value)
   if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
     return
   home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
@@ -131,8 +140,6 @@ def keep_compiled() -> None:
     return
   if os.access(folder, os.W_OK):
     jax.config.update('jax_compilation_cache_dir', str(folder))
-    jax.config.update('jax_compilation_cache_max_size', LARGEST_CACHE)
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.05)
 
 
 def compile_sooner() -> None:

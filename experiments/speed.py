@@ -4,7 +4,7 @@
 
 All are given the same arrays and the same start; loss and norm of the gradient must agree before
 anything is timed. Each works in a process of its own, in turn, so that what disturbs one round
-disturbs all. Writes speed.csv, in which the rows of other runs stay, and speed.png. On a machine
+disturbs all. Writes speed.csv, in which the rows of other cases stay, and speed.png. On a machine
 that others use, give one core (`taskset -c 1`) and --clock=process: seconds of the processor.
 
 What else is timed, in place of rows, where it is asked for: --training (a step of training beside
@@ -47,7 +47,7 @@ def time_rows(workdir: pathlib.Path) -> None:
     timed = rounds.time_case(case, rounds.available(PEERS.value, case), plan)
     found = report.append(path, timed)
     commands.say(tables.as_text(report.table(found[-len(timed) :])))
-  made = report.figure(found, f'Loss and gradient of {USERS.value} users')
+  made = report.figure(found, 'Loss and gradient of a batch of users')
   commands.say(f'\n{tables.as_text(report.table(found))}')
   commands.say(f'{path}\n{plots.save(made, workdir / "speed.png")}')
 

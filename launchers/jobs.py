@@ -1,12 +1,13 @@
 """A job as data: which command runs on which config, with which overrides, and where."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from launchers.sweeps import Point, Sweep
 
@@ -52,8 +53,18 @@ class Job(NamedTuple):
   @property
   def digest(self) -> str:
     """Eight hex digits of what is run, wherever it is and whatever it is given."""
-    made = [self.module, os.path.normpath(self.config), self.point, sorted(self.overrides)]
+    made = list(self.identity.values())
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:8]
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """What is run, the same however it is written; of a flag given twice the last one counts."""
+    return {
+      'module': self.module,
+      'config': os.path.normpath(self.config),
+      'point': self.point,
+      'overrides': sorted(self.overrides, key=lambda word: word.partition('=')[0]),
+    }
 
   @property
   def name(self) -> str:
@@ -93,8 +104,7 @@ def words(
   Raises:
     ValueError: for a command that machines cannot run together.
   """
-  is_ours = job.module.startswith(COMMANDS)
-  if together and is_ours and not trains(job):
+  if together and is_ours(job) and not trains(job):
     raise ValueError(
       f'{job.module} runs on one machine; those that run on several are {", ".join(TRAINING)}'
     )
@@ -107,9 +117,14 @@ def words(
     else:
       fields.append(f'--config.{name}={value}')
   given = [f'--config={config}', f'--workdir={workdir or job.workdir}', *job.overrides, *fields]
-  waits = ['--wait'] if is_ours else []
-  joins = ['--distributed'] if together and is_ours else []
+  waits = ['--wait'] if is_ours(job) else []
+  joins = ['--distributed'] if together and is_ours(job) else []
   return ['-m', job.module, *given, *waits, *joins]
+
+
+def is_ours(job: Job) -> bool:
+  """Tells whether the command of a job is one of `experiments`, not one of the user's own."""
+  return job.module.startswith(COMMANDS)
 
 
 def trains(job: Job) -> bool:
@@ -118,13 +133,20 @@ def trains(job: Job) -> bool:
 
 
 def refuse_unknown(jobs: Sequence[Job]) -> None:
-  """Refuses a sweep of nothing, or of a config that is not there.
+  """Refuses a sweep of nothing, of a command or of a config that is not there.
 
   Raises:
     ValueError: saying which.
   """
   if not jobs:
     raise ValueError('the sweep has no points; give each name a value')
+  module = jobs[0].module
+  try:
+    is_known = importlib.util.find_spec(module) is not None
+  except ModuleNotFoundError:  # of a package that is not there
+    is_known = False
+  if not is_known:
+    raise ValueError(f'there is no module {module!r} to run; --module is as in `python -m MODULE`')
   path = config_path(jobs[0].config)
   if not path.is_file():
     raise ValueError(f'there is no config {path}; give a path from {pathlib.Path.cwd()}')

@@ -41,10 +41,17 @@ def command_of(job: Job) -> list[str]:
   return [sys.executable, *jobs.words(job)]
 
 
-def run_all(made: Sequence[Job], command: Callable[[Job], list[str]]) -> int:
+def run_all(
+  made: Sequence[Job], command: Callable[[Job], list[str]], *, ends_at_once: bool = True
+) -> int:
   """Runs processes as the flags say, reports those that failed, and returns the exit code."""
   found, number = pool.run(
-    made, command, workers=WORKERS.value, retries=RETRIES.value, show=board.Board().show
+    made,
+    command,
+    workers=WORKERS.value,
+    retries=RETRIES.value,
+    show=board.Board().show,
+    ends_at_once=ends_at_once,
   )
   failed = [one for one in found if one.state == pool.FAILED]
   for one in failed:

@@ -72,6 +72,7 @@ def run(
   workers: int,
   retries: int,
   show: Callable[[Sequence[Progress]], None],
+  ends_at_once: bool = True,
 ) -> tuple[list[Progress], int]:
   """Runs jobs that have not finished yet; asked to stop, it asks them to save and waits for them.
 
@@ -81,6 +82,7 @@ def run(
     workers: jobs at a time.
     retries: how often a job that fails is started again; not after a mistake in its input.
     show: is given all jobs whenever there may be news.
+    ends_at_once: whether a second signal kills what runs; not, where it must clean up.
 
   Returns:
     How far each job is at the end, and the number of the signal that stopped them, 0 for none.
@@ -90,6 +92,7 @@ def run(
   with Stop() as stop:
     try:
       while _go_on(made, command, stop, workers=workers, retries=retries):
+        _pass_on([one for one in made if one.state == RUNNING], stop, ends_at_once=ends_at_once)
         show(made)
         time.sleep(POLL)
     except BaseException:  # a full disk: nobody would look after what runs
@@ -116,9 +119,7 @@ def _go_on(
     _look_after(one, retries, is_stopped=stop.times > 0)
   if not stop.times:
     _start_waiting(made, command, workers)
-  running = [one for one in made if one.state == RUNNING]
-  _pass_on(running, stop)
-  return bool(running)
+  return any(one.state == RUNNING for one in made)
 
 
 def _start_waiting(
@@ -130,6 +131,7 @@ def _start_waiting(
   for slot, one in zip(free, waiting, strict=False):
     one.slot, one.state, one.attempt = slot, RUNNING, one.attempt + 1
     one.began, one.seconds = time.monotonic(), 0.0
+    records.begin([one.job])  # anew: its config may have been edited while it waited
     one.process = start(command(one.job), records.log_of(one.job))
     keep_to(one.process.pid, cores_of(slot, workers, one.job.resources.cpus))
 
@@ -194,12 +196,12 @@ def _look_after(one: Progress, retries: int, *, is_stopped: bool) -> None:
     one.state = FAILED
 
 
-def _pass_on(running: Sequence[Progress], stop: Stop) -> None:
-  """Asks every job to save and end, once; asked to stop a second time, ends them at once."""
+def _pass_on(running: Sequence[Progress], stop: Stop, *, ends_at_once: bool) -> None:
+  """Asks every job to save and end, once; asked to stop a second time, may end them at once."""
   for one in running:
     if one.process is None or not stop.times:
       continue
-    if stop.times > 1:
+    if stop.times > 1 and ends_at_once:
       os.killpg(one.process.pid, signal.SIGKILL)
     elif not one.is_asked:
       one.process.terminate()

@@ -27,11 +27,8 @@ def content_of(job: Job) -> dict[str, Any]:
   """Returns the record of a job that has not finished."""
   content = of_jobs.config_path(job.config).read_bytes()
   return {
-    'module': job.module,
-    'config': job.config,
+    **job.identity,
     'config_sha256': hashlib.sha256(content).hexdigest(),
-    'point': job.point,
-    'overrides': list(job.overrides),
     'finished': '',
   }
 
@@ -44,9 +41,10 @@ def begin(jobs: Iterable[Job]) -> None:
 
 
 def finish(job: Job) -> None:
-  """Notes that a job ended well."""
+  """Notes that a job ended well, with the config as it was when the job was begun."""
   now = datetime.datetime.now().astimezone().isoformat(timespec='seconds')
-  files.write_json(path_of(job), {**content_of(job), 'finished': now})
+  begun = files.read_json(path_of(job))
+  files.write_json(path_of(job), {**begun, 'finished': now})
 
 
 def is_finished(job: Job) -> bool:

@@ -39,6 +39,7 @@ class Queued:
     """
     if records.is_finished(self.job):
       return f'{self.job.workdir} was finished'
+    records.begin([self.job])
     together = self.job.resources.nodes > 1
     command = [sys.executable, *of_jobs.words(self.job, together=together)]
     self._process = subprocess.Popen(

@@ -82,7 +82,8 @@ def main(overrides: Sequence[str]) -> int:
     return 0
   if shutil.which('sky') is None:
     raise ValueError('SkyPilot is not installed: pip install skypilot, and sky check')
-  return max(subprocess.run(each, check=False).returncode for each in asked)
+  codes = [subprocess.run(each, check=False).returncode for each in asked]
+  return int(any(codes))
 
 
 if __name__ == '__main__':

@@ -49,10 +49,11 @@ def main(overrides: Sequence[str]) -> int:
   for job in filter(records.is_finished, made):
     commands.say(f'{job.name}  was finished')
   left = [job for job in made if not records.is_finished(job)]
+  asked_for = [jobs.words(job, together=job.resources.nodes > 1) for job in left]
   if commands.DRY_RUN.value:
     commands.say(f'submitit: {told}')
-    for job in left:
-      commands.say(shlex.join(['python', *jobs.words(job, together=job.resources.nodes > 1)]))
+    for words in asked_for:
+      commands.say(shlex.join(['python', *words]))
     return 0
   if not left:
     return 0

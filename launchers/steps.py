@@ -17,7 +17,7 @@ class Step(NamedTuple):
   """One command.
 
   always: it follows a step that failed, or a signal, too. begins: those with `always` are needed
-  only once it has succeeded.
+  only once it has succeeded, or was stopped halfway.
   """
 
   words: list[str]
@@ -46,6 +46,7 @@ def run(steps: Sequence[Step]) -> int:
       ended = subprocess.run(step.words, check=False).returncode
     except Stopped as stopped:
       ended = 128 + stopped.number
+      begun |= step.begins  # what was asked for may be there, though nobody waited for it
     code = code or ended
     begun |= step.begins and not ended
   return code

@@ -122,7 +122,9 @@ def literal(text: str) -> Sweep:
   names = [name.strip() for name, _, _ in parts]
   if len(set(names)) < len(names):
     raise ValueError(f'{text!r} names an option twice; give all of its values at once')
-  return COMBINATORS[kind]({name.strip(): values.split(',') for name, _, values in parts})
+  return COMBINATORS[kind](
+    {name.strip(): [value.strip() for value in values.split(',')] for name, _, values in parts}
+  )
 
 
 def load(place: str) -> Sweep:

@@ -5,7 +5,8 @@
       --zone=us-west4-a --project=NAME --nfs=HOST:/SHARE --dry_run
 
 Each VM is made, given the clone, runs the command on all of its workers, which train together
-(--distributed), and is deleted, whatever becomes of the command. With --nfs workdirs lie on a share
+(--distributed), or on the first one, where they cannot, and is deleted, whatever becomes of the
+command: a second Ctrl-C does not hurry it. With --nfs workdirs lie on a share
 that every worker mounts (--workdir is its mount here), and outlive a VM that is taken back:
 --retries makes another one, which goes on where they stand. Without it the workdir, of a VM with a
 single worker, is sent to the VM first and copied back at the end.
@@ -55,8 +56,8 @@ def steps_of(job: Job, place: Place) -> list[Step]:
   """
   vm, everywhere = remote.machine_name(job), '--worker=all'
 
-  def on_vm(lines: Sequence[str]) -> list[str]:
-    return gcloud(place, 'ssh', vm, everywhere, f'--command={" && ".join(lines)}')
+  def on_vm(lines: Sequence[str], workers: str = everywhere) -> list[str]:
+    return gcloud(place, 'ssh', vm, workers, f'--command={" && ".join(lines)}')
 
   kind = [f'--accelerator-type={job.resources.accelerator}', f'--version={place.runtime}']
   spot = ['--spot'] if job.resources.spot else []
@@ -64,6 +65,8 @@ def steps_of(job: Job, place: Place) -> list[Step]:
   unpack = [f'mkdir -p {remote.CLONE}', f'tar -xzf {archive} -C {remote.CLONE}']
   clone = f'cd {remote.CLONE}'
   up, down = copies(job, place)
+  together = jobs.trains(job)
+  runs_on = everywhere if together or not jobs.is_ours(job) else '--worker=0'
   return [
     Step(['tar', '-czf', archive, '--exclude=__pycache__', *remote.SENT]),
     Step(gcloud(place, 'create', vm, *kind, *spot), begins=True),
@@ -71,7 +74,7 @@ def steps_of(job: Job, place: Place) -> list[Step]:
     Step(on_vm([*unpack, clone, *remote.install('tpu')])),
     Step(on_vm(remote.mount(place.nfs, FOLDER))),
     *up,
-    Step(on_vm([clone, remote.command(job, FOLDER, together=jobs.trains(job))])),
+    Step(on_vm([clone, remote.command(job, FOLDER, together=together)], runs_on)),
     *down,
     Step(gcloud(place, 'delete', vm, '--quiet'), always=True),
   ]
@@ -97,6 +100,8 @@ def main(overrides: Sequence[str]) -> int:
   """Runs the command; returns its exit code."""
   if not ZONE.value or not PROJECT.value:
     raise ValueError('--zone and --project are needed; see --help')
+  if commands.CPUS.value:
+    raise ValueError('--cpus is not for TPU VMs, whose type says what they have')
   place = Place(PROJECT.value, ZONE.value, VERSION.value, NFS.value)
   resources = Resources(accelerator=ACCELERATOR.value, spot=SPOT.value)
   made = commands.made_jobs(overrides, resources)
@@ -108,7 +113,7 @@ def main(overrides: Sequence[str]) -> int:
       for step in steps_of(job, place):
         commands.say(shlex.join(step.words))
     return 0
-  return local.run_all(made, lambda job: command_of(job, place))
+  return local.run_all(made, lambda job: command_of(job, place), ends_at_once=False)
 
 
 if __name__ == '__main__':

@@ -26,12 +26,13 @@ def of_features(x: Array, weights: Array, dimensions: Any, **options: Any) -> Ar
     options: of it.
   """
   (x_axes, _), batch = dimensions
+  is_large = weights.size > MANY
   width = x.shape[-1] * x.dtype.itemsize
   if width % PAGE == 0 and weights.shape[1] > FEW:
     extra = LINE // x.dtype.itemsize
     x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, extra)])
     weights = jnp.pad(weights, [(0, extra), (0, 0)])
-  if weights.size > MANY:
+  if is_large:
     return jax.lax.dot_general(x, weights, dimensions, **options)
   transposed = jax.lax.optimization_barrier(weights.T)
   return jax.lax.dot_general(x, transposed, ((x_axes, (1,)), batch), **options)

@@ -21,7 +21,8 @@ def adamw(
 
   Args:
     learning_rate: at the end of the warm-up.
-    num_steps: of the run, at the end of which the rate is 0.
+    num_steps: of the run, at the end of which the rate is 0. A run that is extended goes on at the
+      rates of the longer one, from a start at those of the shorter: it is neither of the two.
     weight_decay: per unit of the rate.
     clip_norm: largest norm of a gradient; infinity leaves gradients as they are.
     warmup_share: of the steps.
@@ -37,7 +38,7 @@ def adamw(
   _check('clip_norm', clip_norm, clip_norm > 0, 'above 0')
   _check('warmup_share', warmup_share, 0 <= warmup_share < 1, 'at least 0 and below 1')
   schedule = optax.warmup_cosine_decay_schedule(
-    init_value=0.0,
+    init_value=0.0 if warmup_share else learning_rate,
     peak_value=learning_rate,
     warmup_steps=max(1, int(num_steps * warmup_share)),
     decay_steps=max(2, num_steps),

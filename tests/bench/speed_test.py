@@ -130,9 +130,9 @@ def test_operations_of_a_user_are_those_counted_by_hand():
   assert operations.of_user(case) == pytest.approx(by_hand, rel=0.35)
 
 
-def row_of(name, users_per_second, features=3):
+def row_of(name, users_per_second, features=3, users=4):
   numbers = dict.fromkeys(report.COLUMNS, 0.5)
-  keys = {'row': 'maml', 'features': features, 'hidden': '5x4', 'users': 4}
+  keys = {'row': 'maml', 'features': features, 'hidden': '5x4', 'users': users}
   return numbers | keys | {'implementation': name, 'users_per_second': users_per_second}
 
 
@@ -146,7 +146,33 @@ def test_rows_of_a_case_replace_its_earlier_ones_and_leave_others(tmp_path):
   shown = report.table(found)
   assert [line[4] for line in shown.body] == ['', '', '1.50']  # ours by theirs
   assert {len(line) for line in shown.body} == {len(shown.header)}
+  assert [line[0] for line in shown.body] == ['maml/4/5x4', *2 * ['maml/3/5x4']]
   report.figure(found, 'title')
+
+
+def test_rows_of_other_numbers_of_users_say_so_and_memory_may_be_unknown(tmp_path):
+  path = tmp_path / 'speed.csv'
+  report.append(path, [row_of('metapers', 1.0) | {'peak_mib': math.nan}])
+  found = report.append(path, [row_of('metapers', 5.0, users=1024)])
+  shown = report.table(found).body
+  assert shown[0][-1] == 'nan' and shown[1][0].endswith(', 1,024 users')
+  (series,) = report.figure(found, 'title').axes
+  assert len(series.get_yticklabels()) == 2
+
+
+def test_of_several_ways_to_a_step_the_quickest_is_timed():
+  clock, called = [0.0], []
+
+  def way(seconds):
+    def step():
+      clock[0] += seconds
+      called.append(seconds)
+      return seconds
+
+    return step
+
+  step = worker.quickest((way(3.0), way(1.0), way(2.0)), lambda: clock[0])
+  assert step() == 1.0 and called == [3.0, 3.0, 1.0, 1.0, 2.0, 2.0, 1.0]
 
 
 def test_growth_is_read_from_the_two_largest_sizes():

@@ -49,6 +49,12 @@ def test_a_dry_run_prints_the_commands_of_every_job(name):
   assert done.stdout == (GOLDEN / f'{name}.txt').read_text()
 
 
+def test_a_command_of_one_machine_runs_on_one_worker():
+  alone = ('tpu_vm', *SHARED, '--module=experiments.evaluate', '--zone=a', '--project=b')
+  ran = [line for line in launch(*alone).stdout.splitlines() if 'experiments.evaluate' in line]
+  assert len(ran) == 2 and all('--worker=0' in line for line in ran)
+
+
 def test_the_yaml_is_one_job_with_a_bucket():
   task = yaml.safe_load((ROOT / 'launchers' / 'skypilot.yaml').read_text())
   assert set(task) == {'name', 'workdir', 'envs', 'file_mounts', 'setup', 'run'}
@@ -103,6 +109,10 @@ def test_the_dockerfile_copies_what_is_sent_and_nothing_that_is_not_there():
     ('tpu_vm', ('--zone=a', '--project=b', '--config=/etc/hosts'), 'is not sent to the machine'),
     ('skypilot', ('--config=/etc/hosts',), 'is not sent to the machine'),
     ('skypilot', ('--nodry_run',), 'SkyPilot is not installed'),
+    ('tpu_vm', ('--zone=a', '--project=b', '--cpus=2'), '--cpus is not for TPU VMs'),
+    ('tpu_vm', ('--zone=a', '--project=b', '--module=experiments.trian'), 'there is no module'),
+    ('local', ('--module=nowhere.train',), 'there is no module'),
+    ('slurm', ('--module=experiments.evaluate', '--nodes=2', '--nodry_run'), 'on one machine'),
   ],
 )
 def test_what_cannot_be_launched_is_one_line(launcher, arguments, message):
@@ -132,10 +142,11 @@ def test_steps_delete_nothing_that_they_did_not_make(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_steps_that_are_stopped_clean_up(tmp_path):
+@pytest.mark.parametrize('is_made', [True, False])
+def test_steps_that_are_stopped_clean_up(tmp_path, is_made):
   made = [
-    Step(touch(tmp_path / 'created'), begins=True),
-    Step(['sleep', '100']),
+    *([Step(['true'], begins=True)] if is_made else []),
+    Step(['sleep', '100'], begins=not is_made),  # a machine is being made meanwhile
     Step(touch(tmp_path / 'deleted'), always=True),
   ]
   command = [sys.executable, '-m', 'launchers.steps', steps.as_text(made)]
@@ -146,4 +157,4 @@ def test_steps_that_are_stopped_clean_up(tmp_path):
     program.terminate()
     assert program.wait(timeout=60) == 143
   assert (tmp_path / 'deleted').exists()
-  assert json.loads(steps.as_text(made))[0][0][0] == 'touch'
+  assert json.loads(steps.as_text(made))[-1][0][0] == 'touch'

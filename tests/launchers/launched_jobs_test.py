@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchers import jobs, sweeps
+from launchers import jobs, records, sweeps
 from launchers.jobs import Job
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -29,6 +29,26 @@ def test_a_name_is_of_the_job_and_of_nothing_else():
     job._replace(overrides=('--config.training.num_steps=4',)),
   ):
     assert other.digest != job.digest
+
+
+def test_of_a_flag_given_twice_the_order_makes_another_job():
+  one = LIKE._replace(overrides=('--config.a=1', '--config.b=0', '--config.a=2'))
+  assert one._replace(overrides=('--config.b=0', '--config.a=1', '--config.a=2')).name == one.name
+  assert one._replace(overrides=('--config.a=2', '--config.a=1', '--config.b=0')).name != one.name
+
+
+@pytest.mark.parametrize('edited', [False, True])
+def test_a_job_has_finished_with_the_config_that_it_began_with(tmp_path, edited):
+  config = tmp_path / 'x.py'
+  config.touch()
+  job = LIKE._replace(config=str(config), root=tmp_path, overrides=('--config.b=0', '--config.a=1'))
+  job.workdir.mkdir()
+  records.begin([job])
+  if edited:
+    config.write_text('edited = True')
+  records.finish(job)
+  same = job._replace(config=f'{tmp_path}/./x.py', overrides=job.overrides[::-1])
+  assert records.is_finished(same) == (not edited)
 
 
 @given(POINTS)

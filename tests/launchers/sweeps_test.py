@@ -27,6 +27,12 @@ def test_a_grid_holds_every_combination_once(values):
     assert {point[name] for point in made} == set(map(str, own))
 
 
+def test_spaces_between_values_are_not_theirs():
+  assert sweeps.parse('grid:learner=cnp, maml ; seed=0') == sweeps.parse(
+    'grid:learner=cnp,maml;seed=0'
+  )
+
+
 @given(TABLES)
 def test_what_is_written_is_what_is_built(values):
   assert sweeps.parse(f'grid:{written(values)}') == sweeps.grid(values)

@@ -21,9 +21,9 @@ STEPS = tuple(row for row in ROWS if row != ALONE)
 class Implementation(NamedTuple):
   """An implementation, imported in the process that is timed and nowhere else.
 
-  module: with a function `prepare(case, data) -> Step`. packages: by the names of their imports.
-  rows: that it has. is_same: whether it computes what the library does; of another model only the
-    time can be compared.
+  module: with a function `prepare(case, data)`, which gives a step, or several ways to it, of which
+  the quickest is timed. packages: by the names of their imports. rows: that it has. is_same:
+  whether it computes what the library does; of another model only the time can be compared.
   """
 
   module: str

@@ -13,29 +13,22 @@ from metapers.bench.speed import training_steps
 from metapers.io.plots import Figure
 from metapers.io.report import Table
 
-# Learners whose steps are timed, and what differs from their defaults.
-WHOLE: dict[str, dict[str, Any]] = {
-  'maml': {'hidden': (128, 128), 'inner_steps': 5},
-  'cnp': {},
-  'bayes_head': {},
-}
+WHOLE = ('maml', 'cnp', 'bayes_head')
 FIRST = ('maml', 'cnp', 'transformer_np', 'bayes_head', 'lore', 'hedge')
 BATCH_SIZE = 64
 
 
-def training(
-  clock: str, whole: Sequence[str] = tuple(WHOLE), first: Sequence[str] = FIRST
-) -> Table:
+def training(clock: str, whole: Sequence[str] = WHOLE, first: Sequence[str] = FIRST) -> Table:
   """Returns what a whole step takes beside the bare one, and when the first one has ended.
 
   Args:
     clock: of `worker.CLOCKS`.
-    whole: learners whose steps are timed, of WHOLE.
+    whole: learners whose steps are timed.
     first: learners whose first step is timed, twice, each time in a new process.
   """
   rows: dict[str, list[str]] = {name: [''] * 5 for name in dict.fromkeys((*whole, *first))}
   for name in whole:
-    found = training_steps.end_to_end(name, BATCH_SIZE, clock, **WHOLE[name])
+    found = training_steps.end_to_end(name, BATCH_SIZE, clock)
     share = found.whole / found.bare
     rows[name][:3] = [f'{1e3 * found.whole:.2f}', f'{1e3 * found.bare:.2f}', f'{share:.2f}']
   for name in first:
@@ -92,5 +85,6 @@ def run(module: str, *words: str) -> Any:
   command = [sys.executable, '-m', f'metapers.bench.speed.{module}', *words]
   ran = subprocess.run(command, capture_output=True, text=True, check=False)
   if ran.returncode:
-    raise ValueError(f'{" ".join((module, *words))} failed: {ran.stderr.strip().splitlines()[-1]}')
+    said = ran.stderr.strip().splitlines() or ['it said nothing']
+    raise ValueError(f'{" ".join((module, *words))} ended with {ran.returncode}: {said[-1]}')
   return json.loads(ran.stdout.splitlines()[-1])

@@ -36,7 +36,7 @@ def append(path: str | os.PathLike, timed: Sequence[Mapping[str, Any]]) -> pd.Da
   new = pd.DataFrame(timed, columns=COLUMNS)
   kept = []
   if pathlib.Path(path).exists():
-    old = pd.read_csv(path, keep_default_na=False)
+    old = pd.read_csv(path)
     kept = [old[~same_case(old, new.iloc[0])]]
   found = pd.concat([*kept, new], ignore_index=True)
   files.write_atomically(path, found.to_csv(index=False, float_format='%.8g', lineterminator='\n'))
@@ -51,14 +51,22 @@ def same_case(found: pd.DataFrame, row: pd.Series) -> pd.Series:
 
 def table(found: pd.DataFrame) -> Table:
   """Returns what was timed, the library's own beside the others."""
-  body = []
+  body, names = [], labels(found)
   for number, row in enumerate(found.itertuples()):
     own = found[same_case(found, found.iloc[number])]
     ours = own.loc[own['implementation'] == OURS, 'users_per_second'].item()
     case = case_of(row)
     work = f'{operations.of_user(case) / 1e6:.3g}'
-    body.append([workload.name_of(case), work, row.implementation, *cells(row, ours)])
+    body.append([names[number], work, row.implementation, *cells(row, ours)])
   return Table('users whose loss and gradient are computed in a second', HEADER, body)
+
+
+def labels(found: pd.DataFrame) -> list[str]:
+  """Returns what the case of each row is called, with its users where rows differ in them."""
+  rows, several = list(found.itertuples()), found['users'].nunique() > 1
+  return [
+    workload.name_of(case_of(row)) + (f', {row.users:,} users' if several else '') for row in rows
+  ]
 
 
 def case_of(row: Any) -> Case:
@@ -84,8 +92,8 @@ def cells(row: Any, ours: float) -> list[str]:
 def figure(found: pd.DataFrame, title: str) -> Figure:
   """Returns users a second by case, a mark for each implementation."""
   series = {}
-  for row in found.itertuples():
-    case = f'{row.row} {row.features} {row.hidden}'
+  for label, row in zip(labels(found), found.itertuples(), strict=True):
+    case = label.replace('/', ' ')
     series.setdefault(row.implementation, {})[case] = (row.users_per_second, 0.0)
   panel = panels.Panel(panels.rows(series, 'users a second', is_log=True), height=7)
   return panels.figure([panel], title=title)

@@ -1,19 +1,16 @@
 """PyTorch's own way to many users at once: `torch.func.vmap` over them, gradients inside."""
 
-import time
-
 import torch
 
 from metapers.bench.speed import torch_models
 from metapers.bench.speed.implementation import Step
 from metapers.bench.speed.workload import Case, Data
-from metapers.core.types import Callable
 
-CHUNKS = (8, 32, 256)  # users at once; the fastest is kept
+CHUNKS = (8, 32, 256)  # users at once
 
 
-def prepare(case: Case, data: Data) -> Step:
-  """Returns one step: users are taken in chunks of the size that was fastest in a trial."""
+def prepare(case: Case, data: Data) -> tuple[Step, ...]:
+  """Returns the step by chunks of users of each size."""
   params, support, query = torch_models.tensors(data)
   trained = {name: value.requires_grad_() for name, value in params.items()}
   users = torch.arange(case.users)
@@ -34,13 +31,4 @@ def prepare(case: Case, data: Data) -> Step:
 
     return step
 
-  sizes = sorted({min(size, case.users) for size in CHUNKS})
-  return step_by(min(sizes, key=lambda size: seconds(step_by(size))))
-
-
-def seconds(step: Callable) -> float:
-  """Returns the time of a call after a first."""
-  step()
-  start = time.process_time()
-  step()
-  return time.process_time() - start
+  return tuple(map(step_by, sorted({min(size, case.users) for size in CHUNKS})))

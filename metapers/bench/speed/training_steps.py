@@ -25,6 +25,7 @@ from metapers.training import devices, loop, objectives, optimizers, step
 NUM_STEPS = 10  # of a round
 NUM_ROUNDS = 4
 NUM_KNOWN = 512  # users, of learners that know theirs
+OPTIONS = {'maml': {'hidden': (128, 128), 'inner_steps': 5}}  # other than the defaults
 
 
 class Timed(NamedTuple):
@@ -48,10 +49,10 @@ def population_of() -> Population:
   return reward_ensemble(table, num_support=8, num_query=32, num_slates=1, num_users=NUM_KNOWN)
 
 
-def learner_of(name: str, population: Population, **options: Any) -> MetaLearner:
-  """Returns a learner of the package, of the sizes of a population."""
+def learner_of(name: str, population: Population) -> MetaLearner:
+  """Returns a learner of the package, of the sizes of a population, with its OPTIONS."""
   sizes = plan.sizes(learners.factory(name), population.spec)
-  return learners.make(name, **sizes, **options)
+  return learners.make(name, **sizes, **OPTIONS.get(name, {}))
 
 
 def whole_step(learner: MetaLearner, population: Population, batch_size: int) -> Setup:
@@ -92,17 +93,16 @@ def seconds_of(given: Setup, clock: str) -> Callable[[], float]:
   return measured
 
 
-def end_to_end(name: str, batch_size: int, clock: str, **options: Any) -> Timed:
+def end_to_end(name: str, batch_size: int, clock: str) -> Timed:
   """Returns the least seconds of a step, whole and bare, in turns.
 
   Args:
     name: of a learner.
     batch_size: users in a step.
     clock: of `worker.CLOCKS`.
-    **options: of the learner.
   """
   population = population_of()
-  learner = learner_of(name, population, **options)
+  learner = learner_of(name, population)
   makes = (whole_step, bare_step)
   turns = [seconds_of(make(learner, population, batch_size), clock) for make in makes]
   found = [[measured() for measured in turns] for _ in range(1 + NUM_ROUNDS)][1:]  # one to compile

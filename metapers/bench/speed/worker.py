@@ -10,6 +10,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from metapers.bench.speed import implementation, memory, workload
 from metapers.bench.speed.implementation import Step
 from metapers.bench.speed.workload import Case
+from metapers.core.types import Callable
 
 LEAST_SECONDS = 0.2  # of a round: short steps are repeated
 CLOCKS = {'wall': time.perf_counter, 'process': time.process_time}
@@ -51,11 +53,24 @@ def first(prepare: Any, clock: str) -> tuple[dict[str, float], Step]:
   """Returns what the first step gives, the seconds until then, and the step."""
   now = CLOCKS[clock]
   start = now()
-  step = prepare()
+  made = prepare()
+  step = quickest(made, now) if isinstance(made, tuple) else made
   loss, gradient = step()
   seconds = now() - start
   squares = sum(float(np.sum(np.square(leaf, dtype=np.float64))) for leaf in gradient.values())
   return {'compile_seconds': seconds, 'loss': loss, 'gradient_norm': squares**0.5}, step
+
+
+def quickest(steps: Sequence[Step], now: Callable[[], float]) -> Step:
+  """Returns the step whose second call takes the least time."""
+
+  def seconds(step):
+    step()
+    start = now()
+    step()
+    return now() - start
+
+  return min(steps, key=seconds)
 
 
 def one_round(step: Step, clock: str) -> dict[str, float]:
