@@ -33,7 +33,9 @@ PROMPT = flags.DEFINE_string('prompt', None, 'The question.')
 EXAMPLES = flags.DEFINE_string('examples', '', 'A .jsonl file of earlier questions and replies.')
 ARM = flags.DEFINE_enum('arm', 'both', list(in_context.ARMS), 'What is shown of an example.')
 MAX_TOKENS = flags.DEFINE_integer('max_tokens', 128, 'Of the answer.', lower_bound=1)
-MAX_PROMPT = flags.DEFINE_integer('max_prompt', 1536, 'Tokens; first examples are left out.')
+MAX_PROMPT = flags.DEFINE_integer(
+  'max_prompt', 1536, 'Tokens, at most what the model has room for; first examples are left out.'
+)
 TEMPERATURE = flags.DEFINE_float('temperature', 0.0, '0 takes the likeliest tokens.')
 SEED = flags.DEFINE_integer('seed', 0, 'Of sampling.')
 FIELDS = Example._fields
@@ -49,8 +51,10 @@ def main(argv: list[str]) -> None:
   model = decoder.decoder(hf_config.read(folder))
   tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
   chat = chat_tokens.of(tokenizer, model.config.vocab_size)
+  free = (model.config.max_positions - MAX_TOKENS.value) // policy.STEP * policy.STEP
+  most = min(MAX_PROMPT.value, free)
   shown = in_context.fitted(
-    ARM.value, examples, question, lambda text: len(chat.prompt(text)), most=MAX_PROMPT.value
+    ARM.value, examples, question, lambda text: len(chat.prompt(text)), most=most
   )
   if shown.num_dropped:
     commands.say(f'{shown.num_dropped} of {len(examples)} examples do not fit and are left out')
@@ -76,12 +80,9 @@ def read_examples(path: str) -> list[Example]:
   if not path.endswith('.jsonl'):
     raise ValueError(f'--examples must be a .jsonl file, got {path}')
   found = []
-  for number, line in enumerate(pathlib.Path(path).read_text(encoding='utf-8').splitlines(), 1):
-    record = files.parse_json(line, f'{path}, line {number}')
+  for source, record in files.json_lines(path):
     if not all(isinstance(record.get(field), str) and record[field] for field in FIELDS):
-      raise ValueError(
-        f'{path}, line {number}: an example has texts {", ".join(FIELDS)}; got {sorted(record)}'
-      )
+      raise ValueError(f'{source}: an example has texts {", ".join(FIELDS)}; got {sorted(record)}')
     found.append(Example(*(record[field] for field in FIELDS)))
   return found
 

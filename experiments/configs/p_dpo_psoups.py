@@ -21,7 +21,7 @@ ROWS = {'individual': {}, 'dpo': {'kind': 'uniform', 'num_tokens': 0, 'alpha': 0
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  base.parse(argument)
+  base.switches(argument)
   return published_studies.config_of(
     'p_soups',
     lengths={'prompt': 200, 'response': 800},

@@ -32,7 +32,7 @@ ROWS = {
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  base.parse(argument)
+  base.switches(argument)
   config = published_studies.config_of(
     constructed_studies.KIND,
     lengths={'prompt': 64, 'response': 96},

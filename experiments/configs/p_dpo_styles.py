@@ -44,7 +44,7 @@ OPPOSED_ROWS = ('individual', 'dpo', 'cluster_2', 'cluster_5', 'cluster_10')
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  options = base.parse(argument, heeding=False)
+  options = base.switches(argument, 'quick', 'heeding')
   if options['quick'] and options['heeding']:
     raise ValueError('give one of quick and heeding, not both')
   config: Config = config_dict.ConfigDict()

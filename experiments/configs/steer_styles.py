@@ -21,7 +21,7 @@ from experiments.configs import base
 
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  is_quick = base.parse(argument)['quick']
+  is_quick = base.switches(argument, 'quick')['quick']
   config: Config = config_dict.ConfigDict()
   config.data_seed = 0
   config.seeds = (0,)

@@ -9,7 +9,6 @@ Reference:
 
 import json
 import os
-import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -88,12 +87,12 @@ def read_duels(path: str | os.PathLike) -> list[Duel]:
     ValueError: for a line with other fields, or empty texts, with its number.
   """
   found = []
-  for number, line in enumerate(pathlib.Path(path).read_text('utf-8').splitlines(), 1):
-    record = {'about': '', **files.parse_json(line, f'{path}, line {number}')}
+  for source, line in files.json_lines(path):
+    record = {'about': '', **line}
     texts = all(isinstance(value, str) for value in record.values())
     if set(record) != set(Duel._fields) or not texts or not record['prompt'].strip():
       raise ValueError(
-        f'{path}, line {number}: a pair has texts {", ".join(Duel._fields)}, of which about may '
+        f'{source}: a pair has texts {", ".join(Duel._fields)}, of which about may '
         f'lack; got {sorted(record)}'
       )
     found.append(Duel(**record))

@@ -105,11 +105,12 @@ def train(
     progress: show a bar.
   """
 
-  def fit(name, options, training, start=None):
+  def fit(name, options, training, start=None, **started):
     policy = p_dpo.p_dpo(model, base, num_users=study.num_users, **options)
     learner = policy.learner._replace(start=start) if start else policy.learner
     folder = pathlib.Path(workdir) / f'{name}_{seed}'
-    kept = Checkpoints(folder, {**identity, 'row': name, 'seed': seed, 'options': dict(options)})
+    made_by = {**identity, 'row': name, 'seed': seed, 'options': dict(options), **started}
+    kept = Checkpoints(folder, made_by)
     result = meta_training.meta_train(
       learner,
       population_of(study, row),
@@ -133,7 +134,9 @@ def train(
   )
   others = {name: value for name, value in row.options.items() if name != 'num_clusters'}
   first = fit(INDIVIDUALS, {**others, 'kind': 'individual', 'nll_weight': 0.0}, half)
-  return fit(name, row.options, rest, started_from(first.params))
+  return fit(
+    name, row.options, rest, started_from(first.params), steps_of_individuals=half.num_steps
+  )
 
 
 def untrained(model: Decoder, base: Params) -> Trained:
@@ -156,10 +159,15 @@ def started_from(individuals: Params) -> FromHistories:
 
 def population_of(study: Study, row: Row) -> Population:
   """Returns the study's users as a row sees them."""
-  splits = dict(study.splits)
-  if not row.reads_text:
-    splits = {name: silent(split) for name, split in splits.items()}
+  splits = as_seen(study, row).splits
   return text_users.text_users(splits, num_query=1, source=study.name)
+
+
+def as_seen(study: Study, row: Row) -> Study:
+  """Returns the study as a row sees it: without what users say, where it does not read that."""
+  if row.reads_text:
+    return study
+  return study._replace(splits={name: silent(split) for name, split in study.splits.items()})
 
 
 def silent(split: Split) -> Split:
@@ -181,7 +189,7 @@ def evaluate(study: Study, row: Row, name: str, seeds: Mapping[int, Trained]) ->
     seeds: seed -> what came of it.
   """
   first = next(iter(seeds.values()))
-  given = study.splits if row.reads_text else {k: silent(v) for k, v in study.splits.items()}
+  given = as_seen(study, row).splits
   rows = np.arange(study.num_users)
   others = {
     name: rows,
@@ -385,12 +393,3 @@ def with_references(
     return reference.with_reference(model, base, given, chunk_size=chunk_size, found=found)
 
   return text_users.changed(splits, change)
-
-
-def cost(made: Trained) -> dict[str, int]:
-  """Returns the bytes of one user's own parameters, and of all that is trained beside them."""
-  users = made.params['users']
-  own = users.get('offsets', users.get('logits'))
-  trained = {k: v for k, v in made.params.items() if k not in made.policy.frozen}
-  whole = sum(leaf.nbytes for leaf in jax.tree.leaves(trained))
-  return {'bytes_per_user': 0 if own is None else int(own[0].nbytes), 'bytes_trained': whole}

@@ -143,6 +143,20 @@ def parse_json(content: str | bytes, source: str | os.PathLike) -> dict[str, Any
   return value
 
 
+def json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:
+  """Yields where each line of a .jsonl file stands, for messages, and its record; not blank ones.
+
+  Lines end at line feeds alone: texts may hold other characters that Unicode calls line breaks.
+
+  Raises:
+    ValueError: for a line that is not JSON, or no object, with its number.
+  """
+  for number, line in enumerate(read_bytes(path).split(b'\n'), 1):
+    if line.strip():
+      source = f'{path}, line {number}'
+      yield source, parse_json(line, source)
+
+
 def read_json(path: str | os.PathLike, form: str = '') -> dict[str, Any]:
   """Returns the JSON object that a file holds.
 

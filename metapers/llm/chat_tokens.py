@@ -59,9 +59,10 @@ def of(tokenizer: Any, vocab_size: int | None = None) -> ChatTokens:
   check_vocabulary(tokenizer, vocab_size)
   before, after = fixed(tokenizer, ['user'])
   *_, ending = fixed(tokenizer, ['user', 'assistant'], is_answered=True)
-  return ChatTokens(
-    tokenizer, tuple(before), tuple(after), tuple(ending[:1]) or (tokenizer.eos_token_id,)
-  )
+  # Llama 2's template has a space before the marker.
+  markers = [token for token in ending if token in tokenizer.all_special_ids]
+  end = (*markers, *ending, tokenizer.eos_token_id)[:1]
+  return ChatTokens(tokenizer, tuple(before), tuple(after), end)
 
 
 def check_vocabulary(tokenizer: Any, vocab_size: int | None) -> None:

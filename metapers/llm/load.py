@@ -7,6 +7,8 @@ Arrays are read one layer at a time from memory-mapped files, so that loading ta
 the model and of one projection of all layers.
 """
 
+import hashlib
+import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -53,7 +55,20 @@ HEAD_NORMS = {
 # Files of Llama 2 hold the angles, which follow from the configuration.
 DERIVED = 'self_attn.rotary_emb.inv_freq'
 
+# What a model answers by: weights, configuration, tokenizer and chat template.
+ANSWERS_BY = ('.safetensors', '.json', '.jinja', '.model', '.txt')
+
 Put = Callable[[str, np.ndarray], Array]
+
+
+def fingerprint(folder: str | os.PathLike) -> str:
+  """Returns a hash of all files of a Hugging Face folder that decide what the model answers."""
+  found = {}
+  for path in sorted(pathlib.Path(folder).iterdir()):
+    if path.suffix in ANSWERS_BY:
+      with files.regular(path).open('rb') as file:
+        found[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
+  return files.sha256(json.dumps(found).encode())
 
 
 def params(

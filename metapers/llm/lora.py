@@ -3,7 +3,7 @@
     adapter = lora.lora(config, rank=8, scale=2.0, projections=('query', 'value'))
     changes = adapter.init(key)                                  # what is trained
     model.hidden(params, embeddings, mask, lora=adapter.scaled(changes))
-    merged = adapter.merge(params, changes)                      # then load.save(...)
+    merged = adapter.merge(params, changes)                      # then save.save(...)
 
 A projection W becomes W + scale · A B, with A random and B = 0 at first; the decoder adds
 scale · (x A) B to x W and never makes the sum of the weights.

@@ -259,8 +259,9 @@ def _loss(users: UserModel, objective: Callable, alpha: int | float) -> Loss:
 
     soft, shares = terms(params, episode.user)
     losses, found = jax.vmap(of_user)(soft)
-    reported = {**jax.tree.map(lambda x: x[0], found), 'generic_nll': found['nll'][-1]}
-    return shares @ losses, reported
+    reported = jax.tree.map(lambda x: x[0], found)
+    generic = {'generic_nll': found['nll'][-1]} if alpha < 1 else {}
+    return shares @ losses, {**reported, **generic}
 
   return loss
 

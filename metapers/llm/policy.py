@@ -60,12 +60,14 @@ def scorer(model: Decoder, *, batch_size: int | None = None) -> Score:
     return jax.lax.map(of_response, (responses, response_mask), batch_size=batch_size)
 
   def score(params: Params, asked: Asked) -> Likelihood:
-    longest = max(map(len, asked.responses))
+    longest, most = max(map(len, asked.responses)), model.config.max_positions
     sizes = rounded(len(asked.prompt)), rounded(longest)
-    if sum(sizes) > model.config.max_positions:
+    if sum(sizes) > most:  # as they are, for what is rounded away may just fit
+      sizes = len(asked.prompt), longest
+    if sum(sizes) > most:
       raise ValueError(
         f'a prompt of {len(asked.prompt)} tokens and a response of {longest} do not fit in '
-        f'the {model.config.max_positions} positions that the model was made for'
+        f'the {most} positions that the model was made for'
       )
     prompt = prompting.padded([asked.prompt], side='left', length=sizes[0])
     responses = prompting.padded(asked.responses, side='right', length=sizes[1])

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metapers.core import files
+
 Record = Mapping[str, Any]
 TLDR_SEED, LONGER_SHARE, NUM_TLDR_USERS = 3456, 0.7, 10
 PROFILES = {  # of P-SOUPS, with the sentence that is taken out of each prompt
@@ -73,11 +75,10 @@ def read_records(path: str | os.PathLike) -> list[Record]:
     ValueError: for another kind of file, or one that is not JSON.
   """
   path = pathlib.Path(path)
-  text = path.read_text(encoding='utf-8')
+  if path.suffix == '.jsonl':
+    return [record for _, record in files.json_lines(path)]
   try:
-    if path.suffix == '.jsonl':
-      return [json.loads(line) for line in text.splitlines() if line.strip()]
-    found = json.loads(text)
+    found = json.loads(path.read_text(encoding='utf-8'))
   except ValueError as error:
     raise ValueError(f'{path} is not JSON: {error}') from error
   if not isinstance(found, list):

@@ -39,17 +39,21 @@ def make_folder(folder: str | os.PathLike) -> pathlib.Path:
   """Makes the folder: config.json, safetensors in float32, the tokenizer and a notice.
 
   Args:
-    folder: where to; nothing is done where the whole folder is there.
+    folder: where to; nothing is done where it is there already, by its notice.
 
   Returns:
     The folder.
 
   Raises:
-    ValueError: for packages that are missing, or weights that are not those known here.
+    ValueError: for a folder that holds something else, packages that are missing, or weights that
+      are not those known here.
   """
   folder = pathlib.Path(folder)
-  if (folder / 'NOTICE').exists():
+  notice = folder / 'NOTICE'
+  if notice.is_file() and notice.read_text(encoding='utf-8') == NOTICE:
     return folder
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise ValueError(f'{folder} holds something else; give a folder that is empty, or is not there')
   source = _source()
   model = _dequantised(source)
   tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)

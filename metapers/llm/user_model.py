@@ -104,6 +104,7 @@ def individual(
     }
 
   def known(params, row):
+    row = jnp.where(row < 0, num_users, row)  # else it counts from the end
     return params['generic'] + params['offsets'].at[row].get(mode='fill', fill_value=0)
 
   def prepare(params, nll):
@@ -159,7 +160,8 @@ def cluster(num_users: int, num_tokens: int, *, num_clusters: int = 10) -> UserM
     return jnp.tensordot(jax.nn.softmax(logits), params['clusters'], 1)
 
   def known(params, row):
-    return mixed(params, params['logits'][jnp.minimum(row, num_users)])
+    row = jnp.where(row < 0, num_users, jnp.minimum(row, num_users))
+    return mixed(params, params['logits'][row])
 
   def prepare(params, nll):
     tried = jnp.asarray(SHARPNESS, params['sharpness'].dtype)

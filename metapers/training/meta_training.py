@@ -23,7 +23,7 @@ class Training(NamedTuple):
   """How a learner is trained.
 
   num_steps: updates in all. batch_size: T, users per step. chunk_size: users at once on a device;
-  None for 8 on CPUs and for all of them elsewhere.
+  None for 8 on CPUs, 16 of large parameters, and for all of them elsewhere.
   shots: comparisons kept of each support: 'uniform' over 0..num_support, or a number.
   learning_rate: as the optimizer takes it. steps_per_call: updates in one compiled call.
   evaluate_every: updates between evaluations, each followed by a checkpoint; 0 for only at the end.

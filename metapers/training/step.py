@@ -257,7 +257,7 @@ def num_chunks(
     batch_size: T.
     chunk_size: users at once on one device; None for `best_chunk_size`.
     placement: over devices.
-    params: of the learner, where they are known.
+    params: of the learner, where they are known; frozen ones count as well.
 
   Raises:
     ValueError: for sizes below 1, or a batch that does not divide.

@@ -107,6 +107,20 @@ def test_unknown_arguments_list_the_known(argument, message):
     load('maml', argument)
 
 
+@pytest.mark.parametrize(
+  ('name', 'argument', 'known'),
+  [
+    ('p_dpo_smollm2', 'quick', 'none'),
+    ('p_dpo_tldr', 'quick', 'none'),
+    ('p_dpo_styles', 'learner=cnp', 'quick, heeding'),
+    ('steer_styles', 'objective=mean', 'quick'),
+  ],
+)
+def test_a_config_without_learners_takes_its_own_arguments_alone(name, argument, known):
+  with pytest.raises(ValueError, match=f'unknown config argument .*; known: {known}$'):
+    load(name, argument)
+
+
 def test_unknown_options_list_the_known():
   with pytest.raises(ValueError, match="learner 'maml' takes no depth; it takes hidden"):
     build.learner_config('maml', depth=3)

@@ -28,6 +28,13 @@ def test_tokens_are_those_of_the_template():
   assert chat.prompt('w1 w2') + chat.response('w3') == rendered(made, [user, answer])
 
 
+def test_an_answer_ends_with_the_marker_that_follows_it():
+  """Llama 2's template has a space, here a word, between an answer and its marker."""
+  made = tokenizer()
+  made.chat_template = CHATML.replace('<eos>', 'w0 <eos>')
+  assert chat_tokens.of(made).end == (made.eos_token_id,)
+
+
 def test_markers_in_a_text_cannot_forge_turns():
   """A vocabulary of whole words holds the markers as words: such a text is refused."""
   with pytest.raises(ValueError, match='could forge turns'):

@@ -237,3 +237,15 @@ def test_parameters_of_another_form_are_not_saved(folder, tmp_path):
     with pytest.raises(ValueError, match=message):
       save.save(tmp_path / 'saved', config, wrong)
   assert not (tmp_path / 'saved').exists()
+
+
+def test_a_fingerprint_is_of_weights_tokenizer_and_template(tmp_path):
+  for name, content in (('model.safetensors', 'a'), ('tokenizer.json', '{}'), ('README.md', 'x')):
+    (tmp_path / name).write_text(content)
+  before = load.fingerprint(tmp_path)
+  (tmp_path / 'README.md').write_text('y')
+  assert load.fingerprint(tmp_path) == before
+  (tmp_path / 'chat_template.jinja').write_text('{{ messages }}')
+  with_template = load.fingerprint(tmp_path)
+  (tmp_path / 'model.safetensors').write_text('b')
+  assert len({before, with_template, load.fingerprint(tmp_path)}) == 3

@@ -49,6 +49,14 @@ def test_what_the_model_was_not_made_for_is_refused():
     policy.scorer(model)(params, Asked([5] * 200, RESPONSES))
 
 
+def test_what_just_fits_is_not_refused_for_how_lengths_are_rounded():
+  model, params = made()
+  prompt = [5] * 180
+  found = policy.scorer(model)(params, Asked(prompt, RESPONSES))  # 250 of 256; rounded 320
+  alone = policy.scorer(model)(params, Asked(prompt, RESPONSES[:1]))
+  np.testing.assert_allclose(found.log_probs[0], alone.log_probs[0], rtol=1e-5)
+
+
 def test_like_lengths_come_together():
   asked = [Asked([1] * size, [[1]]) for size in (10, 200, 20, 70)]
   assert list(policy.in_order_of_length(asked)) == [0, 2, 3, 1]

@@ -114,9 +114,9 @@ def test_prism_shows_what_was_said_before_and_by_whom():
 
 def test_records_are_read_from_both_kinds_of_files(tmp_path):
   (tmp_path / 'a.json').write_text(json.dumps([{'x': 1}]))
-  (tmp_path / 'b.jsonl').write_text('{"x": 1}\n\n{"x": 2}\n')
+  (tmp_path / 'b.jsonl').write_text('{"x": "1\u2028\x85"}\n\n{"x": 2}\n')
   (tmp_path / 'c.json').write_text('{"x": 1}')
   assert published.read_records(tmp_path / 'a.json') == [{'x': 1}]
-  assert len(published.read_records(tmp_path / 'b.jsonl')) == 2
+  assert published.read_records(tmp_path / 'b.jsonl') == [{'x': '1\u2028\x85'}, {'x': 2}]
   with pytest.raises(ValueError, match='no list of records'):
     published.read_records(tmp_path / 'c.json')

@@ -86,6 +86,14 @@ def test_the_folder_is_made_once_and_says_what_it_is(folder):
   assert 'Apache License 2.0' in (folder / 'NOTICE').read_text()
 
 
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
+  (tmp_path / 'results.csv').write_text('precious')
+  (tmp_path / 'NOTICE').write_text('of another model')
+  with pytest.raises(ValueError, match='holds something else'):
+    smollm2.make_folder(tmp_path)
+  assert (tmp_path / 'results.csv').read_text() == 'precious'
+
+
 def test_other_weights_are_refused(monkeypatch, tmp_path):
   monkeypatch.setattr(smollm2, 'missing', lambda: [])
   package = type('Spec', (), {'origin': str(tmp_path / '__init__.py')})

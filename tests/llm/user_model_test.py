@@ -23,7 +23,8 @@ def test_individuals_start_alike_and_unknown_ones_stay_generic():
     np.testing.assert_array_equal(users.known(params, jnp.asarray(row)), generic)
   params['offsets'] = params['offsets'].at[3].set(1.0)
   np.testing.assert_allclose(users.known(params, jnp.asarray(3)), generic + 1)
-  np.testing.assert_array_equal(users.known(params, jnp.asarray(4)), generic)
+  for unknown in (4, 5, -1):
+    np.testing.assert_array_equal(users.known(params, jnp.asarray(unknown)), generic)
 
 
 def test_clusters_are_mixed_and_unknown_users_have_the_last_row():
@@ -32,7 +33,10 @@ def test_clusters_are_mixed_and_unknown_users_have_the_last_row():
   params['logits'] = params['logits'].at[1].set(jnp.log(jnp.asarray([0.5, 0.25, 0.25])))
   expected = jnp.tensordot(jnp.asarray([0.5, 0.25, 0.25]), params['clusters'], 1)
   np.testing.assert_allclose(users.known(params, jnp.asarray(1)), expected, rtol=1e-6)
-  np.testing.assert_array_equal(users.known(params, jnp.asarray(4)), users.generic(params))
+  params['logits'] = params['logits'].at[3].set(1.0 + jnp.arange(3))
+  for unknown in (4, 5, -1, -2):
+    found = users.known(params, jnp.asarray(unknown))
+    np.testing.assert_array_equal(found, users.generic(params))
 
 
 def test_a_new_user_has_the_posterior_of_the_clusters():
