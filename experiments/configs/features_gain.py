@@ -3,7 +3,7 @@
 Expected: at k = 8 the best meta-learner recovers at least half of the gap between `pooled` and
 `oracle_features`, the interval of its gain excluding 0.
 Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
-Time: about 6 minutes on one core; `:quick` about 2.
+Time: about 13 minutes a seed on one core; `:quick` about 2.
 Command: python -m experiments.benchmark --config=experiments/configs/features_gain.py --workdir=DIR
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """

@@ -7,7 +7,7 @@ Deviations: the store's features, 200 test prompts a user, seen users refitted, 
 
 Expected: accuracy of unseen users after 9 pairs 89.2 of low_rank and cnp, 79.4 of pooled, 92.7 of
   oracle_features.
-Time: 20 minutes on one core; `:quick` 1 to 3.
+Time: 30 minutes on one busy core; `:quick` 1 to 3.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/lore.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

@@ -5,9 +5,9 @@ test split: 76.4 / 86.6 / 94.7 / 97.4 / 98.9 at 0 / 1 / 3 / 5 / 10 pairs. That s
 answer is 76.5 / 87.5 / 96.5 / 99.0 / 100.0; that of pairs drawn anew 75.0 / 87.5 / 96.9 / 99.2 /
 100.0. Evaluated on both; trained on pairs drawn anew.
 Unlike the paper, no pair that is evaluated was adapted to (there, some of them were).
-Expected: `cnp` within 0.2 point of the exact answer at every number of pairs; 75.0 / 87.6 / 96.8 /
+Expected: `cnp` within 0.2 point of the exact answer at every number of pairs; 75.0 / 87.7 / 96.8 /
 99.2 / 100.0 on those drawn anew.
-Time: about 4 minutes on one core; `:quick` about 2.
+Time: about 3 minutes on one core; `:quick` about 2.
 Command: python -m experiments.benchmark --config=experiments/configs/np_btl.py --workdir=DIR
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """

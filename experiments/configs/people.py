@@ -3,7 +3,7 @@
 Data: a folder of tables (docs/data.md): items with features or without, comparisons or ratings.
 All five folds, so that everyone is evaluated once, by learners that never saw them. Numbers of
 comparisons that nobody has are left out, and said. Which learner for whom: docs/data.md.
-Time: 3 to 6 minutes on one core for 50 to 2,000 people; `:quick` (one fold, short training) 2:20.
+Time: 5 to 10 minutes on two cores for 50 to 2,000 people; `:quick` (one fold, short training) 2:20.
 Command: python -m experiments.benchmark --config=experiments/configs/people.py --workdir=DIR
   --config.population.kwargs.path=FOLDER
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

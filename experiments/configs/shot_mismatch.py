@@ -2,9 +2,9 @@
 
 Source: ours, after a question of FSPO's reviewers.
 
-Expected: accuracy after 64 comparisons: bayes 98.3, cnp_any 96.4, cnp 95.3, maml_any 91.9,
+Expected: accuracy after 64 comparisons: bayes 98.3, cnp_any 96.3, cnp 95.5, maml_any 91.8,
   pooled 78.2, maml 60.3 (its step, learned on a sum over 8, is too long for 64).
-Time: 27 minutes on one core; `:quick` 1 to 3.
+Time: 20 minutes on one core; `:quick` 1 to 3.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/shot_mismatch.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

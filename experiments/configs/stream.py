@@ -6,7 +6,7 @@ Source: ours, after a question of FSPO's reviewers.
 
 Expected: where preferences change cnp falls from 95 to 72 % at turn 36; at turn 64 it has 81, 93
   if it remembers the last 16 comparisons only.
-Time: 20 minutes on one core; `:quick` 1 to 3.
+Time: 26 minutes on one busy core; `:quick` 1 to 3.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/stream.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
