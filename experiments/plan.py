@@ -3,7 +3,8 @@
     python -m experiments.benchmark --config=experiments/configs/budget.py --workdir=DIR
     python -m experiments.plan --workdir=DIR --budget=5000
 
-It reads the results of the first command: what each learner came to with m users of n labels.
+It reads the results of the first command, what each learner came to with m users of n labels, and
+draws them: DIR/budget.png.
 """
 
 import pathlib
@@ -12,6 +13,7 @@ from absl import flags
 
 from experiments import commands
 from metapers.bench import planning, results, tables
+from metapers.io import plots
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Of a table of experiments/configs/budget.py.')
 BUDGET = flags.DEFINE_integer('budget', None, 'Labels in all: users times labels each.')
@@ -33,6 +35,8 @@ def main(argv: list[str]) -> None:
   planned = [planning.plan(frame, row, SHOTS.value, labels) for row in rows]
   shown = planning.table_of(planned, labels, SHOTS.value)
   commands.say(f'{tables.as_text(shown)}\n\n{shown.note}')
+  made = planning.figure(frame, rows, SHOTS.value)
+  commands.say(str(plots.save(made, path.with_name('budget.png'))))
 
 
 if __name__ == '__main__':

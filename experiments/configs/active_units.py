@@ -1,4 +1,4 @@
-"""VPL's active units: how many latent dimensions tell users apart, by decoder width and weight β.
+"""VPL's active units: how many latent dimensions tell users apart, by decoder width and β.
 
 With a wide decoder and a strong pull to the prior a variational latent may carry nothing of the
 user (posterior collapse). Rows are hidden widths x β, and swap-guided training (`spl`) beside. The
@@ -6,7 +6,9 @@ share of active units stands beside the costs in the report.
 Source: Burda et al. 2016, arXiv:1509.00519; Kim and Kim 2026 (swap-guided preference learning).
 Deviations: simulated users on scores; decoders, widths and β are ours.
 
-Time: see docs/results.md.
+Result (one seed): at the published β, 0 to 1e-4, .97 to 1.00 of the dimensions are active with any
+width; at .1 it is .09 to .47, and 4 to 7 points of accuracy are lost after 16 comparisons.
+Time: 16 rows took 65 minutes of half a core.
 Command: python -m experiments.benchmark --config=experiments/configs/active_units.py --workdir=DIR
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """

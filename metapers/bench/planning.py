@@ -10,17 +10,23 @@ from metapers.analysis import budget
 from metapers.analysis.budget import Design
 from metapers.bench import results, tables
 from metapers.core.types import Float
+from metapers.io import panels
+from metapers.io.plots import Figure
 from metapers.io.report import Table
 
 USERS, LABELS = 'num_users', 'num_labels'
 
 
 class Measured(NamedTuple):
-  """A learner's accuracy on new users by how many users, and labels of each, it was trained on."""
+  """A learner's accuracy on new users by how many users, and labels of each, it was trained on.
+
+  half_width: of the accuracy's interval.
+  """
 
   num_users: Float[np.ndarray, 'L']
   num_labels: Float[np.ndarray, 'L']
   accuracy: Float[np.ndarray, 'L']
+  half_width: Float[np.ndarray, 'L']
 
 
 class Planned(NamedTuple):
@@ -48,7 +54,12 @@ def measured(frame: pd.DataFrame, learner: str, shots: int) -> Measured:
   """
   own = results.select(frame, metric='accuracy', learner=learner, shots=shots, split='test')
   rows = [
-    (float(changes[USERS]), float(changes[LABELS]), row.value)
+    (
+      float(changes[USERS]),
+      float(changes[LABELS]),
+      row.value,
+      (row.ci_high - row.ci_low) / 2,
+    )
     for row in tables.over_seeds(own).itertuples()
     for changes in [results.changes_of(str(row.protocol))]
     if USERS in changes and LABELS in changes
@@ -77,8 +88,47 @@ def plan(frame: pd.DataFrame, learner: str, shots: int, labels: int) -> Planned:
   """
   found = measured(frame, learner, shots)
   limits = [(int(column.min()), int(column.max())) for column in found[:2]]
-  design = budget.best(budget.fit(*found), labels, users=limits[0], labels=limits[1])
-  return Planned(learner, design, float(np.median(budget.errors_unseen(*found))))
+  design = budget.best(budget.fit(*found[:3]), labels, users=limits[0], labels=limits[1])
+  return Planned(learner, design, float(np.median(budget.errors_unseen(*found[:3]))))
+
+
+def figure(frame: pd.DataFrame, learners: Sequence[str], shots: int) -> Figure:
+  """Returns accuracy by users, a line for each learner and a panel for each number of labels.
+
+  Args:
+    frame: results of a table of protocol `budget`.
+    learners: rows.
+    shots: comparisons given of a new user.
+
+  Raises:
+    ValueError: where the results hold no budgets of a learner at that number of shots.
+  """
+  found = {name: measured(frame, name, shots) for name in learners}
+
+  def line(own: Measured, labels: float) -> panels.Line:
+    chosen = own.num_labels == labels
+    order = np.argsort(own.num_users[chosen])
+    at, value, half = (
+      column[chosen][order] for column in (own.num_users, own.accuracy, own.half_width)
+    )
+    return panels.Line(at, 100 * value, 100 * half)
+
+  sizes = sorted({float(size) for own in found.values() for size in own.num_labels})
+  users = sorted({float(size) for own in found.values() for size in own.num_users})
+  parts = [
+    panels.Panel(
+      panels.lines(
+        {name: line(own, size) for name, own in found.items()},
+        'known users',
+        'accuracy (%)',
+        is_log=True,
+        ticks=users,
+      ),
+      title=f'{size:g} labels each',
+    )
+    for size in sizes
+  ]
+  return panels.figure(parts, title=f'Accuracy after {shots} comparisons of a new user')
 
 
 def table_of(planned: Sequence[Planned], labels: int, shots: int) -> Table:

@@ -35,6 +35,17 @@ def test_the_best_learner_stands_on_top(frame):
   assert table.body[0][-1] == '0.0'
 
 
+def test_a_panel_for_each_number_of_labels_has_a_line_for_each_learner(frame):
+  made = planning.figure(frame, ['cnp', 'maml'], 8)
+  titles = [axis.get_title(loc='left') or axis.get_title() for axis in made.axes]
+  assert titles == ['8 labels each', '32 labels each', '128 labels each']
+  for axis, labels in zip(made.axes, (8, 32, 128), strict=True):
+    cnp, _ = axis.get_lines()
+    expected = [100 * (0.95 - 1.5 / users - 0.2 / labels) for users in (50, 200, 1000)]
+    assert list(cnp.get_xdata()) == [50, 200, 1000]
+    assert list(cnp.get_ydata()) == pytest.approx(expected)
+
+
 def test_results_without_budgets_are_refused(frame):
   with pytest.raises(ValueError, match="no budgets of 'cnp' after 3 comparisons"):
     planning.plan(frame, 'cnp', 3, 10_000)
