@@ -99,9 +99,8 @@ def prepared(folder: pathlib.Path) -> Prepared:
   if table.prompt_texts is None:
     raise ValueError(f'{store} keeps no texts of its prompts; extract it anew with them')
   texts = studies.Texts(table.prompt_texts, responses)
-  chat = chat_tokens.of(
-    transformers.AutoTokenizer.from_pretrained(folder), hf_config.read(folder).vocab_size
-  )
+  vocab_size = hf_config.read(folder).vocab_size  # first, for its errors say what is missing
+  chat = chat_tokens.of(transformers.AutoTokenizer.from_pretrained(folder), vocab_size)
   train, test = (
     fitting(slates.slates_of(table, split=split), texts, chat) for split in ('train', 'test')
   )

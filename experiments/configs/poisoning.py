@@ -12,7 +12,10 @@ Arguments: quick; learner=NAME gives experiments.train that learner's run.
 from experiments.build import Config
 from experiments.configs import base
 
-LEARNERS = base.six(is_pool=True) | {'gaussian_prior': {}, 'lookup': {}}
+LEARNERS = base.six(is_pool=True) | {
+  'gaussian_prior': {'training': {'num_steps': 0}},
+  'lookup': {'training': {'num_steps': 1000}},
+}
 
 
 def get_config(argument: str | None = None) -> Config:

@@ -83,7 +83,7 @@ def words(rng, most):
 
 def test_mistakes_are_one_line(folders, constructed, tmp_path):
   for wrong, message in [
-    ('--row=prompt', 'unknown row prompt; known: cluster_2'),
+    ('--row=prompt', 'unknown row prompt; known: individual'),
     (f'--config.data.folder={folders[0]}', "the store has no reward 'length'"),
     ('--config.data.folder=nowhere', "--config.data.folder must be a folder of the data, got 'no"),
     ("--config.studies.length.rows=('base_2',)", 'unknown row of a study base_2'),

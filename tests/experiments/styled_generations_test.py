@@ -29,7 +29,8 @@ KINDS = np.array([0, 1, 1, 0])  # curt, warm
 def study():
   """Users of whom no more is there than how many they are and what they like."""
   weights = jax.nn.one_hot(KINDS // 2, 5) * (2.0 * (KINDS % 2) - 1)[:, None]
-  split = Split(SimpleNamespace(user=np.arange(4)), SimpleNamespace(weights=weights))  # pyright: ignore
+  tasks = SimpleNamespace(user=np.arange(4), context=jnp.arange(8.0).reshape(4, 2))
+  split = Split(tasks, SimpleNamespace(weights=weights))  # pyright: ignore
   return Study('styles', {'train': split, SEEN: split}, None, {}, KINDS, (0,))  # pyright: ignore
 
 
@@ -45,6 +46,22 @@ def test_the_untrained_policy_is_the_base():
   for text, prompt, answer in zip(texts, tokens, greedy.tokens, strict=False):
     written = styles.words_of(np.asarray(answer))
     assert text.split() == f'nobody {styles.words_of(np.asarray(prompt))} {written}'.split()
+
+
+def test_known_users_are_written_to_by_what_they_say():
+  policy = p_dpo.p_dpo(MODEL, BASE, num_users=4, num_tokens=2, lora_rank=2)
+  heard = []
+
+  def state_of(params, row, context):
+    heard.append((int(row), context.tolist()))
+    return policy.state_of(params, row, context)
+
+  made = Trained(policy._replace(state_of=state_of), policy.learner.init(jax.random.key(1)))
+  styled_generations.of_users(MODEL, made, study(), 0)
+  assert set(map(str, heard)) == {f'({row}, [{2.0 * row}, {2 * row + 1.0}])' for row in range(4)}
+  heard.clear()
+  styled_generations.of_nobody(MODEL, made, study(), 0)
+  assert all(row >= 4 and not said for row, said in heard)
 
 
 def test_users_who_are_like_nobody_get_what_nobody_gets():
