@@ -53,14 +53,15 @@ def measured(frame: pd.DataFrame, learner: str, shots: int) -> Measured:
     ValueError: where the results hold no budgets of that learner at that number of shots.
   """
   own = results.select(frame, metric='accuracy', learner=learner, shots=shots, split='test')
+  shown = tables.over_seeds(own)
   rows = [
     (
       float(changes[USERS]),
       float(changes[LABELS]),
       row.value,
-      (row.ci_high - row.ci_low) / 2,
+      row.half_width,
     )
-    for row in tables.over_seeds(own).itertuples()
+    for row in shown.assign(half_width=(shown['ci_high'] - shown['ci_low']) / 2).itertuples()
     for changes in [results.changes_of(str(row.protocol))]
     if USERS in changes and LABELS in changes
   ]
