@@ -3,9 +3,9 @@
 Liars answer the opposite of what they prefer, or all vote for one reward model.
 Source: ours.
 
-Result (one seed, after 16 comparisons): a point is lost to 12.5 % of users who answer the opposite by
-`cnp`, to 36 % by `bayes_head`, and to more than 40 % by `lookup` and `gaussian_prior`.
-Time: 55 minutes of half a core without `maml`, 2,000 steps of `cnp`; `:quick` 1 to 3 of CPU.
+Result (one seed, after 16 comparisons): `cnp` loses a point to 12.5 % of users who answer the
+opposite, `bayes_head` to 36 %, `lookup` and `gaussian_prior` to more than 40 %.
+Time: 55 minutes of half a core without `maml`, with 2,000 steps of `cnp`; `:quick` 1 to 3 of CPU.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/poisoning.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

@@ -12,6 +12,7 @@ import jax, jax.numpy as jnp
 from experiments import commands
 commands.keep_compiled()
 print(jax.config.jax_compilation_cache_dir)
+assert jax.config.jax_compilation_cache_max_size == 2**30  # in a folder of JAX's own choice, too
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 jax.block_until_ready(jax.jit(lambda x: jnp.sort(jnp.sin(x)))(jnp.arange(7.0)))
 """

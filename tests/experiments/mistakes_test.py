@@ -30,6 +30,22 @@ def test_a_full_disk_is_one_line(error, monkeypatch, capsys):
   assert said.count('\n') == 1 and 'no space is left on the disk' in said
 
 
+@pytest.mark.parametrize(
+  ('error', 'code'),
+  [
+    (ValueError('no such learner'), 2),
+    (FileNotFoundError(errno.ENOENT, 'No such file'), 2),
+    (ConnectionResetError('the endpoint is away'), 1),
+    (TimeoutError('too long'), 1),
+    (OSError(errno.ESTALE, 'Stale file handle'), 1),
+  ],
+)
+def test_what_may_pass_by_itself_is_told_by_the_exit_code(error, code, capsys):
+  with pytest.raises(SystemExit) as caught:
+    commands.fail(error)
+  assert caught.value.code == code and capsys.readouterr().err.startswith('error: ')
+
+
 def test_what_threads_say_of_a_full_disk_is_not_repeated():
   def record(message, error=None):
     trace = (type(error), error, None) if error else None
