@@ -10,7 +10,12 @@ or prose, the tastes `lists` and `prose`, such pairs are few among replies so sh
 tokens.)
 Source: Li et al. 2024, arXiv:2402.05133, in small.
 Deviations: as of p_dpo_styles.py; preferences are constructed, of rewards that the store holds. The
-individual term alone is trained (α = 1): half of the time a step takes with both.
+individual term alone is trained (α = 1): half of the time a step takes with both. λ = 0.3 holds up
+what was chosen, so that what is written is whole.
+
+Result (study `length`, individual, 64 comparisons a user, one seed): .900 of held-out questions of
+known users, .531 by the base that is told; replies of 19 and of 125 tokens for who likes them short
+and long.
 
 Time: see docs/language_model.md.
 Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_smollm2.py --workdir=DIR
@@ -43,7 +48,7 @@ def get_config(argument: str | None = None) -> Config:
   config.model.is_checkpointed = False  # a sixth faster, of 5 GiB in all
   config.data_seed = 0
   config.seeds = (0,)
-  config.policy.update({'alpha': 1.0, 'nll_weight': 0.0, 'inner_steps': 0})
+  config.policy.update({'alpha': 1.0, 'nll_weight': 0.3, 'inner_steps': 0})
   config.training.update(
     {'batch_size': 8, 'learning_rate': 2e-3, 'user_learning_rate': 0.03, 'warmup_steps': 5}
   )
