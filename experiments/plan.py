@@ -29,9 +29,7 @@ def main(argv: list[str]) -> None:
   frame = results.read_results(path)
   if not len(frame):
     raise ValueError(f'{path} holds no results: make the table of budgets first, see --help')
-  rows = LEARNERS.value or [
-    name for name in dict.fromkeys(frame['learner']) if tables.role_of(name) == 'learner'
-  ]
+  rows = LEARNERS.value or planning.learners_of(frame)
   planned = [planning.plan(frame, row, SHOTS.value, labels) for row in rows]
   shown = planning.table_of(planned, labels, SHOTS.value)
   commands.say(f'{tables.as_text(shown)}\n\n{shown.note}')

@@ -66,13 +66,19 @@ def measured(frame: pd.DataFrame, learner: str, shots: int) -> Measured:
     if USERS in changes and LABELS in changes
   ]
   if not rows:
-    known = ', '.join(dict.fromkeys(frame['learner']))
-    counts = ', '.join(dict.fromkeys(frame['shots']))
+    known = ', '.join(learners_of(frame))
+    counts = ', '.join(filter(None, dict.fromkeys(frame['shots'])))
     raise ValueError(
       f'no budgets of {learner!r} after {shots} comparisons among these results: they must be of '
       f'experiments/configs/budget.py; learners there: {known}; comparisons: {counts}'
     )
   return Measured(*map(np.array, zip(*rows, strict=True)))
+
+
+def learners_of(frame: pd.DataFrame) -> list[str]:
+  """Returns the learners whose accuracy is among results, which hold facts of users, too."""
+  names = results.select(frame, metric='accuracy', split='test')['learner']
+  return [name for name in dict.fromkeys(names) if name and tables.role_of(name) == 'learner']
 
 
 def plan(frame: pd.DataFrame, learner: str, shots: int, labels: int) -> Planned:
@@ -129,7 +135,11 @@ def figure(frame: pd.DataFrame, learners: Sequence[str], shots: int) -> Figure:
     )
     for size in sizes
   ]
-  return panels.figure(parts, title=f'Accuracy after {shots} comparisons of a new user')
+  made = panels.figure(parts, title=f'Accuracy after {shots} comparisons of a new user')
+  heights = [axis.get_ylim() for axis in made.axes]
+  for axis in made.axes:  # one scale, so that panels can be compared
+    axis.set_ylim(min(low for low, _ in heights), max(high for _, high in heights))
+  return made
 
 
 def table_of(planned: Sequence[Planned], labels: int, shots: int) -> Table:

@@ -35,6 +35,13 @@ def test_the_best_learner_stands_on_top(frame):
   assert table.body[0][-1] == '0.0'
 
 
+def test_rows_of_no_learner_are_left_out(frame):
+  facts = row('', 50, 8, 0.4).assign(metric='contested')
+  references = [row(name, 50, 8, 0.9) for name in ('bayes', 'oracle')]
+  found = planning.learners_of(results.join([facts, *references, frame]))
+  assert found == ['cnp', 'maml']
+
+
 def test_a_panel_for_each_number_of_labels_has_a_line_for_each_learner(frame):
   made = planning.figure(frame, ['cnp', 'maml'], 8)
   titles = [axis.get_title(loc='left') or axis.get_title() for axis in made.axes]
