@@ -49,10 +49,9 @@ def main(argv: list[str]) -> None:
     workdirs.claim(workdir, identity, of_base)
     maker = published_studies if 'data' in config else styled_studies
     model, base = maker.language_model(config, workdir / 'base')
-    for name in config.studies:
-      if not STUDIES.value or name in STUDIES.value:
-        study = source_of(config).study(config, name, model, base)
-        run_study(config, study, workdir, model, base)
+    for name in asked_studies(config):
+      study = source_of(config).study(config, name, model, base)
+      run_study(config, study, workdir, model, base)
   commands.say(f'\n{workdir / "results.csv"}')
 
 
@@ -62,10 +61,7 @@ def check_names(config: Config) -> None:
   Raises:
     ValueError: naming them.
   """
-  asked = {name: own for name, own in config.studies.items() if name in STUDIES.value} or (
-    config.studies
-  )
-  rows = dict.fromkeys(row for own in asked.values() for row in own.rows)
+  rows = dict.fromkeys(row for name in asked_studies(config) for row in config.studies[name].rows)
   for kind, given, known in (
     ('study', STUDIES.value, config.studies),
     ('row of a study', rows, config.rows),
@@ -75,6 +71,11 @@ def check_names(config: Config) -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
       raise ValueError(f'unknown {kind} {", ".join(unknown)}; known: {", ".join(known)}')
+
+
+def asked_studies(config: Config) -> list[str]:
+  """Returns the studies that --study names, or all."""
+  return [name for name in config.studies if not STUDIES.value or name in STUDIES.value]
 
 
 def source_of(config: Config):

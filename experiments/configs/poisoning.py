@@ -5,7 +5,7 @@ Source: ours.
 
 Result (one seed, after 16 comparisons): `cnp` loses a point to 12.5 % of users who answer the
 opposite, `bayes_head` to 36 %, `lookup` and `gaussian_prior` to more than 40 %.
-Time: 55 minutes of half a core without `maml`, with 2,000 steps of `cnp`; `:quick` 1 to 3 of CPU.
+Time: an hour of half a core without `maml`, with 2,000 steps of `cnp`; `:quick` 1 to 3 of CPU.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/poisoning.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

@@ -105,11 +105,12 @@ def train(
     progress: show a bar.
   """
 
-  def fit(name, options, training, start=None, **started):
+  def fit(name, options, training, start=None, steps_before=0):
     policy = p_dpo.p_dpo(model, base, num_users=study.num_users, **options)
     learner = policy.learner._replace(start=start) if start else policy.learner
     folder = pathlib.Path(workdir) / f'{name}_{seed}'
-    made_by = {**identity, 'row': name, 'seed': seed, 'options': dict(options), **started}
+    made_by = {**identity, 'row': name, 'seed': seed, 'options': dict(options)}
+    made_by |= {'steps_before': steps_before} if start else {}
     kept = Checkpoints(folder, made_by)
     result = meta_training.meta_train(
       learner,
@@ -134,9 +135,7 @@ def train(
   )
   others = {name: value for name, value in row.options.items() if name != 'num_clusters'}
   first = fit(INDIVIDUALS, {**others, 'kind': 'individual', 'nll_weight': 0.0}, half)
-  return fit(
-    name, row.options, rest, started_from(first.params), steps_of_individuals=half.num_steps
-  )
+  return fit(name, row.options, rest, started_from(first.params), half.num_steps)
 
 
 def untrained(model: Decoder, base: Params) -> Trained:

@@ -90,8 +90,7 @@ def particle(
 
   def moved(params, support, context):
     del context
-    factors = features(params, support.candidates)
-    bank = particle_bank.stored(params)
+    factors, bank = features(params, support.candidates), particle_bank.stored(params)
     return particle_bank.moved(bank, factors, support, bandwidth=bandwidth, num_steps=num_moves)
 
   def loss(params, episode, key):

@@ -36,7 +36,7 @@ def save(
   """Writes config.json and safetensors, and returns the folder.
 
   Args:
-    folder: where to; one of this name is replaced when all is written.
+    folder: where to; a model that is there is replaced when all is written.
     config: of the decoder.
     params: all of them in float32, or all in bfloat16; see `lora.Lora.merge`.
     like: a folder of the same model, from which the tokenizer and the other fields of config.json
@@ -44,9 +44,12 @@ def save(
     shard_bytes: the most that one file holds, if it holds more than one array.
 
   Raises:
-    ValueError: for parameters of another form, or of several dtypes.
+    ValueError: for a folder that holds something else, or parameters of another form, or of several
+      dtypes.
   """
   folder = pathlib.Path(folder)
+  if folder.exists() and not (folder / hf_config.FILE).is_file():
+    raise ValueError(f'{folder} exists and holds no model; give another folder')
   names = load.names_of(config)
   arrays = {path: _found(params, path) for path in names}
   dtypes = {np.dtype(array.dtype).name for array in arrays.values()}

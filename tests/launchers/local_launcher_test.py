@@ -124,14 +124,13 @@ def test_a_second_signal_ends_what_does_not_heed_the_first(tmp_path):
   assert program.wait(timeout=60) == 143
 
 
-def test_what_must_clean_up_is_not_ended_by_a_second_signal(tmp_path, monkeypatch):
+def test_what_must_clean_up_is_not_ended_by_a_second_signal(tmp_path):
   (tmp_path / 'config.py').touch()
-  like = Job('fake_job', str(tmp_path / 'config.py'), {'act': 'slow'}, (), tmp_path / 'root')
-  monkeypatch.setenv('PYTHONPATH', environment()['PYTHONPATH'])
+  job = Job('fake_job', str(tmp_path / 'config.py'), {}, (), tmp_path / 'root')
   asked = []
 
   def show(shown):
-    if (like.workdir / 'starts').exists() and len(asked) < 3:
+    if (job.workdir / 'starts').exists() and len(asked) < 3:
       asked.append(signal.raise_signal(signal.SIGTERM))
 
   def command(job):
@@ -139,9 +138,8 @@ def test_what_must_clean_up_is_not_ended_by_a_second_signal(tmp_path, monkeypatc
     job.workdir.mkdir(parents=True)
     return ['sh', '-c', f'cd {job.workdir}; {cleans_up}']
 
-  made = [like]
-  pool.run(made, command, workers=1, retries=0, show=show, ends_at_once=False)
-  assert len(asked) == 3 and (like.workdir / 'cleaned').exists()
+  pool.run([job], command, workers=1, retries=0, show=show, ends_at_once=False)
+  assert len(asked) == 3 and (job.workdir / 'cleaned').exists()
 
 
 def test_a_dry_run_prints_and_starts_nothing(tmp_path):

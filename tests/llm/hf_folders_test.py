@@ -224,6 +224,15 @@ def test_what_goes_with_a_model_is_taken_over(folder, tmp_path):
   assert str(made.dtype) == 'torch.bfloat16'
 
 
+def test_a_folder_of_something_else_is_not_replaced(folder, tmp_path):
+  config, place = hf_config.read(folder), tmp_path / 'runs'
+  place.mkdir()
+  (place / 'results.csv').write_text('precious')
+  with pytest.raises(ValueError, match='holds no model'):
+    save.save(place, config, load.params(folder))
+  assert [path.name for path in place.iterdir()] == ['results.csv']
+
+
 def test_parameters_of_another_form_are_not_saved(folder, tmp_path):
   config, params = hf_config.read(folder), load.params(folder)
   lacking = {name: x for name, x in params.items() if name != 'head'}

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metapers.analysis import persona_users
-from metapers.core import files
 from metapers.core.types import Bool, Float, Int
 from metapers.data import extras, reward_models
 from metapers.io import chat, progress
@@ -162,8 +161,8 @@ def decoder(what: str, asked: Asked) -> Reader:
     return {f'{name}, {way}': values for way, values in found.items()}
 
   name = f'personas by the decoder {folder.name}'
-  config = files.sha256((folder / hf_config.FILE).read_bytes())
-  return Reader(name, {'decoder': folder.name, 'config': config}, answers, utilities)
+  found = load.fingerprint(folder)
+  return Reader(name, {'decoder': folder.name, 'files': found}, answers, utilities)
 
 
 def num_tokens(asked: Asked, tokens: Callable[[str], Sequence[int]]) -> Int[np.ndarray, 'P R']:
