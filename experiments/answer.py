@@ -1,12 +1,19 @@
-"""Answers a question by a language model that is shown what its user liked and disliked.
+"""Answers a question of one person by a language model.
 
     python -m experiments.answer --model=FOLDER --prompt='How do I sleep better?' --examples=FILE
+    python -m experiments.answer --model=FOLDER --prompt=... --policy=POLICY --user=NAME
 
 FOLDER is a Hugging Face model with a chat template (`experiments.smollm2` makes one), FILE a .jsonl
-with `prompt`, `winning` and `losing` in each line. Without examples the model answers anybody.
+with `prompt`, `winning` and `losing` in each line: earlier questions, and what the person liked and
+disliked. Without examples the model answers anybody.
+
+POLICY is what `experiments.p_dpo` tuned of that model, in WORKDIR/policies. It answers one of the
+users that it knows; a new one by the comparisons in FILE, of which its soft tokens are fitted; or
+anybody.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +22,9 @@ import transformers
 from absl import flags
 
 from experiments import commands
-from metapers.core import files
+from metapers.core import files, task
+from metapers.core.task import Choices
+from metapers.core.types import Params
 from metapers.llm import (
   chat_tokens,
   decoder,
@@ -24,14 +33,24 @@ from metapers.llm import (
   in_context,
   load,
   policy,
-  prompting,
+  reference,
+  tokenized,
+  trained,
 )
+from metapers.llm.decoder import Decoder
 from metapers.llm.in_context import Example
+from metapers.llm.published import Comparison, Turn
+from metapers.llm.tokenized import Encoder, Lengths
+from metapers.llm.trained import About, Trained
+from metapers.llm.user_model import UserState
 
 MODEL = flags.DEFINE_string('model', None, 'Folder of a Hugging Face model.')
 PROMPT = flags.DEFINE_string('prompt', None, 'The question.')
 EXAMPLES = flags.DEFINE_string('examples', '', 'A .jsonl file of earlier questions and replies.')
 ARM = flags.DEFINE_enum('arm', 'both', list(in_context.ARMS), 'What is shown of an example.')
+POLICY = flags.DEFINE_string('policy', '', 'Folder of a policy that was tuned of the model.')
+USER = flags.DEFINE_string('user', '', 'Whom the policy knows.')
+SAYS = flags.DEFINE_string('says', '', 'What the user says of themselves, where the policy asks.')
 MAX_TOKENS = flags.DEFINE_integer('max_tokens', 128, 'Of the answer.', lower_bound=1)
 MAX_PROMPT = flags.DEFINE_integer(
   'max_prompt', 1536, 'Tokens, at most what the model has room for; first examples are left out.'
@@ -39,6 +58,7 @@ MAX_PROMPT = flags.DEFINE_integer(
 TEMPERATURE = flags.DEFINE_float('temperature', 0.0, '0 takes the likeliest tokens.')
 SEED = flags.DEFINE_integer('seed', 0, 'Of sampling.')
 FIELDS = Example._fields
+MOST_NAMED = 20  # users in one message
 
 
 def main(argv: list[str]) -> None:
@@ -48,27 +68,111 @@ def main(argv: list[str]) -> None:
   sampling = generate.Sampling(temperature=TEMPERATURE.value)
   generate.check_sampling(sampling)
   examples = read_examples(EXAMPLES.value) if EXAMPLES.value else []
+  about = trained.read_about(POLICY.value) if POLICY.value else None
+  check_person(about, examples)
   model = decoder.decoder(hf_config.read(folder))
   tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-  chat = chat_tokens.of(tokenizer, model.config.vocab_size)
+  chat_tokens.check_vocabulary(tokenizer, model.config.vocab_size)
+  encoder = tokenized.encoder(tokenizer, is_chat=about is None or about.is_chat)
+  if not about:
+    question = with_examples(model, encoder, examples, question)
+  prompt = prompt_of(encoder, question)
+  base = load.params(folder)
+  if about:
+    made = trained.load(POLICY.value, model, base, model_files=load.fingerprint(folder))
+    compared = compared_of(model, base, encoder, examples)
+    state = state_of(about, made, encoder, compared)
+  else:
+    made = trained.untrained(model, base)
+    state = made.policy.state_of(made.params, jnp.asarray(0, jnp.int32), task.no_context())
+  generator = generate.generator(
+    model, num_tokens=MAX_TOKENS.value, end_tokens=encoder.response('')[-1:], sampling=sampling
+  )
+  length, key = policy.rounded(len(prompt)), jax.random.key(SEED.value)
+  found = trained.replies(model, made, state, [prompt], generator, key, length=length)
+  answer = np.asarray(found.tokens[0])[np.asarray(found.mask[0])]
+  commands.say(tokenizer.decode(answer, skip_special_tokens=True).strip())
+
+
+def check_person(about: About | None, examples: Sequence[Example]) -> None:
+  """Refuses flags that do not say together who asks.
+
+  Args:
+    about: the policy; None for the model as it is.
+    examples: of the person.
+
+  Raises:
+    ValueError: for what the policy cannot use, or a user that it does not know.
+  """
+  if about is None:
+    if USER.value or SAYS.value:
+      raise ValueError('--user and --says are read by a --policy; give one, or --examples alone')
+    return
+  if USER.value and examples:
+    raise ValueError('--user is known by the policy, and --examples are of a new one; give one')
+  if USER.value and USER.value not in about.users:
+    known = ', '.join(about.users[:MOST_NAMED]) + (', ...' if len(about.users) > MOST_NAMED else '')
+    raise ValueError(f'{POLICY.value} does not know the user {USER.value!r}; known: {known}')
+  if examples and not about.fits_new_users:
+    raise ValueError(
+      f'{POLICY.value} answers all new users alike, whatever their --examples; tune one of '
+      'clusters, or of individuals with --config.policy.inner_steps above 0'
+    )
+  if flags.FLAGS['arm'].present:
+    raise ValueError('--arm says how examples are shown, and a policy is fitted to them instead')
+  if SAYS.value and not about.text_length:
+    raise ValueError(f'{POLICY.value} was tuned without what users say; leave --says out')
+
+
+def with_examples(
+  model: Decoder, encoder: Encoder, examples: Sequence[Example], question: str
+) -> str:
+  """Returns the question behind the examples that fit, and says how many do not."""
   free = (model.config.max_positions - MAX_TOKENS.value) // policy.STEP * policy.STEP
-  most = min(MAX_PROMPT.value, free)
   shown = in_context.fitted(
-    ARM.value, examples, question, lambda text: len(chat.prompt(text)), most=most
+    ARM.value,
+    examples,
+    question,
+    lambda text: len(prompt_of(encoder, text)),
+    most=min(MAX_PROMPT.value, free),
   )
   if shown.num_dropped:
     commands.say(f'{shown.num_dropped} of {len(examples)} examples do not fit and are left out')
-  tokens = chat.prompt(shown.text)
-  length = policy.rounded(len(tokens))
-  padded, mask = prompting.padded([tokens], side='left', length=length)
-  params = load.params(folder)
-  inputs = prompting.Inputs(model.embed(params, jnp.asarray(padded)), jnp.asarray(mask))
-  generator = generate.generator(
-    model, num_tokens=MAX_TOKENS.value, end_tokens=chat.end, sampling=sampling
-  )
-  found = generator(params, inputs, jax.random.key(SEED.value))
-  answer = np.asarray(found.tokens[0])[np.asarray(found.mask[0])]
-  commands.say(tokenizer.decode(answer, skip_special_tokens=True).strip())
+  return shown.text
+
+
+def prompt_of(encoder: Encoder, text: str) -> list[int]:
+  """Returns the tokens of a person's turn."""
+  return encoder.prompt([Turn('user', text)])
+
+
+def state_of(about: About, made: Trained, encoder: Encoder, compared: Choices | None) -> UserState:
+  """Returns the soft tokens of who asks: a known user, a new one by comparisons, or anybody."""
+  context = tokenized.said_by(SAYS.value, encoder, about.text_length)
+  if compared is not None:
+    return made.policy.learner.adapt(made.params, compared, context, jax.random.key(0))
+  row = about.users.index(USER.value) if USER.value else len(about.users)
+  return made.policy.state_of(made.params, jnp.asarray(row, jnp.int32), context)
+
+
+def compared_of(
+  model: Decoder, base: Params, encoder: Encoder, examples: Sequence[Example]
+) -> Choices | None:
+  """Returns examples as comparisons of whole replies, with what the base says of them."""
+  if not examples:
+    return None
+  given = [
+    Comparison('', (Turn('user', each.prompt),), each.winning, each.losing) for each in examples
+  ]
+  prompt = max(len(encoder.prompt(each.turns)) for each in given)
+  response = max(len(encoder.response(text)) for each in given for text in each[-2:])
+  if prompt + response > model.config.max_positions:
+    raise ValueError(
+      f'{EXAMPLES.value}: a prompt of {prompt} tokens and a reply of {response} do not fit in the '
+      f'{model.config.max_positions} that the model was made for; shorten them'
+    )
+  made = tokenized.choices_of(given, len(given), encoder, Lengths(prompt, response))
+  return reference.with_reference(model, base, made, chunk_size=2)
 
 
 def read_examples(path: str) -> list[Example]:

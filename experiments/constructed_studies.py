@@ -20,7 +20,7 @@ from metapers.bench import (
   written_replies,
 )
 from metapers.bench.in_context import Texts
-from metapers.bench.policies import Study, Trained
+from metapers.bench.policies import Study
 from metapers.core.population import SEEN
 from metapers.core.types import Any, Callable, Params
 from metapers.data import feature_store
@@ -28,7 +28,7 @@ from metapers.io import processes
 from metapers.llm import chat_tokens, policy
 from metapers.llm.decoder import Decoder
 from metapers.llm.published import Published
-from metapers.llm.tokenized import Encoder
+from metapers.llm.trained import Trained
 
 KIND = 'constructed'  # of `config.data`
 NUM_WRITERS = 2  # users of each taste who are written to
@@ -36,14 +36,12 @@ NUM_WRITERS = 2  # users of each taste who are written to
 
 def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
   """Returns users with constructed preferences, and their comparisons as tokens."""
-  chat = chat_of(config)
   return published_studies.study_of(
     config,
     name,
     model,
     base,
     given=users_of(config, name, replies(config)),
-    encoder=Encoder(lambda turns: chat.prompt(turns[-1].text), chat.response, chat.plain),
     num_query=sizes_of(config, name).num_query,
   )
 

@@ -22,10 +22,12 @@ from experiments import (
 )
 from experiments.build import Config
 from metapers.bench import policies, results
-from metapers.bench.policies import Study, Trained
+from metapers.bench.policies import Row, Study
 from metapers.core.types import Params
 from metapers.io import processes, workdirs
+from metapers.llm import load, trained
 from metapers.llm.decoder import Decoder
+from metapers.llm.trained import About, Trained
 
 CONFIG = overrides.DEFINE_config('config', 'The studies and their rows.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
@@ -102,7 +104,7 @@ def run_study(
     add(workdir, frame)
     commands.say(in_words(study, row_name, frame))
   if is_asked(BASE):
-    add(workdir, written(config, study, BASE, 0, policies.untrained(model, base), model))
+    add(workdir, written(config, study, BASE, 0, trained.untrained(model, base), model))
   for row_name in filter(is_asked, config.studies[name].rows):
     row = styled_studies.row(config, row_name)
     seeds = {
@@ -119,12 +121,24 @@ def run_study(
       )
       for seed in config.seeds
     }
+    for seed, made in seeds.items() if study.users else ():
+      keep(config, study, row, made, workdir / 'policies' / name / f'{row_name}_{seed}')
     parts = [policies.evaluate(study, row, row_name, seeds)]
     seen = policies.as_seen(study, row)
     parts += [written(config, seen, row_name, seed, made, model) for seed, made in seeds.items()]
     frame = results.join(parts)
     add(workdir, frame)
     commands.say(in_words(study, row_name, frame))
+
+
+def keep(config: Config, study: Study, row: Row, made: Trained, folder: pathlib.Path) -> None:
+  """Writes a policy for `experiments.answer`, in the first process alone."""
+  if not processes.is_first():
+    return
+  text_length = config.data.lengths.get('text', 0) if row.reads_text else 0
+  model_files = load.fingerprint(config.model.folder)
+  about = About(row.options, study.users, text_length, config.data.is_chat, model_files)
+  commands.say(f'{trained.save(folder, made, about)}')
 
 
 def add(workdir: pathlib.Path, frame: pd.DataFrame) -> None:

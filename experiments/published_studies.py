@@ -1,9 +1,8 @@
 """From configs of published data to studies: a model from its folder, and people's comparisons."""
 
-import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import transformers
@@ -17,8 +16,8 @@ from metapers.core.population import SEEN
 from metapers.core.types import Any, Callable, Params
 from metapers.llm import chat_tokens, decoder, hf_config, load, published, tokenized
 from metapers.llm.decoder import Decoder
-from metapers.llm.published import Published, Turn
-from metapers.llm.tokenized import Encoder, Lengths
+from metapers.llm.published import Published
+from metapers.llm.tokenized import Lengths
 
 
 def config_of(
@@ -92,7 +91,7 @@ def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder,
 def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
   """Returns the people of a data set, and their comparisons as tokens."""
   given = READERS[config.data.kind](config.data)
-  return study_of(config, name, model, base, given=given, encoder=encoder(config))
+  return study_of(config, name, model, base, given=given)
 
 
 def study_of(
@@ -102,7 +101,6 @@ def study_of(
   base: Params,
   *,
   given: Published,
-  encoder: Encoder,
   num_query: int = 20,
 ) -> Study:
   """Returns a study of comparisons that are texts.
@@ -113,12 +111,15 @@ def study_of(
     model: decoder.
     base: its parameters.
     given: comparisons.
-    encoder: of texts.
     num_query: comparisons that a user is evaluated on, at most.
   """
   num_support = max(config.evaluation.shots)
   splits = tokenized.splits_of(
-    given, encoder, Lengths(**config.data.lengths), num_support=num_support, num_query=num_query
+    given,
+    tokenized.encoder(tokenizer_of(config), is_chat=config.data.is_chat),
+    Lengths(**config.data.lengths),
+    num_support=num_support,
+    num_query=num_query,
   )
   training = styled_studies.training(config, name)
   num_steps = training.num_steps or config.training.epochs * len(given.train) // training.batch_size
@@ -130,6 +131,7 @@ def study_of(
     {kind: {key: found == kind for key, found in kinds.items()} for kind in np.unique(kinds[SEEN])},
     np.unique(kinds[SEEN], return_inverse=True)[1] if given.kinds else None,
     tuple(config.evaluation.shots),
+    users=tuple(given.known),
   )
 
 
@@ -158,34 +160,6 @@ def tokenizer_of(config: Config) -> Any:
   tokenizer = transformers.AutoTokenizer.from_pretrained(config.model.folder)
   chat_tokens.check_vocabulary(tokenizer, hf_config.read(config.model.folder).vocab_size)
   return tokenizer
-
-
-def encoder(config: Config) -> Encoder:
-  """Returns the encoder of the model's own tokenizer: texts as they are, or by its chat template.
-
-  Raises:
-    ValueError: for a tokenizer without a chat template where one is asked for, or without a token
-      that begins a text where none is.
-  """
-  tokenizer = tokenizer_of(config)
-  if config.data.is_chat:
-    chat = chat_tokens.of(tokenizer)
-
-    def conversation(turns: Sequence[Turn]) -> list[int]:
-      return chat_tokens.conversation(tokenizer, [(turn.role, turn.text) for turn in turns])
-
-    return Encoder(conversation, chat.response, chat.plain)
-  plain, begin = functools.partial(chat_tokens.plain, tokenizer), tokenizer.bos_token_id
-  if begin is None:
-    raise ValueError(
-      f'the tokenizer of {config.model.folder} has no token that begins a text, behind which soft '
-      'tokens stand; give another model, or one with a chat template and --config.data.is_chat'
-    )
-
-  def prompt(turns: Sequence[Turn]) -> list[int]:
-    return [begin, *plain('\n'.join(turn.text for turn in turns))]
-
-  return Encoder(prompt, lambda text: [*plain(f' {text}'), tokenizer.eos_token_id], plain)
 
 
 def _tldr(data: Config) -> Published:

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.bench import policies
-from metapers.bench.policies import Study, Trained
+from metapers.bench.policies import Study
 from metapers.core import task
 from metapers.core.population import SEEN
 from metapers.core.types import Array, Context
-from metapers.llm import generate, p_dpo, styled_users, styles
+from metapers.llm import generate, styled_users, styles, trained
 from metapers.llm.decoder import Decoder
-from metapers.llm.prompting import Inputs
+from metapers.llm.trained import Trained
 
 NUM_USERS, NUM_PROMPTS = 4, 32  # of each type; of each of them
 NUM_SHOWN = 3
@@ -141,14 +141,10 @@ def _answers(
 def _responses(
   model: Decoder, made: Trained, row: int, context: Context, seed: int, temperature: float
 ) -> Array:
-  params, adapter = made.params, made.policy.adapter
-  base, tokens = params['base'], jax.vmap(styles.prompt_of)(_questions(seed))
-  state = made.policy.state_of(params, jnp.asarray(row, jnp.int32), context)
-  inputs = Inputs(model.embed(base, tokens), tokens != styles.PAD)
-  prompt = p_dpo.prompted(model, base, inputs, state)
-  changes = adapter.scaled(params['lora']) if adapter else None
-  draw = _generator(model, temperature)
-  return draw(base, prompt, jax.random.key(row), lora=changes).tokens
+  state = made.policy.state_of(made.params, jnp.asarray(row, jnp.int32), context)
+  prompts = np.asarray(jax.vmap(styles.prompt_of)(_questions(seed))).tolist()
+  generator = _generator(model, temperature)
+  return trained.replies(model, made, state, prompts, generator, jax.random.key(row)).tokens
 
 
 @functools.cache

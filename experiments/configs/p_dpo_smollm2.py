@@ -5,9 +5,9 @@ half of the time. Replies are those of eight language models to AlpacaEval's pro
 (96 tokens; their prompts 64, template included); half of the prompts are trained on, and known and
 new users are evaluated on the others. New users get the posterior of clusters; individuals leave
 them generic, as in the paper, for a fit by gradients takes minutes of a core for each. Study
-`axes`: formal or casual replies, too, on pairs whose lengths differ by at most a tenth. (Of lists
-or prose, the tastes `lists` and `prose`, such pairs are few among replies so short: give more
-tokens.)
+`axes`: formal or casual replies, too, on pairs whose lengths differ by at most a tenth. Study
+`lists`: lists or prose, on such pairs; among replies so short they are few, so that it takes
+--config.data.lengths.response=224, and a folder of its own.
 Source: Li et al. 2024, arXiv:2402.05133, in small.
 Deviations: as of p_dpo_styles.py; preferences are constructed, of rewards that the store holds. The
 individual term alone is trained (α = 1): half of the time a step takes with both. λ = 0.3 holds up
@@ -59,7 +59,7 @@ def get_config(argument: str | None = None) -> Config:
     name: {
       'users': {
         'num_users': 20,
-        'num_pairs': 48,
+        'num_pairs': num_pairs,
         'num_held_out': 24,
         'num_query': 8,
         'tastes': tastes,
@@ -67,9 +67,10 @@ def get_config(argument: str | None = None) -> Config:
       'training': {},
       'rows': tuple(ROWS),
     }
-    for name, tastes in (
-      ('length', ('short', 'long')),
-      ('axes', ('short', 'long', 'formal', 'casual')),
+    for name, num_pairs, tastes in (
+      ('length', 48, ('short', 'long')),
+      ('axes', 24, ('short', 'long', 'formal', 'casual')),
+      ('lists', 24, ('lists', 'prose')),
     )
   }
   return config

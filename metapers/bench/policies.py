@@ -23,8 +23,8 @@ from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
 from metapers.llm import clusters, p_dpo, reference, text_users, user_model
 from metapers.llm.decoder import Decoder
-from metapers.llm.p_dpo import Policy
 from metapers.llm.text_users import Split
+from metapers.llm.trained import Trained
 from metapers.training import meta_training
 from metapers.training.devices import Placement
 from metapers.training.meta_training import Training
@@ -50,7 +50,7 @@ class Study(NamedTuple):
   name: in the results. splits: with what the reference says. groups: name -> which users of SEEN
   and of 'test' are of it, [U] each. types: [U] of the known users, that clusters are compared with;
   None where nobody knows. shots: of new users. cluster_training: of clusters that were started from
-  individuals; None for `training`.
+  individuals; None for `training`. users: names of the known, by row; () where they have none.
   """
 
   name: str
@@ -60,18 +60,12 @@ class Study(NamedTuple):
   types: Int[np.ndarray, 'U'] | None
   shots: tuple[int, ...]
   cluster_training: Training | None = None
+  users: tuple[str, ...] = ()
 
   @property
   def num_users(self) -> int:
     """U."""
     return text_users.num_users(self.splits['train'])
-
-
-class Trained(NamedTuple):
-  """A row's policy, and what came of it."""
-
-  policy: Policy
-  params: Params
 
 
 def train(
@@ -136,12 +130,6 @@ def train(
   others = {name: value for name, value in row.options.items() if name != 'num_clusters'}
   first = fit(INDIVIDUALS, {**others, 'kind': 'individual', 'nll_weight': 0.0}, half)
   return fit(name, row.options, rest, started_from(first.params), half.num_steps)
-
-
-def untrained(model: Decoder, base: Params) -> Trained:
-  """Returns the base itself as a policy of nobody."""
-  policy = p_dpo.p_dpo(model, base, num_users=1, kind='uniform', num_tokens=0)
-  return Trained(policy, policy.learner.init(jax.random.key(0)))
 
 
 def started_from(individuals: Params) -> FromHistories:

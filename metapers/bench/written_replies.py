@@ -8,14 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.bench.policies import Trained
 from metapers.core import task
 from metapers.core.types import Int
 from metapers.data import constructed_rewards
-from metapers.llm import generate, p_dpo, prompting
+from metapers.llm import generate, trained
 from metapers.llm.chat_tokens import ChatTokens
 from metapers.llm.decoder import Decoder
-from metapers.llm.prompting import Inputs
+from metapers.llm.trained import Trained
 
 PROMPTS = (
   'How do I sleep better?',
@@ -69,15 +68,10 @@ def side_by_side(texts: dict[str, list[str]]) -> str:
 def _replies(
   model: Decoder, made: Trained, row: int, chat: ChatTokens
 ) -> tuple[list[str], Int[np.ndarray, 'P']]:
-  params, adapter = made.params, made.policy.adapter
-  padded = prompting.padded([chat.prompt(text) for text in PROMPTS], side='left')
-  tokens, mask = map(jnp.asarray, padded)
-  state = made.policy.state_of(params, jnp.asarray(row, jnp.int32), task.no_context())
-  inputs = Inputs(model.embed(params['base'], tokens), mask)
-  prompt = p_dpo.prompted(model, params['base'], inputs, state)
-  changes = adapter.scaled(params['lora']) if adapter else None
-  draw = _generator(model, chat.end)
-  found = draw(params['base'], prompt, jax.random.key(0), lora=changes)
+  state = made.policy.state_of(made.params, jnp.asarray(row, jnp.int32), task.no_context())
+  prompts = [chat.prompt(text) for text in PROMPTS]
+  generator = _generator(model, chat.end)
+  found = trained.replies(model, made, state, prompts, generator, jax.random.key(0))
   lengths = np.asarray(found.mask).sum(1)
   texts = [
     chat.tokenizer.decode(own[:length], skip_special_tokens=True)

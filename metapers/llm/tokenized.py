@@ -3,7 +3,7 @@
 import functools
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from metapers.core import task
 from metapers.core.population import SEEN
 from metapers.core.task import Candidates, Choices, Task
 from metapers.core.types import Callable, Context
-from metapers.llm import p_dpo
+from metapers.llm import chat_tokens, p_dpo
 from metapers.llm.published import Comparison, Published, Turn
 from metapers.llm.text_users import Split
 
@@ -30,6 +30,38 @@ class Encoder(NamedTuple):
   prompt: Callable[[Sequence[Turn]], list[int]]
   response: Callable[[str], list[int]]
   text: Callable[[str], list[int]]
+
+
+def encoder(tokenizer: Any, *, is_chat: bool = True) -> Encoder:
+  """Returns how a tokenizer's own model reads texts: by its chat template, or as they are.
+
+  Args:
+    tokenizer: of transformers.
+    is_chat: turns go through the template; else they are lines behind the token that begins a text,
+      and a response follows a space.
+
+  Raises:
+    ValueError: for a tokenizer without a chat template where one is asked for, or without a token
+      that begins a text where none is.
+  """
+  if is_chat:
+    chat = chat_tokens.of(tokenizer)
+
+    def conversation(turns: Sequence[Turn]) -> list[int]:
+      return chat_tokens.conversation(tokenizer, [(turn.role, turn.text) for turn in turns])
+
+    return Encoder(conversation, chat.response, chat.plain)
+  plain, begin = functools.partial(chat_tokens.plain, tokenizer), tokenizer.bos_token_id
+  if begin is None:
+    raise ValueError(
+      'this tokenizer has no token that begins a text, behind which soft tokens stand; give '
+      'another model, or one with a chat template and --config.data.is_chat'
+    )
+
+  def prompt(turns: Sequence[Turn]) -> list[int]:
+    return [begin, *plain('\n'.join(turn.text for turn in turns))]
+
+  return Encoder(prompt, lambda text: [*plain(f' {text}'), tokenizer.eos_token_id], plain)
 
 
 class Lengths(NamedTuple):
@@ -61,7 +93,7 @@ def splits_of(
     ValueError: as there.
   """
   made = functools.partial(choices_of, encoder=encoder, lengths=lengths)
-  said = functools.partial(_said, encoder=encoder, length=lengths.text)
+  said = functools.partial(said_by, encoder=encoder, length=lengths.text)
   return splits_by(published, made, said, num_support=num_support, num_query=num_query)
 
 
@@ -147,7 +179,8 @@ def by_user(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:
   return dict(found)
 
 
-def _said(text: str, encoder: Encoder, length: int) -> Context:
+def said_by(text: str, encoder: Encoder, length: int) -> Context:
+  """Returns what somebody says of themselves as the context of a task: at most `length` tokens."""
   if not length:
     return task.no_context()
   tokens, mask = pad(encoder.text(text), length, on_left=False)

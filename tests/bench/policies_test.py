@@ -6,6 +6,7 @@ from metapers.core import meta_learner, task
 from metapers.core.task import Candidates, Task
 from metapers.llm.p_dpo import Policy
 from metapers.llm.text_users import Split
+from metapers.llm.trained import Trained
 
 BETA = 0.25
 
@@ -34,7 +35,7 @@ def test_log_ratios_are_means_over_what_was_chosen_and_over_what_was_not():
   )._replace(mask=jnp.asarray(is_real))
   tasks = Task(given, given, jnp.arange(4, dtype=jnp.int32), jnp.zeros((4, 0)))
   rows = np.array([0, 2, 1, 7])
-  made = policies.Trained(policy(), jnp.ones(()))
+  made = Trained(policy(), jnp.ones(()))
   scores = policies.known_scores(made, Split(tasks), rows)
   found = policies.log_ratios(Split(tasks), scores / made.policy.beta)
   chosen, rejected = [], []

@@ -47,21 +47,6 @@ def test_mistakes_are_one_line(folders, tmp_path):
     assert not (tmp_path / 'w').exists()
 
 
-def test_an_answer_follows_the_examples_that_it_is_shown(folders, tmp_path):
-  """A random model says something else where it reads something else, and the same for the same."""
-  path = tmp_path / 'mine.jsonl'
-  path.write_text('{"prompt": "w1 w2", "winning": "w3", "losing": "w4 w5"}\n')
-  common = (f'--model={folders[1]}', '--prompt=w7 w8', '--max_tokens=8', '--max_prompt=256')
-  first, again, shown = (
-    command('answer', *common, *more) for more in ((), (), (f'--examples={path}',))
-  )
-  assert first.returncode == again.returncode == shown.returncode == 0, shown.stderr
-  assert first.stdout == again.stdout != shown.stdout
-  path.write_text('{"prompt": "w1"}\n')
-  wrong = command('answer', *common, f'--examples={path}')
-  assert wrong.returncode == 2 and 'line 1: an example has texts' in wrong.stderr
-
-
 def test_answers_are_written_scored_and_compared(folders, constructed, tmp_path):
   """A model that is shown examples writes; the store's own rewards score it; it is resumed."""
   given = (

@@ -38,6 +38,7 @@ def test_a_table_from_a_store_and_a_model(folders, constructed, tmp_path):
   assert {'reply_tokens@short', 'reply_tokens@long', 'reply_tokens'} <= set(frame['metric'])
   assert {'accuracy@short', 'accuracy@long'} <= set(frame['metric'])
   assert 'How do I sleep better?' in done.stdout
+  check_answers(folders[1], tmp_path / 'policies' / 'length')
 
   path = tmp_path / 'length' / 'prompted.jsonl'
   lines = path.read_text().splitlines()
@@ -50,6 +51,30 @@ def test_a_table_from_a_store_and_a_model(folders, constructed, tmp_path):
   fewer = [flag.replace('shots=(0, 2)', 'shots=(0, 1)') for flag in given]  # of others' comparisons
   others = command('p_dpo', *fewer, '--row=prompted')
   assert others.returncode == 2 and 'support: 2 there, 1 now' in others.stderr
+
+
+def check_answers(model, policies):
+  """Each known user is answered as themselves."""
+  asked = (f'--model={model}', '--prompt=w7 w8', '--max_tokens=8')
+  individual, dpo = f'--policy={policies / "individual_0"}', f'--policy={policies / "dpo_0"}'
+  same, first, second, anybody = (
+    command('answer', *asked, *more)
+    for more in (
+      (dpo,), (individual, '--user=known 0: short'), (individual, '--user=known 1: long'),
+      (individual,),
+    )
+  )  # fmt: skip
+  assert {same.returncode, first.returncode, anybody.returncode} == {0}, first.stderr
+  assert first.stdout != second.stdout
+  for wrong, message in [
+    ((individual, '--user=me'), "does not know the user 'me'; known: known 0: short, known 1"),
+    ((individual, '--says=I like it'), 'was tuned without what users say'),
+    ((individual, '--arm=both'), '--arm says how examples are shown'),
+    (('--user=me',), 'are read by a --policy'),
+    ((f'--policy={model}',), 'policy.json'),
+  ]:
+    done = command('answer', *asked, *wrong)
+    assert done.returncode == 2 and message in done.stderr, (wrong, done.stderr)
 
 
 def test_p_soups_whose_users_are_all_known(folders, tmp_path):

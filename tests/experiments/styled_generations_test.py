@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from experiments import styled_generations
-from metapers.bench import policies
-from metapers.bench.policies import Study, Trained
+from metapers.bench.policies import Study
 from metapers.core.population import SEEN
-from metapers.llm import decoder, generate, p_dpo, styled_users, styles
+from metapers.llm import decoder, generate, p_dpo, styled_users, styles, trained
 from metapers.llm.layers import Config
 from metapers.llm.prompting import Inputs
 from metapers.llm.text_users import Split
+from metapers.llm.trained import Trained
 
 MODEL = decoder.decoder(
   Config(
@@ -35,7 +35,7 @@ def study():
 
 
 def test_the_untrained_policy_is_the_base():
-  made = policies.untrained(MODEL, BASE)
+  made = trained.untrained(MODEL, BASE)
   numbers = jnp.asarray(styled_users.prompts(0).test[:2])
   tokens = jax.vmap(styles.prompt_of)(numbers)
   greedy = generate.generator(

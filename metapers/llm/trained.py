@@ -1,0 +1,170 @@
+"""A policy with its parameters: what it writes for somebody, and its files.
+
+    trained.save(folder, made, about)                     # made = Trained(policy, params)
+    made = trained.load(folder, model, base, model_files=load.fingerprint(model_folder))
+    found = trained.replies(model, made, state, prompts, generator, key)
+
+`folder` holds policy.json and params.npz: all that was trained, and not the base.
+"""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metapers.core import fields, files
+from metapers.core.types import Params, PRNGKey
+from metapers.io import leaves
+from metapers.llm import p_dpo, prompting
+from metapers.llm.decoder import Decoder
+from metapers.llm.generate import Generated, Generator
+from metapers.llm.p_dpo import Policy
+from metapers.llm.prompting import Inputs
+from metapers.llm.user_model import UserState
+
+FORMAT, VERSION = 'metapers-policy', 1
+HEADER, PARAMETERS = 'policy.json', 'params.npz'
+FIELDS = {
+  'options': dict,
+  'users': list[str],
+  'text_length': fields.Size,
+  'is_chat': bool,
+  'model_files': str,
+  'sha256': str,
+}
+
+
+class Trained(NamedTuple):
+  """A policy, and what came of its training."""
+
+  policy: Policy
+  params: Params
+
+
+def untrained(model: Decoder, base: Params) -> Trained:
+  """Returns the base itself as a policy of nobody."""
+  policy = p_dpo.p_dpo(model, base, num_users=1, kind='uniform', num_tokens=0)
+  return Trained(policy, policy.learner.init(jax.random.key(0)))
+
+
+class About(NamedTuple):
+  """What a policy goes with.
+
+  options: of `p_dpo.p_dpo`, JSON values. users: names of the known, by row. text_length: most
+  tokens of what users say of themselves; 0 where nobody is asked. is_chat: prompts go through the
+  chat template. model_files: `load.fingerprint` of the base.
+  """
+
+  options: Mapping[str, Any]
+  users: Sequence[str]
+  text_length: int
+  is_chat: bool
+  model_files: str
+
+  @property
+  def fits_new_users(self) -> bool:
+    """Whether comparisons of a new user change their answers."""
+    kind = self.options.get('kind', 'individual')
+    return kind == 'cluster' or (kind == 'individual' and self.options.get('inner_steps', 1) > 0)
+
+
+def replies(
+  model: Decoder,
+  made: Trained,
+  state: UserState,
+  prompts: Sequence[Sequence[int]],
+  generator: Generator,
+  key: PRNGKey,
+  *,
+  length: int | None = None,
+) -> Generated:
+  """Returns what a policy writes for one user.
+
+  Args:
+    model: decoder.
+    made: the policy.
+    state: of the user.
+    prompts: tokens of each.
+    generator: of the model.
+    key: of what is drawn.
+    length: to which prompts are padded, each compiling once; that of the longest by default.
+  """
+  base, adapter = made.params['base'], made.policy.adapter
+  tokens, mask = map(jnp.asarray, prompting.padded(prompts, side='left', length=length))
+  inputs = p_dpo.prompted(model, base, Inputs(model.embed(base, tokens), mask), state)
+  changes = adapter.scaled(made.params['lora']) if adapter else None
+  return generator(base, inputs, key, lora=changes)
+
+
+def save(folder: str | os.PathLike, made: Trained, about: About) -> pathlib.Path:
+  """Writes a policy, and returns the folder.
+
+  Args:
+    folder: where to; a policy that is there is replaced when all is written.
+    made: the policy, prepared for new users.
+    about: what it goes with.
+
+  Raises:
+    ValueError: for a folder that holds something else.
+  """
+  folder = pathlib.Path(folder)
+  if folder.exists() and not (folder / HEADER).is_file():
+    raise ValueError(f'{folder} exists and holds no policy; give another folder')
+  arrays = files.packed(leaves.named(_tuned(made.policy, made.params)))
+  header = {'format': FORMAT, 'version': VERSION, **about._asdict()}
+  with files.writing_folder(folder) as place:
+    (place / PARAMETERS).write_bytes(arrays)
+    files.write_json(place / HEADER, {**header, 'sha256': files.sha256(arrays)})
+  return folder
+
+
+def read_about(folder: str | os.PathLike) -> About:
+  """Returns what a policy goes with.
+
+  Raises:
+    ValueError: for a folder without a policy, or of another version.
+  """
+  return _about(_header(folder))
+
+
+def load(folder: str | os.PathLike, model: Decoder, base: Params, *, model_files: str) -> Trained:
+  """Returns a policy that `save` wrote.
+
+  Args:
+    folder: of the policy.
+    model: decoder.
+    base: its parameters.
+    model_files: `load.fingerprint` of the base.
+
+  Raises:
+    ValueError: for a folder without a policy, of another base, or with damaged arrays.
+  """
+  header, path = _header(folder), pathlib.Path(folder) / PARAMETERS
+  about = _about(header)
+  if about.model_files != model_files:
+    raise ValueError(f'{folder} was tuned on another base than this model; give that one')
+  policy = p_dpo.p_dpo(model, base, num_users=len(about.users), **about.options)
+  content = files.read_bytes(path)
+  if files.sha256(content) != header['sha256']:
+    raise ValueError(f'{path} is not the file that {HEADER} describes; restore it from a copy')
+  found = files.unpacked(path, content)
+  like = _tuned(policy, jax.eval_shape(policy.learner.init, jax.random.key(0)))
+  wanted = {name: leaf.shape for name, leaf in leaves.by_path(like).items() if leaf.size}
+  if wanted != {name: array.shape for name, array in found.items()}:
+    raise ValueError(f'{path} has other arrays than {HEADER} describes: the code has changed')
+  return Trained(policy, {'base': base, **leaves.like(like, found)})
+
+
+def _tuned(policy: Policy, params: Params) -> Params:
+  return {name: each for name, each in params.items() if name not in policy.frozen}
+
+
+def _header(folder: str | os.PathLike) -> dict[str, Any]:
+  return files.read_manifest(pathlib.Path(folder) / HEADER, FORMAT, VERSION, FIELDS)[0]
+
+
+def _about(header: Mapping[str, Any]) -> About:
+  return About(**{name: header[name] for name in About._fields})
