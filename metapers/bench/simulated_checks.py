@@ -17,6 +17,7 @@ from metapers.core.population import Population, Simulation
 from metapers.core.task import Task
 from metapers.evaluation import adaptation
 from metapers.evaluation.bayes import exact_learner
+from metapers.io import leaves
 from metapers.learners import dirichlet_mixture
 from metapers.learners.particle_bank import Bank
 from metapers.serving import exports, pretrained
@@ -136,7 +137,7 @@ def shipped() -> Sure:
   export = pretrained.read(MODEL)
   learner = exports.learner_of(export, None)
   shapes = jax.eval_shape(learner.init, jax.random.key(0))
-  return Sure(learner, exports.rebuild(export.params, shapes))
+  return Sure(learner, leaves.rebuild(export.params, shapes))
 
 
 def exact(people: Population, capacity: int) -> Sure:

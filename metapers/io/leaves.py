@@ -55,6 +55,32 @@ def like(old: PyTree, leaves: Mapping[str, Any]) -> PyTree:
   return jax.tree_util.tree_map_with_path(revive, old)
 
 
+def rebuild(stored: Mapping[str, np.ndarray], shapes: PyTree) -> PyTree:
+  """Returns the tree that stored arrays came from.
+
+  Args:
+    stored: arrays by name.
+    shapes: the tree with a `ShapeDtypeStruct` for each array, as `jax.eval_shape` gives it.
+
+  Raises:
+    ValueError: for a name, shape or dtype that differs.
+  """
+  expected = {name: leaf for name, leaf in by_path(shapes).items() if leaf.size}
+  kinds = [
+    {name: f'{array.dtype}{list(array.shape)}' for name, array in arrays.items()}
+    for arrays in (stored, expected)
+  ]
+  wrong = differences(*kinds)
+  if wrong:
+    found, expected = (kind.get(wrong[0], 'nothing') for kind in kinds)
+    raise ValueError(
+      f'{len(wrong)} stored arrays do not fit; {wrong[0]!r} is {found}, expected {expected}: '
+      'other code stored it; use the version of metapers that did'
+    )
+  old = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # as large as stored
+  return like(old, stored)
+
+
 def checksums(leaves: Mapping[str, np.ndarray]) -> dict[str, str]:
   """Returns the sha256 of dtype, shape and bytes of each array."""
 

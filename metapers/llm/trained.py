@@ -151,11 +151,9 @@ def load(folder: str | os.PathLike, model: Decoder, base: Params, *, model_files
   if files.sha256(content) != header['sha256']:
     raise ValueError(f'{path} is not the file that {HEADER} describes; restore it from a copy')
   found = files.unpacked(path, content)
-  like = _tuned(policy, jax.eval_shape(policy.learner.init, jax.random.key(0)))
-  wanted = {name: leaf.shape for name, leaf in leaves.by_path(like).items() if leaf.size}
-  if wanted != {name: array.shape for name, array in found.items()}:
-    raise ValueError(f'{path} has other arrays than {HEADER} describes: the code has changed')
-  return Trained(policy, {'base': base, **leaves.like(like, found)})
+  shapes = _tuned(policy, jax.eval_shape(policy.learner.init, jax.random.key(0)))
+  tuned = jax.tree.map(jnp.asarray, leaves.rebuild(found, shapes))
+  return Trained(policy, {'base': base, **tuned})
 
 
 def _tuned(policy: Policy, params: Params) -> Params:

@@ -18,7 +18,7 @@ from metapers import learners
 from metapers.core import fields, files, outcomes
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population, Scaling, Spec, vector
-from metapers.core.types import Params, PyTree
+from metapers.core.types import Params
 from metapers.io import leaves
 from metapers.learners import Factory
 
@@ -275,32 +275,6 @@ def fingerprint(export: Export) -> str:
     'params': leaves.checksums(export.params),
   }
   return files.sha256(json.dumps(content, sort_keys=True).encode())
-
-
-def rebuild(stored: Mapping[str, np.ndarray], shapes: PyTree) -> Params:
-  """Returns the tree that stored arrays came from.
-
-  Args:
-    stored: arrays by name.
-    shapes: the tree with a `ShapeDtypeStruct` for each array, as `jax.eval_shape` gives it.
-
-  Raises:
-    ValueError: for a name, shape or dtype that differs.
-  """
-  expected = {name: leaf for name, leaf in leaves.by_path(shapes).items() if leaf.size}
-  kinds = [
-    {name: f'{array.dtype}{list(array.shape)}' for name, array in arrays.items()}
-    for arrays in (stored, expected)
-  ]
-  wrong = leaves.differences(*kinds)
-  if wrong:
-    found, expected = (kind.get(wrong[0], 'nothing') for kind in kinds)
-    raise ValueError(
-      f'{len(wrong)} stored arrays do not fit; {wrong[0]!r} is {found}, expected {expected}: '
-      'other code stored it; use the version of metapers that did'
-    )
-  like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # as large as stored
-  return leaves.like(like, stored)
 
 
 def _listed(scaling: Scaling) -> dict[str, list[float]]:

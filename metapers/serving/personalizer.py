@@ -26,7 +26,7 @@ from metapers.core import surprise as alarms
 from metapers.core.surprise import Surprise
 from metapers.core.types import Any, Callable, Float, Int
 from metapers.evaluation.stopping import Standing
-from metapers.io import workdirs
+from metapers.io import leaves, workdirs
 from metapers.learners import Factory
 from metapers.serving import adapting, changes, columns, exports, pretrained, profiles, sizes
 from metapers.serving import comparisons as border
@@ -71,7 +71,7 @@ class Personalizer:
     self.num_features = export.scaling.mean.size - len(export.outcomes)
     self.num_context = export.num_context
     self._has_posterior = made.has_posterior
-    self._params = exports.rebuild(export.params, shapes)
+    self._params = leaves.rebuild(export.params, shapes)
     self._ask = serving.questions(made)
     self._model = exports.fingerprint(export)
     sizes.check_profile(self.export, self.capacity, lambda: self._like.user_state)

@@ -12,7 +12,6 @@ import numpy as np
 from metapers.core import files
 from metapers.core.types import Any, Bool, Float, Int, UserState
 from metapers.io import leaves
-from metapers.serving import exports
 
 NOTHING = -1  # forgets nothing of that user of a batch
 LARGEST_ID = 2**63 - 1  # of int64
@@ -385,7 +384,7 @@ def _state(arrays: dict[str, np.ndarray], users: tuple[int, ...], like: UserStat
   stored = {
     name.removeprefix(STATE): array for name, array in arrays.items() if name.startswith(STATE)
   }
-  return jax.tree.map(np.asarray, exports.rebuild(stored, shapes))
+  return jax.tree.map(np.asarray, leaves.rebuild(stored, shapes))
 
 
 def _named(at: tuple[Any, ...]) -> str:

@@ -26,6 +26,7 @@ from metapers.core import files, masked
 from metapers.core.population import Scaling
 from metapers.core.task import Candidates
 from metapers.core.types import Any, Callable
+from metapers.io import leaves
 from metapers.learners import Factory
 from metapers.serving import comparisons as border
 from metapers.serving import exports
@@ -129,7 +130,7 @@ def adapt_score(export: Export, learner: Factory | None) -> Callable[..., Any]:
   probabilities [M, K]` of features as the learner reads them.
   """
   made = exports.learner_of(exports.check_export('the export', export), learner)
-  params = exports.rebuild(export.params, jax.eval_shape(made.init, jax.random.key(0)))
+  params = leaves.rebuild(export.params, jax.eval_shape(made.init, jax.random.key(0)))
   adapt = serving.questions(made).adapt
 
   def function(features, shown, choice, weight, candidates, real, context=None):

@@ -36,7 +36,7 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path):
   found = exports.read_export(exports.write_export(tmp_path / 'export', EXPORT))
   assert found._replace(params={}, scaling=None) == EXPORT._replace(params={}, scaling=None)
   jax.tree.map(np.testing.assert_array_equal, found.scaling, EXPORT.scaling)
-  jax.tree.map(np.testing.assert_array_equal, exports.rebuild(found.params, SHAPES), PARAMS)
+  jax.tree.map(np.testing.assert_array_equal, leaves.rebuild(found.params, SHAPES), PARAMS)
   assert exports.fingerprint(found) == exports.fingerprint(EXPORT)
 
 
@@ -120,7 +120,7 @@ def test_parameters_that_are_not_finite_are_not_written(tmp_path):
 )
 def test_parameters_of_another_learner_do_not_fit(params):
   with pytest.raises(ValueError, match='1 stored arrays do not fit'):
-    exports.rebuild(params, SHAPES)
+    leaves.rebuild(params, SHAPES)
 
 
 @pytest.mark.parametrize(
@@ -197,4 +197,4 @@ def test_options_are_of_the_types_of_the_factory(kwargs, message):
 def test_parameters_that_are_too_large_are_refused_before_they_take_memory():
   huge = {'head': jax.ShapeDtypeStruct((10**12,), np.float32)}
   with pytest.raises(ValueError, match='1 stored arrays do not fit'):
-    exports.rebuild({'head': np.zeros(3, np.float32)}, huge)
+    leaves.rebuild({'head': np.zeros(3, np.float32)}, huge)

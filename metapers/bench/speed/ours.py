@@ -26,7 +26,7 @@ def prepare(case: Case, data: Data) -> Step:
   )
   placement = devices.placement(mesh=mesh)
   batch_loss = step.meta_loss(learner, objectives.mean(), placement=placement)
-  params = leaves.like(jax.eval_shape(learner.init, jax.random.key(0)), data.params)
+  params = leaves.rebuild(data.params, jax.eval_shape(learner.init, jax.random.key(0)))
 
   @jax.jit
   def run(params, batch):
