@@ -1,10 +1,12 @@
 """Strict settings for every test: no silent broadcasting of ranks, warnings are errors."""
 
+import atexit
 import collections
 import gc
 import itertools
 import os
 import pathlib
+import tempfile
 
 # Tests compile much and compute little: two thirds of their time would go into better code.
 FAST_COMPILATION = (
@@ -13,6 +15,14 @@ FAST_COMPILATION = (
   '--xla_cpu_use_fusion_emitters=false',
 )
 os.environ['XLA_FLAGS'] = ' '.join([os.environ.get('XLA_FLAGS', ''), *FAST_COMPILATION])
+
+# Many tests compile the same programs: all processes of a run, also commands, keep them together.
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  compiled = tempfile.TemporaryDirectory(prefix='metapers_tests_')
+  atexit.register(compiled.cleanup)
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = compiled.name
+  os.environ['JAX_COMPILATION_CACHE_MAX_SIZE'] = str(2**30)  # with a limit come locks, too
+  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.05'
 
 # One core for each worker of pytest-xdist: XLA's threads of several processes would wait for each
 # other in turns that take many times as long.
