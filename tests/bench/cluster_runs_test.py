@@ -1,0 +1,55 @@
+"""Clusters start from individuals: how long these were trained is a part of the run."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from metapers.bench import policies
+from metapers.bench.policies import Row, Study
+from metapers.llm import decoder, p_dpo, styled_users, styles
+from metapers.llm.layers import Config
+from metapers.training.meta_training import Training
+
+MODEL = decoder.decoder(
+  Config(
+    vocab_size=len(styles.WORDS), width=8, hidden=16, num_layers=1, num_heads=1, num_key_heads=1,
+    head_size=8,
+  )
+)  # fmt: skip
+BASE = MODEL.init(jax.random.key(0))
+OPTIONS = {'num_tokens': 2, 'lora_rank': 2, 'kind': 'cluster', 'num_clusters': 2}
+
+
+@pytest.fixture(scope='module')
+def study():
+  splits = styled_users.styled_users(
+    num_users=4, num_pairs=6, num_held_out=2, num_support=2, num_query=3, seed=0
+  )
+  optimizer = functools.partial(p_dpo.optimizer, user_learning_rate=0.03, warmup_steps=1)
+  training = Training(
+    num_steps=4, batch_size=4, chunk_size=4, shots=0, learning_rate=1e-2, steps_per_call=1,
+    evaluate_every=0, optimizer=optimizer,
+  )  # fmt: skip
+  splits = policies.with_references(MODEL, BASE, splits)
+  return Study('s', splits, training, {}, None, (0,))
+
+
+def trained(study, workdir):
+  return policies.train(
+    MODEL, BASE, study, Row(OPTIONS), name='cluster_2', seed=0, workdir=workdir, identity={},
+    progress=False,
+  )  # fmt: skip
+
+
+def test_clusters_of_shorter_individuals_are_not_gone_on_with(study, tmp_path):
+  first = trained(study, tmp_path)
+  again = trained(study, tmp_path)  # what is finished is read
+  jax.tree.map(np.testing.assert_array_equal, again.params, first.params)
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['cluster_2_0', 'individuals_0']
+  longer = study._replace(training=study.training._replace(num_steps=8))
+  with pytest.raises(ValueError, match='steps_before: 2 there, 4 now'):
+    trained(longer, tmp_path)
+  fresh = trained(longer, tmp_path / 'other')
+  assert not np.array_equal(fresh.params['users']['clusters'], first.params['users']['clusters'])
