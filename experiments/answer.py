@@ -80,15 +80,16 @@ def main(argv: list[str]) -> None:
   base = load.params(folder)
   if about:
     made = trained.load(POLICY.value, model, base, model_files=load.fingerprint(folder))
-    compared = compared_of(model, base, encoder, examples)
-    state = state_of(about, made, encoder, compared)
+    state = state_of(about, made, model, base, encoder, examples)
   else:
     made = trained.untrained(model, base)
     state = made.policy.state_of(made.params, jnp.asarray(0, jnp.int32), task.no_context())
   generator = generate.generator(
     model, num_tokens=MAX_TOKENS.value, end_tokens=encoder.response('')[-1:], sampling=sampling
   )
+  room = model.config.max_positions - MAX_TOKENS.value - len(state.soft) - len(state.text)
   length, key = policy.rounded(len(prompt)), jax.random.key(SEED.value)
+  length = length if length <= room else None  # what is rounded away may just fit
   found = trained.replies(model, made, state, [prompt], generator, key, length=length)
   answer = np.asarray(found.tokens[0])[np.asarray(found.mask[0])]
   commands.say(tokenizer.decode(answer, skip_special_tokens=True).strip())
@@ -110,16 +111,20 @@ def check_person(about: About | None, examples: Sequence[Example]) -> None:
     return
   if USER.value and examples:
     raise ValueError('--user is known by the policy, and --examples are of a new one; give one')
-  if USER.value and USER.value not in about.users:
-    known = ', '.join(about.users[:MOST_NAMED]) + (', ...' if len(about.users) > MOST_NAMED else '')
-    raise ValueError(f'{POLICY.value} does not know the user {USER.value!r}; known: {known}')
-  if examples and not about.fits_new_users:
+  if (USER.value and not about.tells_users_apart) or (examples and not about.fits_new_users):
     raise ValueError(
-      f'{POLICY.value} answers all new users alike, whatever their --examples; tune one of '
-      'clusters, or of individuals with --config.policy.inner_steps above 0'
+      f'{POLICY.value} answers {"everybody" if USER.value else "all new users"} alike: --user '
+      'needs one of individuals or clusters, --examples one of clusters, or of individuals with '
+      '--config.policy.inner_steps above 0'
     )
-  if flags.FLAGS['arm'].present:
-    raise ValueError('--arm says how examples are shown, and a policy is fitted to them instead')
+  if USER.value and USER.value not in about.users:
+    known = ', '.join([*about.users][:MOST_NAMED])
+    more = ', ...' if len(about.users) > MOST_NAMED else ''
+    raise ValueError(f'{POLICY.value} does not know the user {USER.value!r}; known: {known}{more}')
+  if flags.FLAGS['arm'].present or flags.FLAGS['max_prompt'].present:
+    raise ValueError(
+      '--arm and --max_prompt are of examples in a prompt; a policy is fitted to them'
+    )
   if SAYS.value and not about.text_length:
     raise ValueError(f'{POLICY.value} was tuned without what users say; leave --says out')
 
@@ -146,30 +151,45 @@ def prompt_of(encoder: Encoder, text: str) -> list[int]:
   return encoder.prompt([Turn('user', text)])
 
 
-def state_of(about: About, made: Trained, encoder: Encoder, compared: Choices | None) -> UserState:
-  """Returns the soft tokens of who asks: a known user, a new one by comparisons, or anybody."""
-  context = tokenized.said_by(SAYS.value, encoder, about.text_length)
-  if compared is not None:
-    return made.policy.learner.adapt(made.params, compared, context, jax.random.key(0))
-  row = about.users.index(USER.value) if USER.value else len(about.users)
-  return made.policy.state_of(made.params, jnp.asarray(row, jnp.int32), context)
+def state_of(
+  about: About,
+  made: Trained,
+  model: Decoder,
+  base: Params,
+  encoder: Encoder,
+  examples: Sequence[Example],
+) -> UserState:
+  """Returns the soft tokens of who asks: a known user, a new one by their examples, or anybody."""
+  says = SAYS.value or about.users.get(USER.value, '')
+  context = tokenized.said_by(says, encoder, about.text_length)
+  row = [*about.users].index(USER.value) if USER.value else len(about.users)
+  state = made.policy.state_of(made.params, jnp.asarray(row, jnp.int32), context)
+  if not examples:
+    return state
+  room = model.config.max_positions - len(state.soft) - len(state.text)
+  compared = compared_of(model, base, encoder, examples, room)
+  return made.policy.learner.adapt(made.params, compared, context, jax.random.key(0))
 
 
 def compared_of(
-  model: Decoder, base: Params, encoder: Encoder, examples: Sequence[Example]
-) -> Choices | None:
-  """Returns examples as comparisons of whole replies, with what the base says of them."""
-  if not examples:
-    return None
+  model: Decoder, base: Params, encoder: Encoder, examples: Sequence[Example], room: int
+) -> Choices:
+  """Returns examples as comparisons of whole replies, with what the base says of them.
+
+  Raises:
+    ValueError: for examples of more tokens than there is room for.
+  """
   given = [
     Comparison('', (Turn('user', each.prompt),), each.winning, each.losing) for each in examples
   ]
   prompt = max(len(encoder.prompt(each.turns)) for each in given)
-  response = max(len(encoder.response(text)) for each in given for text in each[-2:])
-  if prompt + response > model.config.max_positions:
+  response = max(
+    len(encoder.response(text)) for each in given for text in (each.chosen, each.rejected)
+  )
+  if prompt + response > room:
     raise ValueError(
       f'{EXAMPLES.value}: a prompt of {prompt} tokens and a reply of {response} do not fit in the '
-      f'{model.config.max_positions} that the model was made for; shorten them'
+      f'{room} that the model has room for; shorten them'
     )
   made = tokenized.choices_of(given, len(given), encoder, Lengths(prompt, response))
   return reference.with_reference(model, base, made, chunk_size=2)
@@ -179,7 +199,7 @@ def read_examples(path: str) -> list[Example]:
   """Returns the examples of a file, in its order.
 
   Raises:
-    ValueError: for another ending, or a line without a text of each field, with its number.
+    ValueError: for another ending, no line, or one without a text of each field, with its number.
   """
   if not path.endswith('.jsonl'):
     raise ValueError(f'--examples must be a .jsonl file, got {path}')
@@ -188,6 +208,8 @@ def read_examples(path: str) -> list[Example]:
     if not all(isinstance(record.get(field), str) and record[field] for field in FIELDS):
       raise ValueError(f'{source}: an example has texts {", ".join(FIELDS)}; got {sorted(record)}')
     found.append(Example(*(record[field] for field in FIELDS)))
+  if not found:
+    raise ValueError(f'--examples={path} holds no example; leave it out to ask as anybody')
   return found
 
 

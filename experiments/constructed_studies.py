@@ -35,7 +35,13 @@ NUM_WRITERS = 2  # users of each taste who are written to
 
 
 def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
-  """Returns users with constructed preferences, and their comparisons as tokens."""
+  """Returns users with constructed preferences, and their comparisons as tokens.
+
+  Raises:
+    ValueError: where prompts do not go through the chat template, by which all else here is asked.
+  """
+  if not config.data.is_chat:
+    raise ValueError('constructed users are asked by the chat template: leave data.is_chat True')
   return published_studies.study_of(
     config,
     name,

@@ -7,6 +7,7 @@ rows are added to DIR/results.csv.
 """
 
 import pathlib
+from collections.abc import Mapping
 
 import pandas as pd
 from absl import flags
@@ -22,10 +23,10 @@ from experiments import (
 )
 from experiments.build import Config
 from metapers.bench import policies, results
-from metapers.bench.policies import Row, Study
+from metapers.bench.policies import Study
 from metapers.core.types import Params
 from metapers.io import processes, workdirs
-from metapers.llm import load, trained
+from metapers.llm import trained
 from metapers.llm.decoder import Decoder
 from metapers.llm.trained import About, Trained
 
@@ -121,24 +122,23 @@ def run_study(
       )
       for seed in config.seeds
     }
-    for seed, made in seeds.items() if study.users else ():
-      keep(config, study, row, made, workdir / 'policies' / name / f'{row_name}_{seed}')
     parts = [policies.evaluate(study, row, row_name, seeds)]
     seen = policies.as_seen(study, row)
     parts += [written(config, seen, row_name, seed, made, model) for seed, made in seeds.items()]
     frame = results.join(parts)
     add(workdir, frame)
     commands.say(in_words(study, row_name, frame))
+    if study.users and processes.is_first():
+      text_length = config.data.lengths.get('text', 0) if row.reads_text else 0
+      told = study.users, text_length, config.data.is_chat, identity['model_files']
+      keep(seeds, About(row.options, *told), workdir / 'policies' / name, row_name)
 
 
-def keep(config: Config, study: Study, row: Row, made: Trained, folder: pathlib.Path) -> None:
-  """Writes a policy for `experiments.answer`, in the first process alone."""
-  if not processes.is_first():
-    return
-  text_length = config.data.lengths.get('text', 0) if row.reads_text else 0
-  model_files = load.fingerprint(config.model.folder)
-  about = About(row.options, study.users, text_length, config.data.is_chat, model_files)
-  commands.say(f'{trained.save(folder, made, about)}')
+def keep(seeds: Mapping[int, Trained], about: About, folder: pathlib.Path, row: str) -> None:
+  """Writes the policies of a row for `experiments.answer`."""
+  for seed, made in seeds.items():
+    where = trained.save(folder / f'{row}_{seed}', made, about)
+    commands.say(f'experiments.answer --policy={where} answers by it')
 
 
 def add(workdir: pathlib.Path, frame: pd.DataFrame) -> None:

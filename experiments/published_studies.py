@@ -131,7 +131,7 @@ def study_of(
     {kind: {key: found == kind for key, found in kinds.items()} for kind in np.unique(kinds[SEEN])},
     np.unique(kinds[SEEN], return_inverse=True)[1] if given.kinds else None,
     tuple(config.evaluation.shots),
-    users=tuple(given.known),
+    users={user: given.texts.get(user, '') for user in given.known},
   )
 
 

@@ -18,11 +18,11 @@ os.environ['XLA_FLAGS'] = ' '.join([os.environ.get('XLA_FLAGS', ''), *FAST_COMPI
 
 # Many tests compile the same programs: all processes of a run, also commands, keep them together.
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
-  compiled = tempfile.TemporaryDirectory(prefix='metapers_tests_')
+  compiled = tempfile.TemporaryDirectory(prefix='metapers_tests_', ignore_cleanup_errors=True)
   atexit.register(compiled.cleanup)
   os.environ['JAX_COMPILATION_CACHE_DIR'] = compiled.name
-  os.environ['JAX_COMPILATION_CACHE_MAX_SIZE'] = str(2**30)  # with a limit come locks, too
-  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.05'
+  os.environ.setdefault('JAX_COMPILATION_CACHE_MAX_SIZE', str(2**30))  # with a limit come locks
+  os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.05')
 
 # One core for each worker of pytest-xdist: XLA's threads of several processes would wait for each
 # other in turns that take many times as long.

@@ -5,9 +5,9 @@ half of the time. Replies are those of eight language models to AlpacaEval's pro
 (96 tokens; their prompts 64, template included); half of the prompts are trained on, and known and
 new users are evaluated on the others. New users get the posterior of clusters; individuals leave
 them generic, as in the paper, for a fit by gradients takes minutes of a core for each. Study
-`axes`: formal or casual replies, too, on pairs whose lengths differ by at most a tenth. Study
-`lists`: lists or prose, on such pairs; among replies so short they are few, so that it takes
---config.data.lengths.response=224, and a folder of its own.
+`axes`: formal or casual replies, too, on pairs whose lengths differ by at most a tenth. With the
+argument `lists` it is lists or prose on such pairs alone, of replies of up to 224 tokens, for among
+shorter ones they are few.
 Source: Li et al. 2024, arXiv:2402.05133, in small.
 Deviations: as of p_dpo_styles.py; preferences are constructed, of rewards that the store holds. The
 individual term alone is trained (α = 1): half of the time a step takes with both. λ = 0.3 holds up
@@ -21,7 +21,7 @@ Time: see docs/language_model.md.
 Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_smollm2.py --workdir=DIR
   --config.model.folder=SMOLLM2 --config.data.folder=STORE
   (SMOLLM2 of experiments.smollm2, STORE of experiments.extract with extract_constructed.py)
-Arguments: none.
+Arguments: lists.
 """
 
 from experiments import constructed_studies, published_studies
@@ -35,12 +35,20 @@ ROWS = {
 }
 
 
+# Study -> comparisons of a known user, and what users like.
+SHORT = {
+  'length': (48, ('short', 'long')),
+  'axes': (24, ('short', 'long', 'formal', 'casual')),
+}
+LISTS = {'lists': (24, ('lists', 'prose'))}
+
+
 def get_config(argument: str | None = None) -> Config:
   """Returns the config; `argument` is what follows the colon."""
-  base.switches(argument)
+  has_lists = base.switches(argument, 'lists')['lists']
   config = published_studies.config_of(
     constructed_studies.KIND,
-    lengths={'prompt': 64, 'response': 96},
+    lengths={'prompt': 64, 'response': 224 if has_lists else 96},
     rows=ROWS,
     beta=0.1,
     chunk_size=4,
@@ -67,10 +75,6 @@ def get_config(argument: str | None = None) -> Config:
       'training': {},
       'rows': tuple(ROWS),
     }
-    for name, num_pairs, tastes in (
-      ('length', 48, ('short', 'long')),
-      ('axes', 24, ('short', 'long', 'formal', 'casual')),
-      ('lists', 24, ('lists', 'prose')),
-    )
+    for name, (num_pairs, tastes) in (LISTS if has_lists else SHORT).items()
   }
   return config

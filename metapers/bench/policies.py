@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +51,8 @@ class Study(NamedTuple):
   name: in the results. splits: with what the reference says. groups: name -> which users of SEEN
   and of 'test' are of it, [U] each. types: [U] of the known users, that clusters are compared with;
   None where nobody knows. shots: of new users. cluster_training: of clusters that were started from
-  individuals; None for `training`. users: names of the known, by row; () where they have none.
+  individuals; None for `training`. users: name of each known one -> what they say of themselves, by
+  row; {} where they have none.
   """
 
   name: str
@@ -60,7 +62,7 @@ class Study(NamedTuple):
   types: Int[np.ndarray, 'U'] | None
   shots: tuple[int, ...]
   cluster_training: Training | None = None
-  users: tuple[str, ...] = ()
+  users: Mapping[str, str] = MappingProxyType({})
 
   @property
   def num_users(self) -> int:

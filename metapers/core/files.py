@@ -11,7 +11,7 @@ import re
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,27 @@ def writing_folder(path: pathlib.Path) -> Iterator[pathlib.Path]:
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
     remove_empty(made)
+
+
+def check_replaceable(folder: pathlib.Path, names: Sequence[str]) -> None:
+  """Refuses to replace a folder of anything but a few files: whatever else is there would be lost.
+
+  Args:
+    folder: may be missing, or empty.
+    names: of the files that may be in it, the first of which says what it is.
+
+  Raises:
+    ValueError: naming what else is there.
+  """
+  if not folder.exists():
+    return
+  there = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+  other = sorted(there - set(names))
+  if other or (there and names[0] not in there):
+    raise ValueError(
+      f'{folder} holds {", ".join(other[:4]) or "no " + names[0]}, which would be lost; give '
+      'another folder'
+    )
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -211,8 +232,12 @@ def packed(arrays: Mapping[str, np.ndarray], *, is_compressed: bool = False) -> 
     is_compressed: take more time and less space. The bytes then depend on the version of zlib.
 
   Raises:
-    ValueError: for an array of Python objects, which only a pickle could hold.
+    ValueError: for an array of Python objects, which only a pickle could hold, or of numbers that
+      NumPy has no name for, such as bfloat16, which would come back as bytes.
   """
+  nameless = [name for name, array in arrays.items() if np.asanyarray(array).dtype.kind == 'V']
+  if nameless:
+    raise ValueError(f'arrays {", ".join(nameless[:4])} are of a dtype that no npz file has')
   kind = zipfile.ZIP_DEFLATED if is_compressed else zipfile.ZIP_STORED
   buffer = io.BytesIO()
   # As np.savez does it, which takes no array named `file`.

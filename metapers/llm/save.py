@@ -48,8 +48,8 @@ def save(
       dtypes.
   """
   folder = pathlib.Path(folder)
-  if folder.exists() and not (folder / hf_config.FILE).is_file():
-    raise ValueError(f'{folder} exists and holds no model; give another folder')
+  own = [x.name for x in folder.glob('*') if x.suffix in load.ANSWERS_BY or x.name in COMPANIONS]
+  files.check_replaceable(folder, (hf_config.FILE, *own))
   names = load.names_of(config)
   arrays = {path: _found(params, path) for path in names}
   dtypes = {np.dtype(array.dtype).name for array in arrays.values()}

@@ -54,8 +54,8 @@ def encoder(tokenizer: Any, *, is_chat: bool = True) -> Encoder:
   plain, begin = functools.partial(chat_tokens.plain, tokenizer), tokenizer.bos_token_id
   if begin is None:
     raise ValueError(
-      'this tokenizer has no token that begins a text, behind which soft tokens stand; give '
-      'another model, or one with a chat template and --config.data.is_chat'
+      'this tokenizer has no token that begins a text, behind which soft tokens stand; take one '
+      'that has, or prompts that go through a chat template'
     )
 
   def prompt(turns: Sequence[Turn]) -> list[int]:

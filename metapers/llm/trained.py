@@ -4,9 +4,11 @@
     made = trained.load(folder, model, base, model_files=load.fingerprint(model_folder))
     found = trained.replies(model, made, state, prompts, generator, key)
 
-`folder` holds policy.json and params.npz: all that was trained, and not the base.
+`folder` holds policy.json and params.npz: all that was trained, without a base that stayed as it
+was.
 """
 
+import inspect
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metapers.core import fields, files
 from metapers.core.types import Params, PRNGKey
@@ -29,7 +32,7 @@ FORMAT, VERSION = 'metapers-policy', 1
 HEADER, PARAMETERS = 'policy.json', 'params.npz'
 FIELDS = {
   'options': dict,
-  'users': list[str],
+  'users': dict[str, str],
   'text_length': fields.Size,
   'is_chat': bool,
   'model_files': str,
@@ -46,23 +49,28 @@ class Trained(NamedTuple):
 
 def untrained(model: Decoder, base: Params) -> Trained:
   """Returns the base itself as a policy of nobody."""
-  policy = p_dpo.p_dpo(model, base, num_users=1, kind='uniform', num_tokens=0)
+  policy = p_dpo.p_dpo(model, base, num_users=1, kind='uniform', num_tokens=0, lora_rank=0)
   return Trained(policy, policy.learner.init(jax.random.key(0)))
 
 
 class About(NamedTuple):
   """What a policy goes with.
 
-  options: of `p_dpo.p_dpo`, JSON values. users: names of the known, by row. text_length: most
-  tokens of what users say of themselves; 0 where nobody is asked. is_chat: prompts go through the
-  chat template. model_files: `load.fingerprint` of the base.
+  options: of `p_dpo.p_dpo`, JSON values. users: name of each known one -> what they say of
+  themselves, by row. text_length: most tokens of that; 0 where nobody is asked. is_chat: prompts go
+  through the chat template. model_files: `load.fingerprint` of the base.
   """
 
   options: Mapping[str, Any]
-  users: Sequence[str]
+  users: Mapping[str, str]
   text_length: int
   is_chat: bool
   model_files: str
+
+  @property
+  def tells_users_apart(self) -> bool:
+    """Whether known users have answers of their own."""
+    return self.options.get('kind') != 'uniform'
 
   @property
   def fits_new_users(self) -> bool:
@@ -103,21 +111,23 @@ def save(folder: str | os.PathLike, made: Trained, about: About) -> pathlib.Path
   """Writes a policy, and returns the folder.
 
   Args:
-    folder: where to; a policy that is there is replaced when all is written.
+    folder: where to; another policy that is there is replaced when all is written.
     made: the policy, prepared for new users.
     about: what it goes with.
 
   Raises:
-    ValueError: for a folder that holds something else.
+    ValueError: for a folder that holds something else, or a policy of other users than it says.
   """
   folder = pathlib.Path(folder)
-  if folder.exists() and not (folder / HEADER).is_file():
-    raise ValueError(f'{folder} exists and holds no policy; give another folder')
-  arrays = files.packed(leaves.named(_tuned(made.policy, made.params)))
+  files.check_replaceable(folder, (HEADER, PARAMETERS))
+  wide = jax.tree.map(lambda x: np.asarray(x, _stored(x.dtype)), _tuned(made.policy, made.params))
+  arrays = files.packed(leaves.named(wide))
   header = {'format': FORMAT, 'version': VERSION, **about._asdict()}
+  header = {**header, 'users': dict(about.users), 'sha256': files.sha256(arrays)}
+  fields.check(folder / HEADER, header, FIELDS)
   with files.writing_folder(folder) as place:
     (place / PARAMETERS).write_bytes(arrays)
-    files.write_json(place / HEADER, {**header, 'sha256': files.sha256(arrays)})
+    files.write_json(place / HEADER, header)
   return folder
 
 
@@ -144,6 +154,9 @@ def load(folder: str | os.PathLike, model: Decoder, base: Params, *, model_files
   """
   header, path = _header(folder), pathlib.Path(folder) / PARAMETERS
   about = _about(header)
+  unknown = sorted(set(about.options) - set(inspect.signature(p_dpo.p_dpo).parameters))
+  if unknown:
+    raise ValueError(f'{folder} has options {", ".join(unknown)}: other code wrote it')
   if about.model_files != model_files:
     raise ValueError(f'{folder} was tuned on another base than this model; give that one')
   policy = p_dpo.p_dpo(model, base, num_users=len(about.users), **about.options)
@@ -152,8 +165,15 @@ def load(folder: str | os.PathLike, model: Decoder, base: Params, *, model_files
     raise ValueError(f'{path} is not the file that {HEADER} describes; restore it from a copy')
   found = files.unpacked(path, content)
   shapes = _tuned(policy, jax.eval_shape(policy.learner.init, jax.random.key(0)))
-  tuned = jax.tree.map(jnp.asarray, leaves.rebuild(found, shapes))
+  stored = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, _stored(x.dtype)), shapes)
+  tuned = leaves.rebuild(found, stored)
+  tuned = jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), tuned, shapes)
   return Trained(policy, {'base': base, **tuned})
+
+
+def _stored(dtype: np.dtype) -> np.dtype:
+  """Returns what arrays of a dtype are stored as: files of NumPy have no bfloat16."""
+  return np.dtype(np.float32) if dtype == jnp.bfloat16 else np.dtype(dtype)
 
 
 def _tuned(policy: Policy, params: Params) -> Params:

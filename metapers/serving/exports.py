@@ -141,8 +141,7 @@ def write_export(folder: str | os.PathLike, export: Export) -> pathlib.Path:
     ValueError: for a folder that holds something else, or parts that do not fit each other.
   """
   folder = pathlib.Path(folder)
-  if folder.exists() and not is_export(folder):
-    raise ValueError(f'{folder} exists and is no export; give another folder')
+  files.check_replaceable(folder, (HEADER, PARAMETERS))
   check_export(folder, export)
   arrays = files.packed(export.params)
   values = {

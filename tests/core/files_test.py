@@ -10,6 +10,7 @@ import struct
 import tracemalloc
 import zipfile
 
+import jax.numpy as jnp
 import numpy as np
 import pydantic
 import pytest
@@ -345,3 +346,25 @@ def test_a_full_disk_is_known_by_whatever_tells_of_it():
   later.__context__ = full[0]
   assert all(map(files.is_disk_full, [*full, later]))
   assert not any(map(files.is_disk_full, [OSError(errno.ENOENT, 'x'), ValueError('space'), None]))
+
+
+def test_only_what_is_known_is_replaced(tmp_path):
+  names, folder = ('about.json', 'arrays.npz'), tmp_path / 'made'
+  files.check_replaceable(folder, names)
+  folder.mkdir()
+  files.check_replaceable(folder, names)
+  (folder / 'arrays.npz').touch()
+  with pytest.raises(ValueError, match=r'holds no about\.json'):
+    files.check_replaceable(folder, names)
+  (folder / 'about.json').touch()
+  files.check_replaceable(folder, names)
+  (folder / 'letter.txt').touch()
+  with pytest.raises(ValueError, match=r'holds letter\.txt, which would be lost'):
+    files.check_replaceable(folder, names)
+  with pytest.raises(ValueError, match=r'holds letter\.txt'):
+    files.check_replaceable(folder / 'letter.txt', names)
+
+
+def test_numbers_that_numpy_has_no_name_for_are_refused():
+  with pytest.raises(ValueError, match='arrays b are of a dtype that no npz file has'):
+    files.packed({'a': np.zeros(2), 'b': np.zeros(2, jnp.bfloat16)})

@@ -25,6 +25,9 @@ def test_an_answer_follows_the_examples_that_it_is_shown(folders, tmp_path):
   )
   assert first.returncode == again.returncode == shown.returncode == 0, shown.stderr
   assert first.stdout == again.stdout != shown.stdout
+  path.write_text('\n')
+  empty = command('answer', *common, f'--examples={path}')
+  assert empty.returncode == 2 and 'holds no example' in empty.stderr
   path.write_text('{"prompt": "w1"}\n')
   wrong = command('answer', *common, f'--examples={path}')
   assert wrong.returncode == 2 and 'line 1: an example has texts' in wrong.stderr
@@ -39,7 +42,7 @@ def test_a_new_user_is_answered_by_the_clusters_that_examples_tell_of(folders, t
   policy = p_dpo.p_dpo(model, base, num_users=2, **options)
   params = policy.learner.init(jax.random.key(0))
   params['users']['clusters'] = 3 * jax.random.normal(jax.random.key(1), (2, 3, 16))
-  about = About(options, ['ann', 'bob'], 0, True, load.fingerprint(folders[1]))
+  about = About(options, {'ann': '', 'bob': ''}, 0, True, load.fingerprint(folders[1]))
   made = Trained(policy, params)
   asked = [f'--model={folders[1]}', '--prompt=w7 w8', '--max_tokens=8']
   asked.append(f'--policy={trained.save(tmp_path / "policy", made, about)}')
@@ -77,6 +80,36 @@ def test_a_new_user_is_answered_by_the_clusters_that_examples_tell_of(folders, t
     assert done.stdout.strip() == answer
   wrong = command('answer', *asked, f'--examples={path}', '--user=ann')
   assert wrong.returncode == 2 and '--examples are of a new one' in wrong.stderr
+
+
+def test_a_known_user_is_answered_with_what_they_say_of_themselves(folders, tmp_path):
+  """As in training, behind the token that begins a text, of a policy without a chat template."""
+  model = decoder.decoder(hf_config.read(folders[1]))
+  options = {'num_tokens': 2, 'inner_steps': 0}
+  base, files = load.params(folders[1]), load.fingerprint(folders[1])
+  policy = p_dpo.p_dpo(model, base, num_users=2, **options)
+  made = Trained(policy, policy.learner.init(jax.random.key(0)))
+  about = About(options, {'ann': 'w5 w6', 'bob': 'w9'}, 8, False, files)
+  asked = (
+    f'--model={folders[1]}', '--prompt=w7 w8', '--max_tokens=8',
+    f'--policy={trained.save(tmp_path / "policy", made, about)}',
+  )  # fmt: skip
+  tokenizer = transformers.AutoTokenizer.from_pretrained(folders[1])
+  said = chat_tokens.plain(tokenizer, 'w5 w6')
+  context = {
+    'text': jnp.asarray([*said, *[0] * (8 - len(said))]), 'mask': jnp.arange(8) < len(said)
+  }  # fmt: skip
+  state = policy.state_of(made.params, jnp.asarray(0), context)
+  generator = generate.generator(model, num_tokens=8, end_tokens=[tokenizer.eos_token_id])
+  prompt = [tokenizer.bos_token_id, *chat_tokens.plain(tokenizer, 'w7 w8')]
+  found = trained.replies(model, made, state, [prompt], generator, jax.random.key(0))
+  tokens = np.asarray(found.tokens[0])[np.asarray(found.mask[0])]
+  done = command('answer', *asked, '--user=ann')
+  assert done.returncode == 0, done.stderr
+  expected = tokenizer.decode(tokens, skip_special_tokens=True).strip()
+  assert done.stdout.strip() == expected
+  other = command('answer', *asked, '--user=ann', '--says=w9')
+  assert other.returncode == 0 and other.stdout.strip() != expected
 
 
 def ratios(policy, params, said, chat, replies):

@@ -69,7 +69,8 @@ def check_answers(model, policies):
   for wrong, message in [
     ((individual, '--user=me'), "does not know the user 'me'; known: known 0: short, known 1"),
     ((individual, '--says=I like it'), 'was tuned without what users say'),
-    ((individual, '--arm=both'), '--arm says how examples are shown'),
+    ((individual, '--arm=both'), '--arm and --max_prompt are of examples in a prompt'),
+    ((dpo, '--user=known 0: short'), 'answers everybody alike'),
     (('--user=me',), 'are read by a --policy'),
     ((f'--policy={model}',), 'policy.json'),
   ]:
@@ -110,6 +111,7 @@ def test_mistakes_are_one_line(folders, constructed, tmp_path):
   for wrong, message in [
     ('--row=prompt', 'unknown row prompt; known: individual'),
     (f'--config.data.folder={folders[0]}', "the store has no reward 'length'"),
+    ('--config.data.is_chat=False', 'constructed users are asked by the chat template'),
     ('--config.data.folder=nowhere', "--config.data.folder must be a folder of the data, got 'no"),
     ("--config.studies.length.rows=('base_2',)", 'unknown row of a study base_2'),
     ('--config.data.lengths.response=1', 'no prompt has two responses of at most 1 tokens'),

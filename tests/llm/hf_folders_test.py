@@ -228,7 +228,7 @@ def test_a_folder_of_something_else_is_not_replaced(folder, tmp_path):
   config, place = hf_config.read(folder), tmp_path / 'runs'
   place.mkdir()
   (place / 'results.csv').write_text('precious')
-  with pytest.raises(ValueError, match='holds no model'):
+  with pytest.raises(ValueError, match=r'holds results\.csv, which would be lost'):
     save.save(place, config, load.params(folder))
   assert [path.name for path in place.iterdir()] == ['results.csv']
 

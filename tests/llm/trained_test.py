@@ -12,7 +12,7 @@ from metapers.core import files, task
 from metapers.llm import generate, p_dpo, trained
 from metapers.llm.trained import About, Trained
 
-USERS = ['ann', 'bob', 'cy']
+USERS = {'ann': 'I like cats.', 'bob': '', 'cy': ''}
 OPTIONS = {'num_tokens': 2, 'lora_rank': 2, 'beta': 0.3}
 
 
@@ -60,6 +60,16 @@ def state_of(made, row, given):
   return made.policy.state_of(made.params, jnp.asarray(row), task.no_context())
 
 
+def test_bfloat16_comes_back_as_it_was(tmp_path):
+  base = jax.tree.map(lambda x: x.astype(jnp.bfloat16), BASE)
+  policy = p_dpo.p_dpo(MODEL, base, num_users=3, **OPTIONS)
+  made = Trained(policy, moved(policy.learner.init(KEY)))
+  folder = trained.save(tmp_path / 'p', made, About(OPTIONS, USERS, 0, True, 'abc'))
+  found = trained.load(folder, MODEL, base, model_files='abc')
+  assert found.params['users']['offsets'].dtype == jnp.bfloat16
+  jax.tree.map(np.testing.assert_array_equal, found.params, made.params)
+
+
 def test_a_reply_is_that_of_merged_weights_behind_the_soft_tokens():
   made, _ = policy()
   state = made.policy.state_of(made.params, jnp.asarray(2), task.no_context())
@@ -84,7 +94,7 @@ def test_who_is_fitted():
     'individual': {}, 'quick': {'inner_steps': 0}, 'cluster': {'kind': 'cluster', 'inner_steps': 0},
     'uniform': {'kind': 'uniform'},
   }  # fmt: skip
-  found = {name: About(given, [], 0, True, '').fits_new_users for name, given in fits.items()}
+  found = {name: About(given, {}, 0, True, '').fits_new_users for name, given in fits.items()}
   assert found == {'individual': True, 'quick': False, 'cluster': True, 'uniform': False}
 
 
@@ -96,11 +106,14 @@ def test_nothing_that_does_not_fit_is_believed(tmp_path):
   with pytest.raises(ValueError, match=r'policy\.json'):
     trained.read_about(tmp_path)
   header = json.loads((folder / trained.HEADER).read_text())
-  fewer = {**header, 'users': USERS[:2]}
+  fewer = {**header, 'users': {'ann': ''}}
   files.write_json(folder / trained.HEADER, fewer)
   with pytest.raises(ValueError, match='stored arrays do not fit'):
     trained.load(folder, MODEL, BASE, model_files='abc')
-  files.write_json(folder / trained.HEADER, {**header, 'users': 'ann'})
+  files.write_json(folder / trained.HEADER, {**header, 'options': {**OPTIONS, 'depth': 3}})
+  with pytest.raises(ValueError, match='has options depth: other code'):
+    trained.load(folder, MODEL, BASE, model_files='abc')
+  files.write_json(folder / trained.HEADER, {**header, 'users': ['ann']})
   with pytest.raises(ValueError, match="field 'users'"):
     trained.read_about(folder)
   files.write_json(folder / trained.HEADER, header)
@@ -112,11 +125,14 @@ def test_nothing_that_does_not_fit_is_believed(tmp_path):
     trained.load(folder, MODEL, BASE, model_files='abc')
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
-  (tmp_path / 'mine').mkdir()
-  (tmp_path / 'mine' / 'letter.txt').write_text('dear')
+@pytest.mark.parametrize('beside', [False, True])
+def test_a_folder_of_something_else_is_left_alone(beside, tmp_path):
   made, about = policy()
-  with pytest.raises(ValueError, match='holds no policy'):
+  if beside:
+    trained.save(tmp_path / 'mine', made, about)
+  (tmp_path / 'mine').mkdir(exist_ok=True)
+  (tmp_path / 'mine' / 'letter.txt').write_text('dear')
+  with pytest.raises(ValueError, match=r'holds letter\.txt, which would be lost'):
     trained.save(tmp_path / 'mine', made, about)
   assert (tmp_path / 'mine' / 'letter.txt').read_text() == 'dear'
 

@@ -45,7 +45,7 @@ def test_an_export_replaces_an_older_one_and_nothing_else(tmp_path):
   exports.write_export(tmp_path / 'export', EXPORT._replace(about='newer'))
   assert exports.read_export(tmp_path / 'export').about == 'newer'
   assert [path.name for path in tmp_path.iterdir()] == ['export']
-  with pytest.raises(ValueError, match='is no export'):
+  with pytest.raises(ValueError, match='holds export, which would be lost'):
     exports.write_export(tmp_path, EXPORT)
 
 
