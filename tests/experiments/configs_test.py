@@ -110,7 +110,7 @@ def test_unknown_arguments_list_the_known(argument, message):
 @pytest.mark.parametrize(
   ('name', 'argument', 'known'),
   [
-    ('p_dpo_smollm2', 'quick', 'none'),
+    ('p_dpo_smollm2', 'quick', 'lists'),
     ('p_dpo_tldr', 'quick', 'none'),
     ('p_dpo_styles', 'learner=cnp', 'quick, heeding'),
     ('steer_styles', 'objective=mean', 'quick'),
