@@ -7,7 +7,7 @@ new users are evaluated on the others. New users get the posterior of clusters; 
 them generic, as in the paper, for a fit by gradients takes minutes of a core for each. Study
 `axes`: formal or casual replies, too, on pairs whose lengths differ by at most a tenth. With the
 argument `lists` it is lists or prose on such pairs alone, of replies of up to 224 tokens, for among
-shorter ones they are few.
+shorter ones they are few: 8 users, 24 pairs each, who start apart, at lower rates.
 Source: Li et al. 2024, arXiv:2402.05133, in small.
 Deviations: as of p_dpo_styles.py; preferences are constructed, of rewards that the store holds. The
 individual term alone is trained (α = 1): half of the time a step takes with both. λ = 0.3 holds up
@@ -35,12 +35,12 @@ ROWS = {
 }
 
 
-# Study -> comparisons of a known user, and what users like.
+# Study -> known users, comparisons of each, and what users like.
 SHORT = {
-  'length': (48, ('short', 'long')),
-  'axes': (24, ('short', 'long', 'formal', 'casual')),
+  'length': (20, 48, ('short', 'long')),
+  'axes': (20, 24, ('short', 'long', 'formal', 'casual')),
 }
-LISTS = {'lists': (24, ('lists', 'prose'))}
+LISTS = {'lists': (8, 24, ('lists', 'prose'))}
 
 
 def get_config(argument: str | None = None) -> Config:
@@ -60,13 +60,24 @@ def get_config(argument: str | None = None) -> Config:
   config.training.update(
     {'batch_size': 8, 'learning_rate': 2e-3, 'user_learning_rate': 0.03, 'warmup_steps': 5}
   )
+  if has_lists:
+    config.rows.individual.offset_scale = 1.0
+    config.training.update(
+      {
+        'num_steps': 80,
+        'batch_size': 4,
+        'chunk_size': 2,
+        'learning_rate': 5e-4,
+        'user_learning_rate': 3e-3,
+      }
+    )
   config.max_shown = 1024  # tokens of a prompt with examples
   config.beside = tuple(constructed_studies.BESIDE)
   config.evaluation = {'shots': (0, 1, 5)}
   config.studies = {
     name: {
       'users': {
-        'num_users': 20,
+        'num_users': num_users,
         'num_pairs': num_pairs,
         'num_held_out': 24,
         'num_query': 8,
@@ -75,6 +86,6 @@ def get_config(argument: str | None = None) -> Config:
       'training': {},
       'rows': tuple(ROWS),
     }
-    for name, (num_pairs, tastes) in (LISTS if has_lists else SHORT).items()
+    for name, (num_users, num_pairs, tastes) in (LISTS if has_lists else SHORT).items()
   }
   return config

@@ -92,6 +92,7 @@ def p_dpo(
   projections: Sequence[str] = PROJECTIONS,
   shrinkage: int | float = 1.0,
   inner_steps: int = 20,
+  offset_scale: int | float = 0.0,
 ) -> Policy:
   """Returns a personalised policy π(y | x, u) = π(y | beginning, e_u, what u says, x).
 
@@ -117,6 +118,7 @@ def p_dpo(
     projections: that are changed.
     shrinkage: of a new individual, see `user_model.individual`.
     inner_steps: of a new individual's fit; 0 leaves new users generic, as in the paper.
+    offset_scale: of known individuals at the start, see `user_model.individual`.
 
   Raises:
     ValueError: for an option out of range.
@@ -129,7 +131,10 @@ def p_dpo(
   """
   _check(kind, num_tokens, alpha, beta, lora_rank)
   options.not_negative(nll_weight=nll_weight)
-  users = _user_model(kind, num_users, num_tokens, num_clusters, shrinkage, inner_steps)
+  individuals = {
+    'shrinkage': shrinkage, 'inner_steps': inner_steps, 'offset_scale': offset_scale,
+  }  # fmt: skip
+  users = _user_model(kind, num_users, num_tokens, num_clusters, individuals)
   adapter = _adapter(model, lora_rank, lora_alpha, projections)
   log_p = _log_p(model, adapter)
 
@@ -372,18 +377,13 @@ def _state(soft: Array, context: Context) -> UserState:
 
 
 def _user_model(
-  kind: str,
-  num_users: int,
-  num_tokens: int,
-  num_clusters: int,
-  shrinkage: int | float,
-  inner_steps: int,
+  kind: str, num_users: int, num_tokens: int, num_clusters: int, individuals: dict[str, Any]
 ) -> UserModel:
   if kind == 'uniform':
     return user_model.uniform(num_tokens)
   if kind == 'cluster':
     return user_model.cluster(num_users, num_tokens, num_clusters=num_clusters)
-  return user_model.individual(num_users, num_tokens, shrinkage=shrinkage, inner_steps=inner_steps)
+  return user_model.individual(num_users, num_tokens, **individuals)
 
 
 def _check(

@@ -70,8 +70,9 @@ def individual(
   num_directions: int = 8,
   shrinkage: float = 1.0,
   inner_steps: int = 20,
+  offset_scale: float = 0.0,
 ) -> UserModel:
-  """Returns e_i = e_0 + o_i, with o_i = 0 at the start.
+  """Returns e_i = e_0 + o_i, with o_i = 0 at the start, or at random.
 
   A new user's e = e_0 + B z minimises loss(e) + ½ λ |z|², from z = 0 on. B are the directions in
   which the known users' offsets are large, `directions`: z is under their own distribution.
@@ -82,24 +83,32 @@ def individual(
     num_directions: columns of B, at most U.
     shrinkage: λ; 1 is the known users' spread.
     inner_steps: of a new user's fit, each halved where it is too long; 0 leaves e_0.
+    offset_scale: standard deviation of o_i at the start, in that of the vocabulary's embeddings. At
+      0 users are alike, and a model that does not yet read soft tokens has nothing to tell them
+      apart by: where what they like is subtle, that start is hard to leave.
 
   Raises:
     ValueError: for an option out of range.
 
   Reference:
-    Li et al. 2024, arXiv:2402.05133, example 2. Unlike its code, offsets start at 0, and new users
-    are fitted.
+    Li et al. 2024, arXiv:2402.05133, example 2. Unlike its code, offsets start at 0 unless
+    asked otherwise, and new users are fitted.
   """
   options.at_least_one(num_users=num_users, num_tokens=num_tokens, num_directions=num_directions)
   options.positive(shrinkage=shrinkage)
-  options.not_negative(inner_steps=inner_steps)
+  options.not_negative(inner_steps=inner_steps, offset_scale=offset_scale)
   size = min(num_directions, num_users)
 
   def init(key, vocabulary):
     width, dtype = vocabulary.shape[1], vocabulary.dtype
+    shape = num_users, num_tokens, width
+    offsets = jnp.zeros(shape, dtype)
+    if offset_scale:
+      drawn = jax.random.normal(jax.random.fold_in(key, 9), shape, dtype)
+      offsets = offset_scale * jnp.std(vocabulary) * drawn
     return {
       'generic': rows_of(key, vocabulary, num_tokens),
-      'offsets': jnp.zeros((num_users, num_tokens, width), dtype),
+      'offsets': offsets,
       'directions': jnp.zeros((size, num_tokens, width), dtype),
     }
 

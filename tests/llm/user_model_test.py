@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from metapers.llm import user_model
 
@@ -84,3 +85,16 @@ def test_effective_clusters_count_equal_ones():
   logits = jnp.asarray([[9.0, -9, -9], [-9, 9, -9], [9, -9, -9], [-9, 9, -9]])
   np.testing.assert_allclose(user_model.effective_clusters(logits), 2, rtol=1e-3)
   np.testing.assert_allclose(user_model.effective_clusters(jnp.zeros((2, 3))), 3, rtol=1e-5)
+
+
+def test_known_users_may_start_apart():
+  vocabulary = 0.2 * jax.random.normal(KEY, (500, 16))
+  alike, apart = (
+    user_model.individual(50, 4, offset_scale=scale).init(KEY, vocabulary) for scale in (0.0, 2.0)
+  )
+  np.testing.assert_array_equal(alike['offsets'], 0)
+  np.testing.assert_array_equal(alike['generic'], apart['generic'])
+  np.testing.assert_allclose(np.std(apart['offsets']), 0.4, rtol=0.05)
+  assert len(np.unique(apart['offsets'].reshape(50, -1), axis=0)) == 50
+  with pytest.raises(ValueError, match='offset_scale'):
+    user_model.individual(4, 2, offset_scale=-1.0)
