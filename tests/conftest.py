@@ -2,10 +2,8 @@
 
 import atexit
 import collections
-import gc
 import itertools
 import os
-import pathlib
 import tempfile
 
 # Tests compile much and compute little: two thirds of their time would go into better code.
@@ -36,8 +34,6 @@ import pytest  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 
-MAPS = pathlib.Path('/proc/self/maps')
-MOST_MAPS = 20_000  # Linux gives a process 65,530, and LLVM dies without one more
 TESTS_BETWEEN = 10  # counting takes milliseconds; so many tests were seen to take 9,400 maps
 done = itertools.count(1)
 
@@ -51,11 +47,10 @@ def pytest_collection_modifyitems(items):
 
 def pytest_runtest_teardown():
   """Drops compiled programs, each of which holds memory maps, once a worker has very many."""
-  if next(done) % TESTS_BETWEEN or not MAPS.exists():
-    return
-  if MAPS.read_bytes().count(b'\n') > MOST_MAPS:
-    jax.clear_caches()
-    gc.collect()
+  from metapers.core import memory_maps  # not above, as below
+
+  if not next(done) % TESTS_BETWEEN:
+    memory_maps.drop_programs()
 
 
 @pytest.fixture

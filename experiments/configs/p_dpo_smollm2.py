@@ -61,7 +61,7 @@ def get_config(argument: str | None = None) -> Config:
     {'batch_size': 8, 'learning_rate': 2e-3, 'user_learning_rate': 0.03, 'warmup_steps': 5}
   )
   if has_lists:
-    config.rows.individual.offset_scale = 1.0
+    config.policy.offset_scale = 1.0
     config.training.update(
       {
         'num_steps': 80,

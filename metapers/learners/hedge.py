@@ -125,9 +125,11 @@ def hedge(
     num_pseudo_users=num_pseudo_users,
   )
 
+  values = jax.jit(functools.partial(total_values, team))  # once, not at every evaluation
+
   def prior(params, histories, key):
     few = first_of(histories, num_prior_users, num_prior_shots)
-    return prior_of(total_values(team, params, few, key))
+    return prior_of(values(params, few, key))
 
   start = prior_of(jnp.zeros((0, len(team)), jnp.float32))
   weighing = {'groups': groups, 'switching': switching}
