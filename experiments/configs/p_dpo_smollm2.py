@@ -15,7 +15,7 @@ what was chosen, so that what is written is whole.
 
 Result (study `length`, individual, 64 comparisons a user, one seed): .900 of held-out questions of
 known users, .531 by the base that is told; replies of 19 and of 125 tokens for who likes them short
-and long.
+and long. Of `lists` .531: not learned, see there.
 
 Time: see docs/language_model.md.
 Command: python -m experiments.p_dpo --config=experiments/configs/p_dpo_smollm2.py --workdir=DIR
