@@ -7,7 +7,7 @@ Source: ours, after leave-one-out raters in Barreto et al. 2025 (RFM).
 
 Expected: mean accuracy over the ten after 16 comparisons 97.0 of bayes, 81.0 of bayes_seen; 95.3 of
   dirichlet_mixture, 86.4 of per_user, 86.0 of hedge, 84.9 of low_rank, 82.3 of cnp.
-Time: about 120 minutes on one core, 45 of them hedge; `:quick` 1 to 3.
+Time: about 120 minutes on one core, 27 of them hedge; `:quick` 1 to 3.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/leave_one_reward_model_out.py
 Arguments: quick; learner=NAME gives experiments.train that learner's run.

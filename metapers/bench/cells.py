@@ -16,7 +16,7 @@ from metapers.bench import runs
 from metapers.bench.plan import Condition, Log, Plan
 from metapers.bench.runs import Run
 from metapers.bench.settings import Setting
-from metapers.core import fields, files
+from metapers.core import fields, files, memory_maps
 from metapers.evaluation import adaptation, streams
 from metapers.evaluation.predictions import Predictions
 from metapers.io import checkpoints, processes, progress, workdirs
@@ -240,6 +240,7 @@ class Trained:
     name, workdir = self._run_name(number), self._workdir(number)
     is_done = workdir is not None and checkpoints.newest_step(workdir) == self._num_steps
     self._log(f'{name}: {self._num_steps} steps' + (' are done' if is_done else ''))
+    memory_maps.drop_programs()  # of the runs before
     return runs.train(
       self._entry,
       self._entry.populations[number](),

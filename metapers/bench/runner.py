@@ -32,7 +32,6 @@ from metapers.bench.known_leaks import Known
 from metapers.bench.plan import Condition, Entry, Evaluation, Log, Plan
 from metapers.bench.runs import Run
 from metapers.bench.settings import Setting, make_setting
-from metapers.core import memory_maps
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population
 from metapers.evaluation import leaks
@@ -192,7 +191,6 @@ def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
           name = f'{one.name}-flipped'
           cell = cells.keep_predictions(workdir, setting, name, one.made_by, one.predict_flipped)
           other.setdefault(row, {})[str(seed)] = cell
-        memory_maps.drop_programs()
       if row not in costs and made[0].stream is None:
         size = plan.evaluation.chunk_size
         costs[row] = cells.keep_costs(workdir, trained[0], made[0], chunk_size=size)

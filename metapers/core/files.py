@@ -116,15 +116,12 @@ def check_replaceable(folder: pathlib.Path, names: Sequence[str]) -> None:
   Raises:
     ValueError: naming what else is there.
   """
-  if not folder.exists():
-    return
-  there = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+  is_folder = folder.is_dir() or not folder.exists()
+  there = {path.name for path in folder.glob('*')} if is_folder else {folder.name}
   other = sorted(there - set(names))
   if other or (there and names[0] not in there):
-    raise ValueError(
-      f'{folder} holds {", ".join(other[:4]) or "no " + names[0]}, which would be lost; give '
-      'another folder'
-    )
+    found = f'{", ".join(other[:4])}, which would be lost' if other else f'no {names[0]}'
+    raise ValueError(f'{folder} holds {found}; give another folder')
 
 
 def is_disk_full(error: BaseException | None) -> bool:

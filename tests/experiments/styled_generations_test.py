@@ -4,24 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_styles import BASE, MODEL
 
 from experiments import styled_generations
 from metapers.bench.policies import Study
 from metapers.core.population import SEEN
-from metapers.llm import decoder, generate, p_dpo, styled_users, styles, trained
-from metapers.llm.layers import Config
+from metapers.llm import generate, p_dpo, styled_users, styles, trained
 from metapers.llm.prompting import Inputs
 from metapers.llm.text_users import Split
 from metapers.llm.trained import Trained
-
-MODEL = decoder.decoder(
-  Config(
-    vocab_size=len(styles.WORDS), width=8, hidden=16, num_layers=1, num_heads=1, num_key_heads=1,
-    head_size=8,
-  )
-)  # fmt: skip
-BASE = MODEL.init(jax.random.key(0))
-
 
 KINDS = np.array([0, 1, 1, 0])  # curt, warm
 

@@ -5,20 +5,13 @@ import functools
 import jax
 import numpy as np
 import pytest
+from tiny_styles import BASE, MODEL
 
 from metapers.bench import policies
 from metapers.bench.policies import Row, Study
-from metapers.llm import decoder, p_dpo, styled_users, styles
-from metapers.llm.layers import Config
+from metapers.llm import p_dpo, styled_users
 from metapers.training.meta_training import Training
 
-MODEL = decoder.decoder(
-  Config(
-    vocab_size=len(styles.WORDS), width=8, hidden=16, num_layers=1, num_heads=1, num_key_heads=1,
-    head_size=8,
-  )
-)  # fmt: skip
-BASE = MODEL.init(jax.random.key(0))
 OPTIONS = {'num_tokens': 2, 'lora_rank': 2, 'kind': 'cluster', 'num_clusters': 2}
 
 
