@@ -197,6 +197,15 @@ def six(*, is_pool: bool = False) -> dict[str, dict[str, Any]]:
   }
 
 
+def hedge_of_scores() -> dict[str, Any]:
+  """Returns a row of `hedge` on the scores track: also of a prior that treats all scores alike."""
+  members = {'cnp': {}, 'bayes_head': {}, 'pooled': {}, 'dirichlet_mixture': {}}
+  return {
+    'kwargs': {'members': members, 'untrained': ('dirichlet_mixture',)},
+    'training': {'num_steps': 8000},
+  }
+
+
 def finish(config: Config, given: Mapping[str, Any]) -> Config:
   """Returns a table, shortened with `quick`; with a learner's name the config of its run."""
   config = quick(config) if given['quick'] else config

@@ -18,7 +18,7 @@ from experiments.configs import base
 
 LEARNERS = base.six() | {
   'dirichlet_mixture': {'training': {'num_steps': 0}, 'population': {'num_users': 2000}},
-  'hedge': {'training': {'num_steps': 4000}},  # of cnp, bayes_head, pooled and a fit of one's own
+  'hedge': base.hedge_of_scores(),
 }
 
 

@@ -29,6 +29,7 @@ LEARNERS = {
     'population': {'num_users': 2000},
   },
   'dirichlet_mixture': {'training': {'num_steps': 0}, 'population': {'num_users': 2000}},
+  'hedge': base.hedge_of_scores(),
   'per_user': {},
   'pooled': {'training': {'num_steps': 1000}},
 }
@@ -41,5 +42,8 @@ def get_config(argument: str | None = None) -> Config:
   config = base.base(population, given)
   config.evaluation.mixture = tuple({'concentration': alpha} for alpha in (0.01, 0.05, 0.1))
   config.evaluation.num_users = 500
-  config = base.table(config, LEARNERS)
+  learners = dict(LEARNERS)
+  if given['quick'] and not given['learner']:
+    del learners['hedge']  # compiles all of its members
+  config = base.table(config, learners)
   return base.finish(config, given)

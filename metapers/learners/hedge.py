@@ -52,6 +52,7 @@ def hedge(
   num_prior_users: int = 128,
   num_prior_shots: int = 16,
   num_samples: int = 64,
+  untrained: Sequence[str] = (),
 ) -> MetaLearner:
   """Returns the average of M learners by their prequential evidence on the user's comparisons.
 
@@ -94,6 +95,8 @@ def hedge(
     num_prior_users: known users whose evidence `prepare` looks at, at most.
     num_prior_shots: their comparisons, at most.
     num_samples: S.
+    untrained: rows of members that `prepare` makes alone, such as `dirichlet_mixture`: their loss
+      is left out, which costs a pass and would move what `prepare` replaces.
 
   Raises:
     ValueError: for members that are unknown or coupled, or an option out of range.
@@ -115,8 +118,10 @@ def hedge(
     'num_histories': num_histories,
     'num_context': num_context,
   }
-  trained = team_of.made_of(members, sizes)
-  team = team_of.seats_of(trained, own_from, own_scale)
+  made = team_of.made_of(members, sizes)
+  if not set(untrained) <= set(made):
+    raise ValueError(f'untrained must name members, {", ".join(made)}; got {", ".join(untrained)}')
+  team = team_of.seats_of(made, own_from, own_scale)
   groups = team_of.groups_of(team, outside)
   prior_of = functools.partial(
     evidence.prior,
@@ -125,39 +130,40 @@ def hedge(
     num_pseudo_users=num_pseudo_users,
   )
 
-  values = jax.jit(functools.partial(total_values, team))  # once, not at every evaluation
-
   def prior(params, histories, key):
     few = first_of(histories, num_prior_users, num_prior_shots)
-    return prior_of(values(params, few, key))
+    return prior_of(total_values(team, params, few, key))
 
   start = prior_of(jnp.zeros((0, len(team)), jnp.float32))
   weighing = {'groups': groups, 'switching': switching}
-  return averaged(trained, team, start, prior, weighing, num_samples=num_samples)
+  return averaged(made, team, start, prior, weighing, num_samples=num_samples, untrained=untrained)
 
 
 def averaged(
-  trained: dict[str, MetaLearner],
+  made: dict[str, MetaLearner],
   team: Sequence[Seat],
   log_prior: Float[Array, 'M'],
   prior: Callable[[Params, Task, PRNGKey], Float[Array, 'M']],
   weighing: dict[str, Any],
   *,
   num_samples: int,
+  untrained: Sequence[str],
 ) -> MetaLearner:
   """Returns the average of a team, see `hedge`.
 
   Args:
-    trained: the members that are trained, by row.
+    made: the members that have parameters, by row.
     team: all members.
     log_prior: log π before any history is seen.
     prior: log π given the parameters and the known users.
     weighing: `groups` and `switching`, as `evidence.after` takes them.
     num_samples: S.
+    untrained: rows without a loss.
   """
+  trained = {row: one for row, one in made.items() if row not in untrained}
 
   def init(key):
-    return {'members': started(trained, key), 'log_prior': log_prior}
+    return {'members': started(made, key), 'log_prior': log_prior}
 
   def adapt(params, support, context, key):
     values = values_of(team, params, support, context, key)
@@ -188,10 +194,11 @@ def averaged(
   def loss(params, episode, key):
     found = {row: one.loss(params['members'][row], episode, key) for row, one in trained.items()}
     metrics = {f'{row}_{name}': x for row, (_, each) in found.items() for name, x in each.items()}
-    return functools.reduce(jnp.add, (value for value, _ in found.values())), metrics
+    values = (value for value, _ in found.values())
+    return functools.reduce(jnp.add, values, jnp.zeros((), jnp.float32)), metrics
 
   def prepare(params, histories, key):
-    params = learned(trained, lambda one: one.prepare, params, histories, key)
+    params = learned(made, lambda one: one.prepare, params, histories, key)
     return params | {'log_prior': prior(params, histories, key)}
 
   return meta_learner.from_adapt_score(
@@ -201,16 +208,16 @@ def averaged(
     predict=predict,
     loss=loss,
     sample=sample,
-    start=functools.partial(learned, trained, lambda one: one.start),
+    start=functools.partial(learned, made, lambda one: one.start),
     prepare=prepare,
     update=update if all(one.member.update for one in team) else None,
   )
 
 
-def started(trained: dict[str, MetaLearner], key: PRNGKey) -> Params:
+def started(made: dict[str, MetaLearner], key: PRNGKey) -> Params:
   """Returns the first parameters of each member, by row."""
-  keys = jax.random.split(key, len(trained))
-  return {row: member.init(k) for (row, member), k in zip(trained.items(), keys)}
+  keys = jax.random.split(key, len(made))
+  return {row: member.init(k) for (row, member), k in zip(made.items(), keys)}
 
 
 def own(params: Params, seat: Seat) -> Params:
@@ -219,16 +226,14 @@ def own(params: Params, seat: Seat) -> Params:
 
 
 def learned(
-  trained: dict[str, MetaLearner],
+  made: dict[str, MetaLearner],
   function_of: Callable[[MetaLearner], Callable],
   params: Params,
   histories: Task,
   key: PRNGKey,
 ) -> Params:
   """Returns the parameters with what `start` or `prepare` of each member makes of its own."""
-  own = {
-    row: function_of(one)(params['members'][row], histories, key) for row, one in trained.items()
-  }
+  own = {row: function_of(one)(params['members'][row], histories, key) for row, one in made.items()}
   return params | {'members': own}
 
 

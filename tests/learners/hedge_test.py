@@ -241,6 +241,23 @@ def test_preparing_fits_the_prior_to_the_known_users():
   assert abs(found[0] - found[1]) > 0.01
 
 
+def test_a_member_that_prepare_makes_alone_has_no_loss():
+  learner, params = made(untrained=('plain',))
+  whole, _ = made()
+  support = comparisons()
+  episode = task.Task(support, comparisons(seed=1), jnp.zeros((), jnp.int32), NOTHING)
+
+  def gradient_of(one):
+    return jax.grad(lambda params: one.loss(params, episode, KEY)[0])(params)['members']
+
+  found, wanted = gradient_of(learner), gradient_of(whole)
+  assert any(x.any() for x in jax.tree.leaves(wanted['plain']))
+  assert not any(x.any() for x in jax.tree.leaves(found['plain']))
+  for row in ('cnp', 'other'):
+    jax.tree.map(np.testing.assert_array_equal, found[row], wanted[row])
+  assert not any(name.startswith('plain') for name in learner.loss(params, episode, KEY)[1])
+
+
 def test_the_surprise_is_the_ratio_of_the_groups_and_its_largest_so_far(hedged):
   learner, params, support, *_ = hedged
   prior, ratios = np.asarray(params['log_prior'], np.float64), [0.0]
@@ -289,6 +306,7 @@ def test_a_probability_is_of_a_stated_prevalence():
     ({'outside': ('maml',)}, 'outside must name some of the members cnp, .*got maml'),
     ({'outside': tuple(SMALL)}, 'leave one that describes the population'),
     ({'outside_prior': 1.0}, 'outside_prior must lie between 0 and 1'),
+    ({'untrained': ('maml',)}, 'untrained must name members, .*got maml'),
     ({'switching': 1.0}, 'switching must be at least 0 and below 1'),
     ({'own_scale': 0.0}, 'own_scale must be positive'),
   ],
