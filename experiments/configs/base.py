@@ -202,7 +202,7 @@ def hedge_of_scores() -> dict[str, Any]:
   members = {'cnp': {}, 'bayes_head': {}, 'pooled': {}, 'dirichlet_mixture': {}}
   return {
     'kwargs': {'members': members, 'untrained': ('dirichlet_mixture',)},
-    'training': {'num_steps': 8000},
+    'training': {'num_steps': 4000},
   }
 
 

@@ -41,6 +41,9 @@ from metapers.io.plots import Figure
 from metapers.io.report import Section
 from metapers.training.meta_training import Training
 
+# (reference, what makes it, users, numbers of shots) -> what it predicts.
+Shared = dict[tuple[str, str, str, tuple[int, ...]], Predictions]
+
 
 class Result(NamedTuple):
   """What a table came to.
@@ -172,8 +175,9 @@ def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
     workdirs.claim(workdir, identity, workdirs.of_table)
     keep_leaks(workdir, known)
   cells.train_together(learned)
+  shared: Shared = {}
   predicted: list[BySeed] = [
-    reference_cells(plan, condition, setting, workdir, log)
+    reference_cells(plan, condition, setting, workdir, log, shared)
     for condition, setting in zip(plan.conditions, made, strict=True)
   ]
   flipped: list[BySeed] = [{} for _ in made]
@@ -275,16 +279,32 @@ def makers_of(
 
 
 def reference_cells(
-  plan: Plan, condition: Condition, setting: Setting, workdir: str | os.PathLike | None, log: Log
+  plan: Plan,
+  condition: Condition,
+  setting: Setting,
+  workdir: str | os.PathLike | None,
+  log: Log,
+  shared: Shared,
 ) -> BySeed:
-  """Returns what the references of a condition predict."""
+  """Returns what the references of a condition predict.
+
+  Conditions that differ in what is learned from have the same users: what was made of these is
+  taken from `shared`, to which what is made is added.
+  """
   makers = makers_of(plan, condition, setting, log)
   trained_on = plans.trained_on(plan, condition)[0]
 
   def kept(name: str) -> Predictions:
     identity = references.identity(name, setting, plan.evaluation, trained_on)
     made_by = workdirs.digest(identity)
-    return cells.keep_predictions(workdir, setting, name, made_by, makers[name])
+
+    def make(setting: Setting) -> Predictions:
+      key = name, made_by, setting.fingerprint, setting.shots
+      if key not in shared or identity.get('data') == '':  # of data that nobody can tell apart
+        shared[key] = makers[name](setting)
+      return shared[key]
+
+    return cells.keep_predictions(workdir, setting, name, made_by, make)
 
   return {name: {'': kept(name)} for name in progress.along(makers, 'references', unit='reference')}
 

@@ -137,6 +137,25 @@ def test_users_of_two_types_have_the_exact_answer_in_closed_form():
   assert nll < 0.1
 
 
+def test_conditions_with_the_same_users_share_what_references_make_of_them(tmp_path):
+  population, said = dinners(), []
+  known = jax.tree.map(lambda x: x[::-1], population.arrays['users']['train'])
+  users = {**population.arrays['users'], 'train': known}
+  with_other_known = population._replace(arrays={**population.arrays, 'users': users})
+  made = population, with_other_known, dinners(seed=1)
+  conditions = [
+    plan.Condition((functools.partial(lambda one: one, one),), changes={'number': number})
+    for number, one in enumerate(made)
+  ]
+  result = table(conditions, workdir=tmp_path, log=said.append)
+  # bayes_scores of the first two is one; bayes_features reads data, which have no hash here.
+  assert said.count('bayes: 40 particles') == 5
+  nll = results.select(result.frame, learner='bayes_scores', metric='nll')
+  first, same, other = (own['value'].tolist() for _, own in nll.groupby('protocol'))
+  assert first == same != other
+  assert len(list(tmp_path.glob('predictions/*/bayes_scores-*/4.npz'))) == 3
+
+
 def test_seeds_are_averaged_and_shown():
   few = {'pooled': small_learners()['pooled']}
   result = runner.compare(
