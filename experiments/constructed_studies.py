@@ -1,6 +1,7 @@
 """From configs of constructed users to studies: a store's replies, a model, and what is beside."""
 
 import functools
+import os
 import pathlib
 
 import numpy as np
@@ -34,7 +35,9 @@ KIND = 'constructed'  # of `config.data`
 NUM_WRITERS = 2  # users of each taste who are written to
 
 
-def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
+def study(
+  config: Config, name: str, model: Decoder, base: Params, workdir: str | os.PathLike
+) -> Study:
   """Returns users with constructed preferences, and their comparisons as tokens.
 
   Raises:
@@ -47,6 +50,7 @@ def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
     name,
     model,
     base,
+    workdir,
     given=users_of(config, name, replies(config)),
     num_query=sizes_of(config, name).num_query,
   )

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
     maker = published_studies if 'data' in config else styled_studies
     model, base = maker.language_model(config, workdir / 'base')
     for name in asked_studies(config):
-      study = source_of(config).study(config, name, model, base)
+      study = source_of(config).study(config, name, model, base, workdir / 'base')
       run_study(config, study, workdir, model, base)
   commands.say(f'\n{workdir / "results.csv"}')
 

@@ -10,11 +10,10 @@ from ml_collections import config_dict
 
 from experiments import styled_studies
 from experiments.build import Config
-from metapers.bench import policies
 from metapers.bench.policies import Study
 from metapers.core.population import SEEN
 from metapers.core.types import Any, Callable, Params
-from metapers.llm import chat_tokens, decoder, hf_config, load, published, tokenized
+from metapers.llm import chat_tokens, decoder, hf_config, load, published, reference, tokenized
 from metapers.llm.decoder import Decoder
 from metapers.llm.published import Published
 from metapers.llm.tokenized import Lengths
@@ -88,10 +87,12 @@ def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder,
   return model, load.params(folder)
 
 
-def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
+def study(
+  config: Config, name: str, model: Decoder, base: Params, workdir: str | os.PathLike
+) -> Study:
   """Returns the people of a data set, and their comparisons as tokens."""
   given = READERS[config.data.kind](config.data)
-  return study_of(config, name, model, base, given=given)
+  return study_of(config, name, model, base, workdir, given=given)
 
 
 def study_of(
@@ -99,6 +100,7 @@ def study_of(
   name: str,
   model: Decoder,
   base: Params,
+  workdir: str | os.PathLike,
   *,
   given: Published,
   num_query: int = 20,
@@ -110,6 +112,7 @@ def study_of(
     name: of the study.
     model: decoder.
     base: its parameters.
+    workdir: of the base, where what it says of responses is kept.
     given: comparisons.
     num_query: comparisons that a user is evaluated on, at most.
   """
@@ -126,7 +129,13 @@ def study_of(
   kinds = kinds_of(given, num_support)
   return Study(
     name,
-    policies.with_references(model, base, splits, chunk_size=config.training.chunk_size),
+    reference.with_references(
+      model,
+      base,
+      splits,
+      chunk_size=config.training.chunk_size,
+      path=pathlib.Path(workdir) / f'reference-{load.fingerprint(config.model.folder)}.npz',
+    ),
     training._replace(num_steps=num_steps, chunk_size=config.training.chunk_size),
     {kind: {key: found == kind for key, found in kinds.items()} for kind in np.unique(kinds[SEEN])},
     np.unique(kinds[SEEN], return_inverse=True)[1] if given.kinds else None,

@@ -9,13 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.build import Config
-from metapers.bench import policies
 from metapers.bench.policies import Row, Study
 from metapers.core.population import SEEN
 from metapers.core.types import Params
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
-from metapers.llm import decoder, p_dpo, pretraining, styled_prompts, styled_users, styles
+from metapers.llm import (
+  decoder,
+  p_dpo,
+  pretraining,
+  reference,
+  styled_prompts,
+  styled_users,
+  styles,
+)
 from metapers.llm.decoder import Decoder
 from metapers.llm.layers import Config as Sizes
 from metapers.llm.text_users import Split
@@ -59,11 +66,14 @@ def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder,
   return model, base
 
 
-def study(config: Config, name: str, model: Decoder, base: Params) -> Study:
+def study(
+  config: Config, name: str, model: Decoder, base: Params, workdir: str | os.PathLike
+) -> Study:
   """Returns the users of a study."""
+  del workdir  # what a small base says takes seconds, and is not kept
   part = config.studies[name]
   splits = styled_users.styled_users(**part.users, seed=config.data_seed)
-  splits = policies.with_references(model, base, splits)
+  splits = reference.with_references(model, base, splits)
   by_type = {key: styled_users.type_of(splits[key]) for key in (SEEN, 'test')}
   groups = {
     styles.POLES[kind]: {key: found == kind for key, found in by_type.items()}

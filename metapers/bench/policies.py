@@ -22,7 +22,7 @@ from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
-from metapers.llm import clusters, p_dpo, reference, text_users, user_model
+from metapers.llm import clusters, p_dpo, text_users, user_model
 from metapers.llm.decoder import Decoder
 from metapers.llm.text_users import Split
 from metapers.llm.trained import Trained
@@ -370,15 +370,3 @@ def plain_rows(study: Study, name: str, seed: int, found: Mapping[str, float]) -
       'num_users': study.num_users,
     }
   )
-
-
-def with_references(
-  model: Decoder, base: Params, splits: Mapping[str, Split], *, chunk_size: int = 256
-) -> dict[str, Split]:
-  """Returns the splits with what the reference model says of each response."""
-  found: dict[bytes, float] = {}
-
-  def change(given):
-    return reference.with_reference(model, base, given, chunk_size=chunk_size, found=found)
-
-  return text_users.changed(splits, change)

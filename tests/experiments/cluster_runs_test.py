@@ -9,7 +9,7 @@ from tiny_styles import BASE, MODEL
 
 from metapers.bench import policies
 from metapers.bench.policies import Row, Study
-from metapers.llm import p_dpo, styled_users
+from metapers.llm import p_dpo, reference, styled_users
 from metapers.training.meta_training import Training
 
 OPTIONS = {'num_tokens': 2, 'lora_rank': 2, 'kind': 'cluster', 'num_clusters': 2}
@@ -25,7 +25,7 @@ def study():
     num_steps=4, batch_size=4, chunk_size=4, shots=0, learning_rate=1e-2, steps_per_call=1,
     evaluate_every=0, optimizer=optimizer,
   )  # fmt: skip
-  splits = policies.with_references(MODEL, BASE, splits)
+  splits = reference.with_references(MODEL, BASE, splits)
   return Study('s', splits, training, {}, None, (0,))
 
 

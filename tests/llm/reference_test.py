@@ -45,6 +45,22 @@ def test_equal_tokens_are_computed_once(monkeypatch):
   jax.tree.map(np.testing.assert_array_equal, again, first)
 
 
+def test_what_was_computed_is_kept_before_it_is_done_and_read_to_the_bit(tmp_path, monkeypatch):
+  monkeypatch.setattr(reference, 'UNSAVED', 0.0)
+  given, sizes, path = repeated(), [], tmp_path / 'reference.npz'
+
+  def save(found):
+    sizes.append(len(reference.read(reference.write(path, found))))
+
+  found = {}
+  first = reference.with_reference(MODEL, BASE, given, chunk_size=3, found=found, save=save)
+  assert sizes == [3, 6, 9, 10, 10] and reference.read(path) == found
+  monkeypatch.setattr(reference, '_reference', None)  # nothing is computed again
+  again = reference.with_reference(MODEL, BASE, given, found=reference.read(path), save=save)
+  jax.tree.map(np.testing.assert_array_equal, again, first)
+  assert len(sizes) == 5 and reference.read(tmp_path / 'none.npz') == {}
+
+
 def test_no_comparisons_are_no_work():
   nothing = jax.tree.map(lambda x: x[:0], comparisons(2))
   assert reference.with_reference(MODEL, BASE, nothing).choice.shape == (0,)
