@@ -264,12 +264,11 @@ def _is_leftover(entry: pathlib.Path) -> bool:
 
 
 def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns nested names joined by dots."""
+  """Returns nested names joined by dots; an empty mapping stays one, for its name says something."""
   found: dict[str, Any] = {}
   for name, value in tree.items():
-    if isinstance(value, Mapping):
-      inner = flat(value)
-      found |= {f'{name}.{rest}': each for rest, each in inner.items()}
+    if isinstance(value, Mapping) and value:
+      found |= {f'{name}.{rest}': each for rest, each in flat(value).items()}
     else:
-      found[name] = value
+      found[name] = {} if isinstance(value, Mapping) else value
   return found

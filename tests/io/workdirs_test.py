@@ -80,6 +80,15 @@ def test_how_a_run_is_evaluated_is_not_compared_but_what_it_is_chosen_by_is():
   assert known > set(workdirs.CHOSEN_BY)
 
 
+def test_a_name_without_options_is_compared(tmp_path):
+  """Such as a member of a hedge, with its defaults."""
+  one, two = (changed(learner={'members': dict.fromkeys(names, {})}) for names in ('a', 'ab'))
+  assert workdirs.digest_of_run(one) != workdirs.digest_of_run(two)
+  claimed(tmp_path, one)
+  with pytest.raises(ValueError, match='learner.members.b: absent there, {} now'):
+    workdirs.claim(tmp_path, two)
+
+
 def test_a_table_is_of_one_population_and_protocol():
   config = {'kind': 'table', 'protocol': 'mine', 'population': {'kwargs': {'path': 'a', 'size': 3}}}
   grown = config | {'learners': {'cnp': {}}, 'evaluation': {'shots': [0]}}
