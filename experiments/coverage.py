@@ -7,7 +7,7 @@ are, and prints how often 95 % intervals held the true values, how wide they wer
 gap of one point or three was seen, between learners that err alike and apart. Writes coverage.csv
 and coverage.png; a restart goes on.
 
-Time: some 50 minutes of one core for all sizes; --studies and --num make it shorter.
+Time: some 33 minutes of one core for all sizes; --studies and --num make it shorter.
 """
 
 import pathlib

@@ -37,7 +37,7 @@ ROWS = {
 
 # Study -> known users, comparisons of each, and what users like.
 SHORT = {
-  'length': (20, 48, ('short', 'long')),
+  'length': (20, 64, ('short', 'long')),
   'axes': (20, 24, ('short', 'long', 'formal', 'casual')),
 }
 LISTS = {'lists': (8, 24, ('lists', 'prose'))}
