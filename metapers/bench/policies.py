@@ -20,6 +20,7 @@ from metapers.core.types import Array, Float, Int, Params
 from metapers.evaluation import adaptation, estimates
 from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
+from metapers.io import workdirs
 from metapers.io.checkpoints import Checkpoints
 from metapers.io.writers import MetricsWriter
 from metapers.llm import clusters, p_dpo, text_users, user_model
@@ -106,6 +107,7 @@ def train(
     learner = policy.learner._replace(start=start) if start else policy.learner
     folder = pathlib.Path(workdir) / f'{name}_{seed}'
     made_by = {**identity, 'row': name, 'seed': seed, 'options': dict(options)}
+    made_by |= {} if row.reads_text else {'reads_text': False}
     made_by |= {'steps_before': steps_before} if start else {}
     kept = Checkpoints(folder, made_by)
     result = meta_training.meta_train(
@@ -130,7 +132,9 @@ def train(
     for each in (study.training, study.cluster_training or study.training)
   )
   others = {name: value for name, value in row.options.items() if name != 'num_clusters'}
-  first = fit(INDIVIDUALS, {**others, 'kind': 'individual', 'nll_weight': 0.0}, half)
+  others |= {'kind': 'individual', 'nll_weight': 0.0}
+  digest = workdirs.digest({**others, 'reads_text': row.reads_text})
+  first = fit(f'{INDIVIDUALS}_{digest}', others, half)
   return fit(name, row.options, rest, started_from(first.params), half.num_steps)
 
 

@@ -191,7 +191,8 @@ class ItemPool(NamedTuple):
   of these people, as in the source.
   contexts: [I] the group (prompt, conversation) of each item, or None where there is none.
   texts: [I] the text of each item, or None where they have none.
-  is_held_out: whether held-out people are evaluated on items that training never showed.
+  held_out: split -> [I], whether its people are queried on the item, which no other split shows; {}
+    where all splits show the same items.
   """
 
   features: Callable[[PyTree], Float[Array, 'I D']]
@@ -200,7 +201,7 @@ class ItemPool(NamedTuple):
   user_ids: Callable[[PyTree, str], np.ndarray]
   contexts: Int[np.ndarray, 'I'] | None = None
   texts: np.ndarray | None = None
-  is_held_out: bool = False
+  held_out: Mapping[str, Bool[np.ndarray, 'I']] = types.MappingProxyType({})
 
 
 SampleEpisode = Callable[[PyTree, PRNGKey, str], tuple[Task, Truth | None]]

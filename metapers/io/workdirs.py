@@ -264,7 +264,7 @@ def _is_leftover(entry: pathlib.Path) -> bool:
 
 
 def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns nested names joined by dots; an empty mapping stays one, for its name says something."""
+  """Returns nested names joined by dots; an empty mapping stays, for its name says something."""
   found: dict[str, Any] = {}
   for name, value in tree.items():
     if isinstance(value, Mapping) and value:

@@ -99,6 +99,7 @@ def copl(
     bank = {'heads': heads, 'is_used': heads[:, 0], 'chosen': chosen}
     return {'pooled': network.init(key), 'bank': bank}
 
+  @jax.jit
   def prepare(params, histories, key):
     del key
     lookup.check_number(histories, num_histories, name='copl')

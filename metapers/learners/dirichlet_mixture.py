@@ -101,6 +101,7 @@ def dirichlet_mixture(
   def init(key):
     return params_of(jnp.full(grid.scale.size, 1 / grid.scale.size, jnp.float32), key)
 
+  @jax.jit
   def prepare(params, histories, key):
     if not histories.user.size:
       return params

@@ -93,6 +93,7 @@ def empirical_bayes(
   def init(key):
     return params_of(family.init(width), key)
 
+  @jax.jit
   def prepare(params, histories, key):
     del params
     gaussian.some_users(histories)

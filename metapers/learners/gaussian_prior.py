@@ -81,6 +81,7 @@ def gaussian_prior(
   def sample(params, user_state, candidates):
     return bayes_head.draws(*parts(params, candidates), user_state)
 
+  @jax.jit
   def prepare(params, histories, key):
     del params
     num_users = some_users(histories)

@@ -197,6 +197,7 @@ def averaged(
     values = (value for value, _ in found.values())
     return functools.reduce(jnp.add, values, jnp.zeros((), jnp.float32)), metrics
 
+  @jax.jit
   def prepare(params, histories, key):
     params = learned(made, lambda one: one.prepare, params, histories, key)
     return params | {'log_prior': prior(params, histories, key)}

@@ -70,6 +70,7 @@ def item_neighbors(
     weights = jnp.zeros((num_features, num_features), jnp.float32)
     return {'pooled': network.init(key), 'weights': weights}
 
+  @jax.jit
   def prepare(params, histories, key):
     del key
     offset = functools.partial(utilities, network, params['pooled'])

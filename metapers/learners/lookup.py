@@ -108,6 +108,7 @@ def lookup(
     heads = jnp.zeros((num_histories, num_features), jnp.float32)
     return {'pooled': network.init(key), 'bank': Bank(heads, heads[:, 0])._asdict()}
 
+  @jax.jit
   def prepare(params, histories, key):
     del key
     check_number(histories, num_histories)

@@ -4,6 +4,7 @@ People are split by fold into train, validation and test, so that everyone is un
 """
 
 import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +55,20 @@ def split_users(
   return {name: np.sort(users) for name, users in splits.items()}
 
 
-def hold_out_items(histories: Histories, share: float, seed: int) -> Bool[np.ndarray, 'I']:
-  """Returns the held-out items, [I]: whole contexts where there are several, else single items.
+def hold_out_items(
+  histories: Histories, share: float, validation_share: float, seed: int
+) -> dict[str, Bool[np.ndarray, 'I']]:
+  """Returns the items that held-out people are asked about, [I] of each split that has its own.
+
+  Whole contexts where there are several, some of them for validation; else single items, all for
+  the test: validation people are then asked about what training shows, so that nothing is chosen
+  by what is evaluated.
+
+  Args:
+    histories: of all people.
+    share: of the items, held out of training.
+    validation_share: of these, for validation.
+    seed: of the draw.
 
   Raises:
     ValueError: for one-hot features, or a share that leaves no items on one side.
@@ -74,24 +87,29 @@ def hold_out_items(histories: Histories, share: float, seed: int) -> Bool[np.nda
       f'item_holdout_share={share} holds out {held_out.size} of {names.size} '
       f'{"contexts" if several else "items"}; choose a share that leaves some on either side'
     )
-  return np.isin(group, held_out)
+  # Of single items the test needs all: both of a comparison must be among them.
+  num_validation = round(validation_share * held_out.size) if several else 0
+  parts = {'validation': held_out[:num_validation], 'test': held_out[num_validation:]}
+  return {split: np.isin(group, own) for split, own in parts.items() if own.size}
 
 
 def select(
-  histories: Histories, users: Int[np.ndarray, 'U_'], unseen: Bool[np.ndarray, 'I'], *, train: bool
+  histories: Histories,
+  users: Int[np.ndarray, 'U_'],
+  held_out: Mapping[str, Bool[np.ndarray, 'I']],
+  split: str,
 ) -> tuple[People, Int[Array, '_']]:
   """Returns some users' comparisons, without those that their split must not use, and their rows.
 
-  Of the `unseen` items [I], train users show none, and held-out users' queries nothing else: a
-  comparison of a held-out item with another one is dropped, and people left without are, too.
+  Of the items held out, train users show none, and held-out users' queries those of their own split
+  and nothing else: any other comparison of them is dropped, and people left without are, too.
   """
   chosen, rejected = (x[users].astype(np.int32) for x in (histories.chosen, histories.rejected))
-  num_unseen = unseen[chosen].astype(int) + unseen[rejected]
-  mask = histories.mask[users] & (num_unseen != 1)
-  query_only = mask & (num_unseen == 2)
-  if train:
-    mask, query_only = mask & ~query_only, np.zeros_like(mask)
-  kept = (query_only if unseen.any() and not train else mask).any(1)
+  none = np.zeros(len(histories.features), bool)
+  unseen, own = np.any([none, *held_out.values()], 0), held_out.get(split, none)
+  query_only = histories.mask[users] & own[chosen] & own[rejected]
+  mask = query_only | (histories.mask[users] & ~unseen[chosen] & ~unseen[rejected])
+  kept = (query_only if own.any() else mask).any(1)
   tables = [chosen, rejected, mask, query_only]
   if histories.outcome is not None:
     tables.append(histories.outcome[users].astype(np.int32))
@@ -126,16 +144,17 @@ def check_support(
 
 
 def place(
-  histories: Histories, splits: dict[str, np.ndarray], unseen: np.ndarray, layout: Layout
+  histories: Histories,
+  splits: dict[str, np.ndarray],
+  held_out: Mapping[str, np.ndarray],
+  layout: Layout,
 ) -> tuple[Arrays, int]:
   """Returns features and people as arrays of the device, and how many people have too few.
 
   Raises:
     ValueError: for a split without people.
   """
-  selected = {
-    name: select(histories, users, unseen, train=name == 'train') for name, users in splits.items()
-  }
+  selected = {name: select(histories, users, held_out, name) for name, users in splits.items()}
   people = {name: table for name, (table, _) in selected.items()}
   rows = {name: row for name, (_, row) in selected.items()}
   arrays = Arrays(jnp.asarray(histories.features, jnp.float32), people, rows)
@@ -235,9 +254,9 @@ def people(
     cut_support: lower num_support to what the longest history leaves, in place of refusing it.
     fold: which of num_folds parts of the people is unseen: the test split.
     num_folds: parts of the people.
-    validation_share: of the other people.
-    item_holdout: evaluate held-out people on items that training never showed, after a support of
-      items that it did. Needs features.
+    validation_share: of the other people, and of the contexts held out.
+    item_holdout: evaluate test people on items that neither training nor validation showed, after
+      a support of items that they did. Needs features.
     item_holdout_share: of the items; of their contexts, where there are several.
     fresh_items: evaluate held-out people on those of their num_query later comparisons neither item
       of which is in their support. Who has none is left out, and counted.
@@ -260,19 +279,19 @@ def people(
     validation_share=validation_share,
     seed=split_seed,
   )
-  held_out = hold_out_items(histories, item_holdout_share, split_seed) if item_holdout else None
-  unseen = np.zeros(len(histories.features), bool) if held_out is None else held_out
+  shares = item_holdout_share, validation_share
+  held_out = hold_out_items(histories, *shares, split_seed) if item_holdout else {}
   kinds = kinds_of(histories)
   layout = Layout(
     num_support=num_support,
     num_query=num_query,
     num_users=0,
-    item_holdout=item_holdout,
+    held_out=tuple(held_out),
     min_query=min_query,
     kinds=kinds,
     fresh_items=fresh_items,
   )
-  arrays, num_few = place(histories, splits, unseen, layout)
+  arrays, num_few = place(histories, splits, held_out, layout)
   scaling = population.unscaled(width_of(arrays))
   if not histories.identity:
     scaling = scaling_of(histories.features, arrays.people['train'])
@@ -295,7 +314,7 @@ def people(
       user_ids=lambda arrays, split: np.asarray(histories.user_ids)[np.asarray(arrays.rows[split])],
       contexts=histories.context,
       texts=histories.item_texts,
-      is_held_out=item_holdout,
+      held_out=held_out,
     ),
     licence=histories.licence,
   )
@@ -305,7 +324,7 @@ def record_of(
   histories: Histories, layout: Layout, *, fold: int, num_folds: int, num_few: int
 ) -> dict[str, str | int]:
   """Returns what is shown of people, by name; `num_few` had too little to be evaluated on."""
-  items = 'unseen' if layout.item_holdout else 'seen'
+  items = 'unseen' if layout.held_out else 'seen'
   return {
     'evaluated_on': f'unseen people, {items} items',
     'features': 'one-hot items' if histories.identity else 'given',

@@ -46,7 +46,7 @@ class Layout(NamedTuple):
   num_support: int
   num_query: int
   num_users: int
-  item_holdout: bool
+  held_out: tuple[str, ...] = ()  # splits with items of their own
   min_query: int | None = None
   kinds: tuple[str, ...] = ()
   fresh_items: bool = False
@@ -143,7 +143,7 @@ def episode(
   person = task.take(person, order)
   num_real = jnp.sum(person.mask)
   num_early = jnp.sum(person.mask & ~person.query_only)
-  by_items = layout.item_holdout and split != 'train'
+  by_items = split in layout.held_out
   most = num_early if by_items else most_support(num_real, layout.min_query)
   size = jnp.minimum(layout.num_support, most)
   start = num_early if by_items else size

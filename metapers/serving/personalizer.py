@@ -49,7 +49,7 @@ class Personalizer:
   serving, warm up by one call of each kind and size.
 
   A learned posterior is not exact. Clicks that contradict each other, (x, y) and (y, x) n times
-  each, leave an exact one undecided; a learned one, such as `latent_np`'s, can become sure of either.
+  each, leave an exact one undecided; a learned one (`latent_np`) can become sure of either.
 
   Args:
     export: the learner.

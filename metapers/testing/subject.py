@@ -82,9 +82,9 @@ def subject(learner: MetaLearner, excused: Exceptions, *, num_context: int = 0) 
   """
   histories = known_histories(num_context)
   initial = quick_jit(learner.init)(jax.random.key(0))
-  start = jax.jit(learner.start)(initial, histories, jax.random.key(5))
+  start = learner.start(initial, histories, jax.random.key(5))
   trained = train_briefly(learner, start, excused, num_context) if excused.trained else start
-  trained = jax.jit(learner.prepare)(trained, histories, jax.random.key(3))
+  trained = learner.prepare(trained, histories, jax.random.key(3))
   tasks = held_out_tasks(2, num_context)
   return Subject(
     learner=learner,

@@ -211,7 +211,7 @@ def from_histories(
   """
   if function is meta_learner.keep_params:
     return params
-  made = jax.jit(function)(params, histories(), key)  # compiled once for the same function
+  made = function(params, histories(), key)
   before, after = described(params), described(made)
   wrong = [
     f'{path} is {after.get(path, "absent")} and was {before.get(path, "absent")}'

@@ -57,7 +57,8 @@ def setting_of(**options):
 
 def held_out_contexts():
   histories = made_up()
-  return np.unique(histories.context[people.hold_out_items(histories, 0.4, seed=0)])
+  held_out = people.hold_out_items(histories, 0.4, 0.2, seed=0)
+  return np.unique(histories.context[held_out['test']])
 
 
 def test_items_are_known_by_their_number_whatever_a_fold_scales_them_by():
@@ -65,7 +66,7 @@ def test_items_are_known_by_their_number_whatever_a_fold_scales_them_by():
   kind, ids = made.resampled
   assert kind == 'items' and made.evaluated.num_items == 2
   real = np.asarray(made.tasks.query.candidates.mask)
-  unseen = people.hold_out_items(made_up(1), 0.4, seed=0)
+  unseen = people.hold_out_items(made_up(1), 0.4, 0.2, seed=0)['test']
   np.testing.assert_array_equal(made.evaluated.draws.ids, np.flatnonzero(unseen))
   for fold, own in enumerate(np.split(np.arange(len(ids)), np.cumsum(made.sizes)[:-1])):
     shown = np.asarray(population(fold, num_contexts=1).arrays.features)[ids[own]]

@@ -1,6 +1,7 @@
 """Clusters start from individuals: how long these were trained is a part of the run."""
 
 import functools
+import re
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from metapers.llm import p_dpo, reference, styled_users
 from metapers.training.meta_training import Training
 
 OPTIONS = {'num_tokens': 2, 'lora_rank': 2, 'kind': 'cluster', 'num_clusters': 2}
+CLUSTERS = Row(OPTIONS)
 
 
 @pytest.fixture(scope='module')
@@ -29,20 +31,36 @@ def study():
   return Study('s', splits, training, {}, None, (0,))
 
 
-def trained(study, workdir):
+def trained(study, workdir, row=CLUSTERS, name='cluster_2'):
   return policies.train(
-    MODEL, BASE, study, Row(OPTIONS), name='cluster_2', seed=0, workdir=workdir, identity={},
-    progress=False,
-  )  # fmt: skip
+    MODEL, BASE, study, row, name=name, seed=0, workdir=workdir, identity={}, progress=False
+  )
 
 
 def test_clusters_of_shorter_individuals_are_not_gone_on_with(study, tmp_path):
   first = trained(study, tmp_path)
   again = trained(study, tmp_path)  # what is finished is read
   jax.tree.map(np.testing.assert_array_equal, again.params, first.params)
-  assert sorted(path.name for path in tmp_path.iterdir()) == ['cluster_2_0', 'individuals_0']
+  clusters, individuals = sorted(path.name for path in tmp_path.iterdir())
+  assert clusters == 'cluster_2_0' and re.fullmatch('individuals_[0-9a-f]{8}_0', individuals)
   longer = study._replace(training=study.training._replace(num_steps=8))
   with pytest.raises(ValueError, match='steps_before: 2 there, 4 now'):
     trained(longer, tmp_path)
   fresh = trained(longer, tmp_path / 'other')
   assert not np.array_equal(fresh.params['users']['clusters'], first.params['users']['clusters'])
+
+
+def test_rows_share_only_individuals_that_are_trained_alike(study, tmp_path):
+  trained(study, tmp_path)
+  trained(study, tmp_path, Row({**OPTIONS, 'num_clusters': 3}), 'cluster_3')
+  assert len(list(tmp_path.glob('individuals_*'))) == 1
+  trained(study, tmp_path, Row({**OPTIONS, 'num_tokens': 3}), 'more_tokens')
+  trained(study, tmp_path, Row(OPTIONS, reads_text=False), 'silent')
+  assert len(list(tmp_path.glob('individuals_*'))) == 3
+
+
+def test_a_row_that_reads_no_texts_any_more_is_another_run(study, tmp_path):
+  alone = {'kind': 'individual', 'num_tokens': 2}
+  trained(study, tmp_path, Row(alone), 'individual')
+  with pytest.raises(ValueError, match='reads_text: absent there, False now'):
+    trained(study, tmp_path, Row(alone, reads_text=False), 'individual')

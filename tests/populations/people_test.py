@@ -102,7 +102,7 @@ def test_drawn_episodes_vary_and_come_from_their_split():
 
 @functools.cache
 def episode_of_nine():
-  layout = people_episodes.Layout(num_support=4, num_query=12, num_users=3, item_holdout=False)
+  layout = people_episodes.Layout(num_support=4, num_query=12, num_users=3)
 
   @jax.jit
   def episode(length, key):
@@ -135,18 +135,22 @@ def test_parts_fit_a_person_of_any_length(length, seed):
 @pytest.mark.parametrize('contexts', [1, 6])
 def test_items_are_held_out_by_contexts_where_there_are_several(contexts):
   histories = made_up(num_users=1, num_items=18, contexts=contexts, identity=False)
-  unseen = people.hold_out_items(histories, 0.34, seed=0)
-  assert unseen.sum() == 6
+  held_out = people.hold_out_items(histories, 0.34, 0.5, seed=0)
+  assert list(held_out) == (['test'] if contexts == 1 else ['validation', 'test'])
+  unseen = np.sum(list(held_out.values()), 0)
+  assert unseen.sum() == 6 and unseen.max() == 1
   split_contexts = [np.unique(unseen[histories.context == c]).size for c in range(contexts)]
   assert split_contexts == [2 if contexts == 1 else 1] * contexts
 
 
-def test_held_out_items_are_never_trained_on_and_alone_in_the_query():
-  histories = made_up(num_users=80, num_items=18, identity=False)
-  options = {'num_support': 6, 'num_query': 10, 'item_holdout_share': 0.34}
+@pytest.mark.parametrize('contexts', [1, 6])
+def test_held_out_items_are_alone_in_the_query_and_nowhere_else(contexts):
+  histories = made_up(num_users=80, num_items=18, contexts=contexts, identity=False)
+  options = {'num_support': 6, 'num_query': 10, 'item_holdout_share': 0.34, 'validation_share': 0.5}
   population = people.people(histories, item_holdout=True, **options)
-  unseen = people.hold_out_items(histories, 0.34, seed=0)
-  for split in ('train', 'test'):
+  held_out = people.hold_out_items(histories, 0.34, 0.5, seed=0)
+  unseen = np.any(list(held_out.values()), 0)
+  for split in ('train', 'validation', 'test'):
     drawn = all_episodes(population, split)
     support, query = (
       items_of(part, population.scaling)[np.asarray(part.mask)]
@@ -155,7 +159,7 @@ def test_held_out_items_are_never_trained_on_and_alone_in_the_query():
     assert support.size
     assert not unseen[support].any()
     assert query.size
-    assert np.all(unseen[query] == (split == 'test'))
+    assert held_out[split][query].all() if split in held_out else not unseen[query].any()
   assert np.all(drawn.query.mask.any(-1))
 
 

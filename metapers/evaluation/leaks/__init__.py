@@ -30,7 +30,7 @@ from metapers.evaluation.leaks import (
 from metapers.evaluation.leaks.drawn_episodes import Drawn
 from metapers.evaluation.leaks.matching import HostArray, Leak, Leaks
 
-VERSION = 1  # of the checks: what is found by one is looked for again by the next
+VERSION = 2  # of the checks: what is found by one is looked for again by the next
 NUM_USERS = 256  # whose episodes are looked at, of each split
 # What is true where a kind of leak was looked for and not found.
 CLAIMS = {
@@ -194,7 +194,11 @@ def of_people(population: Population, items: ItemPool) -> Leaks:
   people = by_split(items.choices, population.arrays)
   ids = {split: items.user_ids(population.arrays, split) for split in SPLITS}
   num_items = len(items.features(population.arrays))
-  sides = (selection_checks.of_people(ids[split]) for split in ('validation', 'test'))
+  held_out = items.held_out.get('test', np.zeros(num_items, bool))
+  sides = (
+    selection_checks.of_people(ids[split], people[split], held_out)
+    for split in ('validation', 'test')
+  )
   texts = {}
   if items.texts is not None:
     everyone = jax.tree.map(lambda *parts: np.concatenate(parts), *people.values())

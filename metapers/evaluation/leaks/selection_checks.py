@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metapers.core.population import ItemChoices
 from metapers.core.task import Task, Truth
-from metapers.core.types import Float, Int
+from metapers.core.types import Bool, Float, Int
 from metapers.evaluation.leaks import people_checks, user_checks
 from metapers.evaluation.leaks.matching import HostArray, Leak
 
@@ -14,7 +15,7 @@ from metapers.evaluation.leaks.matching import HostArray, Leak
 class Selection(NamedTuple):
   """Whom and what something was chosen on, or is evaluated on; what is unknown is empty.
 
-  people: ids. weights: [T, B] of simulated users. prompts: ids of the prompts queried.
+  people: ids. weights: [T, B] of simulated users. prompts: ids of the prompts, or items, queried.
   """
 
   people: Sequence | np.ndarray
@@ -22,9 +23,18 @@ class Selection(NamedTuple):
   prompts: Int[HostArray, '_']
 
 
-def of_people(ids: Sequence | np.ndarray) -> Selection:
-  """Describes comparisons of real people."""
-  return Selection(ids, np.zeros((0, 0), np.float32), np.zeros(0, int))
+def of_people(
+  ids: Sequence | np.ndarray, people: ItemChoices, held_out: Bool[np.ndarray, 'I']
+) -> Selection:
+  """Describes comparisons of real people, of which items only the test may show.
+
+  Args:
+    ids: of the people.
+    people: what they were asked.
+    held_out: whether an item is held out for the test.
+  """
+  shown = np.concatenate([people.chosen[people.mask], people.rejected[people.mask]])
+  return Selection(ids, np.zeros((0, 0), np.float32), np.unique(shown[held_out[shown]]))
 
 
 def of_episodes(tasks: Task, truth: Truth) -> Selection:

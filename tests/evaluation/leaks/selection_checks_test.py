@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from metapers.core.population import ItemChoices
 from metapers.evaluation.leaks import selection_checks
 from metapers.evaluation.leaks.selection_checks import Selection
 
@@ -22,3 +23,18 @@ def test_each_part_of_a_selection_is_compared(changes, message):
   [leak] = selection_checks.repeated_selection(apart._replace(**changes), evaluated)
   assert leak.kind == 'selection'
   assert message in leak.message
+
+
+def test_an_item_of_the_test_that_validation_shows_is_found():
+  held_out = np.array([False, False, True, True])
+  evaluated = selection_checks.of_people(['a'], choices([[0, 1], [2, 3]]), held_out)
+  apart = selection_checks.of_people(['b'], choices([[0, 1]]), held_out)
+  assert selection_checks.repeated_selection(apart, evaluated) == []
+  both = selection_checks.of_people(['b'], choices([[1, 3], [0, 1]]), held_out)
+  [leak] = selection_checks.repeated_selection(both, evaluated)
+  assert '1 of 2 evaluation prompts' in leak.message
+
+
+def choices(pairs):
+  chosen, rejected = np.array(pairs)[None].transpose(2, 0, 1)
+  return ItemChoices(chosen, rejected, np.ones(chosen.shape, bool))
