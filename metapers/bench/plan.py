@@ -5,8 +5,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from metapers.core import programs
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population, Spec
 from metapers.core.types import Float
@@ -28,7 +30,7 @@ COUNTS = ('num_users', 'num_validation_users', 'chunk_size', 'num_resamples', 'n
 class Evaluation(NamedTuple):
   """How learners are evaluated.
 
-  shots: numbers of comparisons given of a user. num_users: test users of each condition.
+  shots: numbers of comparisons given of a user. num_users: test users of each condition, and fold.
   num_validation_users: those that parameters are chosen on. chunk_size: adaptations at once.
   validation_shots: numbers of comparisons given of these, those beyond a history left out; None for
     0 and the powers of two. They make a run; `shots` do not.
@@ -224,10 +226,9 @@ def validation_shots(evaluation: Evaluation, spec: Spec) -> tuple[int, ...]:
 
 
 def held_shots(evaluation: Evaluation, spec: Spec) -> tuple[int, ...]:
-  """Returns the numbers of shots to evaluate: with `cut_shots` those that histories hold."""
-  if not evaluation.cut_shots:
-    return evaluation.shots
-  return tuple(count for count in evaluation.shots if count <= spec.num_support)
+  """Returns the numbers of shots to evaluate, least first: with `cut_shots` what histories hold."""
+  most = spec.num_support if evaluation.cut_shots else max(evaluation.shots, default=0)
+  return tuple(sorted(count for count in evaluation.shots if count <= most))
 
 
 def check_conditions(plan: Plan) -> None:
@@ -256,7 +257,11 @@ class _Frozen:
 
   def __init__(self, arguments: Mapping[str, Any]):
     self.arguments = arguments
-    self._text = repr(sorted(arguments.items()))
+    # An array by its content: of a long one the text leaves numbers out.
+    known = jax.tree.map(
+      lambda x: programs.content(x) if hasattr(x, 'dtype') else x, dict(arguments)
+    )
+    self._text = repr(sorted(known.items()))
 
   def __eq__(self, other: object) -> bool:
     return isinstance(other, _Frozen) and self._text == other._text

@@ -16,6 +16,7 @@ HostOrDevice = np.ndarray | Array
 SPLITS = ('train', 'validation', 'test')
 SEEN = 'seen'  # known users of a finite pool, evaluated on what training never showed
 DRAWN = 'Apache-2.0 (drawn by metapers)'  # licence of data that are drawn
+CONSTANT = 1e-12  # of a column's largest value: what float64 leaves of a constant that was computed
 FIXED_EPISODES = 0xE415  # seed of `episode_of`; no run is likely to have it
 
 
@@ -254,6 +255,11 @@ class Functions(NamedTuple):
   sample_episode: SampleEpisode
   episode_of: EpisodeOf
   histories: HistoriesOf
+
+
+def varies(values: Float[np.ndarray, 'M D']) -> Bool[np.ndarray, 'D']:
+  """Returns which columns are no constant: they differ by more than what rounding leaves of one."""
+  return values.std(0) > CONSTANT * np.abs(values).max(0, initial=0)
 
 
 def rows_of(

@@ -20,6 +20,7 @@ def as_pairs(
   num_histories: int = 0,
   num_context: int = 0,
   outcomes: Sequence[str] = (),
+  history_length: int = 0,
   *,
   base: str = 'gaussian_prior',
   options: dict[str, Any] = NO_OPTIONS,
@@ -37,6 +38,7 @@ def as_pairs(
     num_histories: of users shown to `prepare`, where the base asks.
     num_context: C, where the base asks.
     outcomes: kinds of answers beside the plain choice, see `core.outcomes`.
+    history_length: comparisons of a history, where the base asks.
     base: name of the learner.
     options: of the base.
     reading: 'dropped' or 'halves'.
@@ -52,6 +54,7 @@ def as_pairs(
     'num_users': num_users,
     'num_histories': num_histories,
     'num_context': num_context,
+    'history_length': history_length,
   }
   learner = hedge_team.member_of(base, options, sizes)
   return _of_pairs(learner, kinds, reading) if kinds else learner

@@ -202,12 +202,13 @@ def chosen_fingerprints(given: Choices) -> Float[Array, '*T N hashes']:
 
 
 def fingerprints(features: Float[Array, '*batch D']) -> Float[Array, '*batch hashes']:
-  """Returns hashes of the bits of features in float32, integers below 2²⁴ each.
+  """Returns hashes of features, integers below 2²⁴ each.
 
-  Two different items are taken for one in about one of 2⁴⁸ pairs.
+  Of their bits in float16, in which profiles keep what was shown: items that agree in it are one.
+  Two others are taken for one in about one of 2⁴⁸ pairs.
   """
-  features = jnp.where(features == 0, 0, features)  # of the two zeros one
-  bits = jax.lax.bitcast_convert_type(features.astype(jnp.float32), jnp.uint32)
+  features = jnp.where(features == 0, 0, features).astype(jnp.float16)  # of the two zeros one
+  bits = jax.lax.bitcast_convert_type(features, jnp.uint16).astype(jnp.uint32)
   draw = np.random.default_rng(SEED).integers
   salts = draw(2**32, size=(NUM_HASHES, features.shape[-1]), dtype=np.uint32)
   sums = [

@@ -41,6 +41,8 @@ def hedge(
   num_users: int = 0,
   num_histories: int = 0,
   num_context: int = 0,
+  history_length: int = 0,
+  outcomes: Sequence[str] = (),
   *,
   members: dict[str, Any] = MEMBERS,
   own_from: str = 'pooled',
@@ -81,6 +83,8 @@ def hedge(
     num_users: U, the known users, for members that ask.
     num_histories: of users shown to `prepare`, for members that ask.
     num_context: C, for members that ask.
+    history_length: comparisons of a history, for members that ask.
+    outcomes: kinds of answers beside the plain choice, for members that ask.
     members: row -> the member's options, with `name` where the learner is not named as the row.
     own_from: row of the member that `own` starts from, for candidates that are vectors [D]; '' for
       no such member. One that adapts serves ordinary users better, and of an unheard-of preference
@@ -117,6 +121,8 @@ def hedge(
     'num_users': num_users,
     'num_histories': num_histories,
     'num_context': num_context,
+    'history_length': history_length,
+    'outcomes': outcomes,
   }
   made = team_of.made_of(members, sizes)
   if not set(untrained) <= set(made):

@@ -91,7 +91,7 @@ def pfn(
 
   def infer(params: Params, support: Choices, context: Context) -> Bank:
     weight = masked.fill(support.weight, support.mask)
-    contrasts = contrasts_of(support)
+    contrasts = neural_process.tokens(support.candidates.features, support)
     told = jnp.append(context, jnp.log1p(task.total_weight(support)))
     beliefs = jnp.broadcast_to(params['start'][:, None], (num_hypotheses, num_features, width))
 
@@ -113,12 +113,6 @@ def rounds_of(networks: Mapping[str, Network], num_rounds: int, key: PRNGKey) ->
   """Returns the parameters of the networks of every round, with a leading axis over rounds."""
   keys = jax.random.split(key, (len(networks), num_rounds))
   return {name: jax.vmap(one.init)(own) for (name, one), own in zip(networks.items(), keys)}
-
-
-def contrasts_of(support: Choices) -> Float[Array, 'N D']:
-  """Returns x(chosen) - x̄(others) of each comparison."""
-  chosen, others = neural_process.sides(support.candidates.features, support)
-  return chosen - others
 
 
 def readings(gaps: Float[Array, 'M N'], contrasts: Float[Array, 'N D']) -> Float[Array, 'M N D 3']:

@@ -1,6 +1,7 @@
 """A learner of preferences that may change: averaged over the comparison since which they hold."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -30,6 +31,8 @@ def resetting(
   num_users: int = 0,
   num_histories: int = 0,
   num_context: int = 0,
+  history_length: int = 0,
+  outcomes: Sequence[str] = (),
   *,
   inner: dict[str, Any] = INNER,
   hazard: float = 0.01,
@@ -53,6 +56,8 @@ def resetting(
     num_users: U, the known users, for an inner learner that asks.
     num_histories: of users shown to `prepare`, for an inner learner that asks.
     num_context: C, for an inner learner that asks.
+    history_length: comparisons of a history, for an inner learner that asks.
+    outcomes: kinds of answers beside the plain choice, for an inner learner that asks.
     inner: `name` and options of a learner that has `update`.
     hazard: h, of at least 0 and below 1.
     num_starts: R.
@@ -76,6 +81,8 @@ def resetting(
     'num_users': num_users,
     'num_histories': num_histories,
     'num_context': num_context,
+    'history_length': history_length,
+    'outcomes': outcomes,
   }
   learner = hedge_team.member_of('inner', inner, sizes)
   if learner.update is None:

@@ -26,8 +26,6 @@ from metapers.core.types import Array, Bool, Float, Int
 from metapers.populations import people_episodes
 from metapers.populations.people_episodes import Arrays, Layout, People
 
-CONSTANT = 1e-12  # of a column's largest value: what float64 leaves of a constant that was computed
-
 
 def split_users(
   num_users: int, *, fold: int, num_folds: int, validation_share: float, seed: int
@@ -216,10 +214,8 @@ def scaling_of(features: Float[np.ndarray, 'I D'], train: People) -> Scaling:
   """Returns mean and standard deviation of the raw items that train people chose among."""
   items = np.unique([train.chosen[train.mask], train.rejected[train.mask]])
   shown = features[items].astype(np.float64)
-  spread = shown.std(0)
   # A constant column stays as it is, around 0; so does one that differs by rounding alone.
-  scale = np.where(spread > CONSTANT * np.abs(shown).max(0), spread, 1)
-  return Scaling(shown.mean(0), scale)
+  return Scaling(shown.mean(0), np.where(population.varies(shown), shown.std(0), 1))
 
 
 def people(

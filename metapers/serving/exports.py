@@ -234,8 +234,9 @@ def check_options(build: Callable[..., Any], export: Export) -> None:
       if kind is not inspect.Parameter.empty:
         fields.check(f'kwargs of {export.learner}', export.kwargs, {name: kind})
   most = max(LARGEST_OPTION, *(max(array.shape, default=0) for array in export.params.values()), 0)
-  for number in jax.tree.leaves(dict(export.kwargs)):
-    if isinstance(number, int | float) and not abs(number) <= most:
+  for path, number in jax.tree.leaves_with_path(dict(export.kwargs)):
+    is_size = jax.tree_util.keystr(path[-1:], simple=True) != 'seed'
+    if is_size and isinstance(number, int | float) and not abs(number) <= most:
       raise ValueError(f'kwargs of {export.learner} hold {number!r:.80}; expected at most {most}')
 
 

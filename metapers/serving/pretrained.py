@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from metapers.core import population
 from metapers.core.population import Scaling
 from metapers.core.types import Float
 from metapers.io import leaves
@@ -48,8 +49,7 @@ def for_scores(
       + ('' if np.isfinite(scores).all() else ' with NaN or infinity in it')
     )
   scaling = Scaling(scores.mean(0), scores.std(0))
-  if not np.all(scaling.scale > 0):
-    constant = np.flatnonzero(scaling.scale == 0).tolist()
+  if constant := np.flatnonzero(~population.varies(scores)).tolist():
     raise ValueError(f'columns {constant} of scores are constant: they say nothing of any reply')
   num_features = scores.shape[1]
   other = export._replace(

@@ -198,6 +198,28 @@ def test_equal_entries_share_one_learner():
   assert plan.build(entry, spec) is not plan.build(entry._replace(kwargs={'hidden': 4}), spec)
 
 
+def test_arrays_among_the_options_are_known_by_all_their_numbers():
+  def directed(num_features, directions):
+    del directions
+    return learners.make('pooled', num_features=num_features)
+
+  spec, first = toy.two_types().spec, np.zeros((50, 50))
+  other = first.copy()
+  other[25, 25] = 1  # a long array's text leaves it out
+  made = [
+    plan.build(bench.Entry(directed, {'directions': each}), spec)
+    for each in (first, first.copy(), other)
+  ]
+  assert made[0] is made[1] is not made[2]
+
+
+def test_shots_are_evaluated_from_the_least_on_whatever_their_order():
+  evaluation = bench.Evaluation(shots=(16, 0, 4))
+  spec = toy.two_types(num_support=8).spec
+  assert plan.held_shots(evaluation, spec) == (0, 4, 16)
+  assert plan.held_shots(evaluation._replace(cut_shots=True), spec) == (0, 4)
+
+
 @pytest.mark.parametrize('part', ['score', 'sample'])
 def test_every_program_of_a_learner_is_its_own(part):
   def twice(*given):

@@ -295,6 +295,17 @@ def test_a_probability_is_of_a_stated_prevalence():
     found.probability(0.0)
 
 
+def test_members_get_all_sizes_of_the_population():
+  members = {
+    'copl': {'hidden': (3,)},
+    'pairs': {'name': 'as_pairs', 'base': 'pooled', 'options': {'hidden': (3,)}},
+  }
+  sizes = {'num_histories': 5, 'history_length': 6, 'outcomes': ('tie',)}
+  learner = learners.make('hedge', num_features=D + 1, members=members, own_from='', **sizes)
+  plain = learners.make('hedge', num_features=D, members={'pooled': {}}, own_from='')
+  assert plain.update is not None and learner.update is None  # as_pairs adapts anew
+
+
 @pytest.mark.parametrize(
   ('options', 'message'),
   [

@@ -194,6 +194,15 @@ def test_options_are_of_the_types_of_the_factory(kwargs, message):
     exports.check_options(takes, EXPORT._replace(kwargs=kwargs))
 
 
+def test_a_seed_is_no_size():
+  def seeded(seed: int = 0):
+    return takes([seed], 1.0)
+
+  exports.check_options(seeded, EXPORT._replace(kwargs={'seed': 2**40}))
+  with pytest.raises(ValueError, match='expected at most 1000000'):
+    exports.check_options(takes, EXPORT._replace(kwargs={'hidden': [2**40], 'rate': 1}))
+
+
 def test_parameters_that_are_too_large_are_refused_before_they_take_memory():
   huge = {'head': jax.ShapeDtypeStruct((10**12,), np.float32)}
   with pytest.raises(ValueError, match='1 stored arrays do not fit'):

@@ -68,6 +68,7 @@ def test_scores_that_cannot_scale_are_refused():
     (np.zeros((3, 1)), '2 or more reward models'),
     (np.full((3, 2), np.nan), 'with NaN'),
     (np.ones((3, 2)), 'constant'),
+    (np.stack([np.full(9, 0.1), np.arange(9.0)], 1), r'columns \[0\] of scores are constant'),
     (np.random.default_rng(0).normal(size=(9, 17)), 'does not serve 17 reward models'),
   ]:
     with pytest.raises(ValueError, match=message):
