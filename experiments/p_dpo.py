@@ -91,7 +91,8 @@ def source_of(config: Config):
 
 def of_base(config):
   """Returns what of a config a workdir is of: the language model, which all studies share."""
-  return workdirs.flat({name: config[name] for name in OF_BASE if name in config})
+  found = workdirs.flat({name: config[name] for name in OF_BASE if name in config})
+  return {name: value for name, value in found.items() if name not in workdirs.PATHS}
 
 
 def run_study(

@@ -13,6 +13,7 @@ from experiments.build import Config
 from metapers.bench.policies import Study
 from metapers.core.population import SEEN
 from metapers.core.types import Any, Callable, Params
+from metapers.io import workdirs
 from metapers.llm import chat_tokens, decoder, hf_config, load, published, reference, tokenized
 from metapers.llm.decoder import Decoder
 from metapers.llm.published import Published
@@ -145,9 +146,15 @@ def study_of(
 
 
 def identity(config: Config, name: str) -> dict[str, Any]:
-  """Returns what makes a run of a study, besides its row: the model by the hash of its files."""
-  model = load.fingerprint(config.model.folder)
-  return {**styled_studies.identity(config, name), 'model_files': model}
+  """Returns what makes a run of a study, besides its row: model and data by their content."""
+  found = {
+    **styled_studies.identity(config, name),
+    'model_files': load.fingerprint(config.model.folder),
+  }
+  if config.data.kind in READERS:
+    folder = pathlib.Path(config.data.folder)
+    found['data_files'] = workdirs.content_of(folder / each for each in FILES[config.data.kind])
+  return found
 
 
 def kinds_of(given: Published, num_support: int) -> dict[str, np.ndarray]:
@@ -173,23 +180,25 @@ def tokenizer_of(config: Config) -> Any:
 
 def _tldr(data: Config) -> Published:
   folder = pathlib.Path(data.folder)
-  return published.tldr(*(published.read_records(folder / f'{x}.jsonl') for x in TLDR_FILES))
+  return published.tldr(*(published.read_records(folder / x) for x in TLDR_FILES))
 
 
 def _p_soups(data: Config) -> Published:
   folder = pathlib.Path(data.folder)
   return published.p_soups(
-    {name: published.read_records(folder / f'{name}.json') for name in published.PROFILES}
+    {name: published.read_records(folder / path) for name, path in P_SOUPS_FILES.items()}
   )
 
 
 def _prism(data: Config) -> Published:
   folder = pathlib.Path(data.folder)
-  return published.prism(*(published.read_records(folder / f'{x}.jsonl') for x in PRISM_FILES))
+  return published.prism(*(published.read_records(folder / x) for x in PRISM_FILES))
 
 
-TLDR_FILES = ('comparisons_train', 'comparisons_validation')
-PRISM_FILES = ('survey', 'conversations')
+TLDR_FILES = ('comparisons_train.jsonl', 'comparisons_validation.jsonl')
+P_SOUPS_FILES = {name: f'{name}.json' for name in published.PROFILES}
+PRISM_FILES = ('survey.jsonl', 'conversations.jsonl')
+FILES = {'tldr': TLDR_FILES, 'p_soups': tuple(P_SOUPS_FILES.values()), 'prism': PRISM_FILES}
 READERS: Mapping[str, Callable[[Any], Published]] = {
   'tldr': _tldr,
   'p_soups': _p_soups,

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import datetime
+import hashlib
 import json
 import os
 import pathlib
@@ -16,7 +17,7 @@ from metapers.core import files
 from metapers.io import processes
 
 # Where data lie: what they are is compared by their hash.
-PATHS = ('population.kwargs.path', 'population.kwargs.store')
+PATHS = ('population.kwargs.path', 'population.kwargs.store', 'model.folder', 'data.folder')
 # What of `evaluation` makes a run: by what its parameters are chosen.
 CHOSEN_BY = ('evaluation.num_validation_users', 'evaluation.validation_shots')
 OF_TABLE = ('kind', 'protocol', 'population', 'population_source', 'trained_on')
@@ -116,6 +117,19 @@ def of_table(config: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in flat(config).items()
     if name.partition('.')[0] in OF_TABLE and name not in PATHS
   }
+
+
+def content_of(paths: Iterable[str | os.PathLike]) -> str:
+  """Returns a hash of files, by their names and what they hold, wherever they lie.
+
+  Raises:
+    ValueError: for a file that is missing.
+  """
+  found = {}
+  for path in sorted(map(files.regular, paths)):
+    with path.open('rb') as file:
+      found[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
+  return files.sha256(json.dumps(found).encode())
 
 
 def digest(values: Mapping[str, Any]) -> str:

@@ -7,8 +7,6 @@ Arrays are read one layer at a time from memory-mapped files, so that loading ta
 the model and of one projection of all layers.
 """
 
-import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -20,6 +18,7 @@ import safetensors
 
 from metapers.core import files
 from metapers.core.types import Array, Params
+from metapers.io import workdirs
 from metapers.llm import hf_config
 from metapers.llm.layers import Config
 
@@ -63,12 +62,8 @@ Put = Callable[[str, np.ndarray], Array]
 
 def fingerprint(folder: str | os.PathLike) -> str:
   """Returns a hash of all files of a Hugging Face folder that decide what the model answers."""
-  found = {}
-  for path in sorted(pathlib.Path(folder).iterdir()):
-    if path.suffix in ANSWERS_BY:
-      with files.regular(path).open('rb') as file:
-        found[path.name] = hashlib.file_digest(file, 'sha256').hexdigest()
-  return files.sha256(json.dumps(found).encode())
+  paths = pathlib.Path(folder).iterdir()
+  return workdirs.content_of(path for path in paths if path.suffix in ANSWERS_BY)
 
 
 def params(

@@ -79,8 +79,9 @@ def check_answers(model, policies):
 
 
 def test_p_soups_whose_users_are_all_known(folders, tmp_path):
-  """Nobody is new, and what users like is not among the data."""
-  rng = np.random.default_rng(0)
+  """Nobody is new, and what users like is not among the data, which are known by their content."""
+  rng, data = np.random.default_rng(0), tmp_path / 'data'
+  data.mkdir()
   for name in published.PROFILES:
     records = [
       {
@@ -90,17 +91,27 @@ def test_p_soups_whose_users_are_all_known(folders, tmp_path):
       }
       for _ in range(20)
     ]
-    (tmp_path / f'{name}.json').write_text(json.dumps(records))
-  done = command(
-    'p_dpo', '--config=experiments/configs/p_dpo_psoups.py', f'--workdir={tmp_path / "run"}',
-    f'--config.model.folder={folders[1]}', f'--config.data.folder={tmp_path}',
+    (data / f'{name}.json').write_text(json.dumps(records))
+  given = (
+    '--config=experiments/configs/p_dpo_psoups.py', f'--workdir={tmp_path / "run"}',
+    f'--config.model.folder={folders[1]}',
     '--row=individual,dpo', "--config.data.lengths={'prompt': 64, 'response': 24}",
     '--config.training.epochs=1', '--config.policy.num_tokens=2',
   )  # fmt: skip
+  done = command('p_dpo', *given, f'--config.data.folder={data}')
   assert done.returncode == 0, done.stderr
   frame = pd.read_csv(tmp_path / 'run' / 'results.csv')
   assert set(frame['split']) == {'seen'}
   assert {'individual', 'individual generic', 'individual permuted'} <= set(frame['learner'])
+  kept = (tmp_path / 'run' / 'base').glob('reference-*.npz')
+  assert len(list(kept)) == 1
+
+  moved = data.rename(tmp_path / 'moved')
+  path = moved / f'{name}.json'
+  path.write_text(path.read_text().replace(records[0]['completion_a'], 'w1 w2 w3', 1))
+  other = command('p_dpo', *given, f'--config.data.folder={moved}', '--row=dpo')
+  assert other.returncode == 2 and 'data_files' in other.stderr
+  assert 'data.folder' not in other.stderr
 
 
 def words(rng, most):

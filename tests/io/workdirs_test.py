@@ -58,9 +58,15 @@ def test_every_difference_is_shown_with_both_values(tmp_path):
 
 @pytest.mark.parametrize('name', workdirs.PATHS)
 def test_where_data_lie_is_not_compared(tmp_path, name):
+  def at(place):
+    found = place
+    for part in reversed(name.split('.')):
+      found = {part: found}
+    return changed() | found
+
+  claimed(tmp_path, at('here'))
+  workdirs.claim(tmp_path, at('there'))
   option = name.rpartition('.')[2]
-  claimed(tmp_path, changed(population={'kwargs': {option: 'here'}}))
-  workdirs.claim(tmp_path, changed(population={'kwargs': {option: 'there'}}))
   with pytest.raises(ValueError, match=f'learner.{option}: a there, b now'):
     claimed(tmp_path / 'other', changed(learner={option: 'a'}))
     workdirs.claim(tmp_path / 'other', changed(learner={option: 'b'}))
