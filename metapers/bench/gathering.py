@@ -129,10 +129,8 @@ def gather(works: Sequence[Work], out: str | os.PathLike, *, log: Log = print) -
   learned, flipped = learned_cells(works, names, made, out)  # first: what lacks a cell is refused
   kept = first.folder if first.is_table else pathlib.Path(out)
   known = runner.leaks_of(first.plan, kept, log)
-  predicted = [
-    runner.reference_cells(first.plan, condition, setting, kept, log) | in_order(own)
-    for condition, setting, own in zip(first.plan.conditions, made, learned, strict=True)
-  ]
+  known_cells = runner.reference_cells(first.plan, made, kept, log)
+  predicted = [{**own, **in_order(learners)} for own, learners in zip(known_cells, learned)]
   told = [
     setting._replace(trained=trained(works, names, number)) for number, setting in enumerate(made)
   ]

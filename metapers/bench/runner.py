@@ -41,9 +41,6 @@ from metapers.io.plots import Figure
 from metapers.io.report import Section
 from metapers.training.meta_training import Training
 
-# (reference, what makes it, users, numbers of shots) -> what it predicts.
-Shared = dict[tuple[str, str, str, tuple[int, ...]], Predictions]
-
 
 class Result(NamedTuple):
   """What a table came to.
@@ -175,11 +172,7 @@ def _run(plan: Plan, workdir: str | os.PathLike | None, log: Log) -> Result:
     workdirs.claim(workdir, identity, workdirs.of_table)
     keep_leaks(workdir, known)
   cells.train_together(learned)
-  shared: Shared = {}
-  predicted: list[BySeed] = [
-    reference_cells(plan, condition, setting, workdir, log, shared)
-    for condition, setting in zip(plan.conditions, made, strict=True)
-  ]
+  predicted = reference_cells(plan, made, workdir, log)
   flipped: list[BySeed] = [{} for _ in made]
   costs: dict[str, Costs] = {}
   for row in progress.along(plan.entries, 'learners', unit='learner'):
@@ -279,34 +272,33 @@ def makers_of(
 
 
 def reference_cells(
-  plan: Plan,
-  condition: Condition,
-  setting: Setting,
-  workdir: str | os.PathLike | None,
-  log: Log,
-  shared: Shared,
-) -> BySeed:
-  """Returns what the references of a condition predict.
+  plan: Plan, made: Sequence[Setting], workdir: str | os.PathLike | None, log: Log
+) -> list[BySeed]:
+  """Returns what the references of each condition predict.
 
-  Conditions that differ in what is learned from have the same users: what was made of these is
-  taken from `shared`, to which what is made is added.
+  Conditions that differ in what is learned from have the same users: of these it is made once.
   """
-  makers = makers_of(plan, condition, setting, log)
-  trained_on = plans.trained_on(plan, condition)[0]
+  shared: dict[tuple[str, str, str, tuple[int, ...]], Predictions] = {}
 
-  def kept(name: str) -> Predictions:
+  def kept(condition: Condition, setting: Setting, name: str, make: references.Make) -> Predictions:
+    trained_on = plans.trained_on(plan, condition)[0]
     identity = references.identity(name, setting, plan.evaluation, trained_on)
     made_by = workdirs.digest(identity)
 
-    def make(setting: Setting) -> Predictions:
+    def make_once(setting: Setting) -> Predictions:
       key = name, made_by, setting.fingerprint, setting.shots
       if key not in shared or identity.get('data') == '':  # of data that nobody can tell apart
-        shared[key] = makers[name](setting)
+        shared[key] = make(setting)
       return shared[key]
 
-    return cells.keep_predictions(workdir, setting, name, made_by, make)
+    return cells.keep_predictions(workdir, setting, name, made_by, make_once)
 
-  return {name: {'': kept(name)} for name in progress.along(makers, 'references', unit='reference')}
+  def of(condition: Condition, setting: Setting) -> BySeed:
+    makers = makers_of(plan, condition, setting, log)
+    names = progress.along(makers, 'references', unit='reference')
+    return {name: {'': kept(condition, setting, name, makers[name])} for name in names}
+
+  return [of(*one) for one in zip(plan.conditions, made, strict=True)]
 
 
 def lay_out(
@@ -367,7 +359,7 @@ def evaluate_run(plan: Plan, setting: Setting, run: Run, *, log: Log = print) ->
     log: is given lines of progress.
   """
   (row,), (seed,) = plan.entries, plan.seeds
-  predicted = reference_cells(plan, plan.conditions[0], setting, None, log)
+  (predicted,) = reference_cells(plan, [setting], None, log)
   with progress.compiling(f'{row}, {setting.name}'):
     made = cells.predict(setting, [run], chunk_size=plan.evaluation.chunk_size)
   predicted[row] = {str(seed): made}

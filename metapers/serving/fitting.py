@@ -125,7 +125,7 @@ def population_of(given: Given) -> Population:
     )
   scaling = people.scaling_of(items, table)
   scaled = (items - scaling.mean) / scaling.scale
-  layout = Layout(min(MOST, longest // 2), min(MOST, longest - longest // 2), num_users, False)
+  layout = Layout(min(MOST, longest // 2), min(MOST, longest - longest // 2), num_users)
   return Population(
     arrays=Arrays(
       jnp.asarray(scaled, jnp.float32), {'train': table}, {'train': jnp.arange(num_users)}
