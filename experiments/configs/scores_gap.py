@@ -2,7 +2,7 @@
 
 Expected: one meta-learner within 2.5 accuracy points of `bayes` at every k in 1, 2, 4, 8, 16.
 Users: Dirichlet(0.05) ensembles of ten reward models (Zollo et al. 2024, arXiv:2409.20296).
-Time: about 10 minutes on one core; `:quick` 7 minutes of CPU.
+Time: about 20 minutes on one core, 6 of them hedge, which `:quick` leaves out: 7 minutes of CPU.
 Command: python -m experiments.benchmark --config=experiments/configs/scores_gap.py --workdir=DIR
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """
