@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ NUM_WRITERS = 2  # users of each taste who are written to
 
 
 def study(
-  config: Config, name: str, model: Decoder, base: Params, workdir: str | os.PathLike
+  config: Config, name: str, model: Decoder, base: Params, kept: str | os.PathLike
 ) -> Study:
   """Returns users with constructed preferences, and their comparisons as tokens.
 
@@ -50,16 +51,16 @@ def study(
     name,
     model,
     base,
-    workdir,
+    kept,
     given=users_of(config, name, replies(config)),
     num_query=sizes_of(config, name).num_query,
   )
 
 
-def identity(config: Config, name: str) -> dict[str, Any]:
-  """Returns what makes a run of a study, besides its row: the store by its hash."""
-  store = feature_store.open_store(config.data.folder).manifest_hash
-  return {**published_studies.identity(config, name), 'store': store}
+def content_of(config: Config) -> dict[str, str]:
+  """Returns what the files of the model and the store hold, wherever they lie."""
+  found = published_studies.model_of(config)
+  return {**found, 'store': feature_store.open_store(config.data.folder).manifest_hash}
 
 
 def sizes_of(config: Config, name: str) -> constructed_users.Sizes:
@@ -105,10 +106,15 @@ def replies(config: Config) -> tuple[Slates, Slates, Texts]:
 
 
 def surface(
-  config: Config, study: Study, model: Decoder, base: Params, workdir: pathlib.Path
+  config: Config,
+  study: Study,
+  model: Decoder,
+  base: Params,
+  workdir: pathlib.Path,
+  identity: Mapping[str, Any],
 ) -> pd.DataFrame:
   """Returns the results of models of what anybody can count of a reply."""
-  del model, base, workdir
+  del model, base, workdir, identity
   train, test, texts = found = replies(config)
   own, other = (constructed_users.features_of(each, texts) for each in (train, test))
   features = {kind: {**own[kind], **other[kind]} for kind in own}
@@ -116,7 +122,12 @@ def surface(
 
 
 def prompted(
-  config: Config, study: Study, model: Decoder, base: Params, workdir: pathlib.Path
+  config: Config,
+  study: Study,
+  model: Decoder,
+  base: Params,
+  workdir: pathlib.Path,
+  identity: Mapping[str, Any],
 ) -> pd.DataFrame:
   """Returns the results of the base, told what users like or shown what they chose.
 
@@ -126,10 +137,11 @@ def prompted(
     model: decoder.
     base: its parameters.
     workdir: of the study; answers are kept there.
+    identity: what makes the study: answers of another one are not taken.
   """
   processes.require_single('the row `prompted`')
   given = users_of(config, study.name, replies(config))
-  asked = {**identity(config, study.name), 'support': max(config.evaluation.shots)}
+  asked = {**identity, 'support': max(config.evaluation.shots)}
   journal = in_context_runs.Journal(workdir / 'prompted.jsonl', {**asked, 'most': config.max_shown})
   try:
     found = list(beside_policies.questions(study, given, chat_of(config), most=config.max_shown))

@@ -34,7 +34,9 @@ CONFIG = overrides.DEFINE_config('config', 'The studies and their rows.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
 flags.adopt_module_key_flags(parallel)
 STUDIES = flags.DEFINE_list('study', [], 'Studies to run; all by default.')
-OF_BASE = ('model', 'pretraining', 'heeded', 'data_seed', 'data')
+OF_BASE = (
+  'model', 'pretraining', 'heeded', 'data_seed', 'data', 'model_files', 'data_files', 'store',
+)  # fmt: skip
 IN_WORDS = 'accuracy(@|$)|adjusted_rand|effective|generated|likeliest|reply_|chosen_|rejected_'
 ROWS = flags.DEFINE_list('row', [], 'Rows of them to run; all by default.')
 BASE = 'base'  # the row of the language model as it is, of which only what it writes is told
@@ -48,13 +50,15 @@ def main(argv: list[str]) -> None:
   workdir = pathlib.Path(commands.required(WORKDIR))
   check_names(config)
   with commands.holding(workdir):
-    identity = config.to_dict()
-    workdirs.claim(workdir, identity, of_base)
+    content = source_of(config).content_of(config)
+    workdirs.claim(workdir, {**config.to_dict(), **content}, of_base)
     maker = published_studies if 'data' in config else styled_studies
     model, base = maker.language_model(config, workdir / 'base')
     for name in asked_studies(config):
-      study = source_of(config).study(config, name, model, base, workdir / 'base')
-      run_study(config, study, workdir, model, base)
+      # In no folder of a study: whatever is asked about, the base says the same.
+      kept = workdir / 'reference' / f'{content.get("model_files")}.npz'
+      study = source_of(config).study(config, name, model, base, kept)
+      run_study(config, study, workdir, model, base, content)
   commands.say(f'\n{workdir / "results.csv"}')
 
 
@@ -90,19 +94,25 @@ def source_of(config: Config):
 
 
 def of_base(config):
-  """Returns what of a config a workdir is of: the language model, which all studies share."""
+  """Returns what of a config a workdir is of: the language model and the data of all studies."""
   found = workdirs.flat({name: config[name] for name in OF_BASE if name in config})
   return {name: value for name, value in found.items() if name not in workdirs.PATHS}
 
 
 def run_study(
-  config: Config, study: Study, workdir: pathlib.Path, model: Decoder, base: Params
+  config: Config,
+  study: Study,
+  workdir: pathlib.Path,
+  model: Decoder,
+  base: Params,
+  content: Mapping[str, str],
 ) -> None:
   """Trains and evaluates the rows of a study, and writes the results of each when it is done."""
   name = study.name
-  identity = source_of(config).identity(config, name)
+  identity = {**styled_studies.identity(config, name), **content}
   for row_name in filter(is_asked, config.get('beside', ())):
-    frame = constructed_studies.BESIDE[row_name](config, study, model, base, workdir / name)
+    beside = constructed_studies.BESIDE[row_name]
+    frame = beside(config, study, model, base, workdir / name, identity)
     add(workdir, frame)
     commands.say(in_words(study, row_name, frame))
   if is_asked(BASE):

@@ -70,30 +70,33 @@ def config_of(
   return config
 
 
-def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder, Params]:
-  """Returns the model of a Hugging Face folder.
+def check_folders(config: Config) -> None:
+  """Refuses a config without folders, before their files are read.
 
   Raises:
-    ValueError: where there is no such folder, or none of the data, before the weights are read.
+    ValueError: where there is no folder of the model, or none of the data.
   """
+  if not config.model.folder:
+    raise ValueError('--config.model.folder is needed: a Hugging Face folder of the base model')
+  for name, folder in (('model', config.model.folder), ('data', config.data.folder)):
+    if not pathlib.Path(folder or 'none').is_dir():
+      raise ValueError(f'--config.{name}.folder must be a folder of the {name}, got {folder!r}')
+
+
+def language_model(config: Config, workdir: str | os.PathLike) -> tuple[Decoder, Params]:
+  """Returns the model of a Hugging Face folder."""
   del workdir
   folder = config.model.folder
-  if not folder:
-    raise ValueError('--config.model.folder is needed: a Hugging Face folder of the base model')
-  if not pathlib.Path(config.data.folder or 'none').is_dir():
-    raise ValueError(
-      f'--config.data.folder must be a folder of the data, got {config.data.folder!r}'
-    )
   model = decoder.decoder(hf_config.read(folder), is_checkpointed=config.model.is_checkpointed)
   return model, load.params(folder)
 
 
 def study(
-  config: Config, name: str, model: Decoder, base: Params, workdir: str | os.PathLike
+  config: Config, name: str, model: Decoder, base: Params, kept: str | os.PathLike
 ) -> Study:
   """Returns the people of a data set, and their comparisons as tokens."""
   given = READERS[config.data.kind](config.data)
-  return study_of(config, name, model, base, workdir, given=given)
+  return study_of(config, name, model, base, kept, given=given)
 
 
 def study_of(
@@ -101,7 +104,7 @@ def study_of(
   name: str,
   model: Decoder,
   base: Params,
-  workdir: str | os.PathLike,
+  kept: str | os.PathLike,
   *,
   given: Published,
   num_query: int = 20,
@@ -113,7 +116,7 @@ def study_of(
     name: of the study.
     model: decoder.
     base: its parameters.
-    workdir: of the base, where what it says of responses is kept.
+    kept: file of what the base says of responses.
     given: comparisons.
     num_query: comparisons that a user is evaluated on, at most.
   """
@@ -135,7 +138,7 @@ def study_of(
       base,
       splits,
       chunk_size=config.training.chunk_size,
-      path=pathlib.Path(workdir) / f'reference-{load.fingerprint(config.model.folder)}.npz',
+      path=kept,
     ),
     training._replace(num_steps=num_steps, chunk_size=config.training.chunk_size),
     {kind: {key: found == kind for key, found in kinds.items()} for kind in np.unique(kinds[SEEN])},
@@ -145,16 +148,17 @@ def study_of(
   )
 
 
-def identity(config: Config, name: str) -> dict[str, Any]:
-  """Returns what makes a run of a study, besides its row: model and data by their content."""
-  found = {
-    **styled_studies.identity(config, name),
-    'model_files': load.fingerprint(config.model.folder),
-  }
-  if config.data.kind in READERS:
-    folder = pathlib.Path(config.data.folder)
-    found['data_files'] = workdirs.content_of(folder / each for each in FILES[config.data.kind])
-  return found
+def content_of(config: Config) -> dict[str, str]:
+  """Returns what the files of the model and of the data hold, wherever they lie."""
+  found, folder = model_of(config), pathlib.Path(config.data.folder)
+  read = (folder / each for each in FILES[config.data.kind])
+  return {**found, 'data_files': workdirs.content_of(read)}
+
+
+def model_of(config: Config) -> dict[str, str]:
+  """Returns what the files of the model hold, of a config whose folders are there."""
+  check_folders(config)
+  return {'model_files': load.fingerprint(config.model.folder)}
 
 
 def kinds_of(given: Published, num_support: int) -> dict[str, np.ndarray]:

@@ -259,7 +259,7 @@ class _Frozen:
     self.arguments = arguments
     # An array by its content: of a long one the text leaves numbers out.
     known = jax.tree.map(
-      lambda x: programs.content(x) if hasattr(x, 'dtype') else x, dict(arguments)
+      lambda x: programs.content(x) if isinstance(x, np.ndarray | jax.Array) else x, dict(arguments)
     )
     self._text = repr(sorted(known.items()))
 

@@ -102,14 +102,19 @@ def train(
     progress: show a bar.
   """
 
+  def folder_of(name):
+    return pathlib.Path(workdir) / f'{name}_{seed}'
+
+  def made_by(name, options, steps_before):
+    found = {**identity, 'row': name, 'seed': seed, 'options': dict(options)}
+    found |= {} if row.reads_text else {'reads_text': False}
+    return found | ({'steps_before': steps_before} if steps_before else {})
+
   def fit(name, options, training, start=None, steps_before=0):
     policy = p_dpo.p_dpo(model, base, num_users=study.num_users, **options)
     learner = policy.learner._replace(start=start) if start else policy.learner
-    folder = pathlib.Path(workdir) / f'{name}_{seed}'
-    made_by = {**identity, 'row': name, 'seed': seed, 'options': dict(options)}
-    made_by |= {} if row.reads_text else {'reads_text': False}
-    made_by |= {'steps_before': steps_before} if start else {}
-    kept = Checkpoints(folder, made_by)
+    folder = folder_of(name)
+    kept = Checkpoints(folder, made_by(name, options, steps_before))
     result = meta_training.meta_train(
       learner,
       population_of(study, row),
@@ -134,6 +139,7 @@ def train(
   others = {name: value for name, value in row.options.items() if name != 'num_clusters'}
   others |= {'kind': 'individual', 'nll_weight': 0.0}
   digest = workdirs.digest({**others, 'reads_text': row.reads_text})
+  workdirs.check_claim(folder_of(name), made_by(name, row.options, half.num_steps))  # at once
   first = fit(f'{INDIVIDUALS}_{digest}', others, half)
   return fit(name, row.options, rest, started_from(first.params), half.num_steps)
 

@@ -45,7 +45,7 @@ def of_populations(
     sizes: how many of each population.
   """
   pool = populations[0].items
-  if pool is None or not pool.held_out:
+  if pool is None or split not in pool.held_out:
     return Resampled()
   drawn = [queried(one, pool, split, size) for one, size in zip(populations, sizes, strict=True)]
   items, real = (np.concatenate(parts) for parts in zip(*drawn))

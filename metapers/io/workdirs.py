@@ -26,7 +26,7 @@ MOST_NAMES = 40  # of runs in a message
 LOCK, HOLDER = '.lock', '.holder.json'
 # What is there before the first checkpoint of a run, and before the first cell of a table.
 BEFORE_WORK = (
-  'config.json', 'metrics.jsonl', 'tensorboard', 'frozen', 'leaks', LOCK, HOLDER,
+  'config.json', 'metrics.jsonl', 'tensorboard', 'frozen', 'leaks', 'reference', LOCK, HOLDER,
 )  # fmt: skip
 EXTENDABLE = 'training.num_steps'  # of a run, which may be trained for longer
 Compared = Callable[[Mapping[str, Any]], Mapping[str, Any]]

@@ -207,7 +207,8 @@ def fingerprints(features: Float[Array, '*batch D']) -> Float[Array, '*batch has
   Of their bits in float16, in which profiles keep what was shown: items that agree in it are one.
   Two others are taken for one in about one of 2⁴⁸ pairs.
   """
-  features = jnp.where(features == 0, 0, features).astype(jnp.float16)  # of the two zeros one
+  features = features.astype(jnp.float16)
+  features = jnp.where(features == 0, jnp.float16(0), features)  # of the two zeros one
   bits = jax.lax.bitcast_convert_type(features, jnp.uint16).astype(jnp.uint32)
   draw = np.random.default_rng(SEED).integers
   salts = draw(2**32, size=(NUM_HASHES, features.shape[-1]), dtype=np.uint32)

@@ -127,6 +127,10 @@ def hedge(
   made = team_of.made_of(members, sizes)
   if not set(untrained) <= set(made):
     raise ValueError(f'untrained must name members, {", ".join(made)}; got {", ".join(untrained)}')
+  if idle := [row for row in untrained if made[row].prepare is meta_learner.keep_params]:
+    raise ValueError(
+      f'untrained members {", ".join(idle)} have no prepare: nothing would make them'
+    )
   team = team_of.seats_of(made, own_from, own_scale)
   groups = team_of.groups_of(team, outside)
   prior_of = functools.partial(

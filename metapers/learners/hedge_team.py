@@ -22,13 +22,13 @@ class Seat(NamedTuple):
   source: str
 
 
-def made_of(members: dict[str, Any], sizes: dict[str, int]) -> dict[str, MetaLearner]:
-  """Returns the members that are trained, in the order of their rows; see `member_of`."""
+def made_of(members: dict[str, Any], sizes: dict[str, Any]) -> dict[str, MetaLearner]:
+  """Returns the members that have parameters, in the order of their rows; see `member_of`."""
   # Configs and JSON keep no order, and the prior is stored without names.
   return {row: member_of(row, given, sizes) for row, given in sorted(members.items())}
 
 
-def member_of(row: str, given: dict[str, Any], sizes: dict[str, int]) -> MetaLearner:
+def member_of(row: str, given: dict[str, Any], sizes: dict[str, Any]) -> MetaLearner:
   """Returns the member of a row.
 
   Args:
@@ -50,26 +50,26 @@ def member_of(row: str, given: dict[str, Any], sizes: dict[str, int]) -> MetaLea
   return made
 
 
-def seats_of(trained: dict[str, MetaLearner], own_from: str, own_scale: float) -> tuple[Seat, ...]:
-  """Returns the members that are trained, and the user's own fit that starts from one of them.
+def seats_of(made: dict[str, MetaLearner], own_from: str, own_scale: float) -> tuple[Seat, ...]:
+  """Returns the members that have parameters, and the user's own fit that starts from one of them.
 
   Raises:
     ValueError: without members, for one named as the own fit, or a start that is not there.
   """
-  team = tuple(Seat(row, member, row) for row, member in trained.items())
-  if not team or OWN in trained:
+  team = tuple(Seat(row, member, row) for row, member in made.items())
+  if not team or OWN in made:
     raise ValueError(
       f'members must be one or more rows, none of them {OWN!r}, which own_from makes; got '
-      f'{", ".join(trained) or "none"}'
+      f'{", ".join(made) or "none"}'
     )
   if not own_from:
     return team
-  if own_from not in trained:
+  if own_from not in made:
     raise ValueError(
-      f"own_from must be '' or one of the members {', '.join(trained)}, got {own_from!r}"
+      f"own_from must be '' or one of the members {', '.join(made)}, got {own_from!r}"
     )
   options.positive(own_scale=own_scale)
-  return (*team, Seat(OWN, own_fits.own_fit(trained[own_from], scale=own_scale), own_from))
+  return (*team, Seat(OWN, own_fits.own_fit(made[own_from], scale=own_scale), own_from))
 
 
 def groups_of(team: Sequence[Seat], outside: Sequence[str]) -> Groups:

@@ -87,6 +87,7 @@ def hold_out_items(
     )
   # Of single items the test needs all: both of a comparison must be among them.
   num_validation = round(validation_share * held_out.size) if several else 0
+  num_validation = min(num_validation, held_out.size - 1)
   parts = {'validation': held_out[:num_validation], 'test': held_out[num_validation:]}
   return {split: np.isin(group, own) for split, own in parts.items() if own.size}
 

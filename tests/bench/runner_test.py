@@ -213,6 +213,17 @@ def test_arrays_among_the_options_are_known_by_all_their_numbers():
   assert made[0] is made[1] is not made[2]
 
 
+def test_equal_shapes_among_the_sizes_are_one_learner():
+  def reading(features):
+    del features
+    return one_learner()
+
+  first, same = (toy.two_types().spec for _ in range(2))
+  entry = bench.Entry(reading)
+  assert first.features is not same.features
+  assert plan.build(entry, first) is plan.build(entry, same)
+
+
 def test_shots_are_evaluated_from_the_least_on_whatever_their_order():
   evaluation = bench.Evaluation(shots=(16, 0, 4))
   spec = toy.two_types(num_support=8).spec

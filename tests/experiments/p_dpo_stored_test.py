@@ -103,8 +103,7 @@ def test_p_soups_whose_users_are_all_known(folders, tmp_path):
   frame = pd.read_csv(tmp_path / 'run' / 'results.csv')
   assert set(frame['split']) == {'seen'}
   assert {'individual', 'individual generic', 'individual permuted'} <= set(frame['learner'])
-  kept = (tmp_path / 'run' / 'base').glob('reference-*.npz')
-  assert len(list(kept)) == 1
+  assert len(list((tmp_path / 'run' / 'reference').glob('*.npz'))) == 1
 
   moved = data.rename(tmp_path / 'moved')
   path = moved / f'{name}.json'

@@ -242,8 +242,9 @@ def test_preparing_fits_the_prior_to_the_known_users():
 
 
 def test_a_member_that_prepare_makes_alone_has_no_loss():
-  learner, params = made(untrained=('plain',))
-  whole, _ = made()
+  prepared = {'members': SMALL | {'plain': {'name': 'lookup', 'hidden': (3,)}}, 'num_histories': 2}
+  learner, params = made(untrained=('plain',), **prepared)
+  whole, _ = made(**prepared)
   support = comparisons()
   episode = task.Task(support, comparisons(seed=1), jnp.zeros((), jnp.int32), NOTHING)
 
@@ -318,6 +319,7 @@ def test_members_get_all_sizes_of_the_population():
     ({'outside': tuple(SMALL)}, 'leave one that describes the population'),
     ({'outside_prior': 1.0}, 'outside_prior must lie between 0 and 1'),
     ({'untrained': ('maml',)}, 'untrained must name members, .*got maml'),
+    ({'untrained': ('plain',)}, 'untrained members plain have no prepare'),
     ({'switching': 1.0}, 'switching must be at least 0 and below 1'),
     ({'own_scale': 0.0}, 'own_scale must be positive'),
   ],

@@ -200,6 +200,13 @@ def test_a_support_is_cut_to_what_the_longest_history_leaves_where_that_is_asked
     people.people(made_up(lengths=[16] * 30), num_support=0, **options)
 
 
+def test_the_test_keeps_items_of_its_own_however_many_validation_asks_for():
+  histories = made_up(num_users=1, num_items=10, contexts=5, identity=False)
+  assert list(people.hold_out_items(histories, 0.2, 0.9, seed=0)) == ['test']
+  several = people.hold_out_items(histories, 0.4, 0.9, seed=0)
+  assert [own.sum() for own in several.values()] == [2, 2]
+
+
 def test_a_holdout_of_nothing_is_refused():
   with pytest.raises(ValueError, match=r'holds out 0 of 12 items; choose a share'):
     people.people(
