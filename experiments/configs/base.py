@@ -197,11 +197,11 @@ def six(*, is_pool: bool = False) -> dict[str, dict[str, Any]]:
   }
 
 
-def hedge_of_scores(**kwargs: Any) -> dict[str, Any]:
+def hedge_of_scores() -> dict[str, Any]:
   """Returns a row of `hedge` on the scores track: also of a prior that treats all scores alike."""
   members = {'cnp': {}, 'pooled': {}, 'dirichlet_mixture': {}}
   return {
-    'kwargs': {'members': members, 'untrained': ('dirichlet_mixture',), **kwargs},
+    'kwargs': {'members': members, 'untrained': ('dirichlet_mixture',)},
     'training': {'num_steps': 4000, 'evaluate_every': 2000},
   }
 

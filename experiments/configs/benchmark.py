@@ -28,7 +28,6 @@ LEARNERS = base.six() | {
   'particle': KNOWN | {'training': {'num_steps': 1000, 'learning_rate': 0.03}},
   'empirical_bayes': KNOWN | {'training': {'num_steps': 0}, 'kwargs': {'signed': False}},
   'dirichlet_mixture': KNOWN | {'training': {'num_steps': 0}},
-  'hedge': base.hedge_of_scores(own_from=''),  # a fit at each of 64 prefixes would take hours
 }
 
 
