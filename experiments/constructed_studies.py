@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -105,46 +106,40 @@ def replies(config: Config) -> tuple[Slates, Slates, Texts]:
   return every.only(np.sort(order[:half])), every.only(np.sort(order[half:])), texts
 
 
-def surface(
-  config: Config,
-  study: Study,
-  model: Decoder,
-  base: Params,
-  workdir: pathlib.Path,
-  identity: Mapping[str, Any],
-) -> pd.DataFrame:
+class Asked(NamedTuple):
+  """What rows that are not trained are of.
+
+  config: of constructed users. study: the users. model, base: decoder, and its parameters.
+  workdir: of the study; answers are kept there. identity: what makes the study, whose answers alone
+  are taken.
+  """
+
+  config: Config
+  study: Study
+  model: Decoder
+  base: Params
+  workdir: pathlib.Path
+  identity: Mapping[str, Any]
+
+
+def surface(asked: Asked) -> pd.DataFrame:
   """Returns the results of models of what anybody can count of a reply."""
-  del model, base, workdir, identity
+  config, study = asked.config, asked.study
   train, test, texts = found = replies(config)
   own, other = (constructed_users.features_of(each, texts) for each in (train, test))
   features = {kind: {**own[kind], **other[kind]} for kind in own}
   return beside_policies.surface_rows(study, users_of(config, study.name, found), features)
 
 
-def prompted(
-  config: Config,
-  study: Study,
-  model: Decoder,
-  base: Params,
-  workdir: pathlib.Path,
-  identity: Mapping[str, Any],
-) -> pd.DataFrame:
-  """Returns the results of the base, told what users like or shown what they chose.
-
-  Args:
-    config: of constructed users.
-    study: the users.
-    model: decoder.
-    base: its parameters.
-    workdir: of the study; answers are kept there.
-    identity: what makes the study: answers of another one are not taken.
-  """
+def prompted(asked: Asked) -> pd.DataFrame:
+  """Returns the results of the base, told what users like or shown what they chose."""
   processes.require_single('the row `prompted`')
-  given = users_of(config, study.name, replies(config))
-  asked = {**identity, 'support': max(config.evaluation.shots)}
-  journal = in_context_runs.Journal(workdir / 'prompted.jsonl', {**asked, 'most': config.max_shown})
+  config, study, model, base, workdir, identity = asked
+  given, most = users_of(config, study.name, replies(config)), config.max_shown
+  made_by = {**identity, 'support': max(config.evaluation.shots), 'most': most}
+  journal = in_context_runs.Journal(workdir / 'prompted.jsonl', made_by)
   try:
-    found = list(beside_policies.questions(study, given, chat_of(config), most=config.max_shown))
+    found = list(beside_policies.questions(study, given, chat_of(config), most=most))
     with tqdm.tqdm(total=len(found), unit='question') as bar:
       bar.update(sum(one.cell.key in journal.answers for one in found))
       in_context_runs.ask(found, policy.scorer(model), base, journal, bar.update)
@@ -154,7 +149,7 @@ def prompted(
 
 
 # Rows that are not trained.
-BESIDE: dict[str, Callable[..., pd.DataFrame]] = {'surface': surface, 'prompted': prompted}
+BESIDE: dict[str, Callable[[Asked], pd.DataFrame]] = {'surface': surface, 'prompted': prompted}
 
 
 def written(

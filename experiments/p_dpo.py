@@ -22,6 +22,7 @@ from experiments import (
   styled_studies,
 )
 from experiments.build import Config
+from experiments.constructed_studies import Asked
 from metapers.bench import policies, results
 from metapers.bench.policies import Study
 from metapers.core.types import Params
@@ -111,8 +112,8 @@ def run_study(
   name = study.name
   identity = {**styled_studies.identity(config, name), **content}
   for row_name in filter(is_asked, config.get('beside', ())):
-    beside = constructed_studies.BESIDE[row_name]
-    frame = beside(config, study, model, base, workdir / name, identity)
+    asked = Asked(config, study, model, base, workdir / name, identity)
+    frame = constructed_studies.BESIDE[row_name](asked)
     add(workdir, frame)
     commands.say(in_words(study, row_name, frame))
   if is_asked(BASE):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metapers.core.population import SPLITS
+from metapers.core.population import SPLITS, varies
 from metapers.core.tables import RewardTable
 from metapers.core.types import Bool, Float, Int
 
@@ -167,7 +167,11 @@ def refuse_constant(scores: Mapping[str, np.ndarray]) -> None:
   Raises:
     ValueError: naming them.
   """
-  constant = [name for name, values in scores.items() if values.size and np.ptp(values) == 0]
+  constant = [
+    name
+    for name, values in scores.items()
+    if values.size and not varies(values.astype(np.float64)[:, None]).all()
+  ]
   if constant:
     raise ValueError(
       f'reward model {", ".join(constant)} gives every train response the same score; leave it out'

@@ -115,10 +115,8 @@ def copl(
     nll = jax.vmap(negative_log_likelihood, (0, None))(
       scores(params, bank['heads'], support.candidates), support
     )
-    is_same = jnp.all(
-      bank['chosen'][:, :, None] == chosen_fingerprints(support)[None, None], -1
-    )  # [U, L, N]
-    shared = is_same.any(1).astype(support.weight.dtype) @ support.weight
+    is_same = bank['chosen'][:, :, None] == chosen_fingerprints(support)[None, None]
+    shared = is_same.all(-1).any(1).astype(support.weight.dtype) @ support.weight
     return Evidence(Agreement(-nll, task.total_weight(support)), shared)
 
   def update(params, user_state, comparison, context, key):

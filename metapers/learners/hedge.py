@@ -16,8 +16,10 @@ from metapers.core.types import (
   Callable,
   Context,
   Float,
+  Metrics,
   Params,
   PRNGKey,
+  Scalar,
   UserState,
 )
 from metapers.learners import evidence, lookup, options
@@ -201,12 +203,6 @@ def averaged(
     each = shown(lambda member: member.sample, team, params, user_state, candidates)
     return allotted(each, shares_of(user_state), num_samples)
 
-  def loss(params, episode, key):
-    found = {row: one.loss(params['members'][row], episode, key) for row, one in trained.items()}
-    metrics = {f'{row}_{name}': x for row, (_, each) in found.items() for name, x in each.items()}
-    values = (value for value, _ in found.values())
-    return functools.reduce(jnp.add, values, jnp.zeros((), jnp.float32)), metrics
-
   @jax.jit
   def prepare(params, histories, key):
     params = learned(made, lambda one: one.prepare, params, histories, key)
@@ -217,7 +213,7 @@ def averaged(
     adapt,
     score,
     predict=predict,
-    loss=loss,
+    loss=functools.partial(joint_loss, trained),
     sample=sample,
     start=functools.partial(learned, made, lambda one: one.start),
     prepare=prepare,
@@ -229,6 +225,15 @@ def started(made: dict[str, MetaLearner], key: PRNGKey) -> Params:
   """Returns the first parameters of each member, by row."""
   keys = jax.random.split(key, len(made))
   return {row: member.init(k) for (row, member), k in zip(made.items(), keys)}
+
+
+def joint_loss(
+  trained: dict[str, MetaLearner], params: Params, episode: Task, key: PRNGKey
+) -> tuple[Scalar, Metrics]:
+  """Returns the sum of the members' losses, and their metrics by row."""
+  found = {row: one.loss(params['members'][row], episode, key) for row, one in trained.items()}
+  metrics = {f'{row}_{name}': x for row, (_, each) in found.items() for name, x in each.items()}
+  return sum((value for value, _ in found.values()), jnp.zeros((), jnp.float32)), metrics
 
 
 def own(params: Params, seat: Seat) -> Params:

@@ -126,8 +126,7 @@ def lookup(
 
   def score(params, user_state, candidates):
     found = find(params['bank'], user_state)
-    head = found.trust * (found.shares @ found.heads)
-    return scores(params, head[None], candidates)[0]
+    return scores(params, found.trust * (found.shares @ found.heads)[None], candidates)[0]
 
   def predict(params, user_state, candidates):
     found = find(params['bank'], user_state)

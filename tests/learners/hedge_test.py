@@ -301,10 +301,16 @@ def test_members_get_all_sizes_of_the_population():
     'copl': {'hidden': (3,)},
     'pairs': {'name': 'as_pairs', 'base': 'pooled', 'options': {'hidden': (3,)}},
   }
-  sizes = {'num_histories': 5, 'history_length': 6, 'outcomes': ('tie',)}
-  learner = learners.make('hedge', num_features=D + 1, members=members, own_from='', **sizes)
-  plain = learners.make('hedge', num_features=D, members={'pooled': {}}, own_from='')
-  assert plain.update is not None and learner.update is None  # as_pairs adapts anew
+  sizes = {'num_histories': 5, 'history_length': 6}
+
+  def of(*rows, outcomes=()):
+    team = {row: members[row] for row in rows}
+    return learners.make(
+      'hedge', num_features=D + 1, members=team, own_from='', outcomes=outcomes, **sizes
+    )
+
+  assert of('copl', 'pairs').update is not None
+  assert of('pairs', outcomes=('tie',)).update is None  # as_pairs reads answers
 
 
 @pytest.mark.parametrize(
