@@ -108,6 +108,6 @@ def test_a_constant_reward_model_is_refused():
 def test_scores_that_only_rounding_tells_apart_are_constant():
   computed = np.array([0.1 + 0.2, 0.3, 0.3])
   assert np.ptp(computed) > 0
-  reward_table.refuse_constant({'fine': computed + [0, 0, 1e-6]})
+  reward_table.refuse_constant({'fine': computed * np.array([1, 1, 1 + 1e-6])})
   with pytest.raises(ValueError, match='reward model flat gives every train response the same'):
     reward_table.refuse_constant({'flat': computed})
