@@ -15,7 +15,8 @@ same piece by piece, with a cache of keys and values.
 
 Parameters are `{'embedding': [V, W], 'layers': ..., 'norm': {'scale': [W]}}`, and `'head': [V, W]`
 where it is not the embedding. Arrays of `layers` have a leading axis over layers, so that one layer
-is compiled and scanned over: `params['layers']['query']['kernel']` is [layers, W, H D].
+is compiled and scanned over: `params['layers']['query']['kernel']` is [layers, W, H D]. `by_layer`
+takes them apart, to write long responses on a CPU.
 
 Letters: L positions of a sequence, R those of a response, W width, V tokens of the vocabulary,
 `batch` any leading axes, B sequences, S places of a cache; see also layers.py.
@@ -26,7 +27,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metapers.core.types import Any, Array, Bool, Float, Int, Params, PRNGKey
+from metapers.core.types import Any, Array, Bool, Callable, Float, Int, Params, PRNGKey
 from metapers.llm import layers, rotary
 from metapers.llm.layers import Config, LayerFunctions
 
@@ -92,13 +93,13 @@ class Decoder(NamedTuple):
     visible = _visible(flat_mask, jnp.zeros((), jnp.int32), mask.shape[-1])
 
     def one_layer(x, inputs):
-      params, lora = inputs
+      _, params, lora = inputs
       query, key, value = self.layer.heads(params, x, turns, lora)
       return self.layer.rest(params, x, layers.attention(query, key, value, visible), lora), None
 
     body = jax.checkpoint(one_layer, prevent_cse=False) if self.is_checkpointed else one_layer
     x = self._inputs(embeddings.reshape(-1, *embeddings.shape[-2:]), flat_mask)
-    x, _ = jax.lax.scan(body, x, (params['layers'], lora or {}))
+    x = _through_layers(body, x, params['layers'], lora)
     return self._normed(params, x).reshape(embeddings.shape)
 
   def logits(
@@ -179,12 +180,8 @@ class Decoder(NamedTuple):
       gathered = layers.attention(query, keys[number], values[number], visible)
       return (self.layer.rest(params, x, gathered, lora), keys, values), None
 
-    numbers = jnp.arange(self.config.num_layers)
-    (x, keys, values), _ = jax.lax.scan(
-      one_layer,
-      (self._inputs(embeddings, mask), cache.keys, cache.values),
-      (numbers, params['layers'], lora or {}),
-    )
+    carry = (self._inputs(embeddings, mask), cache.keys, cache.values)
+    x, keys, values = _through_layers(one_layer, carry, params['layers'], lora)
     return self._normed(params, x), Cache(keys, values, seen, start + length)
 
   def _inputs(self, embeddings: Array, mask: Array) -> Array:
@@ -238,9 +235,34 @@ def check_config(config: Config) -> None:
     raise ValueError(f'head_size must be even, for features turn in pairs, got {config.head_size}')
 
 
+def by_layer(params: Params) -> Params:
+  """Returns the parameters with `layers` a tuple of one dict for each, as all functions here read.
+
+  On a CPU a scan copies the weights of each layer before they are multiplied, for every token anew;
+  apart they are read where they stand, but each layer is compiled by itself.
+  """
+  stacked = params['layers']
+  num_layers = len(jax.tree.leaves(stacked)[0])
+  apart = tuple(jax.tree.map(lambda x: x[number], stacked) for number in range(num_layers))
+  return {**params, 'layers': apart}
+
+
 def positions_of(mask: Bool[Array, '*batch L']) -> Int[Array, '*batch L']:
   """Returns how many real positions stand before each one; 0 where none does."""
   return jnp.clip(jnp.cumsum(mask, -1, dtype=jnp.int32) - 1, 0)
+
+
+def _through_layers(
+  body: Callable, carry: Any, weights: Params | tuple[Params, ...], lora: Params | None
+) -> Any:
+  """Returns the carry after `body: (carry, (number, params, lora)) -> (carry, None)` of all layers."""
+  if isinstance(weights, tuple):
+    for number, own in enumerate(weights):
+      changes = jax.tree.map(lambda x, number=number: x[number], lora or {})
+      carry, _ = body(carry, (number, own, changes))
+    return carry
+  numbers = jnp.arange(len(jax.tree.leaves(weights)[0]))
+  return jax.lax.scan(body, carry, (numbers, weights, lora or {}))[0]
 
 
 def _visible(mask: Array, start: Array, length: int) -> Bool[Array, 'B L S']:

@@ -116,6 +116,25 @@ def test_piece_by_piece_is_all_at_once(form):
 
 
 @pytest.mark.parametrize('is_checkpointed', [False, True])
+@pytest.mark.parametrize('form', FORMS)
+def test_layers_apart_are_those_of_the_scan(form, is_checkpointed):
+  model, params, tokens, mask = start(FORMS[form], is_checkpointed=is_checkpointed)
+  changes = lora.lora(FORMS[form], rank=2).init(jax.random.key(3))
+  changes = jax.tree.map(lambda x: x + jax.random.normal(jax.random.key(4), x.shape), changes)
+  apart = decoder.by_layer(params)
+  assert len(apart['layers']) == FORMS[form].num_layers
+  read = model.embed(params, tokens), mask
+  cache = model.empty_cache(3, 9)
+  for options in ({}, {'lora': changes}):
+    whole = hidden_of(model, params, tokens, mask, **options)
+    np.testing.assert_allclose(hidden_of(model, apart, tokens, mask, **options), whole, atol=2e-5)
+    extended, kept = jax.jit(model.extend)(apart, *read, cache, **options)
+    np.testing.assert_allclose(extended[mask], whole[mask], atol=2e-5)
+    scanned = jax.jit(model.extend)(params, *read, cache, **options)[1]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), kept, scanned)
+
+
+@pytest.mark.parametrize('is_checkpointed', [False, True])
 def test_log_probs_of_a_response_are_those_of_its_tokens(is_checkpointed):
   model, params, tokens, _ = start(is_checkpointed=is_checkpointed)
   mask = jnp.arange(9)[None] < jnp.array([9, 7, 6])[:, None]
