@@ -22,6 +22,7 @@ Letters: L positions of a sequence, R those of a response, W width, V tokens of 
 `batch` any leading axes, B sequences, S places of a cache; see also layers.py.
 """
 
+import operator
 from typing import NamedTuple
 
 import jax
@@ -242,9 +243,8 @@ def by_layer(params: Params) -> Params:
   apart they are read where they stand, but each layer is compiled by itself.
   """
   stacked = params['layers']
-  num_layers = len(jax.tree.leaves(stacked)[0])
-  apart = tuple(jax.tree.map(lambda x: x[number], stacked) for number in range(num_layers))
-  return {**params, 'layers': apart}
+  apart = (jax.tree.map(operator.itemgetter(n), stacked) for n in range(_num_layers(stacked)))
+  return {**params, 'layers': tuple(apart)}
 
 
 def positions_of(mask: Bool[Array, '*batch L']) -> Int[Array, '*batch L']:
@@ -255,14 +255,18 @@ def positions_of(mask: Bool[Array, '*batch L']) -> Int[Array, '*batch L']:
 def _through_layers(
   body: Callable, carry: Any, weights: Params | tuple[Params, ...], lora: Params | None
 ) -> Any:
-  """Returns the carry after `body: (carry, (number, params, lora)) -> (carry, None)` of all layers."""
+  """Returns what `body: (carry, (number, params, lora)) -> (carry, None)` of all layers leaves."""
   if isinstance(weights, tuple):
     for number, own in enumerate(weights):
-      changes = jax.tree.map(lambda x, number=number: x[number], lora or {})
+      changes = jax.tree.map(operator.itemgetter(number), lora or {})
       carry, _ = body(carry, (number, own, changes))
     return carry
-  numbers = jnp.arange(len(jax.tree.leaves(weights)[0]))
+  numbers = jnp.arange(_num_layers(weights))
   return jax.lax.scan(body, carry, (numbers, weights, lora or {}))[0]
+
+
+def _num_layers(stacked: Params) -> int:
+  return len(jax.tree.leaves(stacked)[0])
 
 
 def _visible(mask: Array, start: Array, length: int) -> Bool[Array, 'B L S']:
