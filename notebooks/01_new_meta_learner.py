@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -79,7 +81,7 @@ learners = {
 result = bench.compare(
   learners,
   users,
-  training=bench.Training(num_steps=300, evaluate_every=150),
+  training=bench.Training(num_steps=200, evaluate_every=200, batch_size=32),
   evaluation=bench.Evaluation(num_users=100, num_resamples=300, num_particles=200),
   log=lambda text: None,
 )

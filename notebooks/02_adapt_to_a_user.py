@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -107,21 +109,21 @@ assert np.allclose(again.user_state.log_likelihood, ada.user_state.log_likelihoo
 # %% [markdown]
 # ## How much is known after how many comparisons?
 #
-# Three hundred people at once, each with 50 unseen questions to be predicted: after random
+# Two hundred people at once, each with 32 unseen questions to be predicted: after random
 # comparisons, or after those that `ask` chose among 20 random ones (active querying).
 
 # %%
 rng = np.random.default_rng(0)
-their_weights = rng.dirichlet(np.full(10, 0.05), size=300)
+their_weights = rng.dirichlet(np.full(10, 0.05), size=200)
 
 
 def questions(count):
-  """Draws random pairs of replies for everyone: [300, count, 2, 10]."""
-  prompts = rng.integers(len(replies), size=(300, count, 1))
-  return replies[prompts, rng.permuted(np.tile(np.arange(8), (300, count, 1)), axis=-1)[..., :2]]
+  """Draws random pairs of replies for everyone: [200, count, 2, 10]."""
+  prompts = rng.integers(len(replies), size=(200, count, 1))
+  return replies[prompts, rng.permuted(np.tile(np.arange(8), (200, count, 1)), axis=-1)[..., :2]]
 
 
-liked, other = answer(questions(50), their_weights[:, None])
+liked, other = answer(questions(32), their_weights[:, None])
 
 
 def accuracy(people):
@@ -133,21 +135,22 @@ def accuracy(people):
 # %%
 chosen_by = {
   'ask': lambda people, pool: model.ask(people, pool),
-  'random': lambda people, pool: np.zeros(300, int),
+  'random': lambda people, pool: np.zeros(200, int),
 }
-curves = []
+shots, curves = np.array([0, 1, 2, 4, 8, 16]), []
 for name, choose in chosen_by.items():
-  people = model.adapt(pairs(*np.zeros((2, 300, 0, 10))))
+  people = model.adapt(pairs(*np.zeros((2, 200, 0, 10))))
   reached = [accuracy(people)]
-  for _ in range(16):
+  for click in range(1, 17):
     pool = questions(20)
-    asked = pool[np.arange(300), choose(people, pool)][:, None]  # [300, 1, 2, 10]
+    asked = pool[np.arange(200), choose(people, pool)][:, None]  # [200, 1, 2, 10]
     people = model.update(people, pairs(*answer(asked, their_weights[:, None])))
-    reached.append(accuracy(people))
+    if click in shots:
+      reached.append(accuracy(people))
   mean, half = np.array(reached).T
   none = np.zeros((0, mean.size))
-  curves.append(plots.Curve(name, 'learner', np.arange(17), mean, mean - half, mean + half, none))
-  print(name, (100 * mean[[0, 1, 2, 4, 8, 16]]).round(1))
+  curves.append(plots.Curve(name, 'learner', shots, mean, mean - half, mean + half, none))
+  print(name, (100 * mean).round(1))
 
 # %%
-plots.adaptation(curves, title='The pretrained model on 300 unseen synthetic people (α = 0.05)')
+plots.adaptation(curves, title='The pretrained model on 200 unseen synthetic people (α = 0.05)')

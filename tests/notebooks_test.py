@@ -45,9 +45,7 @@ def test_figures_are_committed_and_small(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs_and_shows_as_many_figures(path, monkeypatch):
-  # They compute, too: with code as slow as that of other tests the longest takes 190 s for 120.
-  monkeypatch.setenv('XLA_FLAGS', '--xla_backend_optimization_level=1')
+def test_runs_and_shows_as_many_figures(path):
   notebook = jupytext.read(path)
   committed = len(figures(notebook))
   nbclient.NotebookClient(notebook, timeout=600, kernel_name='python3').execute()

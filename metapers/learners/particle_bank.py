@@ -9,7 +9,7 @@ from metapers.core import choice_model, masked, meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.surprise import Surprise
 from metapers.core.task import Candidates, Choices
-from metapers.core.types import Array, Callable, Context, Float, Params
+from metapers.core.types import Array, Bool, Callable, Context, Float, Params
 from metapers.learners import lookup, newton
 
 Features = Callable[[Params, Candidates], Float[Array, 'N K H']]
@@ -90,22 +90,23 @@ def learner(
 
   def posterior(params, user_state):
     if infer is not None:
-      return user_state.heads, jax.nn.softmax(user_state.log_weights)
+      return user_state.heads, jax.nn.log_softmax(user_state.log_weights)
     known = bank(params)
-    return known.heads, jax.nn.softmax(known.log_weights + user_state.log_likelihood)
+    return known.heads, jax.nn.log_softmax(known.log_weights + user_state.log_likelihood)
 
   def score(params, user_state, candidates):
-    heads, shares = posterior(params, user_state)
-    return features(params, candidates) @ (shares @ heads)
+    heads, log_shares = posterior(params, user_state)
+    return features(params, candidates) @ (jnp.exp(log_shares) @ heads)
 
   def predict(params, user_state, candidates):
-    heads, shares = posterior(params, user_state)
-    scores = utilities(heads, features(params, candidates))
-    return lookup.mixture(scores, shares, candidates.mask)
+    heads, log_shares = posterior(params, user_state)
+    each = log_probs(heads, features(params, candidates), candidates.mask)
+    mixed = jax.nn.logsumexp(each + log_shares[None, None], -1)
+    return masked.fill(mixed, candidates.mask, float(jnp.finfo(mixed.dtype).min))
 
   def sample(params, user_state, candidates):
-    heads, shares = posterior(params, user_state)
-    rows = lookup.stratified(shares, num_samples)
+    heads, log_shares = posterior(params, user_state)
+    rows = lookup.stratified(jnp.exp(log_shares), num_samples)
     return utilities(heads[rows], features(params, candidates))
 
   return meta_learner.from_adapt_score(
@@ -124,14 +125,24 @@ def utilities(heads: Float[Array, 'S H'], factors: Float[Array, 'N K H']) -> Flo
   return jnp.einsum('nkh,sh->snk', factors, heads)
 
 
+def log_probs(
+  heads: Float[Array, 'S H'], factors: Float[Array, 'N K H'], mask: Bool[Array, 'N K']
+) -> Float[Array, 'N K S']:
+  """Returns log P(k | v_s), in nats; masked candidates get the dtype's minimum.
+
+  Users are the last axis: a CPU computes along it, and there are thousands of them for two
+  candidates.
+  """
+  scores = jnp.einsum('nkh,sh->nks', factors, heads)
+  return masked.log_softmax(scores, jnp.broadcast_to(mask[..., None], scores.shape), -2)
+
+
 def log_likelihoods(
   heads: Float[Array, 'S H'], factors: Float[Array, 'N K H'], given: Choices
 ) -> Float[Array, 'N S']:
   """Returns weight_n log P(choice_n | v_s) of each comparison and user of a bank, in nats."""
-  log_p = jax.vmap(choice_model.log_probs, (0, None))(
-    utilities(heads, factors), given.candidates.mask
-  )
-  each = jax.vmap(choice_model.chosen_log_probs, (0, None), 1)(log_p, given)
+  log_p = log_probs(heads, factors, given.candidates.mask)
+  each = jax.vmap(choice_model.chosen_log_probs, (-1, None), -1)(log_p, given)
   return masked.fill(given.weight, given.mask)[:, None] * each
 
 
