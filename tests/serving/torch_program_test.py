@@ -19,7 +19,8 @@ from metapers.serving import exports, torch_operations, torch_program  # noqa: E
 from metapers.serving.comparisons import Comparisons  # noqa: E402
 from metapers.serving.personalizer import Personalizer  # noqa: E402
 
-LEARNERS = ('pooled', 'gaussian_prior', 'low_rank', 'cnp', 'bayes_head', 'dirichlet_mixture')
+SOON_WRITTEN = ('pooled', 'gaussian_prior', 'cnp', 'dirichlet_mixture')  # the others: 110 s more
+LEARNERS = (*SOON_WRITTEN, 'low_rank', 'bayes_head')
 SIZES = {'num_comparisons': CAPACITY, 'num_questions': 3}
 WITHOUT = """
 import sys
@@ -75,7 +76,7 @@ def test_a_module_says_what_the_personalizer_says(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', LEARNERS)
+@pytest.mark.parametrize('name', SOON_WRITTEN)
 def test_so_does_its_file(name, tmp_path):
   path = torch_program.write(pairs_model(name).export, tmp_path / 'one.pt2', **SIZES)
   found = torch.export.load(path).module()(*map(torch.tensor, user()))
