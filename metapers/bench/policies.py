@@ -33,6 +33,7 @@ from metapers.training.meta_training import Training
 
 METRICS = ('accuracy', 'nll', estimates.WORST)
 INDIVIDUALS = 'individuals'  # whose soft tokens clusters start from
+LATER = 1_000_000  # added to the seed of the steps that follow theirs
 CHUNK = 16  # users at once
 
 
@@ -87,7 +88,8 @@ def train(
   """Trains a row, or goes on where its folder stands.
 
   Clusters are trained for half of the steps from individuals that were trained for the other half,
-  without the NLL of what was chosen: by it users differ in what they happened to be shown.
+  on other draws of users and comparisons, and without the NLL of what was chosen: by it users
+  differ in what they happened to be shown.
 
   Args:
     model: decoder.
@@ -108,7 +110,7 @@ def train(
   def made_by(name, options, steps_before):
     found = {**identity, 'row': name, 'seed': seed, 'options': dict(options)}
     found |= {} if row.reads_text else {'reads_text': False}
-    return found | ({'steps_before': steps_before} if steps_before else {})
+    return found | ({'steps_before': steps_before, 'drawn_by': LATER} if steps_before else {})
 
   def fit(name, options, training, start=None, steps_before=0):
     policy = p_dpo.p_dpo(model, base, num_users=study.num_users, **options)
@@ -119,7 +121,7 @@ def train(
       learner,
       population_of(study, row),
       training,
-      seed=seed,
+      seed=seed + LATER if steps_before else seed,  # else both halves are shown the same
       frozen=policy.frozen,
       name=f'{study.name} {name}',
       checkpoints=kept,

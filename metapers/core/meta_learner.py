@@ -56,9 +56,9 @@ class MetaLearner(NamedTuple):
   start: `(params, histories, key) -> params`; once before training, on the known users: a start by
     SVD. Like `prepare`, it changes neither shapes nor dtypes.
   prepare: `(params, histories, key) -> params`; after training and before every validation and
-    export: priors, banks, graphs. `histories` are tasks [U, ...] whose support holds all that each
-    known user did, and whose query is empty. Both may compute on the host; what they loop over in
-    JAX they compile themselves, for `prepare` is called again and again.
+    export: priors, banks, graphs. `histories` are tasks [U, ...] whose support holds what each
+    known user did (see `Population`), and whose query is empty. Both may compute on the host; what
+    they loop over in JAX they compile themselves, for `prepare` is called again and again.
   update: `(params, user_state, comparison, context, key) -> user_state`: one more comparison,
     Choices with N = 1, without reading all again; equals `adapt` to all of them to 1e-5. None where
     a learner adapts anew.

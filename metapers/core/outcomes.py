@@ -24,10 +24,10 @@ Agresti 1992, Analysis of ordinal paired comparison data (JRSS C 41(2)). Unlike 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import task
 from metapers.core.task import Candidates, Choices
 from metapers.core.types import Array, Bool, Float, Int
 
@@ -182,8 +182,8 @@ def as_pairs(given: Choices, kinds: tuple[str, ...], reading: str) -> Choices:
   """Returns answers as plain comparisons of two texts, for who has no likelihood of others.
 
   A text that is much better is the chosen one, and "both bad" no comparison. Where ties are
-  'dropped' they are none either; as 'halves' every comparison of weight w is two of w / 2, of
-  which a tie chooses one text each. Neither is the likelihood of the answer.
+  'dropped' they are none either; as 'halves' a tie of weight w is two of w / 2, one for each text.
+  Neither is the likelihood of the answer.
 
   Args:
     given: choices among outcomes [*T, N, O].
@@ -191,27 +191,28 @@ def as_pairs(given: Choices, kinds: tuple[str, ...], reading: str) -> Choices:
     reading: one of READINGS.
 
   Returns:
-    Choices [*T, N, 2], or [*T, 2 N, 2] of halves.
+    Choices [*T, N, 2], or [*T, 2 N, 2] of halves: the second of each comparison beside the first,
+    for some learners read them in their order, and masked where the answer is no tie.
   """
   if not kinds:
     return given
   outcomes = outcomes_of(kinds)
-  sides = np.array([_sides(one) for one in outcomes], np.int32)  # [O, 2] of the two halves
-  is_tie = np.array([one.kind == 'tie' for one in outcomes])
-  is_bad = np.array([one.kind == 'both_bad' for one in outcomes])
-  left_out = is_bad | is_tie if reading == 'dropped' else is_bad
+  sides = np.array([one.weights[1] > one.weights[0] for one in outcomes], np.int32)
   choice = jnp.where(given.mask, given.choice, 0)
-  mask = given.mask & ~jnp.asarray(left_out)[choice]
+  is_tie, is_bad = (
+    given.mask & jnp.asarray([one.kind == kind for one in outcomes])[choice]
+    for kind in ('tie', 'both_bad')
+  )
   pair = Candidates(given.candidates.features[..., :2, :], given.candidates.mask[..., :2])
-  halves = [Choices(pair, jnp.asarray(sides[:, n])[choice], mask, given.weight) for n in (0, 1)]
+  first = Choices(pair, jnp.asarray(sides)[choice], given.mask & ~is_bad, given.weight)
   if reading == 'dropped':
-    return halves[0]
-  first, second = (half._replace(weight=half.weight / 2) for half in halves)
-  return task.concat(first, second)
+    return first._replace(mask=first.mask & ~is_tie)
+  first = first._replace(weight=jnp.where(is_tie, given.weight / 2, given.weight))
+  second = Choices(pair, jnp.ones_like(first.choice), is_tie, given.weight / 2)
+  axis = given.mask.ndim
+  return jax.tree.map(lambda *half: _in_turn(half, axis), first, second)
 
 
-def _sides(outcome: Outcome) -> tuple[int, int]:
-  if outcome.kind == 'tie':
-    return 0, 1
-  chosen = int(outcome.weights[1] > outcome.weights[0])
-  return chosen, chosen
+def _in_turn(halves: tuple[Array, Array], axis: int) -> Array:
+  shape = halves[0].shape
+  return jnp.stack(halves, axis).reshape(*shape[: axis - 1], 2 * shape[axis - 1], *shape[axis:])

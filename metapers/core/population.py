@@ -220,7 +220,8 @@ class Population(NamedTuple):
   episode_of: `(arrays, user, split) -> (Task, Truth | None)`: the fixed episode of user number
     `user` of that split, or of SEEN; the same arguments give the same bits, on any device.
   histories: `(arrays) -> Task [U, ...]` of the known users, for `MetaLearner.start` and `prepare`:
-    the support holds all that each did, the query is empty (N = 0).
+    the support holds all that each did, of real people as many as an episode has, drawn once; the
+    query is empty (N = 0).
   spec: the static sizes.
   scaling: what was done to raw features, for whoever brings features of their own.
   source: one line on where the users come from, shown with every result ('synthetic ...').

@@ -125,7 +125,7 @@ def latest(support: Choices, shots: int | Int[Array, ''], window: int) -> Choice
   if not window:
     return kept
   rank = jnp.cumsum(kept.mask, axis=-1)
-  return kept._replace(mask=kept.mask & (rank > shots - window))
+  return kept._replace(mask=kept.mask & (rank > rank[..., -1:] - window))
 
 
 def fill_masked(candidates: Candidates) -> Candidates:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from metapers.core import meta_learner
+from metapers.core import masked, meta_learner
 from metapers.core import outcomes as answering
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices, Task
@@ -12,6 +12,7 @@ from metapers.core.types import Any, Array, Float, Params, UserState
 from metapers.learners import hedge_team
 
 NO_OPTIONS: dict[str, Any] = {}
+NEVER = -1e4  # utility of an answer that is not foreseen; finite, for means are taken
 
 
 def as_pairs(
@@ -64,6 +65,11 @@ def _of_pairs(base: MetaLearner, kinds: tuple[str, ...], reading: str) -> MetaLe
   def of_choices(given: Choices) -> Choices:
     return answering.as_pairs(given, kinds, reading)
 
+  def texts(candidates: Candidates) -> Candidates:
+    # Of a slate all candidates are texts, whose flags are 0; other outcomes the base cannot tell.
+    is_text = (candidates.features[..., -len(kinds) :] == 0).all(-1)
+    return candidates._replace(mask=candidates.mask & is_text)
+
   def of_task(given: Task) -> Task:
     return given._replace(support=of_choices(given.support), query=of_choices(given.query))
 
@@ -71,14 +77,16 @@ def _of_pairs(base: MetaLearner, kinds: tuple[str, ...], reading: str) -> MetaLe
     return base.adapt(params, of_choices(support), context, key)
 
   def score(params: Params, user_state: UserState, candidates: Candidates) -> Float[Array, 'N K']:
-    return _wider(base.score(params, user_state, _texts(candidates)), candidates, 0.0)
+    shown = texts(candidates)
+    return masked.fill(base.score(params, user_state, shown), shown.mask)
 
   def predict(params, user_state, candidates):
-    log_p = base.predict(params, user_state, _texts(candidates))
-    return _wider(log_p, candidates, float(jnp.finfo(log_p.dtype).min))
+    return base.predict(params, user_state, texts(candidates))
 
   def sample(params, user_state, candidates):
-    return _wider(base.sample(params, user_state, _texts(candidates)), candidates, 0.0)
+    shown = texts(candidates)
+    drawn = base.sample(params, user_state, shown)
+    return masked.fill(drawn, jnp.broadcast_to(shown.mask, drawn.shape), NEVER)
 
   return meta_learner.from_adapt_score(
     base.init,
@@ -90,14 +98,3 @@ def _of_pairs(base: MetaLearner, kinds: tuple[str, ...], reading: str) -> MetaLe
     start=lambda params, histories, key: base.start(params, of_task(histories), key),
     prepare=lambda params, histories, key: base.prepare(params, of_task(histories), key),
   )
-
-
-def _texts(candidates: Candidates) -> Candidates:
-  return Candidates(candidates.features[:, :2], candidates.mask[:, :2])
-
-
-def _wider(values: Float[Array, '*S N 2'], like: Candidates, fill: float) -> Array:
-  """Returns values of two texts with those of the other outcomes, which the base cannot tell."""
-  missing = like.mask.shape[-1] - values.shape[-1]
-  widths = [(0, 0)] * (values.ndim - 1) + [(0, missing)]
-  return jnp.pad(values, widths, constant_values=fill)

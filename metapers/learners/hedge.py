@@ -303,13 +303,14 @@ def allotted(
   """Returns S draws, each member's as often as its share asks to within one.
 
   Args:
-    drawn: utilities of each member, [s, N, K] of s draws of its own, which are gone through in
-      turn.
+    drawn: utilities of each member, [s, N, K] of s draws of its own, of which those taken are
+      evenly spread.
     shares: of the members.
     num_samples: S.
   """
   member, slot = lookup.stratified(shares, num_samples), jnp.arange(num_samples)
-  each = jnp.stack([x[slot % x.shape[0]] for x in drawn])  # [M, S, N, K]
+  taken = functools.partial(lookup.own_draws, member, len(drawn))
+  each = jnp.stack([x[taken(x.shape[0])] for x in drawn])  # [M, S, N, K]
   return each[member, slot]
 
 

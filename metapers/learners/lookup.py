@@ -218,6 +218,19 @@ def mixture(
   return masked.fill(mixed, mask, float(jnp.finfo(mixed.dtype).min))
 
 
+def own_draws(groups: Int[Array, 'S'], num_groups: int, num_draws: int) -> Int[Array, 'S']:
+  """Returns which of its group's draws each sample takes: evenly spread, for they may be sorted.
+
+  Args:
+    groups: of each sample, in order, as of `stratified`.
+    num_groups: how many there are.
+    num_draws: of each group.
+  """
+  counts = jnp.bincount(groups, length=num_groups)
+  place = jnp.arange(groups.size) - (jnp.cumsum(counts) - counts)[groups]
+  return (2 * place + 1) * num_draws // (2 * counts[groups])
+
+
 def stratified(shares: Float[Array, 'k'], num_samples: int) -> Int[Array, 'S']:
   """Returns S rows, each as often as its share asks to within one, without randomness."""
   middles = (jnp.arange(num_samples) + 0.5) / num_samples

@@ -39,9 +39,10 @@ def particle(
   n their total weight, and φ with them: the nonparametric maximum likelihood estimate of the prior,
   on at most S points. A new user's posterior is exact: the bank is reweighted, and one more
   comparison costs the same whatever came before. Its metrics are those of the query after the
-  support. The bank starts at what fits the known users one by one; with hidden layers, whose φ is
-  still random, at random vectors. Vectors have far to go: train at a learning rate of about 0.03;
-  where features leave much of the choices unexplained, at 0.003 and with `ridge=None`.
+  support, by the bank as it is, without moves. The bank starts at what fits the known users one by
+  one; with hidden layers, whose φ is still random, at random vectors. Vectors have far to go: train
+  at a learning rate of about 0.03; where features leave much of the choices unexplained, at 0.003
+  and with `ridge=None`.
 
   With `num_moves` the prior of a new user is a kernel around each vector, and the posterior a
   mixture of Laplace's approximations (`particle_bank.moved`), by that many Newton steps.

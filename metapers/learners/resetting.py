@@ -143,7 +143,7 @@ def averaged(
   def sample(params, user_state, candidates):
     drawn = jax.vmap(learner.sample, (None, 0, None))(params, user_state.states, candidates)
     rows = lookup.stratified(jnp.exp(user_state.log_weights), num_samples)
-    return drawn[rows, jnp.arange(num_samples) % drawn.shape[1]]  # each stretch's own in turn
+    return drawn[rows, lookup.own_draws(rows, *drawn.shape[:2])]
 
   return meta_learner.from_adapt_score(
     learner.init,

@@ -55,3 +55,13 @@ def expanded(
   offered = outcomes.expand(texts, export.outcomes)
   index = outcomes.choice_of(jnp.asarray(outcome), jnp.asarray(choice == 1), export.outcomes)
   return np.asarray(offered.features), np.asarray(offered.mask), np.asarray(index)
+
+
+def given(
+  index: Int[np.ndarray, '*N'], kinds: tuple[str, ...]
+) -> tuple[Int[np.ndarray, '*N'], Int[np.ndarray, '*N']]:
+  """Returns the choice and the outcome of which `expanded` made an index among outcomes."""
+  known = outcomes.outcomes_of(kinds)
+  second = np.array([one.weights[1] > one.weights[0] for one in known], np.int32)
+  codes = np.array([OUTCOMES.index(one.kind or 'chosen') for one in known], np.int32)
+  return second[index], codes[index]

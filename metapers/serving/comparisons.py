@@ -303,7 +303,13 @@ def as_comparisons(history: History, export: Export) -> Comparisons:
   """Returns what `as_history` was given, up to the precision of what is kept."""
   mean, spread = export.scaling
   raw = np.where(history.shown[..., None], history.features * spread + mean, 0)
-  return Comparisons(raw, history.choice, history.ids, history.shown, history.weight)
+  names, kinds = export.item_names or None, export.outcomes
+  if not kinds:
+    return Comparisons(raw, history.choice, history.ids, history.shown, history.weight, names)
+  # Of an answer its two texts: what is made of them, and the flags, depend on the scaling.
+  texts, shown = raw[..., :2, : raw.shape[-1] - len(kinds)], history.shown[..., :2]
+  choice, outcome = answers.given(history.choice, kinds)
+  return Comparisons(texts, choice, history.ids, shown, history.weight, names, outcome)
 
 
 def _both(chosen: Rows, rejected: Rows) -> Float[np.ndarray, '*U N 2 D']:

@@ -89,6 +89,10 @@ def trained(
 ) -> Export:
   """Returns a learner trained on what all these people chose.
 
+  Every step draws MOST comparisons of a person at most to adapt to and as many to predict; what is
+  fitted to the known people as a whole (`start`, `prepare`: priors and banks) is shown as many of
+  each, drawn once.
+
   Args:
     given: of at least two people.
     learner: a key of `learners.LEARNERS`.

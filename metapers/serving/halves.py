@@ -16,7 +16,8 @@ def ties_as_halves(given: Comparisons) -> Comparisons:
     given: of pairs, [N, 2, D]; ids must be the caller's to give anew, and so must be None.
 
   Returns:
-    Comparisons [2 N], those of the second halves of other answers than ties masked.
+    Comparisons [2 N], the second half of each beside its first and masked where it is no tie: of a
+    profile's capacity a tie takes two places, and the oldest that it holds may be there by half.
 
   Raises:
     ValueError: for ids, or more than two candidates.
@@ -41,8 +42,11 @@ def ties_as_halves(given: Comparisons) -> Comparisons:
     ),
     (given.features, 1 - given.choice, shown & is_tie[..., None], weight / 2),
   ]
-  axis = len(shape) - 2
-  features, choice, shown, weight = (np.concatenate(x, axis) for x in zip(*halves))
+  # One beside the other, lest what no longer fits be one half alone.
+  axis = len(shape) - 1
+  features, choice, shown, weight = (
+    np.stack(x, axis).reshape(*shape[:-2], 2 * shape[-2], *x[0].shape[axis:]) for x in zip(*halves)
+  )
   mask = shown.any(-1)
   return Comparisons(
     features, choice, shown=shown, weight=np.where(mask, weight, 0), names=given.names

@@ -122,7 +122,7 @@ def test_dropped_ties_are_no_comparisons():
 def test_a_tie_of_halves_chooses_each_text_by_half():
   found = outcomes.as_pairs(*every_answer(), 'halves')
   chosen = np.zeros((7, 2))
-  rows = np.tile(np.arange(7), 2)[np.array(found.mask)]
+  rows = np.repeat(np.arange(7), 2)[np.array(found.mask)]
   np.add.at(chosen, (rows, found.choice[found.mask]), found.weight[found.mask])
   expected = [[1, 0], [0, 2], [1.5, 1.5], [0, 0], [5, 0], [0, 6], [0, 0]]
   np.testing.assert_array_equal(chosen, expected)

@@ -26,6 +26,13 @@ def test_with_shots_keeps_the_first_real_comparisons(mask, shots):
   assert kept.tolist() == np.flatnonzero(mask)[:shots].tolist()
 
 
+@pytest.mark.parametrize('shots', [2, 4, 9])
+def test_a_window_is_the_last_of_what_there_is(shots):
+  support = made(6)._replace(mask=jnp.array([1, 0, 1, 1, 0, 1], bool))
+  kept = np.flatnonzero(task.latest(support, shots, 3).mask)
+  np.testing.assert_array_equal(kept, np.array([0, 2, 3, 5])[:shots][-3:])
+
+
 def test_with_shots_edits_only_the_mask():
   support = made()
   cut = task.with_shots(support, 2)

@@ -50,6 +50,18 @@ def test_clusters_of_shorter_individuals_are_not_gone_on_with(study, tmp_path):
   assert not np.array_equal(fresh.params['users']['clusters'], first.params['users']['clusters'])
 
 
+def test_the_two_halves_are_not_shown_the_same(study, tmp_path, monkeypatch):
+  seeds, train = [], policies.meta_training.meta_train
+
+  def noted(*given, seed, **options):
+    seeds.append(seed)
+    return train(*given, seed=seed, **options)
+
+  monkeypatch.setattr(policies.meta_training, 'meta_train', noted)
+  trained(study, tmp_path)
+  assert len(set(seeds)) == 2
+
+
 def test_rows_share_only_individuals_that_are_trained_alike(study, tmp_path):
   trained(study, tmp_path)
   trained(study, tmp_path, Row({**OPTIONS, 'num_clusters': 3}), 'cluster_3')

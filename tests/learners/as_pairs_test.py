@@ -154,6 +154,41 @@ def test_halves_are_the_base_on_half_comparisons():
   np.testing.assert_array_equal(np.exp(log_p[:, 2:]), 0)
 
 
+def test_of_a_slate_all_texts_are_scored_by_the_base():
+  one = task.take(people(jax.random.key(3), 1), 0)
+  learner = learners.make('as_pairs', **SIZES, outcomes=KINDS)
+  base = learners.make('gaussian_prior', num_features=D + 2)
+  params, key = base.init(jax.random.key(0)), jax.random.key(0)
+  state = learner.adapt(params, one.support, one.context, key)
+  texts = outcomes.widened(jax.random.normal(jax.random.key(1), (3, 5, D)), KINDS)
+  slates = Candidates(texts, jnp.ones((3, 5), bool))
+  for name in ('score', 'predict', 'sample'):
+    found, expected = (getattr(one, name)(params, state, slates) for one in (learner, base))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_draws_foresee_no_answers_that_predictions_do_not():
+  one = task.take(people(jax.random.key(3), 1), 0)
+  learner = learners.make('as_pairs', **SIZES, outcomes=KINDS)
+  params = learner.init(jax.random.key(0))
+  state = learner.adapt(params, one.support, one.context, jax.random.key(0))
+  asked = one.support.candidates
+  assert asked.mask.all()
+  drawn = jax.nn.softmax(learner.sample(params, state, asked)).mean(0)
+  np.testing.assert_array_equal(drawn[:, 2:], 0)
+  np.testing.assert_allclose(drawn, np.exp(learner.predict(params, state, asked)), atol=0.05)
+
+
+@pytest.mark.parametrize('reading', ['dropped', 'halves'])
+def test_a_learner_that_reads_in_order_reads_each_answer_once(reading):
+  one = task.take(people(jax.random.key(3), 1), 0)
+  given = outcomes.as_pairs(one.support, KINDS, reading)
+  rows = np.repeat(np.arange(SUPPORT), len(given.choice) // SUPPORT)[np.asarray(given.mask)]
+  expected = {0: 1, 1: 1, 2: 2 if reading == 'halves' else 0, 3: 0}
+  answers = np.asarray(one.support.choice).tolist()
+  assert rows.tolist() == [n for n, answer in enumerate(answers) for _ in range(expected[answer])]
+
+
 def test_of_two_real_candidates_the_prediction_is_that_of_a_pair():
   one = task.take(people(jax.random.key(4), 1), 0)
   learner = learners.make('gaussian_prior', num_features=D + 2)

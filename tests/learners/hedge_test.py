@@ -134,6 +134,13 @@ def test_draws_are_each_members_as_often_as_its_share_asks():
   assert sorted(found[2:]) == [10, 10, 11, 11, 12, 12]
 
 
+def test_draws_that_are_sorted_are_taken_from_all_of_them():
+  sorted_draws, others = jnp.repeat(jnp.array([-1.0, 1.0]), 32), jnp.full(64, 5.0)
+  drawn = [x[:, None, None] for x in (sorted_draws, others)]
+  found = np.asarray(hedge.allotted(drawn, jnp.array([0.5, 0.5]), 64))[:, 0, 0]
+  np.testing.assert_array_equal(np.bincount(found.astype(int) + 1), [16, 0, 16, 0, 0, 0, 32])
+
+
 @pytest.mark.parametrize('row', ['cnp', 'latent_np', 'lookup'])
 def test_a_hedge_of_one_is_that_learner(row):
   kwargs = {'lookup': {'hidden': (3,)}}.get(row, {'hidden': 4, 'width': 2})

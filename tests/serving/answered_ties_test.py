@@ -102,3 +102,25 @@ def test_halves_choose_either_text_by_half():
   np.testing.assert_allclose(profile.user_state.mean, expected.user_state.mean, atol=1e-4)
   with pytest.raises(ValueError, match='numbered anew: give pairs without ids'):
     ties_as_halves(given._replace(ids=np.arange(5)))
+
+
+def test_a_tie_that_no_longer_fits_leaves_no_half():
+  chosen, rejected = texts(2, 9)  # of which a profile keeps 8
+  profile = served(()).adapt(
+    ties_as_halves(pairs(chosen, rejected, outcome=['tie'] + ['chosen'] * 8))
+  )
+  kept = served(()).adapt(pairs(chosen[1:], rejected[1:]))
+  np.testing.assert_array_equal(profile.history.features, kept.history.features)
+  np.testing.assert_array_equal(profile.history.weight, kept.history.weight)
+
+
+def test_answers_move_to_a_model_with_another_scaling():
+  other = export()._replace(
+    scaling=population.widened(Scaling(np.full(D, 3.0), np.full(D, 1.5)), len(KINDS))
+  )
+  given = pairs(*texts(2, 5), outcome=ANSWERS)
+  moved, afresh = Personalizer(other, capacity=8), served().adapt(given)
+  found = moved.adapt(served().comparisons(afresh)).history
+  expected = moved.adapt(given).history
+  np.testing.assert_array_equal(found.choice, expected.choice)
+  np.testing.assert_allclose(found.features, expected.features, atol=5e-3)  # of float16

@@ -142,6 +142,16 @@ def test_another_model_adapts_to_what_a_profile_keeps():
   same(new.adapt(old.comparisons(profile)).history, profile.history)
 
 
+def test_another_model_finds_its_features_by_name():
+  ahead, turned = (
+    Personalizer(export('bayes_head', feature_names=names))
+    for names in (tuple('abcd'), tuple('badc'))
+  )
+  shown = draw(2, 3)
+  found = turned.adapt(ahead.comparisons(ahead.adapt(pairs(*shown))))
+  same(found.history, turned.adapt(pairs(*shown[..., [1, 0, 3, 2]])).history)
+
+
 @pytest.mark.parametrize('name', learners.LEARNERS)
 def test_contradictions_and_repetitions_stay_finite_and_alone(name):
   model, (a, b) = served(name), 3 * draw(2)
