@@ -84,8 +84,9 @@ def main(argv: list[str]) -> None:
   else:
     made = trained.untrained(model, base)
     state = made.policy.state_of(made.params, jnp.asarray(0, jnp.int32), task.no_context())
+  ends = chat_tokens.ends(tokenizer, encoder.response('')[-1:])
   generator = generate.generator(
-    model, num_tokens=MAX_TOKENS.value, end_tokens=encoder.response('')[-1:], sampling=sampling
+    model, num_tokens=MAX_TOKENS.value, end_tokens=ends, sampling=sampling
   )
   room = model.config.max_positions - MAX_TOKENS.value - len(state.soft) - len(state.text)
   length, key = policy.rounded(len(prompt)), jax.random.key(SEED.value)

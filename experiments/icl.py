@@ -88,12 +88,14 @@ def prepared(folder: pathlib.Path) -> Prepared:
     folder: of the model.
 
   Raises:
-    ValueError: for a row that there is not, a store without texts, or sizes that do not fit.
+    ValueError: for a row that there is not or that shows more than there is, a store without texts,
+      or sizes that do not fit.
   """
   rows = [studies.parse_row(text) for text in dict.fromkeys(SHOWN.value)]
   sizes = Sizes(
     NUM_USERS.value, NUM_QUERIES.value, NUM_HISTORY.value, NUM_KNOWN.value, NUM_NEIGHBORS.value
   )
+  studies.check_shots(rows, sizes)
   store = commands.required(STORE)
   table, responses = feature_store.open_store(store), feature_store.response_texts(store)
   if table.prompt_texts is None:
@@ -104,6 +106,7 @@ def prepared(folder: pathlib.Path) -> Prepared:
   train, test = (
     fitting(slates.slates_of(table, split=split), texts, chat) for split in ('train', 'test')
   )
+  studies.check_shots(rows, sizes, len(train.rows))
   study = studies.draw(train, test, CONCENTRATION.value, sizes, seed=SEED.value)
   identity: dict[str, Any] = {
     'store': table.manifest_hash, 'model': load.fingerprint(folder),

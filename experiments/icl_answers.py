@@ -8,18 +8,22 @@
 The first writes answers, by the model or by --served_model of an endpoint, and keeps each as it
 comes. The second scores them by the config that made STORE: the same models, dtype and batch. The
 third writes DIR/rewards.csv: mean reward of each row of the study, wins, ties and losses against
-the best reply of the store and against --rival, what differences so many users can show, tokens
-and cost. Users, rows and their options are those of `experiments.icl`.
+the best reply of the store and against --rival (of any length), what differences so many users can
+show, tokens and cost. Users, rows and their options are those of `experiments.icl`.
 """
 
 import io
 import pathlib
 
+import pandas as pd
 import tqdm
 from absl import flags
 
 from experiments import commands, icl
+from metapers.analysis import slates
+from metapers.bench import in_context
 from metapers.bench import in_context_answers as answers
+from metapers.bench.in_context import Texts
 from metapers.bench.in_context_answers import Messages, Prices
 from metapers.core import files
 from metapers.data import feature_store, manifest
@@ -54,15 +58,16 @@ def main(argv: list[str]) -> None:
     out = workdir / 'answers.parquet'
     frame = answers.table(made.study, made.rows, made.texts, asked, found)
     if SCORED.value:
-      score(made, asked, found, workdir)
+      score(made, asked, found, frame, workdir)
       return
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
     files.write_atomically(out, buffer.getvalue())
   empty = sum(not answer.text.strip() for answer in found.values())
+  cut = sum(map(answers.is_cut, found.values()))
   commands.say(
-    f'{len(found)} of {len(asked.texts)} answers, {empty} of them empty, '
-    f'{int(asked.num_dropped.sum())} examples left out: {out}'
+    f'{len(found)} of {len(asked.texts)} answers, {empty} of them empty and {cut} cut at '
+    f'{MAX_TOKENS.value} tokens, {int(asked.num_dropped.sum())} examples left out: {out}'
   )
 
 
@@ -115,9 +120,24 @@ def by_model(
 
 
 def score(
-  made: icl.Prepared, asked: Messages, found: dict[int, chat.Completion], workdir: pathlib.Path
+  made: icl.Prepared,
+  asked: Messages,
+  found: dict[int, chat.Completion],
+  frame: pd.DataFrame,
+  workdir: pathlib.Path,
 ) -> None:
-  """Writes what scored answers come to."""
+  """Writes what scored answers come to.
+
+  Args:
+    made: the study.
+    asked: its messages.
+    found: the answers.
+    frame: the table of them.
+    workdir: where results go.
+
+  Raises:
+    ValueError: for scores of other answers, or by other models than the store's.
+  """
   stores = {'scored': SCORED.value, 'store': icl.STORE.value}
   tables = {name: feature_store.open_store(path) for name, path in stores.items()}
   made_by = {
@@ -125,13 +145,18 @@ def score(
     for name, path in stores.items()
   }
   answers.check_scored(tables['scored'], tables['store'], made_by)
+  prompts = tables['scored'].prompt_texts
+  if prompts is None:
+    raise ValueError(f'{SCORED.value} keeps no texts of its prompts; extract it anew with them')
+  answers.check_answers(Texts(prompts, feature_store.response_texts(SCORED.value)), frame)
   rewards = answers.rewards(made.study, tables['scored'], tables['store'], len(made.rows))
-  against = answers.references(made.study, RIVAL.value)
+  whole = slates.slates_of(tables['store'], split='test')
+  against = in_context.references(made.study, whole, RIVAL.value)
   costs = answers.costs_of(made.rows, asked, found, Prices(PRICE_PROMPT.value, PRICE_ANSWER.value))
-  frame = answers.measured(made.study, made.rows, rewards, against, costs)
+  results = answers.measured(made.study, made.rows, rewards, against, costs)
   out = workdir / 'rewards.csv'
-  files.write_atomically(out, frame.to_csv(index=False))
-  for line in answers.in_words(frame, list(against)):
+  files.write_atomically(out, results.to_csv(index=False))
+  for line in answers.in_words(results, list(against)):
     commands.say(line)
   commands.say(f'{icl.described(made.study)}: {out}')
 

@@ -19,7 +19,7 @@ from experiments.configs import base
 ROWS = {
   'individual': {},
   'cluster': {'kind': 'cluster', 'num_clusters': 10},
-  'dpo': {'kind': 'uniform', 'num_tokens': 0, 'alpha': 0.0},
+  'dpo': {'kind': 'uniform', 'num_tokens': 0, 'alpha': 0.0, 'reads_text': False},
 }
 
 

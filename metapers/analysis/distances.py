@@ -15,6 +15,7 @@ from metapers.analysis.disagreement import Contrasts
 from metapers.analysis.groups import Groups
 from metapers.core.population import Population
 from metapers.core.types import Array, Float
+from metapers.evaluation import estimates
 from metapers.evaluation.estimates import Estimates, EvaluationSet
 
 SAMPLE_OF_STREAM = 1000  # train users to be near to, where the stream of them has no end
@@ -162,15 +163,21 @@ def describe_users(evaluated: EvaluationSet, found: Distances, contrasts: Contra
   return {name: values[:, None] for name, values in samples.items()}
 
 
-def in_words(described: Estimates, found: Distances, num_contrasts: int) -> tuple[str, ...]:
+def in_words(
+  evaluated: EvaluationSet, described: Estimates, found: Distances, num_contrasts: int
+) -> tuple[str, ...]:
   """Returns what `describe_users` found, as sentences.
 
   Args:
-    described: of T users.
+    evaluated: of T users.
+    described: of the same.
     found: of the same.
     num_contrasts: random comparisons that it was found on.
   """
-  said = {name: groups.percent(samples, len(found.l1)) for name, samples in described.items()}
+  said = {
+    name: in_percent(estimates.interval(name, samples, is_certain=False, **evaluated.sizes)[:, 0])
+    for name, samples in described.items()
+  }
   l1 = float(described['nearest_l1_median'][0, 0])
   return (
     f'Two of the users disagree on {said["disagreement"]} of random comparisons of the prompts '
@@ -182,3 +189,9 @@ def in_words(described: Estimates, found: Distances, num_contrasts: int) -> tupl
     f'{said["nearest_disagreement_mean"]}); with {said["nearest_disagreement_none"]} of the users '
     f'on none of {num_contrasts:,}. Median L1 distance of the weights: {l1:.3g}.',
   )
+
+
+def in_percent(interval: Float[np.ndarray, '3']) -> str:
+  """Returns value, low and high of a share as text."""
+  value, low, high = (100 * float(each) for each in interval)
+  return f'{value:.1f} % [{low:.1f}, {high:.1f}]'

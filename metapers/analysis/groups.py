@@ -77,12 +77,6 @@ def span(values: Float[np.ndarray, 'T'], in_percent: bool) -> str:
   return (low if low == high else f'{low}-{high}') + unit
 
 
-def percent(samples: Float[np.ndarray, 'J 1'], num_users: int) -> str:
-  """Returns a share with its interval over so many users, as text."""
-  value, low, high = (100 * float(x) for x in intervals.interval(samples, num_users)[:, 0])
-  return f'{value:.1f} % [{low:.1f}, {high:.1f}]'
-
-
 def sizes(groups: Groups, evaluated: EvaluationSet) -> Int[np.ndarray, 'G']:
   """Returns how many users of each group have a query comparison that counts."""
   there = np.asarray(metrics.counted(evaluated.tasks.query).mask).any(-1)

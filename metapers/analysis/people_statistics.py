@@ -64,6 +64,28 @@ def some(answers: Answers, kept: np.ndarray) -> Answers:
   )
 
 
+class Division(NamedTuple):
+  """Random halves of answers and of people, 0 or 1.
+
+  side: [M] of each answer; -1 of those that are in neither. person: [U] of each person.
+  """
+
+  side: Int[np.ndarray, 'M']
+  person: Int[np.ndarray, 'U']
+
+
+def divide(answers: Answers, *, seed: int = 0) -> Division:
+  """Returns random halves of the answers and of the people who gave them."""
+  rng = np.random.default_rng([seed, 7])
+  side = sides_of(answers, rng)
+  return Division(side, rng.permutation(np.arange(answers.num_users) % 2))
+
+
+def some_of(division: Division, kept: np.ndarray) -> Division:
+  """Returns the halves of some of the answers; people keep theirs."""
+  return division._replace(side=division.side[kept])
+
+
 def counts_by_pair(answers: Answers) -> tuple[Float[np.ndarray, 'Q'], Float[np.ndarray, 'Q']]:
   """Returns how many answers each pair got, and how many of them prefer its first item."""
   pair = answers.first * len(answers.context) + answers.second
@@ -118,7 +140,7 @@ def self_disagreement(answers: Answers) -> float:
   return float(2 * (above * (total - above))[kept].sum() / couples) if couples else NONE
 
 
-def split_half_rank(answers: Answers, *, seed: int = 0) -> float:
+def split_half_rank(answers: Answers, division: Division) -> float:
   """Returns the effective number of ways in which people differ, freed of independent noise.
 
       (tr M)² / <M₁, M₂>,  M = mean over people of a_u b_u'
@@ -129,18 +151,15 @@ def split_half_rank(answers: Answers, *, seed: int = 0) -> float:
   what NUM_WAYS factors of the rest say, and larger ranks are too low. Contexts with fewer than
   LEAST_PEOPLE are left out; NaN where noise leaves nothing.
   """
-  rng = np.random.default_rng([seed, 7])
-  side = sides_of(answers, rng)
   squared, products = 0.0, 0.0
   for context in np.unique(answers.context[answers.first]):
     items = np.flatnonzero(answers.context == context)
     inside = answers.context[answers.first] == context
-    ends = [halves_of(some(answers, inside & (side == half)), items) for half in (0, 1)]
+    ends = [halves_of(some(answers, inside & (division.side == half)), items) for half in (0, 1)]
     people = np.flatnonzero((ends[0][1].sum(1) > 0) & (ends[1][1].sum(1) > 0))
     if len(people) >= LEAST_PEOPLE:
-      moments = [
-        cross_moment(ends, part) for part in (people, *np.array_split(rng.permutation(people), 2))
-      ]
+      parts = [people[division.person[people] == half] for half in (0, 1)]
+      moments = [cross_moment(ends, part) for part in (people, *parts)]
       trace, product = _traced(*moments, is_completed=answers.is_rated)
       squared, products = squared + trace * abs(trace), products + product
   return squared / products if products > 0 and squared > 0 else NONE
@@ -215,25 +234,32 @@ def cross_moment(
 
 def values_of(answers: Answers, *, seed: int = 0) -> dict[str, float]:
   """Returns all statistics of some people's answers, by name."""
+  return divided_values(answers, divide(answers, seed=seed))
+
+
+def divided_values(answers: Answers, division: Division) -> dict[str, float]:
+  """Returns what `values_of` does, for halves that are drawn already."""
   pairs = answered_twice(answers)
   return {
     DISAGREEMENT: disagreement(pairs),
     ENTROPY: entropy(pairs),
-    RANK: split_half_rank(answers, seed=seed),
+    RANK: split_half_rank(answers, division),
     REPEATED: self_disagreement(answers),
   }
 
 
 def with_errors(answers: Answers, *, seed: int = 0) -> dict[str, tuple[float, float]]:
-  """Returns name -> value and its standard error for new people, by leaving out some of them."""
+  """Returns name -> value and its standard error for new people, by leaving out some of them.
+
+  Those who are left keep their halves: drawn anew, these would add their own noise to the error.
+  """
+  division = divide(answers, seed=seed)
   rng = np.random.default_rng([seed, 8])
   group = rng.permutation(np.arange(answers.num_users) % sampling.NUM_PARTS)
-  left_out = [
-    values_of(some(answers, group[answers.user] != number), seed=seed)
-    for number in range(sampling.NUM_PARTS)
-  ]
+  masks = [group[answers.user] != number for number in range(sampling.NUM_PARTS)]
+  left_out = [divided_values(some(answers, kept), some_of(division, kept)) for kept in masks]
   found = {}
-  for name, value in values_of(answers, seed=seed).items():
+  for name, value in divided_values(answers, division).items():
     error = sampling.jackknife(np.array([each[name] for each in left_out]))
     found[name] = (value, float(error))
   return found

@@ -89,7 +89,7 @@ def estimate(
   truth = evaluated.truth
   if truth is None or 'slate' not in evaluated.weights:
     raise ValueError('picks need slates of simulated users; use num_slates >= 1')
-  real = np.asarray(truth.slate.mask.sum(-1) >= 2)
+  real = has_choice(truth)
   weights = evaluated.weights['slate']
   if slates is not None:
     real = real & slates
@@ -103,6 +103,31 @@ def estimate(
   earned = _earned(predictions.slate_scores, truth.slate.mask, np.stack(filled))
   earned = np.where(real, np.asarray(earned), 0)  # [C, L, T, M]
   return dict(zip(names, estimates.weigh(weights, earned, names), strict=True))
+
+
+def of_slates(evaluated: EvaluationSet, slates: Bool[np.ndarray, 'T M']) -> EvaluationSet:
+  """Returns the set with the numbers of users and prompts of some slates, for their intervals.
+
+  Args:
+    evaluated: of T simulated users.
+    slates: [T, M] the slates that count, of those with a choice.
+
+  Raises:
+    ValueError: for users without slates.
+  """
+  truth = evaluated.truth
+  if truth is None:
+    raise ValueError('real people have no slates; give an evaluation set with truth')
+  real = has_choice(truth) & slates
+  return evaluated._replace(
+    num_users=int(real.any(-1).sum()),
+    num_prompts=np.unique(np.asarray(truth.slate_prompts)[real]).size,
+  )
+
+
+def has_choice(truth: Truth) -> Bool[np.ndarray, 'T M']:
+  """Returns which slates have two responses or more."""
+  return np.asarray(truth.slate.mask.sum(-1) >= 2)
 
 
 @jax.jit

@@ -14,6 +14,7 @@ from metapers.io import plots, progress, workdirs
 from metapers.io.plots import Figure
 from metapers.io.report import Table
 
+VERSION = 1  # to be raised with any change of an interval, an estimate or what is drawn
 BLOCK = 20  # studies a file
 LEVEL = 0.95  # of the intervals
 FILE = 'coverage.csv'
@@ -43,7 +44,8 @@ def run(
     The columns of `coverage.summary` behind `study`; also written as coverage.csv.
 
   Raises:
-    ValueError: for an unknown study, or a workdir of another number of resamples.
+    ValueError: for an unknown study, or a workdir of another VERSION or number of resamples, or of
+      another study of the same name.
   """
   unknown = [name for name in studies if name not in STUDIES]
   if unknown or num_studies < 2:
@@ -51,8 +53,11 @@ def run(
       f'expected two draws or more of studies among {", ".join(STUDIES)}; got {num_studies} of '
       f'{", ".join(studies)}'
     )
-  kept = {'num_resamples': num_resamples, 'learners': ', '.join(GAINERS)}
+  learners = ', '.join(GAINERS)
+  kept = {'version': VERSION, 'num_resamples': num_resamples, 'learners': learners}
   workdirs.claim(workdir, kept, workdirs.flat)
+  for name in studies:  # each in its own folder, so that a workdir may grow by others
+    workdirs.claim(pathlib.Path(workdir) / name, STUDIES[name]._asdict(), workdirs.flat)
   parts = []
   for name in studies:
     drawn = replications(pathlib.Path(workdir) / name, name, num_studies, num_resamples)

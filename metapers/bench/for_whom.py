@@ -13,7 +13,8 @@ from metapers.bench.evidence import FLOOR, Evidence, Part
 from metapers.core import user_groups
 from metapers.core.population import Population
 from metapers.core.task import Truth
-from metapers.evaluation import estimates
+from metapers.core.types import Float
+from metapers.evaluation import estimates, intervals
 from metapers.evaluation.estimates import Estimates
 from metapers.io.report import Table
 
@@ -77,7 +78,7 @@ def by_kind(given: Evidence, truth: Truth, trained_on: Population) -> Part:
   parts = [by_group(given, one) for one in distances.user_groups(truth.weights, nearest).values()]
   described = evidence.rows(given, '', found, [0]).assign(shots='')
   return Part(
-    distances.in_words(found, nearest, len(contrasts.prompts)),
+    distances.in_words(evaluated, found, nearest, len(contrasts.prompts)),
     tuple(table for part in parts for table in part.tables),
     results.join([described, *(part.frame for part in parts)]),
   )
@@ -136,13 +137,21 @@ def by_group(given: Evidence, divided: Groups) -> Part:
 def group_rows(given: Evidence, learner: str, found: Estimates, divided: Groups) -> pd.DataFrame:
   """Returns estimates [J, G] as rows `{metric}@{groups}:{number}`, numbered from 1."""
   parts = []
-  for group, size in enumerate(groups.sizes(divided, given.setting.evaluated)):
-    samples = {
-      f'{metric}@{divided.name}:{group + 1}': value[:, group : group + 1]
-      for metric, value in found.items()
-    }
-    parts.append(evidence.rows(given, learner, samples, [given.shots], num_users=int(size)))
+  for group, size in enumerate(groups.sizes(divided, given.setting.evaluated).tolist()):
+    for metric, value in found.items():
+      samples = value[:, group : group + 1]
+      # `groups.estimate` has spread them for all users; where none differ, the group's number says
+      # how sure that is.
+      told = size if is_flat(samples) else None
+      own = {f'{metric}@{divided.name}:{group + 1}': samples}
+      made = evidence.rows(given, learner, own, [given.shots], num_users=told)
+      parts.append(made.assign(num_users=size))
   return results.join(parts)
+
+
+def is_flat(samples: Float[np.ndarray, 'J 1']) -> bool:
+  """Returns whether no resample differs from the sample; those that are NaN are passed over."""
+  return bool(np.nan_to_num(np.abs(samples - samples[0])).max() < intervals.ROUNDING)
 
 
 def group_table(given: Evidence, frame: pd.DataFrame, divided: Groups) -> Table:

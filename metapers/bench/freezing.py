@@ -60,7 +60,9 @@ def export_episodes(
     for condition in plan.conditions:
       setting = settings.make_setting(plan, condition)
       log(f'{setting.name}: {setting.title}')
-      entries.append(add_condition(draft, plan, setting, has_references=has_references, log=log))
+      entries.append(
+        add_condition(draft, plan, condition, setting, has_references=has_references, log=log)
+      )
       if condition.entries is not None:
         name = f'{setting.name}/train.npz'
         add_train(draft, name, setting.populations, folds=plan.folds, most=num_train_users)
@@ -92,7 +94,13 @@ def require_no_streams(conditions: Sequence[Condition]) -> None:
 
 
 def add_condition(
-  draft: Draft, plan: Plan, setting: Setting, *, has_references: bool, log: Log
+  draft: Draft,
+  plan: Plan,
+  condition: Condition,
+  setting: Setting,
+  *,
+  has_references: bool,
+  log: Log,
 ) -> dict[str, Any]:
   """Writes test, validation and truth of one condition, and returns its entry of the manifest."""
   test = (setting.tasks, setting.truth, setting.sizes)
@@ -109,7 +117,8 @@ def add_condition(
   draft.add(f'{episodes.TRUTH}/{setting.name}.npz', answers)
   made: Mapping[str, Make] = {}
   if has_references:
-    made = references.makers(setting, plan.evaluation, plan.populations[0], log=log)
+    trained_on = plans.trained_on(plan, condition)[0]
+    made = references.makers(setting, plan.evaluation, trained_on, log=log)
   return {
     'name': setting.name,
     'title': setting.title,

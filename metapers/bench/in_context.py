@@ -10,7 +10,8 @@ Reference:
   likely (policy accuracy), so that neither a judge nor generation is needed.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from metapers.populations import dirichlet
 
 OWN, RETRIEVED, LOOKUP = 'own', 'retrieved', 'lookup'
 SOURCES = (OWN, RETRIEVED, *(f'{LOOKUP} {kind}' for kind in user_lookup.EMBEDDINGS))
+BEST = 'best'  # the candidate of the store that the user likes best
 
 
 class Row(NamedTuple):
@@ -98,6 +100,28 @@ def parse_row(text: str) -> Row:
       f'an arm of {", ".join(in_context.ARMS)} and shots from 1 up; got {text!r}'
     )
   return Row(source, arm, int(shots))
+
+
+def check_shots(rows: Sequence[Row], sizes: Sizes, num_train: int | float = math.inf) -> None:
+  """Refuses rows of more examples than their source holds.
+
+  Args:
+    rows: what is shown.
+    sizes: of the study.
+    num_train: train prompts, where they are known.
+
+  Raises:
+    ValueError: naming the row.
+  """
+  pooled = min(sizes.num_neighbors, sizes.num_known) * sizes.num_history
+  held = {OWN: (sizes.num_history, 'num_history'), RETRIEVED: (num_train, 'max_response')}
+  for row in rows:
+    most, raised = held.get(row.source, (pooled, 'num_history, num_neighbors or num_known'))
+    if row != ZERO and row.shots > most:
+      raise ValueError(
+        f'the row {row} shows {row.shots} examples, and there are {most} to choose from; ask for '
+        f'at most so many, or raise {raised}'
+      )
 
 
 def that_fit(
@@ -186,6 +210,31 @@ def draw_queries(
   better = rewards.argmax(-1)[..., None]
   preferred, other = (np.take_along_axis(pair, x, -1)[..., 0] for x in (better, 1 - better))
   return Queries(prompts, preferred, other)
+
+
+def references(study: Study, store: Slates, rival: str) -> dict[str, Float[np.ndarray, 'T M']]:
+  """Returns what each user makes of the best candidate, and of a named model's; NaN for none.
+
+  Args:
+    study: users and queries.
+    store: all candidates for the test prompts, also those too long for the study.
+    rival: the model; '' for none.
+
+  Raises:
+    ValueError: for a model that wrote no candidate.
+  """
+  prompts = np.searchsorted(store.rows, study.test.rows)[study.queries.prompts]
+  own = np.einsum('tmrb,tb->tmr', store.scores['z'][prompts], study.weights)
+  own = np.where(store.mask[prompts], own, np.nan)
+  if not rival:
+    return {BEST: np.nanmax(own, -1)}
+  if rival not in store.response_models:
+    raise ValueError(f'unknown rival {rival!r}; known: {", ".join(store.response_models)}')
+  is_own = store.response_model[prompts] == store.response_models.index(rival)
+  named = np.where(is_own, own, np.nan)
+  some: np.ndarray = np.any(is_own & store.mask[prompts], -1)
+  filled = np.where(some[..., None], named, 0)
+  return {BEST: np.nanmax(own, -1), rival: np.where(some, np.nanmax(filled, -1), np.nan)}
 
 
 def embeddings(slates: Slates) -> Float[np.ndarray, 'P D']:

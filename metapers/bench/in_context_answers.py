@@ -5,7 +5,9 @@ responses are the rows of the study. `experiments.extract` scores it as it score
 user makes of an answer is their weights times its z-scores, by the statistics of the store.
 """
 
+import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,9 +31,8 @@ from metapers.llm.generate import Sampling
 
 COLUMNS = (
   'row', 'metric', 'value', 'ci_low', 'ci_high', 'smallest_shown', 'num_users', 'num_queries',
-  'prompt_tokens', 'completion_tokens', 'num_dropped', 'num_empty', 'cost',
+  'prompt_tokens', 'completion_tokens', 'num_dropped', 'num_empty', 'num_cut', 'cost',
 )  # fmt: skip
-BEST = 'best'  # the candidate of the store that the user likes best
 TIE = 1e-3  # sd of a reward: what rounding may change
 POWER = 1.43  # of a half interval: differences so large are shown in 80 % of such samples
 BESIDE_ZERO = 'reward_minus_zero_shot'
@@ -142,6 +143,11 @@ def completion(
   return chat.Completion(text, 'stop' if is_whole else 'length', name, usage)
 
 
+def is_cut(answer: chat.Completion) -> bool:
+  """Returns whether an answer ends at the most tokens it may have, and not where it was done."""
+  return answer.finish_reason == 'length'
+
+
 def table(
   study: Study,
   rows: Sequence[Row],
@@ -190,6 +196,28 @@ def check_scored(scored: RewardTable, store: RewardTable, made_by: Mapping[str, 
       )
 
 
+def check_answers(scored: Texts, expected: pd.DataFrame) -> None:
+  """Refuses scores of other answers than those of this run.
+
+  Args:
+    scored: texts that were scored.
+    expected: `table` of this run.
+
+  Raises:
+    ValueError: naming the first row that differs.
+  """
+  answers = [name for name in map(str, expected) if re.fullmatch(r'response_\d+', name)]
+  here = expected[['prompt', *answers]].to_numpy().tolist()
+  there = [[prompt, *own] for prompt, own in zip(scored.prompts, scored.responses)]
+  for row, pair in enumerate(itertools.zip_longest(there, here, fillvalue=())):
+    for other, own in itertools.zip_longest(*pair):
+      if other != own:
+        raise ValueError(
+          f'the scores are of other answers: row {row} of their store has {str(other)[:60]!r}, and '
+          f'this run {str(own)[:60]!r}; write answers.parquet without --scored, and extract it anew'
+        )
+
+
 def _run_of(made_by: str) -> dict[str, Any]:
   _, brace, rest = made_by.partition('{')
   try:
@@ -224,26 +252,6 @@ def rewards(
   weights = np.repeat(study.weights, queries, 0)
   found = np.einsum('nrb,nb->rn', z, weights)
   return found.reshape(num_rows, users, queries)
-
-
-def references(study: Study, rival: str) -> dict[str, Float[np.ndarray, 'T M']]:
-  """Returns what each user makes of the best candidate, and of a named model's; NaN for none.
-
-  Raises:
-    ValueError: for a model that wrote no candidate.
-  """
-  given, prompts = study.test, study.queries.prompts
-  own = np.einsum('tmrb,tb->tmr', given.scores['z'][prompts], study.weights)
-  own = np.where(given.mask[prompts], own, np.nan)
-  if not rival:
-    return {BEST: np.nanmax(own, -1)}
-  if rival not in given.response_models:
-    raise ValueError(f'unknown rival {rival!r}; known: {", ".join(given.response_models)}')
-  is_own = given.response_model[prompts] == given.response_models.index(rival)
-  named = np.where(is_own, own, np.nan)
-  some: np.ndarray = np.any(is_own & given.mask[prompts], -1)
-  filled = np.where(some[..., None], named, 0)
-  return {BEST: np.nanmax(own, -1), rival: np.where(some, np.nanmax(filled, -1), np.nan)}
 
 
 class Prices(NamedTuple):
@@ -356,6 +364,7 @@ def costs_of(
         'cost': cost / 1e6,
         'num_dropped': int(asked.num_dropped[number].sum()),
         'num_empty': empty,
+        'num_cut': sum(one is not None and is_cut(one) for one in own),
       }
     )
   return found

@@ -289,6 +289,8 @@ def frame_of(
 ) -> pd.DataFrame:
   """Returns the rows of one learner on one split: all users, and each group with an @.
 
+  Intervals are for new users and new questions.
+
   Args:
     study: the users of all splits.
     split: SEEN or 'test'.
@@ -300,12 +302,13 @@ def frame_of(
   made = jax.device_get(dict(found))
   parts = []
   groups = {name: np.flatnonzero(own[split]) for name, own in study.groups.items()}
-  everyone = np.arange(text_users.num_users(users))
+  everyone, asked = np.arange(text_users.num_users(users)), questions_of(study.splits[split])
   for group, index in {'': everyone, **groups}.items():
     if len(index) < 2:
       continue
     chosen = jax.tree.map(lambda x, own=index: np.asarray(x)[own], users)
-    evaluated = estimates.evaluation_set(chosen.tasks, chosen.truth)
+    items = asked[index] if asked is not None and chosen.truth is None else None
+    evaluated = estimates.evaluation_set(chosen.tasks, chosen.truth, items=items)
     by_seed = {
       str(seed): named(
         estimates.estimate(evaluated, jax.tree.map(lambda x, own=index: x[:, own], one)), group
@@ -314,6 +317,19 @@ def frame_of(
     }
     parts += rows_of(study, split, label, shots, evaluated, by_seed)
   return results.join(parts)
+
+
+def questions_of(users: Split) -> Int[np.ndarray, 'U N 1'] | None:
+  """Returns the number of the question of each comparison, by its tokens: users may share some.
+
+  None of features that hold no texts.
+  """
+  features = users.tasks.query.candidates.features
+  if not isinstance(features, dict):
+    return None
+  prompts = np.asarray(features['prompt'])[:, :, 0]
+  numbers = np.unique(prompts.reshape(-1, prompts.shape[-1]), axis=0, return_inverse=True)[1]
+  return numbers.reshape(*prompts.shape[:2], 1)
 
 
 def named(found: Estimates, group: str) -> Estimates:

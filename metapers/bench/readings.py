@@ -206,18 +206,25 @@ def taxes(given: Evidence, truth: Truth, texts: TextLengths | None) -> Part:
 def tax_rows(
   given: Evidence, measured: tax.Outcomes, slates: np.ndarray, subset: str
 ) -> pd.DataFrame:
-  """Returns the tax on some of the slates; a subset's name stands behind the metrics'."""
+  """Returns the tax on some of the slates; a subset's name stands behind the metrics'.
+
+  Intervals are for as many users and prompts as these slates are of.
+  """
 
   def measure(name, seed, made):
     del name, seed
     found = tax.estimate(given.setting.evaluated, made, measured, slates=slates)
     return evidence.at_shots(found, given)
 
+  setting = given.setting
+  told = given._replace(
+    setting=setting._replace(evaluated=tax.of_slates(setting.evaluated, slates))
+  )
   names = [f'pick_{outcome}_minus_{FLOOR}' for outcome in measured]
   suffix = f'@{subset}' if subset else ''
   return results.join(
     [
-      evidence.rows(given, name, evidence.keep(own, names, suffix=suffix), [given.shots])
+      evidence.rows(told, name, evidence.keep(own, names, suffix=suffix), [given.shots])
       for name, own in evidence.minus(evidence.averaged(given.predictions, measure), FLOOR).items()
     ]
   )

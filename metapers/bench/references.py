@@ -15,6 +15,7 @@ from metapers.evaluation.bayes import references
 from metapers.evaluation.bayes.ceiling import Diagnostics
 from metapers.evaluation.predictions import Predictions
 
+VERSION = 1  # to be raised with any change of a predicted number: cells of another are made anew
 Make = Callable[[Setting], Predictions]
 Find = Callable[..., tuple[Predictions, Diagnostics]]
 NAMES = (
@@ -73,12 +74,14 @@ def identity(
   """Returns what a reference's predictions depend on, beside the users themselves, as JSON."""
   population = setting.populations[0]
   simulation = population.simulation
+  found: dict[str, Any] = {'version': VERSION}
   if simulation is None or name.startswith('oracle'):  # `oracle_features` reads train responses
-    return {'data': population.content_hash}
+    return found | {'data': population.content_hash}
   if simulation.choice_probabilities is not None:
     shown = setting.tasks.query.candidates
-    return {'types': files.sha256(programs.program(simulation.choice_probabilities, shown))}
-  found = {'prior': str(simulation.user_models), 'num_particles': evaluation.num_particles}
+    program = programs.program(simulation.choice_probabilities, shown)
+    return found | {'types': files.sha256(program)}
+  found |= {'prior': str(simulation.user_models), 'num_particles': evaluation.num_particles}
   if name in ('bayes_features', 'bayes_pair'):  # which read train responses
     found['data'] = population.content_hash
   if name == 'bayes_mixture':

@@ -212,13 +212,15 @@ def finished(
     kind = '`bench.compare`' if stored.get('kind') == 'table' else 'a single run'
     raise ValueError(f'{workdir} is of {kind}; give the workdir of experiments.benchmark')
   workdirs.compare_configs(workdir, compared(stored), compared(manifest['identity']))
-  (shots,) = (each['shots'] for each in manifest['conditions'] if each['name'] == condition)
+  (entry,) = (each for each in manifest['conditions'] if each['name'] == condition)
+  shots = entry['shots']
   found = Finished({}, {})
   for row, seeds in cells.read_index(workdir, condition).items():
     for seed, folder in seeds.items():
       if all(cells.part_of(folder, k).exists() for k in shots):
         found.predictions.setdefault(row, {})[seed] = cells.read_parts(folder, shots)
   labelled = results.read_results(pathlib.Path(workdir) / 'results.csv')
+  labelled = results.select(labelled, **entry['labels'])
   for label in labelled.drop_duplicates('learner').itertuples():
     found.trained[str(label.learner)] = {name: str(getattr(label, name)) for name in TRAINED}
   if not found.predictions:

@@ -213,10 +213,10 @@ def policy_accuracy(
   return np.where(chosen > other, 1.0, np.where(chosen == other, 0.5, 0.0))
 
 
-def examples_of(study: Study, split: str, numbers: Int[np.ndarray, 'T M']) -> Forms:
-  """Returns questions as they are, and behind the last answers that their user chose."""
+def examples_of(study: Study, split: str, numbers: Int[np.ndarray, 'T M'], shots: int) -> Forms:
+  """Returns questions as they are, and behind the last answers of the first `shots` choices."""
   support = study.users[split].support
-  liked = np.take_along_axis(support.responses, support.choice[..., None, None], 2)[:, :, 0]
+  liked = np.take_along_axis(support.responses, support.choice[..., None, None], 2)[:, :shots, 0]
   liked = np.broadcast_to(liked[:, None], (*numbers.shape, *liked.shape[1:]))  # [T, M, N, R]
   return styled_prompts.shown(numbers, liked)
 

@@ -70,7 +70,8 @@ def plain_rows(study: Study, options: Options) -> pd.DataFrame:
         study, split, steer.shares(own, strength)
       )
     parts.append(rows_of(study, split, name, 0, tables))
-  parts.append(rows_of(study, split, EXAMPLES, options.shots, in_context(study, split)))
+  tables = in_context(study, split, options.shots)
+  parts.append(rows_of(study, split, EXAMPLES, options.shots, tables))
   given = slates_of(study, split, options)
   best = steering.best_possible(given, options.sizes)
   parts.append(rows_of(study, split, 'best of n oracle', 0, of_sizes(best, options.sizes)))
@@ -126,18 +127,18 @@ def steered(study: Study, split: str, weights, strength: float) -> Tables:
   return steering.measured(study, split, responses, shares)
 
 
-def in_context(study: Study, split: str) -> Tables:
-  """Returns what answers are worth that follow the last ones that the user chose.
+def in_context(study: Study, split: str, shots: int) -> Tables:
+  """Returns what answers are worth that follow the last ones of the user's first `shots` choices.
 
   Divergence and perplexity are of the same forms: the question alone, and behind examples.
   """
   numbers, query = np.asarray(study.queried[split]), study.users[split].query
   shares = jnp.broadcast_to(jnp.asarray([[0.0, 1.0]], jnp.float32), (len(numbers), 2))
-  forms = steering.examples_of(study, split, numbers)
+  forms = steering.examples_of(study, split, numbers, shots)
   flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), forms)
   responses = styled_writer.written(study.writer, numbers, shares, jax.random.key(1), flat)
   tables = steering.measured(study, split, responses, shares, forms)
-  asked = steering.examples_of(study, split, query.prompts)
+  asked = steering.examples_of(study, split, query.prompts, shots)
   return tables | {'accuracy@policy': steering.policy_accuracy(study, split, shares, asked)}
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import task
-from metapers.core.types import Int
+from metapers.core.types import Bool, Int
 from metapers.data import constructed_rewards
 from metapers.llm import generate, trained
 from metapers.llm.chat_tokens import ChatTokens
@@ -41,6 +41,8 @@ class Written(NamedTuple):
 def of_rows(model: Decoder, made: Trained, rows: Sequence[int], chat: ChatTokens) -> Written:
   """Returns what users get for PROMPTS: the likeliest replies, of NUM_TOKENS tokens at most.
 
+  `reply_cut` is the share of replies that so many tokens cut short.
+
   Args:
     model: decoder.
     made: a row's policy.
@@ -48,9 +50,9 @@ def of_rows(model: Decoder, made: Trained, rows: Sequence[int], chat: ChatTokens
     chat: the model's template.
   """
   replies = [_replies(model, made, row, chat) for row in rows]
-  every = [text for texts, _ in replies for text in texts]
-  lengths = np.concatenate([lengths for _, lengths in replies])
-  measured = {'reply_tokens': float(lengths.mean())} | {
+  every = [text for texts, _, _ in replies for text in texts]
+  lengths, cut = (np.concatenate([each[n] for each in replies]) for n in (1, 2))
+  measured = {'reply_tokens': float(lengths.mean()), 'reply_cut': float(cut.mean())} | {
     f'reply_{name}': float(np.mean([reward('', text) for text in every]))
     for name, reward in REWARDS.items()
   }
@@ -67,19 +69,20 @@ def side_by_side(texts: dict[str, list[str]]) -> str:
 
 def _replies(
   model: Decoder, made: Trained, row: int, chat: ChatTokens
-) -> tuple[list[str], Int[np.ndarray, 'P']]:
+) -> tuple[list[str], Int[np.ndarray, 'P'], Bool[np.ndarray, 'P']]:
   state = made.policy.state_of(made.params, jnp.asarray(row, jnp.int32), task.no_context())
   prompts = [chat.prompt(text) for text in PROMPTS]
   generator = _generator(model, chat.end)
   found = trained.replies(model, made, state, prompts, generator, jax.random.key(0))
-  lengths = np.asarray(found.mask).sum(1)
+  tokens, lengths = np.asarray(found.tokens), np.asarray(found.mask).sum(1)
   texts = [
     chat.tokenizer.decode(own[:length], skip_special_tokens=True)
-    for own, length in zip(np.asarray(found.tokens), lengths)
+    for own, length in zip(tokens, lengths)
   ]
-  return texts, lengths
+  last = tokens[np.arange(len(tokens)), lengths - 1]
+  return texts, lengths, ~np.isin(last, chat.end)
 
 
 @functools.cache
 def _generator(model: Decoder, end: tuple[int, ...]) -> generate.Generator:
-  return generate.generator(model, num_tokens=NUM_TOKENS, end_tokens=end[:1])
+  return generate.generator(model, num_tokens=NUM_TOKENS, end_tokens=end)

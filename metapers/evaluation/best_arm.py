@@ -37,12 +37,13 @@ def top_two(pool: Pool) -> Float[Array, 'N']:
   """Returns the probability that one of the two compared is the best arm: largest of the top two.
 
   Unlike the paper, which draws the two, those of the largest probabilities are compared, so that
-  nothing is random. `pool.targets` are the arms, [S, 1, J].
+  nothing is random. `pool.targets` are the arms, [S, 1, J]; all that are compared are among them.
   """
-  arms = jnp.where(pool.target_mask[None], pool.targets, -jnp.inf)
-  largest = arms[:, 0].max(-1)[:, None, None]
-  is_best = (pool.utilities >= largest) & pool.mask[None]
-  return is_best.mean(0).sum(-1)
+  arms = jnp.where(pool.target_mask[None], pool.targets, -jnp.inf)[:, 0]
+  chance = (arms >= arms.max(-1, keepdims=True)).mean(0)  # [J]
+  # The arm compared is the nearest: two calls of `sample` round the same utility differently.
+  apart = jnp.abs(pool.utilities[..., None] - arms[:, None, None]).mean(0)  # [N, K, J]
+  return jnp.where(pool.mask, chance[apart.argmin(-1)], 0).sum(-1)
 
 
 def knowledge_gradient(pool: Pool) -> Float[Array, 'N']:

@@ -7,8 +7,12 @@ from metapers.core.types import Float
 SHARES = (
   'accuracy', 'accuracy_noiseless', 'accuracy_worst_decile', 'turn_accuracy', 'confidence', 'top1',
   'win_rate', 'win_rate_oracle', 'flip_rate', 'accuracy_worst_group', 'accuracy_best_group',
+  'is_best', 'ended', 'disagreement', 'disagreement_query', 'nearest_disagreement_mean',
+  'nearest_disagreement_none',
 )  # fmt: skip
 SHARES_OF = ('selective_accuracy_', 'users_worse_than_', 'users_better_than_')
+# In [0, 1], but no means over users, for which alone the rule of three holds.
+OTHER_SHARES = ('contested', 'contested_query', 'nearest_disagreement_median')
 FROM_ZERO = ('nll', 'regret', 'cumulative_regret', 'ece_by_chance')
 
 
@@ -31,7 +35,7 @@ def bounds(metric: str) -> tuple[float, float]:
     metric: as in results.csv; a group or subset behind an @ changes nothing.
   """
   base, is_difference = parts_of(metric)
-  if base in SHARES or base.startswith(SHARES_OF):
+  if base in SHARES + OTHER_SHARES or base.startswith(SHARES_OF):
     return (-1.0 if is_difference else 0.0), 1.0
   return (0.0 if base in FROM_ZERO and not is_difference else -np.inf), np.inf
 

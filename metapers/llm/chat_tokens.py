@@ -1,9 +1,14 @@
 """Conversations as tokens, by a tokenizer's chat template, safe against what people write."""
 
 import itertools
+import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from metapers.core import fields, files
+
+GENERATION = 'generation_config.json'
+ENDS = 'eos_token_id'  # one, or a list of them
 # Stands for a text while the template is rendered. Templates strip texts, but leave letters alone.
 PLACE = 'PLACEOFATEXT'
 
@@ -12,37 +17,92 @@ class ChatTokens(NamedTuple):
   """The fixed tokens of a template around one user's turn and the answer to it.
 
   tokenizer: of transformers. before, after: around the user's text; `after` ends where an answer
-  begins. end: what ends an answer.
+  begins. end: any of these ends an answer that is written; the first one, the template's own, those
+  that are read. around: `before` and `after` as texts; without them a user's text is read alone.
+  lead: the text of a turn and what stands before its answer.
   """
 
   tokenizer: Any
   before: tuple[int, ...]
   after: tuple[int, ...]
   end: tuple[int, ...]
+  around: tuple[str, ...] = ()
+  lead: str = ''
 
   def prompt(self, text: str) -> list[int]:
     """Returns the tokens of a user's turn, up to where the answer begins."""
-    return [*self.before, *plain(self.tokenizer, text), *self.after]
+    return joined(self.tokenizer, self.around, (self.before, self.after), [text])
 
   def plain(self, text: str) -> list[int]:
     """Returns the tokens of a text alone."""
     return plain(self.tokenizer, text)
 
   def response(self, text: str) -> list[int]:
-    """Returns the tokens of an answer, with what ends it."""
-    return [*plain(self.tokenizer, text), *self.end]
+    """Returns the tokens of an answer behind a turn, with what ends it."""
+    found = following(self.tokenizer, self.lead, text)
+    if found is None or markers(self.tokenizer, found):
+      found = plain(self.tokenizer, text)
+    return [*found, *self.end[:1]]
 
 
 def plain(tokenizer: Any, text: str) -> list[int]:
   """Returns the tokens of a text in which nothing is a marker, whatever people write in it."""
   found = tokenizer(text, add_special_tokens=False, split_special_tokens=True)['input_ids']
-  forged = sorted(set(found) & set(tokenizer.all_special_ids) - {tokenizer.unk_token_id})
+  forged = sorted(set(markers(tokenizer, found)))
   if forged:
     raise ValueError(
       f'this tokenizer reads markers {tokenizer.convert_ids_to_tokens(forged)} in a text '
       f'({text[:40]!r}...), so that people could forge turns; use a fast tokenizer'
     )
   return found
+
+
+def markers(tokenizer: Any, tokens: Sequence[int]) -> list[int]:
+  """Returns those of some tokens that are markers."""
+  special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+  return [token for token in tokens if token in special]
+
+
+def joined(
+  tokenizer: Any,
+  around: Sequence[str],
+  fixed_tokens: Sequence[Sequence[int]],
+  texts: Sequence[str],
+) -> list[int]:
+  """Returns the tokens of texts between those of a template, as the tokenizer reads the whole.
+
+  A text alone may have other tokens: tokenizers of sentence pieces put a space before its first
+  word. Where a text holds markers each is still read alone, lest somebody forges turns.
+
+  Args:
+    tokenizer: of transformers.
+    around: the template's texts before, between and after the texts; none reads texts alone.
+    fixed_tokens: the tokens of each of them alone.
+    texts: what people write.
+
+  Raises:
+    ValueError: as `plain`.
+  """
+  if around:
+    whole = ''.join(_alternating(around, texts, ''))
+    found = tokenizer(whole, add_special_tokens=False)['input_ids']
+    if markers(tokenizer, found) == markers(tokenizer, [*itertools.chain(*fixed_tokens)]):
+      return found
+  said = [plain(tokenizer, text) for text in texts]
+  return [*itertools.chain(*_alternating(fixed_tokens, said, ()))]
+
+
+def _alternating(around: Sequence[Any], between: Sequence[Any], nothing: Any) -> list[Any]:
+  pairs = itertools.zip_longest(around, between, fillvalue=nothing)
+  return [*itertools.chain.from_iterable(pairs)]
+
+
+def following(tokenizer: Any, lead: str, text: str) -> list[int] | None:
+  """Returns the tokens of a text behind another; None where one token is of both."""
+  first, both = (
+    tokenizer(each, add_special_tokens=False)['input_ids'] for each in (lead, lead + text)
+  )
+  return both[len(first) :] if both[: len(first)] == first else None
 
 
 def of(tokenizer: Any, vocab_size: int | None = None) -> ChatTokens:
@@ -57,12 +117,38 @@ def of(tokenizer: Any, vocab_size: int | None = None) -> ChatTokens:
       with tokens that the model does not have.
   """
   check_vocabulary(tokenizer, vocab_size)
-  before, after = fixed(tokenizer, ['user'])
-  *_, ending = fixed(tokenizer, ['user', 'assistant'], is_answered=True)
-  # Llama 2's template has a space before the marker.
-  markers = [token for token in ending if token in tokenizer.all_special_ids]
-  end = (*markers, *ending, tokenizer.eos_token_id)[:1]
-  return ChatTokens(tokenizer, tuple(before), tuple(after), end)
+  around = fixed(tokenizer, ['user'])
+  *_, between, ending = fixed(tokenizer, ['user', 'assistant'], is_answered=True)
+  before, after = alone(tokenizer, around)
+  # Llama 2's template has a space before an answer, and before the marker after it.
+  gap = between.removeprefix(around[1])
+  lead = PLACE.join(around) + (gap if gap.isspace() else '')
+  last = following(tokenizer, lead + PLACE, ending) or alone(tokenizer, [ending])[0]
+  end = (*markers(tokenizer, last), *last, tokenizer.eos_token_id)[:1]
+  return ChatTokens(
+    tokenizer, tuple(before), tuple(after), ends(tokenizer, end), tuple(around), lead
+  )
+
+
+def ends(tokenizer: Any, own: Sequence[int]) -> tuple[int, ...]:
+  """Returns all tokens after any of which a model may end what it writes, as transformers has it.
+
+  Args:
+    tokenizer: of transformers. The generation_config.json of the folder that it was read from, if
+      there is one, may name more ends than the tokenizer.
+    own: those that come first.
+
+  Raises:
+    ValueError: for a file that does not name tokens.
+  """
+  path = pathlib.Path(tokenizer.name_or_path) / GENERATION
+  given: dict[str, Any] = {ENDS: None}
+  if tokenizer.name_or_path and path.is_file():
+    given |= files.read_json(path)
+    fields.check(path, given, {ENDS: int | list[int] | None})
+  named = given[ENDS] if isinstance(given[ENDS], list) else [given[ENDS]]
+  found = dict.fromkeys([*own, tokenizer.eos_token_id, *named])
+  return tuple(token for token in found if token is not None)
 
 
 def check_vocabulary(tokenizer: Any, vocab_size: int | None) -> None:
@@ -90,13 +176,16 @@ def conversation(tokenizer: Any, turns: Sequence[tuple[str, str]]) -> list[int]:
     ValueError: as `of` and `plain`.
   """
   around = fixed(tokenizer, [role for role, _ in turns])
-  said = [plain(tokenizer, text) for _, text in turns]
-  return [token for one in itertools.zip_longest(around, said, fillvalue=[]) for part in one
-          for token in part]  # fmt: skip
+  return joined(tokenizer, around, alone(tokenizer, around), [text for _, text in turns])
 
 
-def fixed(tokenizer: Any, roles: Sequence[str], *, is_answered: bool = False) -> list[list[int]]:
-  """Returns the template's tokens before, between and after the texts of turns.
+def alone(tokenizer: Any, parts: Sequence[str]) -> list[list[int]]:
+  """Returns the tokens of each part of a template alone, whose markers are markers."""
+  return [tokenizer(part, add_special_tokens=False)['input_ids'] if part else [] for part in parts]
+
+
+def fixed(tokenizer: Any, roles: Sequence[str], *, is_answered: bool = False) -> list[str]:
+  """Returns the template's texts before, between and after the texts of turns.
 
   Args:
     tokenizer: of transformers.
@@ -119,4 +208,4 @@ def fixed(tokenizer: Any, roles: Sequence[str], *, is_answered: bool = False) ->
   parts = rendered.split(PLACE)
   if len(parts) != len(roles) + 1:
     raise ValueError('this chat template changes or repeats what people write; it cannot be used')
-  return [tokenizer(part, add_special_tokens=False)['input_ids'] if part else [] for part in parts]
+  return parts

@@ -1,13 +1,14 @@
 """Published comparisons as the splits of a population: texts become tokens of fixed lengths."""
 
 import functools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from metapers.core import task
 from metapers.core.population import SEEN
@@ -72,6 +73,21 @@ class Lengths(NamedTuple):
   text: int = 0
 
 
+class CutCounts(NamedTuple):
+  """Numbers of different prompts, replies and users' own texts of more tokens than Lengths has.
+
+  equal_pairs: comparisons whose replies do not differ before the cut, so that they say nothing.
+  """
+
+  prompts: int
+  replies: int
+  texts: int
+  equal_pairs: int
+
+
+Cut = set[tuple[str, Any]]  # (a field of CutCounts, what is counted there)
+
+
 def splits_of(
   published: Published,
   encoder: Encoder,
@@ -81,6 +97,8 @@ def splits_of(
   num_query: int = 20,
 ) -> dict[str, Split]:
   """Returns the splits of `text_users.text_users`, without what a reference model says.
+
+  It is logged how much is cut.
 
   Args:
     published: comparisons.
@@ -92,9 +110,15 @@ def splits_of(
   Raises:
     ValueError: as there.
   """
-  made = functools.partial(choices_of, encoder=encoder, lengths=lengths)
-  said = functools.partial(said_by, encoder=encoder, length=lengths.text)
-  return splits_by(published, made, said, num_support=num_support, num_query=num_query)
+  cut: Cut = set()
+  made = functools.partial(choices_of, encoder=encoder, lengths=lengths, cut=cut)
+  said = functools.partial(said_by, encoder=encoder, length=lengths.text, cut=cut)
+  found = splits_by(published, made, said, num_support=num_support, num_query=num_query)
+  if cut:
+    numbers = Counter(field for field, _ in cut)
+    counts = CutCounts(*(numbers[field] for field in CutCounts._fields))
+    logging.warning('longer than %s: %s; read without the rest', lengths, counts)
+  return found
 
 
 def splits_by(
@@ -179,18 +203,40 @@ def by_user(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:
   return dict(found)
 
 
-def said_by(text: str, encoder: Encoder, length: int) -> Context:
-  """Returns what somebody says of themselves as the context of a task: at most `length` tokens."""
+def said_by(text: str, encoder: Encoder, length: int, cut: Cut | None = None) -> Context:
+  """Returns what somebody says of themselves as the context of a task: at most `length` tokens.
+
+  Args:
+    text: what they say.
+    encoder: of it.
+    length: most tokens; 0 reads nothing.
+    cut: the text is added if it has more.
+  """
   if not length:
     return task.no_context()
-  tokens, mask = pad(encoder.text(text), length, on_left=False)
+  said = encoder.text(text)
+  if cut is not None and len(said) > length:
+    cut.add(('texts', text))
+  tokens, mask = pad(said, length, on_left=False)
   return {'text': jnp.asarray(tokens), 'mask': jnp.asarray(mask)}
 
 
 def choices_of(
-  comparisons: Sequence[Comparison], size: int, encoder: Encoder, lengths: Lengths
+  comparisons: Sequence[Comparison],
+  size: int,
+  encoder: Encoder,
+  lengths: Lengths,
+  cut: Cut | None = None,
 ) -> Choices:
-  """Returns comparisons padded to `size`; the chosen one is the first."""
+  """Returns comparisons padded to `size`; the chosen one is the first.
+
+  Args:
+    comparisons: at most `size`.
+    size: of the result.
+    encoder: of texts.
+    lengths: at which they are cut.
+    cut: what is longer is added.
+  """
   shape, count = (size, 2), len(comparisons)
   prompt = np.zeros((*shape, lengths.prompt), np.int32), np.zeros((*shape, lengths.prompt), bool)
   response = (
@@ -198,15 +244,35 @@ def choices_of(
     np.zeros((*shape, lengths.response), bool),
   )
   for n, each in enumerate(comparisons):
-    asked = pad(encoder.prompt(each.turns), lengths.prompt, on_left=True)
-    for k, answer in enumerate((each.chosen, each.rejected)):
-      answered = pad(encoder.response(answer), lengths.response, on_left=False)
+    turns = encoder.prompt(each.turns)
+    replies = [encoder.response(text) for text in (each.chosen, each.rejected)]
+    if cut is not None:
+      cut |= cut_of(each, turns, replies, lengths)
+    asked = pad(turns, lengths.prompt, on_left=True)
+    for k, reply in enumerate(replies):
+      answered = pad(reply, lengths.response, on_left=False)
       for arrays, part in ((prompt, asked), (response, answered)):
         arrays[0][n, k], arrays[1][n, k] = part
   mask = np.arange(size) < count
   features = jax.tree.map(jnp.asarray, p_dpo.sequences(*prompt, *response))
   candidates = Candidates(features, jnp.repeat(jnp.asarray(mask)[:, None], 2, 1))
   return task.choices(candidates, jnp.zeros(size, jnp.int32), jnp.asarray(mask))
+
+
+def cut_of(
+  compared: Comparison, turns: Sequence[int], replies: Sequence[Sequence[int]], lengths: Lengths
+) -> Cut:
+  """Returns what of a comparison is longer than `lengths`, by the tokens of turns and replies."""
+  texts = compared.chosen, compared.rejected
+  found: Cut = {
+    ('replies', text) for text, own in zip(texts, replies) if len(own) > lengths.response
+  }
+  if len(turns) > lengths.prompt:
+    found.add(('prompts', compared.turns))
+  first, second = (own[: lengths.response] for own in replies)
+  if first == second and replies[0] != replies[1]:
+    found.add(('equal_pairs', compared))
+  return found
 
 
 def pad(tokens: Sequence[int], length: int, *, on_left: bool) -> tuple[np.ndarray, np.ndarray]:

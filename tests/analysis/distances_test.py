@@ -97,8 +97,10 @@ def test_users_are_described_by_their_disagreements_and_distances():
     rate = disagreement.rate(evaluated.draws, truth.weights, where)
     np.testing.assert_array_equal(found[f'disagreement{name}'][:, 0], rate)
     assert value[f'disagreement{name}'] < value[f'contested{name}']
-  first, second = distances.in_words(found, near, 40)
-  assert f'disagree on {100 * value["disagreement"]:.1f} % [' in first
+  first, second = distances.in_words(evaluated, found, near, 40)
+  for name in ('disagreement', 'disagreement_query', 'contested', 'contested_query'):
+    row = estimates.interval(name, found[name], **evaluated.sizes)[:, 0]  # as in results.csv
+    assert '{:.1f} % [{:.1f}, {:.1f}]'.format(*(100 * row)) in first
   assert 'The nearest of 11 train users' in second and 'on none of 40.' in second
 
 

@@ -105,17 +105,21 @@ def people(rank, noise, *, is_rated=False, users=400, items=30, count=120, seed=
   )
 
 
+def rank_of(answers):
+  return people_statistics.split_half_rank(answers, people_statistics.divide(answers))
+
+
 @pytest.mark.parametrize('noise', [0.0, 0.5])
 def test_noise_adds_no_way_to_differ(noise):
-  one, four = (people_statistics.split_half_rank(people(rank, noise)) for rank in (1, 4))
+  one, four = (rank_of(people(rank, noise)) for rank in (1, 4))
   assert one == pytest.approx(1.15, abs=0.25)
   assert four == pytest.approx(4, abs=0.8)
 
 
 def test_noise_that_ratings_share_adds_few():
-  found = people_statistics.split_half_rank(people(2, 0.4, is_rated=True))
+  found = rank_of(people(2, 0.4, is_rated=True))
   shared = people(2, 0.4, is_rated=True)._replace(is_rated=False)
-  assert 2 < found < 6 and people_statistics.split_half_rank(shared) > 2 * found
+  assert 2 < found < 6 and rank_of(shared) > 2 * found
 
 
 def test_a_completed_diagonal_is_that_of_the_factors():
@@ -149,6 +153,17 @@ def test_histories_become_answers():
 
 
 def test_errors_are_those_of_new_people():
-  found = [people_statistics.with_errors(people(2, 0.5, users=60, seed=s)) for s in range(12)]
-  spread = np.std([one[DISAGREEMENT][0] for one in found])
-  assert 0.3 < np.mean([one[DISAGREEMENT][1] for one in found]) / spread < 3
+  found = [people_statistics.with_errors(people(2, 0.5, users=100, seed=s)) for s in range(16)]
+  for name in (DISAGREEMENT, RANK):
+    value, error = np.transpose([one[name] for one in found])
+    assert 0.6 < error.mean() / value.std(ddof=1) < 1.7
+
+
+def test_who_is_left_out_changes_nobodys_half():
+  answers = draw(count=200)
+  whole = people_statistics.divide(answers)
+  kept = answers.user != 2
+  alone = people_statistics.some_of(whole, kept)
+  np.testing.assert_array_equal(alone.side, whole.side[kept])
+  np.testing.assert_array_equal(alone.person, whole.person)
+  assert abs(np.sum(whole.person == 0) - np.sum(whole.person == 1)) <= 1

@@ -93,6 +93,16 @@ def test_picking_the_most_dangerous_where_it_matters_is_found_on_those_prompts_a
   np.testing.assert_allclose(tax_of['chat'], 0, atol=1e-6)
 
 
+def test_an_interval_for_a_subset_is_told_its_own_users_and_prompts(evaluation):
+  _, truth, evaluated = evaluation
+  slates = np.asarray(truth.slate_prompts) < 3
+  there = slates & (np.asarray(truth.slate.mask).sum(-1) > 1)
+  found = tax.of_slates(evaluated, slates)
+  assert found.num_users == len({user for user, _ in zip(*np.nonzero(there))}) < 60
+  assert found.num_prompts == 3
+  assert found.num_items == evaluated.num_items
+
+
 def test_subsets_that_are_small_or_without_a_name_are_left_out(evaluation):
   _, truth, _ = evaluation
   subset = np.array(['rare'] + [''] * 9 + ['common'] * 20)

@@ -121,11 +121,17 @@ def test_people_have_no_truth_and_may_be_asked_of_new_items(has_new_items, monke
   assert 'regret' not in found['near'] and 'flip_rate' in found['near']
 
 
-def test_draws_are_kept_and_a_restart_goes_on(tmp_path, monkeypatch):
+@pytest.fixture
+def tiny(monkeypatch):
+  """Has studies be small, and one be called tiny."""
   monkeypatch.setattr(superpopulation, 'LARGE', 50)
   monkeypatch.setattr(coverage, 'NUM_LARGE', 2)
   monkeypatch.setattr(coverage_runs, 'BLOCK', 2)
   monkeypatch.setitem(superpopulation.STUDIES, 'tiny', Study(20, 8, 30))
+
+
+@pytest.mark.usefixtures('tiny')
+def test_draws_are_kept_and_a_restart_goes_on(tmp_path, monkeypatch):
   options = {'num_studies': 4, 'num_resamples': 16}
   found = coverage_runs.run(tmp_path, ['tiny'], **options)
   assert (found['num_studies'] == 4).all()
@@ -146,3 +152,23 @@ def test_draws_are_kept_and_a_restart_goes_on(tmp_path, monkeypatch):
     coverage_runs.run(tmp_path, ['tiny'], num_studies=4, num_resamples=20)
   with pytest.raises(ValueError, match='expected two draws or more of studies among'):
     coverage_runs.run(tmp_path, ['other'], **options)
+
+
+@pytest.mark.usefixtures('tiny')
+def test_draws_of_another_study_or_version_are_refused_and_other_studies_added(
+  tmp_path, monkeypatch
+):
+  options = {'num_studies': 2, 'num_resamples': 16}
+  found = coverage_runs.run(tmp_path, ['tiny'], **options)
+  monkeypatch.setitem(superpopulation.STUDIES, 'other', Study(20, 8, 25))
+  both = coverage_runs.run(tmp_path, ['other', 'tiny'], **options)
+  pd.testing.assert_frame_equal(
+    both[both['study'] == 'tiny'].reset_index(drop=True), found, check_dtype=False
+  )
+  with monkeypatch.context() as patch:
+    patch.setattr(coverage_runs, 'VERSION', coverage_runs.VERSION + 1)
+    with pytest.raises(ValueError, match='version: 1 there, 2 now'):
+      coverage_runs.run(tmp_path, ['tiny'], **options)
+  monkeypatch.setitem(superpopulation.STUDIES, 'tiny', Study(20, 8, 30, spread=2.0))
+  with pytest.raises(ValueError, match=r'tiny .*spread: 1\.0 there, 2\.0 now'):
+    coverage_runs.run(tmp_path, ['other', 'tiny'], **options)

@@ -1,11 +1,14 @@
 """Exported episodes: what a learner may see, without the answers; the same bytes each time."""
 
+import copy
+
 import exported
 import jax
 import numpy as np
 import pytest
 
-from metapers.bench import episodes, freezing
+from experiments import build
+from metapers.bench import episodes, freezing, runner, settings
 from metapers.bench.plan import Stream
 
 
@@ -72,6 +75,22 @@ def test_a_condition_that_is_trained_on_has_its_own_users_to_learn_from(tmp_path
   )
   assert (folder / 'default' / 'train.npz').exists()
   assert not (folder / 'train.npz').exists()
+
+
+def test_references_believe_in_the_users_that_a_condition_is_trained_on(tmp_path):
+  config = copy.deepcopy(exported.simulated())
+  config.benchmark.update(conditions=({'concentration': 1.0},), retrain=True)
+  config.evaluation.seen_prior = True
+  plan = build.plan(config)
+  folder = freezing.export_episodes(
+    plan, tmp_path / 'own', licence='none', num_train_users=0, log=exported.quiet
+  )
+  setting = settings.make_setting(plan, plan.conditions[0])
+  stored = np.load(folder / 'truth' / f'{setting.name}-references.npz')
+  made = runner.makers_of(plan, plan.conditions[0], setting, exported.quiet)
+  np.testing.assert_array_equal(
+    stored['bayes_seen.log_probs'], made['bayes_seen'](setting).log_probs
+  )
 
 
 def test_streams_are_refused(tmp_path):

@@ -138,6 +138,35 @@ def test_a_table_holds_a_query_a_row_and_a_row_a_response(study, texts, asked):
   assert costs[0]['cost'] == pytest.approx((unique - 1) * (10 + 40) / 1e6)
 
 
+def test_answers_that_were_cut_are_counted(study, texts, asked):
+  found = replies(asked)
+  cut, alone = asked.index[1, 3, 1], asked.index[0, 0, 0]
+  for row in (cut, alone):
+    found[row] = found[row]._replace(finish_reason='length')
+  costs = answers.costs_of(ROWS, asked, found, Prices())
+  assert [each['num_cut'] for each in costs] == [1, 1]
+  frame = answers.measured(study, ROWS, np.zeros((2, 10, 2)), {}, costs, num_resamples=20)
+  assert (frame['num_cut'] == 1).all()
+
+
+def test_scores_of_other_answers_are_refused(study, texts, asked):
+  """Also where both are of one shape, as of two runs with other models."""
+  frame = answers.table(study, ROWS, texts, asked, replies(asked))
+  scored = studies.Texts(
+    frame['prompt'].to_numpy(), frame[['response_1', 'response_2']].to_numpy(object)
+  )
+  answers.check_answers(scored, frame)
+  other = scored.responses.copy()
+  other[7, 1] = 'of another run'
+  with pytest.raises(ValueError, match=r"row 7 .*'of another run'.*'answer \d+'.*extract it anew"):
+    answers.check_answers(scored._replace(responses=other), frame)
+  with pytest.raises(ValueError, match='of other answers: row 0'):
+    answers.check_answers(scored._replace(prompts=scored.prompts[::-1]), frame)
+  for few in (scored._replace(responses=other[:, :1]), studies.Texts(*(x[:6] for x in scored))):
+    with pytest.raises(ValueError, match='of other answers'):
+      answers.check_answers(few, frame)
+
+
 def scored_like(table, rewards):
   return table._replace(rewards=rewards, mask=np.isfinite(rewards).all(-1))
 
@@ -157,15 +186,30 @@ def test_a_reply_of_the_store_gets_the_reward_that_the_store_gives_it(study, tab
   """So that answers and references are on one scale."""
   rows = study.test.rows[study.queries.prompts.reshape(-1)]
   found = answers.rewards(study, scored_like(table, table.rewards[rows]), table, 8)
-  best = answers.references(study, '')['best']
+  best = studies.references(study, study.test, '')['best']
   np.testing.assert_allclose(found.max(0), best, rtol=1e-4)
   name = study.test.response_models[2]
-  own = answers.references(study, name)[name]
+  own = studies.references(study, study.test, name)[name]
   by_model = np.moveaxis(found, 0, -1)
   is_own = study.test.response_model[study.queries.prompts] == 2
   np.testing.assert_allclose(own, by_model[is_own].reshape(10, 2), rtol=1e-4)
   with pytest.raises(ValueError, match='unknown rival'):
-    answers.references(study, 'nobody')
+    studies.references(study, study.test, 'nobody')
+
+
+def test_references_may_be_replies_that_are_too_long_for_the_study(table):
+  train, test = (slates.slates_of(table, split=split) for split in ('train', 'test'))
+  best = test.scores['z'].sum(-1).argmax(1)
+  is_best = np.arange(8) == best[:, None]
+  cut = studies.shortened(test, np.where(is_best, 90, 5), 50).only(np.arange(len(best)) % 2 == 1)
+  study = studies.draw(train, cut, 1e6, SIZES, seed=0)  # all of whom weigh rewards alike
+  rows = study.test.rows[study.queries.prompts]
+  z = answers.rewards(study, scored_like(table, table.rewards[rows.reshape(-1)]), table, 8)
+  number = test.response_model[np.flatnonzero(test.rows == rows[0, 0])[0], z[:, 0, 0].argmax()]
+  name = test.response_models[number]
+  found = studies.references(study, test, name)
+  np.testing.assert_allclose(found['best'], z.max(0), rtol=1e-4)
+  assert found[name][0, 0] == pytest.approx(z[:, 0, 0].max(), rel=1e-4)
 
 
 def test_wins_ties_losses_and_paired_differences(study, asked):

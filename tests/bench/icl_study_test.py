@@ -84,6 +84,21 @@ def test_rows_are_read_and_others_refused():
       studies.parse_row(text)
 
 
+def test_rows_of_more_examples_than_there_are_are_refused():
+  near = 'lookup winning'
+  studies.check_shots([ZERO, Row('own', 'both', 4), Row(near, 'both', 8)], SIZES)
+  studies.check_shots([Row('retrieved', 'both', 90)], SIZES)  # of train prompts not yet known
+  few = SIZES._replace(num_known=1)
+  for row, sizes, most in [
+    (Row('own', 'both', 5), SIZES, 4),
+    (Row(near, 'both', 9), SIZES, 8),
+    (Row(near, 'both', 5), few, 4),
+    (Row('retrieved', 'both', 46), SIZES, 45),
+  ]:
+    with pytest.raises(ValueError, match=f'{row} shows {row.shots} .* there are {most} '):
+      studies.check_shots([ZERO, row], sizes, 45)
+
+
 def test_long_replies_and_prompts_without_two_are_left_out(study):
   lengths = np.full(study.train.mask.shape, 5)
   lengths[0, :7], lengths[1, 3], lengths[2, 2] = 90, 90, 0

@@ -2,11 +2,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.bench import policies
+from metapers.bench.policies import Study
 from metapers.core import meta_learner, task
+from metapers.core.population import SEEN
 from metapers.core.task import Candidates, Task
 from metapers.llm.p_dpo import Policy
 from metapers.llm.text_users import Split
 from metapers.llm.trained import Trained
+from metapers.training.meta_training import Training
 
 BETA = 0.25
 
@@ -21,6 +24,22 @@ def policy():
     lambda key: jnp.ones(()), lambda params, support, context, key: jnp.zeros(()), scored
   )
   return Policy(learner, lambda params, row, context: row.astype(float), (), None, None, BETA)  # pyright: ignore
+
+
+def test_intervals_are_for_new_questions_too():
+  question = np.arange(8) % 2  # all are asked both; of one the policy is right
+  tokens = np.broadcast_to(question[:, None, None], (20, 8, 2, 3))
+  given = task.choices(
+    Candidates({'prompt': jnp.asarray(tokens)}, jnp.ones((20, 8, 2), bool)),
+    jnp.zeros((20, 8), jnp.int32),
+  )
+  split = Split(Task(given, given, jnp.arange(20, dtype=jnp.int32), jnp.zeros((20, 0))))
+  study = Study('s', {'train': split, SEEN: split}, Training(num_steps=1), {}, None, (0,))
+  right = np.where(question == 0, 1.0, -1.0)[:, None] * np.array([1.0, -1.0])
+  found = policies.known_predictions(split, jnp.asarray(np.broadcast_to(right, (20, 8, 2))))
+  frame = policies.frame_of(study, SEEN, 'row', (8,), split, {0: found})
+  (row,) = frame[frame['metric'] == 'accuracy'].to_dict('records')
+  assert row['ci_low'] < 0.1 and row['ci_high'] > 0.9  # of new users alone: no width
 
 
 def test_log_ratios_are_means_over_what_was_chosen_and_over_what_was_not():

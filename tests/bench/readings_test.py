@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metapers.analysis import costs, gains, tax
+from metapers.analysis import costs, gains, groups, tax
 from metapers.bench import for_whom, readings, results
+from metapers.bench.evidence import Evidence
 from metapers.bench.plan import TextLengths
 from metapers.bench.readings import Extras
 from metapers.bench.settings import Setting
@@ -179,6 +180,50 @@ def test_seeds_of_pooled_are_beside_those_of_a_learner():
   a, b, c, d = np.arange(4)[:, None, None]
   assert for_whom.seed_pairs([a, b], [c, d]) == [(a, c), (b, d)]
   assert for_whom.seed_pairs([a], [c, d]) == [(a, c), (a, d)]
+
+
+def of_group(setting, predictions, accuracy=None):
+  """Returns the row of the first ten users, and the estimate that it is of."""
+  first = groups.Groups('half', ('a', 'b'), np.where(np.arange(T) < 10, 0, 1))
+  found = groups.estimate(setting.evaluated, predictions['pooled']['0'], first)['accuracy']
+  found = found if accuracy is None else np.full_like(found, accuracy)
+  given = Evidence(setting, predictions, {}, 1)
+  frame = for_whom.group_rows(given, 'pooled', {'accuracy': found}, first)
+  return results.select(frame, metric='accuracy@half:1').iloc[0], found[:, :1]
+
+
+def test_the_interval_of_a_group_is_widened_once(setting, predictions):
+  row, samples = of_group(setting, predictions)
+  expected = estimates.interval('accuracy', samples, **setting.evaluated.sizes)[:, 0]
+  np.testing.assert_allclose([row.value, row.ci_low, row.ci_high], expected)
+  assert row.num_users == 10
+
+
+def test_where_no_user_of_a_group_differs_its_own_number_says_how_sure_that_is(
+  setting, predictions
+):
+  row, _ = of_group(setting, predictions, accuracy=1.0)
+  assert row.ci_low == pytest.approx(0.05 ** (1 / 10)) and row.ci_high == 1
+
+
+def test_the_tax_on_a_subset_is_for_its_own_numbers_of_users_and_prompts(setting, predictions):
+  subset = np.where(np.arange(90) < 72, 'few', 'many')
+  made, pooled = predictions['bayes'][''], predictions['pooled']['0']
+  texts = TextLengths(np.zeros((90, 4), np.float32), subset)
+  frame = read(setting, predictions, extras=Extras(texts=texts)).frame
+  prompts = np.asarray(setting.truth.slate_prompts)
+  there = prompts < 72
+  measured = tax.outcomes(setting.truth, NAMES)
+  found = [
+    tax.estimate(setting.evaluated, one, measured, slates=there)['pick_mean_reward']
+    for one in (made, pooled)
+  ]
+  sizes = {'num_users': int(there.any(-1).sum()), 'num_prompts': len(set(prompts[there]))}
+  expected = estimates.interval('pick_x_minus_pooled', (found[0] - found[1])[:, 1:], **sizes)
+  metric = 'pick_mean_reward_minus_pooled@few'
+  row = results.select(frame, learner='bayes', metric=metric).iloc[0]
+  np.testing.assert_allclose([row.value, row.ci_low, row.ci_high], expected[:, 0], rtol=1e-5)
+  assert row.num_users == sizes['num_users'] < T and sizes['num_prompts'] < 15
 
 
 def test_every_table_says_what_its_numbers_mean(reading):

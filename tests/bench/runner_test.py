@@ -14,8 +14,9 @@ import pytest
 from own_population import dinners
 
 from metapers import bench, learners
-from metapers.bench import fingerprints, plan, results, runner
+from metapers.bench import fingerprints, plan, references, results, runner
 from metapers.core import meta_learner
+from metapers.io import workdirs
 from metapers.populations import toy
 from metapers.training import objectives
 
@@ -57,8 +58,8 @@ def on_dinners(tmp_path_factory):
 def test_a_population_of_ones_own_gets_references_differences_and_groups(on_dinners):
   result, _ = on_dinners
   assert tuple(result.frame.columns) == results.COLUMNS
-  references = {'oracle', 'oracle_features', 'bayes_scores', 'bayes_features'}
-  assert set(result.frame['learner']) >= {'cnp', *references}
+  known = {'oracle', 'oracle_features', 'bayes_scores', 'bayes_features'}
+  assert set(result.frame['learner']) >= {'cnp', *known}
   metrics = set(result.frame['metric'])
   assert {'accuracy', 'nll', 'ece', 'regret', 'win_rate', 'accuracy_minus_pooled'} <= metrics
   assert 'accuracy_minus_pooled@entropy:1' in metrics
@@ -154,6 +155,24 @@ def test_conditions_with_the_same_users_share_what_references_make_of_them(tmp_p
   first, same, other = (own['value'].tolist() for _, own in nll.groupby('protocol'))
   assert first == same != other
   assert len(list(tmp_path.glob('predictions/*/bayes_scores-*/4.npz'))) == 3
+
+
+@pytest.mark.parametrize('make', [dinners, toy.two_types])
+def test_references_of_another_version_are_made_anew(make, monkeypatch):
+  conditions = (plan.Condition((make,)),)
+  evaluation = SMALL._replace(shots=(0, 4))
+  [setting] = runner.prepare(plan.Plan({}, conditions, (make,), evaluation=evaluation))
+
+  def digests():
+    return {
+      workdirs.digest(references.identity(name, setting, evaluation, make))
+      for name in references.NAMES
+    }
+
+  before = digests()
+  assert before == digests()
+  monkeypatch.setattr(references, 'VERSION', references.VERSION + 1)
+  assert not before & digests()
 
 
 def test_seeds_are_averaged_and_shown():

@@ -109,14 +109,23 @@ def test_a_benchmark_stands_beside(folder, submission, tmp_path):
       trained.made_by,
       lambda given: exported.predictions(plan, given, 'pooled'),
     )
-  labels = {'learner': 'pooled', 'train_shots': '0-4'}
-  known = results.rows({'accuracy': np.ones((9, 1))}, (0,), labels, num_users=1)
-  results.write_results(tmp_path / 'results.csv', known)
+  trained_on = {'test': '0-4', 'seen': '0-8'}  # comparisons, by split
+  known = [
+    results.rows(
+      {'accuracy': np.ones((9, 1))},
+      (0,),
+      {**setting.labels, 'learner': 'pooled', 'train_shots': trained_on[setting.split]},
+      num_users=1,
+    )
+    for setting in settings
+  ]
+  results.write_results(tmp_path / 'results.csv', results.join(known))
   found = score(folder, paths, name='theirs', workdir=tmp_path)
   theirs = results.select(found, learner='theirs')
   assert 'accuracy_minus_pooled' in set(theirs['metric'])
   assert set(theirs['train_shots']) == {''}
-  assert set(results.select(found, learner='pooled')['train_shots']) == {'0-4'}
+  for split, shots in trained_on.items():
+    assert set(results.select(found, learner='pooled', split=split)['train_shots']) == {shots}
   identity['population']['kwargs']['concentration'] = 0.1
   write_config(tmp_path, identity)
   with pytest.raises(ValueError, match=r'population\.kwargs\.concentration: 0\.1 there, 0\.05 now'):

@@ -39,6 +39,37 @@ def test_the_top_two_are_compared():
   assert set(PAIRS[found.argmax()]) == set(np.argsort(chance)[-2:])
 
 
+@pytest.mark.parametrize('scale', [1, 1e4])
+def test_the_best_arm_is_among_the_two_whatever_the_rounding(scale):
+  """Pairs and arms are scored by two programs, which round the same utility differently."""
+  size, num_arms = 16, 8
+  pairs = best_arm.pairs_of(num_arms)
+  learner = learners.make('gaussian_prior', num_features=size, num_samples=128)
+  features = jax.random.normal(jax.random.key(1), (num_arms, size))
+  shown = Candidates(features[pairs], jnp.ones((len(pairs), 2), bool))
+  comparisons = task.choices(shown, jnp.zeros(len(pairs), jnp.int32))
+  arms = Candidates(features[None], jnp.ones((1, num_arms), bool))
+
+  @jax.jit
+  def ask(params):
+    state = learner.adapt(params, task.with_shots(comparisons, 0), jnp.zeros(0), KEY)
+    given = best_arm.pool_of(learner, params, state, comparisons, arms, KEY)
+    return given, best_arm.top_two(given)
+
+  params = learner.init(KEY)
+  given, found = ask({**params, 'root': scale * params['root']})
+  chance = np.bincount(np.asarray(given.targets)[:, 0].argmax(-1), minlength=num_arms) / 128
+  assert found.sum() == pytest.approx(num_arms - 1, abs=1e-4)  # each arm is in so many pairs
+  np.testing.assert_allclose(found, chance[pairs].sum(-1), atol=1e-6)
+
+
+def test_comparisons_may_be_fewer_and_in_any_order():
+  given = pool()
+  some = np.array([4, 1, 3])
+  few = given._replace(utilities=given.utilities[:, some, ::-1], mask=given.mask[some])
+  np.testing.assert_array_equal(best_arm.top_two(few), best_arm.top_two(given)[some])
+
+
 def test_the_knowledge_gradient_is_the_gain_of_the_pick():
   found = np.asarray(best_arm.knowledge_gradient(pool()))
   for (i, j), value in zip(PAIRS, found):

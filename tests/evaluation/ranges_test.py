@@ -19,12 +19,33 @@ def the_row(metric, samples):
 
 @pytest.mark.parametrize(
   'metric',
-  ['accuracy', 'users_worse_than_pooled', 'selective_accuracy_50', 'accuracy@entropy:2', 'nll'],
-)
+  [
+    'accuracy', 'users_worse_than_pooled', 'selective_accuracy_50', 'accuracy@entropy:2', 'nll',
+    'contested', 'contested_query', 'nearest_disagreement_median',
+  ],
+)  # fmt: skip
 def test_an_interval_ends_where_the_metric_does(metric):
   row = the_row(metric, WIDE)
   assert row.ci_low == 0 < row.value < row.ci_high
   assert the_row('accuracy', 1 - WIDE).ci_high == 1
+
+
+@pytest.mark.parametrize(
+  'metric',
+  [
+    'is_best@best_arm', 'ended', 'disagreement', 'disagreement_query', 'nearest_disagreement_mean',
+    'nearest_disagreement_none',
+  ],
+)  # fmt: skip
+def test_no_share_of_users_is_certain(metric):
+  assert the_row(metric, WIDE).ci_low == 0
+  row = the_row(metric, np.ones_like(WIDE))
+  assert row.ci_low == pytest.approx(0.05 ** (1 / 20)) and row.ci_high == 1
+
+
+def test_a_share_of_comparisons_needs_no_other_users():
+  row = the_row('contested', np.ones_like(WIDE))
+  assert row.ci_low == row.ci_high == 1
 
 
 @pytest.mark.parametrize('metric', ['accuracy_minus_pooled', 'brier_calibration', 'ece', 'pick_x'])

@@ -250,3 +250,10 @@ def test_learners_and_populations_come_from_files(tmp_path):
     build.stored_run(stored)
   found = build.stored_run(stored, population=f'{path}:people')
   assert build.describe(found)().spec.num_users == 16
+
+
+@pytest.mark.parametrize('name', ['p_dpo_prism', 'p_dpo_styles'])
+def test_dpo_beside_texts_of_users_does_not_read_them(name):
+  rows = load(name).rows
+  assert rows.dpo.reads_text is False
+  assert rows.individual.get('reads_text', True)

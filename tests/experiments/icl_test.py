@@ -38,6 +38,7 @@ def test_a_table_from_texts_and_a_model(folders, tmp_path):
 def test_mistakes_are_one_line(folders, tmp_path):
   for wrong, message in [
     ('--rows=own:best:1', 'SOURCE:ARM:SHOTS'),
+    ('--rows=own:both:4', 'own:both:4 shows 4 examples, and there are 3'),
     ('--store=synthetic', 'holds no'),
     ('--max_response=1', 'no prompt has two responses of at most 1 tokens'),
     (f'--model={tmp_path}', 'config.json'),
@@ -74,7 +75,14 @@ def test_answers_are_written_scored_and_compared(folders, constructed, tmp_path)
   found = pd.read_csv(tmp_path / 'rewards.csv').set_index(['row', 'metric'])
   wins = [found.loc[('own:both:2', f'{m}_against_best'), 'value'] for m in ('win', 'tie', 'loss')]
   assert sum(wins) == pytest.approx(1, abs=1e-5)
+  cut = [json.loads(line)['answer']['finish_reason'] == 'length' for line in lines[1:]]
+  assert f'{sum(cut)} cut at 12 tokens' in done.stdout
+  assert found['num_cut'].between(0, sum(cut)).all()
   assert found.loc[('own:both:2', 'reward_minus_zero_shot'), 'smallest_shown'] >= 0
   assert (found['prompt_tokens'] > 0).all() and f'reward_minus_{rival}' in last.stdout + str(
     found.index.get_level_values('metric').tolist()
   )
+  path = tmp_path / 'generated.jsonl'
+  path.write_text(path.read_text().replace('"text": "', '"text": "other '))
+  other = command('icl_answers', *given, f'--scored={tmp_path / "scored"}')
+  assert other.returncode == 2 and 'the scores are of other answers: row 0' in other.stderr

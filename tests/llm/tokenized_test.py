@@ -73,3 +73,25 @@ def test_there_may_be_no_new_users_as_of_p_soups():
 def test_somebody_must_be_known():
   with pytest.raises(ValueError, match='no user is known'):
     tokenized.splits_of(published()._replace(known=[]), ENCODER, LENGTHS)
+
+
+def test_what_is_cut_is_counted_once(caplog):
+  """Known users' comparisons and texts are in two splits."""
+  turns = (Turn('user', 'q'),)
+  long, longer = Turn('user', 'question'), Turn('user', 'questions')
+  train = [
+    Comparison('a', turns, 'yes', 'no'),
+    Comparison('a', (long,), 'yes, a', 'yes, b'),  # one text after the cut
+    Comparison('b', (long,), 'yes', 'no, b'),
+    Comparison('b', (longer,), 'same', 'same'),  # equal before
+  ]
+  given = published()._replace(train=train, texts={'a': 'hm', 'b': 'wide', 'new': 'wider'})
+  tokenized.splits_of(given, ENCODER, LENGTHS, num_support=2, num_query=2)
+  (said,) = caplog.messages
+  counts = tokenized.CutCounts(prompts=2, replies=4, texts=2, equal_pairs=1)
+  assert said == f'longer than {LENGTHS}: {counts}; read without the rest'
+
+
+def test_where_nothing_is_cut_nothing_is_said(caplog):
+  tokenized.splits_of(published(), ENCODER, Lengths(5, 4, 4), num_support=2, num_query=2)
+  assert not caplog.messages

@@ -136,7 +136,8 @@ def decoder(what: str, asked: Asked) -> Reader:
   """Returns a decoder of a Hugging Face folder, by log p(response | persona, prompt).
 
   Raises:
-    ValueError: for a folder that cannot be read, or a tokenizer without a chat template.
+    ValueError: for a folder that cannot be read, or a tokenizer without a chat template or
+      with tokens that the model does not have.
   """
   import transformers  # reads tokenizers: half a second that other studies need not wait for
 
@@ -145,7 +146,8 @@ def decoder(what: str, asked: Asked) -> Reader:
 
   folder = pathlib.Path(what)
   model, params = decoders.decoder(hf_config.read(folder)), load.params(folder)
-  chat_form = chat_tokens.of(transformers.AutoTokenizer.from_pretrained(folder))
+  tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+  chat_form = chat_tokens.of(tokenizer, model.config.vocab_size)
   score = policy.scorer(model, batch_size=asked.mask.shape[1])  # short ones
 
   def question(cell):

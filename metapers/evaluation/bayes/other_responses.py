@@ -71,6 +71,8 @@ def slates_of(responses: Responses) -> Slates:
 def resample(responses: Responses, slates: Slates, count: int, *, seed: int) -> Others:
   """Returns M = `count` sets of other responses, equally often of each pair of positions.
 
+  The prompts of each pair of positions are drawn on their own, without replacement while they last.
+
   Args:
     responses: to P prompts, of which sets are drawn.
     slates: their moments.
@@ -82,14 +84,15 @@ def resample(responses: Responses, slates: Slates, count: int, *, seed: int) -> 
   """
   mask, scores = np.asarray(responses.mask), np.asarray(responses.rewards, np.float64)
   rng = np.random.default_rng(seed)
-  order = rng.permutation(len(mask))
-  kind, row = np.nonzero(mask[order][:, slates.pairs].all(-1).T)  # [J, P] by pairs
+  shape = len(slates.pairs), len(mask)
+  order = rng.permuted(np.broadcast_to(np.arange(shape[1]), shape), axis=1)  # of each pair its own
+  kind, row = np.nonzero(mask[order[..., None], slates.pairs[:, None]].all(-1))  # [J, P] by pairs
   if not kind.size or mask.shape[1] < 3:
     raise ValueError(
       f'other responses need prompts with at least 3 responses, got {mask.shape[1]} for each'
     )
   drawn = ((np.arange(count) + rng.random()) * kind.size / count).astype(int) % kind.size
-  kind, prompt = kind[drawn], order[row[drawn]]
+  kind, prompt = kind[drawn], order[kind[drawn], row[drawn]]
   every = np.arange(mask.shape[1])
   others = np.stack([np.setdiff1d(every, pair) for pair in slates.pairs])[kind]  # [M, O]
   shown = scores[prompt[:, None], slates.pairs[kind]].mean(1) @ slates.regression

@@ -97,7 +97,7 @@ def test_it_agrees_with_brute_force_of_three_reward_models(user_model):
     support_rewards=truth.support_rewards.at[:, :, 2:].set(jnp.nan),
     query_rewards=truth.query_rewards.at[:, :, 2:].set(jnp.nan),
   )
-  made, diagnostics = predict(tasks, hidden, user_model, num_sets=900, num_particles=600)
+  made, diagnostics = predict(tasks, hidden, user_model, num_sets=2700, num_particles=600)
   assert np.all(diagnostics.num_unexplained == 0)
   expected = brute_force(user_model, tasks)
   np.testing.assert_allclose(jnp.exp(made.log_probs)[..., 0], expected, atol=0.04)
@@ -147,6 +147,18 @@ def test_sets_are_of_the_responses_that_are_not_shown():
     same = np.abs(moved - origin[index]).max((1, 2)) < 1e-4
     assert few.mask[same][:, [i, j]].all() and same.any()
     assert (few.mask[same][:, others] == np.asarray(sets.mask[index])).all()
+
+
+@pytest.mark.parametrize('count', [1000, 9402])
+def test_sets_are_of_as_many_prompts_as_there_are_sets(count):
+  rewards = np.broadcast_to(np.arange(count, dtype=np.float32)[:, None, None], (count, 8, 1))
+  many = Responses(np.arange(count), rewards, rewards, np.ones((count, 8), bool))
+  slates = other_responses.slates_of(many)._replace(shared=np.zeros((1, 1)))  # so that G = 0
+  sets = other_responses.resample(many, slates, 112, seed=0)
+  prompts = np.asarray(sets.directions)[:, 0, 0]
+  assert len(np.unique(prompts)) > 0.9 * 112
+  assert (np.histogram(prompts, 4, (0, count))[0] > 14).all()
+  assert (np.bincount(sets.kind, minlength=28) == 4).all()
 
 
 def test_other_pairs_and_slates_of_two_are_refused():
