@@ -162,7 +162,10 @@ def state_of(
 ) -> UserState:
   """Returns the soft tokens of who asks: a known user, a new one by their examples, or anybody."""
   says = SAYS.value or about.users.get(USER.value, '')
-  context = tokenized.said_by(says, encoder, about.text_length)
+  cut: tokenized.Cut = set()
+  context = tokenized.said_by(says, encoder, about.text_length, cut)
+  if cut and SAYS.value:
+    raise ValueError(f'--says is longer than the {about.text_length} tokens that are read of it')
   row = [*about.users].index(USER.value) if USER.value else len(about.users)
   state = made.policy.state_of(made.params, jnp.asarray(row, jnp.int32), context)
   if not examples:

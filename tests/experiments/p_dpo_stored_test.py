@@ -17,6 +17,7 @@ def flags(folders, constructed, workdir):
     '--config.policy.num_tokens=2', '--config.studies.length.users.num_pairs=16',
     '--config.studies.length.users.num_held_out=8',
     '--config.studies.length.users.num_query=3', '--config.training.chunk_size=8',
+    '--config.training.num_steps=40',
     '--config.evaluation.shots=(0, 2)', '--row=surface,prompted,individual,dpo',
   )  # fmt: skip
 
