@@ -42,7 +42,7 @@ def ties_as_halves(given: Comparisons) -> Comparisons:
     ),
     (given.features, 1 - given.choice, shown & is_tie[..., None], weight / 2),
   ]
-  # One beside the other, lest what no longer fits be one half alone.
+  # Beside each other: at the end of a history second halves would outlive the first ones.
   axis = len(shape) - 1
   features, choice, shown, weight = (
     np.stack(x, axis).reshape(*shape[:-2], 2 * shape[-2], *x[0].shape[axis:]) for x in zip(*halves)

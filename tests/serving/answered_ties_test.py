@@ -104,7 +104,7 @@ def test_halves_choose_either_text_by_half():
     ties_as_halves(given._replace(ids=np.arange(5)))
 
 
-def test_a_tie_that_no_longer_fits_leaves_no_half():
+def test_the_halves_of_an_old_tie_go_before_what_came_later():
   chosen, rejected = texts(2, 9)  # of which a profile keeps 8
   profile = served(()).adapt(
     ties_as_halves(pairs(chosen, rejected, outcome=['tie'] + ['chosen'] * 8))
