@@ -8,8 +8,9 @@ disturbs all. Writes speed.csv, in which the rows of other cases stay, and speed
 that others use, give one core (`taskset -c 1`) and --clock=process: seconds of the processor.
 
 What else is timed, in place of rows, where it is asked for: --training (a step of training beside
-the bare one, and the first step), --adapting=1000000 (users in one call of the personaliser) and
---scaling (users, comparisons and features).
+the bare one, and the first step), --adapting=1000000 (users in one call of the personaliser),
+--scaling (users, comparisons and features) and --generating=FOLDER (responses of a language model
+of Hugging Face, beside transformers; with the extra `llm`).
 
 Time: half a minute a row, and more for frameworks in which users go one by one.
 """
@@ -32,6 +33,7 @@ CLOCK = flags.DEFINE_enum('clock', 'wall', list(worker.CLOCKS), 'Whose seconds.'
 TRAINING = flags.DEFINE_bool('training', False, 'Time steps of training.')
 ADAPTING = flags.DEFINE_integer('adapting', 0, 'Adapt so many users in one call.', lower_bound=0)
 SCALING = flags.DEFINE_bool('scaling', False, 'Time batches of growing sizes.')
+GENERATING = flags.DEFINE_string('generating', None, "Time responses of this folder's model.")
 
 
 def time_rows(workdir: pathlib.Path) -> None:
@@ -65,7 +67,9 @@ def main(argv: list[str]) -> None:
       shown, made = parts.scaling(CLOCK.value)
       commands.say(tables.as_text(shown))
       commands.say(str(plots.save(made, workdir / 'scaling.png')))
-    if not (TRAINING.value or ADAPTING.value or SCALING.value):
+    if GENERATING.value:
+      commands.say(tables.as_text(parts.generating(GENERATING.value)))
+    if not (TRAINING.value or ADAPTING.value or SCALING.value or GENERATING.value):
       time_rows(workdir)
 
 

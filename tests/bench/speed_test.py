@@ -189,3 +189,25 @@ def test_many_users_are_adapted_and_measured():
   (line,) = shown.body
   assert line[:2] == ['bayes_head', '64']
   assert len(line) == len(shown.header)
+
+
+def test_responses_of_a_language_model_are_timed_beside_torch(tmp_path):
+  transformers = pytest.importorskip('transformers')
+  pytest.importorskip('torch', reason="needs the extra 'torch': PyTorch is missing")
+  sizes = {
+    'vocab_size': 64, 'hidden_size': 16, 'intermediate_size': 24, 'num_hidden_layers': 2,
+    'num_attention_heads': 2, 'max_position_embeddings': 128,
+  }  # fmt: skip
+  config = transformers.AutoConfig.for_model('llama', **sizes)
+  transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+  shown = parts.generating(str(tmp_path))
+  ways = ['torch', 'generate', 'by_layer']
+  assert [line[:2] for line in shown.body] == [[n, way] for n in ('1', '8') for way in ways]
+  assert all(len(line) == len(shown.header) for line in shown.body)
+
+
+def test_responses_of_other_tokens_than_those_of_torch_are_refused():
+  generating = pytest.importorskip('metapers.bench.speed.generating')
+  ways = {'torch': lambda prompts: prompts, 'ours': lambda prompts: prompts + 1}
+  with pytest.raises(ValueError, match='ours writes other tokens than torch'):
+    generating.in_turns(ways, np.zeros((2, 3), int))

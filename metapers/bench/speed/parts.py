@@ -1,6 +1,7 @@
-"""What is timed besides the rows, as tables: training, adapting very many users, and growth."""
+"""What is timed besides the rows, as tables: training, adapting many users, growth, responses."""
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from typing import Any
 from metapers.bench.speed import adapting as adaptation
 from metapers.bench.speed import scaling as growth
 from metapers.bench.speed import training_steps
+from metapers.data import extras
 from metapers.io.plots import Figure
 from metapers.io.report import Table
 
@@ -74,6 +76,32 @@ def scaling(clock: str, most_users: int = growth.USERS[-1]) -> tuple[Table, Figu
     ]
   header = ['what grows', 'to', 'ms a batch', 'power, of the last step']
   return Table('linear MAML: loss and gradient of a batch', header, body), growth.figure(found)
+
+
+def generating(folder: str) -> Table:
+  """Returns what a language model's responses take, beside transformers on torch.
+
+  Args:
+    folder: of Hugging Face.
+
+  Raises:
+    ValueError: without torch, or where it writes other tokens.
+  """
+  extras.require('torch', ('torch',))
+  from metapers.bench.speed import generating as responses  # not above: it wants torch
+
+  body = [
+    [
+      str(one.num_prompts),
+      one.name,
+      f'{statistics.median(one.rounds):.2f}',
+      f'{min(one.rounds):.2f} to {max(one.rounds):.2f}',
+      f'{one.first:.1f}',
+    ]
+    for one in responses.times(folder)
+  ]
+  title = f'{responses.NUM_TOKENS} tokens after {responses.LENGTH}, in seconds'
+  return Table(title, ['prompts', 'by', 'median', 'of rounds', 'first call'], body)
 
 
 def run(module: str, *words: str) -> Any:
