@@ -29,11 +29,12 @@ from experiments import build, commands
 from metapers import bench
 from metapers.bench import asking_report, freezing, scoring
 for line in sys.stdin:
-  folder, name, arguments = json.loads(line)
+  folder, name, arguments, environment = json.loads(line)
   child = os.fork()
   if not child:
     for number, file in ((1, 'stdout'), (2, 'stderr')):
       os.dup2(os.open(os.path.join(folder, file), os.O_WRONLY | os.O_CREAT), number)
+    os.environ.update(environment)
     sys.argv = [name, *arguments]
     runpy.run_module(f'experiments.{name}', run_name='__main__', alter_sys=True)
     sys.exit()
@@ -65,7 +66,9 @@ def command(name, *arguments):
   """Runs `python -m experiments.NAME ARGUMENTS` in the root of the repository."""
   process = server()
   with tempfile.TemporaryDirectory() as folder:
-    process.stdin.write(json.dumps([folder, name, list(map(str, arguments))]) + '\n')
+    environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}  # of now, not of the server's start
+    sent = folder, name, list(map(str, arguments)), environment
+    process.stdin.write(json.dumps(sent) + '\n')
     process.stdin.flush()
     returncode = int(process.stdout.readline())
     stdout, stderr = ((pathlib.Path(folder) / name).read_text() for name in ('stdout', 'stderr'))
