@@ -58,6 +58,16 @@ RATES = tuple({'training': {'learning_rate': rate}} for rate in (3e-4, 1e-3, 3e-
 FASTER = tuple({'training': {'learning_rate': rate}} for rate in (0.01, 0.03, 0.1, 0.5))
 TRIALS = {  # rows for which another option is worth the trials more
   'lore': FASTER,
+  'maml': tuple(  # at its own rate of .05 it descends too far in features that are half noise
+    {'kwargs': {'inner_learning_rate': inner}, 'training': {'learning_rate': rate}}
+    for inner, rate in ((0.003, 3e-3), (0.01, 3e-3), (0.01, 1e-2), (0.05, 1e-2))
+  ),
+  'p_rm': (  # overfits at the rates that suit others
+    {'training': {'learning_rate': 3e-4}},
+    {'kwargs': {'shrinkage': 10.0}, 'training': {'learning_rate': 3e-4}},
+    {'kwargs': {'hidden': ()}},
+    {'kwargs': {'hidden': (), 'shrinkage': 10.0}},
+  ),
   'gaussian_prior': tuple({'kwargs': {'num_pseudo_users': n}} for n in (0.3, 1.0, 3.0, 10.0)),
   'empirical_bayes': (
     {'kwargs': {'prior': 'dirichlet'}},
