@@ -18,7 +18,7 @@ from forks import ROOT, command
 pytest.importorskip('fastapi', reason="needs the extra 'llm': `transformers serve` wants FastAPI")
 pytestmark = pytest.mark.slow
 
-NUM_PROMPTS = 200
+NUM_PROMPTS = 80
 ASKED = 'POST /v1/chat/completions'
 
 
@@ -95,13 +95,13 @@ def test_a_server_that_is_killed_is_asked_for_the_rest(folders, tmp_path):
     program = subprocess.Popen(
       [sys.executable, '-m', 'experiments.respond', *given], cwd=ROOT, stderr=subprocess.DEVNULL
     )
-    wait(lambda: journal.exists() and len(journal.read_text().splitlines()) > 20)
+    wait(lambda: journal.exists() and len(journal.read_text().splitlines()) > 10)
     server.kill()
     program.send_signal(signal.SIGINT)
     assert program.wait(timeout=60) == 130
   kept = journal.read_text().splitlines()
   num_kept = len(kept) - 1  # the first line says what is asked
-  assert 20 <= num_kept < NUM_PROMPTS
+  assert 10 <= num_kept < NUM_PROMPTS
   with serving(folders[1], port, logs[1]):
     done = command('respond', *given)
   assert done.returncode == 0, done.stderr
