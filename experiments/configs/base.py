@@ -201,7 +201,11 @@ def hedge_of_scores() -> dict[str, Any]:
   """Returns a row of `hedge` on the scores track: also of a prior that treats all scores alike."""
   members = {'cnp': {}, 'pooled': {}, 'dirichlet_mixture': {}}
   return {
-    'kwargs': {'members': members, 'untrained': ('dirichlet_mixture',)},
+    'kwargs': {
+      'members': members,
+      'untrained': ('dirichlet_mixture',),
+      'outside_prior': 0.05,  # a member knows of users from outside, so that the own fit is seldom asked
+    },
     'training': {'num_steps': 4000, 'evaluate_every': 2000},
   }
 
