@@ -204,7 +204,7 @@ def hedge_of_scores() -> dict[str, Any]:
     'kwargs': {
       'members': members,
       'untrained': ('dirichlet_mixture',),
-      'outside_prior': 0.05,  # a member knows of users from outside, so that the own fit is seldom asked
+      'outside_prior': 0.05,  # one member serves users from outside, too
     },
     'training': {'num_steps': 4000, 'evaluate_every': 2000},
   }
