@@ -32,6 +32,8 @@ from metapers.data.reward_models import (
 )
 
 TODAY = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")  # in a chat template
+# Files of a folder that decide what its model makes of a text: weights, tokenizer and templates.
+READ_BY = ('.safetensors', '.bin', '.json', '.jinja', '.model', '.txt')
 TORCH_DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
@@ -147,14 +149,15 @@ class Scorer:
     return int(labels[self.spec.label])
 
   def _version(self) -> str:
-    # Which weights these are: the hub's commit, or the sha256 of a folder's files.
-    folder = pathlib.Path(self.spec.model)
-    if not folder.is_dir():
+    # The hub's commit, or the sha256 of what decides how a folder's model reads and scores a text.
+    if not pathlib.Path(self.spec.model).is_dir():
       return str(self.module.config._commit_hash)
+    folders = [pathlib.Path(self.spec.model), pathlib.Path(self.spec.tokenizer or self.spec.model)]
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob('*.safetensors'), *folder.glob('*.bin')]):
-      with path.open('rb') as file:
-        digest.update(hashlib.file_digest(file, 'sha256').digest())
+    for path in (path for folder in dict.fromkeys(folders) for path in sorted(folder.glob('*'))):
+      if path.suffix in READ_BY:
+        with path.open('rb') as file:
+          digest.update(f'{path.name} {hashlib.file_digest(file, "sha256").hexdigest()} '.encode())
     return f'sha256 {digest.hexdigest()}'
 
   def _pad_id(self) -> int | None:

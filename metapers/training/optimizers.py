@@ -38,7 +38,7 @@ def adamw(
   _check('clip_norm', clip_norm, clip_norm > 0, 'above 0')
   _check('warmup_share', warmup_share, 0 <= warmup_share < 1, 'at least 0 and below 1')
   schedule = optax.warmup_cosine_decay_schedule(
-    init_value=0.0 if warmup_share else learning_rate,
+    init_value=0.0 if warmup_share and num_steps > 1 else learning_rate,
     peak_value=learning_rate,
     warmup_steps=max(1, int(num_steps * warmup_share)),
     decay_steps=max(2, num_steps),

@@ -4,10 +4,12 @@ import hashlib
 import importlib.util
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import tokenizers
 import torch
 import transformers
@@ -257,3 +259,23 @@ def test_paraphrases_are_closer_than_other_sentences():
   unit = found[0].astype(np.float64)
   unit /= np.linalg.norm(unit, axis=1, keepdims=True)
   assert unit[0] @ unit[1] > 0.6 > 0.3 > unit[0] @ unit[2]
+
+
+@pytest.mark.parametrize('changed', ['weights', 'template', 'tokenizer'])
+def test_another_reading_of_a_text_is_another_version(tmp_path, changed):
+  folder = pathlib.Path(tiny_models.save_model(tmp_path / 'model', 'llama'))
+  own = pathlib.Path(shutil.copytree(folder, tmp_path / 'own'))
+  model = RewardModel('llama', str(folder), tokenizer=str(own))
+  before = Scorer(model, Options()).version
+  assert Scorer(model, Options()).version == before
+  if changed == 'weights':
+    path = folder / 'model.safetensors'
+    kept = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({name: x + 1 for name, x in kept.items()}, path, {'format': 'pt'})
+  elif changed == 'template':
+    path = own / 'chat_template.jinja'
+    path.write_text('So: ' + path.read_text())
+  else:
+    path = own / 'tokenizer_config.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'model_max_length': 7}))
+  assert Scorer(model, Options()).version != before
