@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metapers.core import choice_model, meta_learner, task
+from metapers.core import choice_model, meta_learner
 from metapers.core.meta_learner import FromHistories, MetaLearner
 from metapers.core.task import Choices
 from metapers.core.types import Array, Callable, Float, Params, Scalar
@@ -264,16 +264,7 @@ def _learner(
     del context, key
     return weighting.refit(params, embed(network, params['basis'], support.candidates), support)
 
-  def loss(params, episode, key):
-    del key
-    everything = task.concat(episode.support, episode.query)
-    row = params['table'].at[episode.user].get(mode='fill', fill_value=0)
-    weights = weighting.of_row(row)
-    scores = score(params, weights, everything.candidates)
-    log_p = choice_model.log_probs(scores, everything.candidates.mask)
-    metrics = meta_learner.query_metrics(log_p, everything)
-    return metrics['nll'] + weighting.penalty(weights), metrics
-
+  loss = simplex.loss_of_rows(score, weighting.of_row, weighting.penalty)
   return meta_learner.from_adapt_score(init, adapt, score, loss=loss, start=start)
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from metapers.core import choice_model, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates
-from metapers.core.types import Array, Callable, Float, Params, PRNGKey
+from metapers.core.types import Array, Callable, Float, Metrics, Params, PRNGKey, Scalar
 from metapers.learners import options
 from metapers.learners.utility import negative_log_likelihood
 
@@ -67,16 +67,34 @@ def on_simplex(
     log_weights, _ = jax.lax.scan(step, log_mean, length=inner_steps)
     return jnp.exp(log_weights)
 
+  return meta_learner.from_adapt_score(
+    init, adapt, scores, loss=loss_of_rows(scores, jax.nn.softmax)
+  )
+
+
+def loss_of_rows(
+  scores: Callable[[Params, Array, Candidates], Array],
+  of_row: Callable[[Array], Array],
+  penalty: Callable[[Array], Scalar | float] = lambda weights: 0.0,
+) -> Callable[..., tuple[Scalar, Metrics]]:
+  """Returns the loss of a known user: of all their comparisons under their row of the table.
+
+  Args:
+    scores: `(params, weights, candidates) -> [N, K]`.
+    of_row: `(row) -> weights`.
+    penalty: `(weights) -> nats`.
+  """
+
   def loss(params, episode, key):
     del key
     everything = task.concat(episode.support, episode.query)
-    row = params['table'].at[episode.user].get(mode='fill', fill_value=0)
-    made = scores(params, jax.nn.softmax(row), everything.candidates)
+    weights = of_row(params['table'].at[episode.user].get(mode='fill', fill_value=0))
+    made = scores(params, weights, everything.candidates)
     log_p = choice_model.log_probs(made, everything.candidates.mask)
     metrics = meta_learner.query_metrics(log_p, everything)
-    return metrics['nll'], metrics
+    return metrics['nll'] + penalty(weights), metrics
 
-  return meta_learner.from_adapt_score(init, adapt, scores, loss=loss)
+  return loss
 
 
 def log_mean_of(table: Float[Array, 'U H']) -> Float[Array, 'H']:
