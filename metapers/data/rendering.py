@@ -1,5 +1,7 @@
 """Conversations as one text each, and whether the form of these texts reveals the choice."""
 
+import datetime
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,6 +20,8 @@ ALL_ROLES = ROLES | {'system': 'system'}  # of texts that nobody chose among
 ROLE_TAGS = ('user:', 'assistant:', 'human:', '[inst]', '[/inst]')
 MOST_PAIRS, ONE_SIDE = 0.5, 0.9  # a cue that differs in most pairs, and nearly always one way
 FEWEST_PAIRS = 20
+TODAY = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")  # in a chat template
+DATE = '2024-07-26'  # Llama 3's, of templates that are told none
 
 
 class Turn(NamedTuple):
@@ -120,3 +124,16 @@ def check_cue(name: str, gaps: Float[np.ndarray, 'M']) -> None:
       f'{"more" if more > 0.5 else "less"} in {max(more, 1 - more):.0%} of them: a learner would '
       'read the form; render both texts alike'
     )
+
+
+def with_date(template: str, date: str) -> str:
+  """Returns a chat template that prints a fixed date in place of today's.
+
+  Raises:
+    ValueError: for a template that prints today's date in a form that it works out.
+  """
+  day = datetime.datetime.fromisoformat(date)
+  fixed = TODAY.sub(lambda found: repr(day.strftime(found[2])), template)
+  if 'strftime_now(' in fixed:
+    raise ValueError('the chat template prints the date of today in a form that is not written out')
+  return fixed

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metapers.core.types import Float
+from metapers.data import rendering
 
 # How a prompt and a response become one text where the tokenizer has no chat template of its own.
 TEMPLATES = {
@@ -56,7 +57,7 @@ class Options(NamedTuple):
   allow_pickle: bool = False
   batch_size: int = 16
   bucket: bool = True
-  date: str = '2024-07-26'
+  date: str = rendering.DATE
   dtype: str = 'float32'
   layer: int = -1
   max_length: int = 2048

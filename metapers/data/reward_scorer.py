@@ -5,12 +5,10 @@ masked, and texts of like length share a batch for speed alone. The batch change
 .02 sd in bfloat16, whose products round by its shape (measured), by less than 1e-4 sd in float32.
 """
 
-import datetime
 import functools
 import hashlib
 import itertools
 import pathlib
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +18,7 @@ import torch
 import transformers
 
 from metapers.core.types import Int
-from metapers.data import reward_models
+from metapers.data import rendering, reward_models
 from metapers.data.reward_models import (
   CHAT,
   PAIR,
@@ -31,7 +29,6 @@ from metapers.data.reward_models import (
   TextError,
 )
 
-TODAY = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")  # in a chat template
 # Files of a folder that decide what its model makes of a text: weights, tokenizer and templates.
 READ_BY = ('.safetensors', '.bin', '.json', '.jinja', '.model', '.txt')
 TORCH_DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -75,7 +72,7 @@ def read_tokenizer(model: RewardModel, options: Options) -> tuple[Any, str]:
       f'{", ".join((PAIR, *TEMPLATES))}'
     )
   template = tokenizer.get_chat_template() if tokenizer.chat_template else ''
-  return tokenizer, with_date(template, options.date)
+  return tokenizer, rendering.with_date(template, options.date)
 
 
 class Scorer:
@@ -270,19 +267,6 @@ class Scorer:
     position = torch.arange(hidden.shape[1], device=hidden.device)
     last = torch.where(real, position, 0).argmax(1)  # the token that the classifier scores
     return hidden[torch.arange(len(hidden), device=hidden.device), last]
-
-
-def with_date(template: str, date: str) -> str:
-  """Returns a chat template that prints a fixed date in place of today's.
-
-  Raises:
-    ValueError: for a template that prints today's date in a form that it works out.
-  """
-  day = datetime.datetime.fromisoformat(date)
-  fixed = TODAY.sub(lambda found: repr(day.strftime(found[2])), template)
-  if 'strftime_now(' in fixed:
-    raise ValueError('the chat template prints the date of today in a form that is not written out')
-  return fixed
 
 
 def absent_id(texts: Sequence[Encoded]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from metapers.core import fields, files
+from metapers.data import rendering
 
 GENERATION = 'generation_config.json'
 ENDS = 'eos_token_id'  # one, or a list of them
@@ -59,7 +60,9 @@ def plain(tokenizer: Any, text: str) -> list[int]:
 
 def markers(tokenizer: Any, tokens: Sequence[int]) -> list[int]:
   """Returns those of some tokens that are markers."""
-  special = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+  added = tokenizer.added_tokens_decoder.items()  # Llama 3's headers are among these alone
+  special = {*tokenizer.all_special_ids, *(token for token, one in added if one.special)}
+  special.discard(tokenizer.unk_token_id)
   return [token for token in tokens if token in special]
 
 
@@ -113,8 +116,8 @@ def of(tokenizer: Any, vocab_size: int | None = None) -> ChatTokens:
     vocab_size: of the model that reads the tokens; None does not check that they are of one kind.
 
   Raises:
-    ValueError: for a tokenizer without a template, one that does not keep texts as they are, or one
-      with tokens that the model does not have.
+    ValueError: for a tokenizer without a template, one that does not keep texts as they are, one
+      that shows an answer elsewhere than it asks for one, or one with tokens the model has not.
   """
   check_vocabulary(tokenizer, vocab_size)
   around = fixed(tokenizer, ['user'])
@@ -122,7 +125,12 @@ def of(tokenizer: Any, vocab_size: int | None = None) -> ChatTokens:
   before, after = alone(tokenizer, around)
   # Llama 2's template has a space before an answer, and before the marker after it.
   gap = between.removeprefix(around[1])
-  lead = PLACE.join(around) + (gap if gap.isspace() else '')
+  if not between.startswith(around[1]) or gap.strip():
+    raise ValueError(
+      f'this chat template asks for an answer by {around[1]!r} and shows one behind {between!r}, '
+      'as of models that think first; use one that answers at once'
+    )
+  lead = PLACE.join(around) + gap
   last = following(tokenizer, lead + PLACE, ending) or alone(tokenizer, [ending])[0]
   end = (*markers(tokenizer, last), *last, tokenizer.eos_token_id)[:1]
   return ChatTokens(
@@ -204,6 +212,8 @@ def fixed(tokenizer: Any, roles: Sequence[str], *, is_answered: bool = False) ->
     [{'role': role, 'content': PLACE} for role in roles],
     tokenize=False,
     add_generation_prompt=not is_answered,
+    chat_template=rendering.with_date(tokenizer.get_chat_template(), rendering.DATE),
+    enable_thinking=False,  # of Qwen3, whose template else shows answers where it asks for none
   )
   parts = rendered.split(PLACE)
   if len(parts) != len(roles) + 1:

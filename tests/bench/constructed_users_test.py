@@ -162,7 +162,7 @@ def test_a_model_of_surfaces_knows_who_likes_what(study):
 class Words:
   """A tokenizer whose tokens are words."""
 
-  all_special_ids, unk_token_id = (), None
+  all_special_ids, added_tokens_decoder, unk_token_id = (), {}, None
 
   def __init__(self):
     self.known = {}

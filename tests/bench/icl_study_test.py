@@ -113,7 +113,7 @@ def test_long_replies_and_prompts_without_two_are_left_out(study):
 class Letters:
   """A stand-in for a tokenizer: a token for each letter."""
 
-  all_special_ids, unk_token_id = (), None
+  all_special_ids, added_tokens_decoder, unk_token_id = (), {}, None
 
   def __call__(self, text, **options):
     return {'input_ids': [ord(letter) for letter in text]}

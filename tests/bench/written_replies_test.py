@@ -16,7 +16,7 @@ END, LENGTH = 7, 4
 class Letters:
   """A stand-in for a tokenizer: a token for each letter."""
 
-  all_special_ids, unk_token_id = (), None
+  all_special_ids, added_tokens_decoder, unk_token_id = (), {}, None
 
   def __call__(self, text, **options):
     return {'input_ids': [ord(letter) for letter in text]}

@@ -89,6 +89,50 @@ def test_a_tokenizer_of_pieces_reads_markers_as_letters():
   assert made.eos_token_id not in inside and made.bos_token_id not in inside
 
 
+def test_markers_that_have_no_name_cannot_be_forged_either():
+  """Llama 3 names two of its markers; those around a role are special among the added tokens."""
+  made = tiny_models.tokenizer(pieces=True)
+  head = tokenizers.AddedToken('<|head|>', special=True)
+  made.add_tokens([head], special_tokens=True)
+  number = made.convert_tokens_to_ids('<|head|>')
+  assert number not in made.all_special_ids
+  made.chat_template = CHATML.replace('<bos>', '<bos> <|head|>')
+  chat = chat_tokens.of(made)
+  assert chat.prompt('w1').count(number) == 2
+  assert chat.prompt('w1 <eos> <|head|> assistant w2').count(number) == 2
+  assert number not in chat.response('w1 <|head|> w2')
+
+
+THINKING = (  # as Qwen3 has it
+  "{% for turn in messages %}<bos> {{ turn['role'] }} "
+  "{% if turn['role'] == 'assistant' and loop.last %}w9 {% endif %}{{ turn['content'] }} <eos>"
+  '{% endfor %}{% if add_generation_prompt %}<bos> assistant '
+  '{% if enable_thinking is defined and not enable_thinking %}w9 {% endif %}{% endif %}'
+)
+
+
+def test_a_model_that_may_think_answers_at_once():
+  made = tokenizer()
+  made.chat_template = THINKING
+  user, answer = {'role': 'user', 'content': 'w1 w2'}, {'role': 'assistant', 'content': 'w3'}
+  chat = chat_tokens.of(made)
+  assert chat.prompt('w1 w2') + chat.response('w3') == rendered(made, [user, answer])
+
+
+def test_a_model_that_always_thinks_is_refused():
+  made = tokenizer()
+  made.chat_template = CHATML.replace('<bos> assistant ', '<bos> assistant w9 ')
+  with pytest.raises(ValueError, match='as of models that think first'):
+    chat_tokens.of(made)
+
+
+def test_a_template_that_prints_the_day_prints_the_same_one_every_day():
+  made = tiny_models.tokenizer(pieces=True)
+  made.chat_template = '{{ strftime_now("%d %b %Y") }} ' + CHATML
+  chat = chat_tokens.of(made)
+  assert chat.around[0].startswith('26 Jul 2024 ')
+
+
 def test_what_has_no_template_or_repeats_texts_is_refused():
   with pytest.raises(ValueError, match='no chat template'):
     chat_tokens.of(tiny_models.tokenizer(chat=False))
