@@ -67,7 +67,7 @@ SIZES = {
   'gaussian_prior': {},
   'empirical_bayes': {'num_particles': 128, 'fit_steps': 40, 'fit_learning_rate': 0.05},
   'lookup': SMALL | {'num_histories': 64},
-  'mrm': {'rank': 4, 'inner_steps': 3, 'inner_learning_rate': 1.0},
+  'mrm': {'rank': 4, 'inner_steps': 3},
   'p_rm': SMALL | {'num_users': 64, 'width': 8},
   'pal': {'num_users': 64, 'width': 4},
   'copl': SMALL | {'num_histories': 64, 'history_length': 24},

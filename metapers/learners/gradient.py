@@ -148,7 +148,7 @@ def mrm(
   hidden: Sequence[int] = (),
   rank: int = 2,
   inner_steps: int = 1,
-  inner_learning_rate: float = 0.05,
+  inner_learning_rate: float = 1.0,
   learn_inner_rate: bool = True,
 ) -> MetaLearner:
   """Returns Meta Reward Modeling: u(x) = softmax(a)·φ(x), and only the weights a adapt.
@@ -162,7 +162,7 @@ def mrm(
     hidden: widths of φ's hidden layers; none as published.
     rank: number of basis rewards; 2 as published.
     inner_steps: gradient steps on the support; 1 as published, 0 turns adaptation off.
-    inner_learning_rate: their size.
+    inner_learning_rate: their size, per mean nat; at .05 nobody would move visibly.
     learn_inner_rate: whether the step size is meta-learned.
 
   Reference:

@@ -16,7 +16,7 @@ def descend(
   """Returns θ_n of θ ← θ - rate · ∇loss(θ), n = `num_steps`; differentiable to any order.
 
   Returns the initial parameters if the result is not finite, as after many comparisons that
-  contradict each other.
+  contradict each other; its derivatives are not finite then, and training by them stops.
 
   Args:
     loss: of the parameters; closes over the user's support.
@@ -45,7 +45,11 @@ def finite_or(end: PyTree, start: PyTree) -> PyTree:
 
 
 def fit(
-  loss: Callable[[Params], Scalar], start: Params, learning_rate: float, *, num_steps: int
+  loss: Callable[[Params], Scalar],
+  start: Params,
+  learning_rate: float | Array,
+  *,
+  num_steps: int,
 ) -> Params:
   """Returns the end of θ ← θ - rate · ∇loss(θ), whose rate halves where a step raises the loss.
 

@@ -54,7 +54,8 @@ def low_rank(
 
   φ, its scale and a table of the known users' weights are fitted jointly. A new user starts from
   their mean w̄ and solves the convex problem min_w NLL(w) + λ KL(w ‖ w̄) by exponentiated
-  gradient: w ← w^(1-ηλ) w̄^(ηλ) exp(-η ∇NLL), normalised. The user state is w_u [rank].
+  gradient: w ← w^(1-ηλ) w̄^(ηλ) exp(-η ∇NLL), normalised, with η halved where a step raises it.
+  The user state is w_u [rank].
 
   Args:
     num_features: D.
@@ -62,8 +63,8 @@ def low_rank(
     hidden: widths of φ's hidden layers; none is LoRe's linear basis.
     rank: number of basis rewards.
     inner_steps: steps of the refit.
-    inner_learning_rate: η (λ + n) for n comparisons: divided by what they and the prior weigh, so
-      that more evidence does not overshoot. Below 1.
+    inner_learning_rate: η (λ + n) for n comparisons, at the first step: divided by what they and
+      the prior weigh. Below 1.
     prior_strength: λ > 0, in comparisons.
 
   Raises:

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 
 from metapers.core import choice_model, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.types import Array, Callable, Float, Params
+from metapers.core.types import Array, Callable, Float, Params, Scalar
 from metapers.learners import inner_loop, newton, options
 from metapers.learners.utility import embed, negative_log_likelihood
 from metapers.networks.linear_mlp import linear_mlp
 
+SMALLEST = 1e-6  # spread of the known users
 USER_MODELS = ('individual', 'cluster', 'uniform')
 
 
@@ -49,11 +50,13 @@ def p_rm(
   A user model gives e_u: 'individual' e_0 + o_i, 'cluster' softmax(a_i) V, or 'uniform' e_0, where
   e_0 (or softmax(a_0) V) is generic, of whoever is unknown. All is trained jointly by
 
-    loss = α NLL(e_i) + (1 - α) NLL(e_0) + ½ λ/n ‖o_i‖²,
+    loss = α (NLL(e_i) + ½ λ/n ‖o_i‖²) + (1 - α) NLL(e_0),
 
   n being the weight of the comparisons, so that summed over users it is a Gaussian prior on o_i
-  (or on a_i - a_0). A new user's e minimises NLL(support) + ½ λ‖o‖², from the generic one on, which
-  it is without a support. The user state is e_u + A c_u [H].
+  (or on a_i - a_0), in units that φ is free to choose. A new user's are therefore measured by those
+  of the known ones: with s² the mean square of all their entries, e minimises
+  NLL(support) + ½ λ/s² ‖o‖², from the generic one on, which it is without a support. The user state
+  is e_u + A c_u [H].
 
   Args:
     num_features: D.
@@ -119,15 +122,14 @@ def p_rm(
     known, penalty = users.known(params['users'], episode.user)
     individual, generic = log_p(known), log_p(users.generic(params['users']))
     metrics = meta_learner.query_metrics(individual, everything)
-    mixed = alpha * metrics['nll'] + (1 - alpha) * choice_model.nll(generic, everything)
-    return mixed + penalty / jnp.maximum(task.total_weight(everything), 1), metrics
+    of_user = metrics['nll'] + penalty / jnp.maximum(task.total_weight(everything), 1)
+    return alpha * of_user + (1 - alpha) * choice_model.nll(generic, everything), metrics
 
   return meta_learner.from_adapt_score(init, adapt, score, loss=loss)
 
 
 def individual(num_users: int, width: int, shrinkage: float, num_steps: int) -> UserModel:
   """Returns e_i = e_0 + o_i, with o_i = 0 at the start and under N(0, I / shrinkage)."""
-  scale = shrinkage**-0.5
 
   def init(key):
     offsets = jnp.zeros((num_users, width), jnp.float32)
@@ -141,6 +143,7 @@ def individual(num_users: int, width: int, shrinkage: float, num_steps: int) -> 
     return params['generic'] + offset, 0.5 * shrinkage * offset @ offset
 
   def fit(params, features, given, support):
+    scale = spread_of(params['offsets']) / jnp.sqrt(shrinkage)
     without = features @ params['generic'] + given
     offset = newton.mode(without, scale * features, support, num_steps=num_steps)
     return params['generic'] + scale * offset
@@ -162,22 +165,24 @@ def cluster(
   def generic(params):
     return jax.nn.softmax(params['logits'][-1]) @ params['clusters']
 
-  def distance(params, logits):
+  def distance(params, logits, precision):
     off = logits - params['logits'][-1]
-    return 0.5 * shrinkage * off @ off
+    return 0.5 * precision * off @ off
 
   def known(params, row):
     logits = params['logits'][jnp.minimum(row, num_users)]
-    return jax.nn.softmax(logits) @ params['clusters'], distance(params, logits)
+    return jax.nn.softmax(logits) @ params['clusters'], distance(params, logits, shrinkage)
 
   def fit(params, features, given, support):
     each = features @ params['clusters'].T  # [N, K, clusters]
+    spread = spread_of(params['logits'][:-1] - params['logits'][-1:])
+    precision = shrinkage / spread**2
 
     def objective(logits):
       scores = each @ jax.nn.softmax(logits) + given
-      return negative_log_likelihood(scores, support) + distance(params, logits)
+      return negative_log_likelihood(scores, support) + distance(params, logits, precision)
 
-    rate = 1 / shrinkage  # a Newton step of the prior; halved where it is too long
+    rate = 1 / precision  # a Newton step of the prior; halved where it is too long
     logits = inner_loop.fit(objective, params['logits'][-1], rate, num_steps=num_steps)
     return jax.nn.softmax(logits) @ params['clusters']
 
@@ -199,6 +204,11 @@ def uniform(width: int) -> UserModel:
     return params['generic']
 
   return UserModel(lambda key: {'generic': start(key, width)}, generic, known, fit)
+
+
+def spread_of(offsets: Float[Array, 'U H']) -> Scalar:
+  """Returns the root mean square of what tells known users apart, who may all be alike."""
+  return jnp.maximum(jnp.sqrt(jnp.mean(offsets**2)), SMALLEST)
 
 
 def start(key: Array, width: int) -> Float[Array, 'H']:

@@ -60,7 +60,7 @@ def descend(
 ) -> Adapted:
   """Returns the parameters after `num_steps` steps; differentiable to any order.
 
-  The parameters stay as they were if the result is not finite.
+  The parameters stay as they were if the result is not finite, as in `inner_loop.descend`.
 
   Args:
     loss: of the network's outputs for the rows.

@@ -10,6 +10,8 @@ from metapers.core.types import Array, Callable, Float, Metrics, Params, PRNGKey
 from metapers.learners import options
 from metapers.learners.utility import negative_log_likelihood
 
+ROUNDING = 1e-6  # relative, of an objective in float32
+
 
 def on_simplex(
   name: str,
@@ -26,7 +28,7 @@ def on_simplex(
 
   Known users' logits are a table, which is fitted jointly with what all users share. A new user
   starts from their mean w̄ and solves min_w NLL(w) + λ KL(w ‖ w̄) by exponentiated gradient:
-  w ← w^(1-ηλ) w̄^(ηλ) exp(-η ∇NLL), normalised.
+  w ← w^(1-ηλ) w̄^(ηλ) exp(-η ∇NLL), normalised, with η halved where a step raises the objective.
 
   Args:
     name: of the learner, for what is refused.
@@ -35,8 +37,8 @@ def on_simplex(
     num_users: U.
     width: number of weights.
     inner_steps: steps of the refit.
-    inner_learning_rate: η (λ + n) for n comparisons: divided by what they and the prior weigh, so
-      that more evidence does not overshoot. Below 1.
+    inner_learning_rate: η (λ + n) for n comparisons, at the first step: divided by what they and
+      the prior weigh. Below 1.
     prior_strength: λ > 0, in comparisons.
 
   Raises:
@@ -59,12 +61,21 @@ def on_simplex(
     def support_loss(weights):
       return negative_log_likelihood(scores(params, weights, support.candidates), support)
 
-    def step(log_weights, _):
-      gradient = jax.grad(support_loss)(jnp.exp(log_weights))
+    def at(log_weights):
+      value, gradient = jax.value_and_grad(support_loss)(jnp.exp(log_weights))
       pull = prior_strength * (log_weights - log_mean)
-      return jax.nn.log_softmax(log_weights - rate * (gradient + pull)), None
+      return log_weights, value + jnp.exp(log_weights) @ pull, gradient + pull
 
-    log_weights, _ = jax.lax.scan(step, log_mean, length=inner_steps)
+    def step(state, _):
+      rate, before = state
+      log_weights, value, slope = before
+      found = at(jax.nn.log_softmax(log_weights - rate * slope))
+      # Curvature grows with the square of the scores. What rounding raises is no rise.
+      is_lower = found[1] <= value + ROUNDING * (1 + jnp.abs(value))
+      kept = jax.tree.map(lambda new, old: jnp.where(is_lower, new, old), found, before)
+      return (jnp.where(is_lower, rate, rate / 2), kept), None
+
+    (_, (log_weights, *_)), _ = jax.lax.scan(step, (rate, at(log_mean)), length=inner_steps)
     return jnp.exp(log_weights)
 
   return meta_learner.from_adapt_score(

@@ -63,10 +63,11 @@ def vrf(
 
   def init(key):
     key_encoder, key_basis, key_places = jax.random.split(key, 3)
+    places = jax.random.normal(key_places, (rank, width), jnp.float32)
     return {
       'encoder': encoder.init(key_encoder),
       'basis': network.init(key_basis),
-      'places': jax.random.normal(key_places, (rank, width), jnp.float32),
+      'places': places / jnp.sqrt(width),  # at N(0, I) everyone would have one basis, by luck
       'widths': jnp.zeros((rank, width), jnp.float32),
       'log_scale': jnp.zeros((), jnp.float32),
     }

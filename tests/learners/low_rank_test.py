@@ -48,6 +48,37 @@ def test_refit_solves_the_convex_problem():
   np.testing.assert_allclose(found, solved.x, atol=1e-3)
 
 
+@pytest.mark.parametrize('scale', [1.0, 10.0, 40.0])
+def test_refit_converges_however_sharp_the_scores_are(scale):
+  sizes = {'num_features': 4, 'num_users': 5, 'rank': RANK}
+  learner = learners.make('low_rank', **sizes)
+  params = learner.init(jax.random.key(0)) | {'log_scale': jnp.log(scale)}
+  comparisons = support(64)
+  basis = scale * comparisons.candidates.features @ params['basis']['linear']['kernel']
+  wrong = jnp.arange(64) % 7 == 0
+  favourite = jnp.argmax(basis @ jnp.array([0.7, 0.2, 0.1]), -1).astype(jnp.int32)
+  comparisons = comparisons._replace(choice=jnp.where(wrong, 1 - favourite, favourite))
+  mean = np.asarray(jax.nn.softmax(params['table']).mean(0), float)
+  sign = np.where(np.asarray(comparisons.choice) == 0, 1, -1)
+  contrast = np.asarray(basis[:, 0] - basis[:, 1], float) * sign[:, None]
+
+  def energy(weights):
+    return np.logaddexp(0, -contrast @ weights).sum() + weights @ np.log(weights / mean)
+
+  found = np.asarray(learner.adapt(params, comparisons, jnp.zeros(0), jax.random.key(0)), float)
+  best = min(
+    energy(np.exp(x) / np.exp(x).sum())
+    for x in (
+      optimize.minimize(
+        lambda x: energy(np.exp(x) / np.exp(x).sum()), np.log(begin), method='Nelder-Mead',
+        options={'maxiter': 4000, 'xatol': 1e-8, 'fatol': 1e-8},
+      ).x
+      for begin in (mean, np.array([0.7, 0.2, 0.1]))
+    )
+  )  # fmt: skip
+  assert energy(found) - best < 0.05 * max(1, best / 64)
+
+
 def test_without_comparisons_a_new_user_is_the_mean_of_known_users():
   learner, params = made()
   none = task.with_shots(support(), 0)

@@ -56,15 +56,54 @@ def test_only_the_row_of_the_user_moves_and_none_of_an_unknown_one():
   assert not value_and_gradient(learner, params, episode(U))[1]['users']['offsets'].any()
 
 
-def test_offsets_are_shrunk_by_the_share_of_a_comparison():
-  learner, params = made(alpha=0.0, shrinkage=3.0)
-  params['users']['offsets'] = jnp.ones((U, 2))
-  moved = value_and_gradient(learner, params, episode(3))[1]['users']['offsets']
-  np.testing.assert_allclose(moved[3], 3 / (5 + 6), rtol=1e-6)
+@pytest.mark.parametrize('alpha', [0.0, 0.3, 1.0])
+def test_offsets_are_shrunk_by_the_share_of_a_comparison_in_the_individual_loss(alpha):
+  def moved(shrinkage):
+    learner, params = made(alpha=alpha, shrinkage=shrinkage)
+    params['users']['offsets'] = jnp.ones((U, 2))
+    return value_and_gradient(learner, params, episode(3))[1]['users']['offsets'][3]
+
+  np.testing.assert_allclose(moved(4.0) - moved(1.0), alpha * 3 / (5 + 6), atol=1e-6)
+
+
+@pytest.mark.parametrize('user_model', ['individual', 'cluster'])
+def test_units_that_are_free_do_not_change_the_refit(user_model):
+  learner, params = made(user_model=user_model, num_clusters=3)
+  users = params['users']
+  if user_model == 'individual':  # 4 φ and a quarter of all embeddings are the same model
+    users = users | {'offsets': jax.random.normal(jax.random.key(1), (U, 2))}
+  else:
+    users = users | {'clusters': 4 * users['clusters']}
+  reward = jax.tree.map(lambda x: 4 * x, params['reward'])
+  apart = jax.tree.map(lambda x: x / 4, users)
+  if user_model == 'cluster':
+    apart = users | {'clusters': users['clusters'] / 4}
+  given = episode()
+  found, expected = (
+    learner.score(p, learner.adapt(p, given.support, jnp.zeros(0), KEY), given.query.candidates)
+    for p in (
+      params | {'reward': reward, 'users': apart},
+      params | {'users': users},
+    )
+  )  # fmt: skip
+  np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_a_new_user_is_taken_to_differ_as_the_known_ones_do():
+  learner, params = made()
+  support = episode().support
+
+  def distance(spread):
+    users = params['users'] | {'offsets': jnp.full((U, 2), spread)}
+    state = learner.adapt(params | {'users': users}, support, jnp.zeros(0), KEY)
+    return float(jnp.linalg.norm(state - params['users']['generic']))
+
+  assert distance(0.0) < 1e-4 < 0.1 * distance(0.1) < 0.1 * distance(2.0)
 
 
 def test_a_new_user_is_the_mode_of_their_posterior():
   learner, params = made(shrinkage=0.7)
+  params['users']['offsets'] = jnp.asarray(np.resize([2.0, -2.0], (U, 2)), jnp.float32)
   support = episode().support
   state = learner.adapt(params, support, jnp.zeros(0), KEY)
   features = np.asarray(support.candidates.features @ params['reward']['linear']['kernel'], float)
@@ -73,7 +112,7 @@ def test_a_new_user_is_the_mode_of_their_posterior():
   def energy(offset):
     scores = features @ (generic + offset)
     chosen = np.take_along_axis(scores, np.asarray(support.choice)[:, None], 1)[:, 0]
-    return np.sum(np.logaddexp.reduce(scores, 1) - chosen) + 0.35 * offset @ offset
+    return np.sum(np.logaddexp.reduce(scores, 1) - chosen) + 0.35 / 4 * offset @ offset
 
   expected = generic + scipy.optimize.minimize(energy, np.zeros(2), tol=1e-10).x
   np.testing.assert_allclose(state, expected, atol=1e-4)
