@@ -23,6 +23,7 @@ from metapers.core.population import (
   episode_shapes,
 )
 from metapers.core.task import Task, Truth
+from metapers.core.types import Int
 from metapers.evaluation import adaptation, estimates, streams
 
 # Options that titles tell in words.
@@ -107,6 +108,7 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
       truth,
       rival=rival,
       items=resampled.ids,
+      owners=owners_of(tasks, condition.stream),
       num_resamples=evaluation.num_resamples,
     ),
     trained=trained(plan, condition),
@@ -116,6 +118,13 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     resampled=resampled,
     note='' if rival is not None or evaluation.rival is not None else rival_note(writers),
   )
+
+
+def owners_of(tasks: Task, stream: Stream | None) -> Int[np.ndarray, 'T N'] | None:
+  """Returns whose turn each of a stream is; None where each episode is of its own user."""
+  if stream is None:
+    return None
+  return streams.owners(*tasks.query.mask.shape, stream.change_at)
 
 
 def fingerprint(tasks: Task, truth: Truth | None, stream: Stream | None) -> str:

@@ -119,6 +119,7 @@ def weights(
   denominator: Float[np.ndarray, 'T N'],
   prompts: Int[np.ndarray, 'T N *K'] | None,
   weight: Float[np.ndarray, 'T N'] | None = None,
+  owners: Int[np.ndarray, 'T N'] | None = None,
 ) -> Float[np.ndarray, 'Q T*N']:
   """Returns W such that W @ numerators is the metric in the sample and in every resample.
 
@@ -137,6 +138,7 @@ def weights(
     denominator: d, [T, N]; 0 where an observation does not count.
     prompts: [T, N] ids among `draws.ids`, or [T, N, K] of the items; None resamples users only.
     weight: w, [T, N], how often each observation counts; by default once.
+    owners: [T, N] of T, which user each observation is of; by default those of row u are of user u.
   """
   ids = np.full(denominator.shape, draws.ids[0]) if prompts is None else prompts
   share, rows = user_shares(denominator, weight), kinds(len(draws.users))
@@ -146,7 +148,8 @@ def weights(
   drawn[start:] = 1 if prompts is None else cells(index, len(drawn) - start, draws.seed)
   if ids.ndim > denominator.ndim:
     drawn = drawn.sum(-1) - (drawn.shape[-1] - 1)  # [Q, T, N]
-  drawn *= draws.users[: len(drawn), :, None] * share
+  users = draws.users[: len(drawn)]
+  drawn *= (users[..., None] if owners is None else users[:, owners]) * share
   drawn = drawn.reshape(len(drawn), -1)
   total = drawn @ denominator.astype(np.float32).reshape(-1)
   if ids.ndim > denominator.ndim:

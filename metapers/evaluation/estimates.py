@@ -58,6 +58,7 @@ def evaluation_set(
   *,
   rival: int | None = None,
   items: Int[np.ndarray, 'T N K'] | None = None,
+  owners: Int[np.ndarray, 'T N'] | None = None,
   num_resamples: int = 1000,
   seed: int = 0,
 ) -> EvaluationSet:
@@ -67,6 +68,8 @@ def evaluation_set(
     tasks: T episodes.
     truth: of simulated users. Without it (real people) only users are resampled, and `items`.
     items: ids of what people compare, for intervals for new items; None for these ones alone.
+    owners: whose answer each is, where episodes are put together of several users', such as
+      `streams.owners`; by default episode t is of user t.
     rival: index into `truth.slate_models` of the response model to win against.
     num_resamples: of the bootstrap.
     seed: of the bootstrap.
@@ -98,7 +101,7 @@ def evaluation_set(
   ids = [np.ravel(each.prompts) for each in divided.values() if each.prompts is not None]
   ids = np.concatenate(ids) if ids else None
   draws = bootstrap.draw(len(tasks.user), ids, num_resamples=num_resamples, seed=seed)
-  weights = {name: bootstrap.weights(draws, *value) for name, value in divided.items()}
+  weights = {name: bootstrap.weights(draws, *each, owners) for name, each in divided.items()}
   num_prompts = min(map(distinct_prompts, divided.values()))
   num_items = 1 if items is None else items.shape[-1]
   return EvaluationSet(tasks, truth, draws, weights, rival, num_users, num_prompts, num_items)

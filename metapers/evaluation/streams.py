@@ -75,6 +75,12 @@ def changed(tasks: Task, truth: Truth, change_at: int) -> tuple[Task, Truth]:
   return tasks._replace(support=jax.tree.map(join, tasks.support)), moved
 
 
+def owners(num_users: int, num_turns: int, change_at: int) -> Int[np.ndarray, 'T N']:
+  """Returns whose turns the streams of `changed` are: neighbours share a user, not independent."""
+  users, turns = np.arange(num_users)[:, None], np.arange(num_turns)[None]
+  return np.where((change_at > 0) & (turns >= change_at), (users + 1) % num_users, users)
+
+
 def drifted(
   support: Choices,
   truth: Truth,

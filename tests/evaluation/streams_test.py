@@ -141,6 +141,19 @@ def test_the_oracle_has_no_regret_and_numbers_are_of_the_turns_listed():
   np.testing.assert_allclose(found['cumulative_regret'][0, 1], lost, rtol=1e-5)
 
 
+def test_turns_are_resampled_with_the_user_who_answered_them():
+  _, _, streamed, facts = stream(change_at=2)
+  owners = streams.owners(USERS, TURNS, 2)
+  np.testing.assert_array_equal(owners[:, 1], np.arange(USERS))
+  np.testing.assert_array_equal(owners[:, 2], [1, 2, 3, 4, 0])
+  np.testing.assert_array_equal(streams.owners(USERS, TURNS, 0)[:, -1], np.arange(USERS))
+  evaluated = estimates.evaluation_set(streamed, facts, owners=owners, num_resamples=40)
+  drawn, slates = evaluated.draws.users, evaluated.weights['slate'].reshape(-1, USERS, TURNS)
+  without = np.flatnonzero(drawn[: len(slates), 1] == 0)
+  assert without.size
+  assert not slates[without][:, 1, :2].any() and not slates[without][:, 0, 2:].any()
+
+
 def test_turns_count_by_weight():
   _, _, streamed, facts = stream()
   real = jnp.ones((USERS, TURNS), bool).at[:, 1].set(False)
