@@ -372,8 +372,10 @@ def condition(config: Config, changes: Mapping[str, Any]) -> Condition:
 
 
 def plan(config: Config) -> Plan:
-  """Returns a table, or a run as a table of one learner, as an object."""
+  """Returns a table, or a run as a table of one learner; refuses a table with a run's seed."""
   table = config.get('benchmark', {})
+  if 'seeds' in table and config.seed:
+    raise ValueError(f'a table has seeds, not a seed: give --config.benchmark.seeds={config.seed},')
   rows = table.get('learners', ()) or (config.learner.name,)
   return Plan(
     entries={row: entry(config, row) for row in rows},

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from metapers.bench import cells, fingerprints, results, runs, settings
+from metapers.bench import cells, fingerprints, references, results, runs, settings
 from metapers.bench import plan as plans
 from metapers.bench.plan import Condition, Log, MakePopulation, Plan
 from metapers.bench.settings import Setting
@@ -246,7 +246,8 @@ def exact_asker(plan: Plan, questioning: Questioning) -> Asker:
     raise ValueError(f'{error}; or leave the row `bayes` out by exact=False') from error
   particles = plan.evaluation.num_particles
   prior = str(population.simulation.user_models)
-  made_by = asked(questioning, EXACT, num_particles=particles, prior=prior)
+  version = references.VERSION
+  made_by = asked(questioning, EXACT, num_particles=particles, prior=prior, version=version)
   # One user at a time: vmap would make every user pay for every move of the particles.
   return Asker(
     EXACT, EXACT, made_by, learner, lambda: learner.init(jax.random.key(0)), chunk_size=1

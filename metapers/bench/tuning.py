@@ -41,6 +41,21 @@ def require_equal(trials: Mapping[str, Sequence[object]]) -> None:
     raise ValueError(f'all learners are tuned by equally many trials, at least one; got {listed}')
 
 
+def require_one_length(plans: Sequence[Plan], trials: Mapping[str, Sequence[object]]) -> None:
+  """Refuses trials of a learner that differ in length: of one run, the longer goes on.
+
+  Raises:
+    ValueError: naming the learner and the lengths.
+  """
+  for row in trials:
+    lengths = sorted({plan.entries[row].training.num_steps for plan in plans})
+    if len(lengths) > 1:
+      raise ValueError(
+        f'{row}: trials of one learner must be of one num_steps, got {lengths}: a longer run would '
+        'go on from a shorter one; make rows of their own of them'
+      )
+
+
 def run(
   plans: Sequence[Plan],
   trials: Mapping[str, Sequence[Changes]],
@@ -59,9 +74,12 @@ def run(
     log: is given lines of progress.
 
   Raises:
-    ValueError: for a learner that is tried more often than another, or options that do not fit.
+    ValueError: for a learner that is tried more often than another or for unlike numbers of steps,
+      or options that do not fit.
+    FloatingPointError: for a learner all of whose trials diverged; a diverged one loses to others.
   """
   require_equal(trials)
+  require_one_length(plans, trials)
   identity = plans_of.table_identity(fingerprints.identified(plans[0]), 'table')
   workdirs.check_claim(workdir, identity, workdirs.of_table)
   for row, plan in itertools.product(trials, plans):
@@ -70,11 +88,22 @@ def run(
   found = []
   for row, own in progress.along(trials.items(), 'learners', unit='learner', label=_row):
     for number, (changes, plan) in enumerate(zip(own, plans, strict=True)):
-      trained = cells.Trained(plan, row, plan.seeds[0], workdir, log=log).fold_runs()
-      nll = np.mean([nll_of(one, plan.evaluation) for one in trained])
+      trained = cells.Trained(plan, row, plan.seeds[0], workdir, log=log)
+      nll = _nll_of_all(trained, plan.evaluation, log)
       log(f'{row}, trial {number + 1} of {len(own)}: validation NLL {nll:.4f}')
-      found.append(Trial(row, changes, float(nll)))
+      found.append(Trial(row, changes, nll))
+  hopeless = [row for row in trials if all(one.nll == np.inf for one in found if one.row == row)]
+  if hopeless:
+    raise FloatingPointError(f'every trial of {", ".join(hopeless)} diverged; try lower rates')
   return found
+
+
+def _nll_of_all(trained: cells.Trained, evaluation: Evaluation, log: Log) -> float:
+  try:
+    return float(np.mean([nll_of(one, evaluation) for one in trained.fold_runs()]))
+  except FloatingPointError as error:  # one choice of options that is no good, as others are
+    log(str(error))
+    return float(np.inf)
 
 
 def _row(item: tuple[str, object]) -> str:

@@ -49,6 +49,36 @@ def test_a_learner_is_not_tried_more_often_than_another():
     tuning.require_equal({'cnp': []})
 
 
+def test_trials_of_unlike_lengths_are_refused_before_anything_is_trained(tmp_path):
+  config = table()
+  tried = {'pooled': [{'training': {'num_steps': 40}}, {'training': {'num_steps': 80}}]}
+  plans = [build.plan(trials.changed(config, each)) for each in trials.by_number(tried)]
+  with pytest.raises(ValueError, match=r'pooled: .* of one num_steps, got \[40, 80\]'):
+    tuning.run(plans, tried, tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_trial_that_diverges_loses_and_a_learner_of_such_alone_is_named(tmp_path):
+  config, said = table(), []
+  wild = {'training': {'learning_rate': 1e30}}
+  tried = {'pooled': [wild, RATES[1]]}
+  plans = [build.plan(trials.changed(config, each)) for each in trials.by_number(tried)]
+  found = tuning.run(plans, tried, tmp_path, log=said.append)
+  assert found[0].nll == float('inf')
+  assert tuning.best(found) == {'pooled': RATES[1]}
+  tried = {'pooled': [wild]}
+  plans = [build.plan(trials.changed(config, each)) for each in trials.by_number(tried)]
+  with pytest.raises(FloatingPointError, match='every trial of pooled diverged; try lower rates'):
+    tuning.run(plans, tried, tmp_path, log=said.append)
+
+
+def test_a_table_refuses_the_seed_of_a_run():
+  config = table()
+  config.seed = 3
+  with pytest.raises(ValueError, match=r'give --config.benchmark.seeds=3,'):
+    build.plan(config)
+
+
 def test_of_equal_trials_the_first_is_best():
   made = [Trial('a', {'n': {'x': i}}, nll) for i, nll in enumerate((0.5, 0.3, 0.3))]
   assert tuning.best(made) == {'a': {'n': {'x': 1}}}
