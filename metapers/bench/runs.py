@@ -114,8 +114,9 @@ def train(
   is_served = bool(entry.name) and exports.is_servable(population.spec)
   if workdir is not None and is_served and processes.is_first():
     folder = pathlib.Path(workdir) / exports.FOLDER
-    if not (was_done and is_readable(folder)):
-      exports.write_export(folder, to_export(entry, population, result.best_params))
+    made = to_export(entry, population, result.best_params)
+    if not (was_done and is_there(folder, made)):
+      exports.write_export(folder, made)
   return Run(learner, result.best_params, population, result.best_step, was_done)
 
 
@@ -170,13 +171,13 @@ def restored(
   return Run(learner, params, population, step)
 
 
-def is_readable(folder: pathlib.Path) -> bool:
-  """Tells whether an export is there, whole, and of the version that this code reads."""
+def is_there(folder: pathlib.Path, export: exports.Export) -> bool:
+  """Tells whether an export is there and whole; an extended run leaves that of the shorter one."""
   try:
-    exports.read_export(folder)
+    found = exports.read_export(folder)
   except ValueError:
     return False
-  return True
+  return exports.fingerprint(found) == exports.fingerprint(export)
 
 
 def to_export(entry: Entry, population: Population, params: Params) -> exports.Export:

@@ -72,6 +72,12 @@ def test_an_export_is_written_anew_only_where_it_is_not_whole(finished):
   path.write_bytes(b'')
   go_on()
   assert path.stat().st_size == before.st_size
+  kept, folder = path.read_bytes(), workdir / exports.FOLDER
+  found = exports.read_export(folder)
+  shorter = {name: array + 1 for name, array in found.params.items()}
+  exports.write_export(folder, found._replace(params=shorter))
+  go_on()
+  assert path.read_bytes() == kept
 
 
 def test_a_run_whose_last_checkpoint_is_damaged_was_not_done(finished, tmp_path):
