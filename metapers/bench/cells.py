@@ -21,7 +21,7 @@ from metapers.evaluation import adaptation, streams
 from metapers.evaluation.predictions import Predictions
 from metapers.io import checkpoints, processes, progress, workdirs
 
-INDEX = 'cells.json'
+INDEX, USERS = 'cells.json', 'users.json'
 PREDICTIONS = 'predictions'
 BySeed = dict[str, dict[str, Predictions]]  # row -> seed -> its predictions; '' of a reference
 
@@ -258,13 +258,27 @@ def keep_index(
   made: Sequence[Setting],
   learned: Mapping[tuple[str, int], Sequence[Trained]],
 ) -> None:
-  """Writes where the learners' cells of a table are: by condition, row and seed."""
+  """Writes where the learners' cells of a table are, by condition, row and seed, and whose."""
   index: dict[str, dict[str, dict[str, str]]] = {setting.name: {} for setting in made}
   for (row, seed), trained in learned.items():
     for setting, one in zip(made, trained, strict=True):
       folder = folder_of(setting, one.name, one.made_by)
       index[setting.name].setdefault(row, {})[str(seed)] = folder.name
   files.write_json(pathlib.Path(workdir) / INDEX, index)
+  users = {setting.name: setting.fingerprint for setting in made}
+  files.write_json(pathlib.Path(workdir) / USERS, users)
+
+
+def users_of(workdir: str | os.PathLike, setting: str) -> str:
+  """Returns the fingerprint of the users of a condition; '' where none was kept.
+
+  Raises:
+    ValueError: for a file of something else.
+  """
+  path = pathlib.Path(workdir) / USERS
+  found = files.read_json(path) if path.exists() else {}
+  fields.check(path, {'users': found}, {'users': dict[str, str]})
+  return found.get(setting, '')
 
 
 def read_index(workdir: str | os.PathLike, setting: str) -> dict[str, dict[str, pathlib.Path]]:

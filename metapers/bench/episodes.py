@@ -43,6 +43,7 @@ class ConditionEntry(pydantic.BaseModel):
   rival: fields.Size | None
   num_resamples: Annotated[int, Field(ge=1, le=10**6)]
   resampled: resampling.Kind = ''  # older ones lack it
+  users: str = ''  # likewise
   references: list[str]
 
 

@@ -128,6 +128,7 @@ def add_condition(
     'rival': setting.evaluated.rival,
     'num_resamples': plan.evaluation.num_resamples,
     'resampled': setting.resampled.kind,
+    'users': setting.fingerprint,
     'population': dict(setting.populations[0].record),
     'references': add_references(draft, setting, made),
   }

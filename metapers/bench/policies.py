@@ -180,8 +180,7 @@ def silent(split: Split) -> Split:
 def evaluate(study: Study, row: Row, name: str, seeds: Mapping[int, Trained]) -> pd.DataFrame:
   """Returns the results of a row: known users by their own rows, new ones by their comparisons.
 
-  `NAME generic` are the known users without their soft tokens, `NAME permuted` with those of
-  others.
+  `NAME generic` are the known users without their soft tokens, `NAME permuted` with another's.
 
   Args:
     study: the users.
@@ -192,10 +191,11 @@ def evaluate(study: Study, row: Row, name: str, seeds: Mapping[int, Trained]) ->
   first = next(iter(seeds.values()))
   given = as_seen(study, row).splits
   rows = np.arange(study.num_users)
+  order = np.random.default_rng(0).permutation(rows)  # each has the tokens of the next in it
   others = {
     name: rows,
     f'{name} generic': np.full_like(rows, study.num_users),
-    f'{name} permuted': np.random.default_rng(0).permutation(rows),
+    f'{name} permuted': order[(np.argsort(order) + 1) % len(rows)],
   }
   if not differs(first):
     others = {name: rows}

@@ -11,6 +11,7 @@ from metapers.analysis.costs import Costs
 from metapers.bench import results, tables
 from metapers.bench.plan import Plan
 from metapers.bench.settings import Setting
+from metapers.core.population import SEEN
 from metapers.io import plots, workdirs
 from metapers.io import report as pages
 from metapers.io.plots import Figure
@@ -106,7 +107,7 @@ def in_order(own: pd.DataFrame, metric: str) -> list[str]:
 
 def spoken_for(own: pd.DataFrame, setting: Setting) -> str:
   """Returns for whom, and for which models, the intervals of a setting's rows are."""
-  whom = 'new users and new prompts'
+  whom = f'{"other known" if setting.split == SEEN else "new"} users and new prompts'
   if setting.resampled.kind:
     whom = f'new people and new {setting.resampled.kind}'
   elif setting.truth is None:
@@ -184,8 +185,9 @@ def costs_table(measured: Mapping[str, Costs]) -> Table:
     f'on {one.device}, compiled'
   )
   note = (
-    'bytes of a user: what is kept of each one; times are of this machine; active units: the share '
-    'of dimensions of what is kept whose posterior means differ between users, 0 where it collapsed'
+    'bytes of a user: what is kept of each one; times are of the machine that measured them; '
+    'active units: the share of dimensions of what is kept whose posterior means differ between '
+    'users, 0 where it collapsed'
   )
   header = ['learner', 'parameters', 'bytes of a user', 'µs to adapt a user', 'active units']
   return Table(caption, header, body, note)

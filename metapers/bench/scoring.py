@@ -214,6 +214,13 @@ def finished(
   workdirs.compare_configs(workdir, compared(stored), compared(manifest['identity']))
   (entry,) = (each for each in manifest['conditions'] if each['name'] == condition)
   shots = entry['shots']
+  kept, frozen = cells.users_of(workdir, condition), entry.get('users', '')
+  if kept and frozen and kept != frozen:
+    raise ValueError(
+      f'{workdir} predicted for other users of {condition!r} than those of the episodes, under the '
+      'same options: they were drawn by other versions of metapers, JAX or NumPy; run '
+      'experiments.benchmark anew with the version that froze the episodes'
+    )
   found = Finished({}, {})
   for row, seeds in cells.read_index(workdir, condition).items():
     for seed, folder in seeds.items():

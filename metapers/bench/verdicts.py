@@ -12,6 +12,7 @@ import pandas as pd
 from metapers.bench import for_whom, results, tables
 from metapers.bench.evidence import CEILINGS, FLOOR
 from metapers.bench.settings import Setting
+from metapers.core.population import SEEN
 from metapers.evaluation import metrics
 from metapers.io.report import Section
 
@@ -238,8 +239,10 @@ def groups(found: Verdict) -> str:
 def overall(judged: Sequence[Verdict], labels: Sequence[str]) -> list[str]:
   """Returns what holds over several conditions."""
   gainers = sum(bool(one.gainers) for one in judged)
+  ends = {when(one) for one in judged}
+  end = ends.pop() if len(ends) == 1 else 'At the last number of comparisons of each'
   said = [
-    f'{when(judged[0])}, learners gain over {FLOOR}, beyond the interval, in {gainers} of '
+    f'{end}, learners gain over {FLOOR}, beyond the interval, in {gainers} of '
     f'{len(judged)} conditions (a count that is not adjusted for so many).'
   ]
   clear = [(one, label) for one, label in zip(judged, labels, strict=True) if one.since is not None]
@@ -288,7 +291,8 @@ def when(found: Verdict) -> str:
   last = int(found.best.shots)
   if found.setting.stream:
     return f'In turns {first_turn(found.setting.shots, last)} to {last}'
-  return f'After {last} comparison{"s" * (last != 1)} of a new user'
+  whom = 'known' if found.setting.split == SEEN else 'new'
+  return f'After {last} comparison{"s" * (last != 1)} of a {whom} user'
 
 
 def first_turn(counts: Sequence[int], end: int | None) -> int:
