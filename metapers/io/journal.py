@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import filelock
+
 from metapers.core import fields, files
 
 
@@ -20,12 +22,21 @@ class Journal:
     kinds: field -> type of a record, see `fields.check`.
 
   Raises:
-    ValueError: if its records were asked for otherwise, a line of it cannot be read, or no record
-      could be written.
+    ValueError: if its records were asked for otherwise, a line of it cannot be read, no record
+      could be written, or another process writes it.
   """
 
   def __init__(self, path: str | os.PathLike, shared: Mapping[str, Any], kinds: Mapping[str, Any]):
     path = pathlib.Path(path)
+    self._lock = _locked(path)
+    try:
+      self._open(path, shared, kinds)
+    except ValueError:
+      self.close()
+      raise
+
+  def _open(self, path: pathlib.Path, shared: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    self._file = None
     shared = json.loads(json.dumps(shared))  # as it will be read again: tuples are lists
     lines = _whole_lines(path)
     try:
@@ -46,13 +57,14 @@ class Journal:
         'another file to write'
       )
     _require_writable(path)
-    self._path, self._file = path, None
+    self._path = path
     self._header = None if lines else shared
 
   def add(self, record: Mapping[str, Any]) -> None:
     """Writes a record."""
     if self._file is None:
       self._path.parent.mkdir(parents=True, exist_ok=True)
+      self._lock = self._lock or _locked(self._path)
       self._file = self._path.open('a', encoding='utf-8')
     found = (self._header, record) if self._header is not None else (record,)
     self._header = None
@@ -60,9 +72,28 @@ class Journal:
     self._file.flush()
 
   def close(self) -> None:
-    """Closes the file."""
+    """Closes the file, and lets it go."""
     if self._file is not None:
       self._file.close()
+    if self._lock is not None:
+      pathlib.Path(self._lock.lock_file).unlink(missing_ok=True)  # while it is held
+      self._lock.release()
+      self._lock = None
+
+
+def _locked(path: pathlib.Path) -> filelock.BaseFileLock | None:
+  """Holds a journal until it is closed; None where there is no folder, or none to be written to."""
+  if not os.access(path.parent, os.W_OK) or not path.parent.is_dir():
+    return None
+  lock = filelock.FileLock(f'{path.absolute()}.lock')
+  try:
+    lock.acquire(timeout=0)
+  except filelock.Timeout as error:
+    raise ValueError(
+      f'{path} is being written by another process, and answers would be asked for twice; wait for '
+      'it to end'
+    ) from error
+  return lock
 
 
 def _whole_lines(path: pathlib.Path) -> list[bytes]:

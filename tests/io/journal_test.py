@@ -24,3 +24,16 @@ def test_it_is_of_what_it_was_asked_for(tmp_path):
     ValueError, match=r'asked for otherwise \(shots: \[0, 5\] there, \[0, 4\] now'
   ):
     add(tmp_path / 'j', {**SHARED, 'shots': (0, 4)}, 2)
+
+
+def test_a_journal_has_one_writer_at_a_time(tmp_path):
+  path = tmp_path / 'j'
+  first = Journal(path, SHARED, {'number': int})
+  with pytest.raises(ValueError, match='is being written by another process'):
+    Journal(path, SHARED, {'number': int})
+  first.add({'number': 1})
+  first.close()
+  assert [file.name for file in tmp_path.iterdir()] == ['j']
+  later = Journal(path, SHARED, {'number': int})
+  assert later.records == [{'number': 1}]
+  later.close()

@@ -76,8 +76,10 @@ def test_only_what_is_missing_is_asked_for(path, serve):
     return 200, {}, answer(f'{text} by {body["model"]}')
 
   endpoint, journal, counts = serve(behave), responses.Journal(path, SHARED), []
-  arguments = (client(endpoint), PROMPTS, ['a', 'b'], journal)
-  failures = responses.collect(*arguments, parameters={'max_tokens': 7}, ended=counts.append)
+  arguments = client(endpoint), PROMPTS, ['a', 'b']
+  given = {'max_tokens': 7}
+  failures = responses.collect(*arguments, journal, parameters=given, ended=counts.append)
+  journal.close()
   assert len(endpoint.bodies) == 4
   assert all(body['max_tokens'] == 7 for body in endpoint.bodies)
   assert counts == [3, 4, 5, 6]
@@ -91,9 +93,10 @@ def test_only_what_is_missing_is_asked_for(path, serve):
   assert lines[0] == 'a: 2 of 3 answers (2 stop); 0 empty, 1 failed'
   assert 'the last failure: a refuses a request (400: too long)' in lines[1]
   assert lines[2] == 'b: 3 of 3 answers (3 stop); 0 empty, 0 failed'
-  assert responses.collect(*arguments, parameters={'max_tokens': 7}).keys() == failures.keys()
-  assert len(endpoint.bodies) == 5
+  journal = responses.Journal(path, SHARED)
+  assert responses.collect(*arguments, journal, parameters=given).keys() == failures.keys()
   journal.close()
+  assert len(endpoint.bodies) == 5
 
 
 def test_a_model_that_never_answers_ends_the_run(tmp_path, serve):
