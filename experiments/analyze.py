@@ -9,6 +9,7 @@ figure as PNG and SVG. A study that cannot be made says why, and stops no other.
 
 import functools
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -83,6 +84,8 @@ def main(argv: list[str]) -> None:
   options, warnings = run.checked(options_of())
   classifiers = tuple(map(text_classifiers.classifier, CLASSIFIERS.value))
   told = personas_of(workdir)
+  for flag, paths in (('--runs', RUNS.value), ('--people', PEOPLE.value)):
+    require_distinct(flag, paths)
   table = open_table()
   with commands.holding(workdir):
     inputs = run.Inputs(
@@ -109,6 +112,19 @@ def main(argv: list[str]) -> None:
   for sentence in (sentence for part in parts for sentence in part.findings):
     commands.say(sentence)
   commands.say('\n'.join(map(str, paths)))
+
+
+def require_distinct(flag: str, paths: Sequence[str]) -> None:
+  """Refuses folders of one name, by which figures and findings are told apart.
+
+  Raises:
+    ValueError: naming them.
+  """
+  names = [pathlib.Path(path).name for path in paths]
+  if repeated := sorted({name for name in names if names.count(name) > 1}):
+    raise ValueError(
+      f'{flag}: several folders are called {", ".join(repeated)}; rename all but one'
+    )
 
 
 def options_of() -> run.Options:

@@ -187,7 +187,7 @@ def check_scored(scored: RewardTable, store: RewardTable, made_by: Mapping[str, 
   if missing:
     raise ValueError(f'the answers have no scores of {", ".join(missing)}: extract them alike')
   runs = {name: _run_of(text) for name, text in made_by.items()}
-  for field in ('options', 'versions'):
+  for field in ('options', 'versions', *(f'model {name}' for name in store.reward_models)):
     here, there = (runs[name].get(field) for name in ('scored', 'store'))
     if there is not None and here != there:
       raise ValueError(
@@ -221,9 +221,11 @@ def check_answers(scored: Texts, expected: pd.DataFrame) -> None:
 def _run_of(made_by: str) -> dict[str, Any]:
   _, brace, rest = made_by.partition('{')
   try:
-    return json.loads(brace + rest) if brace else {}
+    run = json.loads(brace + rest) if brace else {}
   except ValueError:
     return {}
+  models = run.pop('models', {})  # of stores made since these are kept
+  return run | {f'model {name}': spec for name, spec in models.items()}
 
 
 def rewards(

@@ -40,6 +40,12 @@ ABOUT = 'About this person:\n{about}\n\n'
 FIRST, SECOND, TIE = 1, -1, 0
 VERDICTS = {'a': FIRST, 'b': SECOND, 'tie': TIE}
 AT_FIRST = re.compile(r'\W*(?:answer\s+)?(a|b|tie)\W*(?:$|\n|[.,:;])', re.IGNORECASE)
+TIE_ARTICLE = re.compile(r'\ba (?=tie\b(?!-))', re.IGNORECASE)
+# A capital A that names an answer: an article stands before a lower-case word, other than these.
+NAMES_A = re.compile(
+  r'(?i:answer|option|reply|response) A\b|\bA\b(?![ -][a-z])|'
+  r'\bA (?:and|as|because|but|for|has|is|or|over|since|than|was|would)\b'
+)
 COLUMNS = ('metric', 'value', 'ci_low', 'ci_high', 'num_users', 'num_prompts', 'num_pairs')
 WIN, EVEN, LOSS = 'win', 'tie', 'loss'
 # Of verdicts that prefer one answer, how many prefer that shown first; and of pairs with a verdict
@@ -117,13 +123,16 @@ def parse(text: str) -> int | None:
   """Returns the verdict of a judge's words: FIRST, SECOND, TIE, or None where it gives none.
 
   It stands first, as asked for, or is the only one of 'A', 'B' and 'tie' that the text holds as a
-  word of its own; a lower-case 'a' in a sentence is an article.
+  word of its own; 'a' in a sentence is an article, as is 'A' before 'tie' and most other words.
   """
+  text = TIE_ARTICLE.sub('', text)
   found = AT_FIRST.match(text)
   if found:
     return VERDICTS[found[1].lower()]
   words = re.findall(r'[A-Za-z]+', text)
   named = {VERDICTS[word.lower()] for word in words if word in ('A', 'B') or word.lower() == 'tie'}
+  if named == {FIRST} and not NAMES_A.search(text):
+    return None
   return named.pop() if len(named) == 1 else None
 
 

@@ -242,8 +242,11 @@ def prompts_of(study: Study, split: str, metric: str, size: int) -> np.ndarray:
 
 
 def in_words(frame: pd.DataFrame, metrics: Sequence[str]) -> list[str]:
-  """Returns a table for people: a line for each row, a column for each metric."""
-  shown = frame[frame['metric'].isin(metrics)]
+  """Returns a table for people: a line for each row (and seed), a column for each metric."""
+  shown = frame[frame['metric'].isin(metrics)].copy()
+  if shown['seed'].replace('', None).nunique() > 1:
+    seeds = ', seed ' + shown['seed'].astype(str)
+    shown['learner'] += seeds.where(shown['seed'].astype(str) != '', '')
   width = max(map(len, shown['learner']), default=3)
   lines = ['  '.join([f'{"row":{width}}', *(f'{metric:>17}' for metric in metrics)])]
   for name, own in shown.groupby('learner', sort=False):

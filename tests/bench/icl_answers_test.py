@@ -1,5 +1,7 @@
 """Answers in a study of in-context learning: written once, scored by users' own weights."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -246,3 +248,20 @@ def test_scores_by_models_that_were_run_otherwise_are_refused(table):
   few = table._replace(reward_models=('x', *table.reward_models[1:]))
   with pytest.raises(ValueError, match=table.reward_models[0]):
     answers.check_scored(few, table, alike)
+
+
+def test_scores_by_an_edited_model_of_the_same_name_are_refused(table):
+  name, spec = table.reward_models[0], {'template': 'chat', 'sign': 1.0, 'key_mapping': None}
+
+  def made(**models):
+    return 'extract ' + json.dumps({'options': {}, 'versions': {name: '1'}, **models})
+
+  plain = made(models={name: spec, 'encoder': {'pooling': 'mean'}})
+  other_encoder = made(models={name: spec, 'encoder': {'pooling': 'cls'}})
+  edited = made(models={name: spec | {'sign': -1.0}})
+  answers.check_scored(table, table, {'scored': plain, 'store': plain})
+  answers.check_scored(table, table, {'scored': plain, 'store': made()})  # an older store
+  answers.check_scored(table, table, {'scored': other_encoder, 'store': plain})  # scores nothing
+  for scored in (edited, made()):
+    with pytest.raises(ValueError, match=rf'model {name}: .* for .*extract them by the config'):
+      answers.check_scored(table, table, {'scored': scored, 'store': plain})

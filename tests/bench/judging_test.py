@@ -49,6 +49,12 @@ def values(given, verdicts):
     ('I prefer answer B because a good reply is short', -1), ('B: it is kinder than A', -1),
     ('A is better than B', None), ('a good one', None), ('', None), ('neither', None),
     ('It is a tie', 0), ('ABBA', None),
+    ('A tie.', 0), ('a tie', 0), ('**A tie**: both are kind', 0), ('It is a tie: A, or B.', None),
+    ('A concise answer suits this person: the second one.', None), ('Verdict: A tie', 0),
+    ('A tie between the two', 0), ('A tie-break is needed', None), ('A tiebreak is needed', None),
+    ('A kind answer suits this person: A.', 1), ('A suits them more than B', None),
+    ('I prefer A because it is short', 1), ("A's reply is better", 1), ('**A** suits them', 1),
+    ('I would say A, as it is short.', 1), ('This person would like answer A more', 1),
   ],
 )  # fmt: skip
 def test_a_verdict_is_read_off_the_words(text, verdict):

@@ -127,7 +127,7 @@ def test_a_benchmark_stands_beside(folder, submission, tmp_path):
   for split, shots in trained_on.items():
     assert set(results.select(found, learner='pooled', split=split)['train_shots']) == {shots}
   files.write_json(tmp_path / 'users.json', dict.fromkeys([one.name for one in settings], 'others'))
-  with pytest.raises(ValueError, match='predicted for other users of .* under the same options'):
+  with pytest.raises(ValueError, match=r'predicted for other users of .* under the same options'):
     score(folder, paths, name='theirs', workdir=tmp_path)
   identity['population']['kwargs']['concentration'] = 0.1
   write_config(tmp_path, identity)

@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from metapers.bench import steering
+from metapers.bench import steering, steering_results
 from metapers.bench.steering import Study
 from metapers.llm import styled_prompts, styles
 from metapers.llm.tastes import Compared, Tasted
@@ -32,3 +33,18 @@ def test_a_question_stands_behind_the_last_of_so_many_choices(shots):
     for number, question in enumerate(asked[user]):
       behind = shown.tokens[user, number, 1]
       np.testing.assert_array_equal(behind, [question[0], *last, *question[1:]])
+
+
+def test_seeds_have_lines_of_their_own_in_words():
+  labels = {'metric': 'utility', 'ci_low': 0.0, 'ci_high': 1.0}
+  rows = [
+    {'learner': 'cnp', 'seed': '0', 'value': 0.25, **labels},
+    {'learner': 'cnp', 'seed': '1', 'value': 0.75, **labels},
+    {'learner': 'oracle', 'seed': '', 'value': 0.9, **labels},
+  ]
+  several = steering_results.in_words(pd.DataFrame(rows), ['utility'])
+  assert [line.split('  ')[0].strip() for line in several] == [
+    'row', 'cnp, seed 0', 'cnp, seed 1', 'oracle',
+  ]  # fmt: skip
+  one = steering_results.in_words(pd.DataFrame(rows).iloc[[0, 2]], ['utility'])
+  assert one[1].startswith('cnp ') and 'seed' not in one[1]

@@ -23,3 +23,6 @@ def test_the_command_writes_the_page_and_says_what_is_missing(tmp_path):
   numbers = pd.read_csv(tmp_path / 'out' / 'analysis.csv')
   own = numbers[(numbers['statistic'] == 'entropy') & (numbers['population'] == 'Dirichlet users')]
   assert own['concentration'].tolist() == [0.05, 0.1] * 2
+  given = (f'--store={store}', f'--workdir={tmp_path / "other"}', '--runs=/a/cnp,/b/cnp')
+  refused = command('analyze', *given)
+  assert refused.returncode == 2 and 'several folders are called cnp' in refused.stderr
