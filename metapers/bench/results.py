@@ -29,7 +29,9 @@ REFERENCES = (
 )
 BASELINES = ('pooled',)
 HEADLINES = ('accuracy', 'turn_accuracy')  # a setting has one of these
-COMPARED_WITH = ('pooled', 'bayes_pair', 'bayes', 'bayes_features', 'bayes_scores')
+COMPARED_WITH = (
+  'pooled', 'bayes_pair', 'bayes', 'bayes_mixture', 'bayes_features', 'bayes_scores',
+)  # fmt: skip
 ALL_SEEDS = 'all'
 LABELS = (
   'protocol', 'population', 'track', 'normalization', 'split', 'pair_rule', 'concentration',

@@ -102,3 +102,17 @@ def test_an_interval_for_new_contexts_holds_what_differs_between_them():
   of_contexts = held_out_contexts() % 2 == 0
   expected = 1.96 * of_contexts.std(ddof=1) / np.sqrt(of_contexts.size)
   assert (found.ci_high - found.ci_low) / 2 == pytest.approx(expected, rel=0.25)
+
+
+def test_a_learner_is_compared_with_the_answer_to_one_who_is_not_told_the_setting():
+  made = setting_of()
+  query = made.tasks.query
+  right = np.log(np.where(jax.nn.one_hot(query.choice, 2) > 0, 0.9, 0.1))[None]
+  none = np.zeros((1, len(query.choice), 0, 0))
+  predicted = {
+    name: {'': Predictions(log_probs, none)}
+    for name, log_probs in {'mine': right[..., ::-1], 'bayes_mixture': right}.items()
+  }
+  frame = results.rows_of(made, results.evaluate_all(made, predicted))
+  (found,) = results.select(frame, metric='accuracy_minus_bayes_mixture').itertuples()
+  assert found.learner == 'mine' and found.value == pytest.approx(-1)
