@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tqdm
@@ -14,9 +14,18 @@ from absl import logging
 from metapers.core import files
 from metapers.core.tables import RewardTable
 from metapers.core.types import Float
-from metapers.data import extraction, feature_store, reward_models, reward_table, shards, texts
+from metapers.data import (
+  extraction,
+  feature_store,
+  people_tables,
+  reward_models,
+  reward_table,
+  shards,
+  texts,
+)
 from metapers.data.extraction import Extraction, Piece
 from metapers.data.manifest import Provenance
+from metapers.data.reward_models import RewardModel
 from metapers.data.shards import Job
 from metapers.data.texts import Texts
 
@@ -248,6 +257,7 @@ def table_of(wanted: Extraction, made: Extracted) -> RewardTable:
 def provenance_of(wanted: Extraction, made: Extracted, command: str) -> Provenance:
   """Returns where a store comes from; `command` names what made it, such as a module."""
   how = {
+    'models': {model.name: spec_of(model) for model in wanted.models},
     'options': wanted.options._asdict(),
     'truncated': made.num_truncated,
     'versions': made.versions,
@@ -261,6 +271,19 @@ def provenance_of(wanted: Extraction, made: Extracted, command: str) -> Provenan
     extractor=' and '.join(names) if made.features is not None else '',
     revision=' and '.join(made.versions.get(model.name, '') for model in encoders),
   )
+
+
+def spec_of(model: RewardModel) -> dict[str, Any]:
+  """Returns how a model is read and scores texts, as JSON values.
+
+  Its version is kept beside it. Folders are left out: they may move, and versions tell them apart.
+  """
+  spec = model._asdict()
+  del spec['name'], spec['revision']
+  for name in ('model', 'tokenizer'):
+    if spec[name] and (os.path.isabs(spec[name]) or os.path.isdir(spec[name])):
+      del spec[name]
+  return spec
 
 
 def write_store(wanted: Extraction, made: Extracted, out: pathlib.Path, made_by: str) -> str:
@@ -279,16 +302,25 @@ def write_store(wanted: Extraction, made: Extracted, out: pathlib.Path, made_by:
 def write_features(wanted: Extraction, made: Extracted, out: pathlib.Path, made_by: str) -> str:
   """Writes the features [I, D] of the first response to each prompt, and returns what is in it.
 
-  Beside it stands where they are from, as NAME.json.
+  Beside it stands where they are from, and of which items in which order, as NAME.json.
 
   Raises:
     ValueError: without features, or for a text that is empty.
   """
   check_items(wanted, has_features=made.features is not None)
   assert made.features is not None
+  about = provenance_of(wanted, made, made_by)._asdict() | {people_tables.MADE_OF: items_of(wanted)}
+  files.write_json(out.with_suffix('.json'), about)  # first: a kill leaves no features without it
   content = io.BytesIO()
   np.save(content, made.features[:, 0])
   files.write_atomically(out, content.getvalue())
-  provenance = provenance_of(wanted, made, made_by)._asdict()
-  files.write_json(out.with_suffix('.json'), provenance)
   return f'features {list(made.features[:, 0].shape)}; texts cut: {made.num_truncated}'
+
+
+def items_of(wanted: Extraction) -> dict[str, str]:
+  """Returns the digests of what features of items are of: ids, texts, and contexts if read."""
+  read = wanted.source.texts
+  columns = {'item_id': map(str, read.prompt_ids), 'text': read.responses[:, 0]}
+  if any(model.template != 'plain' for model in wanted.models):
+    columns['context'] = read.prompts
+  return people_tables.digests(columns)

@@ -149,7 +149,13 @@ def _table(folder: pathlib.Path, name: str, wanted: tuple[str, ...]) -> pd.DataF
   path = folder / f'{name}.csv'
   if not path.is_file():
     raise ValueError(f'{path} is missing; OpinionQA gives it with its human responses')
-  table = pd.read_csv(path, dtype={'key': str}, low_memory=False)
+  table = pd.read_csv(
+    path,
+    dtype={'key': str},
+    low_memory=False,
+    keep_default_na=False,  # 'None' and 'NA' are options
+    na_values=[''],
+  )
   missing = [column for column in wanted if column not in table]
   if missing:
     raise ValueError(f'{path} lacks the columns {missing}; it has {list(table.columns)[:8]} ...')

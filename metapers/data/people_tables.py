@@ -10,10 +10,11 @@ ratings are ignored, and the log names them.
 """
 
 import decimal
+import json
 import pathlib
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,10 +22,11 @@ from absl import logging
 
 from metapers.core import fields, files, outcomes
 from metapers.core.types import Float, Int
-from metapers.data import frames
+from metapers.data import frames, rendering
 
 ITEM_COLUMNS = ('item_id', 'context', 'text')  # every other column of `items` is a feature
 FEATURES = 'features.npy'  # [I, D], made of the items' texts
+MADE_OF = 'items'  # field of the .json beside them: column of `items` -> digest
 SOURCE = 'source.json'  # where the tables are from, and their licence
 IDS = ('user_id', 'item_id', 'chosen', 'rejected', 'context', 'order')  # read as texts
 # An id that pandas takes for a missing value is empty in the csv that it writes.
@@ -173,12 +175,13 @@ def read_features(
 
   Raises:
     ValueError: for unknown or non-numeric features, those that float32 holds as no finite number,
-      or a wrong number of rows.
+      a wrong number of rows, or those that were made of other items.
   """
   columns: list[str] = []
   given = [features] if isinstance(features, str) else features
   if isinstance(features, str) and features.endswith('.npy'):
     values = _load_npy(folder / features, len(items))
+    _check_made_of(folder / features, items)
   else:
     columns = feature_columns(items) if given is None else list(given)
     made = folder / FEATURES
@@ -231,6 +234,30 @@ def _load_npy(path: pathlib.Path, num_items: int) -> Float[np.ndarray, 'I D']:
       f'{values.dtype} {list(values.shape)}'
     )
   return values.astype(np.result_type(values.dtype, np.float32))
+
+
+def digests(columns: Mapping[str, Iterable[Any]]) -> dict[str, str]:
+  """Returns the sha256 of each column of items, in the order of its rows."""
+  read = {name: [rendering.read_text(x) for x in values] for name, values in columns.items()}
+  return {name: files.sha256(json.dumps(values).encode()) for name, values in read.items()}
+
+
+def _check_made_of(path: pathlib.Path, items: pd.DataFrame) -> None:
+  """Checks that features were made of these items in this order, where a file beside them says."""
+  beside = path.with_suffix('.json')
+  about = files.read_json(beside) if beside.is_file() else {}
+  if MADE_OF not in about:  # made elsewhere, or before it was recorded
+    return
+  fields.check(beside, about, {MADE_OF: dict[str, str]})
+  recorded = {name: digest for name, digest in about[MADE_OF].items() if name in items}
+  found = digests({name: items[name] for name in recorded})
+  other = [name for name in recorded if found[name] != recorded[name]]
+  if other:
+    raise ValueError(
+      f'{path} was made of items whose {" and ".join(other)} are not those of items now, in this '
+      f'order, so that its rows may be of other items: remove {path.name} and {path.name}.parts, '
+      f'and extract them anew; or remove {beside.name}, if another program wrote {path.name} since'
+    )
 
 
 def locate(items: pd.DataFrame, ids: np.ndarray, name: str) -> Int[np.ndarray, 'M W']:

@@ -15,7 +15,10 @@ from metapers.data import frames, hub, people_tables, personal_llm, texts
 from metapers.data.texts import Texts
 
 TEXT_COLUMNS = ('prompt', 'prompt_id', 'subset', 'responses', 'response_models')
-SCORED = re.compile(r'response_(\d+)_(?!model$)(.+)')
+# What stands beside a response and is no score: also how `experiments.respond` says it came about.
+ABOUT = '(?:model|served_model|finish_reason)'
+SCORED = re.compile(rf'response_(\d+)_(?!{ABOUT}$)(.+)')
+OF_RESPONSE = re.compile(rf'response_\d+(?:_{ABOUT})?')
 
 
 class Source(NamedTuple):
@@ -139,10 +142,10 @@ def score_columns(frame: pd.DataFrame, num_responses: int) -> dict[str, list[str
 
 
 def name_unread(frame: pd.DataFrame, scores: Mapping[str, list[str]]) -> None:
-  """Logs the columns of a table that are neither texts, nor names of models, nor scores."""
+  """Logs the columns of a table that are neither texts, nor what is known of them, nor scores."""
   read = {*TEXT_COLUMNS, *itertools.chain(*scores.values())}
   names = [str(name) for name in frame if name not in read]
-  unread = [name for name in names if not texts.NUMBERED.fullmatch(name)]
+  unread = [name for name in names if not OF_RESPONSE.fullmatch(name)]
   if unread:
     logging.warning('columns of the source that are not read: %s', ', '.join(unread))
 

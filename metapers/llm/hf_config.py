@@ -167,6 +167,7 @@ def to_json(config: Config, dtype: str) -> dict[str, Any]:
     'head_dim': config.head_size,
     'rms_norm_eps': config.norm_epsilon,
     'rope_parameters': _rope_parameters(config.rope),
+    **_older_rope_fields(config.rope),
     'hidden_act': HIDDEN_ACTS[config.activation][0],
     'tie_word_embeddings': config.is_tied,
     'max_position_embeddings': config.max_positions,
@@ -238,3 +239,11 @@ def _rope_parameters(rope: rotary.Rope) -> dict[str, Any]:
   if rope.stretch is None:
     return {'rope_type': 'default', 'rope_theta': rope.theta}
   return {'rope_type': 'llama3', 'rope_theta': rope.theta, **dict(zip(STRETCH, rope.stretch))}
+
+
+def _older_rope_fields(rope: rotary.Rope) -> dict[str, Any]:
+  """Returns the same in the form of transformers 4, whose readers else take theta to be 10,000."""
+  if rope.stretch is None:
+    return {'rope_theta': rope.theta}
+  stretch = {'rope_type': 'llama3', **dict(zip(STRETCH, rope.stretch))}
+  return {'rope_theta': rope.theta, 'rope_scaling': stretch}

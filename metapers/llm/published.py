@@ -124,7 +124,8 @@ def shorter_is_preferred(num_workers: int) -> list[bool]:
 def _summaries(record: Record, prefers_shorter: bool) -> Comparison:
   first, second = (summary['text'] for summary in record['summaries'])
   is_second = len(second) < len(first) if prefers_shorter else len(second) > len(first)
-  chosen, rejected = (second, first) if is_second else (first, second)
+  # The files begin each with the space that `tokenized.encoder` puts between prompt and reply.
+  chosen, rejected = (x.lstrip() for x in ((second, first) if is_second else (first, second)))
   info = record['info']
   asked = f'SUBREDDIT: r/{info["subreddit"]}\nTITLE: {info["title"]}\nPOST: {info["post"]}\nTL;DR:'
   return Comparison(record['worker'], (Turn('user', asked),), chosen, rejected)

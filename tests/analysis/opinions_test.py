@@ -44,6 +44,20 @@ def test_people_answer_by_weight_without_refusals(folder):
   assert set(second.people) == {'Overall', 'AGE: 18-29', 'AGE: 65+'}
 
 
+def test_options_and_groups_that_pandas_would_take_for_missing_are_read(folder):
+  place = folder / 'American_Trends_Panel_W26'
+  for name, changes in (
+    ('info', {'references': "['NA', 'None', 'High', 'Refused']"}),
+    ('responses', {'Q1': ['NA', 'None', 'High', 'Refused', None], 'AGE': ['None', 'None', *'xyz']}),
+    ('metadata', {'options': "['None']"}),
+  ):
+    table = pd.read_csv(place / f'{name}.csv', dtype=str, keep_default_na=False)
+    table.assign(**changes).to_csv(place / f'{name}.csv', index=False)
+  first = opinion_qa.read_questions(str(folder))[0]
+  np.testing.assert_allclose(first.people['Overall'], [0.25, 0.5, 0.25])
+  np.testing.assert_allclose(first.people['AGE: None'], [1 / 3, 2 / 3, 0])
+
+
 def test_representativeness_is_as_by_hand(folder):
   questions = opinion_qa.read_questions(str(folder))
   answers = [np.array([0.5, 0.5, 0]), np.array([1.0, 0])]

@@ -294,6 +294,24 @@ def test_the_tokenizers_of_models_to_be_run_are_read_at_first(tmp_path):
     extraction.check_models(wanted, pieces)
 
 
+def test_how_models_are_read_is_kept_without_the_places_of_their_folders(tmp_path):
+  usual = {'sign': 1.0, 'pooling': 'score', 'key_mapping': None, 'ignored': [], 'label': ''}
+  models = [
+    RewardModel('own', str(tmp_path), template='plain', sign=-1.0, key_mapping={'a': 'b'}),
+    RewardModel('elsewhere', '/gone/model', tokenizer=str(tmp_path)),
+    RewardModel('hub', 'org/model', 'abc', tokenizer='org/other', ignored=('x',)),
+  ]
+  wanted = extracting({}, models=models)
+  about = extracted.provenance_of(wanted, extracted.Extracted({}, None, {}, {}), 'a.command')
+  command, _, how = about.made_by.partition(' ')
+  assert command == 'a.command' and json.loads(how)['models'] == {
+    'own': usual | {'tokenizer': '', 'template': 'plain', 'sign': -1.0, 'key_mapping': {'a': 'b'}},
+    'elsewhere': usual | {'template': 'chat'},
+    'hub': usual
+    | {'model': 'org/model', 'tokenizer': 'org/other', 'template': 'chat', 'ignored': ['x']},
+  }
+
+
 def test_half_a_surrogate_pair_is_refused_where_it_is_read():
   frame = pd.DataFrame(
     {'prompt': ['p', 'q', 'r'], 'responses': [['a', 'b'], ['c', '\ud800'], ['d', 'e']]}

@@ -1,5 +1,7 @@
 """Texts that people chose among become features of their items, read by default."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,9 +26,19 @@ def folder(tmp_path):
   return tmp_path
 
 
-def encoder(tmp_path):
+def encoder(tmp_path, template='plain'):
   model = tiny_models.save_model(tmp_path / 'model', 'deberta-v2')
-  return RewardModel('encoder', model, template='plain', pooling='mean')
+  return RewardModel('encoder', model, template=template, pooling='mean')
+
+
+def extract(folder, template='plain'):
+  wanted = Extraction(sources.read_items(folder), (encoder(folder, template),), prompts_per_shard=3)
+  assert extracted.extract(wanted, folder / 'features.npy')
+
+
+def change_items(folder, change):
+  items = pd.read_csv(folder / 'items.csv', dtype=str)
+  change(items).to_csv(folder / 'items.csv', index=False)
 
 
 def test_texts_that_are_not_read_are_said(folder, monkeypatch):
@@ -46,6 +58,42 @@ def test_features_made_of_texts_are_those_of_the_encoder_and_read_by_default(fol
   assert not found.identity and found.features.shape == (8, 32)
   np.testing.assert_allclose(found.features, expected, atol=2e-3)
   assert 'encoder' in (folder / 'features.json').read_text()
+
+
+@pytest.mark.parametrize(
+  ('change', 'column'),
+  [
+    (lambda items: items[::-1], 'item_id and text'),
+    (lambda items: items.replace(TEXTS[3], 'w1'), 'text'),
+    (lambda items: items.assign(item_id=items['item_id'][::-1].to_numpy()), 'item_id'),
+  ],
+  ids=['reordered', 'edited', 'renamed'],
+)
+def test_features_of_other_items_are_refused(folder, change, column):
+  extract(folder)
+  before = comparisons.load_comparisons(str(folder))
+  change_items(folder, change)
+  remedy = r'remove features\.npy and features\.npy\.parts, and extract them anew'
+  with pytest.raises(ValueError, match=rf'features\.npy .* whose {column} .*{remedy}'):
+    comparisons.load_comparisons(str(folder))
+  about = json.loads((folder / 'features.json').read_text())
+  del about['items']  # as it was before items were recorded
+  (folder / 'features.json').write_text(json.dumps(about))
+  found = comparisons.load_comparisons(str(folder))
+  np.testing.assert_array_equal(found.features, before.features)
+
+
+@pytest.mark.parametrize('template', ['plain', 'user_assistant'])
+def test_the_context_of_items_must_be_that_which_the_encoder_read(folder, template):
+  change_items(folder, lambda items: items.assign(context='w9'))
+  extract(folder, template)
+  comparisons.load_comparisons(str(folder))
+  change_items(folder, lambda items: items.assign(context='w8'))
+  if template == 'plain':  # which reads none
+    comparisons.load_comparisons(str(folder))
+  else:
+    with pytest.raises(ValueError, match='whose context '):
+      comparisons.load_comparisons(str(folder))
 
 
 def test_two_kinds_of_features_must_be_chosen_among(folder):

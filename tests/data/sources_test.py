@@ -6,6 +6,9 @@ import pytest
 from absl import logging
 
 from metapers.data import rendering, sources, texts
+from metapers.io import chat as chats
+from metapers.io import responses
+from metapers.io.responses import Wanted
 
 WIDE = pd.DataFrame(
   {
@@ -49,6 +52,22 @@ def test_columns_that_are_not_read_are_named(tmp_path, monkeypatch):
     'columns of the source that are not read: split, kind',
     'columns of the source that are not read: respnse_1_else',
   ]
+
+
+def test_answers_as_experiments_respond_writes_them_are_texts_without_scores(monkeypatch):
+  lines = []
+  monkeypatch.setattr(logging, 'warning', lambda line, *given: lines.append(line % given))
+  prompts, models = WIDE[['prompt_id', 'prompt']], ('m', 'n')
+  answers = {
+    Wanted(row, model): chats.Completion(f'{model} {row}', 'stop', f'{model}-2', {})
+    for row in range(3)
+    for model in models
+  }
+  del answers[Wanted(1, 'n')]
+  found = sources.read_texts(responses.wide_table(prompts, models, answers, {}))
+  assert found.texts.responses.tolist() == [['m 0', 'n 0'], ['m 1', ''], ['m 2', 'n 2']]
+  assert found.texts.response_models == models
+  assert not found.scores and not lines
 
 
 def test_models_of_some_responses_alone_are_refused():

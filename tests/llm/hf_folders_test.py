@@ -213,6 +213,20 @@ def test_what_is_saved_transformers_loads_with_merged_changes(family, tmp_path):
     np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.parametrize('family', ['llama 3', 'llama 3.1'])
+def test_who_knows_the_older_rotary_fields_alone_reads_the_same_model(family, tmp_path):
+  folder = tiny_checkpoints.save(tmp_path / 'model', family)
+  config = hf_config.read(folder)
+  saved = save.save(tmp_path / 'saved', config, load.params(folder), like=folder)
+  both = json.loads((saved / 'config.json').read_text())
+  older = {name: value for name, value in both.items() if name != 'rope_parameters'}
+  assert older['rope_theta'] == 500_000.0 and ('rope_scaling' in older) == (family == 'llama 3.1')
+  for values in (both, older):
+    assert hf_config.of_json(values) == config
+    read = transformers.AutoConfig.for_model(**values)
+    assert read.rope_parameters == both['rope_parameters']
+
+
 def test_what_goes_with_a_model_is_taken_over(folder, tmp_path):
   pathlib.Path(folder, 'tokenizer.json').write_text('{}')
   config, params = hf_config.read(folder), load.params(folder, dtype=jnp.bfloat16)

@@ -41,6 +41,11 @@ def test_tldr_keeps_supervised_policies_and_overwrites_labels_by_length():
   assert made.train[0].turns[0].text.endswith('POST: First or last.\nTL;DR:')
 
 
+def test_summaries_are_read_without_the_space_that_their_files_begin_them_with():
+  made = published.tldr([summaries('w', ' short', '  much longer ')], [])
+  assert {made.train[0].chosen, made.train[0].rejected} == {'short', 'much longer '}
+
+
 def test_p_soups_leaves_out_repetitions_and_the_sentence_of_the_profile():
   def records(name):
     asked = f'Why is tea hot? {published.PROFILES[name]}'
