@@ -13,7 +13,9 @@ from metapers.core.types import Float, Int
 from metapers.data import comparisons, people_tables
 
 MOST = 4096  # questions in the pool of a study
-FILES = ('items.csv', 'items.parquet', people_tables.FEATURES, people_tables.SOURCE)
+FILES = (
+  'items.csv', 'items.parquet', people_tables.FEATURES, people_tables.ABOUT, people_tables.SOURCE,
+)  # fmt: skip
 
 
 class Items(NamedTuple):

@@ -26,6 +26,7 @@ from metapers.data import frames, rendering
 
 ITEM_COLUMNS = ('item_id', 'context', 'text')  # every other column of `items` is a feature
 FEATURES = 'features.npy'  # [I, D], made of the items' texts
+ABOUT = 'features.json'  # where they are from, and of which items
 MADE_OF = 'items'  # field of the .json beside them: column of `items` -> digest
 SOURCE = 'source.json'  # where the tables are from, and their licence
 IDS = ('user_id', 'item_id', 'chosen', 'rejected', 'context', 'order')  # read as texts
