@@ -31,7 +31,8 @@ def as_pairs(
 
   "Much better" is a choice, and "both bad" no comparison. A tie is none either where it is
   'dropped'; as 'halves' it is two comparisons of half a weight, one for each text: it pulls both
-  utilities together, by a likelihood that no user has. Without outcomes this is the base.
+  utilities together, by a likelihood that no user has. Flags are not shown to the base, whose prior
+  may be one of features that nobody dislikes. Without outcomes this is the base.
 
   Args:
     num_features: D, flags included.
@@ -51,11 +52,11 @@ def as_pairs(
     raise ValueError(f'reading must be {" or ".join(answering.READINGS)}, got {reading!r}')
   kinds = answering.of_names(outcomes)
   sizes = {
-    'num_features': num_features,
+    'num_features': num_features - len(kinds),
     'num_users': num_users,
     'num_histories': num_histories,
     'num_context': num_context,
-    'history_length': history_length,
+    'history_length': history_length * (2 if kinds and reading == 'halves' else 1),
   }
   learner = hedge_team.member_of(base, options, sizes)
   return _of_pairs(learner, kinds, reading) if kinds else learner
@@ -63,12 +64,13 @@ def as_pairs(
 
 def _of_pairs(base: MetaLearner, kinds: tuple[str, ...], reading: str) -> MetaLearner:
   def of_choices(given: Choices) -> Choices:
-    return answering.as_pairs(given, kinds, reading)
+    read = answering.as_pairs(given, kinds, reading)
+    return read._replace(candidates=texts(read.candidates))
 
   def texts(candidates: Candidates) -> Candidates:
     # Of a slate all candidates are texts, whose flags are 0; other outcomes the base cannot tell.
     is_text = (candidates.features[..., -len(kinds) :] == 0).all(-1)
-    return candidates._replace(mask=candidates.mask & is_text)
+    return Candidates(candidates.features[..., : -len(kinds)], candidates.mask & is_text)
 
   def of_task(given: Task) -> Task:
     return given._replace(support=of_choices(given.support), query=of_choices(given.query))

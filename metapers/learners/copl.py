@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import masked, meta_learner, task
+from metapers.core import outcomes as answering
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Choices
 from metapers.core.types import Array, Bool, Float, Int
@@ -37,6 +38,7 @@ def copl(
   num_features: int,
   num_histories: int,
   history_length: int,
+  outcomes: Sequence[str] = (),
   *,
   hidden: Sequence[int] = (64, 64),
   num_layers: int = 4,
@@ -59,13 +61,16 @@ def copl(
     p_b ∝ exp(log P_b(D) / (n · temperature)),
 
   over all known users, or those at two hops, who chose a response that the new user chose; all
-  where there are none. Responses are the same where their features are, to the bit. The user state
-  is log P_b(D), n and how much is shared.
+  where there are none. Responses are the same where their features are, to the bit. Of answers that
+  are no plain choice, which count in the likelihoods as they are, the graph holds the pairs that
+  `outcomes.as_pairs` makes of them: a text that is much better was chosen, and of a tie or of two
+  bad ones neither. The user state is log P_b(D), n and how much is shared.
 
   Args:
     num_features: D.
     num_histories: U, the known users whose histories `prepare` is given.
     history_length: comparisons of a history, of which the graph is kept.
+    outcomes: kinds of answers beside the plain choice, see `core.outcomes`.
     hidden: widths of the hidden layers of m.
     num_layers: of the graph; 0 for no graph; 4 as published.
     temperature: of the mean log-likelihood; 0.07 as published.
@@ -80,14 +85,15 @@ def copl(
     Choi et al. 2025, arXiv:2503.01658 (EMNLP). There embeddings of 512 and the weights of four
     layers are trained on ids (learning rate 1e-4, 100 epochs), and a language model with mixed
     low-rank adapters reads them. Unlike there, embeddings are penalised heads of features, so that
-    responses nobody has seen can be scored, and layers only average, as in He et al. 2020,
-    arXiv:2002.02126, with signs. Against `lookup`: embeddings are mixed, not predictions, by the
-    mean likelihood and not the sum.
+    responses nobody has seen can be scored, layers only average, as in He et al. 2020,
+    arXiv:2002.02126, with signs, and all known users are neighbours unless `two_hop`. Against
+    `lookup`: embeddings are mixed, not predictions, by the mean likelihood and not the sum.
   """
   options.at_least_one(num_histories=num_histories, history_length=history_length)
   options.at_least_one(inner_steps=inner_steps)
   options.positive(ridge=ridge, temperature=temperature)
   options.not_negative(num_layers=num_layers)
+  kinds = answering.of_names(outcomes)
   network = utility_network(num_features, hidden)
   pooled = baselines.pooled(num_features, hidden=hidden)
   scores = functools.partial(lookup.utilities_of, network)
@@ -105,8 +111,9 @@ def copl(
     lookup.check_number(histories, num_histories, name='copl')
     offset = functools.partial(utilities, network, params['pooled'])
     bank = lookup.fit_bank(offset, histories, ridge, inner_steps)
-    heads = propagated(bank.heads, histories.support, num_layers=num_layers)
-    chosen = chosen_fingerprints(histories.support)
+    pairs = answering.as_pairs(histories.support, kinds, 'dropped')
+    heads = propagated(bank.heads, pairs, num_layers=num_layers)
+    chosen = chosen_fingerprints(pairs)
     return params | {'bank': {'heads': heads, 'is_used': bank.is_used, 'chosen': chosen}}
 
   def adapt(params, support, context, key):
@@ -115,8 +122,10 @@ def copl(
     nll = jax.vmap(negative_log_likelihood, (0, None))(
       scores(params, bank['heads'], support.candidates), support
     )
-    is_same = bank['chosen'][:, :, None] == chosen_fingerprints(support)[None, None]
-    shared = is_same.all(-1).any(1).astype(support.weight.dtype) @ support.weight
+    pairs = answering.as_pairs(support, kinds, 'dropped')
+    is_same = bank['chosen'][:, :, None] == chosen_fingerprints(pairs)[None, None]
+    weight = masked.fill(pairs.weight, pairs.mask)
+    shared = is_same.all(-1).any(1).astype(weight.dtype) @ weight
     return Evidence(Agreement(-nll, task.total_weight(support)), shared)
 
   def update(params, user_state, comparison, context, key):
@@ -168,7 +177,8 @@ def propagated(
     summed = jax.ops.segment_sum(messages.reshape(items.size, -1), items.ravel(), items.size)
     of_items = summed / jnp.where(of_item > 0, of_item, 1)[:, None]
     received = jnp.einsum('ue,ueh->uh', edges, of_items[items])
-    after = received / jnp.where(of_user > 0, of_user, 1)[:, None]
+    linked = (of_user > 0)[:, None]  # others stay as they are
+    after = jnp.where(linked, received / jnp.where(linked, of_user[:, None], 1), previous)
     return after, after
 
   _, layers = jax.lax.scan(layer, embeddings, length=num_layers)
@@ -193,10 +203,11 @@ def same_items(keys: Float[Array, '*batch hashes']) -> Int[Array, '*batch']:
 
 
 def chosen_fingerprints(given: Choices) -> Float[Array, '*T N hashes']:
-  """Returns the fingerprints of what was chosen; -1, which is of no item, where masked."""
+  """Returns the fingerprints of what was chosen; -1, of no item, where masked or of weight 0."""
   keys = fingerprints(given.candidates.features)
   chosen = jnp.take_along_axis(keys, given.choice[..., None, None], -2)[..., 0, :]
-  return masked.fill(chosen, jnp.broadcast_to(given.mask[..., None], chosen.shape), -1.0)
+  counts = given.mask & (given.weight > 0)
+  return masked.fill(chosen, jnp.broadcast_to(counts[..., None], chosen.shape), -1.0)
 
 
 def fingerprints(features: Float[Array, '*batch D']) -> Float[Array, '*batch hashes']:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metapers.core import batches, task
+from metapers.core import outcomes as answering
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Choices
 from metapers.core.types import Array, Float, Int, Params, PRNGKey
@@ -31,6 +32,7 @@ class Grid(NamedTuple):
 
 def dirichlet_mixture(
   num_features: int,
+  outcomes: Sequence[str] = (),
   *,
   concentrations: Sequence[float] = CONCENTRATIONS,
   scales: Sequence[float] = SCALES,
@@ -63,6 +65,7 @@ def dirichlet_mixture(
 
   Args:
     num_features: D, of features that nobody dislikes, such as scores, on a common scale.
+    outcomes: kinds of answers beside the plain choice, which are refused: see `refuse_outcomes`.
     concentrations: of which each α is one.
     scales: of which each s is one.
     num_particles: S, draws of users from inside.
@@ -74,12 +77,13 @@ def dirichlet_mixture(
     num_samples: draws of `sample`.
 
   Raises:
-    ValueError: for an option out of range.
+    ValueError: for an option out of range, or any outcomes.
 
   Reference:
     Robbins 1956, empirical Bayes; Laird 1978 (JASA 73(364)), the nonparametric estimate; Zollo et
     al. 2024, arXiv:2409.20296, for users as Dirichlet weights of reward models.
   """
+  refuse_outcomes('dirichlet_mixture', outcomes)
   options.at_least_one(num_particles=num_particles, num_outside=num_outside)
   options.at_least_one(num_fit_particles=num_fit_particles, num_known_users=num_known_users)
   options.at_least_one(num_samples=num_samples)
@@ -123,6 +127,27 @@ def dirichlet_mixture(
     num_outside=num_outside,
     prepare=prepare,
   )
+
+
+def refuse_outcomes(learner: str, outcomes: Sequence[str]) -> None:
+  """Refuses answers beside the plain choice: of their flags no weight may be below 0.
+
+  What is rarely answered has a flag of negative weight (`core.outcomes`). Under a weight of at
+  least 0 "much better" would always be likelier than the plain choice.
+
+  Args:
+    learner: whose features nobody dislikes, as errors name it.
+    outcomes: kinds of answers.
+
+  Raises:
+    ValueError: for any.
+  """
+  if kinds := answering.of_names(outcomes):
+    raise ValueError(
+      f'{learner} gives no column of the features a weight below 0, which the flags of outcomes '
+      f'({", ".join(kinds)}) need where such answers are rare: choose another learner, such as '
+      'gaussian_prior, or as_pairs whose base is this one, or the one that this is a part of'
+    )
 
 
 def grid_of(concentrations: Sequence[float], scales: Sequence[float]) -> Grid:

@@ -1,6 +1,7 @@
 """Linear preferences under a prior of a given form that is estimated from the known users."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 
@@ -8,6 +9,7 @@ from metapers.core import choice_model, meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.learners import expectation_propagation, options, particle_bank, simplex_prior
 from metapers.learners import gaussian_prior as gaussian
+from metapers.learners.dirichlet_mixture import refuse_outcomes
 
 INFERENCES = {
   'gaussian': ('laplace', 'ep'),
@@ -26,6 +28,7 @@ REASONS = {
 
 def empirical_bayes(
   num_features: int,
+  outcomes: Sequence[str] = (),
   *,
   prior: str = 'dirichlet',
   inference: str = 'importance',
@@ -53,6 +56,7 @@ def empirical_bayes(
 
   Args:
     num_features: D.
+    outcomes: kinds of answers beside the plain choice, refused where no weight can be below 0.
     prior: 'dirichlet', 'logistic_normal' or 'gaussian'.
     inference: 'importance' of the first two, 'laplace' of the last two, 'ep' of the last.
     signed: whether the simplex is of 2 D weights, that like and that dislike each feature; else of
@@ -66,7 +70,8 @@ def empirical_bayes(
 
   Raises:
     ValueError: for an option out of range or an unknown prior; for an inference that a prior does
-      not have, with the reason; by `prepare` for histories without users.
+      not have, with the reason; for outcomes unless `signed`, of a prior on the simplex; by
+      `prepare` for histories without users.
 
   Reference:
     Robbins 1956; Carlin and Louis 2000, empirical Bayes; Aitchison and Shen 1980 (Biometrika
@@ -82,6 +87,8 @@ def empirical_bayes(
     return (
       made if inference == 'laplace' else by_expectation_propagation(made, ep_steps, num_samples)
     )
+  if not signed:
+    refuse_outcomes('empirical_bayes with signed=False', outcomes)
   family = simplex_prior.FAMILIES[prior]
   width = 2 * num_features if signed else num_features
   draw = functools.partial(simplex_prior.draw_bank, family, num_draws=num_particles, signed=signed)

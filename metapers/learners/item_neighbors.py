@@ -41,8 +41,8 @@ def item_neighbors(
     u(x) = m(x) + γ x·S r + δ Σ_i s_ii x_i r_i,
 
   for an item that is met again tells more than one that is alike. γ and δ are those that make every
-  other comparison of half of the known users most probable, given the rest of theirs and s of the
-  other half, and the other way round, under a standard normal prior in units of what γ and δ
+  other two comparisons of half of the known users most probable, given the rest of theirs and s of
+  the other half, and the other way round, under a standard normal prior in units of what γ and δ
   multiply. Without `prepare` both are 0. The user state is r; parameters hold D² numbers, 40 kB of
   100 items and 14 GB of 60,000.
 
@@ -76,15 +76,15 @@ def item_neighbors(
     offset = functools.partial(utilities, network, params['pooled'])
     known = histories.support
     num_users, length = known.mask.shape
-    is_even = jnp.arange(length)[None] % 2 == 0
-    of_all, of_even = residuals(offset, known), residuals(offset, only(known, is_even))
+    is_given = jnp.arange(length)[None] // 2 % 2 == 0  # on one side both halves of a tie
+    of_all, of_given = residuals(offset, known), residuals(offset, only(known, is_given))
     is_first = (jnp.arange(num_users) % 2 == 0)[:, None]
     first, second = (most_alike(jnp.where(half, of_all, 0)) for half in (is_first, ~is_first))
     lent = [
-      jnp.where(is_first, of_even @ theirs.T, of_even @ ours.T)
+      jnp.where(is_first, of_given @ theirs.T, of_given @ ours.T)
       for ours, theirs in zip(first, second, strict=True)
     ]
-    scales = best_scales(offset, only(known, ~is_even), jnp.stack(lent, -1))
+    scales = best_scales(offset, only(known, ~is_given), jnp.stack(lent, -1))
     return params | {'weights': jnp.tensordot(scales, jnp.stack(most_alike(of_all)), 1)}
 
   def adapt(params, support, context, key):

@@ -1,8 +1,11 @@
 """Neural processes: a network reads the support and writes the user state, without any descent.
 
-Each comparison becomes a token: the chosen candidate's embedding minus the mean of the others'
-(all that a linear utility can know of it). A deep set sums the tokens' codes: order cannot matter,
-and each further comparison is further evidence.
+Each comparison becomes a token: the chosen candidate's embedding minus the mean of the others'. Of
+two candidates that is all that a linear utility can know of a comparison, of more it is less: of a
+tie (`core.outcomes`) a linear embedding leaves the flag alone, and where both texts can be called
+bad a part of their sum, but nothing of their difference, which only hidden layers can let through.
+A deep set sums the tokens' codes: order cannot matter, and each further comparison is further
+evidence.
 """
 
 import jax

@@ -24,9 +24,11 @@ def p_ttt(
 
   k(x) = V x (+ MLP(x)) is what enters the layer; k⁺ is that of the chosen candidate and k⁻ the mean
   of the others. W_0, k and η are trained by the query NLL after adapting; adapting itself is a sum.
-  To flip all of a support's labels is to turn W_u - W_0, and with it the shift of every utility,
-  into its negative. A user's W_u - W_0 is that of one gradient step on the summed NLL of K = 2 from
-  weights of zero, of size 2 η. The user state is W_u - W_0 [H].
+  With K = 2, to flip all of a support's labels is to turn W_u - W_0, and with it the shift of every
+  utility, into its negative, and a user's W_u - W_0 is that of one gradient step on the summed NLL
+  from weights of zero, of size 2 η. With larger K the mean of the others stands for them all: of a
+  tie (`core.outcomes`) a linear k writes the flag alone, with a part of the two texts' sum where
+  both can be called bad, and nothing of how near they are. The user state is W_u - W_0 [H].
 
   Args:
     num_features: D.

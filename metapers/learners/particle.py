@@ -139,13 +139,14 @@ def fits(histories: Task, ridge: float | Scalar) -> Float[Array, 'U D']:
 
 
 def best_ridge(histories: Task) -> Scalar:
-  """Returns the one of RIDGES by which every other comparison of a user predicts the rest best.
+  """Returns the one of RIDGES by which two in four comparisons of a user predict the rest best.
 
   A bank of fits to few, noisy comparisons is one of their noise, which training does not undo: each
-  known user goes on to be explained by the own fit.
+  known user goes on to be explained by the own fit. Two by two, for the halves of a tie, which
+  contradict each other, stand side by side (`outcomes.as_pairs`).
   """
   every = histories.support
-  is_given = jnp.arange(every.mask.shape[1])[None] % 2 == 0
+  is_given = jnp.arange(every.mask.shape[1])[None] // 2 % 2 == 0
   given = histories._replace(support=every._replace(mask=every.mask & is_given))
   asked = every._replace(mask=every.mask & ~is_given)
 

@@ -40,7 +40,9 @@ def pfn(
   parameters do not depend on their number, in any number; comparisons may come in any order.
   Trained on a mixture of populations (of concentrations, noise, pair rules and numbers of
   comparisons) by the NLL of the query it approaches the exact answer under that mixture; with a
-  context, what it is told. The user state is v and log π.
+  context, what it is told. That is so of pairs: of more candidates g_n says less than the answer
+  does, and of a tie (`core.outcomes`) nothing of how near the two texts are, for it is the flag
+  alone, with a part of their sum where both can be called bad. The user state is v and log π.
 
   Args:
     num_features: D.

@@ -64,8 +64,8 @@ def resetting(
     num_samples: S.
 
   Raises:
-    ValueError: for an inner learner that is unknown, coupled or without `update`, or an option out
-      of range.
+    ValueError: for an inner learner that is unknown, coupled or without `update`, for outcomes that
+      it refuses, as the default one does, or an option out of range.
 
   Reference:
     Adams and MacKay 2007, arXiv:0710.3742; Fearnhead and Liu 2007 (JRSS B 69(4)). Unlike the

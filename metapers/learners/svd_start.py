@@ -33,10 +33,11 @@ class Factors(NamedTuple):
 def factors(histories: Task, rank: int) -> Factors:
   """Returns the truncated SVD of known users' linear utilities θ_u ≈ V w_u.
 
-  θ_u = 2 Σ⁻¹ c_u is one Newton step of the logistic model from 0, under the curvature of all users
-  (one user's own has fewer contrasts than features), and the SVD is of θ_u Σ^½: noise is alike in
-  all its directions, and errors count as errors of utilities. c_u is the mean over a user's
-  comparisons of the chosen candidate's features minus the mean of the others'.
+  θ_u = 2 Σ⁻¹ c_u is one Newton step of the logistic model of pairs from 0, under the curvature of
+  all users (one user's own has fewer contrasts than features), and the SVD is of θ_u Σ^½: noise is
+  alike in all its directions, and errors count as errors of utilities. c_u is the mean over a
+  user's comparisons of the chosen candidate's features minus the mean of the others'. For larger K
+  it is a start all the same; a tie (`core.outcomes`) adds nothing of how near the two texts are.
 
   Args:
     histories: of the known users, [U, ...]; one without comparisons has weights 0.

@@ -13,6 +13,8 @@ from metapers import learners
 from metapers.core import outcomes, task
 from metapers.core.outcomes import Answers
 from metapers.core.task import Candidates, Task
+from metapers.testing import checks, contract
+from metapers.testing import subject as subjects
 
 D, USERS, SUPPORT, QUERY = 3, 64, 8, 8
 KINDS = ('tie', 'both_bad')
@@ -133,7 +135,7 @@ def test_halves_are_the_base_on_half_comparisons():
   tasks = people(jax.random.key(3), 1)
   one = task.take(tasks, 0)
   learner = learners.make('as_pairs', **SIZES, outcomes=KINDS)
-  base = learners.make('gaussian_prior', num_features=D + 2)
+  base = learners.make('gaussian_prior', num_features=D)
   params, key = base.init(jax.random.key(0)), jax.random.key(0)
   rows, choice, weight = [], [], []
   for n, answer in enumerate(np.asarray(one.support.choice).tolist()):
@@ -141,7 +143,7 @@ def test_halves_are_the_base_on_half_comparisons():
     rows += [n] * len(chosen)
     choice += chosen
     weight += [0.5] * 2 if answer == 2 else [1.0] * len(chosen)
-  pairs = one.support.candidates.features[jnp.array(rows), :2]
+  pairs = one.support.candidates.features[jnp.array(rows), :2, :D]
   given = task.choices(
     Candidates(pairs, jnp.ones(pairs.shape[:2], bool)), jnp.array(choice), weight=jnp.array(weight)
   )
@@ -149,7 +151,8 @@ def test_halves_are_the_base_on_half_comparisons():
   made = learner.adapt(params, one.support, one.context, key)
   np.testing.assert_allclose(made.mean, expected.mean, atol=1e-4)
   log_p = learner.predict(params, made, one.query.candidates)
-  texts = jax.tree.map(lambda x: x[:, :2], one.query.candidates)
+  asked = one.query.candidates
+  texts = Candidates(asked.features[:, :2, :D], asked.mask[:, :2])
   np.testing.assert_allclose(log_p[:, :2], base.predict(params, expected, texts), atol=1e-3)
   np.testing.assert_array_equal(np.exp(log_p[:, 2:]), 0)
 
@@ -157,19 +160,21 @@ def test_halves_are_the_base_on_half_comparisons():
 def test_of_a_slate_all_texts_are_scored_by_the_base():
   one = task.take(people(jax.random.key(3), 1), 0)
   learner = learners.make('as_pairs', **SIZES, outcomes=KINDS)
-  base = learners.make('gaussian_prior', num_features=D + 2)
+  base = learners.make('gaussian_prior', num_features=D)
   params, key = base.init(jax.random.key(0)), jax.random.key(0)
   state = learner.adapt(params, one.support, one.context, key)
-  texts = outcomes.widened(jax.random.normal(jax.random.key(1), (3, 5, D)), KINDS)
+  texts = jax.random.normal(jax.random.key(1), (3, 5, D))
   slates = Candidates(texts, jnp.ones((3, 5), bool))
+  flagged = slates._replace(features=outcomes.widened(texts, KINDS))
   for name in ('score', 'predict', 'sample'):
-    found, expected = (getattr(one, name)(params, state, slates) for one in (learner, base))
+    found = getattr(learner, name)(params, state, flagged)
+    expected = getattr(base, name)(params, state, slates)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_draws_foresee_no_answers_that_predictions_do_not():
   one = task.take(people(jax.random.key(3), 1), 0)
-  learner = learners.make('as_pairs', **SIZES, outcomes=KINDS)
+  learner = learners.make('as_pairs', **SIZES, outcomes=KINDS, options={'num_samples': 500})
   params = learner.init(jax.random.key(0))
   state = learner.adapt(params, one.support, one.context, jax.random.key(0))
   asked = one.support.candidates
@@ -209,3 +214,85 @@ def test_without_outcomes_it_is_the_base():
   shapes = (jax.eval_shape(learners.make(name, num_features=3).init, jax.random.key(0))
             for name in ('as_pairs', 'gaussian_prior'))  # fmt: skip
   assert next(shapes) == next(shapes)
+
+
+@pytest.mark.parametrize('kinds', [('tie', 'both_bad'), ('tie', 'strong')])
+def test_the_base_is_one_of_texts_alone_so_that_any_can_be(kinds):
+  rng = np.random.default_rng(0)
+  texts = jnp.asarray(rng.normal(size=(6, 2, D)), jnp.float32)
+  shown = Candidates(outcomes.widened(texts, kinds), jnp.ones((6, 2), bool))
+  shown = outcomes.expand(shown, kinds)
+  given = task.choices(shown, jnp.asarray(rng.integers(shown.mask.shape[-1], size=6)))
+  learner = learners.make(
+    'as_pairs', num_features=D + 2, outcomes=kinds, base='dirichlet_mixture', reading='dropped'
+  )
+  base = learners.make('dirichlet_mixture', num_features=D)
+  key, nothing = jax.random.key(0), jnp.zeros(0)
+  params = learner.init(key)
+  state = learner.adapt(params, given, nothing, key)
+  side = {0: 0, 1: 1, 3: 0, 4: 1} if 'strong' in kinds else {0: 0, 1: 1}
+  read = [(n, side[answer]) for n, answer in enumerate(given.choice.tolist()) if answer in side]
+  rows, choice = (jnp.array(each) for each in zip(*read, strict=True))
+  pairs = Candidates(texts, jnp.ones((6, 2), bool))
+  plain = task.choices(jax.tree.map(lambda x: x[rows], pairs), choice)
+  expected = base.predict(params, base.adapt(params, plain, nothing, key), pairs)
+  found = learner.predict(params, state, shown)
+  np.testing.assert_allclose(found[:, :2], expected, atol=1e-4)
+  np.testing.assert_array_equal(np.exp(found[:, 2:]), 0)
+
+
+@pytest.mark.parametrize('reading', ['dropped', 'halves'])
+def test_prepare_keeps_as_many_comparisons_as_init_has_places_for(reading):
+  known = people(jax.random.key(0))
+  sizes = {'num_histories': USERS, 'history_length': SUPPORT}
+  learner = learners.make(
+    'as_pairs', **SIZES, **sizes, outcomes=KINDS, base='copl', reading=reading
+  )
+  params = learner.init(jax.random.key(0))
+  prepared = learner.prepare(params, known, KNOWN)
+  shapes = (jax.tree.map(jnp.shape, each) for each in (params, prepared))
+  assert next(shapes) == next(shapes)
+
+
+CLAIMS = (  # of the contract, all that need no third text and no training
+  checks.state_shapes_do_not_depend_on_data,
+  checks.padding_changes_nothing,
+  checks.order_changes_nothing,
+  checks.empty_support_is_finite,
+  checks.masked_nan_reaches_nothing,
+  checks.jit_and_vmap_change_nothing,
+  checks.weight_two_is_the_comparison_twice,
+  checks.weight_zero_is_a_masked_comparison,
+  checks.start_and_prepare_keep_forms,
+)
+
+
+@functools.cache
+def contract_subject():
+  """What the contract examines, of people who answer by Davidson: its own have to choose."""
+  learner = learners.make('as_pairs', **SIZES, outcomes=KINDS)
+  excused = contract.Exceptions(trained=False)
+  histories = people(jax.random.key(0))
+  initial = learner.init(jax.random.key(0))
+  start = learner.start(initial, histories, jax.random.key(5))
+  trained = learner.prepare(start, histories, jax.random.key(3))
+  tasks = jax.device_get(people(jax.random.key(1)))
+  of_one = functools.partial(subjects.adapt_and_predict, learner)
+  return contract.Subject(
+    learner=learner,
+    excused=excused,
+    initial=initial,
+    start=start,
+    trained=trained,
+    histories=histories,
+    tasks=tasks,
+    wide=tasks,
+    alone=functools.cache(lambda: of_one(trained, subjects.first(tasks))),
+    predictions=subjects.quick_jit(jax.vmap(lambda *given: of_one(*given)[1], (None, 0))),
+    value_and_grad=subjects.quick_jit(subjects.mean_loss_and_gradient(learner, excused)),
+  )
+
+
+@pytest.mark.parametrize('claim', CLAIMS, ids=lambda claim: claim.__name__)
+def test_contract_where_people_say_more_than_a_choice(claim):
+  claim(contract_subject())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metapers import learners
-from metapers.core import task
+from metapers.core import outcomes, task
 from metapers.core.task import Candidates, Task
 from metapers.learners import copl, lookup
 from metapers.learners.utility import utilities, utility_network
@@ -79,6 +79,7 @@ def test_layers_are_products_with_the_signed_adjacency_matrix(num_layers):
   layers = [np.asarray(start, np.float64)]
   for _ in range(num_layers):
     layers.append(per_user @ (per_item @ layers[-1]))
+    layers[-1][U - 1] = start[U - 1]  # without any edge
   known = task.drop_masked(histories().support)
   found = copl.propagated(jnp.asarray(start), known, num_layers=num_layers)
   np.testing.assert_allclose(found, np.mean(layers, 0), rtol=1e-4, atol=1e-6)
@@ -89,7 +90,7 @@ def test_who_shares_no_response_stays_as_they_are():
   known = task.drop_masked(histories(apart).support)
   start = jnp.asarray(np.random.default_rng(3).normal(size=(U, 2)), jnp.float32)
   found = copl.propagated(start, known, num_layers=3)
-  np.testing.assert_allclose(found[: U - 1], start[: U - 1], rtol=1e-5)
+  np.testing.assert_allclose(found, start, rtol=1e-5)
 
 
 def test_embeddings_without_a_graph_are_the_heads_of_lookup():
@@ -198,3 +199,56 @@ def test_histories_of_another_number_of_users_are_refused():
   few = task.take(histories(), jnp.arange(2))
   with pytest.raises(ValueError, match=r'copl was built with num_histories=5 .* of 2 users'):
     learner.prepare(params, few, KEY)
+
+
+KINDS = ('tie', 'both_bad', 'strong')
+
+
+def answered(answer, x):
+  """Comparisons [*T, N] of texts [*T, N, 2, D] with an index among the outcomes of KINDS each."""
+  texts = outcomes.widened(jnp.asarray(x), KINDS)
+  shown = outcomes.expand(Candidates(texts, jnp.ones(texts.shape[:-1], bool)), KINDS)
+  return task.choices(shown, jnp.asarray(answer))
+
+
+@functools.cache
+def outspoken():
+  """Known users who say that both are bad, all of them once, and what they chose of texts."""
+  x = np.random.default_rng(4).normal(size=(3, 4, 2, D)).astype(np.float32)  # nothing is shared
+  support = answered([[0, 3, 4, 2], [5, 1, 3, 2], [3, 2, 3, 2]], x)
+  nothing = jax.tree.map(lambda leaf: leaf[:, :0], support)
+  known = Task(support, nothing, jnp.arange(3), jnp.zeros((3, 0)))
+  sizes = {'num_features': D + 3, 'num_histories': 3, 'history_length': 4, 'outcomes': KINDS}
+
+  def prepared(num_layers):
+    learner = learners.make('copl', **sizes, hidden=(4,), num_layers=num_layers)
+    return learner, jax.jit(learner.prepare)(learner.init(jax.random.key(0)), known, KEY)
+
+  return x, prepared(0)[1], *prepared(4)
+
+
+def test_who_shares_no_text_but_that_both_were_bad_stays_as_they_are():
+  _, with_none, _, params = outspoken()
+  own, found = (each['bank']['heads'] for each in (with_none, params))
+  assert np.abs(own).max(1).min() > 0.1
+  np.testing.assert_allclose(found, own, atol=1e-5)
+
+
+def test_what_was_chosen_is_a_text_however_strongly():
+  x, _, learner, params = outspoken()
+  texts = [[x[0, 0, 0], None, x[0, 2, 0], None], [x[1, 0, 1], x[1, 1, 1], None, None], [None] * 4]
+  for user, row in enumerate(texts):
+    for n, text in enumerate(row):
+      wide = jnp.asarray(np.zeros(D + 3) if text is None else np.append(text, [0, 0, 0]))
+      expected = -1 if text is None else copl.fingerprints(wide)
+      np.testing.assert_array_equal(params['bank']['chosen'][user, n], expected)
+  shown = x[[0, 1, 1, 0], [2, 0, 2, 0]]
+  for answer, shared in (([4, 2, 3, 2], [1, 0, 0]), ([3, 5, 2, 4], [1, 1, 0])):
+    found = adapt(learner, params, answered(answer, shown)).shared
+    np.testing.assert_array_equal(found, shared)
+
+
+def test_a_comparison_of_no_weight_chose_nothing():
+  support = new_user()._replace(weight=jnp.array([1.0, 0, 1, 0]))
+  nothing = (copl.chosen_fingerprints(support) < 0).all(1)
+  assert nothing.tolist() == [False, True, False, True]

@@ -180,3 +180,9 @@ def test_few_users_of_the_prior_are_ever_flagged_and_most_from_outside_are():
 def test_options_out_of_range_are_refused(options, message):
   with pytest.raises(ValueError, match=message):
     learners.make('dirichlet_mixture', num_features=3, **options)
+
+
+def test_people_who_may_say_more_than_a_choice_are_refused():
+  expected = r'dirichlet_mixture .* \(tie, strong\) .* another learner, .* or as_pairs'
+  with pytest.raises(ValueError, match=expected):
+    learners.make('dirichlet_mixture', num_features=5, outcomes=('strong', 'tie'))

@@ -202,3 +202,12 @@ def test_histories_of_nobody_are_refused():
   nobody = jax.tree.map(lambda x: x[:0], people(num_users=2))
   with pytest.raises(ValueError, match='no users'):
     learner.prepare(learner.init(KEY), nobody, KEY)
+
+
+@pytest.mark.parametrize('prior', ['dirichlet', 'logistic_normal'])
+def test_weights_that_are_never_negative_refuse_answers_beside_a_choice(prior):
+  sizes = {'num_features': D, 'outcomes': ('strong',)}
+  with pytest.raises(ValueError, match=r'empirical_bayes .*signed=False .* \(strong\) .* as_pairs'):
+    learners.make('empirical_bayes', **sizes, prior=prior, signed=False)
+  learners.make('empirical_bayes', **sizes, prior=prior)
+  learners.make('empirical_bayes', **sizes, prior='gaussian', inference='ep', signed=False)

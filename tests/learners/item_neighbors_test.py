@@ -8,7 +8,7 @@ import numpy as np
 from scipy import optimize
 
 from metapers import learners
-from metapers.core import task
+from metapers.core import outcomes, task
 from metapers.core.task import Candidates, Task
 from metapers.learners import item_neighbors
 
@@ -74,12 +74,12 @@ def alike(made):
 
 def test_weights_and_their_scale_are_those_of_loops():
   pairs, choice, mask = answers()
-  of_all, of_even = by_loops(np.ones(LENGTH, bool)), by_loops(np.arange(LENGTH) % 2 == 0)
+  of_all, of_half = by_loops(np.ones(LENGTH, bool)), by_loops(np.arange(LENGTH) // 2 % 2 == 0)
   first = np.arange(USERS) % 2 == 0
   other = {True: alike(of_all[~first]), False: alike(of_all[first])}
   factors, offsets, lents = [], [], []
-  for user, n in np.argwhere(mask & (np.arange(LENGTH) % 2 == 1)):
-    lent = np.stack([s @ of_even[user] for s in other[bool(first[user])]], -1)
+  for user, n in np.argwhere(mask & (np.arange(LENGTH) // 2 % 2 == 1)):
+    lent = np.stack([s @ of_half[user] for s in other[bool(first[user])]], -1)
     liked, left = pairs[user, n][[choice[user, n], 1 - choice[user, n]]]
     lents.extend([lent[liked], lent[left]])
     factors.append(lent[liked] - lent[left])
@@ -95,6 +95,22 @@ def test_weights_and_their_scale_are_those_of_loops():
   neighbors, own = alike(of_all)
   expected = scales[0] * neighbors + scales[1] * own
   np.testing.assert_allclose(prepared()[2]['weights'], expected, atol=5e-4)
+
+
+def test_ties_as_halves_turn_no_sign():
+  pairs, choice, mask = answers()
+  is_tie = np.random.default_rng(2).random(choice.shape) < 0.5
+  tie = ('tie',)
+  texts = outcomes.widened(jnp.asarray(np.eye(ITEMS, dtype=np.float32)[pairs]), tie)
+  shown = outcomes.expand(Candidates(texts, jnp.ones(pairs.shape, bool)), tie)
+  given = task.choices(shown, jnp.asarray(np.where(is_tie, 2, choice)), jnp.asarray(mask))
+  read = outcomes.as_pairs(given, tie, 'halves')
+  known = histories()._replace(support=read)
+  learner = learners.make('item_neighbors', num_features=ITEMS + 1)
+  params = jax.tree.map(jnp.zeros_like, learner.init(KEY))  # nothing is pooled
+  weights = learner.prepare(params, known, KEY)['weights'][:ITEMS, :ITEMS]
+  liked_alike, not_alike = weights[0, 1], weights[0, ITEMS - 1]
+  assert liked_alike > 0 > not_alike and np.diag(weights).min() > 0
 
 
 def test_units_of_features_change_nothing():

@@ -7,13 +7,14 @@ import pytest
 import scipy.optimize
 
 from metapers import learners
-from metapers.core import choice_model, task
+from metapers.core import choice_model, outcomes, task
 from metapers.core.task import Candidates, Task
 from metapers.learners import particle, particle_bank
 
 D, S, N, K = 2, 5, 6, 3
 KEY = jax.random.key(0)
 CONTEXT = np.zeros(0, np.float32)
+TIE = ('tie',)
 
 
 def learner(**options):
@@ -179,14 +180,14 @@ def noisy(num_users=6, length=9, scale=0.5):
 
 
 def held_back_nll(ridge, known):
-  """NLL of odd comparisons by what fits the even ones, user by user in float64."""
+  """NLL of two comparisons in four by what fits the two before them, user by user in float64."""
   total = 0
   for user in range(len(known.user)):
     own = task.take(known.support, user)
 
     def nll(head, part, own=own):
       log_p = log_p_of(head, own.candidates)
-      return -sum(log_p[n, own.choice[n]] for n in np.flatnonzero(own.mask) if n % 2 == part)
+      return -sum(log_p[n, own.choice[n]] for n in np.flatnonzero(own.mask) if n // 2 % 2 == part)
 
     def objective(head, nll=nll):
       return nll(head, 0) + ridge / 2 * head @ head
@@ -204,6 +205,19 @@ def test_known_users_are_fitted_by_the_ridge_that_predicts_best(scale):
   made = learner(ridge=None)
   start, given = made.start(params(), known, KEY), learner(ridge=best).start(params(), known, KEY)
   np.testing.assert_allclose(start['bank']['heads'], given['bank']['heads'], rtol=1e-5)
+
+
+def test_both_halves_of_a_tie_are_on_one_side():
+  rng = np.random.default_rng(4)
+  texts = outcomes.widened(jnp.asarray(rng.normal(size=(20, 12, 2, D)), jnp.float32), TIE)
+  heads = 6 * rng.normal(size=(20, D))
+  shown = outcomes.expand(Candidates(texts, jnp.ones(texts.shape[:3], bool)), TIE)
+  utilities = np.einsum('unkd,ud->unk', shown.features[..., :D], heads)
+  answer = (utilities + np.array([0, 0, 2]) + rng.gumbel(size=utilities.shape)).argmax(-1)
+  assert 0.2 < (answer == 2).mean() < 0.5
+  given = outcomes.as_pairs(task.choices(shown, jnp.asarray(answer)), TIE, 'halves')
+  known = Task(given, given, jnp.arange(20, dtype=jnp.int32), jnp.zeros((20, 0)))
+  assert particle.best_ridge(known) < 1
 
 
 @pytest.mark.parametrize(

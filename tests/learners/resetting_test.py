@@ -133,6 +133,7 @@ def test_nothing_known_is_finite_and_the_prior():
     ({'hazard': -0.1}, 'hazard lie in'),
     ({'num_starts': 1}, 'num_starts must be at least 2'),
     ({'num_samples': 0}, 'num_samples must be at least 1'),
+    ({'outcomes': ('tie',)}, r'dirichlet_mixture .* \(tie\) .* or as_pairs'),
   ],
 )
 def test_what_cannot_be_is_refused(options, message):
