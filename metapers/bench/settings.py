@@ -124,7 +124,8 @@ def owners_of(tasks: Task, stream: Stream | None) -> Int[np.ndarray, 'T N'] | No
   """Returns whose turn each of a stream is; None where each episode is of its own user."""
   if stream is None:
     return None
-  return streams.owners(*tasks.query.mask.shape, stream.change_at)
+  num_users, num_turns = tasks.query.mask.shape
+  return streams.owners(num_users, num_turns, stream.change_at)
 
 
 def fingerprint(tasks: Task, truth: Truth | None, stream: Stream | None) -> str:

@@ -101,7 +101,7 @@ def evaluation_set(
   ids = [np.ravel(each.prompts) for each in divided.values() if each.prompts is not None]
   ids = np.concatenate(ids) if ids else None
   draws = bootstrap.draw(len(tasks.user), ids, num_resamples=num_resamples, seed=seed)
-  weights = {name: bootstrap.weights(draws, *each, owners) for name, each in divided.items()}
+  weights = {name: bootstrap.weights(draws, *each, owners=owners) for name, each in divided.items()}
   num_prompts = min(map(distinct_prompts, divided.values()))
   num_items = 1 if items is None else items.shape[-1]
   return EvaluationSet(tasks, truth, draws, weights, rival, num_users, num_prompts, num_items)
