@@ -6,7 +6,7 @@ ten, each with its own training. On the scores track column b is shown, but was 
 Source: ours, after leave-one-out raters in Barreto et al. 2025 (RFM).
 
 Expected: mean accuracy over the ten after 16 comparisons 97.0 of bayes, 81.0 of bayes_seen; 95.3 of
-  dirichlet_mixture, 95.2 of hedge, 86.4 of per_user, 84.9 of low_rank, 82.3 of cnp.
+  dirichlet_mixture, 95.3 of hedge, 86.4 of per_user, 84.9 of low_rank, 82.3 of cnp.
 Time: about 130 minutes on one core, 40 of them hedge; `:quick` 1 to 3.
 Command: python -m experiments.benchmark --workdir=DIR
   --config=experiments/configs/leave_one_reward_model_out.py
