@@ -261,8 +261,8 @@ def test_weight_2_is_the_comparison_twice_and_weight_0_none(name):
     for profile in (weighted, twice, model.adapt(once))
   )
   np.testing.assert_allclose(found, expected, atol=1e-4)
-  # Untrained, lore's logits are a hundredth of a learner's.
-  assert np.any(np.abs(found - unweighted) > 2e-4) == (name not in ('pooled', 'lore'))
+  # Untrained, lore's logits are a hundredth of a learner's, and p_rm's known users are all alike.
+  assert np.any(np.abs(found - unweighted) > 2e-4) == (name not in ('pooled', 'lore', 'p_rm'))
   same(model.adapt(once), model.adapt(once._replace(weight=np.ones(4))))
 
 
