@@ -62,7 +62,7 @@ TRIALS = {  # rows for which another option is worth the trials more
     {'kwargs': {'inner_learning_rate': inner}, 'training': {'learning_rate': rate}}
     for inner, rate in ((0.003, 3e-3), (0.01, 3e-3), (0.01, 1e-2), (0.05, 1e-2))
   ),
-  'p_rm': (  # overfits at the rates that suit others
+  'p_rm': (  # fewer parameters, or more shrinkage, tell more than another rate
     {'training': {'learning_rate': 3e-4}},
     {'kwargs': {'shrinkage': 10.0}, 'training': {'learning_rate': 3e-4}},
     {'kwargs': {'hidden': ()}},

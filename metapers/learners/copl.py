@@ -122,10 +122,7 @@ def copl(
     nll = jax.vmap(negative_log_likelihood, (0, None))(
       scores(params, bank['heads'], support.candidates), support
     )
-    pairs = answering.as_pairs(support, kinds, 'dropped')
-    is_same = bank['chosen'][:, :, None] == chosen_fingerprints(pairs)[None, None]
-    weight = masked.fill(pairs.weight, pairs.mask)
-    shared = is_same.all(-1).any(1).astype(weight.dtype) @ weight
+    shared = shared_weight(bank['chosen'], answering.as_pairs(support, kinds, 'dropped'))
     return Evidence(Agreement(-nll, task.total_weight(support)), shared)
 
   def update(params, user_state, comparison, context, key):
@@ -200,6 +197,13 @@ def same_items(keys: Float[Array, '*batch hashes']) -> Int[Array, '*batch']:
   is_new = jnp.any(ordered[1:] != ordered[:-1], -1)
   numbers = jnp.append(0, jnp.cumsum(is_new, dtype=jnp.int32))
   return jnp.zeros(order.size, jnp.int32).at[order].set(numbers).reshape(keys.shape[:-1])
+
+
+def shared_weight(chosen: Float[Array, 'U N hashes'], given: Choices) -> Float[Array, 'U']:
+  """Returns the weight of the comparisons whose chosen item each known user chose, too."""
+  is_same = chosen[:, :, None] == chosen_fingerprints(given)[None, None]
+  weight = masked.fill(given.weight, given.mask)
+  return is_same.all(-1).any(1).astype(weight.dtype) @ weight
 
 
 def chosen_fingerprints(given: Choices) -> Float[Array, '*T N hashes']:

@@ -80,12 +80,34 @@ def subject(learner: MetaLearner, excused: Exceptions, *, num_context: int = 0) 
     excused: what it is excused from.
     num_context: C, the width of the contexts that it is built for.
   """
+  tasks, wide = (held_out_tasks(candidates, num_context) for candidates in (2, 3))
   histories = known_histories(num_context)
+  return subject_of(learner, excused, histories, tasks, wide, num_context=num_context)
+
+
+def subject_of(
+  learner: MetaLearner,
+  excused: Exceptions,
+  histories: Task,
+  tasks: Task,
+  wide: Task,
+  *,
+  num_context: int = 0,
+) -> Subject:
+  """Returns the learner with histories and tasks that are given; trained on the contract's own.
+
+  Args:
+    learner: as of `subject`, and built for what is given.
+    excused: what it is excused from; of other answers than the contract's, from training.
+    histories: of the known users.
+    tasks: of others.
+    wide: likewise, with more candidates.
+    num_context: C.
+  """
   initial = quick_jit(learner.init)(jax.random.key(0))
   start = learner.start(initial, histories, jax.random.key(5))
   trained = train_briefly(learner, start, excused, num_context) if excused.trained else start
   trained = learner.prepare(trained, histories, jax.random.key(3))
-  tasks = held_out_tasks(2, num_context)
   return Subject(
     learner=learner,
     excused=excused,
@@ -94,7 +116,7 @@ def subject(learner: MetaLearner, excused: Exceptions, *, num_context: int = 0) 
     trained=trained,
     histories=histories,
     tasks=tasks,
-    wide=held_out_tasks(3, num_context),
+    wide=wide,
     alone=functools.cache(lambda: adapt_and_predict(learner, trained, first(tasks))),
     predictions=quick_jit(
       jax.vmap(lambda params, episode: adapt_and_predict(learner, params, episode)[1], (None, 0))

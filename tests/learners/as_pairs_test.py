@@ -271,26 +271,9 @@ CLAIMS = (  # of the contract, all that need no third text and no training
 def contract_subject():
   """What the contract examines, of people who answer by Davidson: its own have to choose."""
   learner = learners.make('as_pairs', **SIZES, outcomes=KINDS)
-  excused = contract.Exceptions(trained=False)
-  histories = people(jax.random.key(0))
-  initial = learner.init(jax.random.key(0))
-  start = learner.start(initial, histories, jax.random.key(5))
-  trained = learner.prepare(start, histories, jax.random.key(3))
   tasks = jax.device_get(people(jax.random.key(1)))
-  of_one = functools.partial(subjects.adapt_and_predict, learner)
-  return contract.Subject(
-    learner=learner,
-    excused=excused,
-    initial=initial,
-    start=start,
-    trained=trained,
-    histories=histories,
-    tasks=tasks,
-    wide=tasks,
-    alone=functools.cache(lambda: of_one(trained, subjects.first(tasks))),
-    predictions=subjects.quick_jit(jax.vmap(lambda *given: of_one(*given)[1], (None, 0))),
-    value_and_grad=subjects.quick_jit(subjects.mean_loss_and_gradient(learner, excused)),
-  )
+  excused = contract.Exceptions(trained=False)
+  return subjects.subject_of(learner, excused, people(jax.random.key(0)), tasks, tasks)
 
 
 @pytest.mark.parametrize('claim', CLAIMS, ids=lambda claim: claim.__name__)
