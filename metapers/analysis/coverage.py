@@ -41,9 +41,14 @@ GROUP = 3  # of four by their distance from what all share: those farthest off
 
 def evaluation_set(drawn: Drawn, *, seed: int, num_resamples: int) -> EvaluationSet:
   """Returns a study's episodes with their resamples."""
-  rival = None if drawn.truth is None else 0
-  sizes = {'num_resamples': num_resamples, 'seed': seed}
-  return estimates.evaluation_set(drawn.tasks, drawn.truth, rival=rival, items=drawn.items, **sizes)
+  return estimates.evaluation_set(
+    drawn.tasks,
+    drawn.truth,
+    rival=None if drawn.truth is None else 0,
+    items=drawn.items,
+    num_resamples=num_resamples,
+    seed=seed,
+  )
 
 
 def measure(drawn: Drawn, evaluated: EvaluationSet) -> dict[str, Estimates]:
