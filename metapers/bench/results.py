@@ -194,19 +194,18 @@ def rows(
   interval = functools.partial(
     estimates.interval, is_certain=is_certain, num_seeds=num_seeds, level=level, **sizes
   )
-  parts = [
-    pd.DataFrame(
-      {
-        **texts,
-        'shots': [str(count) for count in shots],
-        'metric': metric,
-        **dict(zip(NUMBERS, interval(metric, samples), strict=True)),
-        'num_users': num_users,
-      }
-    )
-    for metric, samples in found.items()
-  ]
-  return join(parts)
+  numbers = [interval(metric, samples) for metric, samples in found.items()]
+  if not numbers:
+    return join([])
+  return pd.DataFrame(
+    {
+      **texts,
+      'shots': [str(count) for count in shots] * len(found),
+      'metric': [metric for metric in found for _ in shots],
+      **dict(zip(NUMBERS, np.concatenate(numbers, axis=1), strict=True)),
+      'num_users': num_users,
+    }
+  )
 
 
 def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
