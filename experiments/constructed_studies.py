@@ -14,7 +14,7 @@ from experiments import published_studies
 from experiments.build import Config
 from metapers.analysis import slates
 from metapers.analysis.slates import Slates
-from metapers.bench import (
+from metapers.bench.language import (
   beside_policies,
   constructed_users,
   in_context,
@@ -22,8 +22,8 @@ from metapers.bench import (
   policies,
   written_replies,
 )
-from metapers.bench.in_context import Texts
-from metapers.bench.policies import Study
+from metapers.bench.language.in_context import Texts
+from metapers.bench.language.policies import Study
 from metapers.core.population import SEEN
 from metapers.core.types import Any, Callable, Params
 from metapers.data import feature_store

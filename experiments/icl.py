@@ -18,9 +18,9 @@ from absl import flags
 from experiments import commands
 from metapers.analysis import slates
 from metapers.analysis.slates import Slates
-from metapers.bench import in_context as studies
-from metapers.bench import in_context_results, in_context_runs
-from metapers.bench.in_context import Row, Sizes, Study
+from metapers.bench.language import in_context as studies
+from metapers.bench.language import in_context_results, in_context_runs
+from metapers.bench.language.in_context import Row, Sizes, Study
 from metapers.core import files
 from metapers.data import feature_store
 from metapers.llm import chat_tokens, decoder, hf_config, load, policy

@@ -21,10 +21,10 @@ from absl import flags
 
 from experiments import commands, icl
 from metapers.analysis import slates
-from metapers.bench import in_context
-from metapers.bench import in_context_answers as answers
-from metapers.bench.in_context import Texts
-from metapers.bench.in_context_answers import Messages, Prices
+from metapers.bench.language import in_context
+from metapers.bench.language import in_context_answers as answers
+from metapers.bench.language.in_context import Texts
+from metapers.bench.language.in_context_answers import Messages, Prices
 from metapers.core import files
 from metapers.data import feature_store, manifest
 from metapers.io import chat, responses

@@ -15,7 +15,7 @@ import tqdm
 from absl import flags
 
 from experiments import commands
-from metapers.bench import judging
+from metapers.bench.language import judging
 from metapers.core import files
 from metapers.io import chat
 

@@ -23,8 +23,9 @@ from experiments import (
 )
 from experiments.build import Config
 from experiments.constructed_studies import Asked
-from metapers.bench import policies, results
-from metapers.bench.policies import Study
+from metapers.bench import results
+from metapers.bench.language import policies
+from metapers.bench.language.policies import Study
 from metapers.core.types import Params
 from metapers.io import processes, workdirs
 from metapers.llm import trained

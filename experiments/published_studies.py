@@ -10,7 +10,7 @@ from ml_collections import config_dict
 
 from experiments import styled_studies
 from experiments.build import Config
-from metapers.bench.policies import Study
+from metapers.bench.language.policies import Study
 from metapers.core.population import SEEN
 from metapers.core.types import Any, Callable, Params
 from metapers.io import workdirs

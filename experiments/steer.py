@@ -17,10 +17,11 @@ from absl import flags
 from experiments import commands, overrides, styled_studies
 from experiments.build import Config
 from metapers import learners
-from metapers.bench import results, steering, steering_results, styled_writer
-from metapers.bench.steering import Study
-from metapers.bench.steering_results import Options, Trained
-from metapers.bench.styled_writer import Writer
+from metapers.bench import results
+from metapers.bench.language import steering, steering_results, styled_writer
+from metapers.bench.language.steering import Study
+from metapers.bench.language.steering_results import Options, Trained
+from metapers.bench.language.styled_writer import Writer
 from metapers.llm import steer, styled_users, styles, tastes
 from metapers.training import meta_training
 from metapers.training.meta_training import Training

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.build import Config
-from metapers.bench.policies import Row, Study
+from metapers.bench.language.policies import Row, Study
 from metapers.core.population import SEEN
 from metapers.core.types import Params
 from metapers.io.checkpoints import Checkpoints

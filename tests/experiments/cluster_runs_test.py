@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tiny_styles import BASE, MODEL
 
-from metapers.bench import policies
-from metapers.bench.policies import Row, Study
+from metapers.bench.language import policies
+from metapers.bench.language.policies import Row, Study
 from metapers.llm import p_dpo, reference, styled_users
 from metapers.training.meta_training import Training
 

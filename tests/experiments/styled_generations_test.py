@@ -7,7 +7,7 @@ import pytest
 from tiny_styles import BASE, MODEL
 
 from experiments import styled_generations
-from metapers.bench.policies import Study
+from metapers.bench.language.policies import Study
 from metapers.core.population import SEEN
 from metapers.llm import generate, p_dpo, styled_users, styles, trained
 from metapers.llm.prompting import Inputs

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metapers.bench.in_context import ZERO, Row, Study, shares_right
-from metapers.bench.in_context_runs import Answer, Cell
+from metapers.bench.language.in_context import ZERO, Row, Study, shares_right
+from metapers.bench.language.in_context_runs import Answer, Cell
 from metapers.core.types import Float
 from metapers.evaluation import bootstrap, estimates, intervals
 

@@ -5,11 +5,11 @@ import pytest
 
 from metapers.analysis import slates
 from metapers.analysis.user_lookup import Interactions
-from metapers.bench import in_context as studies
-from metapers.bench import in_context_results as results
-from metapers.bench import in_context_runs as runs
-from metapers.bench.in_context import ZERO, Row, Sizes
-from metapers.bench.in_context_runs import Answer, Cell
+from metapers.bench.language import in_context as studies
+from metapers.bench.language import in_context_results as results
+from metapers.bench.language import in_context_runs as runs
+from metapers.bench.language.in_context import ZERO, Row, Sizes
+from metapers.bench.language.in_context_runs import Answer, Cell
 from metapers.data import synthetic
 from metapers.llm.chat_tokens import ChatTokens
 from metapers.llm.policy import Likelihood

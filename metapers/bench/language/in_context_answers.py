@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from metapers.bench import in_context_runs, judging
-from metapers.bench.in_context import ZERO, Row, Sizes, Study, Texts
-from metapers.bench.judging import Duel
+from metapers.bench.language import in_context_runs, judging
+from metapers.bench.language.in_context import ZERO, Row, Sizes, Study, Texts
+from metapers.bench.language.judging import Duel
 from metapers.core.tables import RewardTable
 from metapers.core.types import Float, Params
 from metapers.evaluation import bootstrap, estimates, intervals

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metapers.bench import in_context as studies
-from metapers.bench.in_context import ZERO, Row, Sizes, Study, Texts
+from metapers.bench.language import in_context as studies
+from metapers.bench.language.in_context import ZERO, Row, Sizes, Study, Texts
 from metapers.core.types import Params
 from metapers.io import journal as journals
 from metapers.llm import in_context, policy

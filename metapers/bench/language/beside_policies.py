@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from metapers.bench import policies, results
-from metapers.bench.constructed_users import TASTES, Features
-from metapers.bench.in_context_runs import Answer, Cell, Question
-from metapers.bench.policies import Study
+from metapers.bench import results
+from metapers.bench.language import policies
+from metapers.bench.language.constructed_users import TASTES, Features
+from metapers.bench.language.in_context_runs import Answer, Cell, Question
+from metapers.bench.language.policies import Study
 from metapers.core import task
 from metapers.core.population import SEEN
 from metapers.core.task import Candidates, Choices

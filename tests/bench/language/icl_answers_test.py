@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from metapers.analysis import slates
-from metapers.bench import in_context as studies
-from metapers.bench import in_context_answers as answers
-from metapers.bench.in_context import ZERO, Row, Sizes
-from metapers.bench.in_context_answers import Prices
+from metapers.bench.language import in_context as studies
+from metapers.bench.language import in_context_answers as answers
+from metapers.bench.language.in_context import ZERO, Row, Sizes
+from metapers.bench.language.in_context_answers import Prices
 from metapers.data import synthetic
 from metapers.io import chat, responses
 from metapers.io.responses import Wanted

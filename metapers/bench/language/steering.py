@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.bench import styled_writer
-from metapers.bench.styled_writer import Writer
+from metapers.bench.language import styled_writer
+from metapers.bench.language.styled_writer import Writer
 from metapers.core import batches, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import SEEN, HostOrDevice, Population

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.bench import written_replies
+from metapers.bench.language import written_replies
 from metapers.llm import decoder, trained
 from metapers.llm.chat_tokens import ChatTokens
 from metapers.llm.generate import Generated

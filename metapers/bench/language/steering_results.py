@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from metapers.bench import results, steering, styled_writer
-from metapers.bench.steering import Slates, Study, Tables, User
+from metapers.bench import results
+from metapers.bench.language import steering, styled_writer
+from metapers.bench.language.steering import Slates, Study, Tables, User
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Float, Params
 from metapers.evaluation import best_arm, best_of, bootstrap, estimates

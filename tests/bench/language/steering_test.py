@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metapers.bench import steering, steering_results
-from metapers.bench.steering import Study
+from metapers.bench.language import steering, steering_results
+from metapers.bench.language.steering import Study
 from metapers.llm import styled_prompts, styles
 from metapers.llm.tastes import Compared, Tasted
 

@@ -1,8 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.bench import policies
-from metapers.bench.policies import Study
+from metapers.bench.language import policies
+from metapers.bench.language.policies import Study
 from metapers.core import meta_learner, task
 from metapers.core.population import SEEN
 from metapers.core.task import Candidates, Task

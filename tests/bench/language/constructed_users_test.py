@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from metapers.analysis.slates import Slates
-from metapers.bench import beside_policies, constructed_users, in_context_runs
-from metapers.bench.constructed_users import Sizes
-from metapers.bench.in_context import Texts
-from metapers.bench.policies import Study
+from metapers.bench.language import beside_policies, constructed_users, in_context_runs
+from metapers.bench.language.constructed_users import Sizes
+from metapers.bench.language.in_context import Texts
+from metapers.bench.language.policies import Study
 from metapers.core.population import SEEN
 from metapers.data import constructed_rewards
 from metapers.llm import tokenized

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from fake_endpoint import answer, client
 
-from metapers.bench import judging
-from metapers.bench.judging import Duel
+from metapers.bench.language import judging
+from metapers.bench.language.judging import Duel
 from metapers.evaluation import bootstrap, intervals
 
 RNG = np.random.default_rng(0)

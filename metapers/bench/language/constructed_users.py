@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metapers.analysis.slates import Slates
-from metapers.bench.in_context import Texts
+from metapers.bench.language.in_context import Texts
 from metapers.core.types import Float, Int
 from metapers.llm.published import Comparison, Published, Turn
 

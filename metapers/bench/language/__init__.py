@@ -1,0 +1,1 @@
+"""Language models as rows of tables: in-context learning, P-DPO, steering, judges of replies."""
