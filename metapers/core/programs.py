@@ -1,5 +1,6 @@
 """What functions compute, as bytes: by these two of them are told to be one program or not."""
 
+import functools
 import inspect
 import re
 from collections.abc import Iterator
@@ -27,12 +28,11 @@ def program(function: Callable, *arguments: PyTree) -> bytes:
 
 
 def source(function: Callable) -> bytes:
-  """Returns the source of a function and the values that it closes over; b'' without any."""
-  try:
-    found = inspect.getsource(function), inspect.getclosurevars(function).nonlocals
-  except (OSError, TypeError):
-    return b''
-  return text(str(found))
+  """Returns the source of a function, of what it calls, and the values that they close over.
+
+  What it calls counts where the function closes over it, or where its own module has it.
+  """
+  return b'\0'.join(_sources(function, set()))
 
 
 def text(printed: str) -> bytes:
@@ -44,6 +44,42 @@ def content(tree: PyTree) -> bytes:
   """Returns dtypes, shapes and bytes of arrays."""
   leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
   return b''.join(f'{leaf.dtype}{leaf.shape}'.encode() + leaf.tobytes() for leaf in leaves)
+
+
+def _sources(value: Any, seen: set[int]) -> Iterator[bytes]:
+  """Yields the parts of `source` of a function or a value that it closes over."""
+  if isinstance(value, functools.partial):
+    value = value.func, value.args, value.keywords
+  value = inspect.unwrap(value) if callable(value) else value  # `jax.jit` and decorators wrap
+  value = getattr(value, '__func__', value)  # of a method
+  if inspect.isfunction(value):
+    if id(value) not in seen:
+      seen.add(id(value))
+      yield from _sources_of_function(value, seen)
+  elif isinstance(value, dict):
+    for name, inner in value.items():
+      yield from (text(str(name)), *_sources(inner, seen))
+  elif isinstance(value, tuple | list | set | frozenset):
+    for inner in sorted(value, key=str) if isinstance(value, set | frozenset) else value:
+      yield from _sources(inner, seen)
+  elif isinstance(value, np.ndarray | jax.Array):
+    yield content(value)
+  else:
+    yield text(str(value))
+
+
+def _sources_of_function(function: Callable, seen: set[int]) -> Iterator[bytes]:
+  try:
+    yield text(inspect.getsource(function))
+    found = inspect.getclosurevars(function)
+  except (OSError, TypeError, ValueError):  # typed at a prompt, or closes over what is not yet set
+    return
+  own = {
+    name: called
+    for name, called in found.globals.items()
+    if getattr(called, '__module__', None) == function.__module__ and callable(called)
+  }
+  yield from _sources({**found.nonlocals, **own}, seen)
 
 
 def _constants(found: Any) -> Iterator[Any]:

@@ -28,6 +28,7 @@ OF_ONE_REQUEST = (400, 403, 413, 422)  # its length, its content, its form
 TEMPORARY = (408, 409, 425, 429)  # and all from 500 on
 UNREACHABLE = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
 MASK = '[key]'  # in place of a key, wherever it is repeated
+SHORTEST_SECRET = 16  # characters; what local servers take for a key is a word, as texts hold it
 ADVICE = 'give the base_url of an OpenAI-compatible endpoint, as https://HOST/v1'
 
 Message = Mapping[str, Any]
@@ -91,7 +92,8 @@ class Client:
       if not value > 0:
         raise ValueError(f'{name} must be positive, got {value}')
     self.base_url = checked_url(base_url)
-    self._key_variable, self._key = key_variable, checked_key(key_variable)
+    key = checked_key(key_variable)
+    self._key_variable, self._secret = key_variable, key if len(key) >= SHORTEST_SECRET else None
     self._num_tries, self._backoff = num_tries, backoff
     self._pace = Pace(requests_per_minute)
     self._newer: set[str] = set()  # models that take no `max_tokens`
@@ -99,7 +101,7 @@ class Client:
     transport = openai.DefaultHttpxClient(follow_redirects=False, timeout=timeout)
     self._openai = openai.OpenAI(
       base_url=self.base_url,
-      api_key=self._key,
+      api_key=key,
       max_retries=0,
       timeout=timeout,
       http_client=transport,
@@ -133,7 +135,7 @@ class Client:
           raise error.final from error
         self._newer.add(model)
       except _MayPass as error:
-        if trial == self._num_tries or error.pause > LONGEST_PAUSE:
+        if trial >= self._num_tries or error.pause > LONGEST_PAUSE:
           raise error.final from error
         message = (logging.WARNING, '%s; try %d of %d', 10, error.final, trial, self._num_tries)
         logging.log_every_n_seconds(*message)
@@ -173,13 +175,16 @@ class Client:
       status = code if isinstance(code, int) and code >= 400 else 500
     if status < 300 and answer:
       found = _completion(model, answer)
-      return found._replace(text=found.text.replace(self._key, MASK))
+      return found._replace(text=self._masked(found.text))
     text = details.get('message') or error or reply.content.decode('utf-8', 'replace')
     pause = seconds_asked(reply.headers.get('Retry-After', ''))
-    raise self._failure(model, status, f'{status}: {self._shown(text)}', pause)
+    raise self._failure(model, status, str(text), pause)
+
+  def _masked(self, text: str) -> str:
+    return text.replace(self._secret, MASK) if self._secret else text
 
   def _shown(self, text: Any) -> str:
-    return str(text).replace(self._key, MASK)[:300]  # cut last: half a key could not be found
+    return self._masked(str(text))[:300]  # cut last: half a key could not be found
 
   def _broken(self, cause: BaseException | None) -> Exception:
     reason = f'{type(cause).__name__}: {self._shown(cause)}'
@@ -188,13 +193,13 @@ class Client:
       return _MayPass(OSError(message))
     return _MayPass(RequestFailed(f'{self.base_url} broke off ({reason})'))
 
-  def _failure(self, model: str, status: int, reason: str, pause: float) -> Exception:
-    url = self.base_url
+  def _failure(self, model: str, status: int, text: str, pause: float) -> Exception:
+    url, reason = self.base_url, f'{status}: {self._shown(text)}'
     if status < 300:
       return _MayPass(RequestFailed(f'{url} answers with no JSON object ({reason}); {ADVICE}'))
     if status in OF_ONE_REQUEST:
       refused = RequestFailed(f'{model} refuses a request ({reason})')
-      return _WantsOtherName(refused) if 'max_completion_tokens' in reason else refused
+      return _WantsOtherName(refused) if 'max_completion_tokens' in text else refused
     if status == 429:
       wanted = f', asks for a pause of {pause:.0f} s' if pause else ''
       advice = 'give fewer requests_per_minute or less concurrency, or see to the quota'

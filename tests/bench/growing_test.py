@@ -12,6 +12,7 @@ from runner_test import SHORT, SMALL, quiet
 
 from metapers import learners
 from metapers.bench import cells, fingerprints, plan, runner, runs, settings
+from metapers.core import meta_learner
 from metapers.populations import toy
 from metapers.training import objectives
 
@@ -176,15 +177,37 @@ def test_options_of_what_is_computed_from_histories_make_another_learner(tmp_pat
   assert_same(again, lone)
 
 
-def test_what_computes_on_the_host_is_known_by_its_source():
-  def prepared(scale):
+def doubled(scale):
+  return 2 * scale
+
+
+def tripled(scale):
+  return 3 * scale
+
+
+LONG = np.arange(5000)
+
+
+@pytest.mark.parametrize(
+  ('one', 'other'),
+  [(1.0, 2.0), (LONG, LONG + (LONG == 2500)), (doubled, tripled), ((doubled, 1), (tripled, 1))],
+  ids=['numbers', 'one entry of many', 'functions', 'functions among others'],
+)
+@pytest.mark.parametrize('wrap', [lambda f: f, jax.jit, lambda f: functools.partial(f)])
+def test_what_computes_on_the_host_is_known_by_its_source(one, other, wrap):
+  def prepared(value):
+    @wrap
+    def on_host(params):
+      return jax.tree.map(lambda x: x + len(str(value)), params)
+
     def prepare(params, histories, key):
       del histories, key
-      return jax.tree.map(lambda value: scale * np.asarray(value), params)
+      return jax.tree.map(np.asarray, on_host(params))
 
-    return learner('pooled')._replace(prepare=prepare)
+    made = learner('pooled')
+    return meta_learner.from_adapt_score(made.init, made.adapt, made.score, prepare=prepare)
 
-  found = [fingerprints.of_preparation(prepared(x), toy.two_types()) for x in (1.0, 2.0, 1.0)]
+  found = [fingerprints.of_preparation(prepared(x), toy.two_types()) for x in (one, other, one)]
   assert found[0] == found[2] != found[1]
 
 

@@ -109,6 +109,34 @@ def test_a_key_that_an_answer_repeats_is_masked(serve):
   assert client(endpoint).complete('m', MESSAGES).text == 'your key is [key], is it not?'
 
 
+@pytest.mark.parametrize('word', ['x', 'none', 'EMPTY'])
+def test_a_word_in_place_of_a_key_is_no_secret(serve, monkeypatch, word):
+  monkeypatch.setenv('OPENAI_API_KEY', word)
+  said = 'There are none in the next box; the list is EMPTY.'
+  assert client(serve(lambda n, body: (200, {}, answer(said)))).complete('m', MESSAGES).text == said
+
+
+def test_the_newer_name_of_a_limit_is_found_at_the_end_of_a_long_message(serve):
+  def behave(n, body):
+    if 'max_tokens' in body:
+      return 400, {}, {'error': {'message': 300 * '.' + ' Use max_completion_tokens instead.'}}
+    return 200, {}, answer('fine')
+
+  assert client(serve(behave)).complete('m', MESSAGES, max_tokens=9).text == 'fine'
+
+
+def test_a_change_of_name_is_no_way_past_the_last_try(serve):
+  def behave(n, body):
+    if 'max_tokens' in body:
+      return 400, {}, {'error': {'message': 'Use max_completion_tokens instead.'}}
+    return 500, {}, 'down'
+
+  endpoint = serve(behave)
+  with pytest.raises(chat.RequestFailed, match='fails'):
+    client(endpoint, num_tries=1).complete('m', MESSAGES, max_tokens=9)
+  assert len(endpoint.times) == 2
+
+
 def test_tries_come_to_an_end(serve):
   endpoint = serve(lambda n, body: (500, {}, 'oh no'))
   with pytest.raises(chat.RequestFailed, match='500: oh no'):
