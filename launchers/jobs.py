@@ -17,6 +17,7 @@ TRAINING = ('train', 'benchmark', 'tune', 'p_dpo', 'ask')
 LONGEST = 80  # readable part of a name
 # What a sweep calls the learner and the seed, as each command is told them.
 TABLE = {'learner': 'benchmark.learners', 'seed': 'benchmark.seeds'}
+FLAG = re.compile(r'--?[A-Za-z]')  # as a command begins them; -1 is a value
 BEHIND_COLON = ('learner', 'objective', 'optimizer')  # of `--config=FILE.py:learner=cnp`
 
 
@@ -63,7 +64,7 @@ class Job(NamedTuple):
       'module': self.module,
       'config': os.path.normpath(self.config),
       'point': self.point,
-      'overrides': sorted(self.overrides, key=lambda word: word.partition('=')[0]),
+      'overrides': sorted(joined(self.overrides), key=lambda word: word.partition('=')[0]),
     }
 
   @property
@@ -156,6 +157,17 @@ def config_path(config: str) -> pathlib.Path:
   """Returns the file of a config, without what follows the colon."""
   head, separator, _ = config.partition('.py:')
   return pathlib.Path(head + '.py' if separator else config)
+
+
+def joined(words: Sequence[str]) -> list[str]:
+  """Returns words of a command, those with a value in the next one as `--flag=value`."""
+  made = []
+  for word in words:
+    if made and not FLAG.match(word) and FLAG.match(made[-1]) and '=' not in made[-1]:
+      made[-1] += f'={word}'
+    else:
+      made.append(word)
+  return made
 
 
 def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -1,5 +1,6 @@
 """What a launcher keeps of each job beside its workdir: what it is, and whether it has finished."""
 
+import ast
 import datetime
 import hashlib
 import pathlib
@@ -25,12 +26,26 @@ def log_of(job: Job) -> pathlib.Path:
 
 def content_of(job: Job) -> dict[str, Any]:
   """Returns the record of a job that has not finished."""
-  content = of_jobs.config_path(job.config).read_bytes()
+  read = sorted(sources(of_jobs.config_path(job.config), set()))
+  content = b'\0'.join(path.read_bytes() for path in read)
   return {
     **job.identity,
     'config_sha256': hashlib.sha256(content).hexdigest(),
     'finished': '',
   }
+
+
+def sources(config: pathlib.Path, seen: set[pathlib.Path]) -> set[pathlib.Path]:
+  """Returns a config and the files of its folder that it imports, and they in turn."""
+  seen.add(config)
+  for node in ast.walk(ast.parse(config.read_bytes())):
+    if isinstance(node, ast.Import | ast.ImportFrom):
+      dotted = [getattr(node, 'module', None) or '', *(alias.name for alias in node.names)]
+      for name in (each.rpartition('.')[2] for each in dotted):
+        path = config.with_name(f'{name}.py')
+        if path not in seen and path.is_file():
+          sources(path, seen)
+  return seen
 
 
 def begin(jobs: Iterable[Job]) -> None:

@@ -81,14 +81,24 @@ def steps_of(job: Job, place: Place) -> list[Step]:
 
 
 def copies(job: Job, place: Place) -> tuple[list[Step], list[Step]]:
-  """Returns what sends a workdir to its VM and back; nothing where both see the same share."""
+  """Returns what sends a workdir to its VM and back; nothing where both see the same share.
+
+  What arrives has the name of the workdir once it is whole: half of one is never copied over it.
+  """
   if place.nfs:
     return [], []
-  vm, workdir = remote.machine_name(job), str(job.workdir)
-  there, back = f'{vm}:{FOLDER}', f'{vm}:{FOLDER}/{job.name}'
-  copy = ['scp', '--recurse', '--worker=0']
-  up = [Step(gcloud(place, *copy, workdir, there))] if job.workdir.is_dir() else []
-  return up, [Step(gcloud(place, *copy, back, str(job.root)), always=True)]
+  vm, copy = remote.machine_name(job), ['scp', '--recurse', '--worker=0']
+  part, whole = f'{FOLDER}/{job.name}.part', f'{FOLDER}/{job.name}'
+  up = [
+    Step(gcloud(place, *copy, str(job.workdir), f'{vm}:{part}')),
+    Step(gcloud(place, 'ssh', vm, '--worker=0', f'--command=mv {part} {whole}')),
+  ]
+  paths = (job.root / f'{job.name}{end}' for end in ('', '.part', '.old'))
+  workdir, own_part, old = (shlex.quote(str(path)) for path in paths)
+  fetch = shlex.join(gcloud(place, *copy, f'{vm}:{whole}', f'{job.workdir}.part'))
+  replace = f'rm -rf {own_part} {old} && {fetch} && {{ [ ! -e {workdir} ] || mv {workdir} {old}; }}'
+  down = Step(['sh', '-c', f'{replace} && mv {own_part} {workdir} && rm -rf {old}'], always=True)
+  return up if job.workdir.is_dir() else [], [down]
 
 
 def command_of(job: Job, place: Place) -> list[str]:

@@ -263,6 +263,15 @@ def varies(values: Float[np.ndarray, 'M D']) -> Bool[np.ndarray, 'D']:
   return values.std(0) > CONSTANT * np.abs(values).max(0, initial=0)
 
 
+def scaling_of(values: Float[np.ndarray, 'M D']) -> Scaling:
+  """Returns mean and standard deviation of each column, computed in float64.
+
+  A constant column stays as it is, around 0; so does one that differs by rounding alone.
+  """
+  exact = values.astype(np.float64)
+  return Scaling(exact.mean(0), np.where(varies(exact), exact.std(0), 1))
+
+
 def rows_of(
   features: Float[HostOrDevice, 'I D'], items: Int[HostOrDevice, '*N']
 ) -> Float[HostOrDevice, '*N W']:

@@ -214,9 +214,7 @@ def with_enough(arrays: Arrays, layout: Layout) -> tuple[Arrays, int]:
 def scaling_of(features: Float[np.ndarray, 'I D'], train: People) -> Scaling:
   """Returns mean and standard deviation of the raw items that train people chose among."""
   items = np.unique([train.chosen[train.mask], train.rejected[train.mask]])
-  shown = features[items].astype(np.float64)
-  # A constant column stays as it is, around 0; so does one that differs by rounding alone.
-  return Scaling(shown.mean(0), np.where(population.varies(shown), shown.std(0), 1))
+  return population.scaling_of(features[items])
 
 
 def people(

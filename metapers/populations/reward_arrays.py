@@ -77,14 +77,16 @@ def score_scaling(table: RewardTable, normalization: str) -> Scaling:
 def feature_scaling(table: RewardTable) -> Scaling:
   """Returns what makes mean 0 and sd 1 over the real responses of all but the test prompts.
 
+  A feature that is constant there stays as it is, around 0: a test response may have another.
+
   Raises:
     ValueError: for a table without features.
   """
   if table.features is None:
     raise ValueError('this store holds no features; use track=scores or extract features')
   train = np.flatnonzero(table.prompt_split != SPLITS.index('test'))
-  real = table.features[train][table.mask[train]].astype(np.float32)
-  return Scaling(real.mean(0), np.maximum(real.std(0), 1e-6))
+  found = population.scaling_of(table.features[train][table.mask[train]])
+  return Scaling(*(each.astype(np.float32) for each in found))
 
 
 def scaled(values: np.ndarray, mask: np.ndarray, scaling: Scaling) -> Float[np.ndarray, 'P R D']:

@@ -331,7 +331,7 @@ def spec_of(arrays: Arrays, layout: Layout, feature_names: tuple[str, ...]) -> S
     num_query=layout.num_query,
     num_users=layout.num_users,
     num_held_out=held_out | ({SEEN: layout.num_users} if layout.num_users else {}),
-    num_histories=layout.num_users or SAMPLE_OF_STREAM,
+    num_histories=num_known(arrays, layout),
     history_length=known.num_support + known.num_query,
     context=population.vector(0 if arrays.users['train'].statement is None else num_models + 1),
     feature_names=(*feature_names, *layout.answers.kinds) if feature_names else (),
@@ -359,6 +359,12 @@ def functions(layout: Layout) -> Functions:
       return reward_episodes.reshuffle(pair, key_episode, layout.of_train().num_support)
     return reward_episodes.episode(arrays, user, key_episode, split, layout)
 
-  num_known = layout.num_users or SAMPLE_OF_STREAM
-  histories = population.histories_of(episode_of, num_known)
+  def histories(arrays):
+    return population.histories_of(episode_of, num_known(arrays, layout))(arrays)
+
   return Functions(sample_episode, episode_of, histories)
+
+
+def num_known(arrays: Arrays, layout: Layout) -> int:
+  """Returns of how many users `prepare` sees histories: all, or the first of a stream."""
+  return layout.num_users or min(SAMPLE_OF_STREAM, arrays.users['train'].temperature.size)

@@ -10,7 +10,8 @@ import sys
 import pytest
 import yaml
 
-from launchers import steps
+from launchers import steps, tpu_vm
+from launchers.jobs import Job
 from launchers.steps import Step
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -119,6 +120,42 @@ def test_what_cannot_be_launched_is_one_line(launcher, arguments, message):
   done = launch(launcher, *SHARED, *arguments)
   assert done.returncode == 2
   assert message in done.stderr and done.stderr.count('\n') == 1
+
+
+GCLOUD = f"""#!{sys.executable}
+import os, pathlib, shutil, subprocess, sys
+vm, action = os.environ['VM'], sys.argv[4]
+words = [word for word in sys.argv[5:] if not word.startswith('--')]
+if action == 'ssh':
+  command, = [word.partition('=')[2] for word in sys.argv if word.startswith('--command=')]
+  sys.exit(subprocess.run(command.replace('/mnt/runs', vm), shell=True).returncode)
+local = [word.partition(':')[2].replace('/mnt/runs', vm) or word for word in words]
+source, target = map(pathlib.Path, local)
+shutil.copytree(source, target / source.name if target.exists() else target)
+if os.environ['CUT'] in str(target):
+  os.truncate(target / 'checkpoint', 3)
+  sys.exit('the connection was lost')
+"""
+
+
+@pytest.mark.parametrize(
+  ('cut', 'after'), [('nothing', 'trained'), ('there', 'as it was'), ('is here', 'as it was')]
+)
+def test_half_of_a_workdir_is_never_copied_over_it(tmp_path, monkeypatch, cut, after):
+  vm, root = tmp_path / 'there', tmp_path / 'it is here'
+  (tmp_path / 'gcloud').write_text(GCLOUD)
+  (tmp_path / 'gcloud').chmod(0o755)
+  monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+  monkeypatch.setenv('VM', str(vm))
+  monkeypatch.setenv('CUT', cut)
+  job = Job('experiments.train', 'x.py', {'seed': '1'}, (), root)
+  vm.mkdir()
+  job.workdir.mkdir(parents=True)
+  (job.workdir / 'checkpoint').write_text('as it was')
+  up, down = tpu_vm.copies(job, tpu_vm.Place('me', 'a', 'v2', ''))
+  train = f'echo -n trained > {vm}/{job.name}/checkpoint'
+  assert bool(steps.run([*up, Step(['sh', '-c', train]), *down])) == (cut != 'nothing')
+  assert (job.workdir / 'checkpoint').read_text() == after
 
 
 def touch(path):

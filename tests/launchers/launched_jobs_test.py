@@ -37,15 +37,24 @@ def test_of_a_flag_given_twice_the_order_makes_another_job():
   assert one._replace(overrides=('--config.a=2', '--config.a=1', '--config.b=0')).name != one.name
 
 
-@pytest.mark.parametrize('edited', [False, True])
+def test_values_in_words_of_their_own_stay_with_their_flags():
+  steps, batch = '--config.num_steps', '--config.batch_size'
+  apart = [LIKE._replace(overrides=(steps, a, batch, b)) for a, b in (('100', '-1'), ('-1', '100'))]
+  assert apart[0].digest != apart[1].digest
+  assert apart[0].digest == LIKE._replace(overrides=(f'{batch}=-1', f'{steps}=100')).digest
+
+
+@pytest.mark.parametrize('edited', ['', 'x', 'base', 'deep'])
 def test_a_job_has_finished_with_the_config_that_it_began_with(tmp_path, edited):
   config = tmp_path / 'x.py'
-  config.touch()
+  config.write_text('import os\nfrom configs import base, other\nfrom .deep import x\n')
+  (tmp_path / 'base.py').write_text('from configs.deep import y')
+  (tmp_path / 'deep.py').write_text('from configs import x')
   job = LIKE._replace(config=str(config), root=tmp_path, overrides=('--config.b=0', '--config.a=1'))
   job.workdir.mkdir()
   records.begin([job])
   if edited:
-    config.write_text('edited = True')
+    (tmp_path / f'{edited}.py').write_text('edited = True')
   records.finish(job)
   same = job._replace(config=f'{tmp_path}/./x.py', overrides=job.overrides[::-1])
   assert [records.is_finished(each) for each in (job, same)] == 2 * [not edited]

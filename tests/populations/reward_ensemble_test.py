@@ -143,6 +143,24 @@ def test_responses_are_those_to_the_prompts_of_a_split(split):
   assert responses.features.shape == (len(prompts), 6, 5)
 
 
+def test_a_feature_that_no_train_response_has_is_shown_as_it_is():
+  rare = table()
+  rare.features[..., 0] = np.arange(6) == 2
+  rare.features[rare.prompt_split != SPLITS.index('test'), :, 0] = 0
+  sizes = {'num_support': 8, 'num_query': 8, 'num_slates': 4, 'num_held_out': 50}
+  tasks, _ = episodes(reward_ensemble(rare, track='features', **sizes), 'test')
+  assert set(np.unique(tasks.query.candidates.features[..., 0])) == {0, 1}
+
+
+def test_histories_of_a_stream_of_given_users_are_of_each_of_them_once():
+  drawn = np.random.default_rng(0).dirichlet(np.ones(3), 40)
+  population = small(weights={'train': dict(zip(NAMES, drawn.T))})
+  histories = population.histories(population.arrays)
+  assert histories.user.size == population.spec.num_histories == 40
+  many = np.random.default_rng(0).dirichlet(np.ones(3), 2000)
+  assert small(weights={'train': dict(zip(NAMES, many.T))}).spec.num_histories == 1024
+
+
 def test_features_track_hides_the_scores():
   population = small(track='features')
   assert population.spec.num_features == 5
