@@ -19,7 +19,7 @@ class Histories(NamedTuple):
   identity: True where the features are one-hot item ids: then unseen items cannot be predicted.
   num_dropped: people left out for having fewer than the asked minimum of comparisons.
   source: one line on where this comes from, shown with every result.
-  content_hash: sha256 of features and comparisons: what a resumed run compares.
+  content_hash: sha256 of features, contexts and comparisons: what a resumed run compares.
   feature_names: D names, in order; () where they have none.
   item_texts: [I] texts of the items, '' for none; None where they have none.
   licence: of the data, in words; '' where nobody says it.

@@ -124,7 +124,7 @@ def load_comparisons(
     num_dropped=int((~found.kept).sum()),
     source=f'{folder.name}: {kind} by real people',
     content_hash=content_hash(
-      values, found.chosen, found.rejected, found.mask, *_given(found.outcome)
+      values, contexts, found.chosen, found.rejected, found.mask, *_given(found.outcome)
     ),
     feature_names=names,
     item_texts=people_tables.item_texts(items),
@@ -337,10 +337,11 @@ def tabulate(
 
 
 def content_hash(*arrays: np.ndarray) -> str:
-  """Returns the sha256 of the arrays' shapes and bytes."""
+  """Returns the sha256 of the arrays' dtypes, shapes and bytes."""
   digest = hashlib.sha256()
   for array in arrays:
-    digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    kind = f'{array.dtype}{array.shape}'
+    digest.update(kind.encode() + np.ascontiguousarray(array).tobytes())
   return digest.hexdigest()
 
 

@@ -274,6 +274,7 @@ def to_histories(
       rejected[user, n] = places[one.prompt, one.rejected]
       mask[user, n] = chosen[user, n] != rejected[user, n]  # identical texts are no comparison
   flat = np.asarray(features).reshape(-1, features.shape[-1]).astype(np.float32)
+  contexts = np.arange(len(flat)) // num_responses
   return Histories(
     features=flat,
     item_ids=np.arange(len(flat)),
@@ -281,11 +282,11 @@ def to_histories(
     chosen=chosen,
     rejected=rejected,
     mask=mask,
-    context=np.arange(len(flat)) // num_responses,
+    context=contexts,
     identity=False,
     num_dropped=0,
     source=source,
-    content_hash=comparisons.content_hash(flat, chosen, rejected, mask),
+    content_hash=comparisons.content_hash(flat, contexts, chosen, rejected, mask),
   )
 
 

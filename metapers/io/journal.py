@@ -1,5 +1,6 @@
 """Answers that outlive a kill: one a line, under a line that says how they were asked for."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -28,6 +29,8 @@ class Journal:
 
   def __init__(self, path: str | os.PathLike, shared: Mapping[str, Any], kinds: Mapping[str, Any]):
     path = pathlib.Path(path)
+    _require_writable(path)
+    self._made = [folder for folder in path.absolute().parents if not folder.exists()]
     self._lock = _locked(path)
     try:
       self._open(path, shared, kinds)
@@ -56,15 +59,12 @@ class Journal:
         f'{path} holds answers that were asked for otherwise ({values}); ask the same way, or give '
         'another file to write'
       )
-    _require_writable(path)
     self._path = path
     self._header = None if lines else shared
 
   def add(self, record: Mapping[str, Any]) -> None:
     """Writes a record."""
     if self._file is None:
-      self._path.parent.mkdir(parents=True, exist_ok=True)
-      self._lock = self._lock or _locked(self._path)
       self._file = self._path.open('a', encoding='utf-8')
     found = (self._header, record) if self._header is not None else (record,)
     self._header = None
@@ -79,11 +79,15 @@ class Journal:
       pathlib.Path(self._lock.lock_file).unlink(missing_ok=True)  # while it is held
       self._lock.release()
       self._lock = None
+    with contextlib.suppress(OSError):  # what holds something stays, and what is above it
+      for folder in self._made:
+        folder.rmdir()
 
 
 def _locked(path: pathlib.Path) -> filelock.BaseFileLock | None:
-  """Holds a journal until it is closed; None where there is no folder, or none to be written to."""
-  if not os.access(path.parent, os.W_OK) or not path.parent.is_dir():
+  """Holds a journal until it is closed; None where its folder may not be written to."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  if not os.access(path.parent, os.W_OK):
     return None
   lock = filelock.FileLock(f'{path.absolute()}.lock')
   try:

@@ -28,9 +28,11 @@ def replicated(name: str, leaf: Any) -> PartitionSpec:
 
 
 def by_prompt(name: str, leaf: Any) -> PartitionSpec:
-  """Divides features and rewards of prompts (or items) over the devices, and nothing else."""
-  del leaf
-  is_large = any(f'{name}.'.startswith(f'{each}.') for each in OF_PROMPTS)
+  """Divides features and rewards of prompts (or items) over the devices, and nothing else.
+
+  Items known by their numbers, [I, 0], stay whole: no bytes, whose rows are counted.
+  """
+  is_large = leaf.size and any(f'{name}.'.startswith(f'{each}.') for each in OF_PROMPTS)
   return PartitionSpec(AXIS) if is_large else PartitionSpec()
 
 

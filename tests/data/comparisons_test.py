@@ -83,6 +83,17 @@ def test_the_hash_tells_contents_apart(tmp_path):
   assert comparisons.load_comparisons(path).content_hash != one
 
 
+def test_the_hash_tells_the_contexts_apart_that_items_are_held_out_by(tmp_path):
+  pairs = CHOSEN.drop_duplicates(['chosen', 'rejected']).iloc[:1]
+  hashes = []
+  for others in ('a', 'b'):
+    shown = set(pairs[['chosen', 'rejected']].to_numpy().ravel())
+    contexts = [f'{"a" if item in shown else others}' for item in ITEMS['item_id']]
+    path = write(tmp_path, items=ITEMS.assign(context=contexts), comparisons=pairs)
+    hashes.append(comparisons.load_comparisons(path, min_comparisons=1).content_hash)
+  assert hashes[0] != hashes[1]
+
+
 def test_items_are_one_hot_without_features(tmp_path):
   path = write(tmp_path, items=ITEMS.assign(text='?'), comparisons=CHOSEN)
   histories = comparisons.load_comparisons(path)

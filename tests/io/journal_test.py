@@ -26,14 +26,15 @@ def test_it_is_of_what_it_was_asked_for(tmp_path):
     add(tmp_path / 'j', {**SHARED, 'shots': (0, 4)}, 2)
 
 
-def test_a_journal_has_one_writer_at_a_time(tmp_path):
-  path = tmp_path / 'j'
+@pytest.mark.parametrize('folder', ['.', 'not/there/yet'])
+def test_a_journal_has_one_writer_at_a_time(tmp_path, folder):
+  path = tmp_path / folder / 'j'
   first = Journal(path, SHARED, {'number': int})
   with pytest.raises(ValueError, match='is being written by another process'):
     Journal(path, SHARED, {'number': int})
   first.add({'number': 1})
   first.close()
-  assert [file.name for file in tmp_path.iterdir()] == ['j']
+  assert [file.name for file in path.parent.iterdir()] == ['j']
   later = Journal(path, SHARED, {'number': int})
   assert later.records == [{'number': 1}]
   later.close()

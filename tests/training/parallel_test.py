@@ -300,6 +300,15 @@ def test_arrays_divided_by_prompt_train_as_whole_ones(found):
   assert found['divided']['distance'] < ROUNDING
 
 
+def test_items_known_by_their_numbers_stay_whole():
+  eight = jax.sharding.AbstractMesh((8,), (devices.AXIS,))
+  over = devices.Placement(eight, 'jit', devices.by_prompt)
+  numbered = {'features': jnp.zeros((12, 0)), 'rewards': jnp.zeros((12, 3))}
+  padded = devices.padded(numbered, over, 'arrays')
+  assert jax.tree.map(jnp.shape, padded) == {'features': (12, 0), 'rewards': (16, 3)}
+  assert devices.by_prompt('arrays.features', numbered['features']) == jax.P()
+
+
 def test_a_run_of_eight_devices_goes_on_on_one_two_and_four(found):
   assert max(found['resumed']) < ROUNDING
 
