@@ -201,6 +201,7 @@ def reward_ensemble(
     outside_utility: θ, reward of neither: without noise, who finds both worse says "both bad".
     strong_width: σ: without noise, who sees a larger difference says "much better".
     weights: split -> reward model name -> [U] weights of given users, in place of Dirichlet draws.
+      What they were drawn from is not known then: there are no `simulation.user_models`.
     seed: of users; the three streams are disjoint.
 
   Returns:
@@ -232,8 +233,9 @@ def reward_ensemble(
   check_layout(layout, arrays)
   arrays = arrays._replace(features=answering.widened(arrays.features, answers.kinds))
   scaling = population.widened(scaling, len(answers.kinds))
-  alphas = tuple(map(float, np.atleast_1d(concentration)))
-  arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy, len(alphas))
+  num_kinds = np.atleast_1d(concentration).size
+  alphas = () if weights else tuple(map(float, np.atleast_1d(concentration)))
+  arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy, num_kinds)
   lying = simulated_users.adversaries_of(table.reward_models, adversaries, adversarial_share)
   arrays = arrays._replace(users=simulated_users.poisoned(arrays.users, lying, seed))
   shares = {'adversarial_share': adversarial_share, 'statement_rate': statement_rate}
@@ -256,7 +258,7 @@ def reward_ensemble(
     scaling=scaling,
     source=table.source,
     content_hash=table.manifest_hash,
-    record=record_of(simulation, alphas, noise.temperatures)
+    record=record_of(simulation, alphas, noise.temperatures, flip_rate)
     | {'adversaries': adversaries if lying else '', **shares}
     | ({'outcomes': joined(answers.kinds)} if answers.kinds else {}),
     simulation=simulation,
@@ -279,14 +281,18 @@ def simulation_of(table: RewardTable, layout: Layout, **facts: Any) -> Simulatio
 
 
 def record_of(
-  simulation: Simulation, concentrations: Sequence[float], temperatures: Sequence[float]
+  simulation: Simulation,
+  concentrations: Sequence[float],
+  temperatures: Sequence[float],
+  flip_rate: float,
 ) -> dict[str, str | float]:
   """Returns what is shown of a simulation, by name.
 
   Args:
     simulation: its facts.
-    concentrations: that users mix.
+    concentrations: that users mix; () where no Dirichlet describes them.
     temperatures: of each pair rule and label accuracy.
+    flip_rate: of all users.
   """
   return {
     'reward_models': ', '.join(simulation.reward_models),
@@ -297,7 +303,7 @@ def record_of(
     'normalization': simulation.normalization,
     'concentration': joined(concentrations),
     'temperature': joined(temperatures),
-    'flip_rate': simulation.user_models[0].flip_rate,
+    'flip_rate': flip_rate,
     'label_accuracy': joined(simulation.label_accuracies),
     'excluded_model': simulation.excluded_model,
     'excluded_share': simulation.excluded_share,

@@ -211,6 +211,8 @@ def test_weights_are_matched_by_name():
   population = small(weights={'test': weights})
   users = population.simulation.users(population.arrays, 'test')
   np.testing.assert_array_equal(users.weights, [[1, 0, 0]] * 4)
+  assert not population.simulation.user_models  # no Dirichlet is known to describe them
+  assert population.record['concentration'] == ''
   with pytest.raises(ValueError, match=r"missing \['first'\], unknown \['fourth'\]"):
     named = {'fourth': np.ones(4), 'second': np.zeros(4), 'third': np.zeros(4)}
     small(weights={'test': named})
