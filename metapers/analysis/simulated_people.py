@@ -139,6 +139,21 @@ def padded(
   return gaps, mask
 
 
+def disjoint(answers: Answers, rng: np.random.Generator) -> Answers:
+  """Returns some of each person's answers, no two of them about one item, taken at random.
+
+  Of each rating no more than one answer is left: with Gumbel noise in each, these are independent.
+  """
+  used, kept = set(), np.zeros(len(answers.user), bool)
+  for number in rng.permutation(len(answers.user)).tolist():
+    user = answers.user[number]
+    both = {(user, answers.first[number]), (user, answers.second[number])}
+    if not both & used:
+      used |= both
+      kept[number] = True
+  return people_statistics.some(answers, kept)
+
+
 def fit(
   answers: Answers,
   scores: Float[np.ndarray, 'I B'],
@@ -152,7 +167,8 @@ def fit(
 
   How a person's answers hang together tells both apart: noise makes people contradict themselves,
   concentration only others. The region holds what twice the log-likelihood ratio to the likeliest
-  does not exclude by the χ² of two parameters.
+  does not exclude by the χ² of two parameters. Of ratings only pairs without an item in common are
+  read (`disjoint`): answers that share a rating share its noise, and are no product.
 
   Args:
     answers: of people.
@@ -160,9 +176,10 @@ def fit(
     concentrations: to try.
     temperatures: to try, above 0.
     num_particles: of each prior.
-    seed: of the particles.
+    seed: of the particles, and of which pairs of ratings are read.
   """
-  gaps, mask = map(jnp.asarray, padded(answers, scores))
+  read = disjoint(answers, np.random.default_rng([seed, 20])) if answers.is_rated else answers
+  gaps, mask = map(jnp.asarray, padded(read, scores))
   found = np.zeros((len(concentrations), len(temperatures)))
   for row, concentration in enumerate(concentrations):
     rng = np.random.default_rng([seed, 9])

@@ -230,7 +230,7 @@ def exact_asker(plan: Plan, questioning: Questioning) -> Asker:
   Raises:
     ValueError: for users of whom it is not a function of what learners see.
   """
-  population = plan.populations[0]()
+  population = questioning.population()
   if population.simulation is None:
     raise ValueError(f'{population.source}: no exact posterior of real people; set exact=False')
   draws = questioning.num_samples

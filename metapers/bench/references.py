@@ -165,10 +165,12 @@ def from_train(setting: Setting, find: Find) -> Find:
 
 
 def has_posterior(setting: Setting) -> bool:
-  """Returns whether `bayes` can be computed: one pair rule, and preferences that last."""
+  """Returns whether `bayes` can be computed, for which preferences must last."""
   simulation, stream = setting.populations[0].simulation, setting.stream
   is_lasting = stream is None or not (stream.change_at or stream.window)
-  return simulation is not None and is_lasting and references.has_posterior(simulation)
+  if simulation is None or not is_lasting:
+    return False
+  return references.has_posterior(simulation, setting.split)
 
 
 def user_models_of(make: MakePopulation) -> tuple:

@@ -156,7 +156,7 @@ def gained(found: Verdict) -> str:
   """Returns what is gained over `pooled`, and from how many comparisons on."""
   if found.gain is None:
     return f'What personalising gains is not known: no learner is named {FLOOR}.'
-  size = points(found.gain, '95 % interval ')
+  size = points(found.gain, of_one(found))
   if found.since is not None:
     return f'It gains {size} over {PLAIN_FLOOR}; {beyond(found)}.'
   if found.gainers:
@@ -167,6 +167,12 @@ def gained(found: Verdict) -> str:
     )
   name = found.best.learner
   return f'No learner gains over {PLAIN_FLOOR}, beyond the interval: {name} has {size}.'
+
+
+def of_one(found: Verdict) -> str:
+  """Returns what the interval of a gain is: of one learner, whichever was chosen by its result."""
+  chosen = found.num_learners > 1
+  return f'95 % interval{f", not adjusted for {found.num_learners} learners:" * chosen} '
 
 
 def beyond(found: Verdict) -> str:
@@ -248,7 +254,7 @@ def overall(judged: Sequence[Verdict], labels: Sequence[str]) -> list[str]:
   clear = [(one, label) for one, label in zip(judged, labels, strict=True) if one.since is not None]
   if clear:
     most, label = max(clear, key=lambda pair: pair[0].gain.value)
-    size = points(most.gain, '95 % interval ')
+    size = points(most.gain, of_one(most))
     said.append(f'The most is {size}, of {most.best.learner}; there: {label}.')
   first = collections.Counter(one.best.learner for one in judged)
   apart = collections.Counter(

@@ -153,6 +153,7 @@ class Simulation(NamedTuple):
   support_prompts: split of the prompts of a held-out user's support: 'train' or 'held_out'.
   excluded_model: reward model of which train and validation users have no weight, and test users
     at least `excluded_share`; '' for none.
+  adversarial_share: of the known users, who lie: their choices follow no user model.
   prompt_texts: [P] the text of each prompt by its id, '' for none; None where they are not kept.
   has_statements: whether a task's context is what the user says of themselves, see
     `populations.statements`.
@@ -171,6 +172,7 @@ class Simulation(NamedTuple):
   support_prompts: str = 'train'
   excluded_model: str = ''
   excluded_share: float = 0.0
+  adversarial_share: float = 0.0
   prompt_texts: np.ndarray | None = None
   has_statements: bool = False
 

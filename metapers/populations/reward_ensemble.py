@@ -249,6 +249,7 @@ def reward_ensemble(
     normalization=normalization,
     excluded_model=excluded_model,
     excluded_share=excluded_share if excluded_model else 0.0,
+    adversarial_share=adversarial_share,
     has_statements=statement_rate > 0,
   )
   return Population(

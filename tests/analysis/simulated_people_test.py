@@ -68,6 +68,26 @@ def test_alpha_and_noise_are_found_jointly():
   np.testing.assert_array_equal(found.inside, away <= 5.991464547107979)
 
 
+def test_of_ratings_each_is_read_once_and_the_region_holds_the_truth():
+  users, rated, items = 120, 10, 40
+  rng = np.random.default_rng(5)
+  shown = np.sort(np.argsort(rng.random((users, items)), 1)[:, :rated], 1)
+  one, other = np.triu_indices(rated, 1)
+  pairs = shown[:, one].ravel(), shown[:, other].ravel()
+  user = np.repeat(np.arange(users), len(one))
+  answers = Answers(user, *pairs, np.ones(user.size, int), np.zeros(items, int), users, True)
+  scores = rng.normal(size=(items, 3))
+  weights = simulated_people.draw_weights(rng, users, 0.3, 3)
+  drawn = simulated_people.answered(answers, scores, weights, 0.5, rng)
+  read = simulated_people.disjoint(drawn, rng)
+  assert len(read.user) == users * rated // 2
+  for user in range(users):
+    own = read.user == user
+    assert np.unique([read.first[own], read.second[own]]).size == rated
+  found = simulated_people.fit(drawn, scores, num_particles=512)
+  assert found.inside[found.concentrations.index(0.3), found.temperatures.index(0.5)]
+
+
 def test_items_are_random_responses_around_their_prompts_means():
   rng = np.random.default_rng(5)
   scores, mask = rng.normal(size=(6, 3, 2)), rng.random((6, 3)) < 0.7

@@ -261,7 +261,7 @@ def extreme():
 )
 def test_users_without_an_exact_posterior_are_refused(make_population, message):
   with pytest.raises(ValueError, match=message):
-    asking.run(plan_of(make_population), ASKED, log=quiet)
+    asking.run(plan_of(critics), ASKED._replace(population=make_population), log=quiet)
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def test_learners_that_are_not_told_apart_are_named_and_none_is_called_best():
   assert said(FOUND) == [
     'After 8 comparisons of a new user, able is ahead, not told apart from twin (adjusted for all '
     '3 comparisons of 3 learners): it predicts 80.0 % of the choices of 50 users right.',
-    'It gains 10.0 points (95 % interval 8.1 to 11.9) over pooled, which does not personalise; '
-    'beyond the interval from 2 comparisons on.',
+    'It gains 10.0 points (95 % interval, not adjusted for 3 learners: 8.1 to 11.9) over pooled, '
+    'which does not personalise; beyond the interval from 2 comparisons on.',
     'It is 10.0 points (8.1 to 11.9) below bayes, the exact answer.',
   ]
 
@@ -119,7 +119,8 @@ def test_another_learner_than_the_highest_may_be_the_one_that_gains():
   found = {'able': line([0.7, 0.7, 0.73], 0.1), 'slow': FOUND['slow'], 'pooled': POOLED}
   assert said(found)[1] == (
     'Its gain over pooled, which does not personalise, is not beyond the interval: 3.0 points '
-    '(95 % interval -6.5 to 12.5). That of slow is: 2.0 points (2.0 to 2.0).'
+    '(95 % interval, not adjusted for 2 learners: -6.5 to 12.5). That of slow is: 2.0 points (2.0 '
+    'to 2.0).'
   )
 
 
@@ -205,7 +206,8 @@ def test_several_conditions_have_a_verdict_over_all_and_a_sentence_each():
   assert lead == [
     'After 8 comparisons of a new user, learners gain over pooled, beyond the interval, in 1 of 2 '
     'conditions (a count that is not adjusted for so many).',
-    'The most is 10.0 points (95 % interval 8.1 to 11.9), of able; there: 50 users (α = 0, flat).',
+    'The most is 10.0 points (95 % interval, not adjusted for 3 learners: 8.1 to 11.9), of able; '
+    'there: 50 users (α = 0, flat).',
     'The highest learner is able in 2 (told apart from all others in 0), each condition on its own '
     '(adjusted for all 3 comparisons of 3 learners).',
     '50 users (α = 0, flat): able 80.0 %, not told apart from twin; 10.0 points (8.1 to 11.9) over '

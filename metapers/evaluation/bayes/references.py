@@ -54,9 +54,13 @@ def users_of(population: Population, split: str) -> Users:
   return simulation.users(population.arrays, 'train' if split == SEEN else split)
 
 
-def has_posterior(simulation: Simulation) -> bool:
-  """Returns whether `bayes` can be computed: weights of a Dirichlet, and one pair rule for all."""
-  return bool(simulation.user_models) and len(simulation.pair_rules) == 1
+def has_posterior(simulation: Simulation, split: str = 'test') -> bool:
+  """Returns whether `bayes` can be computed of the users of a split.
+
+  Their weights come from a Dirichlet, they choose honestly, and by one pair rule.
+  """
+  some_lie = split == SEEN and simulation.adversarial_share > 0
+  return bool(simulation.user_models) and len(simulation.pair_rules) == 1 and not some_lie
 
 
 def mixture(known: UserModel, changes: Sequence[Mapping[str, Any]]) -> tuple[UserModel, ...]:

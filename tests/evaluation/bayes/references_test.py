@@ -9,7 +9,7 @@ import pytest
 from simulated_posteriors import SMALL, simulate
 
 from metapers.core import choice_model
-from metapers.core.population import Responses, Simulation, UserModel, Users
+from metapers.core.population import SEEN, Responses, Simulation, UserModel, Users
 from metapers.evaluation import adaptation
 from metapers.evaluation.bayes import ceiling, references
 from metapers.populations import toy
@@ -49,10 +49,16 @@ def test_users_of_a_population_come_from_its_facts():
 
 @pytest.mark.parametrize(
   ('facts', 'expected'),
-  [({}, True), ({'pair_rules': ('random', 'extreme')}, False), ({'user_models': ()}, False)],
+  [
+    ({}, [True, True]),
+    ({'pair_rules': ('random', 'extreme')}, [False, False]),
+    ({'user_models': ()}, [False, False]),
+    ({'adversarial_share': 0.1}, [True, False]),
+  ],
 )
-def test_a_posterior_needs_one_pair_rule_and_a_dirichlet(facts, expected):
-  assert references.has_posterior(FACTS._replace(**facts)) == expected
+def test_a_posterior_needs_one_pair_rule_a_dirichlet_and_honest_users(facts, expected):
+  simulation = FACTS._replace(**facts)
+  assert [references.has_posterior(simulation, split) for split in ('test', SEEN)] == expected
 
 
 def test_a_mixture_changes_fields_of_the_known_user_model():
