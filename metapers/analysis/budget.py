@@ -8,7 +8,8 @@ from scipy import optimize
 
 from metapers.core.types import Float
 
-LEAST_POINTS = 6  # one more than the surface has parameters
+LEAST_POINTS = 7  # one more than the surface has parameters, when one is left out
+LEAST_LEVELS = 3  # of users and of labels: two numbers tell no exponent
 MOST_EXPONENT = 2.0
 
 
@@ -51,19 +52,26 @@ def fit(
     num_users: m of each measurement. num_labels: n of each. accuracy: of each, in [0, 1].
 
   Raises:
-    ValueError: for too few measurements, or a single number of users or of labels.
+    ValueError: for too few measurements, or too few numbers of users or of labels.
 
   Reference:
     The form is that of the bound of Barreto et al. 2025 (RFM, NeurIPS): a part that only more
     labels make small, and a part that only more people do. Unlike there, exponents are fitted.
   """
   sizes = len(accuracy), np.unique(num_users).size, np.unique(num_labels).size
-  if sizes[0] < LEAST_POINTS or min(sizes[1:]) < 2:
+  if sizes[0] < LEAST_POINTS or min(sizes[1:]) < LEAST_LEVELS:
     raise ValueError(
-      f'a plan needs at least {LEAST_POINTS} measured budgets, of 2 or more numbers of users and '
-      f'of labels; got {sizes[0]} budgets of {sizes[1]} and {sizes[2]}'
+      f'a plan needs at least {LEAST_POINTS} measured budgets, of {LEAST_LEVELS} or more numbers '
+      f'of users and of labels; got {sizes[0]} budgets of {sizes[1]} and {sizes[2]}'
     )
+  return _least_squares(num_users, num_labels, accuracy)
 
+
+def _least_squares(
+  num_users: Float[np.ndarray, 'L'],
+  num_labels: Float[np.ndarray, 'L'],
+  accuracy: Float[np.ndarray, 'L'],
+) -> Surface:
   def residuals(theta):
     top, by_users, by_labels, a, b = theta
     expected = Surface(top, by_users, by_labels, (a, b)).accuracy(num_users, num_labels)
@@ -85,7 +93,7 @@ def errors_unseen(
 
   def error(left_out):
     rest = np.arange(len(accuracy)) != left_out
-    surface = fit(num_users[rest], num_labels[rest], accuracy[rest])
+    surface = _least_squares(num_users[rest], num_labels[rest], accuracy[rest])
     own = slice(left_out, left_out + 1)
     return surface.accuracy(num_users[own], num_labels[own])[0] - accuracy[left_out]
 

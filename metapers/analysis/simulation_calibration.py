@@ -232,9 +232,14 @@ def p_value(found: Int[np.ndarray, 'T'], known: Bands) -> float:
 def covered(
   found: Int[np.ndarray, 'T'], level: float, num_draws: int = NUM_DRAWS
 ) -> Float[np.ndarray, 'T']:
-  """Returns whether the truth is in the central interval of a level, of each user."""
-  share = (found + 0.5) / (num_draws + 1)
-  return (np.abs(share - 0.5) <= level / 2).astype(float)
+  """Returns whether the truth is in the central interval of a level, of each user.
+
+  An end of the interval that lies between two ranks takes its part of the rank that it cuts, so
+  that uniform ranks are covered as often as the level says.
+  """
+  num_ranks = num_draws + 1
+  away = np.abs(found + 0.5 - num_ranks / 2)
+  return np.clip((level * num_ranks - 1) / 2 + 1 - away, 0, 1)
 
 
 def study(

@@ -153,7 +153,7 @@ def test_tail_probabilities_are_binomial():
 def test_coverage_is_the_share_of_truths_in_the_middle():
   found = np.arange(100)
   for level in (0.5, 0.8, 0.95):
-    assert simulation_calibration.covered(found, level).mean() == pytest.approx(level, abs=0.011)
+    assert simulation_calibration.covered(found, level).mean() == pytest.approx(level)
   narrow = Draws(np.zeros((1, 50)), np.ones((1, 50, 99)))
   frame = simulation_calibration.study({'x': narrow}, (0,), Whose('priors'))
   assert value_of(frame, statistic='coverage of 95%') == 0
