@@ -10,7 +10,7 @@ from absl import flags
 
 from experiments import commands
 from experiments.commands import say
-from metapers.analysis import diversity as diversities
+from metapers.analysis import vote_table
 from metapers.core.tables import RewardTable
 from metapers.data import feature_store, manifest, store_summary, synthetic
 
@@ -52,7 +52,7 @@ def stats() -> None:
 
 def diversity() -> None:
   """Prints how much simulated users disagree, beside PersonalLLM's published table, in percent."""
-  say(diversities.as_text(open_table()))
+  say(vote_table.as_text(open_table()))
 
 
 COMMANDS = {'info': info, 'verify': verify, 'stats': stats, 'diversity': diversity}

@@ -1,4 +1,4 @@
-"""How much a population disagrees on which of a prompt's responses is best.
+"""Votes on which of a prompt's responses is best, and the published table of how they differ.
 
 Every user votes for the response of largest reward, scores weighted by the user's w_u.
 
@@ -9,16 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metapers.core.population import SPLITS
-from metapers.core.tables import RewardTable
 from metapers.core.types import Bool, Float, Int
-from metapers.data import personal_llm_constants, reward_table
-from metapers.populations import dirichlet
 
 TOP_SHARES = (50, 75, 95)  # percent of the vote
 WINNERS = ('<=2', '3', '4', '5', '>=6')
 NUM_USERS = 1000  # in the published table
-USERS_SEED = 0  # of the users who are compared with the published ones
 ENTROPY = 1.180  # nats, published as the mean over all prompts
 ENTROPY_CONCENTRATION = 0.05  # which the paper uses where it names none
 BLOCK = 64  # prompts at once: their rewards for 1,000 users stay in the cache
@@ -107,118 +102,3 @@ def _count(
     np.copyto(winner, response, where=above)
     np.maximum(best, reward, out=best)
   return np.stack([(winner == response).sum(1) for response in range(scores.shape[1])], 1)
-
-
-def diversity(
-  rewards_z: Float[np.ndarray, 'P R B'],
-  mask: Bool[np.ndarray, 'P R'],
-  weights: Float[np.ndarray, 'U B'],
-  response_model: Int[np.ndarray, 'P R'],
-  *,
-  num_response_models: int,
-) -> Diversity:
-  """Returns the table of a population's disagreement.
-
-  Args:
-    rewards_z: z-scores [P, R, B]; anything where masked.
-    mask: [P, R], True where the response is real; prompts without any are left out.
-    weights: [U, B] of the users.
-    response_model: [P, R], index of the model that wrote each response.
-    num_response_models: G, how many there are.
-
-  Raises:
-    ValueError: without users, or without a prompt that has a real response.
-  """
-  kept = mask.any(1)
-  if not (kept.any() and len(weights)):
-    raise ValueError(f'need users and prompts, got {len(weights)} and {kept.sum()} with responses')
-  counts = votes(rewards_z[kept], mask[kept], weights)  # [P, R]
-  top = 100 * counts.max(1) / len(weights)
-  distinct = np.clip((counts > 0).sum(1), 2, 6)
-  wins = np.bincount(response_model[kept].ravel(), counts.ravel(), num_response_models)
-  return Diversity(
-    top_share=np.array([100 * np.mean(top <= share) for share in TOP_SHARES]),
-    winners=100 * np.bincount(distinct, minlength=7)[2:] / len(distinct),
-    wins=100 * wins / counts.sum(),
-  )
-
-
-def dirichlet_diversity(
-  rng: np.random.Generator,
-  concentration: float,
-  rewards_z: Float[np.ndarray, 'P R B'],
-  mask: Bool[np.ndarray, 'P R'],
-  response_model: Int[np.ndarray, 'P R'],
-  *,
-  num_response_models: int,
-) -> Diversity:
-  """Returns the table of NUM_USERS users drawn from Dirichlet(α·1_B), α = `concentration`."""
-  log_weights = dirichlet.sample_log_weights(rng, NUM_USERS, concentration, rewards_z.shape[-1])
-  return diversity(
-    rewards_z, mask, np.exp(log_weights), response_model, num_response_models=num_response_models
-  )
-
-
-class PaperComparison(NamedTuple):
-  """The cells of one concentration's table, in percent.
-
-  labels: of each cell. ours: of simulated users. paper: published, or None where the response
-  models are others than the paper's.
-  """
-
-  labels: list[str]
-  ours: Float[np.ndarray, 'cells']
-  paper: Float[np.ndarray, 'cells'] | None
-
-
-def compare_with_paper(table: RewardTable, concentration: float) -> PaperComparison:
-  """Returns the diversity of simulated users on a store's test prompts, beside the published one.
-
-  Args:
-    table: of a store.
-    concentration: α of the users, a key of PAPER.
-  """
-  test = table.prompt_split == SPLITS.index('test')
-  scores_z = reward_table.z_scores(table.rewards, table.mask, table.mean, table.std)
-  ours = dirichlet_diversity(
-    np.random.default_rng([USERS_SEED, round(1000 * concentration)]),
-    concentration,
-    scores_z[test],
-    table.mask[test],
-    table.response_model[test],
-    num_response_models=len(table.response_models),
-  )
-  labels = [f'top share <={share}%' for share in TOP_SHARES]
-  labels += [f'{count} winners' for count in WINNERS]
-  labels += [f'wins of {name}' for name in table.response_models]
-  published = personal_llm_constants.RESPONSE_MODELS
-  if set(table.response_models) != set(published):
-    return PaperComparison(labels, np.concatenate(ours), None)
-  order = [published.index(name) for name in table.response_models]
-  paper = PAPER[concentration]
-  paper = paper._replace(wins=paper.wins[order])
-  return PaperComparison(labels, np.concatenate(ours), np.concatenate(paper))
-
-
-def as_text(table: RewardTable) -> str:
-  """Returns the tables of all published concentrations, in percent.
-
-  Ours stand beside the paper's where the response models are the paper's, else alone.
-  """
-  lines = [f'source: {table.source}; {NUM_USERS} users for each concentration']
-  differences = []
-  for concentration in PAPER:
-    labels, ours, paper = compare_with_paper(table, concentration)
-    columns = {'ours': ours}
-    if paper is not None:
-      columns |= {'paper': paper, 'minus': ours - paper}
-      differences.append(np.abs(ours - paper))
-    header = ''.join(f'{name:>8}' for name in columns)
-    lines.append(f'concentration {concentration:<31}{header}')
-    for label, *cells in zip(labels, *columns.values(), strict=True):
-      lines.append(f'  {label:43}' + ''.join(f'{cell:8.1f}' for cell in cells))
-  if not differences:
-    return '\n'.join([*lines, 'nothing is published for these response models'])
-  size = np.concatenate(differences)
-  lines.append(f'mean absolute difference {size.mean():.2f} points, largest {size.max():.2f}')
-  return '\n'.join(lines)

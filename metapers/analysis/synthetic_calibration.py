@@ -13,10 +13,11 @@ import numpy as np
 from absl import logging
 from scipy import optimize
 
-from metapers.analysis import diversity
+from metapers.analysis import diversity, vote_table
 from metapers.core.types import Float
 from metapers.data import personal_llm_constants, reward_table, ridge, synthetic
 from metapers.data.synthetic import Parameters
+from metapers.populations import dirichlet
 
 NUM_DRAWS = 6  # independent sets of 1,000 prompts and users
 NUM_STORE_DRAWS = 3  # sets of users who vote on the default store's test prompts
@@ -113,13 +114,13 @@ def draw_diversity(
   rng: np.random.Generator, scores_z: Float[np.ndarray, 'P R B'], concentration: float
 ) -> Float[np.ndarray, 'cells']:
   """Returns the table of the diversity of as many users as were published, flat."""
-  num_responses = synthetic.NUM_RESPONSES
-  models = np.tile(np.arange(num_responses), (len(scores_z), 1))
-  mask = np.ones(models.shape, bool)
-  table = diversity.dirichlet_diversity(
-    rng, concentration, scores_z, mask, models, num_response_models=num_responses
+  names = personal_llm_constants.RESPONSE_MODELS
+  models = np.tile(np.arange(len(names)), (len(scores_z), 1))
+  log_weights = dirichlet.sample_log_weights(
+    rng, diversity.NUM_USERS, concentration, scores_z.shape[-1]
   )
-  return np.concatenate(table)
+  counts = diversity.votes(scores_z, np.ones(models.shape, bool), np.exp(log_weights))
+  return np.array(list(vote_table.percentages(counts[None], models, names).values()))
 
 
 def draw_scores(

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from metapers.analysis import diversity, sampling, study_frame
+from metapers.analysis import diversity, sampling, slates, study_frame, voters
 from metapers.analysis.diversity import PAPER, TOP_SHARES, WINNERS, Diversity
 from metapers.analysis.slates import Slates
 from metapers.analysis.study_frame import NONE, Cell
 from metapers.analysis.voters import DIRICHLET, Voters
+from metapers.core.tables import RewardTable
 from metapers.core.types import Float, Int
 from metapers.data import personal_llm_constants
 
@@ -47,6 +48,49 @@ def by_prompt(
     own = (counts * (response_model == model)).sum(-1)
     found[name, WINS] = 100 * own / num_users
   return found | {('all prompts', ENTROPY): entropies(counts)}
+
+
+def percentages(
+  counts: Int[np.ndarray, 'draws P R'],
+  response_model: Int[np.ndarray, 'P R'],
+  response_models: tuple[str, ...],
+) -> dict[tuple[str, str], float]:
+  """Returns (group, statistic) -> number, in the order of the published table, all in percent."""
+  found = by_prompt(counts, response_model, response_models)
+  return {name: float(each.mean()) for name, each in found.items() if name[1] != ENTROPY}
+
+
+def as_text(table: RewardTable) -> str:
+  """Returns the table of simulated users for each published concentration, in percent.
+
+  The mean of several draws of users, who vote on a store's test prompts by z-scores. It stands
+  beside the paper's where the response models have the names of the paper's, else alone.
+  """
+  given = slates.slates_of(table)
+  is_comparable = set(given.response_models) == set(personal_llm_constants.RESPONSE_MODELS)
+  num_draws, num_users = voters.NUM_DRAWS, diversity.NUM_USERS
+  size = {'num_draws': num_draws, 'num_users': num_users, 'num_models': len(given.reward_models)}
+  users = f'{num_draws} draws of {num_users} users for each concentration'
+  lines, differences = [f'source: {table.source}; {users}'], []
+  for concentration, paper in PAPER.items():
+    weights = slates.draw_users(concentration, **size)
+    counts = voters.votes_of(given.scores['z'], given.mask, weights)
+    known = of_paper(paper) if is_comparable else {}
+    columns = ('ours', 'paper', 'minus') if known else ('ours',)
+    lines.append(f'concentration {concentration:<31}' + ''.join(f'{name:>8}' for name in columns))
+    ours = percentages(counts, given.response_model, given.response_models)
+    for (group, statistic), value in ours.items():
+      cells = [value]
+      if known:
+        other = known[group, statistic]
+        cells += [other, value - other]
+        differences.append(abs(value - other))
+      lines.append(f'  {statistic} {group}'.ljust(45) + ''.join(f'{cell:8.1f}' for cell in cells))
+  if not differences:
+    return '\n'.join([*lines, 'nothing is published for these response models'])
+  mean, largest = np.mean(differences), max(differences)
+  lines.append(f'mean absolute difference {mean:.2f} points, largest {largest:.2f}')
+  return '\n'.join(lines)
 
 
 def published(given: Slates, concentration: float) -> dict[tuple[str, str], float]:

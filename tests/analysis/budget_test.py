@@ -46,7 +46,10 @@ def test_the_best_design_is_that_of_a_search_over_all():
 def test_what_was_not_measured_is_not_planned():
   with pytest.raises(ValueError, match='below what was measured, 50 users with 8'):
     budget.best(TRUE, 399, users=(50, 1000), labels=(8, 128))
-  for kept, message in ((LABELS < 100, '6 budgets of 3 and 2'), (USERS < 100, '3 budgets of 1 and')):
+  for kept, message in (
+    (LABELS < 100, '6 budgets of 3 and 2'),
+    (USERS < 100, '3 budgets of 1 and'),
+  ):
     with pytest.raises(ValueError, match=f'got {message}'):
       budget.fit(USERS[kept], LABELS[kept], measured()[kept])
 

@@ -13,7 +13,7 @@ from metapers.analysis import (
   voters,
 )
 from metapers.analysis.study_frame import Whose, pick, value_of
-from metapers.analysis.voters import ALONE, DIRICHLET, POOLED, SINGLE, UNIFORM, Voters
+from metapers.analysis.voters import ALONE, DIRICHLET, POOLED, SINGLE, UNIFORM
 from metapers.data import personal_llm, synthetic
 
 
@@ -40,20 +40,36 @@ def test_entropies_are_those_of_scipy():
   np.testing.assert_allclose(vote_table.entropies(counts), stats.entropy(counts, axis=-1))
 
 
-def test_the_table_of_one_draw_is_that_of_diversity(table):
-  given = slates.slates_of(table)
-  weights = np.random.default_rng(0).dirichlet(np.full(10, 0.3), (1, 50))
-  counts = voters.votes_of(given.scores['z'], given.mask, weights)
-  frame = vote_table.study(given, [Voters(Whose('diversity', 'x'), counts)])
-  expected = diversity.diversity(
-    given.scores['z'], given.mask, weights[0], given.response_model, num_response_models=8
-  )
-  found = [
-    frame[frame['statistic'] == name]['value'].to_numpy()
-    for name in (vote_table.TOP, vote_table.NUM_WINNERS, vote_table.WINS)
+def test_the_table_agrees_with_a_count_by_hand():
+  # Four users, one for each reward model; three prompts.
+  best = np.array([[0, 0, 0, 0], [0, 0, 1, 2], [3, 2, 1, 0]])  # [P, U]
+  rewards = (best[:, None] == np.arange(4)[:, None]).astype(np.float32)  # [P, R, B]
+  models = np.array([[0, 1, 2, 3], [0, 1, 2, 3], [3, 2, 1, 0]])
+  counts = voters.votes_of(rewards, np.ones((3, 4), bool), np.eye(4)[None])
+  found = vote_table.percentages(counts, models, tuple('abcde'))
+  assert list(found) == [
+    *((f'<={share}%', vote_table.TOP) for share in diversity.TOP_SHARES),
+    *((name, vote_table.NUM_WINNERS) for name in diversity.WINNERS),
+    *((name, vote_table.WINS) for name in 'abcde'),
   ]
-  for ours, theirs in zip(found, expected, strict=True):
-    np.testing.assert_allclose(ours, theirs)
+  expected = [*[200 / 3] * 3, *[100 / 3] * 3, 0, 0, *(np.array([7, 2, 2, 1, 0]) / 12 * 100)]
+  np.testing.assert_allclose(list(found.values()), expected)
+
+
+def test_published_wins_follow_the_names_of_response_models(table):
+  flipped = table._replace(
+    response_model=7 - table.response_model, response_models=table.response_models[::-1]
+  )
+  straight, turned = (vote_table.as_text(each).splitlines() for each in (table, flipped))
+  wins = slice(10, 18)
+  assert straight[: wins.start] == turned[: wins.start]
+  assert straight[wins] == turned[wins][::-1] != turned[wins]
+
+
+def test_other_response_models_have_nothing_to_be_compared_with(table):
+  shown = vote_table.as_text(table._replace(response_models=tuple('abcdefgh')))
+  assert shown.endswith('nothing is published for these response models')
+  assert 'paper' not in shown
 
 
 def test_of_one_reward_model_all_users_want_the_same(frame, table):
