@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from scipy import special
 
 from metapers.core.types import Float, Int
 from metapers.evaluation import bootstrap, estimates, intervals, metrics
@@ -30,7 +31,7 @@ class Groups(NamedTuple):
 
 def entropy(weights: Float[np.ndarray, 'T B']) -> Float[np.ndarray, 'T']:
   """Returns -Σ_b w_b log w_b in nats, from 0 (one reward model is all) to log B: [T]."""
-  return -np.sum(weights * np.log(np.where(weights > 0, weights, 1)), -1)
+  return special.entr(weights).sum(-1)
 
 
 def by_size(

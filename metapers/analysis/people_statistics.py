@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import linalg
+from scipy import linalg, special
 
 from metapers.analysis import sampling, study_frame
 from metapers.analysis.study_frame import NONE, Cell, Whose
@@ -123,8 +123,7 @@ def entropy(pairs: Pairs) -> float:
   Too low where a pair has few answers, by about 1 / (2 n): compare at equal numbers of them.
   """
   share = pairs.above / pairs.total
-  both = np.stack([share, 1 - share])
-  found = -np.sum(both * np.log(np.where(both > 0, both, 1)), 0)
+  found = special.entr(share) + special.entr(1 - share)
   return float(found.mean()) if len(found) else NONE
 
 

@@ -164,7 +164,7 @@ def some_of(key: PRNGKey, size: int, num_draws: int) -> Int[Array, 'S']:
 
 def evenness(weights: Float[Array, '*S B']) -> Float[Array, '*S']:
   """Returns the entropy of weights, in nats."""
-  return -jnp.sum(jnp.where(weights > 0, weights * jnp.log(jnp.maximum(weights, 1e-38)), 0), -1)
+  return jax.scipy.special.entr(weights).sum(-1)
 
 
 def ranks(found: Draws, *, seed: int = 0) -> Int[np.ndarray, 'L T']:

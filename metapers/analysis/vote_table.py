@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from metapers.analysis import diversity, sampling, slates, study_frame, voters
 from metapers.analysis.diversity import PAPER, TOP_SHARES, WINNERS, Diversity
@@ -25,7 +26,7 @@ FITS = ('mean absolute difference', 'largest difference')
 def entropies(counts: Int[np.ndarray, '*shape R']) -> Float[np.ndarray, '*shape']:
   """Returns the entropy of the vote, -Σ_r p_r log p_r, in nats."""
   share = counts / counts.sum(-1, keepdims=True)
-  return np.asarray(-np.sum(share * np.log(np.where(share > 0, share, 1)), -1))
+  return special.entr(share).sum(-1)
 
 
 def by_prompt(
