@@ -62,7 +62,7 @@ async def called(request: Request) -> Response:
   try:
     values = files.parse_json(await request.body() or b'{}', 'the request')
     if verb in CHANGES:
-      found = await run_in_threadpool(_change, guide, store, name, CHANGES[verb], values, key)
+      found = await run_in_threadpool(_change, guide, store, name, verb, values, key=key)
     else:
       found = await run_in_threadpool(_answer, guide, store, name, ANSWERS[verb], values)
   except Conflict as error:
@@ -142,16 +142,17 @@ ANSWERS: dict[str, Callable[[Beliefs, Profile, Values], Values]] = {
 
 
 def _change(
-  guide: Beliefs, store: Store, name: str, change: Callable, values: Values, key: str
+  guide: Beliefs, store: Store, name: str, verb: str, values: Values, *, key: str
 ) -> Values:
   """Changes a profile in one transaction, once for each key."""
   with store.transaction() as db:
     profile = _read(guide, store, name)
+    before = _held(profile)
     seen = 'SELECT 1 FROM requests WHERE profile = ? AND key = ?'
     is_repeated = bool(key and db.execute(seen, (name, key)).fetchone())
     if not is_repeated:
       with guide.turn:
-        profile = change(guide, profile, values)
+        profile = CHANGES[verb](guide, profile, values)
       db.execute(
         'INSERT INTO profiles VALUES (?, ?) '
         'ON CONFLICT (id) DO UPDATE SET content = excluded.content',
@@ -159,8 +160,9 @@ def _change(
       )
     if key and not is_repeated:
       db.execute('INSERT INTO requests VALUES (?, ?)', (name, key))
-  history = _known(profile).history
-  held = history.ids[history.mask].tolist()
+  held = _held(profile)
+  if verb != 'update':  # the oldest go where there is no room
+    store.purge()
   return {'profile': name, 'comparisons': held, 'repeated': is_repeated}
 
 
@@ -177,7 +179,14 @@ def _read(guide: Beliefs, store: Store, name: str) -> Profile | None:
 
 def _delete(store: Store, name: str) -> int:
   with store.transaction() as db:
-    return db.execute('DELETE FROM profiles WHERE id = ?', (name,)).rowcount
+    count = db.execute('DELETE FROM profiles WHERE id = ?', (name,)).rowcount
+  store.purge()
+  return count
+
+
+def _held(profile: Profile | None) -> list[int]:
+  """Returns the ids of the comparisons kept."""
+  return [] if profile is None else profile.history.ids[profile.history.mask].tolist()
 
 
 def _known(profile: Profile | None) -> Profile:

@@ -55,7 +55,7 @@ def next_batch(plan: Plan, participant: int, history: Sequence[Question]) -> lis
   settings, first = plan.settings, len(history)
   count = min(settings.batch_size, settings.num_questions - first)
   offered = _offered(plan, participant, history)
-  if count <= 0:
+  if count <= 0 or first % settings.batch_size:  # after a batch that could not be filled
     return []
   asked = _ranked(plan, history, offered)
   taken: list[int] = []

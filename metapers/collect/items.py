@@ -4,6 +4,7 @@ import itertools
 import math
 import pathlib
 import shutil
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -84,8 +85,9 @@ def pool(items: Items, num_candidates: int, seed: int) -> Int[np.ndarray, 'M K']
     every = [q for rows in groups for q in itertools.combinations(rows, num_candidates)]
   else:
     every = _drawn(groups, counts, num_candidates, np.random.default_rng([seed, 0]))
-  kind = _kinds(items)
-  found = np.array([q for q in every if len({kind[row] for row in q}) == num_candidates], int)
+  looks = _numbered(items.texts)
+  reads = _numbered(map(tuple, items.features.tolist())) if items.features.size else looks
+  found = np.array([q for q in every if _all_differ(q, looks) and _all_differ(q, reads)], int)
   if not found.size:
     raise ValueError(
       f'no {num_candidates} different items share a context; give more items, or set '
@@ -118,9 +120,11 @@ def _drawn(groups, counts, size, rng):
   return sorted(found)[:: max(1, len(found) // MOST)]
 
 
-def _kinds(items: Items) -> list[tuple]:
-  """Equal where two items are the same to a reader, or to a model."""
-  by_text = {text: row for row, text in reversed(list(enumerate(items.texts)))}
-  rows = map(tuple, items.features.tolist()) if items.features.size else items.texts
-  first: dict = {}
-  return [first.setdefault(row, (by_text[text],)) for row, text in zip(rows, items.texts)]
+def _numbered(values: Iterable[Hashable]) -> list[int]:
+  """Returns numbers that are equal where values are."""
+  first: dict[Hashable, int] = {}
+  return [first.setdefault(value, number) for number, value in enumerate(values)]
+
+
+def _all_differ(rows: Sequence[int], number: list[int]) -> bool:
+  return len({number[row] for row in rows}) == len(rows)

@@ -97,6 +97,11 @@ def checked(settings: Settings) -> Settings:
     value = settings._asdict()[name]
     if not least <= value <= most:
       raise ValueError(f'{name} must lie in {least}..{most}, got {value}')
+  if settings.pool_size < settings.batch_size:
+    raise ValueError(
+      f'pool_size must be at least batch_size, {settings.batch_size}, for a batch is chosen from '
+      f'the pool; got {settings.pool_size}'
+    )
   if settings.rule not in RULES:
     raise ValueError(f'unknown rule {settings.rule!r}; known: {", ".join(RULES)}')
   shares = settings.control_share + settings.repeat_share + settings.attention_share

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from absl import logging
+
 SCHEMA = pathlib.Path(__file__).with_name('schema.sql')
 VERSION = 1
 BUSY_SECONDS = 1.0  # how long another process may hold the file
@@ -77,6 +79,7 @@ class Store:
 
   def __init__(self, path: str | pathlib.Path):
     self._lock = threading.RLock()
+    self._is_purged = False  # of what was deleted before a kill
     self._db = sqlite3.connect(
       path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
@@ -101,6 +104,7 @@ class Store:
   def close(self) -> None:
     """Closes the file."""
     with self._lock:
+      self._purge_if_due()
       self._db.close()
 
   @contextlib.contextmanager
@@ -122,6 +126,31 @@ class Store:
         if self._db.in_transaction:
           self._db.execute('ROLLBACK')
         raise
+      self._purge_if_due()
+
+  def purge(self) -> None:
+    """Empties the log, which would keep what was deleted or replaced until it is written over.
+
+    It cannot be emptied while another process reads the file: that is logged, and tried again after
+    each later transaction and before the file is closed.
+    """
+    with self._lock:
+      self._is_purged = False
+      if not self._purge_if_due():
+        logging.warning(
+          'another process reads the study, so that its log still holds what was deleted; it is '
+          'emptied after the next answer, or when the study is closed: let the other process end'
+        )
+
+  def _purge_if_due(self) -> bool:
+    if not self._is_purged:
+      self._db.execute('PRAGMA busy_timeout = 0')  # or all of this study would wait with it
+      try:
+        (found,) = self._db.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchall()
+      finally:
+        self._db.execute(f'PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}')
+      self._is_purged = not found['busy']
+    return self._is_purged
 
   def rows(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
     """Returns what a query finds."""
@@ -176,8 +205,7 @@ class Store:
     """Deletes a participant with all questions and answers; returns whether there was one."""
     with self.transaction() as db:
       count = db.execute('DELETE FROM participants WHERE id = ?', (participant,)).rowcount
-    with self._lock:  # or the log would keep it until it is next written over
-      self._db.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+    self.purge()
     return count > 0
 
   def history(self, participant: int) -> list[Question]:

@@ -67,14 +67,13 @@ def share(found: Sequence[Sequence[bool]], name: str = '') -> Share:
   if not counts.size:
     return Share(0.0, 0.0, 1.0, 0, name)
   size, value = counts.size, right.sum() / counts.sum()
-  freedom = max(size - 1, 1)
-  variance = size / freedom * np.sum((right - value * counts) ** 2) / counts.sum() ** 2
-  if size > 1 and variance > 0:
-    reach = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance)
-    low, high = max(value - reach, 0.0), min(value + reach, 1.0)
-  else:
+  if np.all(right * counts[0] == right[0] * counts):  # whole numbers: exact, as shares are not
     low, high = stats.binomtest(round(value * size), size).proportion_ci(LEVEL)
     low, high = min(low, value), max(high, value)
+  else:
+    variance = size / (size - 1) * np.sum((right - value * counts) ** 2) / counts.sum() ** 2
+    reach = stats.t.ppf((1 + LEVEL) / 2, size - 1) * np.sqrt(variance)
+    low, high = max(value - reach, 0.0), min(value + reach, 1.0)
   return Share(float(value), float(low), float(high), int(counts.sum()), name)
 
 

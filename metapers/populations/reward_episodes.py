@@ -228,18 +228,9 @@ def context_of(person: Users, arrays: Arrays) -> Float[Array, 'C']:
   return statements.context_of(person.statement, arrays.rewards.shape[-1])
 
 
-class History(NamedTuple):
-  """All comparisons of an episode, support first, with the truth of each."""
-
-  choices: Choices
-  rewards: Float[Array, 'N E B']
-  mask: Bool[Array, 'N E']
-  prompts: Int[Array, 'N']
-
-
-def history_of(person: Task, truth: Truth) -> History:
+def history_of(person: Task, truth: Truth) -> Comparisons:
   """Returns the support and the query of one user's episode as one history."""
-  return History(
+  return Comparisons(
     task.concat(person.support, person.query),
     jnp.concatenate([truth.support_rewards, truth.query_rewards]),
     jnp.concatenate([truth.support_mask, truth.query_mask]),
@@ -247,7 +238,7 @@ def history_of(person: Task, truth: Truth) -> History:
   )
 
 
-def with_support(pair: tuple[Task, Truth], support: History) -> tuple[Task, Truth]:
+def with_support(pair: tuple[Task, Truth], support: Comparisons) -> tuple[Task, Truth]:
   """Returns an episode with another support."""
   person, truth = pair
   return person._replace(support=support.choices), truth._replace(

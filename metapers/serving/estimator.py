@@ -6,6 +6,8 @@
 Needs scikit-learn: `pip install 'metapers[sklearn]'`.
 """
 
+import warnings
+
 import jax
 import numpy as np
 
@@ -180,7 +182,15 @@ class PreferenceEstimator(ClassifierMixin, BaseEstimator):
     if not self._has_users:
       raise ValueError('the fit was given no users, so that all its pairs are of one person')
     known = {name: place for place, name in enumerate(self.users_.tolist())}
-    return np.array([known.get(name, len(known)) for name in as_ids(users, count)], int)
+    ids = as_ids(users, count).tolist()
+    if known.keys().isdisjoint(ids):
+      warnings.warn(
+        f'the fit knows none of these users ({ids[0]!r:.80}, ...), so that all are predicted as '
+        f'somebody new; it knows {len(known)} ({next(iter(known))!r:.80}, ...): if that should be '
+        'the same people, give users as in the fit',
+        stacklevel=3,
+      )
+    return np.array([known.get(name, len(known)) for name in ids], int)
 
 
 def labels_of(y: np.ndarray) -> np.ndarray:
@@ -209,7 +219,7 @@ def labels_of(y: np.ndarray) -> np.ndarray:
 
 
 def as_ids(users: Any, count: int) -> np.ndarray:
-  """Returns whose each of `count` pairs is, as text.
+  """Returns whose each of `count` pairs is, as text: of 1 and 1.0, which pandas makes of it, '1'.
 
   Raises:
     ValueError: for another number of them, or one that is missing.
@@ -222,7 +232,12 @@ def as_ids(users: Any, count: int) -> np.ndarray:
   missing = [row for row, name in enumerate(ids.tolist()) if name is None or name != name]
   if missing:
     raise ValueError(f'users: it is not said whose pair {missing[0]} is; leave it out')
-  return np.array([str(name) for name in ids.tolist()])
+  return np.array([_named(name) for name in ids.tolist()])
+
+
+def _named(name: Any) -> str:
+  is_whole = isinstance(name, float | np.floating) and float(name).is_integer()
+  return str(int(name) if is_whole else name)
 
 
 def rows_of(profiles: Profile, index: Int[np.ndarray, 'U']) -> Profile:

@@ -298,7 +298,7 @@ class Personalizer:
     """
     serving.check_posterior(self._has_posterior, self.export.learner)
     given = self._as_query(profile, pool, 'M K D')
-    serving.check_pool(given.shape, count)
+    serving.check_pool(given.shape[profile.history.ids.ndim - 1 :], count)
     if count is None:
       return np.asarray(np.argmax(self._predict(self._ask.information, profile, given), -1))
     places = self._predict(self._ask.batch(int(count)), profile, given)

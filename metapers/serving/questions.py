@@ -150,7 +150,11 @@ def check_posterior(has_posterior: bool, learner: str) -> None:
 
 
 def check_pool(shape: tuple[int, ...], count: Any) -> None:
-  """Refuses a pool [..., M, K, D] that is empty, or a number of questions that it does not hold.
+  """Refuses a pool that is empty, or a number of questions that it does not hold.
+
+  Args:
+    shape: [..., M, K, D] of one user's pool, or pools.
+    count: None for one question, of each pool.
 
   Raises:
     ValueError: saying what is needed.
@@ -159,6 +163,11 @@ def check_pool(shape: tuple[int, ...], count: Any) -> None:
   if not size or shape[-2] < 2:
     needed = 'give at least one question M, of at least two candidates K'
     raise ValueError(f'the pool is empty: {needed}; got [..., M, K, D] = {list(shape)}')
+  if count is not None and len(shape) > 3:
+    raise ValueError(
+      f'with a count there is one pool a user, [M, K, D]; got {list(shape)} of one: ask for each '
+      'pool apart'
+    )
   is_held = isinstance(count, numbers.Integral) and 1 <= int(count) <= size
   if count is not None and not is_held:
     raise ValueError(f'count must be a whole number from 1 to {size}, the pool; got {count!r}')

@@ -5,6 +5,7 @@ import re
 import made_studies
 import numpy as np
 import pytest
+from interfaces import Interface
 
 from metapers.serving.comparisons import pairs
 
@@ -21,20 +22,6 @@ def answering(tmp_path_factory):
   made = sites.Site(tmp_path_factory.mktemp('answering'), model=made_studies.trained(KINDS))
   yield made
   made.study.store.close()
-
-
-class Interface:
-  """The interface for front ends of others."""
-
-  def __init__(self, site):
-    self.client = site.client
-    self.headers = {'authorization': f'Bearer {site.token}'}
-
-  def call(self, verb, status=200, key=None, name='ada', **values):
-    headers = self.headers | ({'idempotency-key': key} if key else {})
-    found = self.client.post(f'/api/profiles/{name}/{verb}', json=values, headers=headers)
-    assert found.status_code == status, found.text
-    return found.json()
 
 
 def test_the_interface_adapts_predicts_and_forgets(modelled):
