@@ -161,7 +161,7 @@ def _change(
     if key and not is_repeated:
       db.execute('INSERT INTO requests VALUES (?, ?)', (name, key))
   held = _held(profile)
-  if verb != 'update':  # the oldest go where there is no room
+  if verb != 'update' or not set(before) <= set(held):  # the oldest go where there is no room
     store.purge()
   return {'profile': name, 'comparisons': held, 'repeated': is_repeated}
 
