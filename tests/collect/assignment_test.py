@@ -103,6 +103,27 @@ def test_where_everything_was_asked_the_study_ends():
   assert sorted(q.pool for q in history) == list(range(6))
 
 
+def test_batches_begin_at_multiples_of_their_size_also_where_everything_was_asked(
+  monkeypatch,
+):
+  lengths = []
+
+  def next_batch(plan, participant, history):
+    lengths.append(len(history))
+    return assignment.next_batch(plan, participant, history)
+
+  monkeypatch.setattr(made_studies, 'next_batch', next_batch)
+  asked = ASKED._replace(batch_size=4, attention_share=0.3)
+  plan, ends = made_studies.plan_of(asked, num_items=4), set()
+  for user in range(30):
+    lengths.clear()
+    made_studies.simulate(plan, user, choose)
+    *begun, end = lengths
+    assert not any(first % 4 for first in begun)
+    ends.add(end % 4)
+  assert ends != {0}  # some could not be filled
+
+
 @pytest.mark.parametrize(
   ('given', 'message'),
   [
@@ -111,6 +132,7 @@ def test_where_everything_was_asked_the_study_ends():
     ({'num_questions': 0}, 'num_questions must lie in'),
     ({'num_questions': '5'}, 'num_questions'),
     ({'control_share': 0.8, 'repeat_share': 0.5}, 'over 1'),
+    ({'pool_size': 3, 'batch_size': 4}, 'pool_size must be at least batch_size, 4,.* got 3'),
   ],
 )
 def test_settings_that_cannot_be_are_refused(given, message):

@@ -201,3 +201,12 @@ def test_shares_have_intervals_over_people():
   assert summary.share([]).count == 0
   alone = summary.share([[True] * 5])
   assert alone.low < 0.1 and alone.high == 1
+
+
+def test_people_who_are_all_alike_have_no_interval_of_no_width():
+  for people in range(2, 12):
+    for count in range(2, 25):
+      for right in range(count + 1):
+        own = [True] * right + [False] * (count - right)
+        found = summary.share([own, own + own] * people)  # the same share of another count
+        assert found.high - found.low > 0.1, (people, count, right)
