@@ -77,6 +77,15 @@ def test_the_same_is_shown_to_all_by_broadcasting():
     assert model.ask(alone, shown) == asked[index]
 
 
+def test_several_pools_have_a_question_each_and_no_batch():
+  model, pools = served(), draw(3, 6, 2)
+  found = [int(model.ask(one(), pool)) for pool in pools]
+  assert model.ask(one(), pools).tolist() == found
+  for profile, several in ((one(), pools), (many(), draw(U, 3, 6, 2))):
+    with pytest.raises(ValueError, match=r'one pool a user.*got \[3, 6, 2, 10\] of one: ask for'):
+      model.ask(profile, several, count=2)
+
+
 @pytest.mark.parametrize('size', [(20, 0), (20, 1), (0, 2)])
 def test_a_question_has_two_candidates(size):
   with pytest.raises(ValueError, match='at least one question M, of at least two candidates K'):
