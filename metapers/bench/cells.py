@@ -16,7 +16,7 @@ from metapers.bench import runs
 from metapers.bench.plan import Condition, Log, Plan
 from metapers.bench.runs import Run
 from metapers.bench.settings import Setting
-from metapers.core import fields, files, memory_maps
+from metapers.core import array_files, fields, files, memory_maps
 from metapers.evaluation import adaptation, streams
 from metapers.evaluation.predictions import Predictions
 from metapers.io import checkpoints, processes, progress, workdirs
@@ -70,7 +70,7 @@ def keep_predictions(
     made = made_now(setting._replace(shots=missing), name, make)
     for index, k in enumerate(missing):
       part = jax.tree.map(lambda x, index=index: x[index : index + 1], made)
-      files.write_npz(part_of(folder, k), part._asdict())
+      array_files.write_npz(part_of(folder, k), part._asdict())
   return read_parts(folder, setting.shots)
 
 
@@ -82,7 +82,7 @@ def keep_file(
     return make()
   path = pathlib.Path(workdir) / place
   if not path.exists():
-    files.write_npz(path, make()._asdict())
+    array_files.write_npz(path, make()._asdict())
   return read_predictions(path)
 
 
@@ -104,7 +104,7 @@ def read_predictions(path: str | os.PathLike) -> Predictions:
   Raises:
     ValueError: for a file that is missing, damaged or of something else.
   """
-  stored = files.read_npz(path)
+  stored = array_files.read_npz(path)
   if set(stored) != set(Predictions._fields):
     raise ValueError(f'{path} holds no predictions; delete it, and it is made anew')
   return Predictions(*(jnp.asarray(stored[field]) for field in Predictions._fields))

@@ -18,7 +18,7 @@ import pydantic
 from pydantic import Field
 
 from metapers.bench import resampling
-from metapers.core import fields, files, task
+from metapers.core import array_files, fields, files, task
 from metapers.core.task import Candidates, Choices, Task, Truth
 from metapers.core.types import Array, Int, PyTree
 
@@ -118,7 +118,7 @@ class Draft(NamedTuple):
       ValueError: for a name that leads out of the folder.
     """
     files.require_relative(name, self.folder)
-    content = files.packed(arrays, is_compressed=self.is_compressed)
+    content = array_files.packed(arrays, is_compressed=self.is_compressed)
     files.write_atomically(self.folder / name, content)
     self.files[name] = {
       'sha256': files.sha256(content),
@@ -198,7 +198,7 @@ def load_arrays(
       f'{path} is not the file that {MANIFEST} describes (sha256 {found[:12]}, expected '
       f'{entry["sha256"][:12]}); restore it, for other episodes give other numbers'
     )
-  return files.unpacked(path, content, entry['arrays'])
+  return array_files.unpacked(path, content, entry['arrays'])
 
 
 def fingerprint(folder: str | os.PathLike) -> str:

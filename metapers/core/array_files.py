@@ -1,4 +1,4 @@
-"""Bytes of arrays: what a header says is compared with the size of the file before it is believed.
+"""Files of arrays: what a header says is compared with the size of the file before it is believed.
 
 numpy takes memory for the shape that stands in a header, and zipfile inflates a member to its end;
 both may say anything.
@@ -7,6 +7,8 @@ both may say anything.
 import io
 import lzma
 import math
+import os
+import pathlib
 import struct
 import tokenize
 import zipfile
@@ -15,6 +17,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from metapers.core import files
 
 DAMAGE = (
   EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, SyntaxError, TypeError,
@@ -33,6 +37,87 @@ class Header(NamedTuple):
 
   shape: tuple[int, ...]
   dtype: np.dtype
+
+
+def packed(arrays: Mapping[str, np.ndarray], *, is_compressed: bool = False) -> bytes:
+  """Returns the bytes of an npz file of arrays; the same arrays give the same bytes.
+
+  Args:
+    arrays: by name; no objects.
+    is_compressed: take more time and less space. The bytes then depend on the version of zlib.
+
+  Raises:
+    ValueError: for an array of Python objects, which only a pickle could hold, or of numbers that
+      NumPy has no name for, such as bfloat16, which would come back as bytes.
+  """
+  nameless = [name for name, array in arrays.items() if np.asanyarray(array).dtype.kind == 'V']
+  if nameless:
+    raise ValueError(f'arrays {", ".join(nameless[:4])} are of a dtype that no npz file has')
+  kind = zipfile.ZIP_DEFLATED if is_compressed else zipfile.ZIP_STORED
+  buffer = io.BytesIO()
+  # As np.savez does it, which takes no array named `file`.
+  with zipfile.ZipFile(buffer, 'w', kind) as archive:
+    for name, array in arrays.items():
+      with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
+        np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+  return buffer.getvalue()
+
+
+def unpacked(
+  source: str | os.PathLike,
+  content: bytes,
+  declared: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, np.ndarray]:
+  """Returns the arrays of an npz file, none of them pickled.
+
+  Args:
+    source: where the bytes are from, for messages.
+    content: of the file.
+    declared: name -> the 'shape' and 'dtype' that it must have; only then is a compressed file
+      inflated.
+
+  Raises:
+    ValueError: for bytes that are no npz of plain arrays, are cut short or altered, or hold other
+      arrays than declared; before memory is taken for them.
+  """
+  try:
+    # np.load would take what is no zip for a pickle, and recommend to allow it.
+    return read_members(content, declared)
+  except DAMAGE as error:
+    raise ValueError(
+      f'{source} cannot be read ({files.reason_of(error)}): no npz file of plain arrays, or a '
+      'damaged one; restore it from a copy'
+    ) from error
+
+
+def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> pathlib.Path:
+  """Writes arrays to an npz file, atomically, and returns the path; see `packed`."""
+  return files.write_atomically(path, packed(arrays))
+
+
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """Returns the arrays of an npz file, none of them pickled.
+
+  Raises:
+    ValueError: for a file that is missing, or as `unpacked` does.
+  """
+  return unpacked(path, files.read_bytes(path))
+
+
+def read_npy(path: str | os.PathLike) -> np.ndarray:
+  """Returns the array of a .npy file, memory-mapped.
+
+  Raises:
+    ValueError: for a file that is missing, or holds no plain array of just its size.
+  """
+  path = files.regular(path)
+  try:
+    with path.open('rb') as file:
+      start = file.read(HEADER_BYTES)
+    read_header(start, path.stat().st_size, path.name)
+    return np.load(path, mmap_mode='r', allow_pickle=False)
+  except DAMAGE as error:
+    raise ValueError(f'{path} is not a readable .npy file: {files.reason_of(error)}') from error
 
 
 def read_header(start: bytes, size: int, name: str) -> Header:

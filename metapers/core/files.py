@@ -1,22 +1,18 @@
-"""Files and folders that are the old ones or the new ones, never a half; JSON and npz files."""
+"""Files and folders that are the old ones or the new ones, never a half; JSON files."""
 
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
 import pathlib
 import re
 import secrets
 import shutil
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from metapers.core import array_files, fields
+from metapers.core import fields
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DEEPEST = 100  # objects and lists within each other
@@ -221,87 +217,6 @@ def read_manifest(
   return manifest, content
 
 
-def packed(arrays: Mapping[str, np.ndarray], *, is_compressed: bool = False) -> bytes:
-  """Returns the bytes of an npz file of arrays; the same arrays give the same bytes.
-
-  Args:
-    arrays: by name; no objects.
-    is_compressed: take more time and less space. The bytes then depend on the version of zlib.
-
-  Raises:
-    ValueError: for an array of Python objects, which only a pickle could hold, or of numbers that
-      NumPy has no name for, such as bfloat16, which would come back as bytes.
-  """
-  nameless = [name for name, array in arrays.items() if np.asanyarray(array).dtype.kind == 'V']
-  if nameless:
-    raise ValueError(f'arrays {", ".join(nameless[:4])} are of a dtype that no npz file has')
-  kind = zipfile.ZIP_DEFLATED if is_compressed else zipfile.ZIP_STORED
-  buffer = io.BytesIO()
-  # As np.savez does it, which takes no array named `file`.
-  with zipfile.ZipFile(buffer, 'w', kind) as archive:
-    for name, array in arrays.items():
-      with archive.open(f'{name}.npy', 'w', force_zip64=True) as member:
-        np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-  return buffer.getvalue()
-
-
-def unpacked(
-  source: str | os.PathLike,
-  content: bytes,
-  declared: Mapping[str, Mapping[str, Any]] | None = None,
-) -> dict[str, np.ndarray]:
-  """Returns the arrays of an npz file, none of them pickled.
-
-  Args:
-    source: where the bytes are from, for messages.
-    content: of the file.
-    declared: name -> the 'shape' and 'dtype' that it must have; only then is a compressed file
-      inflated.
-
-  Raises:
-    ValueError: for bytes that are no npz of plain arrays, are cut short or altered, or hold other
-      arrays than declared; before memory is taken for them.
-  """
-  try:
-    # np.load would take what is no zip for a pickle, and recommend to allow it.
-    return array_files.read_members(content, declared)
-  except array_files.DAMAGE as error:
-    raise ValueError(
-      f'{source} cannot be read ({_reason(error)}): no npz file of plain arrays, or a damaged one; '
-      'restore it from a copy'
-    ) from error
-
-
-def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> pathlib.Path:
-  """Writes arrays to an npz file, atomically, and returns the path; see `packed`."""
-  return write_atomically(path, packed(arrays))
-
-
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  """Returns the arrays of an npz file, none of them pickled.
-
-  Raises:
-    ValueError: for a file that is missing, or as `unpacked` does.
-  """
-  return unpacked(path, read_bytes(path))
-
-
-def read_npy(path: str | os.PathLike) -> np.ndarray:
-  """Returns the array of a .npy file, memory-mapped.
-
-  Raises:
-    ValueError: for a file that is missing, or holds no plain array of just its size.
-  """
-  path = regular(path)
-  try:
-    with path.open('rb') as file:
-      start = file.read(array_files.HEADER_BYTES)
-    array_files.read_header(start, path.stat().st_size, path.name)
-    return np.load(path, mmap_mode='r', allow_pickle=False)
-  except array_files.DAMAGE as error:
-    raise ValueError(f'{path} is not a readable .npy file: {_reason(error)}') from error
-
-
 def read_bytes(path: str | os.PathLike, form: str = '') -> bytes:
   """Returns the contents of a regular file.
 
@@ -379,7 +294,8 @@ def _check_depth(value: Any, source: str | os.PathLike) -> None:
   raise ValueError(f'{source} is not JSON that anyone needs: nested deeper than {DEEPEST}')
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+  """Returns what an error says, on one line."""
   return ' '.join(str(error).split())[:300] or type(error).__name__
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pydantic
 
-from metapers.core import fields, files
+from metapers.core import array_files, fields, files
 from metapers.core.population import SPLITS
 from metapers.core.types import Bool, Float
 
@@ -141,7 +141,7 @@ def load_array(folder: pathlib.Path, name: str, entry: Mapping[str, Any]) -> np.
       format's; names the file and both values.
   """
   path = locate(folder, name)
-  array = files.read_npy(path)
+  array = array_files.read_npy(path)
   if list(array.shape) != entry['shape'] or str(array.dtype) != entry['dtype']:
     raise ValueError(
       f'{path} does not fit its manifest: {array.dtype} {list(array.shape)}, '

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from absl import logging
 
-from metapers.core import fields, files, outcomes
+from metapers.core import array_files, fields, files, outcomes
 from metapers.core.types import Float, Int
 from metapers.data import frames, rendering
 
@@ -228,7 +228,7 @@ def feature_columns(items: pd.DataFrame) -> list[str]:
 
 
 def _load_npy(path: pathlib.Path, num_items: int) -> Float[np.ndarray, 'I D']:
-  values = files.read_npy(path)
+  values = array_files.read_npy(path)
   if values.ndim != 2 or len(values) != num_items or values.dtype.kind not in 'biuf':
     raise ValueError(
       f'features must be numbers of shape [{num_items}, D], one row an item; {path} holds '

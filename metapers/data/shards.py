@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metapers.core import files
+from metapers.core import array_files, files
 
 JOB = 'job.json'
 
@@ -76,7 +76,7 @@ def part_path(job: Job, name: str) -> pathlib.Path:
 
 def save_part(job: Job, name: str, part: Part) -> None:
   """Writes one part, atomically; equal arrays give equal bytes."""
-  _keep_part(job, name, files.packed(part))
+  _keep_part(job, name, array_files.packed(part))
 
 
 def load_part(job: Job, name: str) -> dict[str, np.ndarray]:
@@ -89,7 +89,7 @@ def load_part(job: Job, name: str) -> dict[str, np.ndarray]:
   if not path.exists():
     raise ValueError(f'{path} is missing; run its shard first')
   try:
-    return files.read_npz(path)
+    return array_files.read_npz(path)
   except ValueError as error:
     raise ValueError(f'{path} is damaged ({error}); delete it and go on') from error
 

@@ -1,6 +1,5 @@
 """Answers that outlive a kill: one a line, under a line that says how they were asked for."""
 
-import contextlib
 import json
 import os
 import pathlib
@@ -30,7 +29,7 @@ class Journal:
   def __init__(self, path: str | os.PathLike, shared: Mapping[str, Any], kinds: Mapping[str, Any]):
     path = pathlib.Path(path)
     _require_writable(path)
-    self._made = [folder for folder in path.absolute().parents if not folder.exists()]
+    self._made = files.make_folders(path.absolute().parent)
     self._lock = _locked(path)
     try:
       self._open(path, shared, kinds)
@@ -79,14 +78,11 @@ class Journal:
       pathlib.Path(self._lock.lock_file).unlink(missing_ok=True)  # while it is held
       self._lock.release()
       self._lock = None
-    with contextlib.suppress(OSError):  # what holds something stays, and what is above it
-      for folder in self._made:
-        folder.rmdir()
+    files.remove_empty(self._made)
 
 
 def _locked(path: pathlib.Path) -> filelock.BaseFileLock | None:
   """Holds a journal until it is closed; None where its folder may not be written to."""
-  path.parent.mkdir(parents=True, exist_ok=True)
   if not os.access(path.parent, os.W_OK):
     return None
   lock = filelock.FileLock(f'{path.absolute()}.lock')

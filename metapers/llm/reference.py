@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from metapers.core import files
+from metapers.core import array_files
 from metapers.core.task import Candidates, Choices
 from metapers.core.types import Array, Callable, Features, Params
 from metapers.io import processes
@@ -109,7 +109,9 @@ def _reference(model: Decoder, base: Params, features: Features) -> Array:
 def write(path: str | os.PathLike, found: Found) -> pathlib.Path:
   """Writes what was computed to a file, and returns its path."""
   keys = np.frombuffer(b''.join(found), np.uint8).reshape(-1, KEY_BYTES)
-  return files.write_npz(path, {'keys': keys, 'log_probs': np.array(list(found.values()), float)})
+  return array_files.write_npz(
+    path, {'keys': keys, 'log_probs': np.array(list(found.values()), float)}
+  )
 
 
 def read(path: str | os.PathLike) -> Found:
@@ -120,7 +122,7 @@ def read(path: str | os.PathLike) -> Found:
   """
   if not pathlib.Path(path).exists():
     return {}
-  held = files.read_npz(path)
+  held = array_files.read_npz(path)
   return {
     key.tobytes(): value
     for key, value in zip(held['keys'], held['log_probs'].tolist(), strict=True)

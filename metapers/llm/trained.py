@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metapers.core import fields, files
+from metapers.core import array_files, fields, files
 from metapers.core.types import Params, PRNGKey
 from metapers.io import leaves
 from metapers.llm import p_dpo, prompting
@@ -121,7 +121,7 @@ def save(folder: str | os.PathLike, made: Trained, about: About) -> pathlib.Path
   folder = pathlib.Path(folder)
   files.check_replaceable(folder, (HEADER, PARAMETERS))
   wide = jax.tree.map(lambda x: np.asarray(x, _stored(x.dtype)), _tuned(made.policy, made.params))
-  arrays = files.packed(leaves.named(wide))
+  arrays = array_files.packed(leaves.named(wide))
   header = {'format': FORMAT, 'version': VERSION, **about._asdict()}
   header = {**header, 'users': dict(about.users), 'sha256': files.sha256(arrays)}
   fields.check(folder / HEADER, header, FIELDS)
@@ -163,7 +163,7 @@ def load(folder: str | os.PathLike, model: Decoder, base: Params, *, model_files
   content = files.read_bytes(path)
   if files.sha256(content) != header['sha256']:
     raise ValueError(f'{path} is not the file that {HEADER} describes; restore it from a copy')
-  found = files.unpacked(path, content)
+  found = array_files.unpacked(path, content)
   shapes = _tuned(policy, jax.eval_shape(policy.learner.init, jax.random.key(0)))
   stored = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, _stored(x.dtype)), shapes)
   tuned = leaves.rebuild(found, stored)

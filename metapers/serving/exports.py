@@ -15,7 +15,7 @@ import pydantic
 from pydantic import Field
 
 from metapers import learners
-from metapers.core import fields, files, outcomes
+from metapers.core import array_files, fields, files, outcomes
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population, Scaling, Spec, vector
 from metapers.core.types import Params
@@ -143,7 +143,7 @@ def write_export(folder: str | os.PathLike, export: Export) -> pathlib.Path:
   folder = pathlib.Path(folder)
   files.check_replaceable(folder, (HEADER, PARAMETERS))
   check_export(folder, export)
-  arrays = files.packed(export.params)
+  arrays = array_files.packed(export.params)
   values = {
     **export._asdict(),
     'trained_on': dict(export.trained_on),
@@ -182,7 +182,7 @@ def read_export(folder: str | os.PathLike) -> Export:
       f'{header["sha256"][:12]}); copy the whole folder anew'
     )
   scaling = Scaling(*(np.array(header[name], np.float64) for name in Scaling._fields))
-  header |= {'scaling': scaling, 'params': files.unpacked(path, content)}
+  header |= {'scaling': scaling, 'params': array_files.unpacked(path, content)}
   header['feature_names'] = tuple(header['feature_names'])
   kinds = {'outcomes': header.get('outcomes', [])}  # which most exports do not have
   fields.check(folder / HEADER, kinds, {'outcomes': list[str]})

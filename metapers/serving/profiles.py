@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from metapers.core import files
+from metapers.core import array_files, files
 from metapers.core.types import Any, Bool, Float, Int, UserState
 from metapers.io import leaves
 
@@ -259,7 +259,7 @@ def to_bytes(profile: Profile) -> bytes:
   arrays = _arrays(profile)
   header = {'format': FORMAT, 'version': VERSION, 'model': profile.model, 'sha256': _sha256(arrays)}
   described = np.frombuffer(json.dumps(header).encode(), np.uint8)
-  return files.packed({HEADER: described, **arrays})
+  return array_files.packed({HEADER: described, **arrays})
 
 
 def from_bytes(content: bytes, like: Profile) -> Profile:
@@ -273,7 +273,7 @@ def from_bytes(content: bytes, like: Profile) -> Profile:
     ValueError: for bytes that are no profile, damaged or edited, and for a profile of another
       version or model.
   """
-  arrays = files.unpacked('the profile', content)
+  arrays = array_files.unpacked('the profile', content)
   header = _header(arrays)
   if header.get('version') != VERSION:
     raise ValueError(

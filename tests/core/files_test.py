@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as st_numpy
 
-from metapers.core import fields, files
+from metapers.core import array_files, fields, files
 
 
 class Sized(pydantic.BaseModel):
@@ -31,10 +31,12 @@ DECLARED = {x: {'shape': list(a.shape), 'dtype': str(a.dtype)} for x, a in ARRAY
 
 
 def test_arrays_of_any_name_survive_a_file_bit_for_bit(tmp_path):
-  path = files.write_npz(tmp_path / 'new' / 'a.npz', ARRAYS)
-  assert path.read_bytes() == files.packed(ARRAYS)
-  compressed = files.unpacked('this', files.packed(ARRAYS, is_compressed=True), DECLARED)
-  for found in (files.read_npz(path), compressed, np.load(path)):
+  path = array_files.write_npz(tmp_path / 'new' / 'a.npz', ARRAYS)
+  assert path.read_bytes() == array_files.packed(ARRAYS)
+  compressed = array_files.unpacked(
+    'this', array_files.packed(ARRAYS, is_compressed=True), DECLARED
+  )
+  for found in (array_files.read_npz(path), compressed, np.load(path)):
     assert list(found) == list(ARRAYS)
     for name, array in ARRAYS.items():
       np.testing.assert_array_equal(found[name], array, strict=True)
@@ -42,24 +44,24 @@ def test_arrays_of_any_name_survive_a_file_bit_for_bit(tmp_path):
 
 @given(st_numpy.arrays(st_numpy.scalar_dtypes(), st_numpy.array_shapes(min_dims=0, min_side=0)))
 def test_an_array_of_any_dtype_and_shape_survives(array):
-  found = files.unpacked('this', files.packed({'x': array}))['x']
+  found = array_files.unpacked('this', array_files.packed({'x': array}))['x']
   assert (found.dtype, found.shape, found.tobytes()) == (array.dtype, array.shape, array.tobytes())
 
 
 def test_the_same_arrays_give_the_same_bytes(monkeypatch):
-  first = files.packed(ARRAYS)
+  first = array_files.packed(ARRAYS)
   monkeypatch.setattr('time.time', lambda: 2e9)
-  assert files.packed(ARRAYS) == first
+  assert array_files.packed(ARRAYS) == first
 
 
 def test_pickles_are_neither_written_nor_read():
   evil = {'evil': np.array([{}], object)}
   with pytest.raises(ValueError, match='allow_pickle'):
-    files.packed(evil)
+    array_files.packed(evil)
   buffer = io.BytesIO()
   np.savez(buffer, evil=evil['evil'])
   with pytest.raises(ValueError, match='cannot be read'):
-    files.unpacked('this', buffer.getvalue())
+    array_files.unpacked('this', buffer.getvalue())
 
 
 def saved(array):
@@ -81,7 +83,7 @@ def zipped(kind, **members):
   [
     b'',
     b'Dear Ada,',
-    b'x' + files.packed(ARRAYS)[1:],
+    b'x' + array_files.packed(ARRAYS)[1:],
     saved(np.ones(3)),
     zipped(zipfile.ZIP_STORED, letter=b'Dear Ada,'),
   ],
@@ -89,7 +91,7 @@ def zipped(kind, **members):
 )
 def test_bytes_that_are_no_npz_are_refused_in_one_way(content):
   with pytest.raises(ValueError, match='mine cannot be read') as caught:
-    files.unpacked('mine', content)
+    array_files.unpacked('mine', content)
   assert 'allow_pickle' not in str(caught.value)
 
 
@@ -103,7 +105,7 @@ def test_a_damaged_npz_is_refused_in_one_way(kind):
       damaged = bytearray(content)
       damaged[place] ^= 1 << bit
       try:
-        found = files.unpacked('this', bytes(damaged))  # some bytes mean nothing
+        found = array_files.unpacked('this', bytes(damaged))  # some bytes mean nothing
       except ValueError as error:
         assert 'this cannot be read' in str(error)
         refused += 1
@@ -217,7 +219,7 @@ def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(ValueError, match=r'a\.json is missing'):
     files.read_json(tmp_path / 'a.json')
   with pytest.raises(ValueError, match=r'a\.npz is missing'):
-    files.read_npz(tmp_path / 'a.npz')
+    array_files.read_npz(tmp_path / 'a.npz')
   with pytest.raises(ValueError, match=r'holds no run: it has no a\.json; give another folder'):
     files.read_json(tmp_path / 'a.json', 'run')
 
@@ -279,10 +281,10 @@ HOSTILE = {
 @pytest.mark.parametrize('content', HOSTILE.values(), ids=HOSTILE)
 def test_a_header_is_not_believed(tmp_path, content):
   with pytest.raises(ValueError, match='mine cannot be read'):
-    files.unpacked('mine', zipped(zipfile.ZIP_STORED, **{'a.npy': content}))
+    array_files.unpacked('mine', zipped(zipfile.ZIP_STORED, **{'a.npy': content}))
   (tmp_path / 'a.npy').write_bytes(content)
   with pytest.raises(ValueError, match=r'a\.npy is not a readable \.npy file'):
-    files.read_npy(tmp_path / 'a.npy')
+    array_files.read_npy(tmp_path / 'a.npy')
 
 
 def test_what_inflates_is_refused_before_it_takes_memory():
@@ -293,7 +295,7 @@ def test_what_inflates_is_refused_before_it_takes_memory():
   tracemalloc.start()
   for bomb, expected in itertools.product(bombs, (None, declared)):
     with pytest.raises(ValueError, match='mine cannot be read'):
-      files.unpacked('mine', bomb, expected)
+      array_files.unpacked('mine', bomb, expected)
   peak = tracemalloc.get_traced_memory()[1]
   tracemalloc.stop()
   assert peak < 2**24
@@ -305,7 +307,7 @@ def test_what_inflates_is_refused_before_it_takes_memory():
 )
 def test_other_arrays_than_declared_are_refused(changes):
   with pytest.raises(ValueError, match='mine cannot be read'):
-    files.unpacked('mine', files.packed(ARRAYS), DECLARED | changes)
+    array_files.unpacked('mine', array_files.packed(ARRAYS), DECLARED | changes)
 
 
 @pytest.mark.parametrize('kind', ['a folder', 'a pipe', 'a device', 'nothing'])
@@ -314,7 +316,7 @@ def test_only_files_that_end_are_read(tmp_path, kind):
   make = {'a folder': path.mkdir, 'a pipe': lambda: os.mkfifo(path)}
   make.get(kind, lambda: None)()
   path = pathlib.Path('/dev/zero') if kind == 'a device' else path
-  for read in (files.read_bytes, files.read_json, files.read_npz, files.read_npy):
+  for read in (files.read_bytes, files.read_json, array_files.read_npz, array_files.read_npy):
     with pytest.raises(ValueError, match='missing' if kind == 'nothing' else 'give a file'):
       read(path)
 
@@ -367,4 +369,4 @@ def test_only_what_is_known_is_replaced(tmp_path):
 
 def test_numbers_that_numpy_has_no_name_for_are_refused():
   with pytest.raises(ValueError, match='arrays b are of a dtype that no npz file has'):
-    files.packed({'a': np.zeros(2), 'b': np.zeros(2, jnp.bfloat16)})
+    array_files.packed({'a': np.zeros(2), 'b': np.zeros(2, jnp.bfloat16)})

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from metapers.core import files, population
+from metapers.core import array_files, population
 from metapers.core.population import Scaling
 from metapers.io import leaves
 from metapers.populations import toy
@@ -58,7 +58,7 @@ def test_the_same_export_gives_the_same_bytes(tmp_path, name):
 def test_an_altered_parameter_is_noticed(tmp_path):
   folder = exports.write_export(tmp_path / 'export', EXPORT)
   altered = EXPORT.params | {'head': np.zeros(3, np.float32)}
-  (folder / exports.PARAMETERS).write_bytes(files.packed(altered))
+  (folder / exports.PARAMETERS).write_bytes(array_files.packed(altered))
   with pytest.raises(ValueError, match='sha256'):
     exports.read_export(folder)
   (folder / exports.PARAMETERS).unlink()

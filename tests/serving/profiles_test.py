@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_profiles import MODEL, C, D, K, history, profile, same
 
-from metapers.core import files
+from metapers.core import array_files
 from metapers.serving import profiles
 from metapers.serving.profiles import History, Profile
 
@@ -157,7 +157,7 @@ def test_a_profile_survives_its_file_bit_for_bit(tmp_path, users):
 
 
 def changed(**changes):
-  return files.packed(files.unpacked('', profiles.to_bytes(profile())) | changes)
+  return array_files.packed(array_files.unpacked('', profiles.to_bytes(profile())) | changes)
 
 
 def test_a_profile_of_another_model_is_refused():
@@ -178,7 +178,7 @@ def test_a_profile_of_another_version_is_refused(monkeypatch):
   [
     (b'', 'cannot be read'),
     (profiles.to_bytes(profile())[:-200], 'cannot be read'),
-    (files.packed({'a': np.zeros(1)}), 'this is no metapers-profile'),
+    (array_files.packed({'a': np.zeros(1)}), 'this is no metapers-profile'),
     (changed(ids=np.zeros((5, 2), np.int64)), 'choice of the profile is int32'),
     (changed(features=np.zeros((5, K, D + 1), np.float16)), 'features of the profile'),
     (changed(choice=np.zeros(5)), 'choice of the profile is float64'),
@@ -240,8 +240,8 @@ def test_what_no_model_has_made_is_refused(content, message):
 
 def test_a_profile_file_is_named_and_holds_nothing_else(tmp_path):
   one = profile()
-  arrays = files.unpacked('this', profiles.to_bytes(one))
-  (tmp_path / 'a').write_bytes(files.packed({**arrays, 'more': np.zeros(3)}))
+  arrays = array_files.unpacked('this', profiles.to_bytes(one))
+  (tmp_path / 'a').write_bytes(array_files.packed({**arrays, 'more': np.zeros(3)}))
   with pytest.raises(ValueError, match=r"/a: the profile holds \['more'\] besides"):
     profiles.read_profile(tmp_path / 'a', one)
   with pytest.raises(ValueError, match='is a folder'):
