@@ -29,10 +29,16 @@ if worker and hasattr(os, 'sched_setaffinity'):
   cores = sorted(os.sched_getaffinity(0))
   os.sched_setaffinity(0, {cores[int(worker.removeprefix('gw')) % len(cores)]})
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# On a busy machine, or where a program is compiled first, an example takes as long as it takes.
+slow = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile('patient', deadline=None, suppress_health_check=slow)
+hypothesis.settings.load_profile('patient')
 
 TESTS_BETWEEN = 10  # counting takes milliseconds; so many tests were seen to take 9,400 maps
 done = itertools.count(1)

@@ -51,7 +51,7 @@ def back(tables, targets):
 
 
 @given(seed=strategies.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_way_there_and_back_keeps_every_bit(seed):
   targets = {'calm': random_targets(seed), 'storm': random_targets(seed + 1)}
   made = {name: predicted(wanted, seed) for name, wanted in targets.items()}

@@ -24,7 +24,7 @@ def test_two_candidates_are_bradley_terry():
   assert np.allclose(p[0, 0], 1 / (1 + np.exp(-1.5)))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SCORES, MASKS)
 def test_masked_candidates_count_for_nothing(scores, mask):
   p = np.exp(choice_model.log_probs(jnp.asarray(scores), jnp.asarray(mask)))
@@ -35,7 +35,7 @@ def test_masked_candidates_count_for_nothing(scores, mask):
     assert np.all(p[row][~mask[row]] == 0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(MASKS)
 def test_nan_in_masked_scores_reaches_neither_value_nor_gradient(mask):
   scores = jnp.where(jnp.asarray(mask), 1.0, jnp.nan)

@@ -18,7 +18,7 @@ def made(num_comparisons=5, num_candidates=3, num_features=2):
   )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(bool, 6), st.integers(0, 8))
 def test_with_shots_keeps_the_first_real_comparisons(mask, shots):
   support = made(6)._replace(mask=jnp.asarray(mask))

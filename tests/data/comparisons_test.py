@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from absl import logging
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metapers.data import comparisons
@@ -258,7 +258,6 @@ def pairs_of(histories, user=0):
   return list(zip(histories.chosen[user, real].tolist(), histories.rejected[user, real].tolist()))
 
 
-@settings(deadline=None)
 @given(
   ratings=st.lists(st.integers(-3, 3), max_size=8),
   contexts=st.lists(st.integers(0, 1), min_size=8, max_size=8),

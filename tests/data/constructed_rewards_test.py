@@ -47,7 +47,7 @@ def test_each_prefers_what_it_is_named_for(name):
   assert found[0, 0] > found[1, 0]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60), st.text(min_size=1, max_size=300))
 def test_any_text_has_finite_scores_and_always_the_same(prompt, response):
   for reward in constructed_rewards.CONSTRUCTED.values():

@@ -196,7 +196,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     shards.claim_job(tmp_path, {})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(max_size=4), min_size=2, max_size=4))
 def test_any_text_is_read_as_it_is(responses):
   frame = pd.DataFrame({'prompt': ['p', 'q', 'r'], 'responses': [responses] * 3})

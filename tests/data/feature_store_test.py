@@ -305,9 +305,7 @@ def draw_place(data, tree):
   return tree, key
 
 
-@settings(
-  max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_damage_to_a_manifest_is_a_value_error(store, data):
   path = store / 'manifest.json'

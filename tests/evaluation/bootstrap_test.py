@@ -42,7 +42,7 @@ def test_each_quarter_of_the_rows_draws_one_kind_of_thing():
 
 
 @hypothesis.given(strategies.integers(0, 2**32 - 1))
-@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25)
 def test_weights_are_the_times_the_user_was_drawn_by_the_times_the_prompt_was(seed):
   rng = np.random.default_rng(seed)
   prompts = rng.integers(0, 4, (5, 3))

@@ -219,7 +219,6 @@ def test_no_curves_is_an_error():
 
 
 @hypothesis.given(strategies.lists(strategies.floats(0, 1), min_size=1, max_size=10))
-@hypothesis.settings(deadline=None)
 def test_labels_keep_their_order_and_distance_and_stay_inside(wanted):
   placed = plots.spread(np.array(wanted), 0.1, 0.0, 1.0)
   order = np.argsort(wanted, kind='stable')

@@ -116,7 +116,7 @@ def test_a_flip_goes_to_a_uniform_other_candidate():
   np.testing.assert_allclose(jnp.exp(log_p), [0.1, 0.1, 0.8], rtol=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(np.float32, 4, elements=st.floats(-3, 3, width=32)), hnp.arrays(bool, 4))
 def test_log_choice_is_a_distribution_over_real_candidates(utilities, mask):
   for temperature, flip_rate in NOISE:

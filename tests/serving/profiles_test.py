@@ -16,7 +16,7 @@ def rows(full, ids):
   return History(*(array[index] for array in full))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=30), st.integers(1, 6))
 def test_a_history_depends_only_on_what_is_kept(clicks, capacity):
   everything, kept = history(np.arange(10)), []

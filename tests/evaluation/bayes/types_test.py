@@ -129,7 +129,7 @@ def test_a_choice_that_no_type_makes_changes_nothing():
   assert np.exp(log_p[2, 0, 0, 1]) > 0.999
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(masked=st.lists(st.booleans(), min_size=10, max_size=10), k=st.integers(0, 10))
 def test_masked_comparisons_are_skipped_whatever_stands_there(masked, k):
   mask = ~np.array(masked)
