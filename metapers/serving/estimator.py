@@ -91,7 +91,7 @@ class PreferenceEstimator(ClassifierMixin, BaseEstimator):
     Args:
       X: [n, 2 D] pairs, each person's in order.
       y: [n], which candidate was preferred.
-      users: [n], whose pair it is, matched as text; None where all are one person's.
+      users: [n], whose pair it is, matched as text, 1.0 as 1; None where all are one person's.
 
     Raises:
       ValueError: for an odd number of columns or another one than the model's, labels that are not
@@ -115,7 +115,8 @@ class PreferenceEstimator(ClassifierMixin, BaseEstimator):
     Args:
       X: [n, 2 D] pairs.
       users: [n], whose; somebody whom the fit did not know counts as new. None: all are those of
-        the one person of the fit, or, where it had `users`, of somebody new.
+        the one person of the fit, or, where it had `users`, of somebody new. It warns where the fit
+        knew none of them.
 
     Raises:
       ValueError: for other columns than those of the fit, or users where the fit had none.

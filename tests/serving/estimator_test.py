@@ -121,7 +121,8 @@ def test_each_of_many_is_predicted_by_their_own_pairs_and_somebody_new_by_all():
   assert own > max(nobody, others, alone.score(X[asked], y[asked], users=users[asked])) + 0.02
   assert nobody > 0.75
   everybody = np.full(asked.sum(), 'somebody else')
-  assert estimator.score(X[asked], y[asked], users=everybody) == nobody
+  with pytest.warns(UserWarning, match=r"none of these users \('somebody else', .*40 \('0', "):
+    assert estimator.score(X[asked], y[asked], users=everybody) == nobody
   assert repr(estimator.model_).endswith(
     'trained on people given to fit, 40 people; holds the last 64 comparisons of a person)'
   )
@@ -142,6 +143,18 @@ def test_people_are_told_apart_by_their_text_and_the_order_of_rows_is_nothing():
     atol=1e-4,
   )
   assert np.abs(found.predict_proba(X, names) - alone.predict_proba(X)).max() > 0.1
+
+
+def test_people_are_the_same_as_floats_which_pandas_makes_of_them():
+  X, y, users = people(3, 8)
+  found = PreferenceEstimator(learner=None).fit(X, y, users=users)
+  expected = found.predict_proba(X, users)
+  several = pd.Series([*users, None])[:-1]
+  assert several.dtype == np.float64
+  for given in (several, users.astype(np.float32), [str(one) for one in users]):
+    np.testing.assert_array_equal(found.predict_proba(X, given), expected)
+  again = PreferenceEstimator(learner=None).fit(X, y, users=users + 0.5)
+  assert again.users_.tolist() == ['0.5', '1.5', '2.5']
 
 
 def test_a_trained_model_is_adapted_and_not_trained():
