@@ -113,14 +113,14 @@ def test_batches_begin_at_multiples_of_their_size_also_where_everything_was_aske
     return assignment.next_batch(plan, participant, history)
 
   monkeypatch.setattr(made_studies, 'next_batch', next_batch)
-  asked = ASKED._replace(batch_size=4, attention_share=0.3)
-  plan, ends = made_studies.plan_of(asked, num_items=4), set()
+  asked = ASKED._replace(batch_size=8, repeat_share=0.5)
+  plan, ends = made_studies.plan_of(asked, num_items=5), set()
   for user in range(30):
     lengths.clear()
     made_studies.simulate(plan, user, choose)
     *begun, end = lengths
-    assert not any(first % 4 for first in begun)
-    ends.add(end % 4)
+    assert not any(first % 8 for first in begun)
+    ends.add(end % 8)
   assert ends != {0}  # some could not be filled
 
 
