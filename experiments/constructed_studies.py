@@ -101,9 +101,11 @@ def replies(config: Config) -> tuple[Slates, Slates, Texts]:
     max_prompt=lengths.prompt,
     max_response=lengths.response,
   )
-  order = np.random.default_rng([config.data_seed, 8]).permutation(len(every.rows))
-  half = len(order) // 2
-  return every.only(np.sort(order[:half])), every.only(np.sort(order[half:])), texts
+  prompts = [texts.prompts[row].strip() for row in every.rows]
+  number, different = pd.factorize(np.array(prompts, object))  # rows of one prompt stay together
+  order = np.random.default_rng([config.data_seed, 8]).permutation(len(different))
+  is_first = np.isin(number, order[: len(order) // 2])
+  return every.only(is_first), every.only(~is_first), texts
 
 
 class Asked(NamedTuple):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -103,7 +104,7 @@ def extract(
   made = join(job, pieces, wanted.source.texts)
   write = write_features if out.suffix == '.npy' else write_store
   log(write(wanted, made, out, made_by))
-  features_file(job).unlink(missing_ok=True)
+  shutil.rmtree(job.folder)  # or they would stand for what the models say after a change of them
   return True
 
 

@@ -151,8 +151,7 @@ def _table(folder: pathlib.Path, name: str, wanted: tuple[str, ...]) -> pd.DataF
     raise ValueError(f'{path} is missing; OpinionQA gives it with its human responses')
   table = pd.read_csv(
     path,
-    dtype={'key': str},
-    low_memory=False,
+    dtype=str,  # options may be numbers, and are compared as texts
     keep_default_na=False,  # 'None' and 'NA' are options
     na_values=[''],
   )

@@ -47,7 +47,8 @@ def as_text(table: RewardTable, found: StoreSummary) -> str:
   missing, repeated, total = found.masked
   lines = [
     f'source: {table.source}',
-    f'{missing} missing and {repeated} repeated of {total} responses',
+    f'{missing} missing and {repeated} repeated of {total} responses (the text or all scores of an '
+    'earlier one)',
     f'{"reward model":20}{"train mean":>12}{"train sd":>12}',
   ]
   for name, mean, std in zip(table.reward_models, table.mean, table.std, strict=True):

@@ -143,7 +143,9 @@ def p_dpo(
 
   def init(key):
     key_lora, key_users = jax.random.split(key)
-    params = {'base': base, 'users': users.init(key_users, base['embedding'])}
+    # In bfloat16 the published steps are less than the last digit of a token, and are lost.
+    vocabulary = base['embedding'].astype(jnp.float32)
+    params = {'base': base, 'users': users.init(key_users, vocabulary)}
     return params | ({'lora': adapter.init(key_lora)} if adapter else {})
 
   def state_of(params, row, context):

@@ -116,15 +116,16 @@ def functions(num_query: int, num_support: int = 0) -> Functions:
     if split != 'train':
       number = jax.random.randint(key_user, (), 0, num_users(stored), jnp.int32)
       return task.take((stored.tasks, stored.truth), number)
-    counts = task.num_comparisons(stored.tasks.support)
-    number = jax.random.categorical(key_user, jnp.log(counts.astype(jnp.float32)))
+    number = jax.random.categorical(key_user, jnp.log(task.total_weight(stored.tasks.support)))
     own = task.take(stored.tasks, number)
     if num_support:
       return dealt(own, key_rows)
-    odds = jnp.where(own.support.mask, 0.0, -jnp.inf)
+    odds = jnp.log(jnp.where(own.support.mask, own.support.weight, 0))
     rows = jax.random.categorical(key_rows, odds, shape=(num_query,))
     nothing = jax.tree.map(lambda x: x[:0], own.support)
-    return own._replace(support=nothing, query=task.take(own.support, rows)), None
+    query = task.take(own.support, rows)
+    query = query._replace(weight=jnp.ones_like(query.weight))  # what weighs more is drawn more
+    return own._replace(support=nothing, query=query), None
 
   def episode_of(arrays, user, split):
     return task.take((arrays[split].tasks, arrays[split].truth), user)

@@ -18,6 +18,8 @@ from metapers.llm import chat_tokens, p_dpo
 from metapers.llm.published import Comparison, Published, Turn
 from metapers.llm.text_users import Split
 
+PLAIN_END = 'TL;DR:'  # that what is asked without a template may end in: a reply follows a mark
+
 Make = Callable[[Sequence[Comparison], int], Choices]
 
 
@@ -62,7 +64,11 @@ def encoder(tokenizer: Any, *, is_chat: bool = True) -> Encoder:
   def prompt(turns: Sequence[Turn]) -> list[int]:
     return [begin, *plain('\n'.join(turn.text for turn in turns))]
 
-  return Encoder(prompt, lambda text: [*plain(f' {text}'), tokenizer.eos_token_id], plain)
+  def response(text: str) -> list[int]:
+    behind = chat_tokens.following(tokenizer, PLAIN_END, f' {text}')
+    return [*(plain(f' {text}') if behind is None else behind), tokenizer.eos_token_id]
+
+  return Encoder(prompt, response, plain)
 
 
 class Lengths(NamedTuple):
@@ -180,12 +186,13 @@ def divide(published: Published, num_support: int, num_query: int) -> dict[str, 
   """Returns SEEN, 'validation' and 'test' as texts; the arguments are those of `splits_by`."""
   train, judged = by_user(published.train), by_user(published.evaluation)
   known = set(published.known)
-  new = [user for user in judged if user not in known and len(judged[user]) > num_support]
+  before = {user: own[:num_support] for user, own in judged.items()}
+  after = {user: unseen(own[num_support:], before[user]) for user, own in judged.items()}
+  new = [user for user in judged if user not in known and after[user]]
 
   def held_out(users):
-    before = {user: judged[user][:num_support] for user in users}
-    asked = {user: judged[user][num_support:][:num_query] for user in users}
-    return Divided(users, before, asked)
+    own = {user: before[user] for user in users}
+    return Divided(users, own, {user: after[user][:num_query] for user in users})
 
   asked = {user: judged.get(user, [])[:num_query] for user in published.known}
   return {
@@ -193,6 +200,16 @@ def divide(published: Published, num_support: int, num_query: int) -> dict[str, 
     'validation': held_out(new[::2]),
     'test': held_out(new[1::2]),
   }
+
+
+def unseen(asked: Sequence[Comparison], shown: Sequence[Comparison]) -> list[Comparison]:
+  """Returns the comparisons that do not answer what one of those shown does.
+
+  Of four replies one is preferred to three others: who was shown one of these comparisons has read
+  the chosen reply of the other two.
+  """
+  answered = {each.turns for each in shown}
+  return [each for each in asked if each.turns not in answered]
 
 
 def by_user(comparisons: Sequence[Comparison]) -> dict[str, list[Comparison]]:

@@ -44,6 +44,18 @@ def test_people_answer_by_weight_without_refusals(folder):
   assert set(second.people) == {'Overall', 'AGE: 18-29', 'AGE: 65+'}
 
 
+def test_options_may_be_numbers(folder):
+  place = folder / 'American_Trends_Panel_W26'
+  for name, changes in (
+    ('info', {'references': "['1', '2', 'Refused']", 'option_ordinal': '[1, 2]'}),
+    ('responses', {'Q1': [1, 2, 2, 2, 1]}),
+  ):
+    table = pd.read_csv(place / f'{name}.csv', index_col=0)
+    table.assign(**changes).to_csv(place / f'{name}.csv')
+  first = opinion_qa.read_questions(str(folder))[0]
+  np.testing.assert_allclose(first.people['Overall'], [2 / 14, 12 / 14])
+
+
 def test_options_and_groups_that_pandas_would_take_for_missing_are_read(folder):
   place = folder / 'American_Trends_Panel_W26'
   for name, changes in (

@@ -5,7 +5,7 @@ import tokenizers
 import transformers
 from tokenizers import normalizers, pre_tokenizers
 
-from metapers.llm import chat_tokens
+from metapers.llm import chat_tokens, tokenized
 from metapers.testing import tiny_models
 
 CHATML = (
@@ -163,6 +163,14 @@ def test_a_tokenizer_of_another_model_is_refused():
     ValueError, match=f'up to number {size - 1}, and the model {size - 1} of them'
   ):
     chat_tokens.of(made, size - 1)
+
+
+@pytest.mark.parametrize('form', ['first', 'always', 'never', 'older'])
+def test_a_reply_without_a_template_is_read_as_behind_its_prompt(form):
+  made = sentence_pieces(LLAMA2, form)
+  *words, end = tokenized.encoder(made, is_chat=False).response('hi How')
+  lead, whole = (made(text, add_special_tokens=False)['input_ids'] for text in ('t:', 't: hi How'))
+  assert whole == lead + words and end == made.eos_token_id
 
 
 @pytest.mark.parametrize('template', [LLAMA2, MISTRAL, ZEPHYR])

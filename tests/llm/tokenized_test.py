@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -45,6 +46,37 @@ def test_users_and_their_comparisons_come_back():
   np.testing.assert_array_equal(features['response'][0, 0, 1], [ord('n'), ord('o'), EOS, 0])
   np.testing.assert_array_equal(made['train'].tasks.context['mask'], [[1, 1, 0], [0, 0, 0]])
   np.testing.assert_array_equal(made['validation'].tasks.context['mask'], [[1, 1, 1]])
+
+
+def test_nobody_is_asked_about_a_turn_that_their_support_answers():
+  """Of four replies one is preferred to three others."""
+  turn = said('new', 2)
+  of_four = [turn[0]._replace(rejected=reply) for reply in ('no', 'not', 'nay')]
+  given = published()._replace(evaluation=said('a', 1) + said('other', 4) + [*of_four, turn[1]])
+  made = tokenized.splits_of(given, ENCODER, LENGTHS, num_support=1, num_query=3)
+  np.testing.assert_array_equal(made['test'].tasks.query.mask, [[1, 0, 0]])
+  asked = made['test'].tasks.query.candidates.features['prompt'][0, 0, 0]
+  np.testing.assert_array_equal(asked, [0, 0, BOS, ord('q'), ord('1')])
+  only = given._replace(evaluation=said('a', 1) + of_four)
+  made = tokenized.splits_of(only, ENCODER, LENGTHS, num_support=1, num_query=3)
+  assert text_users.num_users(made['validation']) == text_users.num_users(made['test']) == 0
+
+
+def test_what_weighs_more_is_drawn_more():
+  made = splits()
+  support = made['train'].tasks.support
+  weight = jnp.ones_like(support.weight).at[0].set(jnp.array([1.0, 9.0, 6.0]))
+  tasks = made['train'].tasks._replace(support=support._replace(weight=weight))
+  weighted = {**made, 'train': made['train']._replace(tasks=tasks)}
+  population = text_users.text_users(weighted, num_query=1, source='texts')
+  keys = jax.random.split(jax.random.key(0), 4000)
+  draw = jax.vmap(lambda key: population.sample_episode(population.arrays, key, 'train')[0])
+  drawn = draw(keys)
+  assert np.mean(drawn.user == 1) == pytest.approx(1 / 17, abs=0.015)
+  last = drawn.query.candidates.features['prompt'][drawn.user == 0, 0, 0, -1]
+  shares = [np.mean(last == ord(number)) for number in '012']
+  np.testing.assert_allclose(shares, np.array([1, 9, 6]) / 16, atol=0.03)
+  np.testing.assert_array_equal(drawn.query.weight, 1)
 
 
 def test_they_are_a_population():

@@ -66,7 +66,9 @@ def test_bfloat16_comes_back_as_it_was(tmp_path):
   made = Trained(policy, moved(policy.learner.init(KEY)))
   folder = trained.save(tmp_path / 'p', made, About(OPTIONS, USERS, 0, True, 'abc'))
   found = trained.load(folder, MODEL, base, model_files='abc')
-  assert found.params['users']['offsets'].dtype == jnp.bfloat16
+  # A step of the published rate would be lost in bfloat16.
+  assert found.params['users']['offsets'].dtype == jnp.float32
+  assert found.params['base']['embedding'].dtype == jnp.bfloat16
   jax.tree.map(np.testing.assert_array_equal, found.params, made.params)
 
 
