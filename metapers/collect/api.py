@@ -3,8 +3,11 @@
 A candidate is the id of an item of the study, or a list of its features in the model's order.
 """
 
-from collections.abc import Callable
+import json
+import sqlite3
+from collections.abc import Callable, Collection
 from typing import Any
+from urllib import parse
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -15,8 +18,8 @@ from starlette.routing import BaseRoute, Route
 
 from metapers.collect import web
 from metapers.collect.beliefs import Beliefs
-from metapers.collect.store import Conflict, Store
-from metapers.core import files
+from metapers.collect.store import Conflict, Store, hashed
+from metapers.core import fields, files
 from metapers.core.outcomes import NO_CHOICE
 from metapers.core.types import Float
 from metapers.serving import profiles
@@ -25,6 +28,10 @@ from metapers.serving.comparisons import Comparisons, pairs
 from metapers.serving.profiles import Profile
 
 LONGEST_ID = 200
+COMPARISON = ('chosen', 'rejected', 'outcome', 'id', 'weight', 'confidence')
+NUMBERS = {
+  'comparison': int, 'count': int, 'id': int, 'weight': fields.Number, 'confidence': fields.Number,
+}  # fmt: skip
 Values = dict[str, Any]
 
 
@@ -55,19 +62,20 @@ async def about(request: Request) -> Response:
 
 async def called(request: Request) -> Response:
   """Does one thing with one profile; see docs/people.md for each."""
-  guide, name, verb = _admitted(request), request.path_params['id'], request.path_params['verb']
-  if len(name) > LONGEST_ID or verb not in {**CHANGES, **ANSWERS}:
+  guide, name, verb = _admitted(request), _name(request), request.path_params['verb']
+  if verb not in FIELDS:
     raise HTTPException(404)
   key, store = request.headers.get('idempotency-key', ''), web.pages_of(request).study.store
   try:
     values = files.parse_json(await request.body() or b'{}', 'the request')
+    _check('the request', values, FIELDS[verb])
     if verb in CHANGES:
       found = await run_in_threadpool(_change, guide, store, name, verb, values, key=key)
     else:
       found = await run_in_threadpool(_answer, guide, store, name, ANSWERS[verb], values)
   except Conflict as error:
     raise HTTPException(404, str(error)) from error
-  except (ValueError, TypeError) as error:  # of what numpy makes no array of
+  except ValueError as error:
     raise HTTPException(400, ' '.join(str(error).split())[:500]) from error
   return JSONResponse(found)
 
@@ -75,7 +83,7 @@ async def called(request: Request) -> Response:
 async def forgotten(request: Request) -> Response:
   """Deletes a profile."""
   _admitted(request)
-  store, name = web.pages_of(request).study.store, request.path_params['id']
+  store, name = web.pages_of(request).study.store, _name(request)
   count = await run_in_threadpool(_delete, store, name)
   if not count:
     raise HTTPException(404)
@@ -84,8 +92,7 @@ async def forgotten(request: Request) -> Response:
 
 def adapt(guide: Beliefs, profile: Profile | None, values: Values) -> Profile:
   """Returns a new profile, in the place of one that there is."""
-  given = values.get('comparisons')
-  return guide.model.adapt(_comparisons(guide, given) if given else None)
+  return guide.model.adapt(_comparisons(guide, _given(values, 'comparisons')))
 
 
 def update(guide: Beliefs, profile: Profile | None, values: Values) -> Profile:
@@ -111,7 +118,12 @@ def best_of(guide: Beliefs, profile: Profile, values: Values) -> Values:
 
 def ask(guide: Beliefs, profile: Profile, values: Values) -> Values:
   """Returns the indices of the questions to ask, the best first."""
-  pool = np.array([guide.features(each) for each in _given(values, 'pool')])
+  given = _given(values, 'pool')
+  if not isinstance(given, list) or len({len(q) for q in given if isinstance(q, list)}) > 1:
+    raise ValueError(
+      f'pool must be a list of questions, lists of as many candidates each; got {given!r:.80}'
+    )
+  pool = np.array([guide.features(each) for each in given])
   return {'questions': guide.model.ask(profile, pool, count=values.get('count', 1)).tolist()}
 
 
@@ -139,17 +151,28 @@ ANSWERS: dict[str, Callable[[Beliefs, Profile, Values], Values]] = {
   'probability': probability,
   'stop': stop,
 }
+FIELDS = {
+  'adapt': ('comparisons',),
+  'update': ('comparisons',),
+  'forget': ('comparison',),
+  'score': ('candidates',),
+  'best_of': ('candidates',),
+  'ask': ('pool', 'count'),
+  'probability': ('a', 'b'),
+  'stop': ('candidates',),
+}
 
 
 def _change(
   guide: Beliefs, store: Store, name: str, verb: str, values: Values, *, key: str
 ) -> Values:
   """Changes a profile in one transaction, once for each key."""
+  # Of the key, too, which is not kept: or what was forgotten could be guessed from the digest.
+  digest = hashed(json.dumps([key, verb, values], sort_keys=True)) if key else ''
   with store.transaction() as db:
     profile = _read(guide, store, name)
     before = _held(profile)
-    seen = 'SELECT 1 FROM requests WHERE profile = ? AND key = ?'
-    is_repeated = bool(key and db.execute(seen, (name, key)).fetchone())
+    is_repeated = bool(key) and _is_repeated(db, name, key, digest)
     if not is_repeated:
       with guide.turn:
         profile = CHANGES[verb](guide, profile, values)
@@ -159,11 +182,24 @@ def _change(
         (name, profiles.to_bytes(profile)),
       )
     if key and not is_repeated:
-      db.execute('INSERT INTO requests VALUES (?, ?)', (name, key))
+      db.execute('INSERT INTO requests VALUES (?, ?, ?)', (name, hashed(key), digest))
   held = _held(profile)
   if verb != 'update' or not set(before) <= set(held):  # the oldest go where there is no room
     store.purge()
   return {'profile': name, 'comparisons': held, 'repeated': is_repeated}
+
+
+def _is_repeated(db: sqlite3.Connection, name: str, key: str, digest: str) -> bool:
+  """Returns whether a request came before; raises HTTPException if another one had its key."""
+  query = 'SELECT digest FROM requests WHERE profile = ? AND key IN (?, ?)'
+  found = db.execute(query, (name, hashed(key), key)).fetchone()
+  if found and found['digest'] not in (None, digest):
+    raise HTTPException(
+      409,
+      'another request came with this Idempotency-Key before, so that nothing was changed: give '
+      'each change a key of its own',
+    )
+  return bool(found)
 
 
 def _answer(guide: Beliefs, store: Store, name: str, what: Callable, values: Values) -> Values:
@@ -195,6 +231,28 @@ def _known(profile: Profile | None) -> Profile:
   return profile
 
 
+def _name(request: Request) -> str:
+  """Returns the id of the profile; raises HTTPException for one that is too long or not UTF-8."""
+  try:
+    parse.unquote(request.scope['raw_path'], errors='strict')
+  except UnicodeDecodeError as error:  # what cannot be read would be U+FFFD, one id for all such
+    said = 'the id of a profile must be UTF-8, percent-encoded in the path'
+    raise HTTPException(400, f'{said}; got bytes that are not') from error
+  name = request.path_params['id']
+  if len(name) > LONGEST_ID:
+    raise HTTPException(404)
+  return name
+
+
+def _check(source: str, values: Values, known: Collection[str]) -> None:
+  """Raises ValueError for a name that nothing reads, or a number that is none."""
+  unknown = sorted(set(values) - set(known))
+  if unknown:
+    raise ValueError(f'{source}: no field is called {unknown[0]!r:.80}; known: {", ".join(known)}')
+  kinds = {name: kind for name, kind in NUMBERS.items() if name in values}
+  fields.check(source, values, kinds)
+
+
 def _given(values: Values, name: str) -> Any:
   if name not in values:
     raise ValueError(f'the request lacks {name!r}; it has {sorted(values)!r:.80}')
@@ -207,7 +265,11 @@ def _features(guide: Beliefs, values: Values, name: str) -> Float[np.ndarray, 'N
 
 def _comparisons(guide: Beliefs, given: Any) -> Comparisons:
   if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
-    raise ValueError('comparisons must be a list of objects with chosen and rejected')
+    raise ValueError(
+      f'comparisons must be a list of objects with chosen and rejected, got {given!r:.80}'
+    )
+  for place, each in enumerate(given):
+    _check(f'comparison {place}', each, COMPARISON)
   chosen, rejected = (
     guide.features([_given(each, name) for each in given]) for name in ('chosen', 'rejected')
   )

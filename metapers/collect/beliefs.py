@@ -15,6 +15,7 @@ import numpy as np
 
 from metapers.collect.items import Items
 from metapers.collect.store import OUTCOMES, Question
+from metapers.core import fields
 from metapers.core.types import Any, Float, Int
 from metapers.serving import answers, columns
 from metapers.serving.comparisons import Comparisons
@@ -92,14 +93,15 @@ class Beliefs:
     unknown = [name for name in candidates if isinstance(name, str) and name not in self._rows]
     if unknown:
       raise ValueError(f'no item is called {unknown[0]!r:.80}')
-    rows = [self._features[self._rows[c]] if isinstance(c, str) else c for c in candidates]
-    try:
-      return np.array(rows, np.float64).reshape(len(rows), -1)
-    except (TypeError, ValueError) as error:
+    width = self._features.shape[1]
+    wrong = [c for c in candidates if not isinstance(c, str) and not _are_numbers(c, width)]
+    if wrong:
       raise ValueError(
-        f'each candidate must be the id of an item or a list of {self._features.shape[1]} numbers, '
-        f'got {candidates!r:.80}'
-      ) from error
+        f'each candidate must be the id of an item or a list of {width} numbers, got '
+        f'{wrong[0]!r:.80}'
+      )
+    rows = [self._features[self._rows[c]] if isinstance(c, str) else c for c in candidates]
+    return np.array(rows, np.float64).reshape(len(rows), width)
 
   def standardised(self) -> Float[np.ndarray, 'I D']:
     """Returns the features of all items as the model reads them."""
@@ -198,3 +200,12 @@ class Beliefs:
     except ValueError:  # of a learner that weighs nothing from outside
       return False
     return True
+
+
+def _are_numbers(given: Any, count: int) -> bool:
+  """Returns whether JSON holds a list of so many numbers; True and texts are none."""
+  return (
+    isinstance(given, list)
+    and len(given) == count
+    and all(type(one) in (int, float) and abs(one) <= fields.LARGEST for one in given)
+  )

@@ -40,6 +40,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS one_answer ON answers (question) WHERE undone 
 CREATE TABLE IF NOT EXISTS profiles (id TEXT PRIMARY KEY, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS requests (
   profile TEXT NOT NULL REFERENCES profiles ON DELETE CASCADE,
-  key TEXT NOT NULL,
+  key TEXT NOT NULL,                     -- its sha256; of an old request itself
+  digest TEXT,                           -- sha256 of key, verb and body; none of an old request
   PRIMARY KEY (profile, key)
 );

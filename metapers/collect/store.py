@@ -100,6 +100,9 @@ class Store:
     for pragma in ('journal_mode=WAL', 'synchronous=FULL', 'foreign_keys=ON', 'secure_delete=ON'):
       self._db.execute(f'PRAGMA {pragma}')
     self._db.executescript(SCHEMA.read_text(encoding='utf-8'))
+    columns = {row['name'] for row in self._db.execute('PRAGMA table_info(requests)')}
+    if 'digest' not in columns:  # a study of before there was one
+      self._db.execute('ALTER TABLE requests ADD COLUMN digest TEXT')
 
   def close(self) -> None:
     """Closes the file."""
@@ -224,17 +227,16 @@ class Store:
       found.setdefault(row['participant'], []).append(_question(row))
     return found
 
-  def add(self, participant: int, questions: Sequence[Question], after: int) -> bool:
-    """Adds questions, unless others were added since there were `after` of them.
+  def add(self, participant: int, questions: Sequence[Question], after: Sequence[Question]) -> bool:
+    """Adds questions that were chosen after a history, unless another one stands by now.
 
     Returns:
-      Whether they were added: a second tab may have been faster, with the same ones.
+      Whether they were added: a second tab may have been faster, or have undone an answer.
     """
     columns = ', '.join(STORED)
     marks = ', '.join('?' * (len(STORED) + 2))
     with self.transaction() as db:
-      query = 'SELECT count(*) FROM questions WHERE participant = ? AND withdrawn IS NULL'
-      if db.execute(query, (participant,)).fetchone()[0] != after:
+      if self.history(participant) != list(after):
         return False
       db.executemany(
         f'INSERT INTO questions (participant, created, {columns}) VALUES ({marks})',

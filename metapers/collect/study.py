@@ -57,13 +57,13 @@ class Study:
 
   def progress(self, participant: int) -> Progress:
     """Returns where a participant stands, and makes the next questions where none is open."""
-    for _ in range(2):
+    for _ in range(3):  # add them and read them; once another tab may come between
       history = self.store.history(participant)
       unanswered = [question for question in history if question.answer is None]
       batch = [] if unanswered else assignment.next_batch(self.plan, participant, history)
       if not batch:
         return Progress(history, (unanswered or [None])[0], self.settings.num_questions)
-      self.store.add(participant, batch, len(history))
+      self.store.add(participant, batch, history)
     raise store.Conflict('another tab is faster than this one; load the page anew')
 
   def answer(self, participant: int, question: int, given: Answer) -> bool:

@@ -1,6 +1,8 @@
 """The interface for front ends of others, on a study with a model."""
 
+import contextlib
 import re
+import sqlite3
 
 import made_studies
 import numpy as np
@@ -29,7 +31,7 @@ def test_the_interface_adapts_predicts_and_forgets(modelled):
   features = modelled.study.items.features
   about = modelled.client.get('/api/model', headers=api.headers).json()
   assert about['feature_names'] == ['f0', 'f1', 'f2']
-  fresh = api.call('adapt')
+  fresh = api.call('adapt', comparisons=[])
   assert fresh['comparisons'] == []
   click = {'chosen': 'i0', 'rejected': features[1].tolist()}
   assert api.call('update', comparisons=[click, {**click, 'rejected': 'i2'}])['comparisons'] == [
@@ -61,6 +63,64 @@ def test_the_interface_takes_a_request_with_the_same_key_once(modelled):
   assert again['comparisons'] == first['comparisons'] == [0]
 
 
+@pytest.mark.parametrize(
+  ('verb', 'values'),
+  [
+    ('update', {'comparisons': [{'chosen': 'i1', 'rejected': 'i0'}]}),
+    ('adapt', {'comparisons': [{'chosen': 'i0', 'rejected': 'i1'}]}),
+    ('forget', {'comparison': 0}),
+  ],
+)
+def test_a_key_of_another_request_is_refused_and_loses_nothing(modelled, verb, values):
+  api = Interface(modelled)
+  click = {'chosen': 'i0', 'rejected': 'i1'}
+  api.call('adapt', name='dan', comparisons=[])
+  held = api.call('update', key='k1', name='dan', comparisons=[click])['comparisons']
+  error = api.call(verb, status=409, key='k1', name='dan', **values)['error']
+  assert 'another request came with this Idempotency-Key' in error
+  again = api.call('update', key='k1', name='dan', comparisons=[dict(reversed(click.items()))])
+  assert (again['comparisons'], again['repeated']) == (held, True)
+  assert not api.call(verb, key='k2', name='dan', **values)['repeated']
+  modelled.client.delete('/api/profiles/dan', headers=api.headers)
+
+
+def test_what_is_kept_of_a_request_cannot_be_guessed_from_its_body(modelled):
+  api, click = Interface(modelled), [{'chosen': 'i0', 'rejected': 'i1'}]
+  for key in ('a secret', 'another secret'):
+    api.call('update', key=key, name='ria', comparisons=click)
+  rows = modelled.study.store.rows("SELECT * FROM requests WHERE profile = 'ria'")
+  assert len({row['digest'] for row in rows}) == 2
+  assert not any('secret' in row['key'] for row in rows)
+
+
+def test_keys_of_a_study_of_before_count_once_still(tmp_path):
+  import sites
+
+  click = [{'chosen': 'i0', 'rejected': 'i1'}]
+  made = sites.Site(tmp_path, with_model=True)
+  Interface(made).call('update', comparisons=click)
+  made.study.store.close()
+  with contextlib.closing(sqlite3.connect(tmp_path / 'study' / 'study.sqlite')) as db, db:
+    db.execute('ALTER TABLE requests DROP COLUMN digest')
+    db.execute("INSERT INTO requests VALUES ('ada', 'old')")
+  made = sites.Site(tmp_path, with_model=True)
+  api = Interface(made)
+  assert api.call('update', key='old', comparisons=click)['repeated']
+  assert not api.call('update', key='new', comparisons=click)['repeated']
+  api.call('forget', status=409, key='new', comparison=0)
+  made.study.store.close()
+
+
+def test_ids_that_are_not_utf_8_are_refused_and_merge_nobody(modelled):
+  api, click = Interface(modelled), [{'chosen': 'i0', 'rejected': 'i1'}]
+  for name in ('%E9', '%E8'):
+    assert 'must be UTF-8' in api.call('update', status=400, name=name, comparisons=click)['error']
+    path = f'/api/profiles/{name}'
+    assert modelled.client.delete(path, headers=api.headers).status_code == 400
+  assert api.call('update', name='%C3%A9', comparisons=click)['profile'] == 'é'
+  assert api.call('update', name='%EF%BF%BD', comparisons=click)['comparisons'] == [0]
+
+
 def compared(*said):
   """Comparisons in the form of the interface."""
   return [{'chosen': a, 'rejected': b, 'outcome': outcome} for a, b, outcome in said]
@@ -75,6 +135,10 @@ def of_pairs(site, said, **given):
 
 def unsure(confidence):
   return {'comparisons': [{'chosen': 'i0', 'rejected': 'i1', 'confidence': confidence}]}
+
+
+def only(**more):
+  return {'comparisons': [{'chosen': 'i0', 'rejected': 'i1', **more}]}
 
 
 def scores_of(site, name):
@@ -174,7 +238,7 @@ def test_outcomes_are_given_of_all_comparisons_or_of_none(answering):
     ('update', {'comparisons': 'x'}, 'list of objects'),
     ('update', {'comparisons': [{'chosen': 'i0'}]}, "lacks 'rejected'"),
     ('update', {'comparisons': [{'chosen': 'i0', 'rejected': 'nobody'}]}, 'no item is called'),
-    ('update', {'comparisons': [{'chosen': [1, 2], 'rejected': [1, 3]}]}, '3 features'),
+    ('update', {'comparisons': [{'chosen': [1, 2], 'rejected': [1, 3]}]}, '3 numbers, got [1, 2]'),
     (
       'update',
       {'comparisons': [{'chosen': [1, 2, 'x'], 'rejected': 'i0'}]},
@@ -182,23 +246,55 @@ def test_outcomes_are_given_of_all_comparisons_or_of_none(answering):
     ),
     ('update', unsure(0.4), 'confidence of comparison [0] is 0.4; expected the chance'),
     ('update', unsure(90), 'confidence of comparison [0] is 90.0; expected the chance'),
-    ('update', unsure('sure'), 'could not convert string to float'),
+    ('update', unsure('sure'), "comparison 0: field 'confidence' must be a valid number, got 'su"),
+    ('update', unsure('1'), "must be a valid number, got '1'"),
+    ('update', unsure(None), 'must be a valid number, got None'),
+    ('update', only(weight=True), "comparison 0: field 'weight' must be a valid number, got True"),
+    ('update', only(weight='3'), "must be a valid number, got '3'"),
+    ('update', only(weight=10**400), "comparison 0: field 'weight' must be less than"),
+    ('update', only(id=True), "field 'id' must be a valid integer, got True"),
+    ('update', only(id=1.0), "field 'id' must be a valid integer, got 1.0"),
+    ('update', only(id=2**70), 'ids must be [1] whole numbers from 0 up to 2**63 - 1'),
+    ('update', only(wieght=9), "comparison 0: no field is called 'wieght'; known: chosen, rej"),
+    ('update', {'comparison': []}, "the request: no field is called 'comparison'; known: compari"),
+    ('adapt', {'comparison': []}, "the request: no field is called 'comparison'; known: compari"),
+    ('adapt', {}, "lacks 'comparisons'"),
+    ('adapt', {'comparisons': {}}, 'must be a list of objects with chosen and rejected, got {}'),
+    ('adapt', {'comparisons': 0}, 'must be a list of objects with chosen and rejected, got 0'),
+    ('adapt', {'comparisons': None}, 'must be a list of objects with chosen and rejected, got No'),
+    ('adapt', {'comparisons': [[]]}, 'must be a list of objects'),
     ('score', {'candidates': 5}, 'must be a list'),
     ('score', {'candidates': [{'a': 1}]}, 'the id of an item or a list of 3 numbers'),
+    ('score', {'candidates': [['1', 2, 3]]}, "list of 3 numbers, got ['1', 2, 3]"),
+    ('score', {'candidates': [[True, 2, 3]]}, 'list of 3 numbers, got [True, 2, 3]'),
+    ('score', {'candidates': [[10**400, 2, 3]]}, 'list of 3 numbers, got [1000'),
+    ('score', {'candidates': [[[1, 2, 3]]]}, 'list of 3 numbers, got [[1, 2, 3]]'),
+    ('score', {'candidates': [], 'count': 1}, "no field is called 'count'; known: candidates"),
     ('ask', {'pool': [['i0', 'i1']], 'count': 9}, 'count must be'),
+    ('ask', {'pool': [['i0', 'i1']], 'count': 0}, 'count must be a whole number from 1 to 1'),
+    ('ask', {'pool': [['i0', 'i1']], 'count': None}, "'count' must be a valid integer, got None"),
+    ('ask', {'pool': [['i0', 'i1']], 'count': True}, "'count' must be a valid integer, got True"),
+    ('ask', {'pool': [['i0', 'i1']], 'count': 10**400}, 'count must be a whole number from 1 to 1'),
+    ('ask', {'pool': 3}, 'pool must be a list of questions'),
+    ('ask', {'pool': [['i0', 'i1'], ['i0']]}, 'lists of as many candidates each'),
+    ('probability', {'a': ['i0'], 'b': ['i1'], 'c': ['i1']}, "is called 'c'; known: a, b"),
     ('forget', {'comparison': 77}, 'there is no comparison 77'),
+    ('forget', {'comparison': '0'}, "field 'comparison' must be a valid integer, got '0'"),
+    ('forget', {'comparison': False}, "field 'comparison' must be a valid integer, got False"),
+    ('forget', {'comparison': 10**400}, 'expected one id, a whole number'),
   ],
 )
 def test_the_interface_says_what_is_wrong(modelled, verb, values, message):
   api = Interface(modelled)
-  api.call('adapt', name='eve')
+  held = api.call('adapt', name='eve', comparisons=compared(SAID[-1]))['comparisons']
   assert message in api.call(verb, status=400, name='eve', **values)['error']
+  assert api.call('update', name='eve', comparisons=[])['comparisons'] == held
 
 
 def test_the_interface_is_closed_without_the_token(modelled):
   api = Interface(modelled)
   api.headers = {'authorization': 'Bearer wrong'}
-  api.call('adapt', status=401)
+  api.call('score', status=401)
   api.headers = {}
-  assert 'Bearer' in api.call('adapt', status=401)['error']
+  assert 'Bearer' in api.call('score', status=401)['error']
   assert modelled.client.get('/api/model').status_code == 401

@@ -53,7 +53,31 @@ def test_a_question_of_somebody_else_is_refused(study):
     study.undo(one, answered.answer.id)
 
 
-@hypothesis.settings(max_examples=25, deadline=None)
+@pytest.mark.parametrize('again', [False, True])
+def test_a_question_chosen_after_an_answer_that_was_undone_meanwhile_is_not_asked(
+  study, monkeypatch, again
+):
+  _, user = made_studies.enrol(study)
+  study.plan = study.plan._replace(guide=made_studies.Guide())  # follows the choices
+  for _ in range(2):
+    made_studies.answer(study, user, 'choice', 1)
+  chosen, next_batch = [], studies.assignment.next_batch
+
+  def slow(plan, participant, history):
+    chosen.append(next_batch(plan, participant, history))
+    if len(chosen) == 1:  # meanwhile, in another tab
+      study.undo(user, history[-1].answer.id)
+      if again:
+        study.answer(user, history[-1].id, Answer('skip', 'given anew'))
+    return chosen[-1]
+
+  monkeypatch.setattr(studies.assignment, 'next_batch', slow)
+  stands = study.progress(user)
+  assert len(stands.history) == 2 + again and stands.open == stands.history[-1]
+  assert len(chosen) == 1 + again
+
+
+@hypothesis.settings(max_examples=25)
 @hypothesis.example(['0', '0', 'undo', '1', '0', 'undo', 'undo', '0', '1'], 1)
 @hypothesis.example(['0', '0', '0', '0', 'undo', 'undo', '1', '1', '1'], 3)
 @hypothesis.given(
