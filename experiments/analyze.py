@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from experiments import build, commands
+from experiments import build, commands, works
 from metapers.analysis import persona_users, simulation_calibration, slates
 from metapers.analysis.word_entropy import Words
 from metapers.bench import runs
@@ -172,7 +172,7 @@ def read_people(path: str) -> people.Folder:
 def read_run(path: str) -> run.TrainedRun:
   """Returns a trained run, whose learner draws as many samples as a check of ranks picks from."""
   workdirs.require_run(path)
-  config = build.stored_run(workdirs.read_config(path))
+  config = works.stored_run(workdirs.read_config(path))
   plan = build.plan(config)
   population = plan.populations[0]()
   ((_, entry),) = plan.entries.items()

@@ -27,8 +27,6 @@ EMPTY = inspect.Parameter.empty
 Config = Any  # a ConfigDict: what fields it has is not known to a type checker
 OF_CONDITION = ('split', 'change_at', 'window')  # how users are evaluated, not who they are
 OF_TABLES = ('learners', 'benchmark', 'asking', 'trials')  # which a single run does not have
-# In a workdir's config.json beside the config.
-STORED_BESIDE = ('data', 'learner_source', 'learner_sources', 'population_source')
 
 # Each name: what builds it, and the factories whose keyword arguments it passes on.
 POPULATIONS: dict[str, tuple[Callable[..., Population], tuple[Callable, ...]]] = {
@@ -260,45 +258,20 @@ def single(
   return run
 
 
-def stored_run(stored: Mapping[str, Any], *, learner: str = '', population: str = '') -> Config:
-  """Returns the config that a run's workdir holds.
-
-  Args:
-    stored: what `config.json` of the workdir says.
-    learner: 'path/to/file.py:factory' of a run of a learner from a file; no other is loaded.
-    population: the same for a run on a population from a file.
-
-  Raises:
-    ValueError: for a table, or a run of a learner or on a population from a file that is not given.
-  """
-  if 'benchmark' in stored:
-    raise ValueError('this workdir is of a table, of which nothing is trained yet')
-  if 'learner' not in stored:
-    raise ValueError('this workdir is of `bench.compare`, whose learners have no name to load by')
-  config: Config = config_dict.ConfigDict(
-    {name: value for name, value in stored.items() if name not in STORED_BESIDE}
-  )
-  for kind, given in (('learner', learner), ('population', population)):
-    name = config[kind].name
-    if is_file(name) and without_folder(given) != name:
-      raise ValueError(
-        f'this run is of the {kind} {name!r}: give --{kind}=FOLDER/{name} to load it'
-      )
-    config[kind].name = given if is_file(name) else name
-  return config
-
-
 def identity(run: Config) -> dict[str, Any]:
   """Returns what makes two runs the same: the config, and the files that factories are from."""
   hashes = {kind: source_hash(run[kind].name) for kind in ('learner', 'population') if kind in run}
   sources = {f'{kind}_source': found for kind, found in hashes.items() if found}
   rows = run.get('benchmark', {}).get('learners', ())
   own = {row: source_hash(name_of(run, row)) for row in rows if is_file(name_of(run, row))}
-  made = {**run.to_dict(), **sources, **({'learner_sources': own} if own else {})}
+  hashed = {without_folder(row): found for row, found in own.items()}
+  made = {**run.to_dict(), **sources, **({'learner_sources': hashed} if own else {})}
   parts = [made[kind] for kind in ('learner', 'population') if kind in made]
   parts += [made['learners'][row] for row in own if 'name' in made['learners'].get(row, {})]
   for part in parts:  # a file is known by its content: it may be elsewhere, or named from elsewhere
     part['name'] = without_folder(part['name'])
+  if rows:
+    made['benchmark']['learners'] = tuple(map(without_folder, rows))
   return made
 
 
@@ -365,7 +338,7 @@ def condition(config: Config, changes: Mapping[str, Any]) -> Condition:
     stream=Stream(*(changes.get(field, 0) for field in Stream._fields))
     if any(field in changes for field in Stream._fields)
     else None,
-    entries={row: entry(config, row, options) for row in table.learners}
+    entries={without_folder(row): entry(config, row, options) for row in table.learners}
     if table.get('retrain', False)
     else None,
   )
@@ -378,7 +351,7 @@ def plan(config: Config) -> Plan:
     raise ValueError(f'a table has seeds, not a seed: give --config.benchmark.seeds={config.seed},')
   rows = table.get('learners', ()) or (config.learner.name,)
   return Plan(
-    entries={row: entry(config, row) for row in rows},
+    entries={without_folder(row): entry(config, row) for row in rows},
     conditions=tuple(condition(config, each) for each in table.get('conditions', ({},))),
     populations=tuple(map(describe, parts(config, {}))),
     seeds=tuple(table.get('seeds', (config.seed,))),

@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import build, commands
+from experiments import build, commands, works
 from metapers.bench import report, results, runner, runs
 from metapers.io import workdirs
 
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
   with commands.holding(workdir):
     changes = dict(map(change, SET.value))
     workdirs.require_run(workdir)
-    config = build.stored_run(
+    config = works.stored_run(
       workdirs.read_config(workdir), learner=LEARNER.value, population=POPULATION.value
     )
     moved = {

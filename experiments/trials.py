@@ -25,10 +25,8 @@ def changed(config: Config, changes: Mapping[str, Mapping[str, Any]]) -> Config:
   table = copy.deepcopy(config)
   for row, own in changes.items():
     held = config.learners[row].to_dict()
-    merged = {part: {**held.get(part, {}), **own.get(part, {})} for part in {**held, **own}}
-    if 'name' in held:
-      merged['name'] = held['name']
-    table.learners[row] = merged
+    changed_parts = {part: {**held.get(part, {}), **values} for part, values in own.items()}
+    table.learners[row] = {**held, **changed_parts}
   return table
 
 

@@ -87,7 +87,9 @@ def identity(
   if name == 'bayes_mixture':
     found['mixture'] = [dict(changes) for changes in evaluation.mixture]
   if name == 'bayes_seen':
-    found['seen'] = [str(user_models_of(trained_on)), trained_on().content_hash]
+    seen = trained_on()
+    excluded = seen.simulation.excluded_model if seen.simulation else ''
+    found['seen'] = [str(user_models_of(trained_on)), excluded, seen.content_hash]
   return found
 
 
@@ -140,9 +142,7 @@ def of_weights(
     ]
     made['bayes_mixture'] = functools.partial(exact, user_models=tuple(dict.fromkeys(several)))
   if evaluation.seen_prior:
-    made['bayes_seen'] = lambda setting: exact(
-      setting, user_models=user_models_of(trained_on), believe_seen=True
-    )
+    made['bayes_seen'] = lambda setting: exact(setting, believed=trained_on().simulation)
   return made
 
 

@@ -3,14 +3,16 @@
 import contextlib
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from metapers.bench import plan as plans
 from metapers.bench.plan import Entry, Evaluation
+from metapers.core import task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population, episode_shapes
 from metapers.core.types import Params
@@ -38,15 +40,36 @@ class Run(NamedTuple):
 
 
 def validation(
-  learner: MetaLearner, population: Population, evaluation: Evaluation
+  learner: MetaLearner,
+  population: Population,
+  evaluation: Evaluation,
+  without: Collection[Any] = (),
 ) -> Callable[[Params, int], Mapping[str, float]]:
   """Returns the callback that scores parameters: minus the mean NLL over the validation users.
 
   The mean runs over all numbers of shots: parameters are chosen for the whole curve.
+
+  Args:
+    learner: whose parameters are scored.
+    population: of the users.
+    evaluation: how many users, and after how many comparisons.
+    without: ids of real people who are left out.
+
+  Raises:
+    ValueError: where nobody is left.
   """
   shots = plans.validation_shots(evaluation, population.spec)
   size = min(evaluation.num_validation_users, population.spec.num_held_out['validation'])
   tasks, _ = adaptation.episodes(population, split='validation', num_users=size)
+  if without and population.items is not None:
+    names = population.items.user_ids(population.arrays, 'validation')[:size].tolist()
+    kept = [number for number, name in enumerate(names) if name not in without]
+    if not kept:
+      raise ValueError(
+        'every validation user is a test user of another fold: tune a table of fewer folds, such '
+        'as --config.benchmark.folds=0,'
+      )
+    tasks = task.take(tasks, jnp.array(kept, jnp.int32))
 
   def evaluate(params: Params, step: int) -> Mapping[str, float]:
     del step

@@ -137,6 +137,7 @@ def setting_of(
     shots=tuple(entry['shots']),
     populations=(),
     sizes=(len(tasks.user),),
+    split=entry['labels'].get('split', 'test'),
     tasks=tasks,
     truth=truth,
     evaluated=estimates.evaluation_set(

@@ -9,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from metapers.bench import acquainted, resampling
 from metapers.bench import plan as plans
-from metapers.bench import resampling
 from metapers.bench.plan import Condition, Evaluation, Plan, Stream
 from metapers.bench.resampling import Resampled
 from metapers.core import programs
 from metapers.core.population import (
   SEEN,
-  SPLITS,
   Population,
   Simulation,
   Spec,
@@ -79,7 +78,7 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
   populations = tuple(make() for make in condition.populations)
   first, split, evaluation = populations[0], condition.split, plan.evaluation
   plans.check_options(evaluation, first.spec)
-  require_unseen(plan, condition, populations)
+  acquainted.check(plan, condition, populations)
   sizes = tuple(min(evaluation.num_users, held_out(each, split)) for each in populations)
   episodes = [
     adaptation.episodes(population, split=split, num_users=size)
@@ -199,33 +198,6 @@ def trained(plan: Plan, condition: Condition) -> dict[str, dict[str, str]]:
     kept = f'0-{most}' if shots == 'uniform' else str(shots)
     found[row] = {'train_shots': kept, 'train_steps': str(entry.training.num_steps)}
   return found
-
-
-def require_unseen(plan: Plan, condition: Condition, evaluated: Sequence[Population]) -> None:
-  """Refuses to evaluate people on whom a learner is trained, or chosen.
-
-  Raises:
-    ValueError: saying how many they are.
-  """
-  if condition.split == SEEN:
-    return
-  for entry in plans.entries_of(plan, condition).values():
-    for make, population in zip(entry.populations, evaluated, strict=True):
-      known = people_of(make(), [split for split in SPLITS[:2] if split != condition.split])
-      asked = people_of(population, [condition.split])
-      if known & asked:
-        raise ValueError(
-          f'{len(known & asked)} of {len(asked)} people to evaluate are trained on or chosen by: '
-          'evaluate with the options that decide who is (fold, num_folds, ...) as in training'
-        )
-
-
-def people_of(population: Population, splits: Sequence[str]) -> set[Any]:
-  """Returns the ids of the real people of some splits; none of simulated users."""
-  pool = population.items
-  if pool is None:
-    return set()
-  return {name for split in splits for name in pool.user_ids(population.arrays, split).tolist()}
 
 
 def stream_of(

@@ -2,13 +2,13 @@
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from metapers.bench import cells, fingerprints, runs
+from metapers.bench import acquainted, cells, fingerprints, runs
 from metapers.bench import plan as plans_of
 from metapers.bench.plan import Evaluation, Log, Plan
 from metapers.io import progress, workdirs
@@ -86,10 +86,11 @@ def run(
     runs.check_training(plan.entries[row], plan.populations[0](), row, plan.placement)
   workdirs.claim(workdir, identity, workdirs.of_table)
   found = []
+  tested = set().union(*(acquainted.people_of(make(), ['test']) for make in plans[0].populations))
   for row, own in progress.along(trials.items(), 'learners', unit='learner', label=_row):
     for number, (changes, plan) in enumerate(zip(own, plans, strict=True)):
       trained = cells.Trained(plan, row, plan.seeds[0], workdir, log=log)
-      nll = _nll_of_all(trained, plan.evaluation, log)
+      nll = _nll_of_all(trained, plan.evaluation, tested, log)
       log(f'{row}, trial {number + 1} of {len(own)}: validation NLL {nll:.4f}')
       found.append(Trial(row, changes, nll))
   hopeless = [row for row in trials if all(one.nll == np.inf for one in found if one.row == row)]
@@ -98,9 +99,11 @@ def run(
   return found
 
 
-def _nll_of_all(trained: cells.Trained, evaluation: Evaluation, log: Log) -> float:
+def _nll_of_all(
+  trained: cells.Trained, evaluation: Evaluation, tested: Collection[Any], log: Log
+) -> float:
   try:
-    return float(np.mean([nll_of(one, evaluation) for one in trained.fold_runs()]))
+    return float(np.mean([nll_of(one, evaluation, tested) for one in trained.fold_runs()]))
   except FloatingPointError as error:  # one choice of options that is no good, as others are
     log(str(error))
     return float(np.inf)
@@ -110,9 +113,16 @@ def _row(item: tuple[str, object]) -> str:
   return item[0]
 
 
-def nll_of(trained: runs.Run, evaluation: Evaluation) -> float:
-  """Returns the NLL on validation users of a run's best parameters, in nats."""
-  measure = runs.validation(trained.learner, trained.population, evaluation)
+def nll_of(trained: runs.Run, evaluation: Evaluation, tested: Collection[Any] = ()) -> float:
+  """Returns the NLL on validation users of a run's best parameters, in nats.
+
+  Args:
+    trained: the run.
+    evaluation: see `runs.validation`.
+    tested: ids of people who are left out: the test users of all folds, of whom one fold's options
+      would else be chosen by those that another is evaluated on.
+  """
+  measure = runs.validation(trained.learner, trained.population, evaluation, tested)
   return -measure(trained.params, trained.best_step)['score']
 
 

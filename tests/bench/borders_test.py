@@ -12,7 +12,7 @@ from own_population import dinners
 from experiments import build
 from experiments.configs import base
 from metapers import bench, learners
-from metapers.bench import cells, fingerprints, freezing, runner, settings
+from metapers.bench import acquainted, cells, fingerprints, freezing, runner, runs, settings, tuning
 from metapers.bench import plan as plans
 from metapers.core import meta_learner
 from metapers.populations import toy
@@ -86,6 +86,38 @@ def test_people_who_are_trained_on_are_not_evaluated(tmp_path):
   turned = condition._replace(populations=condition.populations[::-1])
   with pytest.raises(ValueError, match='people to evaluate are trained on or chosen by'):
     settings.make_setting(plan, turned)
+
+
+def test_known_users_are_those_that_every_learner_was_trained_on(tmp_path):
+  config = base.base(build.population_config('reward_ensemble', num_users=20))
+  rows = {'pooled': {}, 'cnp': {'population': {'num_users': 30}}}
+  config = base.table(config, rows, conditions=({'split': 'seen'}, {}))
+  plan = build.plan(exported.tiny(config))
+  known, new = plan.conditions
+  settings.make_setting(plan, new)
+  with pytest.raises(ValueError, match=r'cnp was trained on others \(30 of them; 20 here\)'):
+    settings.make_setting(plan, known)
+  settings.make_setting(plan._replace(entries={'pooled': plan.entries['pooled']}), known)
+  people = exported.people(tmp_path)
+  (condition,) = people.conditions
+  turned = condition._replace(split='seen', populations=condition.populations[::-1])
+  with pytest.raises(ValueError, match='pooled was trained on others'):
+    acquainted.check(people, turned, [make() for make in turned.populations])
+
+
+def test_options_are_not_chosen_by_people_whom_another_fold_is_evaluated_on(tmp_path):
+  plan = exported.people(tmp_path, num_folds=5, folds=(0, 1, 2), num_people=60)
+  population = plan.populations[0]()
+  learner = plans.build(plan.entries['pooled'], population.spec)
+  run = runs.Run(learner, learner.init(jax.random.key(1)), population, 0)
+  evaluation = plan.evaluation._replace(num_validation_users=100)
+  names = population.items.user_ids(population.arrays, 'validation').tolist()
+  tested = [acquainted.people_of(make(), ['test']) for make in plan.populations[1:]]
+  assert set(names) & set().union(*tested) and not set(names) <= set().union(*tested)
+  two = tuning.nll_of(run, evaluation._replace(num_validation_users=2))
+  assert tuning.nll_of(run, evaluation, names[2:]) == pytest.approx(two)
+  with pytest.raises(ValueError, match='every validation user is a test user of another fold'):
+    tuning.nll_of(run, evaluation, names)
 
 
 def test_conditions_that_differ_have_titles_that_differ():

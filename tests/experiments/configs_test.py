@@ -8,7 +8,7 @@ import optax
 import pytest
 from ml_collections import config_dict
 
-from experiments import build
+from experiments import build, works
 from experiments.configs import base
 from metapers import learners
 from metapers.bench import plan, settings
@@ -239,16 +239,16 @@ def test_learners_and_populations_come_from_files(tmp_path):
   with pytest.raises(
     ValueError, match='this workdir is of a table, of which nothing is trained yet'
   ):
-    build.stored_run(table.to_dict())
+    works.stored_run(table.to_dict())
   with pytest.raises(ValueError, match="defines no function 'yours'"):
     load('maml', f'learner={path}:yours')
   with pytest.raises(ValueError, match='give --learner='):
-    build.stored_run(build.identity(config))
-  assert build.stored_run(build.identity(config), learner=f'{path}:mine').learner.kwargs.depth == 2
+    works.stored_run(build.identity(config))
+  assert works.stored_run(build.identity(config), learner=f'{path}:mine').learner.kwargs.depth == 2
   stored = build.identity(base.base(population)) | {'learner': load('maml').learner.to_dict()}
   with pytest.raises(ValueError, match='give --population='):
-    build.stored_run(stored)
-  found = build.stored_run(stored, population=f'{path}:people')
+    works.stored_run(stored)
+  found = works.stored_run(stored, population=f'{path}:people')
   assert build.describe(found)().spec.num_users == 16
 
 

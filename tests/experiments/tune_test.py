@@ -42,6 +42,14 @@ def test_the_best_trial_is_chosen_and_not_trained_anew(tmp_path):
   assert {'pooled', 'per_user'} <= set(made.frame['learner'])
 
 
+def test_a_row_whose_learner_has_another_name_is_tuned():
+  config = table()
+  config.learners['mine'] = {'name': 'pooled', 'training': {'batch_size': 4}}
+  config.benchmark.learners = ('mine',)
+  found = trials.changed(config, {'mine': RATES[0]}).learners['mine'].to_dict()
+  assert found == {'name': 'pooled', 'training': {'batch_size': 4, 'learning_rate': 1e-6}}
+
+
 def test_a_learner_is_not_tried_more_often_than_another():
   with pytest.raises(ValueError, match='equally many trials, at least one; got cnp 2, maml 1'):
     tuning.require_equal({'cnp': [{}, {}], 'maml': [{}]})

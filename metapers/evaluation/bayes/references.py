@@ -77,7 +77,7 @@ def mixture(known: UserModel, changes: Sequence[Mapping[str, Any]]) -> tuple[Use
 
 
 def prior_of(
-  simulation: Simulation, truth: Truth, split: str, *, believe_seen: bool = False
+  simulation: Simulation, truth: Truth, split: str, *, believed: Simulation | None = None
 ) -> Prior:
   """Returns what is known of the users of a split before any comparison.
 
@@ -88,17 +88,18 @@ def prior_of(
     simulation: of the population.
     truth: of the users.
     split: of the users, SEEN included.
-    believe_seen: that the excluded reward model has no weight, whatever the split.
+    believed: of train users whom those of the split are taken for, whatever they are: then of a
+      reward model that is excluded there, nobody is believed to have any weight.
   """
-  pair_rule, floor = simulation.pair_rules[0], ()
-  if simulation.excluded_model:
-    index = simulation.reward_models.index(simulation.excluded_model)
-    if split == 'test' and not believe_seen:
-      exclusion = Exclusion(index, simulation.excluded_share)
+  pair_rule, floor, by = simulation.pair_rules[0], (), believed or simulation
+  if by.excluded_model:
+    index = simulation.reward_models.index(by.excluded_model)
+    if split == 'test' and believed is None:
+      exclusion = Exclusion(index, by.excluded_share)
       floor = exclusion_floor(exclusion, len(simulation.reward_models))
     else:
       truth = without(truth, index)
-  return Prior(simulation.user_models, pair_rule, floor, truth)
+  return Prior(by.user_models, pair_rule, floor, truth)
 
 
 def without(truth: Truth, index: int) -> Truth:
@@ -161,7 +162,7 @@ def bayes(
   shots: Sequence[int] = (),
   is_stream: bool = False,
   user_models: Sequence[UserModel] = (),
-  believe_seen: bool = False,
+  believed: Simulation | None = None,
   num_particles: int = 1000,
   hidden: Hidden | None = None,
   odds: PairOdds | None = None,
@@ -175,16 +176,16 @@ def bayes(
     split: of the users, SEEN included.
     shots: L numbers of comparisons.
     is_stream: predicts each comparison of the support from those before it, in place of `shots`.
-    user_models: equally likely beforehand; by default those of the simulation. Those of the users
-      that learners were trained on, with `believe_seen`, are the row `bayes_seen`.
-    believe_seen: see `prior_of`.
+    user_models: equally likely beforehand; by default those of the simulation, or of `believed`.
+    believed: see `prior_of`; that of the users that learners were trained on gives the row
+      `bayes_seen`.
     num_particles: of each of two halves.
     hidden: see `ceiling.bayes`; of all B reward models.
     odds: likewise.
   """
-  prior = prior_of(simulation, truth, split, believe_seen=believe_seen)
+  prior = prior_of(simulation, truth, split, believed=believed)
   if hidden is not None and prior.truth.weights.shape != truth.weights.shape:
-    index = simulation.reward_models.index(simulation.excluded_model)
+    index = simulation.reward_models.index((believed or simulation).excluded_model)
     hidden = hidden._replace(directions=jnp.delete(hidden.directions, index, -1))
   made, diagnostics = ceiling.bayes(
     tasks,

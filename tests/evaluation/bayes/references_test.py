@@ -69,23 +69,33 @@ def test_a_mixture_changes_fields_of_the_known_user_model():
 
 
 @pytest.mark.parametrize(
-  ('split', 'believe_seen', 'floor'),
+  ('split', 'believed', 'floor'),
   [
-    ('test', False, (0.0, 0.5, 0.0)),
-    ('test', True, ()),
-    ('seen', False, ()),
-    ('validation', False, ()),
+    ('test', None, (0.0, 0.5, 0.0)),
+    ('test', EXCLUDED, ()),
+    ('seen', None, ()),
+    ('validation', None, ()),
   ],
 )
-def test_an_excluded_reward_model_has_a_floor_or_is_dropped(split, believe_seen, floor):
+def test_an_excluded_reward_model_has_a_floor_or_is_dropped(split, believed, floor):
   _, truth = users()
-  prior = references.prior_of(EXCLUDED, truth, split, believe_seen=believe_seen)
+  prior = references.prior_of(EXCLUDED, truth, split, believed=believed)
   assert prior.floor == floor
   kept = jnp.array([0, 1, 2] if floor else [0, 2])
   same(prior.truth.support_rewards, truth.support_rewards[..., kept])
   same(prior.truth.slate_rewards, truth.slate_rewards[..., kept])
   same(prior.truth.weights, truth.weights[..., kept])
   assert references.prior_of(FACTS, truth, split).truth is truth
+
+
+def test_users_are_believed_to_be_those_that_were_trained_on():
+  """Who trained without `c` believes it of all new users; who trained with all, of nobody."""
+  _, truth = users()
+  trained_on = FACTS._replace(excluded_model='c', user_models=(UserModel(1.0),))
+  prior = references.prior_of(EXCLUDED, truth, 'test', believed=trained_on)
+  same(prior.truth.weights, truth.weights[..., :2])
+  assert (prior.floor, prior.user_models) == ((), trained_on.user_models)
+  assert references.prior_of(EXCLUDED, truth, 'test', believed=FACTS).truth is truth
 
 
 def test_bayes_is_the_ceiling_under_the_facts():
@@ -103,7 +113,8 @@ def test_bayes_believes_what_is_known_of_an_excluded_reward_model():
   dropped = references.without(truth, 1)
   other = UserModel(1.0)
   seen = ceiling.bayes(tasks, dropped, [other], pair_rule='random', **OPTIONS)
-  options = {'user_models': (other,), 'believe_seen': True, **OPTIONS}
+  believed = EXCLUDED._replace(user_models=(other,))
+  options = {'believed': believed, **OPTIONS}
   same(references.bayes(tasks, truth, EXCLUDED, split='test', **options), seen)
 
 
