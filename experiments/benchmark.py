@@ -10,7 +10,7 @@ workdir. In a notebook, `metapers.bench.compare` does the same.
 from absl import flags
 from ml_collections.config_flags import config_flags
 
-from experiments import build, commands, guide, overrides, parallel
+from experiments import build, commands, guide, overrides, parallel, trials
 from metapers.bench import report, runner, tables
 
 CONFIG = overrides.DEFINE_config('config', 'The table to make.')
@@ -25,6 +25,7 @@ def main(argv: list[str]) -> None:
   config, workdir = commands.required(CONFIG), commands.required(WORKDIR)
   if 'benchmark' not in config:
     raise ValueError('this config is of a single run; give it to experiments.train')
+  trials.check_tuned(config)
   with commands.holding(workdir):
     plan = build.plan(config)._replace(placement=parallel.placement())
     result = runner.run(plan, workdir, log=commands.say)

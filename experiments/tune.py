@@ -34,7 +34,8 @@ def main(argv: list[str]) -> None:
     found = tuning.run(made, tried, workdir, log=commands.say)
     processes.leave_to_first()
     commands.say('\n' + tables.as_text(tuning.table_of(found)))
-    chosen = files.write_json(workdir / 'tuned.json', tuning.best(found))
+    best = {'tuned_on': trials.made_on(config), 'rows': tuning.best(found)}
+    chosen = files.write_json(workdir / 'tuned.json', best)
     commands.say(f'\n{chosen}')
     trials_csv = tuning.frame_of(found).to_csv(index=False, float_format='%.6g')
     commands.say(f'{files.write_atomically(workdir / "trials.csv", trials_csv)}')

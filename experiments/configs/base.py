@@ -9,7 +9,6 @@ from experiments import build, kinds, trials
 from experiments.build import Config
 from metapers.bench import protocols
 from metapers.bench.plan import Evaluation
-from metapers.core import files
 
 MOST_MIXED = 4  # user models of `bayes_mixture` in a quick table
 ARGUMENTS = {'quick': False, 'learner': '', 'objective': 'mean', 'optimizer': 'adamw'}
@@ -114,10 +113,10 @@ def with_trials(
     tuned: the file that `experiments.tune` wrote; '' leaves the rows as they are.
 
   Raises:
-    ValueError: for a file of another table.
+    ValueError: for a file of another table's rows.
   """
   config.trials = {'others': tuple(others), 'rows': {row: tuple(own) for row, own in rows.items()}}
-  return trials.changed(config, files.read_json(tuned)) if tuned else config
+  return trials.chosen(config, tuned) if tuned else config
 
 
 def of_protocol(

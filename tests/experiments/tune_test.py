@@ -33,13 +33,27 @@ def test_the_best_trial_is_chosen_and_not_trained_anew(tmp_path):
   chosen = tuning.best(found)
   assert chosen['pooled'] == RATES[1]  # the other hardly moves
   file = tmp_path / 'tuned.json'
-  file.write_text(json.dumps(chosen))
+  file.write_text(json.dumps({'tuned_on': trials.made_on(config), 'rows': chosen}))
+  trials.check_tuned(table(str(file)))
 
   said.clear()
   made = runner.run(build.plan(table(str(file))), tmp_path, log=said.append)
   trained = [line for line in said if ' steps' in line]
   assert len(trained) == 2 and all(line.endswith('are done') for line in trained)
   assert {'pooled', 'per_user'} <= set(made.frame['learner'])
+
+
+def test_what_was_tuned_on_another_table_is_refused(tmp_path):
+  file = tmp_path / 'tuned.json'
+  found = {'tuned_on': trials.made_on(table()), 'rows': {}}
+  file.write_text(json.dumps(found))
+  other = table(str(file))
+  other.training.num_steps = 50
+  with pytest.raises(ValueError, match=r'tuned on another table \(num_steps: 40 there, 50 here\)'):
+    trials.check_tuned(other)
+  file.write_text('{}')
+  with pytest.raises(ValueError, match='tuned_on'):
+    table(str(file))
 
 
 def test_a_row_whose_learner_has_another_name_is_tuned():
