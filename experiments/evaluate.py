@@ -5,8 +5,8 @@
 Prints the table, and adds its rows to results.csv in the workdir: those of the same condition,
 shots and metrics are replaced, whatever their `num_users`, and all others stay. Data that moved
 since training are named by --set=path=FOLDER (people) or --set=store=FOLDER. A run of a learner
-from a file is evaluated with --learner=path/to/file.py:factory, and one on a population from a file with
---population=path/to/file.py:factory: no code is run that a workdir names.
+from a file is evaluated with --learner=path/to/file.py:factory, and one on a population from a
+file with --population=path/to/file.py:factory: no code is run that a workdir names.
 """
 
 import ast
