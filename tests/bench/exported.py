@@ -31,6 +31,8 @@ def simulated():
   kwargs.num_support, kwargs.num_query, kwargs.num_slates, kwargs.num_held_out = 4, 5, 2, 8
   kwargs.num_users = 9
   config.benchmark.conditions = CONDITIONS
+  for row, part in config.learners.items():  # known users are those of all of them
+    config.learners[row] = {name: value for name, value in part.items() if name != 'population'}
   return config
 
 

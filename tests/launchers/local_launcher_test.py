@@ -85,15 +85,17 @@ def wait_for(condition, program):
 
 
 @pytest.fixture
-def heeds_ctrl_c():
-  """What a shell starts in the background ignores Ctrl-C, and so does all that it starts."""
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def heeds_signals():
+  """What a shell or `nohup` starts in the background ignores some, and so does all it starts."""
+  heeded = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+  before = {number: signal.signal(number, handler) for number, handler in heeded.items()}
   yield
-  signal.signal(signal.SIGINT, before)
+  for number, handler in before.items():
+    signal.signal(number, handler)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.usefixtures('heeds_ctrl_c')
+@pytest.mark.usefixtures('heeds_signals')
 def test_a_signal_lets_jobs_save_and_the_same_command_goes_on(tmp_path, number):
   given = arguments(tmp_path, 'grid:act=wait;seed=0,1,2', '--workers=2')
   program = subprocess.Popen(given, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
