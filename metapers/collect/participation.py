@@ -234,22 +234,39 @@ def _guess(asked: Question) -> str:
 
 
 def _data(pages: Pages, token: str) -> Response:
-  user = _user(pages.study, token)
+  study, user = pages.study, _user(pages.study, token)
+  kept = study.store.kept(user)
+  still_open = {question.id for question in study.store.history(user) if not question.answer}
   answers = [
-    {
-      'number': question.position + 1,
-      'words': WORDS.get(question.answer.answer) or _chosen(pages.study, question),
-      'time': summary.when(question.answer.time),
-    }
-    for question in pages.study.store.history(user)
+    _told(study, question, undone, question.id in still_open)
+    for question, undone in kept
     if question.answer
   ]
-  return pages.show('data', token=token, participant=user, answers=answers)
+  return pages.show(
+    'data', token=token, participant=user, answers=answers, unanswered=len(kept) - len(answers)
+  )
 
 
-def _chosen(study: Study, question: Question) -> str:
-  assert question.answer is not None and question.answer.choice is not None
-  text = study.text(question.items[question.answer.choice])
+def _told(study: Study, question: Question, undone: float | None, is_open: bool) -> dict[str, Any]:
+  """Returns what the page tells of an answer; of an open question no prediction, which may lead."""
+  answer = question.answer
+  assert answer is not None
+  texts = [_shortened(study.text(item)) for item in question.items]
+  chances = [f'{100 * chance:.0f}\xa0%' for chance in question.predicted or ()]
+  if is_open or not chances:
+    chances = [''] * len(texts)
+  return {
+    'number': question.position + 1,
+    'texts': [(texts[place], chances[place]) for place in question.shown],
+    'words': WORDS.get(answer.answer) or texts[answer.choice or 0],
+    'strength': answer.strength or '',
+    'seconds': '' if answer.duration is None else f'{answer.duration:.1f}',
+    'time': summary.when(answer.time),
+    'undone': summary.when(undone) if undone else '',
+  }
+
+
+def _shortened(text: str) -> str:
   return text if len(text) <= 60 else f'{text[:57]}…'
 
 

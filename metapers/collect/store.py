@@ -56,6 +56,9 @@ class Question(NamedTuple):
 
 LISTS = ('items', 'shown', 'offered', 'predicted')
 STORED = Question._fields[: Question._fields.index('id')]
+ASKED = """
+  SELECT q.*, a.id AS answer_id, a.answer, a.choice, a.strength, a.key, a.duration, a.time, a.undone
+  FROM questions q LEFT JOIN answers a ON a.question = q.id"""
 
 
 class Conflict(ValueError):
@@ -218,14 +221,20 @@ class Store:
   def histories(self, participant: int | None = None) -> dict[int, list[Question]]:
     """Returns the questions that stand of every participant, or of one, in order."""
     which = '' if participant is None else 'AND q.participant = ?'
-    query = f"""
-      SELECT q.*, a.id AS answer_id, a.answer, a.choice, a.strength, a.key, a.duration, a.time
-      FROM questions q LEFT JOIN answers a ON a.question = q.id AND a.undone IS NULL
+    query = f"""{ASKED} AND a.undone IS NULL
       WHERE q.withdrawn IS NULL {which} ORDER BY q.participant, q.position"""
     found: dict[int, list[Question]] = {}
     for row in self.rows(query, () if participant is None else (participant,)):
       found.setdefault(row['participant'], []).append(_question(row))
     return found
+
+  def kept(self, participant: int) -> list[tuple[Question, float | None]]:
+    """Returns every question asked of a participant, with its answer and when that was undone.
+
+    A question stands there once for each of its answers, in their order, and once without any.
+    """
+    query = f'{ASKED} WHERE q.participant = ? ORDER BY a.id, q.id'
+    return [(_question(row), row['undone']) for row in self.rows(query, (participant,))]
 
   def add(self, participant: int, questions: Sequence[Question], after: Sequence[Question]) -> bool:
     """Adds questions that were chosen after a history, unless another one stands by now.

@@ -23,8 +23,36 @@ def test_a_participant_answers_all_questions_and_is_thanked(modelled):
   history = modelled.study.store.history(modelled.study.store.participant(path[3:]))
   assert [q.answer.strength for q in history] == [2, None, 2, None, None, 2]
   assert {q.answer.duration for q in history} == {1.5}
-  again, _ = modelled.client.get(f'{path}/data'), None
-  assert '6 answers of yours' in again.text and 'both bad' in again.text
+  again = modelled.client.get(f'{path}/data').text
+  assert '6 answers of yours' in again and 'both bad' in again
+  for asked in history:
+    for chance in asked.predicted or ():
+      assert f'{100 * chance:.0f}\xa0%' in again
+
+
+def test_the_page_of_the_answers_lists_all_that_is_kept_also_what_was_taken_back(tmp_path):
+  modelled = Site(tmp_path, ASKED._replace(attention_share=0.0), with_model=True)
+  path, store = modelled.begin(), modelled.study.store
+  modelled.answer(path, 'same', duration='7.25')
+  modelled.answer(path, 'choice:1', strength='3', duration='8.5')
+  modelled.fields(path)
+  user = store.participant(path[3:])
+  _, last, _ = store.history(user)
+  modelled.client.post(f'{path}/undo', data={'answer': str(last.answer.id)})
+  page = modelled.client.get(f'{path}/data').text
+  rows = re.findall(r'<tr><td>.*?</tr>', page)
+  assert 'keeps 2 answers of yours' in page and '1 of which you took back' in page
+  assert 'of 1 that you have not answered' in page  # the third, which followed from it
+  assert [re.search(r'<td>(\d\.\d)</td>', row)[1] for row in rows] == ['7.2', '8.5']
+  first, second = (re.findall('<td.*?</td>', row) for row in rows)
+  assert 'taken back 20' in second[-1] and 'taken back' not in first[-1]
+  assert second[3] == '<td>3</td>'
+  assert '%' not in second[2]  # for its question is open again
+  modelled.answer(path, 'skip')
+  page = modelled.client.get(f'{path}/data').text
+  assert f'{100 * last.predicted[0]:.0f}\xa0%' in re.findall(r'<tr><td>.*?</tr>', page)[1]
+  assert 'keeps 3 answers of yours' in page and 'of 1 that you' in page
+  store.close()
 
 
 def test_the_page_says_why_a_question_was_asked_and_what_was_predicted(modelled):
