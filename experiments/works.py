@@ -52,11 +52,11 @@ def of(folder: pathlib.Path, learners: Sequence[str], population: str) -> Work:
     return Work(folder, build.plan(config), is_table=False)
   config = stored_table(stored)
   config.population.name = given(config.population.name, [population])
+  # A row may itself be a learner from a file.
+  config.benchmark.learners = tuple(given(row, learners) for row in config.benchmark.learners)
   for row in config.benchmark.learners:
-    name = build.name_of(config, row)
-    if build.is_file(name):
-      held = config.learners.get(row, config_dict.ConfigDict())
-      config.learners[row] = {**held.to_dict(), 'name': given(name, learners)}
+    if 'name' in config.learners.get(row, {}):
+      config.learners[row].name = given(config.learners[row].name, learners)
   return Work(folder, build.plan(config), is_table=True)
 
 

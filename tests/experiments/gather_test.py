@@ -10,7 +10,7 @@ from forks import command
 
 from experiments import build
 from experiments import works as works_of
-from experiments.configs import base
+from experiments.configs import base, outcomes
 from metapers.bench import gathering, results, runner
 
 ROWS = {
@@ -78,6 +78,35 @@ def test_runs_apart_give_the_table_of_one(whole, tmp_path):
   made = gathering.gather(works(tmp_path / 'root'), tmp_path / 'out', log=lambda line: None)
   pd.testing.assert_frame_equal(kept(made.frame), kept(one.frame), check_exact=True)
   assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / 'root').rglob('*')}
+
+
+def stored_as(workdir, made):
+  """Returns the workdir of a table of this config, of which nothing is made yet."""
+  workdir.mkdir()
+  (workdir / 'config.json').write_text(json.dumps(build.identity(made)))
+  return workdir
+
+
+def test_a_table_whose_conditions_hold_several_values_is_read_as_it_was(tmp_path):
+  made = outcomes.get_config('quick')
+  names = [condition.name for condition in build.plan(made).conditions]
+  assert any('(' in name for name in names)
+  read = works_of.of(stored_as(tmp_path / 'table', made), [], '').plan
+  assert [condition.name for condition in read.conditions] == names
+
+
+def test_a_learner_from_a_file_is_a_row_without_its_folder(tmp_path):
+  path = tmp_path / 'mine.py'
+  path.write_text('from metapers import learners\n\n\ndef mine(num_features):\n  pass\n')
+  made = config((f'{path}:mine', 'pooled'))
+  assert list(build.plan(made).entries) == ['mine.py:mine', 'pooled']
+  workdir = stored_as(tmp_path / 'table', made)
+  assert str(tmp_path) not in (workdir / 'config.json').read_text()
+  found = works_of.of(workdir, [f'{path}:mine'], '')
+  assert list(found.plan.entries) == ['mine.py:mine', 'pooled']
+  assert found.plan.entries['mine.py:mine'].name == f'{path}:mine'
+  with pytest.raises(ValueError, match='is from a file: give --learner'):
+    works_of.of(workdir, [], '')
 
 
 def test_a_learner_with_other_options_has_a_row_of_its_own(whole, root):
