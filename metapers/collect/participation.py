@@ -243,8 +243,9 @@ def _data(pages: Pages, token: str) -> Response:
     if question.answer
   ]
   return pages.show(
-    'data', token=token, participant=user, answers=answers, unanswered=len(kept) - len(answers)
-  )
+    'data', token=token, participant=user, answers=answers, unanswered=len(kept) - len(answers),
+    has_model=study.beliefs is not None,
+  )  # fmt: skip
 
 
 def _told(study: Study, question: Question, undone: float | None, is_open: bool) -> dict[str, Any]:

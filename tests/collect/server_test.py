@@ -235,6 +235,7 @@ def test_a_model_that_fails_leaves_the_answers(modelled, monkeypatch):
 def test_participants_delete_themselves(site):
   path = site.begin()
   site.answer(path)
+  assert 'model' not in site.client.get(f'{path}/data').text  # for there is none
   assert 'Deleted' in site.client.post(f'{path}/delete').text
   assert site.client.get(path).status_code == 404 and site.count() == 0
 
