@@ -21,6 +21,7 @@ import pandas as pd
 
 from metapers.analysis import sampling, study_frame
 from metapers.analysis.study_frame import Cell, Whose
+from metapers.core import population
 from metapers.core.types import Array, Bool, Float, Int
 
 RIDGE = 1.0  # the penalty ½ λ |β|² on the summed loss; scikit-learn's default C = 1
@@ -63,9 +64,8 @@ def standardised(
   features: Float[np.ndarray, 'P R F'], mask: Bool[np.ndarray, 'P R']
 ) -> Float[np.ndarray, 'P R F']:
   """Returns features around their mean over real responses, in sd; 0 where masked or constant."""
-  shown = features[mask].astype(np.float64)
-  spread = shown.std(0)
-  scaled = (features - shown.mean(0)) / np.where(spread > 0, spread, 1)
+  mean, scale = population.scaling_of(features[mask])
+  scaled = (features - mean) / scale
   return np.where(mask[..., None], scaled, 0).astype(np.float32)
 
 

@@ -20,6 +20,7 @@ from metapers.analysis import drivers, sampling, study_frame
 from metapers.analysis.sampling import Estimate
 from metapers.analysis.slates import Slates
 from metapers.analysis.study_frame import Cell, Whose
+from metapers.core import population
 from metapers.core.types import Bool, Float, Int
 from metapers.populations import dirichlet
 
@@ -176,10 +177,8 @@ def scaled(
   """Returns the features of both in sd of the train responses; z-scores where there are none."""
   if train.features is None or test.features is None:
     return train.scores['z'], test.scores['z']
-  shown = train.features[train.mask]
-  mean, spread = shown.mean(0), shown.std(0)
-  spread = np.where(spread > 0, spread, 1)
-  one, other = ((each - mean) / spread for each in (train.features, test.features))
+  mean, scale = population.scaling_of(train.features[train.mask])
+  one, other = ((each - mean) / scale for each in (train.features, test.features))
   return one.astype(np.float32), other.astype(np.float32)
 
 

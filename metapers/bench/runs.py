@@ -53,23 +53,16 @@ def validation(
     learner: whose parameters are scored.
     population: of the users.
     evaluation: how many users, and after how many comparisons.
-    without: ids of real people who are left out.
-
-  Raises:
-    ValueError: where nobody is left.
+    without: ids of real people who are left out; not all.
   """
   shots = plans.validation_shots(evaluation, population.spec)
-  size = min(evaluation.num_validation_users, population.spec.num_held_out['validation'])
-  tasks, _ = adaptation.episodes(population, split='validation', num_users=size)
+  kept = range(population.spec.num_held_out['validation'])
   if without and population.items is not None:
-    names = population.items.user_ids(population.arrays, 'validation')[:size].tolist()
-    kept = [number for number, name in enumerate(names) if name not in without]
-    if not kept:
-      raise ValueError(
-        'every validation user is a test user of another fold: tune a table of fewer folds, such '
-        'as --config.benchmark.folds=0,'
-      )
-    tasks = task.take(tasks, jnp.array(kept, jnp.int32))
+    names = population.items.user_ids(population.arrays, 'validation').tolist()
+    kept = [number for number in kept if names[number] not in without]
+  kept = list(kept)[: evaluation.num_validation_users]
+  tasks, _ = adaptation.episodes(population, split='validation', num_users=kept[-1] + 1)
+  tasks = task.take(tasks, jnp.array(kept, jnp.int32))
 
   def evaluate(params: Params, step: int) -> Mapping[str, float]:
     del step

@@ -75,7 +75,7 @@ def run(
 
   Raises:
     ValueError: for a learner that is tried more often than another or for unlike numbers of steps,
-      or options that do not fit.
+      options that do not fit, or where the tests of all folds leave nobody to choose by.
     FloatingPointError: for a learner all of whose trials diverged; a diverged one loses to others.
   """
   require_equal(trials)
@@ -84,9 +84,9 @@ def run(
   workdirs.check_claim(workdir, identity, workdirs.of_table)
   for row, plan in itertools.product(trials, plans):
     runs.check_training(plan.entries[row], plan.populations[0](), row, plan.placement)
+  tested = tested_people(plans[0])
   workdirs.claim(workdir, identity, workdirs.of_table)
   found = []
-  tested = set().union(*(acquainted.people_of(make(), ['test']) for make in plans[0].populations))
   for row, own in progress.along(trials.items(), 'learners', unit='learner', label=_row):
     for number, (changes, plan) in enumerate(zip(own, plans, strict=True)):
       trained = cells.Trained(plan, row, plan.seeds[0], workdir, log=log)
@@ -97,6 +97,23 @@ def run(
   if hopeless:
     raise FloatingPointError(f'every trial of {", ".join(hopeless)} diverged; try lower rates')
   return found
+
+
+def tested_people(plan: Plan) -> set[Any]:
+  """Returns the ids of the real people whom a table tests in any of its folds.
+
+  Raises:
+    ValueError: where nobody else is left to choose options by in a fold.
+  """
+  populations = [make() for make in plan.populations]
+  tested = set().union(*(acquainted.people_of(each, ['test']) for each in populations))
+  for fold, population in zip(plan.folds, populations):
+    if acquainted.people_of(population, ['validation']) <= tested:
+      raise ValueError(
+        f'every validation user of fold {fold} is a test user of another: tune a table of fewer '
+        'folds, such as --config.benchmark.folds=0,'
+      )
+  return tested
 
 
 def _nll_of_all(

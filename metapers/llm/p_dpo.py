@@ -143,10 +143,8 @@ def p_dpo(
 
   def init(key):
     key_lora, key_users = jax.random.split(key)
-    # In bfloat16 the published steps are less than the last digit of a token, and are lost.
-    vocabulary = base['embedding'].astype(jnp.float32)
-    params = {'base': base, 'users': users.init(key_users, vocabulary)}
-    return params | ({'lora': adapter.init(key_lora)} if adapter else {})
+    soft = users.init(key_users, base['embedding'].astype(jnp.float32))  # bfloat16 loses the steps
+    return {'base': base, 'users': soft} | ({'lora': adapter.init(key_lora)} if adapter else {})
 
   def state_of(params, row, context):
     return _state(users.known(params['users'], row), context)

@@ -233,12 +233,10 @@ def reward_ensemble(
   check_layout(layout, arrays)
   arrays = arrays._replace(features=answering.widened(arrays.features, answers.kinds))
   scaling = population.widened(scaling, len(answers.kinds))
-  num_kinds = np.atleast_1d(concentration).size
   alphas = () if weights else tuple(map(float, np.atleast_1d(concentration)))
-  arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy, num_kinds)
+  arrays, noise = simulated_noise.set_noise(arrays, layout, label_accuracy, np.size(concentration))
   lying = simulated_users.adversaries_of(table.reward_models, adversaries, adversarial_share)
   arrays = arrays._replace(users=simulated_users.poisoned(arrays.users, lying, seed))
-  shares = {'adversarial_share': adversarial_share, 'statement_rate': statement_rate}
   temperatures = np.unique(np.asarray(arrays.users['test'].temperature)).tolist()
   simulation = simulation_of(
     table,
@@ -260,7 +258,7 @@ def reward_ensemble(
     source=table.source,
     content_hash=table.manifest_hash,
     record=record_of(simulation, alphas, noise.temperatures, flip_rate)
-    | {'adversaries': adversaries if lying else '', **shares}
+    | {'adversaries': adversaries if lying else '', 'statement_rate': statement_rate}
     | ({'outcomes': joined(answers.kinds)} if answers.kinds else {}),
     simulation=simulation,
     licence=table.licence,
@@ -308,6 +306,7 @@ def record_of(
     'label_accuracy': joined(simulation.label_accuracies),
     'excluded_model': simulation.excluded_model,
     'excluded_share': simulation.excluded_share,
+    'adversarial_share': simulation.adversarial_share,
   }
 
 

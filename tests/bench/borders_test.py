@@ -116,8 +116,15 @@ def test_options_are_not_chosen_by_people_whom_another_fold_is_evaluated_on(tmp_
   assert set(names) & set().union(*tested) and not set(names) <= set().union(*tested)
   two = tuning.nll_of(run, evaluation._replace(num_validation_users=2))
   assert tuning.nll_of(run, evaluation, names[2:]) == pytest.approx(two)
-  with pytest.raises(ValueError, match='every validation user is a test user of another fold'):
-    tuning.nll_of(run, evaluation, names)
+  later = {*names[:3], *names[5:]}  # the number of users is of those who are left
+  assert tuning.nll_of(run, evaluation._replace(num_validation_users=2), {*later}) == pytest.approx(
+    tuning.nll_of(run, evaluation, {*later})
+  )
+  assert set().union(*tested) < tuning.tested_people(plan)
+  every = exported.people(tmp_path, num_folds=2, folds=(0, 1), num_people=60)
+  with pytest.raises(ValueError, match='every validation user of fold 0 is a test user of another'):
+    tuning.run([every], {'pooled': [{}]}, tmp_path / 'workdir')
+  assert not (tmp_path / 'workdir').exists()
 
 
 def test_conditions_that_differ_have_titles_that_differ():

@@ -13,6 +13,7 @@ from metapers.analysis.slates import Slates
 from metapers.analysis.study_frame import Cell, Whose
 from metapers.bench.studies import part
 from metapers.bench.studies.part import Part, Shown
+from metapers.core import population
 from metapers.core.tables import Histories
 from metapers.io import panels
 from metapers.io.panels import Line
@@ -80,8 +81,8 @@ def scores_of(given: Slates, folder: Folder, columns: np.ndarray | None, seed: i
   """Returns the scores of the items: their own where reward models score them, else of a store."""
   if columns is not None:
     own = np.asarray(folder.histories.features, np.float64)[:, columns]
-    spread = own.std(0)
-    return (own - own.mean(0)) / np.where(spread > 0, spread, 1)
+    mean, scale = population.scaling_of(own)
+    return (own - mean) / scale
   rng = np.random.default_rng([seed, 10])
   num_items = len(folder.histories.features)
   return simulated_people.items_of(given.scores['z'], given.mask, num_items, rng)
