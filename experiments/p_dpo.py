@@ -36,8 +36,9 @@ CONFIG = overrides.DEFINE_config('config', 'The studies and their rows.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where checkpoints, metrics and results go.')
 flags.adopt_module_key_flags(parallel)
 STUDIES = flags.DEFINE_list('study', [], 'Studies to run; all by default.')
-OF_BASE = (
+OF_TABLE = (
   'model', 'pretraining', 'heeded', 'data_seed', 'data', 'model_files', 'data_files', 'store',
+  'policy', 'training', 'studies',
 )  # fmt: skip
 IN_WORDS = 'accuracy(@|$)|adjusted_rand|effective|generated|likeliest|reply_|chosen_|rejected_'
 ROWS = flags.DEFINE_list('row', [], 'Rows of them to run; all by default.')
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
   check_names(config)
   with commands.holding(workdir):
     content = source_of(config).content_of(config)
-    workdirs.claim(workdir, {**config.to_dict(), **content}, of_base)
+    workdirs.claim(workdir, {**config.to_dict(), **content}, of_table)
     maker = published_studies if 'data' in config else styled_studies
     model, base = maker.language_model(config, workdir / 'base')
     for name in asked_studies(config):
@@ -95,10 +96,11 @@ def source_of(config: Config):
   return constructed_studies if is_constructed else published_studies
 
 
-def of_base(config):
-  """Returns what of a config a workdir is of: the language model and the data of all studies."""
-  found = workdirs.flat({name: config[name] for name in OF_BASE if name in config})
-  return {name: value for name, value in found.items() if name not in workdirs.PATHS}
+def of_table(config):
+  """Returns what of a config all rows in a workdir share: all but which rows, seeds and shots."""
+  found = workdirs.flat({name: config[name] for name in OF_TABLE if name in config})
+  chosen = (*workdirs.PATHS, *(f'studies.{name}.rows' for name in config['studies']))
+  return {name: value for name, value in found.items() if name not in chosen}
 
 
 def run_study(

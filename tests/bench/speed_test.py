@@ -130,9 +130,9 @@ def test_operations_of_a_user_are_those_counted_by_hand():
   assert operations.of_user(case) == pytest.approx(by_hand, rel=0.35)
 
 
-def row_of(name, users_per_second, features=3, users=4):
+def row_of(name, users_per_second, features=3, users=4, clock='wall'):
   numbers = dict.fromkeys(report.COLUMNS, 0.5)
-  keys = {'row': 'maml', 'features': features, 'hidden': '5x4', 'users': users}
+  keys = {'row': 'maml', 'features': features, 'hidden': '5x4', 'users': users, 'clock': clock}
   return numbers | keys | {'implementation': name, 'users_per_second': users_per_second}
 
 
@@ -158,6 +158,22 @@ def test_rows_of_other_numbers_of_users_say_so_and_memory_may_be_unknown(tmp_pat
   assert shown[0][-1] == 'nan' and shown[1][0].endswith(', 1,024 users')
   (series,) = report.figure(found, 'title').axes
   assert len(series.get_yticklabels()) == 2
+
+
+def test_times_of_two_clocks_are_not_compared(tmp_path):
+  path = tmp_path / 'speed.csv'
+  report.append(path, [row_of('metapers', 1.0), row_of('torch.func', 2.0)])
+  timed = [row_of(name, 8.0, clock='process') for name in ('metapers', 'torch.func')]
+  shown = report.table(report.append(path, timed)).body
+  assert [line[4] for line in shown] == ['', '0.50', '', '1.00']
+  assert shown[0][0].endswith(', wall clock') and shown[3][0].endswith(', process clock')
+
+
+def test_times_of_no_known_clock_stay_apart(tmp_path):
+  path = tmp_path / 'speed.csv'
+  pd.DataFrame([row_of('metapers', 1.0)]).drop(columns='clock').to_csv(path, index=False)
+  shown = report.table(report.append(path, [row_of('metapers', 4.0)])).body
+  assert [line[0].rpartition(', ')[2] for line in shown] == ['unknown clock', 'wall clock']
 
 
 def test_of_several_ways_to_a_step_the_quickest_is_timed():

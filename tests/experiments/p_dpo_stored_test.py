@@ -53,6 +53,12 @@ def test_a_table_from_a_store_and_a_model(folders, constructed, tmp_path):
   others = command('p_dpo', *fewer, '--row=prompted')
   assert others.returncode == 2 and 'support: 2 there, 1 now' in others.stderr
 
+  # Rows trained in other ways do not stand beside them.
+  for other in ('policy.beta=0.5', 'training.batch_size=16', 'studies.length.users.num_pairs=8'):
+    refused = command('p_dpo', *given, f'--config.{other}', '--row=cluster_2')
+    assert refused.returncode == 2, other
+    assert f'{other.partition("=")[0]}: ' in refused.stderr
+
 
 def check_answers(model, policies):
   """Each known user is answered as themselves."""

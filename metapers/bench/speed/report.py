@@ -15,7 +15,7 @@ from metapers.io import panels
 from metapers.io.plots import Figure
 from metapers.io.report import Table
 
-CASE = ('row', 'features', 'hidden', 'users')
+CASE = ('row', 'features', 'hidden', 'users', 'clock')
 COLUMNS = (
   *CASE, 'implementation', 'users_per_second', 'milliseconds_min', 'milliseconds_median',
   'compile_seconds', 'fraction_of_peak', 'peak_mib', 'loss', 'gradient_norm',
@@ -36,7 +36,7 @@ def append(path: str | os.PathLike, timed: Sequence[Mapping[str, Any]]) -> pd.Da
   new = pd.DataFrame(timed, columns=COLUMNS)
   kept = []
   if pathlib.Path(path).exists():
-    old = pd.read_csv(path)
+    old = pd.DataFrame({'clock': 'unknown'} | dict(pd.read_csv(path).items()), columns=COLUMNS)
     kept = [old[~same_case(old, new.iloc[0])]]
   found = pd.concat([*kept, new], ignore_index=True)
   files.write_atomically(path, found.to_csv(index=False, float_format='%.8g', lineterminator='\n'))
@@ -62,11 +62,16 @@ def table(found: pd.DataFrame) -> Table:
 
 
 def labels(found: pd.DataFrame) -> list[str]:
-  """Returns what the case of each row is called, with its users where rows differ in them."""
-  rows, several = list(found.itertuples()), found['users'].nunique() > 1
-  return [
-    workload.name_of(case_of(row)) + (f', {row.users:,} users' if several else '') for row in rows
-  ]
+  """Returns what the case of each row is called, with its users and clock where rows differ."""
+  differ = {name for name in ('users', 'clock') if found[name].nunique() > 1}
+
+  def label(row):
+    told = {'users': f'{row.users:,} users', 'clock': f'{row.clock} clock'}
+    return ', '.join(
+      [workload.name_of(case_of(row)), *(told[name] for name in told if name in differ)]
+    )
+
+  return [label(row) for row in found.itertuples()]
 
 
 def case_of(row: Any) -> Case:

@@ -94,7 +94,9 @@ def time_case(case: Case, names: Sequence[str], plan: Plan) -> list[dict[str, An
   peak = matmul.OPERATIONS / min(turn[MATMUL]['least'] for turn in turns)
   work = operations.of_user(case)
   return [
-    row(case, name, firsts[name], [turn[name] for turn in turns], work / peak) for name in names
+    row(case, name, firsts[name], [turn[name] for turn in turns], work / peak)
+    | {'clock': plan.clock}
+    for name in names
   ]
 
 
@@ -121,7 +123,7 @@ def row(
   turns: Sequence[Mapping[str, float]],
   least_seconds: float,
 ) -> dict[str, Any]:
-  """Returns one row of `report.COLUMNS`.
+  """Returns one row of `report.COLUMNS`, but for the clock.
 
   Args:
     case: what was timed.
