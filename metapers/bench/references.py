@@ -15,7 +15,7 @@ from metapers.evaluation.bayes import references
 from metapers.evaluation.bayes.ceiling import Diagnostics
 from metapers.evaluation.predictions import Predictions
 
-VERSION = 1  # to be raised with any change of a predicted number: cells of another are made anew
+VERSION = 2  # to be raised with any change of a predicted number: cells of another are made anew
 Make = Callable[[Setting], Predictions]
 Find = Callable[..., tuple[Predictions, Diagnostics]]
 NAMES = (

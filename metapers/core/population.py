@@ -295,8 +295,8 @@ def numbered(population: Population, items: ItemPool) -> Population:
 
 def fixed_key(split: str) -> PRNGKey:
   """Returns the key of the fixed episodes of a split, or of SEEN users."""
-  keys = jax.random.split(jax.random.key(FIXED_EPISODES), len(SPLITS))
-  return jax.random.fold_in(keys[-1], 1) if split == SEEN else keys[SPLITS.index(split)]
+  names = (*SPLITS, SEEN)
+  return jax.random.split(jax.random.key(FIXED_EPISODES), len(names))[names.index(split)]
 
 
 def episode_shapes(population: Population, split: str) -> Task:

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -41,6 +42,9 @@ def test_histories_hold_all_that_known_users_did_and_an_empty_query():
   np.testing.assert_array_equal(histories.user, np.arange(5))
 
 
-def test_fixed_keys_differ_by_split():
-  keys = [str(population.fixed_key(split)) for split in (*population.SPLITS, population.SEEN)]
-  assert len(set(keys)) == len(keys)
+def test_fixed_keys_of_all_users_and_of_what_is_split_from_them_differ():
+  keys = [population.fixed_key(split) for split in (*population.SPLITS, population.SEEN)]
+  users = [jax.random.fold_in(key, user) for key in keys for user in range(50)]
+  parts = [part for key in users for part in jax.random.split(key, 3)]
+  made = {tuple(jax.random.key_data(key).tolist()) for key in (*keys, *users, *parts)}
+  assert len(made) == len(keys) + len(users) + len(parts)
