@@ -113,7 +113,7 @@ def p_dpo(
     alpha: share of the individual term.
     beta: how much a log-ratio counts.
     nll_weight: λ, of the NLL of a token of what was chosen; 0 as published.
-    lora_rank: of the low-rank changes of a frozen base; 0 trains all parameters instead.
+    lora_rank: of the low-rank changes of a frozen base; 0 trains all parameters, in float32.
     lora_alpha: over lora_rank it is the changes' scale.
     projections: that are changed.
     shrinkage: of a new individual, see `user_model.individual`.
@@ -131,9 +131,7 @@ def p_dpo(
   """
   _check(kind, num_tokens, alpha, beta, lora_rank)
   options.not_negative(nll_weight=nll_weight)
-  individuals = {
-    'shrinkage': shrinkage, 'inner_steps': inner_steps, 'offset_scale': offset_scale,
-  }  # fmt: skip
+  individuals = {'shrinkage': shrinkage, 'inner_steps': inner_steps, 'offset_scale': offset_scale}
   users = _user_model(kind, num_users, num_tokens, num_clusters, individuals)
   adapter = _adapter(model, lora_rank, lora_alpha, projections)
   log_p = _log_p(model, adapter)
@@ -144,7 +142,8 @@ def p_dpo(
   def init(key):
     key_lora, key_users = jax.random.split(key)
     soft = users.init(key_users, base['embedding'].astype(jnp.float32))  # bfloat16 loses the steps
-    return {'base': base, 'users': soft} | ({'lora': adapter.init(key_lora)} if adapter else {})
+    whole = base if adapter else optax.tree.cast(base, jnp.float32)
+    return {'base': whole, 'users': soft} | ({'lora': adapter.init(key_lora)} if adapter else {})
 
   def state_of(params, row, context):
     return _state(users.known(params['users'], row), context)

@@ -50,7 +50,8 @@ class Trained(NamedTuple):
 def untrained(model: Decoder, base: Params) -> Trained:
   """Returns the base itself as a policy of nobody."""
   policy = p_dpo.p_dpo(model, base, num_users=1, kind='uniform', num_tokens=0, lora_rank=0)
-  return Trained(policy, policy.learner.init(jax.random.key(0)))
+  soft = policy.users.init(jax.random.key(0), base['embedding'])
+  return Trained(policy, {'base': base, 'users': soft})  # `init` would widen a base to train it
 
 
 class About(NamedTuple):

@@ -139,6 +139,20 @@ def test_a_folder_of_something_else_is_left_alone(beside, tmp_path):
   assert (tmp_path / 'mine' / 'letter.txt').read_text() == 'dear'
 
 
+def test_a_rounded_base_is_trained_whole_in_float32_and_else_stays_as_it_is():
+  rounded = jax.tree.map(lambda x: x.astype(jnp.bfloat16), BASE)
+
+  def dtypes(params):
+    return {str(x.dtype) for x in jax.tree.leaves(params['base'])}
+
+  whole, few = (
+    p_dpo.p_dpo(MODEL, rounded, num_users=2, **OPTIONS | {'lora_rank': rank}) for rank in (0, 2)
+  )
+  assert dtypes(whole.learner.init(KEY)) == {'float32'}
+  assert dtypes(few.learner.init(KEY)) == {'bfloat16'}
+  assert dtypes(trained.untrained(MODEL, rounded).params) == {'bfloat16'}
+
+
 def test_the_base_itself_is_a_policy_of_nobody():
   made = trained.untrained(MODEL, BASE)
   given = comparisons(5)
