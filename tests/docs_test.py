@@ -5,6 +5,7 @@ import importlib
 import pathlib
 import re
 import shlex
+import unicodedata
 
 import pytest
 
@@ -86,9 +87,25 @@ def test_no_sentence_stands_twice():
 
 @pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path):
-  for target in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', path.read_text()):
-    if not target.startswith('http'):
-      assert (path.parent / target).exists(), target
+  for target, heading in re.findall(r'\]\(([^)#]*)#?([^)]*)\)', path.read_text()):
+    if target.startswith('http'):
+      continue
+    found = path.parent / target if target else path
+    assert found.exists(), target
+    assert not heading or heading in anchors(found), f'{target}#{heading}'
+
+
+def anchors(path):
+  """Returns what GitHub calls the headings of a page."""
+  lines = re.sub(r'(?s)```.*?```', '', path.read_text()).splitlines()
+  headings = [line.lstrip('#').strip().lower() for line in lines if line.startswith('#')]
+  kept = ('L', 'M', 'Nd', 'Pc')
+  return {
+    ''.join(x for x in text if x in '- ' or unicodedata.category(x).startswith(kept)).replace(
+      ' ', '-'
+    )
+    for text in headings
+  }
 
 
 def test_the_learner_of_the_documents_keeps_the_contract():
