@@ -177,7 +177,7 @@ def rfm(
     inner_steps: Newton steps with line search.
     l2: of known users in training: their mean NLL is raised by l2 ‖w_u‖².
     start_svd: start from the truncated SVD of the known users' linear utilities, see `svd_start`;
-      hidden layers start as they are.
+      features beyond its rank start at 0, hidden layers as they are.
 
   Raises:
     ValueError: if there are no known users, or for an option out of range.
@@ -275,7 +275,8 @@ def _start_at_svd(rank, params, histories, key):
   size = found.weights.shape[1]  # below the rank where there are fewer features or users
   table = params['table'].at[histories.user, :size].set(found.weights, mode='drop')
   linear = params['basis']['linear']
-  kernel = linear['kernel'].at[:, :size].set(found.directions)
+  # Spare features start at 0, and the weights of them at random: so they are learned from there.
+  kernel = jnp.zeros_like(linear['kernel']).at[:, :size].set(found.directions)
   return params | {
     'table': table,
     'basis': params['basis'] | {'linear': linear | {'kernel': kernel}},

@@ -184,15 +184,19 @@ def test_pref_starts_at_the_svd_of_the_known_users():
   assert after < before
 
 
-def test_a_start_of_fewer_factors_than_the_rank_leaves_the_others_as_they_are():
-  learner, params = made('pref', rank=D + 2)
+def test_a_start_of_fewer_factors_than_the_rank_is_the_svd_and_learns_the_other_features():
+  learner, params = made('rfm', rank=D + 2, start_svd=True)
   population = toy.two_types(num_features=D, num_users=U)
-  started = learner.start(params, population.histories(()), KEY)
-  np.testing.assert_array_equal(started['table'][:, D:], params['table'][:, D:])
-  np.testing.assert_array_equal(
-    started['basis']['linear']['kernel'][:, D:], params['basis']['linear']['kernel'][:, D:]
+  histories = population.histories(())
+  started = learner.start(params, histories, KEY)
+  kernel = started['basis']['linear']['kernel']
+  found = svd_start.factors(histories, D)
+  np.testing.assert_allclose(
+    started['table'] @ kernel.T, found.weights @ found.directions.T, atol=1e-3
   )
-  assert not np.any(started['table'][:, :D] == params['table'][:, :D])
+  np.testing.assert_array_equal(started['table'][:, D:], params['table'][:, D:])
+  slope = jax.grad(lambda p: learner.loss(p, task.take(histories, 0), KEY)[0])(started)
+  assert slope['basis']['linear']['kernel'][:, D:].any(0).all()
 
 
 @pytest.mark.parametrize(
