@@ -52,8 +52,12 @@ def weighted_mean(
 ) -> Array:
   """Returns Σ w x / Σ w over real entries along `axis`; 0 where nothing weighs."""
   weight = fill(weight, mask)
-  sum_of_weights = jnp.sum(weight, axis)
-  return jnp.sum(fill(x, mask) * weight, axis) / jnp.where(sum_of_weights > 0, sum_of_weights, 1)
+  return jnp.sum(fill(x, mask) * weight, axis) / or_one(jnp.sum(weight, axis))
+
+
+def or_one(total_weight: Float[Array, '*batch']) -> Float[Array, '*batch']:
+  """Returns what a weighted sum is divided by: its total weight, or 1 where nothing weighs."""
+  return jnp.where(total_weight > 0, total_weight, 1)
 
 
 def largest(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis: int = -1) -> Array:

@@ -146,7 +146,7 @@ def shares(
 ) -> Float[Array, 'U']:
   """Returns p_b of each known user; see `copl`."""
   log_likelihood, weight = evidence.agreement
-  mean = log_likelihood / jnp.where(weight > 0, weight, 1)
+  mean = log_likelihood / masked.or_one(weight)
   near = is_used & (evidence.shared > 0)
   near = jnp.where(two_hop & near.any(), near, is_used)
   smallest = float(jnp.finfo(mean.dtype).min)
@@ -172,10 +172,10 @@ def propagated(
   def layer(previous, _):
     messages = edges[..., None] * previous[:, None]
     summed = jax.ops.segment_sum(messages.reshape(items.size, -1), items.ravel(), items.size)
-    of_items = summed / jnp.where(of_item > 0, of_item, 1)[:, None]
+    of_items = summed / masked.or_one(of_item)[:, None]
     received = jnp.einsum('ue,ueh->uh', edges, of_items[items])
     linked = (of_user > 0)[:, None]  # others stay as they are
-    after = jnp.where(linked, received / jnp.where(linked, of_user[:, None], 1), previous)
+    after = jnp.where(linked, received / masked.or_one(of_user)[:, None], previous)
     return after, after
 
   _, layers = jax.lax.scan(layer, embeddings, length=num_layers)

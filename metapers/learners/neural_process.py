@@ -180,8 +180,7 @@ def latent_np(
     user_state = adapt(params, episode.support, episode.context, key)
     scores = sampled_scores(params, user_state, episode.query.candidates)
     total = -jax.vmap(negative_log_likelihood, (0, None))(scores, episode.query)  # [S]
-    weight = task.total_weight(episode.query)
-    count = jnp.where(weight > 0, weight, 1)
+    count = masked.or_one(task.total_weight(episode.query))
     joint = (jax.nn.logsumexp(total) - jnp.log(num_samples)) / count
     marginal = choice_model.mean_probability(scores, episode.query.candidates.mask)
     return -joint, meta_learner.query_metrics(marginal, episode.query)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metapers.core import choice_model, meta_learner, task
+from metapers.core import choice_model, masked, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Array, Callable, Float, Params, Scalar
 from metapers.learners import inner_loop, newton, options
@@ -122,7 +122,7 @@ def p_rm(
     known, penalty = users.known(params['users'], episode.user)
     individual, generic = log_p(known), log_p(users.generic(params['users']))
     metrics = meta_learner.query_metrics(individual, everything)
-    of_user = metrics['nll'] + penalty / jnp.maximum(task.total_weight(everything), 1)
+    of_user = metrics['nll'] + penalty / masked.or_one(task.total_weight(everything))
     return alpha * of_user + (1 - alpha) * choice_model.nll(generic, everything), metrics
 
   return meta_learner.from_adapt_score(init, adapt, score, loss=loss)

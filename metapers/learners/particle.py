@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from metapers.core import choice_model, meta_learner, task
+from metapers.core import choice_model, masked, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Task
 from metapers.core.types import Array, Float, PRNGKey, Scalar
@@ -106,7 +106,7 @@ def particle(
     user_state = particle_bank.Evidence(said[0], ())
     log_p = reweighted.predict(params, user_state, episode.query.candidates)
     metrics = meta_learner.query_metrics(log_p, episode.query)
-    return -evidence / jnp.maximum(task.total_weight(everything), 1), metrics
+    return -evidence / masked.or_one(task.total_weight(everything)), metrics
 
   reweighted = particle_bank.learner(init, features, num_samples=num_samples)
   return particle_bank.learner(

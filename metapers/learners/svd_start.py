@@ -51,9 +51,8 @@ def factors(histories: Task, rank: int) -> Factors:
   contrasts = jax.vmap(neural_process.tokens)(known.candidates.features, known)  # [U, N, D]
   count = task.total_weight(known)
   weighted = masked.fill(known.weight, known.mask)[..., None] * contrasts
-  means = weighted.sum(1) / jnp.where(count > 0, count, 1)[:, None]
-  total = jnp.sum(count)
-  covariance = jnp.tensordot(weighted, contrasts, [(0, 1), (0, 1)]) / jnp.where(total > 0, total, 1)
+  means = weighted.sum(1) / masked.or_one(count)[:, None]
+  covariance = jnp.tensordot(weighted, contrasts, [(0, 1), (0, 1)]) / masked.or_one(count.sum())
   whitening = inverse_root(covariance)
   left, sizes, right = jnp.linalg.svd(means @ whitening, full_matrices=False)
   root = jnp.sqrt(jnp.float32(len(count)))

@@ -66,6 +66,20 @@ def test_offsets_are_shrunk_by_the_share_of_a_comparison_in_the_individual_loss(
   np.testing.assert_allclose(moved(4.0) - moved(1.0), alpha * 3 / (5 + 6), atol=1e-6)
 
 
+def test_offsets_are_shrunk_by_weights_of_less_than_one_comparison_all_the_same():
+  given = episode(3)
+  support, query = (x._replace(weight=jnp.full_like(x.weight, 0.05)) for x in given[:2])
+
+  def penalty(episode):
+    learner, params = made(alpha=1.0, shrinkage=2.0)
+    params['users']['offsets'] = jnp.ones((U, 2))
+    value, metrics = learner.loss(params, episode, KEY)
+    return value - metrics['nll']
+
+  found = penalty(given._replace(support=support, query=query))
+  np.testing.assert_allclose(found, 0.5 * 2 * 2 / (0.05 * (5 + 6)), rtol=1e-4)
+
+
 @pytest.mark.parametrize('user_model', ['individual', 'cluster'])
 def test_units_that_are_free_do_not_change_the_refit(user_model):
   learner, params = made(user_model=user_model, num_clusters=3)

@@ -91,6 +91,14 @@ def test_the_loss_is_the_marginal_likelihood_of_all_comparisons():
   np.testing.assert_allclose(metrics['nll'], expected, rtol=1e-5)
 
 
+def test_the_loss_is_divided_by_weights_of_less_than_one_comparison():
+  light = comparisons()._replace(weight=jnp.full(N, 0.1))
+  none = task.with_shots(light, 0)
+  evidence, _, _ = enumerated(light, light.candidates)
+  value, _ = learner().loss(params(), Task(none, light, jnp.int32(0), CONTEXT), KEY)
+  np.testing.assert_allclose(value, -evidence / (0.1 * (N - 1)), rtol=1e-5)
+
+
 def test_one_more_comparison_is_reading_all_of_them():
   made, given = learner(), comparisons()
   state = made.adapt(params(), task.with_shots(given, 0), CONTEXT, KEY)
