@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from scipy import special
 
-from metapers.core.types import Float, Int
+from metapers.core.types import Bool, Float, Int
 from metapers.evaluation import bootstrap, estimates, intervals, metrics
 from metapers.evaluation.estimates import Estimates, EvaluationSet
 from metapers.evaluation.predictions import Predictions
@@ -140,9 +140,8 @@ def extremes(
   Returns:
     By name; {} where fewer than two groups are large enough.
   """
-  halves = [mask.any(-1) for mask in estimates.user_halves(evaluated)]
-  counts = [np.bincount(groups.index[half], minlength=len(groups.labels)) for half in halves]
-  large = np.flatnonzero(np.minimum(*counts) >= LEAST_USERS)
+  halves, counts = _halves(evaluated, groups)
+  large = np.flatnonzero(counts.min(0) >= LEAST_USERS)
   if large.size < 2:
     return {}
   own = [groups._replace(index=np.where(half, groups.index, NOBODY)) for half in halves]
@@ -151,6 +150,21 @@ def extremes(
   worst = np.mean([on[:, np.argmin(by[0])] for by, on in ways], 0)[:, None]
   best = np.mean([on[:, np.argmax(by[0])] for by, on in ways], 0)[:, None]
   return dict(zip(EXTREMES, (worst, best, best - worst), strict=True))
+
+
+def least_measured(evaluated: EvaluationSet, groups: Groups) -> int:
+  """Returns on how many users, at least, each of `extremes` is measured."""
+  _, counts = _halves(evaluated, groups)
+  return int(counts[:, counts.min(0) >= LEAST_USERS].min(-1).sum())
+
+
+def _halves(
+  evaluated: EvaluationSet, groups: Groups
+) -> tuple[Bool[np.ndarray, '2 T'], Int[np.ndarray, '2 G']]:
+  # Every other user, and how many of each group are among them.
+  halves = np.stack([mask.any(-1) for mask in estimates.user_halves(evaluated)])
+  size = len(groups.labels)
+  return halves, np.stack([np.bincount(groups.index[half], minlength=size) for half in halves])
 
 
 def user_mean(draws: bootstrap.Draws, values: Float[np.ndarray, 'T']) -> Float[np.ndarray, 'J']:

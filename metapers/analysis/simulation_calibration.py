@@ -38,7 +38,8 @@ COVERAGES = (0.5, 0.8, 0.95)
 LEVEL = 0.95  # of simultaneous bands
 LEAST_WEIGHT = 1e-3  # below which weights are equal: they move no choice
 ROUNDING = 1e-5  # of a quantity, by which equal ones may differ
-NUM_SIMULATIONS = 2000  # of uniform ranks
+NUM_SIMULATIONS = 2000  # of uniform ranks, at least
+FOR_EACH_TEST = 40  # the least p is half of the .05 that all tests share
 
 
 class Draws(NamedTuple):
@@ -192,17 +193,24 @@ class Bands(NamedTuple):
   least: Float[np.ndarray, 'simulations']
 
 
-def bands(num_users: int, num_draws: int = NUM_DRAWS, *, seed: int = 0) -> Bands:
+def bands(
+  num_users: int, num_draws: int = NUM_DRAWS, *, num_tests: int = 1, seed: int = 0
+) -> Bands:
   """Returns simultaneous bands of the distribution of ranks, by simulation.
 
   A sample leaves the band where the smallest of its binomial tail probabilities, over all places,
   is below what it is in all but LEVEL of samples of uniform ranks.
+
+  Args:
+    num_users: whose truths are ranked.
+    num_draws: that they are ranked among.
+    num_tests: p values that share a level of .05: more need smaller ones, of more simulations.
+    seed: of the simulations.
   """
   places = np.arange(1, num_draws + 1) / (num_draws + 1)
   rng = np.random.default_rng([seed, 14])
-  drawn = rng.multinomial(
-    num_users, np.full(num_draws + 1, 1 / (num_draws + 1)), size=NUM_SIMULATIONS
-  )
+  size = max(NUM_SIMULATIONS, FOR_EACH_TEST * num_tests)
+  drawn = rng.multinomial(num_users, np.full(num_draws + 1, 1 / (num_draws + 1)), size=size)
   least = np.sort(smallest_tail(np.cumsum(drawn, 1)[:, :-1], num_users, places))
   tail = np.quantile(least, 1 - LEVEL)
   low, high = (stats.binom.ppf(q, num_users, places) / num_users for q in (tail / 2, 1 - tail / 2))

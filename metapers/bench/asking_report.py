@@ -79,12 +79,15 @@ def statement(result: QueryingResult, name: str, rule: str) -> str:
   own = results.select(result.frame, learner=row_name(name, rule), metric=LEAD)
   row: Any = next(own.itertuples())
   after, most = result.questioning.compared_after, most_lead(result)
+  saved = f'saves {lead_text(row, most)}'
+  if row.ci_high < 0:
+    saved = f'costs {-row.value:.1f} ({-row.ci_high:.1f} to {-row.ci_low:.1f})'
   return (
     f'{name}: {rule}, the best rule on validation users, reaches after {after} questions the '
     'accuracy that random questions reach after '
     f'{"at least " if row.value >= most else ""}{after + row.value:.1f}. '
-    f'It saves {lead_text(row, most)} questions (95 % interval), '
-    + ('which is significant.' if row.ci_low > 0 else 'which is not significant.')
+    f'It {saved} questions (95 % interval), '
+    f'which is {"" if row.ci_low > 0 or row.ci_high < 0 else "not "}significant.'
   )
 
 

@@ -106,15 +106,7 @@ def rows(
   if num_users is not None:
     sizes['num_users'] = num_users
   num_seeds = results.fewest_seeds(given.predictions)
-  parts = []
-  for column, count in enumerate(shots):
-    there = {
-      metric: samples[:, column : column + 1]
-      for metric, samples in found.items()
-      if np.isfinite(samples[0, column])
-    }
-    parts.append(results.rows(there, [count], labels, num_seeds=num_seeds, **sizes))
-  return results.join(parts)
+  return results.rows(found, shots, labels, num_seeds=num_seeds, **sizes)
 
 
 def over_shots(

@@ -104,8 +104,13 @@ def by_favourite(given: Evidence, truth: Truth) -> Part:
   found = evidence.averaged(given.predictions, measure)
   if not all(found.values()):
     return Part()
+  size = groups.least_measured(given.setting.evaluated, divided)
   made = results.join(
-    [evidence.rows(given, name, own, [given.shots]) for name, own in found.items()]
+    [
+      rows_of_size(given, name, {metric: samples}, size)
+      for name, own in found.items()
+      for metric, samples in own.items()
+    ]
   )
   columns = {(metric, given.shots): header for metric, header in zip(EXTREMES, EXTREME_HEADERS)}
   caption = f'worst and best group (%) after {given.shots} shots, by the reward model users favour'
@@ -139,14 +144,20 @@ def group_rows(given: Evidence, learner: str, found: Estimates, divided: Groups)
   parts = []
   for group, size in enumerate(groups.sizes(divided, given.setting.evaluated).tolist()):
     for metric, value in found.items():
-      samples = value[:, group : group + 1]
-      # `groups.estimate` has spread them for all users; where none differ, the group's number says
-      # how sure that is.
-      told = size if is_flat(samples) else None
-      own = {f'{metric}@{divided.name}:{group + 1}': samples}
-      made = evidence.rows(given, learner, own, [given.shots], num_users=told)
-      parts.append(made.assign(num_users=size))
+      own = {f'{metric}@{divided.name}:{group + 1}': value[:, group : group + 1]}
+      parts.append(rows_of_size(given, learner, own, size))
   return results.join(parts)
+
+
+def rows_of_size(given: Evidence, learner: str, found: Estimates, size: int) -> pd.DataFrame:
+  """Returns one estimate [J, 1] that is measured on `size` of the users.
+
+  `groups.estimate` has spread it for all users; where none differ, `size` says how sure it is.
+  """
+  (samples,) = found.values()
+  told = size if is_flat(samples) else None
+  made = evidence.rows(given, learner, found, [given.shots], num_users=told)
+  return made.assign(num_users=size)
 
 
 def is_flat(samples: Float[np.ndarray, 'J 1']) -> bool:

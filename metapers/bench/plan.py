@@ -232,12 +232,14 @@ def held_shots(evaluation: Evaluation, spec: Spec) -> tuple[int, ...]:
 
 
 def check_conditions(plan: Plan) -> None:
-  """Refuses conditions of one name, which files are named by, or with other rows than the table.
+  """Refuses a fold given twice, and conditions of one name or with other rows than the table.
 
   Raises:
     ValueError: naming them.
   """
   conditions = plan.conditions
+  if len(set(plan.folds)) < len(plan.folds):
+    raise ValueError(f'folds must differ, for each has people of its own; got {plan.folds}')
   for condition in conditions:
     if condition.entries is not None and set(condition.entries) != set(plan.entries):
       raise ValueError(

@@ -15,6 +15,8 @@ from metapers.io.plots import Figure
 from metapers.io.report import Table
 
 USERS, LABELS = 'num_users', 'num_labels'
+# Columns of the results in which budgets of one surface are alike.
+ALIKE = ('population', 'track', 'normalization', 'pair_rule', 'concentration', 'temperature')
 
 
 class Measured(NamedTuple):
@@ -50,9 +52,11 @@ def measured(frame: pd.DataFrame, learner: str, shots: int) -> Measured:
     shots: comparisons given of a new user.
 
   Raises:
-    ValueError: where the results hold no budgets of that learner at that number of shots.
+    ValueError: where the results hold no budgets of that learner at that number of shots, or those
+      of several kinds of users.
   """
   own = results.select(frame, metric='accuracy', learner=learner, shots=shots, split='test')
+  check_alike(own)
   shown = tables.over_seeds(own)
   rows = [
     (
@@ -73,6 +77,21 @@ def measured(frame: pd.DataFrame, learner: str, shots: int) -> Measured:
       f'experiments/configs/budget.py; learners there: {known}; comparisons: {counts}'
     )
   return Measured(*map(np.array, zip(*rows, strict=True)))
+
+
+def check_alike(own: pd.DataFrame) -> None:
+  """Refuses budgets that differ in more than users and labels: no surface goes through them all.
+
+  Raises:
+    ValueError: naming in what.
+  """
+  changes = pd.DataFrame(map(results.changes_of, own['protocol'])).fillna('')
+  others = pd.concat([own[list(ALIKE)].reset_index(drop=True), changes], axis=1)
+  found = others.drop(columns=[USERS, LABELS], errors='ignore')
+  if differ := [str(name) for name in found if found[name].nunique() > 1]:
+    raise ValueError(
+      f'these budgets differ in {", ".join(differ)}, too; give the results of one value of each'
+    )
 
 
 def learners_of(frame: pd.DataFrame) -> list[str]:

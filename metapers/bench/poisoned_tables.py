@@ -37,7 +37,7 @@ def sections(
   overall: Sequence[Mapping[str, Estimates]],
   num_seeds: int,
 ) -> list[Section]:
-  """Returns a section with a table for each kind of liars; none where nobody lies.
+  """Returns a section with a table for each kind of liars that stand beside none; else none.
 
   Args:
     conditions: of a table.
@@ -53,7 +53,7 @@ def sections(
   made = [
     table_of(dict(kind), sorted(group, key=lambda one: one.share), num_seeds)
     for kind, group in kinds.items()
-    if len({one.share for one in group}) > 1
+    if len({one.share for one in group}) > 1 and not min(one.share for one in group)
   ]
   return [Section('Known users who lie', tables=made)] if made else []
 

@@ -67,10 +67,15 @@ def of_setting(frame: pd.DataFrame, setting: Setting) -> pd.DataFrame:
 
 def figure(own: pd.DataFrame, setting: Setting, metric: str, *, is_narrow: bool = False) -> Figure:
   """Returns the curves of one setting over shots, or over turns."""
+  unit, label = tables.unit_of(metric), metric.replace('_', ' ')
+  in_percent = unit in ('%', 'points')
+  given = f'comparisons given of a {"known" if setting.split == SEEN else "new"} user'
   return plots.adaptation(
     tables.curves(own, metric=metric),
     title=setting.title,
-    value_label=metric.replace('_', ' '),
+    value_label=label if in_percent else f'{label} ({unit})',
+    count_label='turns' if setting.stream else given,
+    in_percent=in_percent,
     is_narrow=is_narrow,
   )
 

@@ -173,6 +173,8 @@ def rows(
 ) -> pd.DataFrame:
   """Returns a learner's estimates as rows, one for each metric and number of shots.
 
+  Numbers that do not apply (NaN) give no row.
+
   Args:
     found: metric -> [J, L], row 0 the value and the others its resamples.
     shots: the L numbers of support comparisons.
@@ -197,7 +199,7 @@ def rows(
   numbers = [interval(metric, samples) for metric, samples in found.items()]
   if not numbers:
     return join([])
-  return pd.DataFrame(
+  made = pd.DataFrame(
     {
       **texts,
       'shots': [str(count) for count in shots] * len(found),
@@ -206,6 +208,7 @@ def rows(
       'num_users': num_users,
     }
   )
+  return made[made['value'].notna()].reset_index(drop=True)
 
 
 def join(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -222,6 +222,9 @@ def check(plan: Plan) -> None:
   taken = sorted(set(plan.entries) & set(tables.REFERENCES))
   if taken:
     raise ValueError(f'{", ".join(taken)}: references have these names; give the learners others')
+  names = [*plan.entries, *(condition.name for condition in plan.conditions)]
+  if nested := [name for name in names if '/' in name or '\\' in name]:
+    raise ValueError(f'{", ".join(nested)}: files have these names; give them without slashes')
   shots = plan.evaluation.shots
   if len(set(shots)) < len(shots):
     raise ValueError(f'shots must differ from each other, got {shots}')

@@ -16,13 +16,14 @@ from metapers.bench.resampling import Resampled
 from metapers.core import programs
 from metapers.core.population import (
   SEEN,
+  HostOrDevice,
   Population,
   Simulation,
   Spec,
   episode_shapes,
 )
 from metapers.core.task import Task, Truth
-from metapers.core.types import Int
+from metapers.core.types import Bool, Int
 from metapers.evaluation import adaptation, estimates, streams
 
 # Options that titles tell in words.
@@ -42,7 +43,7 @@ class Setting(NamedTuple):
   populations: one for each fold of people, else one; sizes: evaluated users of each.
   tasks, truth, evaluated: of all of them, joined along T.
   resampled: what intervals are for, beside new people.
-  note: what is not evaluated, and why; '' for nothing.
+  note: what is not evaluated, and why, and who has fewer comparisons; '' for nothing.
   fingerprint: hash of all that is shown and known of the users; cells of other users are others.
   """
 
@@ -92,12 +93,14 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     tasks, truth = stream_of(tasks, truth, condition.stream, first.simulation)
   writers = writers_of(first.simulation, truth)
   rival = rival_of(evaluation.rival, writers)
+  shots = shots_of(evaluation, first.spec)
+  notes = rival_note(evaluation.rival, writers), fewer_note(tasks.support.mask, shots)
   resampled = resampling.of_populations(populations, split, sizes)
   return Setting(
     name=condition.name,
     title=title_of(first, sum(sizes), split, condition.stream) + changes_in_words(condition),
     labels=labels_of(first, condition, plan.protocol),
-    shots=shots_of(evaluation, first.spec),
+    shots=shots,
     populations=populations,
     sizes=sizes,
     tasks=tasks,
@@ -115,7 +118,7 @@ def make_setting(plan: Plan, condition: Condition) -> Setting:
     stream=condition.stream,
     fingerprint=fingerprint(tasks, truth, condition.stream),
     resampled=resampled,
-    note='' if rival is not None or evaluation.rival is not None else rival_note(writers),
+    note='; '.join(filter(None, notes)),
   )
 
 
@@ -257,14 +260,23 @@ def rival_of(wanted: str | None, writers: Sequence[str]) -> int | None:
   return writers.index(wanted)
 
 
-def rival_note(writers: Sequence[str]) -> str:
+def rival_note(wanted: str | None, writers: Sequence[str]) -> str:
   """Returns why there are no win rates where no rival was named; '' without slates."""
-  if not writers:
+  if wanted is not None or not writers or plans.RIVAL in writers:
     return ''
   return (
     f'no win rates: {plans.RIVAL} wrote none of the responses; evaluation.rival may be one of '
     f'{", ".join(writers)}'
   )
+
+
+def fewer_note(held: Bool[HostOrDevice, 'T N'], shots: Sequence[int]) -> str:
+  """Returns how many users have as many comparisons to give as the columns say; '' where all."""
+  of_each = np.asarray(held).sum(-1)
+  told = [f'{(of_each >= count).sum():,} have {count}' for count in shots if of_each.min() < count]
+  if not told:
+    return ''
+  return f'of {len(of_each):,} users {", ".join(told)} to give; the others give all that they have'
 
 
 def labels_of(population: Population, condition: Condition, protocol: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from metapers.io.report import Section
 
 MOST_CONDITIONS = 6  # that have a sentence on top of a page; of more, in a section of their own
 PLAIN_FLOOR = f'{FLOOR}, which does not personalise'
+UNKNOWN_GAIN = f'What personalising gains is not known: no learner is named {FLOOR}.'
 
 
 class Verdict(NamedTuple):
@@ -155,7 +156,7 @@ def adjusted(num_learners: int) -> str:
 def gained(found: Verdict) -> str:
   """Returns what is gained over `pooled`, and from how many comparisons on."""
   if found.gain is None:
-    return f'What personalising gains is not known: no learner is named {FLOOR}.'
+    return UNKNOWN_GAIN
   size = points(found.gain, of_one(found))
   if found.since is not None:
     return f'It gains {size} over {PLAIN_FLOOR}; {beyond(found)}.'
@@ -208,7 +209,8 @@ def missed(found: Verdict) -> str:
   if oracle:
     known = percent(oracle[0].value)
     return f'There is no exact answer to compare it with; one who knows the users has {known}.'
-  return f'No ceiling is known of these users: {FLOOR} is what learners are measured against.'
+  measured = f': {FLOOR} is what learners are measured against' if found.gain is not None else ''
+  return f'No ceiling is known of these users{measured}.'
 
 
 def whom(found: Verdict) -> str:
@@ -244,13 +246,17 @@ def groups(found: Verdict) -> str:
 
 def overall(judged: Sequence[Verdict], labels: Sequence[str]) -> list[str]:
   """Returns what holds over several conditions."""
-  gainers = sum(bool(one.gainers) for one in judged)
-  ends = {when(one) for one in judged}
-  end = ends.pop() if len(ends) == 1 else 'At the last number of comparisons of each'
-  said = [
-    f'{end}, learners gain over {FLOOR}, beyond the interval, in {gainers} of '
-    f'{len(judged)} conditions (a count that is not adjusted for so many).'
-  ]
+  measured = [one for one in judged if one.gain is not None]
+  if not measured:
+    said = [UNKNOWN_GAIN]
+  else:
+    ends = {when(one) for one in measured}
+    end = ends.pop() if len(ends) == 1 else 'At the last number of comparisons of each'
+    gainers = sum(bool(one.gainers) for one in measured)
+    said = [
+      f'{end}, learners gain over {FLOOR}, beyond the interval, in {gainers} of '
+      f'{len(measured)} conditions (a count that is not adjusted for so many).'
+    ]
   clear = [(one, label) for one, label in zip(judged, labels, strict=True) if one.since is not None]
   if clear:
     most, label = max(clear, key=lambda pair: pair[0].gain.value)
@@ -298,7 +304,8 @@ def when(found: Verdict) -> str:
   if found.setting.stream:
     return f'In turns {first_turn(found.setting.shots, last)} to {last}'
   whom = 'known' if found.setting.split == SEEN else 'new'
-  return f'After {last} comparison{"s" * (last != 1)} of a {whom} user'
+  most = 'up to ' * bool(np.asarray(found.setting.tasks.support.mask).sum(-1).min() < last)
+  return f'After {most}{last} comparison{"s" * (last != 1)} of a {whom} user'
 
 
 def first_turn(counts: Sequence[int], end: int | None) -> int:

@@ -116,6 +116,15 @@ def test_the_statement_gives_the_lead_and_whether_it_is_one(made_up, name, expec
   assert expected in asking_report.statement(made_up, name, 'bald')
 
 
+def test_a_rule_that_costs_questions_is_said_to(made_up):
+  worse = made_up.frame['metric'] == LEAD
+  numbers = made_up.frame.loc[worse, ['value', 'ci_low', 'ci_high']] * 0 + [-2.0, -3.1, -1.0]
+  frame = made_up.frame.astype({'value': float}).copy()
+  frame.loc[worse, ['value', 'ci_low', 'ci_high']] = numbers
+  said = asking_report.statement(made_up._replace(frame=frame), 'able', 'bald')
+  assert said.endswith('It costs 2.0 (1.0 to 3.1) questions (95 % interval), which is significant.')
+
+
 def test_everything_is_written(made_up, tmp_path):
   paths = asking_report.write_result(made_up, tmp_path)
   assert [path.name for path in paths] == ['results.csv', 'asking.png', 'report.html']

@@ -6,8 +6,8 @@ import pytest
 from metapers.bench import planning, results
 
 
-def row(learner, users, labels, value, shots=8, seed='0'):
-  protocol = f'budget num_users={users} num_labels={labels}'
+def row(learner, users, labels, value, shots=8, seed='0', more=''):
+  protocol = f'budget num_users={users} num_labels={labels}{more}'
   own = {'protocol': protocol, 'learner': learner, 'shots': str(shots), 'metric': 'accuracy'}
   numbers = {'value': value, 'ci_low': value, 'ci_high': value, 'num_users': 500}
   empty = dict.fromkeys(results.COLUMNS, '')
@@ -56,6 +56,18 @@ def test_a_panel_for_each_number_of_labels_has_a_line_for_each_learner(frame):
 def test_results_without_budgets_are_refused(frame):
   with pytest.raises(ValueError, match="no budgets of 'cnp' after 3 comparisons"):
     planning.plan(frame, 'cnp', 3, 10_000)
+
+
+@pytest.mark.parametrize(
+  ('other', 'field'),
+  [
+    (row('cnp', 50, 8, 0.7, more=' flip_rate=0.2'), 'flip_rate'),
+    (row('cnp', 50, 8, 0.7).assign(concentration='1'), 'concentration'),
+  ],
+)
+def test_budgets_of_several_kinds_of_users_are_refused(frame, other, field):
+  with pytest.raises(ValueError, match=f'differ in {field}, too'):
+    planning.plan(results.join([frame, other]), 'cnp', 8, 10_000)
 
 
 def test_options_stand_behind_the_name_of_a_protocol():

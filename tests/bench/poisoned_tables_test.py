@@ -46,3 +46,7 @@ def test_the_cost_is_that_of_the_same_learner_without_liars():
 
 def test_one_share_is_no_table():
   assert made([0.0], [0.0]) == []
+
+
+def test_liars_beside_no_honest_users_are_no_table():
+  assert made([0.1, 0.2], [0.0, 0.01]) == []

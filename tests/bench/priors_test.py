@@ -24,6 +24,13 @@ def population():
   )
 
 
+def test_however_many_tests_are_made_one_can_be_wrong():
+  wrong = np.zeros(USERS, int)  # the truth below all draws
+  for num_tests in (1, 105, 400):
+    known = simulation_calibration.bands(USERS, 9, num_tests=num_tests)
+    assert simulation_calibration.p_value(wrong, known) < 0.05 / num_tests
+
+
 def test_turns_of_one_draw_are_left_out_where_asked(population):
   models = population.simulation.user_models
   turned = posterior.draw_bank(models, 10, 3)

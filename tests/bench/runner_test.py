@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import jax
-import matplotlib.figure
 import numpy as np
 import optax
 import pandas as pd
@@ -76,7 +75,9 @@ def test_a_result_is_shown_as_table_figure_and_page(on_dinners, tmp_path):
   assert isinstance(shown, pd.DataFrame)
   assert shown.index[0] == 'oracle' and shown.index[-1] == 'pooled'
   assert list(shown.columns) == ['0', '4']
-  assert isinstance(result.plot('nll'), matplotlib.figure.Figure)
+  (axis,) = result.plot('nll').axes
+  assert axis.get_ylabel() == 'nll (nats)'
+  assert not any('%' in tick.get_text() for tick in axis.get_yticklabels())
   page = result.report(tmp_path / 'report.html').read_text()
   assert 'synthetic diners' in page
   assert 'minus' in page and '<svg' in page
@@ -297,6 +298,12 @@ def test_equal_programs_have_equal_fingerprints_in_another_process():
     ({'conditions': (plan.Condition((dinners,)),) * 2}, 'conditions need names of their own'),
     ({'entries': {'bayes': plan.Entry(one_learner)}}, 'bayes: references have these names'),
     ({'evaluation': SMALL._replace(shots=(0, 4, 4))}, 'shots must differ'),
+    ({'folds': (0, 1, 0)}, 'folds must differ'),
+    ({'entries': {'cnp/64': plan.Entry(one_learner)}}, 'cnp/64: files have these names'),
+    (
+      {'conditions': (plan.Condition((dinners,), {'kwargs': 'a/b'}),)},
+      'kwargs=a/b: files have these names',
+    ),
     (
       {'conditions': (plan.Condition((dinners,), stream=plan.Stream(0, 0)),)},
       'shots of a stream are its turns',

@@ -149,6 +149,23 @@ def test_people_whose_items_no_model_scores_get_no_fit(table, quick):
     shown.draw(is_narrow=True)
 
 
+def test_people_of_whom_no_two_compared_one_pair_stop_no_other_study(table, quick):
+  given = slates.slates_of(table)
+  own = histories(given.scores['z'][:12, 0].astype(float))
+  # The first two people compare 0 with 1, and 2 with 3; the others nothing.
+  few = np.zeros(own.mask.shape, bool)
+  few[:2, 0] = True
+  chosen, rejected = own.chosen.copy(), own.rejected.copy()
+  chosen[:2, 0], rejected[:2, 0] = (0, 2), (1, 3)
+  alone = own._replace(mask=few, chosen=chosen, rejected=rejected)
+
+  def make():
+    return people.part_of(given, people.Folder('them', alone, False))
+
+  (made,) = run.parts_of([run.Study('People', make)], lambda title: None)
+  assert any('too few pairs of them were answered by two people' in line for line in made.text)
+
+
 def test_people_whose_items_models_score_get_a_joint_region(table, quick):
   given = slates.slates_of(table)
   scores = given.scores['z'][:12, 0].astype(float)

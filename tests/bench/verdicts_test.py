@@ -6,7 +6,7 @@ import evaluation_sets
 import numpy as np
 import pytest
 
-from metapers.bench import results, verdicts
+from metapers.bench import results, settings, verdicts
 from metapers.bench.plan import Stream
 from metapers.bench.settings import Setting
 from metapers.core.task import Candidates, Choices
@@ -32,11 +32,13 @@ FOUND = {
 }
 
 
-def a_setting(title='50 users, noiseless', protocol='demo', **changed):
+def a_setting(title='50 users, noiseless', protocol='demo', fewest=8, **changed):
   mask = np.ones((50, 16), bool)
+  held = np.arange(8) < np.where(np.arange(50) < 45, fewest, 8)[:, None]
+  support = types.SimpleNamespace(mask=held)
   query = Choices(Candidates(mask, mask), choice=mask, weight=mask.astype(float), mask=mask)
   evaluated = types.SimpleNamespace(
-    **SIZES, sizes=SIZES, tasks=types.SimpleNamespace(query=query), draws=None
+    **SIZES, sizes=SIZES, tasks=types.SimpleNamespace(query=query, support=support), draws=None
   )
   return Setting(
     name='test',
@@ -188,13 +190,21 @@ def test_a_stream_is_spoken_of_in_turns():
   assert lead[1].endswith('; beyond the interval from turn 2 on.')
 
 
+def test_who_has_fewer_comparisons_is_not_said_to_have_given_more():
+  assert said(FOUND)[0].startswith('After 8 comparisons of a new user')
+  assert said(FOUND, a_setting(fewest=2))[0].startswith('After up to 8 comparisons of a new user')
+  note = settings.fewer_note(a_setting(fewest=2).tasks.support.mask, SHOTS)
+  assert note == 'of 50 users 5 have 8 to give; the others give all that they have'
+  assert not settings.fewer_note(a_setting().tasks.support.mask, SHOTS)
+
+
 def of_conditions(*several):
-  settings = [
+  drawn = [
     a_setting(f'50 users (α = {i}, flat), noiseless', protocol=f'demo {i}')
     for i in range(len(several))
   ]
-  frame = results.join([frame_of(own, at) for own, at in zip(several, settings, strict=True)])
-  lead, sections = verdicts.of_table(frame, settings)
+  frame = results.join([frame_of(own, at) for own, at in zip(several, drawn, strict=True)])
+  lead, sections = verdicts.of_table(frame, drawn)
   texts = [line for section in sections for line in section.text]
   return [[line.replace('\N{NO-BREAK SPACE}', ' ') for line in part] for part in (lead, texts)]
 
@@ -214,6 +224,12 @@ def test_several_conditions_have_a_verdict_over_all_and_a_sentence_each():
     'pooled; 10.0 points (8.1 to 11.9) below bayes.',
     '50 users (α = 1, flat): able 70.3 %; 0.3 points (-1.6 to 2.2) over pooled, not told apart.',
   ]
+
+
+def test_without_pooled_no_gain_is_counted_over_several_conditions():
+  lead, _ = of_conditions(*[without('pooled', 'bayes')] * 2)
+  assert lead[0] == 'What personalising gains is not known: no learner is named pooled.'
+  assert said(without('pooled', 'bayes'))[2] == 'No ceiling is known of these users.'
 
 
 def test_many_conditions_have_a_section_for_their_sentences():

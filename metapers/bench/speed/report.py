@@ -36,7 +36,9 @@ def append(path: str | os.PathLike, timed: Sequence[Mapping[str, Any]]) -> pd.Da
   new = pd.DataFrame(timed, columns=COLUMNS)
   kept = []
   if pathlib.Path(path).exists():
-    old = pd.DataFrame({'clock': 'unknown'} | dict(pd.read_csv(path).items()), columns=COLUMNS)
+    old = pd.DataFrame(
+      {'clock': 'unknown'} | dict(pd.read_csv(path, dtype={'hidden': str}).items()), columns=COLUMNS
+    )
     kept = [old[~same_case(old, new.iloc[0])]]
   found = pd.concat([*kept, new], ignore_index=True)
   files.write_atomically(path, found.to_csv(index=False, float_format='%.8g', lineterminator='\n'))

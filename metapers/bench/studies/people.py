@@ -55,6 +55,8 @@ def part_of(given: Slates, folder: Folder, *, seed: int = 0) -> Part:
   found = {Whose('people', folder.name): people_statistics.with_errors(answers, seed=seed)}
   found |= simulations(answers, scores, SIMULATED.format(folder.name), seed=seed)
   frame = people_statistics.study(found, extra={folder.name: answers})
+  if people_statistics.DISAGREEMENT not in people_rows(frame, folder.name):
+    raise ValueError(f'too few pairs of {folder.name} were answered by two people to compare them')
   likelihood = None
   if columns is not None:
     likelihood = simulated_people.fit(answers, scores, seed=seed)

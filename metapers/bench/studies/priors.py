@@ -85,7 +85,6 @@ def part_of(
     checked += exact(population, num_users, seed)
   tasks, truth = users(population, num_users, seed)
   shots = tuple(count for count in SHOTS if count <= population.spec.num_support)
-  known = simulation_calibration.bands(num_users)
   found = {
     one.name: simulation_calibration.draw(
       one.learner, one.params, tasks, truth, shots=shots,
@@ -94,6 +93,8 @@ def part_of(
     )
     for one in checked
   }  # fmt: skip
+  num_tests = max(map(len, found.values())) * len(shots)
+  known = simulation_calibration.bands(num_users, num_tests=num_tests)
   frames = [
     simulation_calibration.study(each, shots, Whose('priors', f'{name}: {own}'), known=known)
     for own, each in found.items()
