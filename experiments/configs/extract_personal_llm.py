@@ -18,6 +18,6 @@ def get_config(argument: str | None = None) -> Config:
   config.source.kind = 'personal_llm'
   config.encoder.name = 'minilm'
   config.encoder.model = 'sentence-transformers/all-MiniLM-L6-v2'
-  config.options.max_length = 256
+  config.encoder.max_length = 256  # of the encoder alone: reward models read longer texts
   config.options.batch_size = 64
   return config

@@ -260,6 +260,7 @@ def provenance_of(wanted: Extraction, made: Extracted, command: str) -> Provenan
   how = {
     'models': {model.name: spec_of(model) for model in wanted.models},
     'options': wanted.options._asdict(),
+    **({'cut': reward_models.CUT} if wanted.models else {}),
     'truncated': made.num_truncated,
     'versions': made.versions,
   }

@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 
 from metapers.core.types import Bool, Float
-from metapers.data import constructed_rewards, extras, shards, syntax, texts
+from metapers.data import constructed_rewards, extras, reward_models, shards, syntax, texts
 from metapers.data.reward_models import Options, RewardModel, Scored, TextError
 from metapers.data.shards import Job, Part
 from metapers.data.sources import Source
@@ -62,6 +62,7 @@ def recipe(extraction: Extraction) -> dict[str, Any]:
   return {
     'texts': texts.digest(extraction.source.texts),
     'models': [model._asdict() for model in extraction.models],
+    **({'cut': reward_models.CUT} if extraction.models else {}),
     'constructed': list(extraction.constructed),
     **({'syntax': True} if extraction.syntax else {}),  # parts made before there was any go on
     'options': extraction.options._asdict(),

@@ -18,6 +18,10 @@ TEMPLATES = {
 }
 PAIR = 'pair'  # the tokenizer takes prompt and response as a pair of segments
 CHAT = 'chat'  # the tokenizer's own chat template
+# What a text that is too long loses. Recorded with parts and stores: those cut by another rule hold
+# other scores.
+CUT = 'the start of its prompt; without any prompt, the end of its response'
+FEWEST_TOKENS = 8  # of a text
 POOLINGS = ('score', 'mean', 'cls', 'last')
 DTYPES = ('float32', 'bfloat16', 'float16')
 
@@ -30,7 +34,7 @@ class RewardModel(NamedTuple):
   TEMPLATES. sign: -1 for a cost. pooling: 'score' for a classifier's output, else that of an
   encoder's last hidden states, which gives features only. key_mapping: regular expressions that
   rename weights. ignored: weights that may be left unused. label: which output of a classifier that
-  has several; '' for one that has one.
+  has several; '' for one that has one. max_length: tokens that it reads; 0 for that of the options.
   """
 
   name: str
@@ -43,6 +47,7 @@ class RewardModel(NamedTuple):
   key_mapping: Mapping[str, str] | None = None
   ignored: tuple[str, ...] = ()
   label: str = ''
+  max_length: int = 0
 
 
 class Options(NamedTuple):
@@ -50,8 +55,8 @@ class Options(NamedTuple):
 
   allow_pickle: load weights that are not safetensors. batch_size: texts at once. bucket: texts of
   like length share a batch. date: ISO, that chat templates print in place of today's. dtype: of the
-  weights. layer: whose hidden states become features, -1 for the last. max_length: tokens; longer
-  texts are cut and counted.
+  weights. layer: whose hidden states become features, -1 for the last. max_length: tokens, of models
+  that have none of their own; longer texts are cut, as CUT says, and counted.
   """
 
   allow_pickle: bool = False
@@ -142,6 +147,11 @@ def checked_model(model: RewardModel) -> RewardModel:
     )
   if not model.name or not model.model:
     raise ValueError(f'a reward model needs a name and a model, got {model}')
+  if model.max_length != 0 and model.max_length < FEWEST_TOKENS:
+    raise ValueError(
+      f'{model.name}: max_length must be at least {FEWEST_TOKENS}, or 0 for that of the options; '
+      f'got {model.max_length}'
+    )
   return model
 
 
@@ -153,10 +163,10 @@ def checked_options(options: Options) -> Options:
   """
   if options.dtype not in DTYPES:
     raise ValueError(f'dtype must be one of {", ".join(DTYPES)}, got {options.dtype!r}')
-  if options.max_length < 8 or options.batch_size < 1:
+  if options.max_length < FEWEST_TOKENS or options.batch_size < 1:
     raise ValueError(
-      f'max_length must be at least 8 and batch_size at least 1, got {options.max_length} and '
-      f'{options.batch_size}'
+      f'max_length must be at least {FEWEST_TOKENS} and batch_size at least 1, got '
+      f'{options.max_length} and {options.batch_size}'
     )
   try:
     datetime.date.fromisoformat(options.date)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metapers.data import extracted, extraction, feature_store, shards, syntax, texts
+from metapers.data import extracted, extraction, feature_store, reward_models, shards, syntax, texts
 from metapers.data.extraction import Extraction
 from metapers.data.reward_models import RewardModel, Scored
 from metapers.data.sources import Source
@@ -109,6 +109,17 @@ def test_parts_made_otherwise_are_refused(tmp_path):
     shards.claim_job(job.folder, {'model': 'another'})
   with pytest.raises(ValueError, match='holds no parts'):
     shards.merge_parts(job, [tmp_path / 'nowhere'], [])
+
+
+def test_parts_whose_texts_were_cut_by_another_rule_are_refused(tmp_path, monkeypatch):
+  wanted = Extraction(Source(READ, {}, '', ''), [RewardModel('any', 'any')])
+  job = shards.claim_job(tmp_path / 'job', extraction.recipe(wanted))
+  shards.save_part(job, 'any/000000', {'num_truncated': np.array(0)})
+  monkeypatch.setattr('metapers.data.reward_models.CUT', 'the end')
+  with pytest.raises(ValueError, match='cut: .* there, .the end. now'):
+    shards.claim_job(job.folder, extraction.recipe(wanted))
+  plain = Extraction(Source(READ, {}, '', ''), constructed=['length'])
+  assert 'cut' not in extraction.recipe(plain)  # reads texts whole
 
 
 def test_parts_of_another_version_are_not_joined(tmp_path):
@@ -296,6 +307,7 @@ def test_the_tokenizers_of_models_to_be_run_are_read_at_first(tmp_path):
 
 def test_how_models_are_read_is_kept_without_the_places_of_their_folders(tmp_path):
   usual = {'sign': 1.0, 'pooling': 'score', 'key_mapping': None, 'ignored': [], 'label': ''}
+  usual |= {'max_length': 0}
   models = [
     RewardModel('own', str(tmp_path), template='plain', sign=-1.0, key_mapping={'a': 'b'}),
     RewardModel('elsewhere', '/gone/model', tokenizer=str(tmp_path)),
@@ -304,6 +316,7 @@ def test_how_models_are_read_is_kept_without_the_places_of_their_folders(tmp_pat
   wanted = extracting({}, models=models)
   about = extracted.provenance_of(wanted, extracted.Extracted({}, None, {}, {}), 'a.command')
   command, _, how = about.made_by.partition(' ')
+  assert json.loads(how)['cut'] == reward_models.CUT
   assert command == 'a.command' and json.loads(how)['models'] == {
     'own': usual | {'tokenizer': '', 'template': 'plain', 'sign': -1.0, 'key_mapping': {'a': 'b'}},
     'elsewhere': usual | {'template': 'chat'},

@@ -14,7 +14,8 @@ import tokenizers
 import torch
 import transformers
 
-from metapers.data import extraction, reward_scorer, texts
+from experiments.configs import extract_constructed, extract_personal_llm
+from metapers.data import extraction, reward_models, reward_scorer, texts
 from metapers.data.reward_models import Options, RewardModel
 from metapers.data.reward_scorer import Scorer
 from metapers.testing import tiny_models
@@ -74,6 +75,56 @@ def test_long_texts_are_cut_and_counted(folders):
   long = scorer(folders, 'llama', max_length=20)(PROMPTS, RESPONSES)
   lengths = [len(p.split()) + len(r.split()) + 5 for p, r in zip(PROMPTS, RESPONSES)]
   assert long.num_truncated == sum(length > 20 for length in lengths) > 0
+
+
+LONG = [f'w{number}' for number in range(40)]
+
+
+def test_a_long_prompt_loses_its_start_and_leaves_the_response_whole(folders):
+  made = scorer(folders, 'llama', max_length=20)
+  found, is_cut = made.encode(' '.join(LONG), 'w100 w101 w102')
+  assert is_cut
+  expected = ['<bos>', 'user', *LONG[-12:], '<eos>', 'assistant', 'w100', 'w101', 'w102', '<eos>']
+  assert made.tokenizer.convert_ids_to_tokens(found.ids) == expected
+  scores = made([' '.join(LONG)] * 2, ['w100', 'w101']).scores
+  assert abs(scores[0] - scores[1]) > 0.1
+
+
+@pytest.mark.parametrize('template', ['chat', 'pair', *reward_models.TEMPLATES])
+def test_a_long_text_is_read_as_one_whose_prompt_fits(folders, template):
+  made = scorer(folders, 'llama', template, max_length=20)
+  response = 'w100 w101 w102'
+  read = [made.encode(' '.join(LONG[start:]), response) for start in range(41)]
+  if template == 'plain':  # reads no prompt
+    assert all(one == (read[0][0], False) for one in read)
+    return
+  fitting = next(text for text, is_cut in read if not is_cut)
+  assert len(fitting.ids) == 20
+  assert {tuple(text.ids) for text, is_cut in read if is_cut} == {tuple(fitting.ids)}
+
+
+@pytest.mark.parametrize('template', ['chat', 'pair', *reward_models.TEMPLATES])
+def test_what_is_kept_of_a_long_response_does_not_depend_on_its_prompt(folders, template):
+  made = scorer(folders, 'llama', template, max_length=20)
+  response = ' '.join(LONG)
+  kept = {tuple(made.encode(prompt, response)[0].ids) for prompt in ('w7', response, '')}
+  assert len(kept) == 1 and len(*kept) == 20
+  words = [one for one in made.tokenizer.convert_ids_to_tokens(*kept) if one in LONG]
+  start = LONG.index(words[0])  # a template without a space before it makes the first one unknown
+  assert start <= 1 and words == LONG[start : start + len(words)] and len(words) > 10
+
+
+def test_a_model_may_have_a_length_of_its_own(folders):
+  spec = RewardModel('short', folders['llama'], max_length=20)
+  own = Scorer(spec, Options())(PROMPTS, RESPONSES)
+  same = scorer(folders, 'llama', max_length=20)(PROMPTS, RESPONSES)
+  assert own.num_truncated == same.num_truncated > 0
+  np.testing.assert_array_equal(own.scores, same.scores)
+
+
+def test_the_length_of_an_encoder_is_no_length_of_reward_models():
+  for config in (extract_personal_llm.get_config(), extract_constructed.get_config()):
+    assert (config.encoder.max_length, config.options.max_length) == (256, 2048)
 
 
 def test_a_cost_is_turned_round(folders):
@@ -218,6 +269,7 @@ def test_pickled_weights_load_only_on_request(folders, tmp_path):
   [
     ({'template': 'shout'}, {}, "template must be one of chat, pair, .* got 'shout'"),
     ({'pooling': 'max'}, {}, "pooling must be one of score, .* got 'max'"),
+    ({'max_length': 7}, {}, 'max_length must be at least 8, or 0 for .* got 7'),
     ({}, {'dtype': 'int8'}, "dtype must be one of float32, .* got 'int8'"),
     ({}, {'date': 'today'}, "date must be written as 2024-07-26, got 'today'"),
     ({}, {'batch_size': 0}, 'batch_size at least 1, got 2048 and 0'),
