@@ -293,7 +293,9 @@ def _whole(num_features: int, hidden: Sequence[int]) -> tuple[Model, Stages]:
 
 
 def _rows(candidates: Candidates) -> jax.Array:
-  return candidates.features.reshape(-1, candidates.features.shape[-1])  # [N * K, D]
+  x = candidates.features
+  wide = jnp.promote_types(x.dtype, jnp.float32)  # `row_space` multiplies rows: bytes would wrap
+  return x.reshape(-1, x.shape[-1]).astype(wide)  # [N * K, D]
 
 
 def _single_rate(inner_learning_rate: float) -> Callable[[Params], Params]:

@@ -73,6 +73,24 @@ def test_first_order_gradient_is_that_of_the_query_at_the_adapted_parameters():
   )
 
 
+@pytest.mark.parametrize('name', ['maml', 'fomaml', 'reptile'])
+@pytest.mark.parametrize('dtype', ['bool', 'int8', 'uint8', 'float16'])
+def test_narrow_features_are_no_other_than_in_float32(name, dtype):
+  learner = learners.make(name, num_features=9, hidden=(4,), inner_learning_rate=1e-4)
+  params, given = learner.init(jax.random.key(0)), episode()
+  levels = jax.random.randint(jax.random.key(1), (5, 2, 9), 0, 2 if dtype == 'bool' else 100)
+
+  def adapted(features):
+    shown = given.support.candidates._replace(features=features)
+    return learner.adapt(params, given.support._replace(candidates=shown), given.context, None)
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    adapted(levels.astype(dtype)),
+    adapted(levels.astype('float32')),
+  )
+
+
 def test_second_order_gradient_differs_from_first_order():
   given = episode()
   gradients = []
