@@ -2,6 +2,8 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from metapers.core.types import Callable
@@ -23,7 +25,8 @@ def adamw(
     learning_rate: at the end of the warm-up.
     num_steps: of the run, at the end of which the rate is 0. A run that is extended goes on at the
       rates of the longer one, from a start at those of the shorter: it is neither of the two.
-    weight_decay: per unit of the rate.
+    weight_decay: per unit of the rate, of arrays that are learned: not of those that have had no
+      gradient, such as a rate that is fixed or a bank that `prepare` makes.
     clip_norm: largest norm of a gradient; infinity leaves gradients as they are.
     warmup_share: of the steps.
 
@@ -44,8 +47,23 @@ def adamw(
     decay_steps=max(2, num_steps),
   )
   return optax.chain(
-    optax.clip_by_global_norm(clip_norm), optax.adamw(schedule, weight_decay=weight_decay)
+    optax.clip_by_global_norm(clip_norm),
+    optax.scale_by_adam(),
+    decay_of_learned(weight_decay) if weight_decay else optax.identity(),
+    optax.scale_by_learning_rate(schedule),
   )
+
+
+def decay_of_learned(weight_decay: float) -> optax.GradientTransformation:
+  """Returns AdamW's decay, which leaves arrays alone to which Adam's step is 0 in all entries.
+
+  A step that is 0 everywhere is one of an array that has had no gradient: its moments are 0.
+  """
+
+  def of_array(step, x):
+    return jnp.where(jnp.any(step != 0), step + weight_decay * x, step)
+
+  return optax.stateless(lambda steps, params: jax.tree.map(of_array, steps, params))
 
 
 def adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:

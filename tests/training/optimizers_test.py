@@ -4,6 +4,8 @@ import optax
 import pytest
 import small_runs
 
+from metapers import learners
+from metapers.populations import toy
 from metapers.training import optimizers
 
 PARAMS = {'w': jnp.arange(3.0), 'b': jnp.ones(())}
@@ -41,6 +43,32 @@ def test_adamw_is_warm_up_cosine_and_clipping_bit_for_bit(num_steps):
   ours = optimizers.adamw(0.1, num_steps, weight_decay=0.01, clip_norm=0.5)
   theirs = written_out(0.1, num_steps, 0.01, 0.5)
   assert small_runs.same_bits(trajectory(ours, num_steps), trajectory(theirs, num_steps))
+
+
+@pytest.mark.parametrize(
+  ('name', 'options', 'constant'),
+  [('maml', {'learn_inner_rate': False}, 'log_rates'), ('lookup', {'num_histories': 4}, 'bank')],
+)
+def test_weight_decay_leaves_what_is_not_learned_bit_for_bit(name, options, constant):
+  learner = learners.make(name, num_features=3, hidden=(2,), **options)
+  start = learner.init(jax.random.key(0))
+  start[constant] = jax.tree.map(lambda x: x + 1, start[constant])
+  episode, _ = toy.two_types(num_features=3).episode_of((), jnp.asarray(0), 'train')
+  optimizer = optimizers.adamw(0.1, 9, weight_decay=0.5)
+
+  @jax.jit
+  def step(params, state):
+    gradient = jax.grad(lambda p: learner.loss(p, episode, jax.random.key(0))[0])(params)
+    updates, state = optimizer.update(gradient, state, params)
+    return optax.apply_updates(params, updates), state
+
+  params, state = start, optimizer.init(start)
+  for _ in range(4):
+    params, state = step(params, state)
+  assert small_runs.same_bits(params[constant], start[constant])
+  learned = 'adapted' if name == 'maml' else 'pooled'
+  kernels = (each[learned]['linear']['kernel'] for each in (params, start))
+  assert not small_runs.same_bits(*kernels)
 
 
 def test_a_run_of_one_step_is_not_one_of_rate_0():
