@@ -1,7 +1,8 @@
 """PersonalLLM's public data set as a feature store: ten reward models' scores, and features.
 
 Paper: Zollo et al. 2024 (arXiv:2409.20296). The scores are the published ones; the features those
-of a sentence encoder. `--config.models=gemma_2b,...` scores the texts anew.
+of a sentence encoder. Scores made anew stand beside the published ones under a name of their own:
+`--config.models="({'name': 'gemma_anew', 'model': 'weqweasdas/RM-Gemma-2B'},)"`.
 Time: 83,216 texts; on CPU cores about half an hour a core with the encoder, minutes on a GPU.
 Command: python -m experiments.extract --config=experiments/configs/extract_personal_llm.py
   --out=STORE [--config.source.path=FOLDER of the parquet files, without a network]

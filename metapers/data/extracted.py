@@ -112,12 +112,19 @@ def check(wanted: Extraction, out: pathlib.Path) -> None:
   """Refuses what would be no store, or no features, once everything had been made.
 
   Raises:
-    ValueError: for options that cannot be, texts that nothing scores,
-      scores that are known and all the same, or features that nothing makes or of an empty text.
+    ValueError: for options that cannot be, texts that nothing scores, scores that are known and
+      would be made anew or are all the same, or features that nothing makes or of an empty text.
   """
   reward_models.checked_options(wanted.options)
   encoders = encoders_of(wanted)
   scores, read = wanted.source.scores, wanted.source.texts
+  made = [*wanted.constructed, *(one.name for one in wanted.models if one.name not in encoders)]
+  both = [name for name in made if name in scores]
+  if both:
+    raise ValueError(
+      f'scores {", ".join(both)} are known already; leave out what makes them, or give fields of a '
+      'model of another name'
+    )
   if out.suffix == '.npy':
     check_items(wanted, has_features=bool(encoders))
   elif not scores and not wanted.constructed and all(m.name in encoders for m in wanted.models):

@@ -55,8 +55,8 @@ class Options(NamedTuple):
 
   allow_pickle: load weights that are not safetensors. batch_size: texts at once. bucket: texts of
   like length share a batch. date: ISO, that chat templates print in place of today's. dtype: of the
-  weights. layer: whose hidden states become features, -1 for the last. max_length: tokens, of models
-  that have none of their own; longer texts are cut, as CUT says, and counted.
+  weights. layer: whose hidden states become features, -1 for the last. max_length: tokens, of
+  models that have none of their own; longer texts are cut, as CUT says, and counted.
   """
 
   allow_pickle: bool = False

@@ -116,7 +116,7 @@ def test_parts_whose_texts_were_cut_by_another_rule_are_refused(tmp_path, monkey
   job = shards.claim_job(tmp_path / 'job', extraction.recipe(wanted))
   shards.save_part(job, 'any/000000', {'num_truncated': np.array(0)})
   monkeypatch.setattr('metapers.data.reward_models.CUT', 'the end')
-  with pytest.raises(ValueError, match='cut: .* there, .the end. now'):
+  with pytest.raises(ValueError, match=r'cut: .* there, .the end. now'):
     shards.claim_job(job.folder, extraction.recipe(wanted))
   plain = Extraction(Source(READ, {}, '', ''), constructed=['length'])
   assert 'cut' not in extraction.recipe(plain)  # reads texts whole
@@ -294,6 +294,24 @@ def test_a_missing_extra_is_named_before_anything_is_made(tmp_path, monkeypatch,
   monkeypatch.setitem(sys.modules, package, None)
   with pytest.raises(ValueError, match=rf"{package} is needed: pip install 'metapers\[extract\]'"):
     extracted.extract(extracting(VARIED, **fields), tmp_path / 'store')
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'constructed': ['length', 'lists']},
+    {'models': [RewardModel('length', 'any')]},
+    {'constructed': ['length'], 'models': [RewardModel('any', 'any', pooling='mean')]},
+  ],
+)
+def test_scores_that_are_known_are_not_made_anew(tmp_path, fields):
+  wanted = extracting(VARIED, **fields)
+  known = {'length': np.arange(14, dtype=np.float32).reshape(7, 2), 'any': np.eye(7)[:, :2]}
+  with pytest.raises(ValueError, match='scores length are known already'):
+    extracted.extract(
+      wanted._replace(source=wanted.source._replace(scores=known)), tmp_path / 'store'
+    )
   assert not list(tmp_path.iterdir())
 
 
