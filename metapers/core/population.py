@@ -261,8 +261,13 @@ class Functions(NamedTuple):
 
 
 def varies(values: Float[np.ndarray, 'M D']) -> Bool[np.ndarray, 'D']:
-  """Returns which columns are no constant: they differ by more than what rounding leaves of one."""
-  return values.std(0) > CONSTANT * np.abs(values).max(0, initial=0)
+  """Returns which columns are no constant: they differ by more than what rounding leaves of one.
+
+  Rounding is that of the dtype in which they are given.
+  """
+  rounding = float(np.finfo(values.dtype).eps) if values.dtype.kind == 'f' else 0
+  exact = values.astype(np.float64)
+  return exact.std(0) > max(rounding, CONSTANT) * np.abs(exact).max(0, initial=0)
 
 
 def scaling_of(values: Float[np.ndarray, 'M D']) -> Scaling:
@@ -271,7 +276,7 @@ def scaling_of(values: Float[np.ndarray, 'M D']) -> Scaling:
   A constant column stays as it is, around 0; so does one that differs by rounding alone.
   """
   exact = values.astype(np.float64)
-  return Scaling(exact.mean(0), np.where(varies(exact), exact.std(0), 1))
+  return Scaling(exact.mean(0), np.where(varies(values), exact.std(0), 1))
 
 
 def rows_of(

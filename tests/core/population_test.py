@@ -42,6 +42,20 @@ def test_histories_hold_all_that_known_users_did_and_an_empty_query():
   np.testing.assert_array_equal(histories.user, np.arange(5))
 
 
+@pytest.mark.parametrize('dtype', ['float16', 'float32'])
+def test_what_rounding_leaves_of_a_constant_is_not_blown_up(dtype):
+  below, above = np.nextafter(np.array(0.7, dtype), np.array([0, 1], dtype))
+  constant = np.resize(np.array([below, 0.7, above], dtype), 999)
+  real = np.random.default_rng(0).normal(size=999).astype(dtype)
+  found = population.scaling_of(np.stack([constant, real, 100 + real], 1))
+  np.testing.assert_allclose(found.scale, [1, np.std(real), np.std(real)], rtol=0.01)
+
+
+def test_small_differences_of_large_numbers_count_in_float64():
+  values = 1e9 + np.random.default_rng(0).normal(size=(999, 1))
+  np.testing.assert_allclose(population.scaling_of(values).scale, values.std(0), rtol=1e-6)
+
+
 def test_fixed_keys_of_all_users_and_of_what_is_split_from_them_differ():
   keys = [population.fixed_key(split) for split in (*population.SPLITS, population.SEEN)]
   users = [jax.random.fold_in(key, user) for key in keys for user in range(50)]
