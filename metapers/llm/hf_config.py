@@ -40,10 +40,14 @@ OPTIONAL = {
   'tie_word_embeddings': bool,
   'max_position_embeddings': Count,
 }
-# Fields of these values change nothing; of any other they are not computed.
+# Fields of these values change nothing; of any other they are not computed. These are what the
+# families' code in transformers reads besides the above. Unknown fields are let pass: published
+# files hold many that nobody reads, of training and of other programs.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
   'hidden_activation': (None, GELU),  # Gemma's second name of hidden_act
   'use_bidirectional_attention': (False, None),
+  'is_causal': (True,),
+  'per_layer_config': (None, {}),
   'attention_bias': (False, None),
   'mlp_bias': (False, None),
   'rope_interleaved': (False, None),
@@ -80,11 +84,12 @@ FAMILIES = {
     is_tied=True,
   ),
 }
+ORIGINAL_LENGTH = 'original_max_position_embeddings'
 STRETCH = {
   'factor': Positive,
   'low_freq_factor': Positive,
   'high_freq_factor': Positive,
-  'original_max_position_embeddings': Count,
+  ORIGINAL_LENGTH: Count,
 }
 
 
@@ -117,6 +122,7 @@ def of_json(values: Mapping[str, Any], source: str | os.PathLike = FILE) -> Conf
   rope = _rope_settings(values)
   neutral = {**NEUTRAL, 'hidden_act': HIDDEN_ACTS[family.form.get('activation', 'silu')]}
   wrong = [*_not_neutral(values, neutral), *_windows(values, family), *_unknown_rope(rope)]
+  wrong += _second_length(values, rope)
   if wrong:
     raise ValueError(f'{source} asks for what is not supported: {", ".join(wrong)}')
   num_heads, width = values['num_attention_heads'], values['hidden_size']
@@ -222,6 +228,14 @@ def _unknown_rope(settings: Mapping[str, Any]) -> list[str]:
   return wrong
 
 
+def _second_length(values: Mapping[str, Any], rope: Mapping[str, Any]) -> list[str]:
+  # Which of two lengths counts is another one in transformers 4 and 5.
+  given = values.get(ORIGINAL_LENGTH)
+  if rope['rope_type'] != 'llama3' or given in (None, rope.get(ORIGINAL_LENGTH)):
+    return []
+  return [f'{ORIGINAL_LENGTH} = {given!r:.80} beside {rope.get(ORIGINAL_LENGTH)!r:.80} of the rope']
+
+
 def _rope(settings: Mapping[str, Any], source: str | os.PathLike) -> rotary.Rope:
   fields.check(source, settings, {'rope_theta': Positive})
   theta = float(settings['rope_theta'])
@@ -231,7 +245,7 @@ def _rope(settings: Mapping[str, Any], source: str | os.PathLike) -> rotary.Rope
   factor, low, high = (float(settings[name]) for name in list(STRETCH)[:3])
   if not low < high:
     raise ValueError(f'{source}: low_freq_factor must be below high_freq_factor: {low}, {high}')
-  length = settings['original_max_position_embeddings']
+  length = settings[ORIGINAL_LENGTH]
   return rotary.Rope(theta, rotary.Stretch(factor, low, high, length))
 
 

@@ -83,6 +83,13 @@ def test_gemmas_first_files_are_read_as_transformers_reads_them():
       {'model_type': 'gemma', 'num_key_value_heads': 1, 'head_dim': 16, 'hidden_act': 'silu'},
       "hidden_act = 'silu'",
     ),
+    ({'is_causal': False}, 'is_causal = False'),
+    ({'is_causal': None}, 'is_causal = None'),  # which transformers reads as False
+    ({'per_layer_config': {'0': {'intermediate_size': 2}}}, 'per_layer_config = '),
+    (
+      {'rope_scaling': LLAMA3, 'original_max_position_embeddings': 16},
+      'original_max_position_embeddings = 16 beside 8192 of the rope',
+    ),
     ({'hidden_size': 9}, 'lacks head_dim'),
     ({'num_hidden_layers': '2'}, "field 'num_hidden_layers' must be"),
     ({'rope_scaling': LLAMA3 | {'high_freq_factor': 0.5}}, 'low_freq_factor must be below'),
@@ -92,6 +99,16 @@ def test_what_is_not_computed_is_refused_by_name(changes, message):
   hf_config.of_json(PLAIN)
   with pytest.raises(ValueError, match=message):
     hf_config.of_json(PLAIN | changes)
+
+
+def test_fields_that_change_nothing_are_let_pass():
+  inert = {
+    'pretraining_tp': 1, 'transformers.js_config': {}, 'is_llama_config': True, 'use_cache': False,
+    'is_causal': True, 'sliding_window': 4096, 'original_max_position_embeddings': 16,
+  }  # fmt: skip
+  assert hf_config.of_json(PLAIN | inert) == hf_config.of_json(PLAIN)
+  twice = {'rope_scaling': LLAMA3, 'original_max_position_embeddings': 8192}
+  assert hf_config.of_json(PLAIN | twice) == hf_config.of_json(PLAIN | {'rope_scaling': LLAMA3})
 
 
 def test_every_weight_that_does_not_fit_is_named(folder):
