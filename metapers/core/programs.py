@@ -30,7 +30,8 @@ def program(function: Callable, *arguments: PyTree) -> bytes:
 def source(function: Callable) -> bytes:
   """Returns the source of a function, of what it calls, and the values that they close over.
 
-  What it calls counts where the function closes over it, or where its own module has it.
+  What it calls counts where the function closes over it, or where its own module has it. Values of
+  default arguments count, and so do those of the object that a method is of, or that is called.
   """
   return b'\0'.join(_sources(function, set()))
 
@@ -48,10 +49,7 @@ def content(tree: PyTree) -> bytes:
 
 def _sources(value: Any, seen: set[int]) -> Iterator[bytes]:
   """Yields the parts of `source` of a function or a value that it closes over."""
-  if isinstance(value, functools.partial):
-    value = value.func, value.args, value.keywords
-  value = inspect.unwrap(value) if callable(value) else value  # `jax.jit` and decorators wrap
-  value = getattr(value, '__func__', value)  # of a method
+  value = _opened(value, seen)
   if inspect.isfunction(value):
     if id(value) not in seen:
       seen.add(id(value))
@@ -68,7 +66,31 @@ def _sources(value: Any, seen: set[int]) -> Iterator[bytes]:
     yield text(str(value))
 
 
+def _opened(value: Any, seen: set[int]) -> Any:
+  """Returns what is called, and with what: of partial functions, methods and other callables."""
+  if isinstance(value, functools.partial):
+    return value.func, value.args, value.keywords
+  value = inspect.unwrap(value) if callable(value) else value  # `jax.jit` and decorators wrap
+  if inspect.ismethod(value):
+    return value.__func__, _state(value.__self__, seen)
+  if callable(value) and not inspect.isfunction(value):
+    return _state(value, seen)
+  return value
+
+
+def _state(value: Any, seen: set[int]) -> Any:
+  """Returns an object's methods and what it holds, once; a class as it is."""
+  if inspect.isclass(value) or not hasattr(value, '__dict__'):
+    return value
+  if id(value) in seen:  # it may hold a method of its own
+    return ()
+  seen.add(id(value))
+  return dict(inspect.getmembers(type(value), inspect.isfunction)), vars(value)
+
+
 def _sources_of_function(function: Callable, seen: set[int]) -> Iterator[bytes]:
+  if function.__defaults__ or function.__kwdefaults__:
+    yield from _sources((function.__defaults__, function.__kwdefaults__), seen)
   try:
     yield text(inspect.getsource(function))
     found = inspect.getclosurevars(function)
