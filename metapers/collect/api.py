@@ -190,7 +190,18 @@ def _change(
 
 
 def _is_repeated(db: sqlite3.Connection, name: str, key: str, digest: str) -> bool:
-  """Returns whether a request came before; raises HTTPException if another one had its key."""
+  """Returns whether a request came before.
+
+  Raises:
+    HTTPException: if another one had its key, or its profile was deleted since.
+  """
+  of_deleted = [_spent(name, kept) for kept in (hashed(key), key)]
+  if db.execute('SELECT 1 FROM spent WHERE digest IN (?, ?)', of_deleted).fetchone():
+    raise HTTPException(
+      409,
+      'a request came with this Idempotency-Key before the profile was deleted, so that nothing '
+      'was changed: give each change a key of its own',
+    )
   query = 'SELECT digest FROM requests WHERE profile = ? AND key IN (?, ?)'
   found = db.execute(query, (name, hashed(key), key)).fetchone()
   if found and found['digest'] not in (None, digest):
@@ -200,6 +211,11 @@ def _is_repeated(db: sqlite3.Connection, name: str, key: str, digest: str) -> bo
       'each change a key of its own',
     )
   return bool(found)
+
+
+def _spent(name: str, kept: str) -> str:
+  """Returns what outlives a profile of one of its requests; `kept` is its key as it was stored."""
+  return hashed(json.dumps([name, kept]))
 
 
 def _answer(guide: Beliefs, store: Store, name: str, what: Callable, values: Values) -> Values:
@@ -215,6 +231,9 @@ def _read(guide: Beliefs, store: Store, name: str) -> Profile | None:
 
 def _delete(store: Store, name: str) -> int:
   with store.transaction() as db:
+    rows = db.execute('SELECT key FROM requests WHERE profile = ?', (name,)).fetchall()
+    spent = [(_spent(name, row['key']),) for row in rows]
+    db.executemany('INSERT OR IGNORE INTO spent VALUES (?)', spent)
     count = db.execute('DELETE FROM profiles WHERE id = ?', (name,)).rowcount
   store.purge()
   return count

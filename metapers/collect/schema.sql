@@ -44,3 +44,5 @@ CREATE TABLE IF NOT EXISTS requests (
   digest TEXT,                           -- sha256 of key, verb and body; none of an old request
   PRIMARY KEY (profile, key)
 );
+-- Requests of profiles that are gone, which must not bring them back when they come again.
+CREATE TABLE IF NOT EXISTS spent (digest TEXT PRIMARY KEY);  -- sha256 of a profile and requests.key

@@ -72,16 +72,32 @@ def test_the_interface_takes_a_request_with_the_same_key_once(modelled):
   ],
 )
 def test_a_key_of_another_request_is_refused_and_loses_nothing(modelled, verb, values):
-  api = Interface(modelled)
+  api, dan = Interface(modelled), f'dan {verb}'
   click = {'chosen': 'i0', 'rejected': 'i1'}
-  api.call('adapt', name='dan', comparisons=[])
-  held = api.call('update', key='k1', name='dan', comparisons=[click])['comparisons']
-  error = api.call(verb, status=409, key='k1', name='dan', **values)['error']
+  api.call('adapt', name=dan, comparisons=[])
+  held = api.call('update', key='k1', name=dan, comparisons=[click])['comparisons']
+  error = api.call(verb, status=409, key='k1', name=dan, **values)['error']
   assert 'another request came with this Idempotency-Key' in error
-  again = api.call('update', key='k1', name='dan', comparisons=[dict(reversed(click.items()))])
+  again = api.call('update', key='k1', name=dan, comparisons=[dict(reversed(click.items()))])
   assert (again['comparisons'], again['repeated']) == (held, True)
-  assert not api.call(verb, key='k2', name='dan', **values)['repeated']
-  modelled.client.delete('/api/profiles/dan', headers=api.headers)
+  assert not api.call(verb, key='k2', name=dan, **values)['repeated']
+  modelled.client.delete(f'/api/profiles/{dan}', headers=api.headers)
+
+
+def test_a_request_that_comes_again_does_not_bring_a_deleted_profile_back(modelled):
+  api, click = Interface(modelled), [{'chosen': 'i0', 'rejected': 'i1'}]
+  for _ in range(2):
+    api.call('update', key='k1', name='eve', comparisons=click)
+  modelled.client.delete('/api/profiles/eve', headers=api.headers)
+  said = api.call('update', status=409, key='k1', name='eve', comparisons=click)['error']
+  assert 'before the profile was deleted' in said
+  assert api.call('ask', status=404, name='eve', pool=[['i0', 'i1']], count=1)
+  rows = modelled.study.store.rows('SELECT * FROM spent')
+  assert not any('eve' in row['digest'] or 'k1' in row['digest'] for row in rows)
+  assert not api.call('update', key='k1', name='eva', comparisons=click)['repeated']
+  assert not api.call('update', key='k2', name='eve', comparisons=click)['repeated']
+  for name in ('eva', 'eve'):
+    modelled.client.delete(f'/api/profiles/{name}', headers=api.headers)
 
 
 def test_what_is_kept_of_a_request_cannot_be_guessed_from_its_body(modelled):
@@ -108,6 +124,9 @@ def test_keys_of_a_study_of_before_count_once_still(tmp_path):
   assert api.call('update', key='old', comparisons=click)['repeated']
   assert not api.call('update', key='new', comparisons=click)['repeated']
   api.call('forget', status=409, key='new', comparison=0)
+  made.client.delete('/api/profiles/ada', headers=api.headers)
+  for key in ('old', 'new'):
+    api.call('update', status=409, key=key, comparisons=click)
   made.study.store.close()
 
 
