@@ -20,6 +20,7 @@ from metapers.learners.utility import negative_log_likelihood, utilities, utilit
 
 NUM_HASHES = 2
 BITS = 24  # of each: integers that float32 holds exactly
+WHOLE = 2048  # below it float16 holds all whole numbers: those of items stay apart
 SEED = 0
 
 
@@ -61,10 +62,10 @@ def copl(
     p_b ∝ exp(log P_b(D) / (n · temperature)),
 
   over all known users, or those at two hops, who chose a response that the new user chose; all
-  where there are none. Responses are the same where their features are, to the bit. Of answers that
-  are no plain choice, which count in the likelihoods as they are, the graph holds the pairs that
-  `outcomes.as_pairs` makes of them: a text that is much better was chosen, and of a tie or of two
-  bad ones neither. The user state is log P_b(D), n and how much is shared.
+  where there are none. Responses are the same where their features are, as `fingerprints` reads
+  them. Of answers that are no plain choice, which count in the likelihoods as they are, the graph
+  holds the pairs that `outcomes.as_pairs` makes of them: a text that is much better was chosen, and
+  of a tie or of two bad ones neither. The user state is log P_b(D), n and how much is shared.
 
   Args:
     num_features: D.
@@ -218,11 +219,16 @@ def fingerprints(features: Float[Array, '*batch D']) -> Float[Array, '*batch has
   """Returns hashes of features, integers below 2²⁴ each.
 
   Of their bits in float16, in which profiles keep what was shown: items that agree in it are one.
-  Two others are taken for one in about one of 2⁴⁸ pairs.
+  No profile keeps numbers from WHOLE up (they would be thousands of standard deviations): those of
+  items, say, which are read in float32. Two others are taken for one in about one of 2⁴⁸ pairs.
   """
-  features = features.astype(jnp.float16)
-  features = jnp.where(features == 0, jnp.float16(0), features)  # of the two zeros one
-  bits = jax.lax.bitcast_convert_type(features, jnp.uint16).astype(jnp.uint32)
+  narrow, wide = features.astype(jnp.float16), features.astype(jnp.float32)
+  narrow = jnp.where(narrow == 0, jnp.float16(0), narrow)  # of the two zeros one
+  bits = jnp.where(
+    jnp.abs(wide) < WHOLE,
+    jax.lax.bitcast_convert_type(narrow, jnp.uint16).astype(jnp.uint32),
+    jax.lax.bitcast_convert_type(wide, jnp.uint32),
+  )
   draw = np.random.default_rng(SEED).integers
   salts = draw(2**32, size=(NUM_HASHES, features.shape[-1]), dtype=np.uint32)
   sums = [

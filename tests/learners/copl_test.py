@@ -117,6 +117,12 @@ def test_features_are_one_item_where_they_agree_in_float16():
   np.testing.assert_array_equal(*(copl.fingerprints(jnp.asarray(each)) for each in (long, kept)))
 
 
+def test_numbers_of_items_are_of_different_items():
+  numbers = jnp.append(jnp.arange(6000.0), jnp.array([70000.0, 90000.0, 70000.0]))[:, None]
+  found = np.asarray(copl.same_items(copl.fingerprints(numbers)))
+  assert len(set(found.tolist())) == 6002 and found[-1] == found[-3]
+
+
 def test_both_zeros_are_one_and_hashes_are_whole_numbers():
   x = jnp.array([[0.0, 1.0], [-0.0, 1.0], [0.0, -1.0]])
   keys = np.asarray(copl.fingerprints(x))
