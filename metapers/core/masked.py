@@ -52,7 +52,8 @@ def weighted_mean(
 ) -> Array:
   """Returns Σ w x / Σ w over real entries along `axis`; 0 where nothing weighs."""
   weight = fill(weight, mask)
-  return jnp.sum(fill(x, mask) * weight, axis) / or_one(jnp.sum(weight, axis))
+  sum_of_weights = jnp.sum(weight, axis)
+  return jnp.sum(fill(x, mask) * weight, axis) / or_one(sum_of_weights)
 
 
 def or_one(total_weight: Float[Array, '*batch']) -> Float[Array, '*batch']:

@@ -275,8 +275,9 @@ def _start_at_svd(rank, params, histories, key):
   size = found.weights.shape[1]  # below the rank where there are fewer features or users
   table = params['table'].at[histories.user, :size].set(found.weights, mode='drop')
   linear = params['basis']['linear']
-  # Spare features start at 0, and the weights of them at random: so they are learned from there.
-  kernel = jnp.zeros_like(linear['kernel']).at[:, :size].set(found.directions)
+  kernel = linear['kernel'].at[:, :size].set(found.directions)
+  if size < rank:  # spare features start at 0, and are learned: their weights start at random
+    kernel = kernel.at[:, size:].set(0)
   return params | {
     'table': table,
     'basis': params['basis'] | {'linear': linear | {'kernel': kernel}},

@@ -52,7 +52,8 @@ def factors(histories: Task, rank: int) -> Factors:
   count = task.total_weight(known)
   weighted = masked.fill(known.weight, known.mask)[..., None] * contrasts
   means = weighted.sum(1) / masked.or_one(count)[:, None]
-  covariance = jnp.tensordot(weighted, contrasts, [(0, 1), (0, 1)]) / masked.or_one(count.sum())
+  total = jnp.sum(count)
+  covariance = jnp.tensordot(weighted, contrasts, [(0, 1), (0, 1)]) / masked.or_one(total)
   whitening = inverse_root(covariance)
   left, sizes, right = jnp.linalg.svd(means @ whitening, full_matrices=False)
   root = jnp.sqrt(jnp.float32(len(count)))
