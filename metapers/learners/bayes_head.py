@@ -14,6 +14,8 @@ from metapers.learners import newton, options
 from metapers.learners.utility import embed, utilities, utility_network
 from metapers.networks.linear_mlp import linear_mlp
 
+UNKNOWN = 1e-6  # what float32 leaves open of the eigenvalues of a covariance below I
+
 
 class Posterior(NamedTuple):
   """Gaussian posterior of a head: mean [H], covariance [H, H]; noise for its draws [S, H]."""
@@ -107,7 +109,7 @@ def laplace(
     num_samples: S.
   """
   v = newton.mode(offset, factors, support, num_steps=num_steps)
-  mean = v + newton.direction(v, offset, factors, support)
+  mean = newton.last_step(v, offset, factors, support)
   contrasts = newton.weighted_contrasts(mean, offset, factors, support)
   covariance = newton.inverse(contrasts)
   return Posterior(mean, covariance, jax.random.normal(key, (num_samples, v.size), jnp.float32))
@@ -117,7 +119,8 @@ def draws(
   offset: Float[Array, 'N K'], factors: Float[Array, 'N K H'], posterior: Posterior
 ) -> Float[Array, 'S N K']:
   """Returns utilities [S, N, K] under S draws of the head from its posterior."""
-  root = jnp.linalg.cholesky(posterior.covariance)
+  unit = jnp.eye(len(posterior.covariance), dtype=posterior.covariance.dtype)
+  root = jnp.linalg.cholesky(posterior.covariance + UNKNOWN * unit)
   samples = posterior.mean[None] + posterior.noise @ root.T
   return offset[None] + jnp.einsum('nkh,sh->snk', factors, samples)
 
@@ -136,7 +139,7 @@ def predictive(
   first_two = jnp.argsort(~mask, -1, stable=True)[:, :2]
   pair = jnp.take_along_axis(factors, first_two[..., None], 1)  # [N, 2, H]
   contrast = pair[:, 0] - pair[:, 1]
-  variance = jnp.einsum('nh,hg,ng->n', contrast, posterior.covariance, contrast)
+  variance = jnp.maximum(jnp.einsum('nh,hg,ng->n', contrast, posterior.covariance, contrast), 0)
   shrink = jax.lax.rsqrt(1 + jnp.pi / 8 * variance)
   probit = choice_model.log_probs((offset + factors @ posterior.mean) * shrink[:, None], mask)
   if mask.shape[-1] == 2:

@@ -55,10 +55,12 @@ def laplace(
   weight = masked.fill(given.weight, given.mask)
   mask = jnp.pad(is_real, ((0, 0), (1, 0)), constant_values=True)
 
+  def gaps_of(a):
+    return start + (gram @ a).reshape(start.shape)
+
   def log_probs(a):
     """Of all candidates, the chosen one first: [N, K]."""
-    gaps = start + (gram @ a).reshape(start.shape)
-    return choice_model.log_probs(jnp.pad(gaps, ((0, 0), (1, 0))), mask)
+    return choice_model.log_probs(jnp.pad(gaps_of(a), ((0, 0), (1, 0))), mask)
 
   def energy(a):
     return -weight @ log_probs(a)[:, 0] + 0.5 * a @ gram @ a
@@ -73,12 +75,20 @@ def laplace(
 
     return (weight[:, None] * p).reshape(-1), times
 
+  def secant(a):
+    """Returns W as in `newton.secant_contrasts`: of the best other candidate alone, [R]."""
+    gaps = masked.fill(gaps_of(a), is_real, -jnp.inf)
+    is_best = is_real & jax.nn.one_hot(jnp.argmax(gaps, -1), gaps.shape[1], dtype=bool)
+    curvature = newton.secant_curvature(masked.fill(gaps, is_best))
+    return masked.fill(weight[:, None] * curvature, is_best).reshape(-1)
+
   unit = jnp.eye(rows.shape[0], dtype=rows.dtype)
 
   def step(a, _):
     slope, times = curved(a)
-    towards = -jnp.linalg.solve(unit + times(gram), slope + a)
-    return newton.line_search(energy, a, towards), None
+    models = times(gram), secant(a)[:, None] * gram
+    towards = (-jnp.linalg.solve(unit + each, slope + a) for each in models)
+    return newton.line_search(energy, a, *towards), None
 
   a, _ = jax.lax.scan(step, jnp.zeros(rows.shape[0], rows.dtype), length=num_steps)
   _, times = curved(a)
