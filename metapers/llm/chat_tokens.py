@@ -40,10 +40,7 @@ class ChatTokens(NamedTuple):
 
   def response(self, text: str) -> list[int]:
     """Returns the tokens of an answer behind a turn, with what ends it."""
-    found = following(self.tokenizer, self.lead, text)
-    if found is None or markers(self.tokenizer, found):
-      found = plain(self.tokenizer, text)
-    return [*found, *self.end[:1]]
+    return [*reply(self.tokenizer, self.lead, text), *self.end[:1]]
 
 
 def plain(tokenizer: Any, text: str) -> list[int]:
@@ -106,6 +103,16 @@ def following(tokenizer: Any, lead: str, text: str) -> list[int] | None:
     tokenizer(each, add_special_tokens=False)['input_ids'] for each in (lead, lead + text)
   )
   return both[len(first) :] if both[: len(first)] == first else None
+
+
+def reply(tokenizer: Any, lead: str, text: str) -> list[int]:
+  """Returns the tokens of a text behind another, among them no marker.
+
+  Raises:
+    ValueError: as `plain`.
+  """
+  found = following(tokenizer, lead, text)
+  return plain(tokenizer, text) if found is None or markers(tokenizer, found) else found
 
 
 def of(tokenizer: Any, vocab_size: int | None = None) -> ChatTokens:

@@ -65,8 +65,7 @@ def encoder(tokenizer: Any, *, is_chat: bool = True) -> Encoder:
     return [begin, *plain('\n'.join(turn.text for turn in turns))]
 
   def response(text: str) -> list[int]:
-    behind = chat_tokens.following(tokenizer, PLAIN_END, f' {text}')
-    return [*(plain(f' {text}') if behind is None else behind), tokenizer.eos_token_id]
+    return [*chat_tokens.reply(tokenizer, PLAIN_END, f' {text}'), tokenizer.eos_token_id]
 
   return Encoder(prompt, response, plain)
 
