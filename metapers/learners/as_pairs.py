@@ -80,7 +80,7 @@ def _of_pairs(base: MetaLearner, kinds: tuple[str, ...], reading: str) -> MetaLe
 
   def score(params: Params, user_state: UserState, candidates: Candidates) -> Float[Array, 'N K']:
     shown = texts(candidates)
-    return masked.fill(base.score(params, user_state, shown), shown.mask)
+    return masked.fill(base.score(params, user_state, shown), shown.mask, NEVER)
 
   def predict(params, user_state, candidates):
     return base.predict(params, user_state, texts(candidates))

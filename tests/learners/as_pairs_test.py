@@ -172,6 +172,18 @@ def test_of_a_slate_all_texts_are_scored_by_the_base():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize('base', ['gaussian_prior', 'pooled'])
+def test_utilities_foresee_no_answers_that_predictions_do_not(base):
+  one = task.take(people(jax.random.key(3), 1), 0)
+  learner = learners.make('as_pairs', **SIZES, outcomes=KINDS, base=base)
+  params = learner.init(jax.random.key(0))
+  state = learner.adapt(params, one.support, one.context, jax.random.key(0))
+  asked = one.support.candidates
+  assert asked.mask.all()
+  for scores in (learner.score(params, state, asked), *learner.sample(params, state, asked)):
+    np.testing.assert_array_equal(jax.nn.softmax(scores)[:, 2:], 0)
+
+
 def test_draws_foresee_no_answers_that_predictions_do_not():
   one = task.take(people(jax.random.key(3), 1), 0)
   learner = learners.make('as_pairs', **SIZES, outcomes=KINDS, options={'num_samples': 500})
