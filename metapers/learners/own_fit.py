@@ -23,9 +23,10 @@ def own_fit(
 
   The posterior of w is Laplace's approximation. The base has read the same comparisons D: where it
   explains them the likelihood is flat and w stays near 0, and where it does not w is fitted to the
-  rest. Without comparisons the mean is the base's, and predictions are less sure by the prior of w.
-  It has the base's parameters and no others, and the base's training; the predictive is that of
-  `bayes_head`.
+  rest. Of the base only its utilities count: how sure it is of them does not. Without comparisons
+  predictions are therefore less sure, by the prior of w, than softmax(u_base), which is what a base
+  without a posterior predicts; one with a posterior may itself be less sure than that. It has the
+  base's parameters and no others, and the base's training; the predictive is that of `bayes_head`.
 
   Args:
     base: the learner that it starts from; candidates are vectors [D].

@@ -182,6 +182,20 @@ def test_where_all_members_have_update_so_has_the_hedge():
   assert made()[0].update is None
 
 
+@pytest.mark.parametrize('base', ['pooled', 'gaussian_prior'])
+def test_the_own_fit_of_nothing_is_less_sure_than_the_utilities_of_its_base(base):
+  base = learners.make(base, num_features=D)
+  params, asked = base.init(jax.random.key(0)), comparisons().candidates
+  if 'mean' in params:
+    params['mean'] = jnp.array([3.0, -1.0, 0.5])
+  nothing, own = comparisons(masked=range(N)), own_fit.own_fit(base, scale=0.5)
+  utilities = base.score(params, base.adapt(params, nothing, NOTHING, KEY), asked)
+  found = np.exp(own.predict(params, own.adapt(params, nothing, NOTHING, KEY), asked))[:, 0]
+  wanted = np.asarray(jax.nn.softmax(utilities))[:, 0]
+  assert (np.sign(found - 0.5) == np.sign(wanted - 0.5)).all()
+  assert (np.abs(found - 0.5) < np.abs(wanted - 0.5)).all()
+
+
 def test_the_own_fit_starts_from_its_base_and_is_the_mode_beside_it():
   learner, params = made(members={'cnp': SMALL['cnp']}, own_scale=0.7)
   cnp, own = learners.make('cnp', num_features=D, **SMALL['cnp']), params['members']['cnp']
