@@ -44,8 +44,10 @@ def particle(
   at a learning rate of about 0.03; where features leave much of the choices unexplained, at 0.003
   and with `ridge=None`.
 
-  With `num_moves` the prior of a new user is a kernel around each vector, and the posterior a
-  mixture of Laplace's approximations (`particle_bank.moved`), by that many Newton steps.
+  With `num_moves` the prior of a new user is a kernel around each vector, of whose posterior
+  `particle_bank.moved` keeps the mode, found by that many Newton steps, and the evidence, by
+  Laplace's approximation: a new user is one of the modes, not spread about them, and without
+  comparisons one of the bank as it is.
 
   Args:
     num_features: D.

@@ -182,10 +182,11 @@ def moved(
   bandwidth: float,
   num_steps: int,
 ) -> Bank:
-  """Returns the posterior under kernels N(v_s, h² I) around a bank, by Laplace in each of them.
+  """Returns the modes of the posterior under kernels N(v_s, h² I) around a bank, one of each.
 
-  Every user of the bank moves to the mode of their own kernel's posterior, and weighs what Laplace
-  gives for its evidence: with ℓ the log-likelihood and H = -∇²ℓ at the mode v_s + h δ,
+  Every user of the bank moves to the mode of their own kernel's posterior, whose width is left out,
+  and weighs what Laplace gives for its evidence: with ℓ the log-likelihood and H = -∇²ℓ at the mode
+  v_s + h δ,
 
       log P(D | s) ≈ ℓ - ½‖δ‖² - ½ log det(I + h² H)
 

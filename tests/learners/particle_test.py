@@ -120,6 +120,15 @@ def test_narrow_kernels_leave_the_reweighted_bank():
   assert moving.update is None
 
 
+def test_without_comparisons_a_moving_bank_stays_where_it_is():
+  none, shown = task.with_shots(comparisons(), 0), comparisons(seed=2).candidates
+  found, expected = (
+    made.predict(params(), made.adapt(params(), none, CONTEXT, KEY), shown)
+    for made in (learner(num_moves=3, bandwidth=2.0), learner())
+  )
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_a_kernel_weighs_what_an_integral_over_it_gives():
   bank = particle_bank.Bank(**params()['bank'])
   given, bandwidth = comparisons(), 0.5
