@@ -37,7 +37,7 @@ def empirical_bayes(
   fit_steps: int = 200,
   fit_learning_rate: float = 0.1,
   inner_steps: int = 8,
-  ep_steps: int = 30,
+  ep_steps: int = 40,
   num_samples: int = 64,
 ) -> MetaLearner:
   """Returns u(x) = w_u · x with w_u from a prior whose parameters are those of the known users.

@@ -24,7 +24,7 @@ NUM_NODES = 64  # of the quadrature
 REACH = 7.0  # standard deviations of the cavity on both sides of the mode, beyond which is nothing
 NUM_BISECTIONS = 24
 TINY = 1e-6  # least variance of a gap: that of a masked comparison is 0
-DAMPING = 0.5  # share of a new site: all sites at once would overshoot where comparisons repeat
+DAMPING = 0.2  # share of a new site: all at once overshoot, with .3 where 256 comparisons repeat
 
 
 class Sites(NamedTuple):

@@ -53,6 +53,20 @@ def test_moments_are_those_of_brute_force_and_nearer_than_those_of_laplace(width
   assert np.linalg.norm(found.mean - mean) < 0.1 * np.linalg.norm(laplace.mean - mean)
 
 
+@pytest.mark.parametrize('num_answers', [64, 256])
+@pytest.mark.parametrize('gap', [4.0, 20.0])
+def test_one_question_answered_many_times_does_not_diverge(num_answers, gap):
+  factors = np.zeros((num_answers, 2, 1), np.float32)
+  factors[:, 0] = gap
+  choice = (np.arange(num_answers) % 4 == 0).astype(np.int32)  # three of four for the first
+  mask = np.ones(factors.shape[:2], bool)
+  given = task.choices(*jax.tree.map(jnp.asarray, (Candidates(factors, mask), choice)))
+  found = infer(jnp.zeros(mask.shape), jnp.asarray(factors), given)
+  mean, covariance = brute_force(np.zeros(mask.shape), factors, given, half_width=2.0, size=40_001)
+  np.testing.assert_allclose(found.mean, mean, rtol=0.02)
+  np.testing.assert_allclose(found.covariance, covariance, rtol=0.05)
+
+
 def test_one_comparison_is_inferred_exactly():
   given = problem(width=1, num_comparisons=1, scale=8.0)
   mean, covariance = brute_force(*given)
