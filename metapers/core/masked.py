@@ -62,7 +62,10 @@ def or_one(total_weight: Float[Array, '*batch']) -> Float[Array, '*batch']:
 
 
 def largest(x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis: int = -1) -> Array:
-  """Returns the maximum over real entries along `axis`; the dtype's minimum without any."""
+  """Returns the maximum over real entries along `axis`; the dtype's minimum without any.
+
+  -inf counts as that minimum.
+  """
   return jnp.max(fill(x, mask, float(jnp.finfo(x.dtype).min)), axis)
 
 
@@ -70,7 +73,8 @@ def argmax(
   x: Float[Array, '*batch'], mask: Bool[Array, '*batch'], axis: int = -1
 ) -> Int[Array, '...']:
   """Returns the index of the largest real entry along `axis`; 0 where there are none."""
-  return jnp.argmax(fill(x, mask, -jnp.inf), axis).astype(jnp.int32)
+  above = jnp.maximum(x, jnp.finfo(x.dtype).min)  # a real entry of -inf is above masked ones
+  return jnp.argmax(fill(above, mask, -jnp.inf), axis).astype(jnp.int32)
 
 
 def log_softmax(

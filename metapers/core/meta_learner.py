@@ -146,6 +146,8 @@ def from_adapt_score(
 
 def _on_real_support(adapt: Adapt) -> Adapt:
   def clean(params, support, context, key):
+    if not support.choice.shape[0]:  # one that is masked: who reads one after another has a first
+      support = task.pad_to(support, 1)
     return adapt(params, task.drop_masked(support), context, key)
 
   return clean

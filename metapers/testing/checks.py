@@ -23,19 +23,20 @@ HALF = 4  # comparisons of the 8 of a support that some checks keep
 
 
 def state_shapes_do_not_depend_on_data(it: Subject) -> None:
-  """1: user states of any support have the same structure, shapes and dtypes."""
+  """1: user states of any support, of N = 0 as well, have the same structure, shapes and dtypes."""
   episode = first(it.tasks)
   padded = task.pad_to(episode.support, PADDED)
-  shapes = [
+  empty = jax.tree.map(lambda x: x[:0], episode.support)
+  *shapes, of_nothing = [
     jax.eval_shape(it.learner.adapt, it.start, support, episode.context, jax.random.key(0))
-    for support in (episode.support, padded)
+    for support in (episode.support, padded, empty)
   ]
   for (path, leaf), longer in zip(jax.tree.leaves_with_path(shapes[0]), jax.tree.leaves(shapes[1])):
     assert leaf.shape == longer.shape, (
       f'user_state{jax.tree_util.keystr(path)} is {leaf.shape}, and {longer.shape} when the '
       f'support is padded to {PADDED}: sum over N, or keep a fixed capacity'
     )
-  assert shapes[0] == shapes[1], f'user states differ in form: {shapes}'
+  assert shapes[0] == shapes[1] == of_nothing, f'user states differ in form: {shapes}, {of_nothing}'
 
 
 def probabilities_sum_to_one(it: Subject) -> None:

@@ -176,3 +176,17 @@ def test_weights_reach_adapt_and_the_loss(weight):
     learner().adapt(params, part, given.context, key)['shift'] for part in (weighted, expected)
   ]
   assert np.allclose(*states, rtol=1e-5)
+
+
+def test_a_support_without_rows_is_one_without_real_rows():
+  def first_weight(params, support, context, key):
+    return support.weight[0] + support.candidates.features['x'].sum()
+
+  made = meta_learner.from_adapt_score(init, first_weight, score)
+  given = episode()
+  empty = jax.tree.map(lambda x: x[:0], given.support)
+  found, expected = (
+    made.adapt({}, support, given.context, jax.random.key(0))
+    for support in (empty, task.with_shots(given.support, 0))
+  )
+  assert found == expected == 0
