@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ GENERATION = 'generation_config.json'
 ENDS = 'eos_token_id'  # one, or a list of them
 # Stands for a text while the template is rendered. Templates strip texts, but leave letters alone.
 PLACE = 'PLACEOFATEXT'
+CHANGES = 'this chat template changes or repeats what people write; it cannot be used'
+TAG = re.compile(r'<[^<>\s]+>|\[[^\[\]\s]+\]')  # such as [INST] and <|assistant|>
 
 
 class ChatTokens(NamedTuple):
@@ -32,7 +35,8 @@ class ChatTokens(NamedTuple):
 
   def prompt(self, text: str) -> list[int]:
     """Returns the tokens of a user's turn, up to where the answer begins."""
-    return joined(self.tokenizer, self.around, (self.before, self.after), [text])
+    said = shown(self.tokenizer, ['user'], [text]) if self.around else [text]
+    return joined(self.tokenizer, self.around, (self.before, self.after), said)
 
   def plain(self, text: str) -> list[int]:
     """Returns the tokens of a text alone."""
@@ -40,6 +44,8 @@ class ChatTokens(NamedTuple):
 
   def response(self, text: str) -> list[int]:
     """Returns the tokens of an answer behind a turn, with what ends it."""
+    if self.around:
+      _, text = shown(self.tokenizer, ['user', 'assistant'], [PLACE, text], is_answered=True)
     return [*reply(self.tokenizer, self.lead, text), *self.end[:1]]
 
 
@@ -72,7 +78,8 @@ def joined(
   """Returns the tokens of texts between those of a template, as the tokenizer reads the whole.
 
   A text alone may have other tokens: tokenizers of sentence pieces put a space before its first
-  word. Where a text holds markers each is still read alone, lest somebody forges turns.
+  word. Where a text holds markers each is still read alone, lest somebody forges turns; tags of the
+  template that are no markers are letters in any text, which is refused.
 
   Args:
     tokenizer: of transformers.
@@ -81,15 +88,33 @@ def joined(
     texts: what people write.
 
   Raises:
-    ValueError: as `plain`.
+    ValueError: as `plain`, or for a text that holds a tag of the template.
   """
   if around:
+    refuse_tags(tokenizer, around, texts)
     whole = ''.join(_alternating(around, texts, ''))
     found = tokenizer(whole, add_special_tokens=False)['input_ids']
     if markers(tokenizer, found) == markers(tokenizer, [*itertools.chain(*fixed_tokens)]):
       return found
   said = [plain(tokenizer, text) for text in texts]
   return [*itertools.chain(*_alternating(fixed_tokens, said, ()))]
+
+
+def refuse_tags(tokenizer: Any, around: Sequence[str], texts: Sequence[str]) -> None:
+  """Refuses texts that hold a tag of the template that is no marker, and so read as the template's.
+
+  Headers that are words, such as `User:`, are let pass, for ordinary texts hold them.
+
+  Raises:
+    ValueError: naming the tag.
+  """
+  tags = {tag for part in around for tag in TAG.findall(part)}
+  for tag in sorted(tag for tag in tags if any(tag in text for text in texts)):
+    if not markers(tokenizer, tokenizer(tag, add_special_tokens=False)['input_ids']):
+      raise ValueError(
+        f'a text holds {tag}, which this chat template writes in letters around what people say, '
+        'so that people could forge turns; take it out of the text'
+      )
 
 
 def _alternating(around: Sequence[Any], between: Sequence[Any], nothing: Any) -> list[Any]:
@@ -188,10 +213,11 @@ def conversation(tokenizer: Any, turns: Sequence[tuple[str, str]]) -> list[int]:
     turns: (role, text) each.
 
   Raises:
-    ValueError: as `of` and `plain`.
+    ValueError: as `of` and `joined`.
   """
-  around = fixed(tokenizer, [role for role, _ in turns])
-  return joined(tokenizer, around, alone(tokenizer, around), [text for _, text in turns])
+  roles, texts = [role for role, _ in turns], [text for _, text in turns]
+  around, said = fixed(tokenizer, roles), shown(tokenizer, roles, texts)
+  return joined(tokenizer, around, alone(tokenizer, around), said)
 
 
 def alone(tokenizer: Any, parts: Sequence[str]) -> list[list[int]]:
@@ -215,14 +241,44 @@ def fixed(tokenizer: Any, roles: Sequence[str], *, is_answered: bool = False) ->
       'this tokenizer has no chat template; use an instruction-tuned model, or set '
       'tokenizer.chat_template'
     )
-  rendered = tokenizer.apply_chat_template(
-    [{'role': role, 'content': PLACE} for role in roles],
+  parts = _rendered(tokenizer, roles, [PLACE] * len(roles), is_answered).split(PLACE)
+  if len(parts) != len(roles) + 1:
+    raise ValueError(CHANGES)
+  return parts
+
+
+def shown(
+  tokenizer: Any, roles: Sequence[str], texts: Sequence[str], *, is_answered: bool = False
+) -> list[str]:
+  """Returns the texts of turns as the template shows them: some take off outer white space.
+
+  Args:
+    tokenizer: of transformers.
+    roles: of the turns.
+    texts: likewise.
+    is_answered: as in `fixed`.
+
+  Raises:
+    ValueError: as there.
+  """
+  found = list(texts)
+  for place, text in enumerate(texts):
+    if text != text.strip():
+      around = fixed(tokenizer, roles, is_answered=is_answered)
+      given = [text if number == place else PLACE for number in range(len(roles))]
+      rendered = _rendered(tokenizer, roles, given, is_answered)
+      before, after = PLACE.join(around[: place + 1]), PLACE.join(around[place + 1 :])
+      if not (rendered.startswith(before) and rendered.endswith(after)):
+        raise ValueError(CHANGES)
+      found[place] = rendered[len(before) : len(rendered) - len(after)]
+  return found
+
+
+def _rendered(tokenizer: Any, roles: Sequence[str], texts: Sequence[str], is_answered: bool) -> str:
+  return tokenizer.apply_chat_template(
+    [{'role': role, 'content': text} for role, text in zip(roles, texts, strict=True)],
     tokenize=False,
     add_generation_prompt=not is_answered,
     chat_template=rendering.with_date(tokenizer.get_chat_template(), rendering.DATE),
     enable_thinking=False,  # of Qwen3, whose template else shows answers where it asks for none
   )
-  parts = rendered.split(PLACE)
-  if len(parts) != len(roles) + 1:
-    raise ValueError('this chat template changes or repeats what people write; it cannot be used')
-  return parts
