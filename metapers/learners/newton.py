@@ -11,6 +11,7 @@ from metapers.learners.utility import negative_log_likelihood
 
 STEP_SIZES = (1.0, 0.5, 0.25, 0.0625)  # of the line search: Newton alone can overshoot
 TINY = 1e-12
+SLACK = 1e-3  # nats
 SMALL_GAP = 1e-3  # in logits: below, tanh(g/2) / 2g is a quarter
 ROUNDING = 4  # times eps: what of a Gram matrix's trace may be lost of its smallest eigenvalues
 
@@ -133,14 +134,16 @@ def last_step(
   factors: Float[Array, 'N K H'],
   support: Choices,
 ) -> Float[Array, 'H']:
-  """Returns v after a full Newton step [H], whose derivative is the mode's; v where that raises."""
+  """Returns v after a full Newton step [H], whose derivative is the mode's; v where that raises.
+
+  SLACK nats of energy do not count: at the mode a step raises it by rounding, and would be lost.
+  """
 
   def energy(v):
     return jax.lax.stop_gradient(objective(v, offset, factors, support))
 
   after = v + direction(v, offset, factors, support)
-  is_better = energy(after) <= energy(v) + _rounding(energy(v))
-  return jnp.where(is_better, after, v)
+  return jnp.where(energy(after) <= energy(v) + SLACK, after, v)
 
 
 def line_search(
@@ -151,12 +154,9 @@ def line_search(
   steps = [v[None] + sizes[:, None] * each[None] for each in towards]
   proposals = jnp.concatenate([*steps, v[None]])
   values = jax.vmap(energy)(proposals)
-  return proposals[jnp.nanargmin(values.at[-1].add(_rounding(values[-1])))]
-
-
-def _rounding(value: Scalar) -> Scalar:
-  # Near the mode steps improve v by what the energy rounds away; they are not to be held up by it.
-  return 8 * jnp.finfo(value.dtype).eps * jnp.abs(value)
+  # Near the mode steps improve v by what the energy rounds away: the full one is to be taken there.
+  rounding = 8 * jnp.finfo(v.dtype).eps * jnp.abs(values[-1])
+  return proposals[jnp.nanargmin(values.at[1:].add(rounding))]
 
 
 def mode(
