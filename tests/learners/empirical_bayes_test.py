@@ -69,6 +69,26 @@ def test_the_scale_of_noiseless_people_is_finite():
   assert 8 < np.exp(params['prior']['log_scale']) < 200
 
 
+def test_a_few_people_move_the_prior_no_further_than_its_spread_allows():
+  family = simplex_prior.Family(
+    lambda width: {'log_scale': jnp.log(jnp.float32(5))},
+    lambda params, key, num_draws: jnp.zeros((num_draws, 1)),  # one weight, of 1
+  )
+  contrasts = np.array([1.0, 0.5], np.float32)  # of two people, in favour of what they chose
+  x = jnp.asarray(np.stack([contrasts, 0 * contrasts], -1)[:, None, :, None])
+  given = task.choices(Candidates(x, jnp.ones((2, 1, 2), bool)), jnp.zeros((2, 1), jnp.int32))
+  known = Task(given, given, jnp.arange(2, dtype=jnp.int32), jnp.zeros((2, 0)))
+  options = {'num_draws': 1, 'num_steps': 400, 'learning_rate': 0.1, 'signed': False}
+  found = simplex_prior.fit(family, family.init(1), known, (KEY, KEY), **options)['log_scale']
+
+  def energy(log_scale):
+    away = (log_scale - np.log(5)) / 2
+    return np.logaddexp(0, -np.exp(log_scale) * contrasts).sum() + away**2 / 2
+
+  expected = optimize.minimize_scalar(energy, bounds=(0, 9), method='bounded').x
+  np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
 def test_what_people_dislike_has_a_weight_of_its_own():
   tasks = people(signs=np.array([1.0, -1.0, 1.0]))
   learner = make(fit_steps=60, num_particles=256, fit_learning_rate=0.05)

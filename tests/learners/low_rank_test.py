@@ -79,6 +79,24 @@ def test_refit_converges_however_sharp_the_scores_are(scale):
   assert energy(found) - best < 0.05 * max(1, best / 64)
 
 
+def test_a_step_is_divided_by_what_comparisons_weigh_and_not_by_their_places():
+  sizes = {'num_features': 4, 'num_users': 5, 'rank': RANK}
+  learner = learners.make('low_rank', **sizes, inner_steps=1, prior_strength=0.5)
+  params = learner.init(jax.random.key(0))
+  given = support(3)._replace(weight=jnp.array([1.0, 2.0, 0.5]))
+  basis = given.candidates.features @ params['basis']['linear']['kernel']
+  mean = jax.nn.softmax(params['table']).mean(0)
+
+  def nll(weights):
+    log_p = jax.nn.log_softmax(basis @ weights)[:, 0]
+    return -given.weight @ log_p
+
+  expected = jax.nn.softmax(jnp.log(mean) - 0.5 / (0.5 + 3.5) * jax.grad(nll)(mean))
+  for comparisons in (given, task.pad_to(given, 9)):
+    found = learner.adapt(params, comparisons, jnp.zeros(0), jax.random.key(0))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_without_comparisons_a_new_user_is_the_mean_of_known_users():
   learner, params = made()
   none = task.with_shots(support(), 0)
