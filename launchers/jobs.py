@@ -15,9 +15,14 @@ COMMANDS = 'experiments.'  # whose workdirs are held by one process at a time
 # Those that several machines run together, each of which is told so.
 TRAINING = ('train', 'benchmark', 'tune', 'p_dpo', 'ask')
 LONGEST = 80  # readable part of a name
-# What a sweep calls the learner and the seed, as each command is told them.
-TABLE = {'learner': 'benchmark.learners', 'seed': 'benchmark.seeds'}
+# What a sweep calls the learner and the seed, as commands are told them whose configs have others.
+TOLD = {
+  'experiments.benchmark': {'learner': 'benchmark.learners', 'seed': 'benchmark.seeds'},
+  'experiments.p_dpo': {'seed': 'seeds'},
+  'experiments.steer': {'seed': 'seeds'},
+}
 FLAG = re.compile(r'--?[A-Za-z]')  # as a command begins them; -1 is a value
+FIELDS = 'config.'  # begins the flags of fields of the config
 BEHIND_COLON = ('learner', 'objective', 'optimizer')  # of `--config=FILE.py:learner=cnp`
 
 
@@ -59,12 +64,15 @@ class Job(NamedTuple):
 
   @property
   def identity(self) -> dict[str, Any]:
-    """What is run, the same however it is written; of a flag given twice the last one counts."""
+    """What is run, the same however it is written; of a field given twice the last one counts."""
+    head, colon, behind = os.path.normpath(self.config).partition('.py:')
+    if is_ours(self):  # whose configs read what is behind the colon in any order
+      behind = ','.join(sorted(behind.split(',')))
     return {
       'module': self.module,
-      'config': os.path.normpath(self.config),
+      'config': f'{head}{colon}{behind}',
       'point': self.point,
-      'overrides': sorted(joined(self.overrides), key=lambda word: word.partition('=')[0]),
+      'overrides': settled(self.overrides),
     }
 
   @property
@@ -109,10 +117,10 @@ def words(
     raise ValueError(
       f'{job.module} runs on one machine; those that run on several are {", ".join(TRAINING)}'
     )
-  config, fields = job.config, []
+  config, fields, told = job.config, [], TOLD.get(job.module, {})
   for name, value in job.point.items():
-    if job.module == 'experiments.benchmark' and name in TABLE:
-      fields.append(f'--config.{TABLE[name]}={value}')
+    if name in told:
+      fields.append(f'--config.{told[name]}={value}')
     elif name in BEHIND_COLON:
       config += f'{"," if ":" in config else ":"}{name}={value}'
     else:
@@ -170,6 +178,26 @@ def joined(words: Sequence[str]) -> list[str]:
   return made
 
 
+def settled(words: Sequence[str]) -> list[str]:
+  """Returns words of a command by their flags, of each field of the config the last one alone.
+
+  What flags of other names make of a second value is the command's own matter: all are kept.
+  """
+  fields, others = {}, []
+  for word in joined(words):
+    name, equals, value = word.lstrip('-').partition('=')
+    if not equals:  # of a switch
+      name, value = name.removeprefix('no'), str(not name.startswith('no')).lower()
+    if FLAG.match(word) and name.startswith(FIELDS):
+      fields[name] = value
+    else:
+      others.append(word)
+  return sorted(
+    [*(f'--{name}={value}' for name, value in fields.items()), *others],
+    key=lambda word: word.partition('=')[0],
+  )
+
+
 def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
   """Returns the launcher's own arguments, and those that it passes on to every job.
 
@@ -179,6 +207,6 @@ def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
   if '--' in own:
     place = own.index('--')
     own, behind = own[:place], own[place + 1 :]
-  is_field = [word.lstrip('-').removeprefix('no').startswith('config.') for word in own]
+  is_field = [word.lstrip('-').removeprefix('no').startswith(FIELDS) for word in own]
   passed = [word for word, is_passed in zip(own, is_field) if is_passed]
   return [word for word, is_passed in zip(own, is_field) if not is_passed], [*passed, *behind]

@@ -31,10 +31,33 @@ def test_a_name_is_of_the_job_and_of_nothing_else():
     assert other.digest != job.digest
 
 
-def test_of_a_flag_given_twice_the_order_makes_another_job():
-  one = LIKE._replace(overrides=('--config.a=1', '--config.b=0', '--config.a=2'))
-  assert one._replace(overrides=('--config.b=0', '--config.a=1', '--config.a=2')).name == one.name
-  assert one._replace(overrides=('--config.a=2', '--config.a=1', '--config.b=0')).name != one.name
+def named(*overrides, **changes):
+  return LIKE._replace(overrides=overrides, **changes).name
+
+
+def test_of_a_field_given_twice_the_last_one_counts():
+  name = named('--config.a=2', '--config.b=0')
+  assert named('--config.a=1', '--config.b=0', '--config.a=2') == name
+  assert named('--config.b=0', '--config.a', '1', '-config.a', '2') == name
+  assert named('--config.a=2', '--config.a=1', '--config.b=0') != name
+
+
+def test_flags_of_other_names_may_be_given_twice():
+  assert len({named('--a=1', '--a=2'), named('--a=2', '--a=1'), named('--a=2')}) == 3
+
+
+def test_a_switch_is_the_same_however_it_is_written():
+  assert named('--noconfig.a') == named('--config.a=true', '--config.a=false')
+  assert named('--config.a') == named('--noconfig.a', '--config.a=true')
+  assert named('--config.a') != named('--noconfig.a')
+  assert named('--config.nothing=1') != named('--config.thing=1')
+
+
+def test_what_is_behind_the_colon_has_no_order():
+  names = [named(config=f'x.py:{behind}') for behind in ('quick,learner=cnp', 'learner=cnp,quick')]
+  assert names[0] == names[1] != named(config='x.py:quick')
+  own = [named(config=f'x.py:{behind}', module='mine') for behind in ('a,b', 'b,a')]
+  assert own[0] != own[1]  # a config of one's own may read it in order
 
 
 def test_values_in_words_of_their_own_stay_with_their_flags():
@@ -79,6 +102,13 @@ def test_a_table_is_told_its_learners_and_seeds():
     '--config.training.num_steps=5',
     '--wait',
   ]
+
+
+@pytest.mark.parametrize('name', ['p_dpo', 'steer'])
+def test_a_study_is_told_its_seeds(name):
+  job = LIKE._replace(module=f'experiments.{name}', point={'seed': '3'})
+  assert '--config.seeds=3' in jobs.words(job)
+  assert 'config.seeds' in (ROOT / 'experiments' / f'{name}.py').read_text()
 
 
 @pytest.mark.parametrize(
