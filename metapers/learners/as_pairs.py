@@ -17,12 +17,12 @@ NEVER = -1e4  # utility of an answer that is not foreseen; finite, for means are
 
 def as_pairs(
   num_features: int,
+  *,
   num_users: int = 0,
   num_histories: int = 0,
   num_context: int = 0,
   outcomes: Sequence[str] = (),
   history_length: int = 0,
-  *,
   base: str = 'gaussian_prior',
   options: dict[str, Any] = NO_OPTIONS,
   reading: str = 'halves',

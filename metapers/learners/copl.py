@@ -24,7 +24,7 @@ WHOLE = 2048  # below it float16 holds all whole numbers: those of items stay ap
 SEED = 0
 
 
-class Evidence(NamedTuple):
+class SharedAgreement(NamedTuple):
   """What a support says of each known user.
 
   agreement: ℓ [U] and n, as in `lookup`. shared: how often a response was chosen that the known
@@ -124,7 +124,7 @@ def copl(
       scores(params, bank['heads'], support.candidates), support
     )
     shared = shared_weight(bank['chosen'], answering.as_pairs(support, kinds, 'dropped'))
-    return Evidence(Agreement(-nll, task.total_weight(support)), shared)
+    return SharedAgreement(Agreement(-nll, task.total_weight(support)), shared)
 
   def update(params, user_state, comparison, context, key):
     return jax.tree.map(jnp.add, user_state, adapt(params, comparison, context, key))
@@ -143,7 +143,7 @@ def copl(
 
 
 def shares(
-  evidence: Evidence, is_used: Bool[Array, 'U'], *, temperature: float, two_hop: bool
+  evidence: SharedAgreement, is_used: Bool[Array, 'U'], *, temperature: float, two_hop: bool
 ) -> Float[Array, 'U']:
   """Returns p_b of each known user; see `copl`."""
   log_likelihood, weight = evidence.agreement

@@ -18,7 +18,7 @@ from metapers.core.types import Array, Float, Int
 from metapers.learners import newton
 
 
-class Evidence(NamedTuple):
+class DualPosterior(NamedTuple):
   """What one user's comparisons say of v: v | D ≈ N(Xᵀ a, I - Xᵀ M X).
 
   contrasts: X [R, H], factors of each other candidate minus the chosen one's; R = N(K - 1).
@@ -32,7 +32,7 @@ class Evidence(NamedTuple):
 
 def laplace(
   offset: Float[Array, 'N K'], factors: Float[Array, 'N K H'], given: Choices, *, num_steps: int
-) -> Evidence:
+) -> DualPosterior:
   """Returns the Gaussian at the mode of the posterior of v in u(x) = offset(x) + v·φ(x).
 
   With gaps f of utility [N, K-1], p their probabilities beside the chosen one, whose gap is 0, and
@@ -92,7 +92,7 @@ def laplace(
 
   a, _ = jax.lax.scan(step, jnp.zeros(rows.shape[0], rows.dtype), length=num_steps)
   _, times = curved(a)
-  return Evidence(rows, a, jnp.linalg.solve(unit + times(gram), times(unit)))
+  return DualPosterior(rows, a, jnp.linalg.solve(unit + times(gram), times(unit)))
 
 
 def chosen_first(given: Choices) -> Int[Array, 'N K']:

@@ -25,7 +25,7 @@ class Groups(NamedTuple):
   outside: tuple[int, ...] = ()
 
 
-class Evidence(NamedTuple):
+class MemberEvidence(NamedTuple):
   """What the comparisons of a user so far say of M members.
 
   log_evidence: Σ_n weight_n log P_m(choice_n | choices before n) [M], in nats.
@@ -86,10 +86,10 @@ def one_of(support: Choices, n: Array) -> Choices:
   return task.take(support, n[None])
 
 
-def at_first(log_prior: Float[Array, 'M'], groups: Groups) -> Evidence:
+def at_first(log_prior: Float[Array, 'M'], groups: Groups) -> MemberEvidence:
   """Returns the evidence of a user of whom nothing is known: the prior."""
   none = jnp.zeros((), log_prior.dtype)
-  return Evidence(
+  return MemberEvidence(
     jnp.zeros_like(log_prior),
     jax.nn.log_softmax(log_prior),
     Surprise(none, none) if groups.outside else (),
@@ -97,14 +97,14 @@ def at_first(log_prior: Float[Array, 'M'], groups: Groups) -> Evidence:
 
 
 def after(
-  evidence: Evidence,
+  evidence: MemberEvidence,
   values: Float[Array, 'M'],
   counts: Bool[Array, ''],
   *,
   log_prior: Float[Array, 'M'],
   groups: Groups,
   switching: float,
-) -> Evidence:
+) -> MemberEvidence:
   """Returns the evidence after one more comparison.
 
   Args:
@@ -124,7 +124,7 @@ def after(
   if isinstance(surprise, Surprise):
     ratio = log_ratio(log_prior, log_evidence, groups)
     surprise = Surprise(ratio, jnp.maximum(surprise.largest, ratio))
-  updated = Evidence(log_evidence, log_weights, surprise)
+  updated = MemberEvidence(log_evidence, log_weights, surprise)
   return jax.tree.map(lambda new, old: jnp.where(counts, new, old), updated, evidence)
 
 
@@ -135,7 +135,7 @@ def from_first(
   log_prior: Float[Array, 'M'],
   groups: Groups,
   switching: float,
-) -> Evidence:
+) -> MemberEvidence:
   """Returns the evidence after N comparisons, one after another; see `after`."""
 
   def step(found, one):

@@ -24,7 +24,7 @@ from metapers.core.types import (
 )
 from metapers.learners import evidence, lookup, options
 from metapers.learners import hedge_team as team_of
-from metapers.learners.evidence import Evidence
+from metapers.learners.evidence import MemberEvidence
 from metapers.learners.hedge_team import Seat
 
 MEMBERS = {'cnp': {}, 'bayes_head': {}, 'pooled': {}}
@@ -35,17 +35,17 @@ class Hedged(NamedTuple):
   """What each member holds of the user, by row, and what the comparisons say of the members."""
 
   members: dict[str, UserState]
-  evidence: Evidence
+  evidence: MemberEvidence
 
 
 def hedge(
   num_features: int,
+  *,
   num_users: int = 0,
   num_histories: int = 0,
   num_context: int = 0,
   history_length: int = 0,
   outcomes: Sequence[str] = (),
-  *,
   members: dict[str, Any] = MEMBERS,
   own_from: str = 'pooled',
   own_scale: float = 1.0,

@@ -29,7 +29,7 @@ class Agreement(NamedTuple):
   weight: Float[Array, '']
 
 
-class Bank(NamedTuple):
+class KnownUserBank(NamedTuple):
   """Known users: what each adds to the pooled utility, v_b·x, and whether the row holds a user.
 
   heads: v, [U, D]. is_used: [U], 1 or 0.
@@ -106,7 +106,7 @@ def lookup(
 
   def init(key):
     heads = jnp.zeros((num_histories, num_features), jnp.float32)
-    return {'pooled': network.init(key), 'bank': Bank(heads, heads[:, 0])._asdict()}
+    return {'pooled': network.init(key), 'bank': KnownUserBank(heads, heads[:, 0])._asdict()}
 
   @jax.jit
   def prepare(params, histories, key):
@@ -170,7 +170,7 @@ def check_number(histories: Task, num_histories: int, *, name: str = 'lookup') -
 
 def fit_bank(
   offset: Callable[[Candidates], Array], histories: Task, ridge: float | Scalar, num_steps: int
-) -> Bank:
+) -> KnownUserBank:
   """Returns the minimum over v of NLL(history) + ½ ridge ‖v‖² of each known user.
 
   Args:
@@ -188,7 +188,7 @@ def fit_bank(
 
   is_used = task.total_weight(histories.support) > 0
   heads = batches.map_chunks(fit, is_used.size, CHUNK)
-  return Bank(heads, is_used.astype(heads.dtype))
+  return KnownUserBank(heads, is_used.astype(heads.dtype))
 
 
 def nearest(

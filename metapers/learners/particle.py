@@ -105,7 +105,7 @@ def particle(
       for given in (episode.support, episode.query)
     ]
     evidence = jax.nn.logsumexp(log_prior + sum(said))
-    user_state = particle_bank.Evidence(said[0], ())
+    user_state = particle_bank.BankLikelihood(said[0], ())
     log_p = reweighted.predict(params, user_state, episode.query.candidates)
     metrics = meta_learner.query_metrics(log_p, episode.query)
     return -evidence / masked.or_one(task.total_weight(everything)), metrics

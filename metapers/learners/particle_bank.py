@@ -26,7 +26,7 @@ class Bank(NamedTuple):
   log_weights: Float[Array, 'S']
 
 
-class Evidence(NamedTuple):
+class BankLikelihood(NamedTuple):
   """What comparisons say of a bank.
 
   log_likelihood: Σ_n weight_n log P(choice_n | v_s), [S]. surprise: of the bank's users from
@@ -56,9 +56,9 @@ def learner(
 
       p_s ∝ P(v_s) Π_n P(choice_n | v_s)^weight_n,    P(choice) = Σ_s p_s P(choice | v_s)
 
-  The user state is `Evidence`, to which `update` adds; with `infer` it is the posterior's own bank,
-  and there is no `update`. Draws are members of the bank, each as often as p_s asks to within one:
-  systematic resampling whose offset is in the middle.
+  The user state is `BankLikelihood`, to which `update` adds; with `infer` it is the posterior's own
+  bank, and there is no `update`. Draws are members of the bank, each as often as p_s asks to within
+  one: systematic resampling whose offset is in the middle.
 
   Args:
     init: `(key) -> params`.
@@ -146,15 +146,17 @@ def log_likelihoods(
   return masked.fill(given.weight, given.mask)[:, None] * each
 
 
-def nothing(bank: Bank, num_outside: int) -> Evidence:
+def nothing(bank: Bank, num_outside: int) -> BankLikelihood:
   """Returns what no comparison says of a bank."""
   zero = jnp.zeros((), bank.log_weights.dtype)
-  return Evidence(jnp.zeros_like(bank.log_weights), Surprise(zero, zero) if num_outside else ())
+  return BankLikelihood(
+    jnp.zeros_like(bank.log_weights), Surprise(zero, zero) if num_outside else ()
+  )
 
 
 def with_surprise(
-  bank: Bank, before: Evidence, each: Float[Array, 'N S'], num_outside: int
-) -> Evidence:
+  bank: Bank, before: BankLikelihood, each: Float[Array, 'N S'], num_outside: int
+) -> BankLikelihood:
   """Returns the evidence after N more comparisons, one after another.
 
   Args:
@@ -164,14 +166,14 @@ def with_surprise(
     num_outside: users from outside; of none there is no surprise.
   """
   if not isinstance(before.surprise, Surprise):
-    return Evidence(before.log_likelihood + each.sum(0), ())
+    return BankLikelihood(before.log_likelihood + each.sum(0), ())
   so_far = before.log_likelihood[None] + jnp.cumsum(each, 0)
   outside, inside = (
     jax.nn.logsumexp(so_far[:, rows] + jax.nn.log_softmax(bank.log_weights[rows])[None], -1)
     for rows in (slice(num_outside), slice(num_outside, None))
   )
   largest = jnp.maximum(before.surprise.largest, jnp.max(outside - inside, initial=0))
-  return Evidence(so_far[-1], Surprise(outside[-1] - inside[-1], largest))
+  return BankLikelihood(so_far[-1], Surprise(outside[-1] - inside[-1], largest))
 
 
 def moved(

@@ -28,12 +28,12 @@ class Stretches(NamedTuple):
 
 def resetting(
   num_features: int,
+  *,
   num_users: int = 0,
   num_histories: int = 0,
   num_context: int = 0,
   history_length: int = 0,
   outcomes: Sequence[str] = (),
-  *,
   inner: dict[str, Any] = INNER,
   hazard: float = 0.01,
   num_starts: int = 16,

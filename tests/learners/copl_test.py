@@ -172,7 +172,7 @@ def test_two_hops_lead_to_those_who_chose_what_the_new_user_chose():
 
 def evidence(shared):
   agreement = lookup.Agreement(jnp.array([-3.0, -1.0, -2.0]), jnp.asarray(2.0))
-  return copl.Evidence(agreement, jnp.asarray(shared, jnp.float32))
+  return copl.SharedAgreement(agreement, jnp.asarray(shared, jnp.float32))
 
 
 @pytest.mark.parametrize(
