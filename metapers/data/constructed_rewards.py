@@ -36,12 +36,18 @@ CASUAL = frozenset([
 YOU = frozenset(['you', 'your', 'yours', 'yourself', "you're", "you'll", "you've", "you'd"])
 ENDINGS = ('tion', 'sion', 'ment', 'ness', 'ity', 'ance', 'ence', 'ism')  # of abstract nouns
 PER_WORDS = 100  # rates are per hundred words
+VERSION = 2  # raised whenever some text has another score
 SENTIMENT_CHARACTERS = 1500  # of which sentiment is read: the lexicon's rules take their time
+
+
+def straight(text: str) -> str:
+  """Returns a text whose apostrophes are those of the patterns and lexicons here."""
+  return text.replace('\u2019', "'")
 
 
 def words_of(text: str) -> list[str]:
   """Returns the words of a text, in lower case."""
-  return WORD.findall(text.lower())
+  return WORD.findall(straight(text).lower())
 
 
 def rate(count: int, text: str) -> float:
@@ -67,7 +73,7 @@ def readability(prompt: str, response: str) -> float:
   import textstat  # comes with an extra, as vaderSentiment does
 
   del prompt
-  prose = LIST_ITEM.sub('', response)
+  prose = LIST_ITEM.sub('', straight(response))
   return -min(max(float(textstat.textstat.automated_readability_index(prose)), -5.0), 25.0)
 
 
@@ -81,7 +87,7 @@ def formality(prompt: str, response: str) -> float:
   """Returns 5 x the share of long words minus the rate of contractions and casual words."""
   del prompt
   words = words_of(response)
-  casual = len(CONTRACTION.findall(response)) + sum(word in CASUAL for word in words)
+  casual = len(CONTRACTION.findall(straight(response))) + sum(word in CASUAL for word in words)
   long = sum(len(word) > 8 for word in words) / max(len(words), 1)
   return 5 * long - rate(casual, response)
 
@@ -97,7 +103,7 @@ def lexicon() -> Any:
 def sentiment(prompt: str, response: str) -> float:
   """Returns the positive minus the negative share (Hutto and Gilbert 2014, VADER)."""
   del prompt
-  found = lexicon().polarity_scores(response[:SENTIMENT_CHARACTERS])
+  found = lexicon().polarity_scores(straight(response[:SENTIMENT_CHARACTERS]))
   return found['pos'] - found['neg']
 
 

@@ -232,7 +232,7 @@ def constructed_scorer(name: str) -> Score:
 
   def score(prompts: Sequence[str], responses: Sequence[str]) -> Scored:
     scores = constructed_rewards.score([name], prompts, responses)[:, 0]
-    return Scored(scores, None, 0, 'constructed')
+    return Scored(scores, None, 0, f'constructed {constructed_rewards.VERSION}')
 
   return score
 

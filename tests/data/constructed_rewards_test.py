@@ -47,6 +47,14 @@ def test_each_prefers_what_it_is_named_for(name):
   assert found[0, 0] > found[1, 0]
 
 
+def test_an_apostrophe_may_be_straight_or_curved():
+  prompt, response = "Don't you know?", "I don't think you're right, but it's good that you'd ask."
+  for name, reward in constructed_rewards.CONSTRUCTED.items():
+    curved = [text.replace("'", '\u2019') for text in (prompt, response)]
+    assert reward(*curved) == reward(prompt, response), name
+  assert constructed_rewards.formality('', response) < -2
+
+
 @settings(max_examples=100)
 @given(st.text(max_size=60), st.text(min_size=1, max_size=300))
 def test_any_text_has_finite_scores_and_always_the_same(prompt, response):
