@@ -110,7 +110,8 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
     prompt_split: [P]; drawn by default (`reward_table.draw_splits`).
 
   Raises:
-    ValueError: for missing columns, different numbers of responses, or what is no text.
+    ValueError: for missing columns, different numbers of responses, what is no text, or a response
+      without the model that wrote it where others have one.
   """
   if 'prompt' not in frame.columns:
     raise ValueError(f'a column prompt is needed; got {", ".join(map(str, frame.columns))}')
@@ -121,10 +122,9 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
     names = response_columns(frame)
     responses = frame[names].to_numpy(object)
     models = _numbered_models(frame, [f'{name}_model' for name in names])
-  if models is None:
-    numbers = [f'response {number + 1}' for number in range(responses.shape[1])]
-    models = np.broadcast_to(np.array(numbers, object), responses.shape)
-  response_models, response_model = np.unique(models.astype(str), return_inverse=True)
+  responses = strings(responses, 'response')
+  writers = _writers(models, responses)
+  response_models, response_model = np.unique(writers.astype(str), return_inverse=True)
   size = len(frame)
   subset = frame['subset'].fillna('').to_numpy(object) if 'subset' in frame else np.full(size, '')
   prompts = strings(frame['prompt'].to_numpy(object), 'prompt')
@@ -132,7 +132,7 @@ def from_frame(frame: pd.DataFrame, prompt_split: Int[np.ndarray, 'P'] | None = 
     prompts=prompts,
     prompt_ids=prompt_ids(frame),
     subset=subset.astype(str),
-    responses=strings(responses, 'response'),
+    responses=responses,
     response_model=response_model.reshape(responses.shape),
     response_models=tuple(map(str, response_models)),
     prompt_split=reward_table.draw_splits(prompts) if prompt_split is None else prompt_split,
@@ -201,6 +201,23 @@ def _numbered_models(frame: pd.DataFrame, names: list[str]) -> np.ndarray | None
   if 0 < len(missing) < len(names):
     raise ValueError(f'no column {", ".join(missing)}, and others name their models: give all')
   return None if missing else frame[names].to_numpy(object)
+
+
+def _writers(models: np.ndarray | None, responses: np.ndarray) -> np.ndarray:
+  """Returns who wrote each response, by its place where nobody is named."""
+  numbers = [f'response {number + 1}' for number in range(responses.shape[1])]
+  places = np.broadcast_to(np.array(numbers, object), responses.shape)
+  if models is None:
+    return places
+  is_missing = pd.isna(models)
+  wrong = np.argwhere(is_missing & (_stripped(responses) != ''))
+  if wrong.size:
+    row, response = wrong[0]
+    raise ValueError(
+      f'row {row}, response {response + 1}: no model is named that wrote it, and others have one; '
+      'name all of them, or leave their columns out'
+    )
+  return np.where(is_missing, places, models)
 
 
 def _stripped(values: np.ndarray) -> np.ndarray:

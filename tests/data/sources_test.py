@@ -75,6 +75,25 @@ def test_models_of_some_responses_alone_are_refused():
     texts.from_frame(WIDE.assign(response_1_model='m'))
 
 
+@pytest.mark.parametrize('nobody', [None, float('nan')])
+@pytest.mark.parametrize('form', ['columns', 'lists'])
+def test_a_response_without_its_model_is_refused_with_its_row(nobody, form):
+  frame = pd.DataFrame({'prompt': ['p', 'q', 'r'], 'response_1': 'a', 'response_2': ['b', 'c', '']})
+  frame['response_1_model'], frame['response_2_model'] = (
+    'm',
+    pd.Series(['n', nobody, nobody], dtype=object),
+  )
+  if form == 'lists':
+    for name, suffix in (('responses', ''), ('response_models', '_model')):
+      columns = [f'response_{n}{suffix}' for n in (1, 2)]
+      frame[name] = frame[columns].to_numpy(object).tolist()
+  with pytest.raises(ValueError, match='row 1, response 2: no model is named that wrote it'):
+    texts.from_frame(frame)
+  left = frame.drop(1).reset_index(drop=True)
+  read = texts.from_frame(left, np.zeros(2, int))  # who wrote no text is nobody
+  assert read.response_models == ('m', 'n', 'response 2')
+
+
 def test_infinite_scores_are_missing():
   assert np.isnan(sources.read_texts(WIDE).scores['kind'][2, 0])
 
