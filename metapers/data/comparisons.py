@@ -162,7 +162,7 @@ def check_options(path: str, min_rating_gap: float, min_comparisons: int, most: 
   if not path or not pathlib.Path(path).is_dir():
     raise ValueError(
       f'path={path!r} is no folder; give one that holds items and comparisons or ratings '
-      '(.parquet or .csv)'
+      f'(.parquet or .csv){people_tables.IMPORT}'
     )
   if not min_rating_gap >= 0:
     raise ValueError(f'min_rating_gap must be >= 0, got {min_rating_gap}; 0 leaves out only ties')

@@ -35,6 +35,10 @@ AS_TEXTS = (
   '; if they were ids such as NA, None or null, which pandas reads as missing, write the file anew '
   'from pd.read_csv(..., dtype=str, keep_default_na=False)'
 )
+IMPORT = (
+  '; of a file of choices between texts, python -m experiments.import_people --file=FILE '
+  '--out=FOLDER makes such a folder'
+)
 # How pandas and others name the index of a table that they wrote as a column.
 INDEX = re.compile(r'Unnamed: \d+|__index_level_\d+__|index|level_\d+|')
 OFFSET = re.compile(r'[T ].*(?:Z|[+-]\d\d(?::?\d\d)?)$')  # from UTC, of a date with a time
@@ -59,7 +63,7 @@ def read_table(folder: pathlib.Path, name: str) -> pd.DataFrame:
   paths = _found(folder, name)
   if len(paths) != 1:
     found = 'both' if paths else 'neither'
-    raise ValueError(f'{folder} must hold {name}.parquet or {name}.csv; found {found}')
+    raise ValueError(f'{folder} must hold {name}.parquet or {name}.csv; found {found}{IMPORT}')
   table = frames.read_frame(paths[0])
   if table.empty:
     raise ValueError(f'{paths[0]} has no rows; give at least one')
@@ -110,6 +114,7 @@ def read_preferences(folder: pathlib.Path) -> tuple[str, pd.DataFrame]:
   if len(names) != 1:
     raise ValueError(
       f'{folder} must hold either comparisons or ratings (.parquet or .csv); found {names}'
+      f'{IMPORT}'
     )
   preferences = read_table(folder, names[0])
   check_columns(preferences, names[0], PREFERENCE_COLUMNS[names[0]])
