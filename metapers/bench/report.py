@@ -12,7 +12,7 @@ from metapers.bench import results, tables
 from metapers.bench.plan import Plan
 from metapers.bench.settings import Setting
 from metapers.core.population import SEEN
-from metapers.io import plots, workdirs
+from metapers.io import plots, versions, workdirs
 from metapers.io import report as pages
 from metapers.io.plots import Figure
 from metapers.io.report import Drawing, Section, Table
@@ -231,7 +231,13 @@ def write_page(
   population = setting.populations[0]
   name = name or plan.protocol
   title = 'metapers' if name == 'metapers' else f'metapers: {name}'
-  summary = workdirs.flat({'config': plan.identity, 'population': dict(population.record)})
+  summary = workdirs.flat(
+    {
+      'config': plan.identity,
+      'population': dict(population.record),
+      'made with': versions.versions(),
+    }
+  )
   page = pages.render(
     title, sections, source=population.source, summary=summary, lead=lead, warnings=warnings
   )
