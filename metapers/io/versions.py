@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def versions() -> dict[str, str]:
-  """Returns the versions of Python and of what is computed with, and the commit of a clone, by name.
+  """Returns the versions of Python and of what is computed with, and the commit of a clone.
 
   A commit ends in `-dirty` where files of the clone differ from it.
   """
