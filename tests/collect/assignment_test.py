@@ -138,3 +138,30 @@ def test_batches_begin_at_multiples_of_their_size_also_where_everything_was_aske
 def test_settings_that_cannot_be_are_refused(given, message):
   with pytest.raises(ValueError, match=message):
     settings.of_json(given, 'study.json')
+
+
+def test_propensities_of_a_second_question_count_what_is_left():
+  """Of a batch without a model the second question is drawn from all of the pool but the first."""
+  asked = Settings(
+    num_questions=3, batch_size=3, rule='random', control_share=0.4, repeat_share=0.0,
+    attention_share=0.0, pool_size=6,
+  )  # fmt: skip
+  batch = assignment.next_batch(made_studies.plan_of(asked, num_items=4), 1, [])
+  assert [len(question.offered) for question in batch] == [6, 5, 4]
+  assert [question.propensity for question in batch] == pytest.approx([1 / 6, 1 / 5, 1 / 4])
+
+
+@pytest.mark.parametrize('place', [1, 2])
+def test_propensities_within_a_batch_are_those_of_the_draw(place):
+  asked = Settings(
+    num_questions=3, batch_size=3, control_share=0.4, repeat_share=0.0, attention_share=0.0
+  )
+  weights, stated = [], set()
+  for seed in range(2000):
+    plan = made_studies.plan_of(asked._replace(seed=seed), num_items=4)
+    question = assignment.next_batch(plan, 1, [])[place]
+    assert question.pool in question.offered
+    weights.append(1 / question.propensity / len(question.offered))
+    stated.add(round(question.propensity, 6))
+  assert np.mean(weights) == pytest.approx(1, abs=0.1)  # of any draw whose chances are as stated
+  assert len(stated) > 1

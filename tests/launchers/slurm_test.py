@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from launchers import jobs, records, submission, sweeps
+from launchers import jobs, records, requeue, submission, sweeps
 from launchers.jobs import Job, Resources
 
 submitit = pytest.importorskip('submitit', reason="needs the extra 'slurm': submitit is missing")
@@ -83,6 +83,26 @@ def test_every_process_of_a_job_may_be_signalled_and_the_command_saves(tmp_path)
   os.killpg(program.pid, signal.SIGUSR2)
   assert program.wait(timeout=60) == 7
   assert (job.workdir / 'saved').exists()
+
+
+@pytest.mark.parametrize(('accelerator', 'told'), [('2', '0,1'), ('', None)])
+def test_a_command_is_told_all_gpus_of_its_machine(tmp_path, monkeypatch, accelerator, told):
+  """Or JAX would give each process one of them."""
+  monkeypatch.delenv('JAX_LOCAL_DEVICE_IDS', raising=False)
+  (job,) = made(tmp_path, 'grid:act=end')
+  given = []
+
+  class Ended:
+    def __init__(self, command, env, **options):
+      given.append(env)
+
+    def poll(self):
+      return 0
+
+  monkeypatch.setattr(requeue.subprocess, 'Popen', Ended)
+  requeue.Queued(job._replace(resources=Resources(accelerator=accelerator)))()
+  assert [env.get('JAX_LOCAL_DEVICE_IDS') for env in given] == [told]
+  assert given[0]['PATH'] == os.environ['PATH']
 
 
 def test_what_is_asked_of_slurm():
