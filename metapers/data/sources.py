@@ -63,6 +63,11 @@ def read_source(
   }
   if kind not in readers:
     raise ValueError(f'unknown kind of source {kind!r}; known: {", ".join(readers)}')
+  if not path and kind != 'personal_llm':
+    raise ValueError(
+      f'no {"folder" if kind == "people" else "file"} was given to read {kind!r} from: give its '
+      'path, by the command --config.source.path=PATH'
+    )
   found = readers[kind]()
   if scores:
     found = join_scores(found, frames.read_frame(scores))

@@ -229,3 +229,9 @@ def test_other_kinds_and_files_are_refused(tmp_path):
     sources.read_source('texts', path=str(tmp_path / 'bad.parquet'))
   with pytest.raises(ValueError, match='no column completions'):
     sources.read_ultrafeedback(pd.DataFrame({'instruction': ['why']}))
+
+
+@pytest.mark.parametrize('kind', ['texts', 'ultrafeedback', 'people'])
+def test_who_gives_no_file_is_told_so(kind):
+  with pytest.raises(ValueError, match=rf'no \w+ was given to read .{kind}. from: .*source\.path='):
+    sources.read_source(kind)

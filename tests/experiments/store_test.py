@@ -11,6 +11,7 @@ from experiments import commands, store
 from metapers.analysis import diversity
 from metapers.data import feature_store, synthetic
 from metapers.data.manifest import Provenance
+from metapers.populations import reward_ensemble
 
 PROVENANCE = Provenance('synthetic, for a test', 'by hand', 'Apache-2.0')
 
@@ -88,8 +89,13 @@ def test_verify_passes_a_good_store_and_exits_with_1_on_a_bad_one(folder, tmp_pa
 @pytest.mark.parametrize(
   ('argv', 'message'),
   [
-    (['store'], 'expected one of info, verify, stats, diversity, got nothing'),
+    (['store'], 'expected one of info, verify, stats, diversity, import, got nothing'),
     (['store', 'inof'], 'got inof'),
+    (['store', 'import', '--out=/nowhere'], '--scores is needed'),
+    (
+      ['store', 'import', '--scores=README.md', '--out=/nowhere/s'],
+      'README.md is not a readable .npy',
+    ),
     (['store', 'info', '--store=/nowhere'], 'holds no metapers-feature-store'),
     (['store', 'info', '--feature_r2=0.4'], 'one of 0.3, 0.5, 0.8'),
   ],
@@ -101,6 +107,39 @@ def test_a_mistake_is_one_line_and_exit_code_2(argv, message, capsys, monkeypatc
   assert exited.value.code == 2
   shown = capsys.readouterr().err
   assert message in shown and shown.startswith('error: ') and shown.count('\n') == 1
+
+
+def test_an_array_of_scores_becomes_a_store(tmp_path, capsys):
+  scores = np.random.default_rng(0).normal(size=(40, 3, 2))
+  scores[4, 1, 0] = np.nan
+  np.save(tmp_path / 'scores.npy', scores)
+  np.save(tmp_path / 'features.npy', np.ones((40, 3, 5)))
+  rows = [f'{n},a{n},b{n},c{n}' for n in range(40)]
+  (tmp_path / 'texts.csv').write_text('\n'.join(['prompt,response_1,response_2,response_3', *rows]))
+  given = {'scores': str(tmp_path / 'scores.npy'), 'reward_models': ['one', 'two']}
+  shown = call('import', capsys, out=str(tmp_path / 'plain'), **given)
+  assert '40 prompts x 3 responses x 2 reward models' in shown
+  assert 'prompts: 32 train, 4 validation, 4 test' in shown
+  assert 'never shown: 1 missing and 0 repeated of 120 responses' in shown
+  plain = feature_store.open_store(tmp_path / 'plain')
+  np.testing.assert_array_equal(plain.rewards, scores.astype(np.float32))
+  assert plain.reward_models == ('one', 'two') and not plain.mask[4, 1] and plain.mask.sum() == 119
+  more = {'texts': str(tmp_path / 'texts.csv'), 'features': str(tmp_path / 'features.npy')}
+  call('import', capsys, out=str(tmp_path / 'whole'), source='mine', licence='CC0', **given, **more)
+  whole = feature_store.open_store(tmp_path / 'whole')
+  assert whole.features.shape == (40, 3, 5) and whole.source == 'mine'
+  assert feature_store.response_texts(tmp_path / 'whole')[7].tolist() == ['a7', 'b7', 'c7']
+  users = reward_ensemble.reward_ensemble(whole, num_support=2, num_query=1, num_slates=1)
+  assert users.spec.num_features == 2
+
+
+def test_what_is_no_array_of_scores_makes_no_store(tmp_path, capsys):
+  np.save(tmp_path / 'scores.npy', np.ones((40, 3)))
+  with pytest.raises(
+    ValueError, match=r'\[prompts, responses, reward models\].* float64 \[40, 3\]'
+  ):
+    call('import', capsys, scores=str(tmp_path / 'scores.npy'), out=str(tmp_path / 'new'))
+  assert not (tmp_path / 'new').exists()
 
 
 def test_any_other_error_keeps_its_traceback(monkeypatch):
