@@ -9,6 +9,7 @@ if typing.TYPE_CHECKING:
   from metapers.core.population import Population
   from metapers.core.task import Choices, Task
   from metapers.data.synthetic import synthetic_store
+  from metapers.data.text_features import features_of
   from metapers.learners import make
   from metapers.populations.reward_ensemble import reward_ensemble
   from metapers.serving import personalizer
@@ -19,7 +20,8 @@ __version__ = '0.1.0'
 
 __all__ = [
   'Choices', 'MetaLearner', 'Personalizer', 'Population', 'Task', 'bench', 'contract',
-  'from_adapt_score', 'make', 'pairs', 'personalizer', 'reward_ensemble', 'synthetic_store',
+  'features_of', 'from_adapt_score', 'make', 'pairs', 'personalizer', 'reward_ensemble',
+  'synthetic_store',
 ]  # fmt: skip
 
 # Imported when first asked for, for jax and all that comes with it take a second or two.
@@ -29,6 +31,7 @@ _HOMES = {
   'Personalizer': 'metapers.serving.personalizer',
   'Population': 'metapers.core.population',
   'Task': 'metapers.core.task',
+  'features_of': 'metapers.data.text_features',
   'from_adapt_score': 'metapers.core.meta_learner',
   'make': 'metapers.learners',
   'pairs': 'metapers.serving.personalizer',

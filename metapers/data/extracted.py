@@ -104,7 +104,8 @@ def extract(
   made = join(job, pieces, wanted.source.texts)
   write = write_features if out.suffix == '.npy' else write_store
   log(write(wanted, made, out, made_by))
-  shutil.rmtree(job.folder)  # or they would stand for what the models say after a change of them
+  if job.folder.exists():  # not where all scores were known, and nothing was made
+    shutil.rmtree(job.folder)  # or parts would stand for what models say after a change of them
   return True
 
 
@@ -127,6 +128,11 @@ def check(wanted: Extraction, out: pathlib.Path) -> None:
     )
   if out.suffix == '.npy':
     check_items(wanted, has_features=bool(encoders))
+    if made:
+      raise ValueError(
+        f'{out} holds features alone, and {", ".join(made)} would score: leave them out; a store '
+        'of scores is made of prompts with two responses or more (experiments/configs/extract.py)'
+      )
   elif not scores and not wanted.constructed and all(m.name in encoders for m in wanted.models):
     raise ValueError(NO_SCORES)
   else:
@@ -318,12 +324,32 @@ def write_features(wanted: Extraction, made: Extracted, out: pathlib.Path, made_
   """
   check_items(wanted, has_features=made.features is not None)
   assert made.features is not None
-  about = provenance_of(wanted, made, made_by)._asdict() | {people_tables.MADE_OF: items_of(wanted)}
+  about = provenance_of(wanted, made, made_by)._asdict() | {
+    people_tables.MADE_OF: items_of(wanted),
+    people_tables.MADE_BY: features_made_by(wanted, made),
+  }
   files.write_json(out.with_suffix('.json'), about)  # first: a kill leaves no features without it
   content = io.BytesIO()
   np.save(content, made.features[:, 0])
   files.write_atomically(out, content.getvalue())
   return f'features {list(made.features[:, 0].shape)}; texts cut: {made.num_truncated}'
+
+
+def features_made_by(wanted: Extraction, made: Extracted) -> dict[str, Any]:
+  """Returns what `text_features.features_of` needs to make features of other texts alike."""
+  assert made.features is not None
+  encoder = next((model for model in wanted.models if model.pooling != 'score'), None)
+  spec = None
+  if encoder is not None:
+    is_folder = os.path.isdir(encoder.model)
+    spec = encoder._asdict() | ({'model': os.path.abspath(encoder.model)} if is_folder else {})
+  return {
+    'encoder': spec,
+    'syntax': wanted.syntax,
+    'options': wanted.options._asdict(),
+    'versions': made.versions,
+    'num_features': made.features.shape[-1],
+  }
 
 
 def items_of(wanted: Extraction) -> dict[str, str]:

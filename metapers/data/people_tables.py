@@ -28,6 +28,7 @@ ITEM_COLUMNS = ('item_id', 'context', 'text')  # every other column of `items` i
 FEATURES = 'features.npy'  # [I, D], made of the items' texts
 ABOUT = 'features.json'  # where they are from, and of which items
 MADE_OF = 'items'  # field of the .json beside them: column of `items` -> digest
+MADE_BY = 'features_made_by'  # another: the encoder and options, by which new texts get features
 SOURCE = 'source.json'  # where the tables are from, and their licence
 IDS = ('user_id', 'item_id', 'chosen', 'rejected', 'context', 'order')  # read as texts
 # An id that pandas takes for a missing value is empty in the csv that it writes.
@@ -113,8 +114,7 @@ def read_preferences(folder: pathlib.Path) -> tuple[str, pd.DataFrame]:
   names = [name for name in PREFERENCE_COLUMNS if _found(folder, name)]
   if len(names) != 1:
     raise ValueError(
-      f'{folder} must hold either comparisons or ratings (.parquet or .csv); found {names}'
-      f'{IMPORT}'
+      f'{folder} must hold either comparisons or ratings (.parquet or .csv); found {names}{IMPORT}'
     )
   preferences = read_table(folder, names[0])
   check_columns(preferences, names[0], PREFERENCE_COLUMNS[names[0]])

@@ -66,8 +66,10 @@ def places(names: Sequence[str], expected: Sequence[str]) -> list[int]:
   """
   if not expected:
     raise ValueError(
-      f'features have the names {", ".join(names)[:200]}, and there are none to match them with: '
-      'give an array with the columns in the order of training'
+      f'features have the names {", ".join(names)[:200] or "()"}, and there are none to match them '
+      'with, for this model was trained on features without names: give a NumPy array with the '
+      'columns in the order of training; of texts, rows of features.npy, or '
+      'metapers.features_of(FOLDER, TEXTS) of new ones; of one-hot items, rows of numpy.eye'
     )
   missing = [name for name in expected if name not in names]
   others = [name for name in names if name not in expected or names.count(name) > 1]
