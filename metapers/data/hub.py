@@ -1,5 +1,6 @@
 """Public data sets, from the hub at a pinned revision or from a local folder of the same files."""
 
+import os
 import pathlib
 import re
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from metapers.core import files
 from metapers.data import frames
 
 NUMBER = re.compile(r'\d+')
+SECONDS = 10  # that the hub has to answer in
 SUFFIXES = ('.parquet', '.jsonl', '.csv')
 
 
@@ -62,6 +64,26 @@ def commit_of(name: str, revision: str) -> str:
       f'the hub does not give the commit of {name} (revision {revision}): {reason}. Without a '
       'network give a local folder of its files as path'
     ) from error
+
+
+def require_model(name: str, revision: str = 'main') -> None:
+  """Refuses a model that is neither a folder, nor in the cache, nor on a hub that answers.
+
+  It is asked once: what loads a model asks a hub that is away again and again, for a minute.
+
+  Raises:
+    ValueError: saying why the hub does not give it.
+  """
+  cached = not os.path.isabs(name) and huggingface_hub.try_to_load_from_cache(
+    name, 'config.json', revision=revision
+  )
+  if os.path.isdir(name) or isinstance(cached, str):
+    return
+  try:
+    huggingface_hub.model_info(name, revision=revision, timeout=SECONDS)
+  except Exception as error:  # the library lets through whatever its transport raises
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    raise ValueError(f'it is no folder, and the hub does not give it: {reason}.') from error
 
 
 def read_local(folder: pathlib.Path, start: str) -> pd.DataFrame:

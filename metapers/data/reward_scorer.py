@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from metapers.core.types import Int
-from metapers.data import rendering, reward_models
+from metapers.data import hub, rendering, reward_models
 from metapers.data.reward_models import (
   CHAT,
   PAIR,
@@ -43,10 +43,14 @@ class Encoded(NamedTuple):
 def unreachable(model: RewardModel, what: str, error: Exception) -> ValueError:
   """Returns the error of a repository that cannot be read, with the ways out."""
   reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+  is_encoder = model.pooling != 'score'
+  of_encoder = ' (--config.encoder.model=FOLDER), or of an encoder none and features of syntax '
+  of_encoder += 'alone (--config.encoder.model= --config.syntax=True)'
   return ValueError(
     f'{model.name}: cannot load the {what} of {model.model} (revision {model.revision}): {reason} '
-    'Without a network give a local folder of the repository as its model; weights that are no '
-    'safetensors load only with allow_pickle'
+    f'Without a network give a local folder of the repository as its model'
+    f'{of_encoder if is_encoder else ""}; weights that are no safetensors load only with '
+    'allow_pickle'
   )
 
 
@@ -60,6 +64,7 @@ def read_tokenizer(model: RewardModel, options: Options) -> tuple[Any, str]:
   has_own = not model.tokenizer
   source, revision = (model.model, model.revision) if has_own else (model.tokenizer, 'main')
   try:
+    hub.require_model(source, revision)
     tokenizer = transformers.AutoTokenizer.from_pretrained(
       source, revision=revision, trust_remote_code=False, padding_side='right'
     )

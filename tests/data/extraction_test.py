@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metapers.data import extracted, extraction, feature_store, reward_models, shards, syntax, texts
+from metapers.data import (
+  extracted,
+  extraction,
+  feature_store,
+  reward_models,
+  shards,
+  sources,
+  syntax,
+  texts,
+)
 from metapers.data.extraction import Extraction
 from metapers.data.reward_models import RewardModel, Scored
 from metapers.data.sources import Source
@@ -349,3 +358,22 @@ def test_half_a_surrogate_pair_is_refused_where_it_is_read():
   )
   with pytest.raises(ValueError, match=r'row 1, response 2: .*half of a surrogate pair'):
     texts.from_frame(frame)
+
+
+def test_scores_that_are_all_known_make_a_store_without_any_work(tmp_path):
+  rng = np.random.default_rng(0)
+  rows = {f'response_{i}': [f'{n} {i}' for n in range(20)] for i in (1, 2)}
+  rows |= {f'response_{i}_known': rng.normal(size=20) for i in (1, 2)}
+  frame = pd.DataFrame({'prompt': [f'{n}' for n in range(20)], **rows})
+  wanted = Extraction(sources.read_texts(frame)._replace(name='known'))
+  assert extracted.extract(wanted, tmp_path / 'store')
+  assert feature_store.open_store(tmp_path / 'store').reward_models == ('known',)
+  assert [path.name for path in tmp_path.iterdir()] == ['store']
+
+
+def test_what_scores_is_refused_where_features_alone_are_made(tmp_path):
+  source = Source(ALL_READABLE, {}, 'made up', '')
+  wanted = Extraction(source, models=[ENCODER], constructed=['length'])
+  with pytest.raises(ValueError, match=r'f\.npy holds features alone, and length would score'):
+    extracted.extract(wanted, tmp_path / 'f.npy')
+  assert not list(tmp_path.iterdir())

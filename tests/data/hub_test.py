@@ -1,9 +1,10 @@
 """Local folders of a data set: numbered parts are joined, copies are refused."""
 
+import huggingface_hub
 import pandas as pd
 import pytest
 
-from metapers.data import hub
+from metapers.data import hub, reward_models, reward_scorer
 
 
 def save(folder, name, start):
@@ -37,3 +38,21 @@ def test_copies_of_a_split_are_refused_by_name(tmp_path, names, starts):
   with pytest.raises(ValueError) as raised:
     hub.read_local(tmp_path, 'train')
   assert all(name in str(raised.value) for name in names)
+
+
+def test_a_hub_that_is_away_is_asked_once_and_the_ways_out_are_named(tmp_path, monkeypatch):
+  asked = []
+
+  def away(*given, **options):
+    asked.append(given)
+    raise ConnectionError('no route')
+
+  monkeypatch.setattr(huggingface_hub, 'model_info', away)
+  hub.require_model(str(tmp_path))
+  model = reward_models.RewardModel('encoder', 'nobody/nothing', template='plain', pooling='mean')
+  with pytest.raises(ValueError, match=r'no route\. .*encoder\.model=FOLDER.*config\.syntax=True'):
+    reward_scorer.read_tokenizer(model, reward_models.Options())
+  with pytest.raises(ValueError, match='no route') as raised:
+    reward_scorer.read_tokenizer(model._replace(pooling='score'), reward_models.Options())
+  assert 'encoder' not in str(raised.value).partition('no route')[2]
+  assert asked == [('nobody/nothing',)] * 2
