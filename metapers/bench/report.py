@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -46,7 +47,7 @@ LOWER_IS_BETTER = ('nll', 'ece', 'brier_calibration', 'regret', 'cumulative_regr
 # What of a population's record stands above its tables; all of it is in the summary below.
 RECORDED = (
   'normalization', 'temperature', 'flip_rate', 'label_accuracy', 'evaluated_on', 'features',
-  'num_people', 'num_dropped', 'num_comparisons',
+  'num_people', 'num_dropped', 'num_comparisons', 'remarks',
 )  # fmt: skip
 FEW_PROMPTS = 10  # or items: below, intervals hold the truth in 87 to 96 % (docs/statistics.md)
 BANDS = (
@@ -198,11 +199,17 @@ def costs_table(measured: Mapping[str, Costs]) -> Table:
   return Table(caption, header, body, note)
 
 
+def data_in_words(source: str, record: Mapping[str, Any]) -> str:
+  """Returns where the data are from, and what of them was left out or counts again."""
+  return '; '.join(filter(None, [source, record.get('remarks')]))
+
+
 def summary(frame: pd.DataFrame, setting: Setting) -> str:
   """Returns the headline table of one setting as text, under what it is of."""
   own = of_setting(frame, setting)
   shown = tables.table(own, metric=headline(setting))
-  data = f'data: {setting.populations[0].source}'
+  population = setting.populations[0]
+  data = f'data: {data_in_words(population.source, population.record)}'
   notes = [*filter(None, [setting.note]), spoken_for(own, setting)]
   return '\n'.join([setting.title, data, *notes, tables.as_text(shown)])
 

@@ -25,6 +25,7 @@ class Histories(NamedTuple):
   licence: of the data, in words; '' where nobody says it.
   outcome: [U, N] the answer of each comparison: 0 for a choice, n for `outcomes.KINDS[n - 1]`, of
     which 'strong' is a choice, too, and the others prefer neither item. None where all are choices.
+  remarks: what of the source was left out, and what counts more than once, in words.
   """
 
   features: Float[np.ndarray, 'I D']
@@ -42,6 +43,7 @@ class Histories(NamedTuple):
   item_texts: np.ndarray | None = None
   licence: str = ''
   outcome: Int[np.ndarray, 'U N'] | None = None
+  remarks: str = ''
 
 
 class RewardTable(NamedTuple):

@@ -257,7 +257,8 @@ def sort_out(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[int]]]:
   tests = {
     'no user': rows['user'].isna(),
     'no choice': rows['answer'] == NO_CHOICE,
-    'no text': (pair == '').any(axis=1) | ((rows['prompt'] == '') & (rows['prompt'] != '').any()),
+    'no text': (pair == '').any(axis=1)
+    | ((rows['prompt'] == '') & bool((rows['prompt'] != '').any())),
     'the same text twice': rows['first'] == rows['second'],
   }
   kept = pd.Series(True, rows.index)

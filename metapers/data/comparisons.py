@@ -98,6 +98,7 @@ def load_comparisons(
   if complete_raters_only:
     preferences = complete_raters(preferences, kind, len(items))
   outcome = people_tables.answers(preferences, strong_from) if kind == 'comparisons' else None
+  num_answers = len(preferences)
   if outcome is not None and ties == 'dropped':
     preferences, outcome = choices_only(preferences, outcome)
   user, user_ids = pd.factorize(preferences['user_id'])
@@ -130,7 +131,42 @@ def load_comparisons(
     item_texts=people_tables.item_texts(items),
     licence=people_tables.licence_of(folder),
     outcome=found.outcome,
+    remarks=remarks_of(
+      kind,
+      preferences,
+      np.bincount(pairs.user, minlength=len(user_ids))[~found.kept],
+      num_ties=num_answers - len(preferences),
+      min_comparisons=min_comparisons,
+    ),
   )
+
+
+def remarks_of(
+  kind: str,
+  preferences: pd.DataFrame,
+  few: Int[np.ndarray, 'L'],
+  *,
+  num_ties: int,
+  min_comparisons: int,
+) -> str:
+  """Returns in words what of a table is left out, and what counts more than once.
+
+  Args:
+    kind: 'comparisons' or 'ratings'.
+    preferences: what is read.
+    few: numbers of comparisons of the people who are left out for having fewer than asked.
+    num_ties: answers left out that prefer neither item.
+    min_comparisons: the least number of comparisons.
+  """
+  read = [name for name in people_tables.columns_read(kind) if name in preferences]
+  num_again = int(preferences[read].duplicated().sum())
+  said = {
+    f'left out: {few.size} people with fewer than {min_comparisons} comparisons ({few.sum()} in '
+    'all)': few.size,
+    f'left out: {num_ties} answers that prefer neither item': num_ties,
+    f'{num_again} rows stand there again, and count again': num_again,
+  }
+  return '; '.join(words for words, number in said.items() if number)
 
 
 def choices_only(

@@ -122,13 +122,18 @@ def read_preferences(folder: pathlib.Path) -> tuple[str, pd.DataFrame]:
   return names[0], preferences
 
 
+def columns_read(name: str) -> tuple[str, ...]:
+  """Returns the columns that comparisons or ratings may have."""
+  return (*PREFERENCE_COLUMNS[name], 'context', 'order', *ANSWERS[name])
+
+
 def name_unread(preferences: pd.DataFrame, name: str) -> None:
   """Logs the columns that are not read.
 
   Raises:
     ValueError: for weights, without which the table says something else.
   """
-  read = (*PREFERENCE_COLUMNS[name], 'context', 'order', *ANSWERS[name], *NOTES)
+  read = (*columns_read(name), *NOTES)
   unread = [str(column) for column in preferences if column not in read]
   if 'weight' in unread:
     raise ValueError(
@@ -156,8 +161,11 @@ def check_columns(table: pd.DataFrame, name: str, required: Sequence[str]) -> No
   column = max(used, key=holes.__getitem__)
   if holes[column]:
     hint = AS_TEXTS if column in IDS else ''
+    row = int(np.flatnonzero(table[column].isna())[0])
+    user = f' of user_id {table["user_id"].iloc[row]}' if 'user_id' in table else ''
     raise ValueError(
-      f'{holes[column]} missing values in {column!r} of {name}; drop those rows{hint}'
+      f'{holes[column]} missing values in {column!r} of {name}, the first in row {row + 1}{user} '
+      f'(from 1, without the header); drop those rows{hint}'
     )
 
 

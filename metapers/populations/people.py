@@ -328,6 +328,7 @@ def record_of(
     'num_people': len(histories.mask),
     'num_dropped': histories.num_dropped,
     'num_comparisons': int(histories.mask.sum()),
+    **({'remarks': histories.remarks} if histories.remarks else {}),
     **({} if layout.min_query is None else {'min_query': layout.min_query, 'num_too_few': num_few}),
     **({'outcomes': '+'.join(layout.kinds)} if layout.kinds else {}),
     **({'queries': 'no item of the support', 'num_too_few': num_few} if layout.fresh_items else {}),

@@ -80,3 +80,9 @@ def test_no_number_is_minus_zero():
 
 def test_the_worst_decile_may_exceed_the_mean_and_its_caption_says_so():
   assert 'may exceed the mean' in report.explanation('accuracy_worst_decile')
+
+
+def test_what_of_people_is_left_out_is_said_with_the_data():
+  said = 'left out: 2 people with fewer than 2 comparisons (2 in all)'
+  assert report.data_in_words('mine', {'remarks': said}) == f'mine; {said}'
+  assert report.data_in_words('mine', {}) == 'mine'

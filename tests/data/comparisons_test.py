@@ -63,8 +63,22 @@ def test_people_with_few_comparisons_are_left_out_and_counted(tmp_path):
   histories = comparisons.load_comparisons(path, min_comparisons=2)
   assert histories.user_ids.tolist() == ['ann']
   assert histories.num_dropped == 1
+  said = 'left out: 1 people with fewer than 2 comparisons (1 in all)'
+  assert histories.remarks == said
   with pytest.raises(ValueError, match=r'none of 2 people .*min_comparisons=4.* is 3: lower it'):
     comparisons.load_comparisons(path, min_comparisons=4)
+
+
+def test_rows_that_stand_again_and_ties_are_said(tmp_path):
+  unordered = CHOSEN.drop(columns='order')
+  path = write(tmp_path, items=ITEMS, comparisons=pd.concat([unordered, unordered[:1]]))
+  histories = comparisons.load_comparisons(path, min_comparisons=1)
+  assert histories.remarks == '1 rows stand there again, and count again'
+  tied = CHOSEN.assign(outcome=['tie', *['chosen'] * (len(CHOSEN) - 1)])
+  path = write(tmp_path, items=ITEMS, comparisons=tied)
+  histories = comparisons.load_comparisons(path, min_comparisons=1)
+  assert histories.remarks == 'left out: 1 answers that prefer neither item'
+  assert not comparisons.load_comparisons(path, min_comparisons=1, ties='outcomes').remarks
 
 
 def test_the_first_comparisons_are_kept(tmp_path):
@@ -151,6 +165,9 @@ BAD_TABLES = {
   "table items lacks the columns ['item_id']": {'items': ITEMS.drop(columns='item_id')},
   "1 missing values in 'order' of comparisons": {
     'comparisons': CHOSEN.assign(order=[1, 2, 3, np.nan])
+  },
+  "1 missing values in 'chosen' of comparisons, the first in row 2 of user_id ": {
+    'comparisons': CHOSEN.assign(chosen=[CHOSEN['chosen'][0], None, *CHOSEN['chosen'][2:]])
   },
   "1 missing values in 'wit' of items": {'items': ITEMS.assign(wit=[1, 2, np.nan, 3])},
   "non-finite features, such as ['30']": {'items': ITEMS.assign(wit=[1, 2, np.inf, 3])},
