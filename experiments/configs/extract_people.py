@@ -2,7 +2,8 @@
 
 The features of an item are those of a sentence encoder, in FOLDER/features.npy, which is read by
 default where `items` has no columns of features. `--config.encoder.template=user_assistant` lets it
-read the context of an item, too.
+read the context of an item, too. Without any encoder `--config.encoder.model= --config.syntax=True`
+makes features of length, lists, punctuation and the like alone.
 Time: by the number of items; about 20 a second and core at 256 tokens.
 Command: python -m experiments.extract --config=experiments/configs/extract_people.py
   --config.source.path=FOLDER [--config.encoder.model=FOLDER of an encoder, without a network]
