@@ -94,8 +94,7 @@ def time_case(case: Case, names: Sequence[str], plan: Plan) -> list[dict[str, An
   peak = matmul.OPERATIONS / min(turn[MATMUL]['least'] for turn in turns)
   work = operations.of_user(case)
   return [
-    row(case, name, firsts[name], [turn[name] for turn in turns], work / peak)
-    | {'clock': plan.clock}
+    row(case, name, firsts[name], [turn[name] for turn in turns], work / peak, plan.clock)
     for name in names
   ]
 
@@ -122,8 +121,9 @@ def row(
   first: Mapping[str, float],
   turns: Sequence[Mapping[str, float]],
   least_seconds: float,
+  clock: str,
 ) -> dict[str, Any]:
-  """Returns one row of `report.COLUMNS`, but for the clock.
+  """Returns one row of `report.COLUMNS`.
 
   Args:
     case: what was timed.
@@ -131,6 +131,7 @@ def row(
     first: what the first step gave.
     turns: what each round gave.
     least_seconds: that a user's products take at the measured peak.
+    clock: whose seconds.
   """
   least = min(turn['least'] for turn in turns)
   median = statistics.median(turn['median'] for turn in turns)
@@ -139,6 +140,7 @@ def row(
     'features': case.features,
     'hidden': workload.sizes(case.hidden),
     'users': case.users,
+    'clock': clock,
     'implementation': name,
     'users_per_second': case.users / least,
     'milliseconds_min': 1e3 * least,
