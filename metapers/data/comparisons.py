@@ -19,6 +19,10 @@ from metapers.core.types import Bool, Float, Int
 from metapers.data import frames, people_tables
 
 TIES = ('outcomes', 'dropped')
+UNREAD_TEXTS = (
+  'the texts of the items in %s are not read; make features of them by python -m '
+  'experiments.extract --config=experiments/configs/extract_people.py --config.source.path=%s'
+)
 ROUNDING = 1e-6  # of the largest rating: what two ratings in float32 may differ by too much
 
 
@@ -82,25 +86,20 @@ def load_comparisons(
     ValueError: for an impossible option, a table that is absent, empty, unreadable or inconsistent,
       or if no person is left; names what was given and the way out.
   """
-  check_options(path, min_rating_gap, min_comparisons, max_comparisons)
-  if ties not in TIES:
-    raise ValueError(f'ties must be {" or ".join(TIES)}, got {ties!r}')
+  check_options(path, min_rating_gap, min_comparisons, max_comparisons, ties)
   folder, rng = pathlib.Path(path), np.random.default_rng(pair_seed)
   items = people_tables.read_items(folder)
   kind, preferences = people_tables.read_preferences(folder)
   values, names, identity = people_tables.read_features(features, items, folder)
   if identity and 'text' in items:
-    logging.warning(
-      'the texts of the items in %s are not read; make features of them by python -m '
-      'experiments.extract --config=experiments/configs/extract_people.py --config.source.path=%s',
-      folder, folder,
-    )  # fmt: skip
+    logging.warning(UNREAD_TEXTS, folder, folder)
   if complete_raters_only:
     preferences = complete_raters(preferences, kind, len(items))
   outcome = people_tables.answers(preferences, strong_from) if kind == 'comparisons' else None
-  num_answers = len(preferences)
+  num_ties = len(preferences)
   if outcome is not None and ties == 'dropped':
     preferences, outcome = choices_only(preferences, outcome)
+  num_ties -= len(preferences)
   user, user_ids = pd.factorize(preferences['user_id'])
   rows = people_tables.locate(
     items, preferences[list(people_tables.PREFERENCE_IDS[kind])].to_numpy(), kind
@@ -113,6 +112,7 @@ def load_comparisons(
     limits = {'min_rating_gap': min_rating_gap, 'max_comparisons': max_comparisons}
     pairs = pairs_of_ratings(preferences, user, rows[:, 0], contexts, rng, **limits)
   found = tabulate(pairs, len(user_ids), min_comparisons, max_comparisons)
+  few = np.bincount(pairs.user, minlength=len(user_ids))[~found.kept]
   return Histories(
     features=values,
     item_ids=items['item_id'].to_numpy(),
@@ -131,13 +131,7 @@ def load_comparisons(
     item_texts=people_tables.item_texts(items),
     licence=people_tables.licence_of(folder),
     outcome=found.outcome,
-    remarks=remarks_of(
-      kind,
-      preferences,
-      np.bincount(pairs.user, minlength=len(user_ids))[~found.kept],
-      num_ties=num_answers - len(preferences),
-      min_comparisons=min_comparisons,
-    ),
+    remarks=remarks_of(kind, preferences, few, num_ties=num_ties, min_comparisons=min_comparisons),
   )
 
 
@@ -189,12 +183,16 @@ def choices_only(
   return comparisons[kept].reset_index(drop=True), left if left.any() else None
 
 
-def check_options(path: str, min_rating_gap: float, min_comparisons: int, most: int) -> None:
+def check_options(
+  path: str, min_rating_gap: float, min_comparisons: int, most: int, ties: str
+) -> None:
   """Checks the options of `load_comparisons`.
 
   Raises:
     ValueError: naming the option, the value given and the values allowed.
   """
+  if ties not in TIES:
+    raise ValueError(f'ties must be {" or ".join(TIES)}, got {ties!r}')
   if not path or not pathlib.Path(path).is_dir():
     raise ValueError(
       f'path={path!r} is no folder; give one that holds items and comparisons or ratings '
