@@ -21,9 +21,8 @@ CONCENTRATIONS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 TEMPERATURES = (0.0, 0.25, 0.5, 1.0, 2.0)  # in sd of a reward model's scores
 NUM_PARTICLES = 4096  # of the prior, over which a person's answers are averaged
 LEVEL = 0.95
-NUM_REPLICATES = (
-  199  # the least p is 2 / 200: small enough for the .05 of three statistics together
-)
+# The least p is 2 / 200: small enough for the .05 that three statistics share.
+NUM_REPLICATES = 199
 CONFORMING = 'spread of agreement with others'
 
 
