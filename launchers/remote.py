@@ -20,15 +20,11 @@ def install(backend: str) -> list[str]:
   Args:
     backend: what JAX is installed for: 'tpu', 'cuda12' or, for CPUs alone, ''.
   """
-  lines = [
+  return [
     'curl -LsSf https://astral.sh/uv/install.sh | sh',  # images hold Pythons that are too old
     f'~/.local/bin/uv python install {PYTHON}',
-    f'make install PYTHON=$(~/.local/bin/uv python find {PYTHON})',
+    f'make install BACKEND={backend} PYTHON=$(~/.local/bin/uv python find {PYTHON})',
   ]
-  if backend:
-    version = '$(.venv/bin/python -c "import jax; print(jax.__version__)")'
-    lines.append(f'.venv/bin/uv pip install --python .venv/bin/python "jax[{backend}]=={version}"')
-  return lines
 
 
 def mount(share: str, folder: str) -> list[str]:
