@@ -31,8 +31,8 @@ from metapers.llm import (
   generate,
   hf_config,
   in_context,
+  likelihood,
   load,
-  policy,
   reference,
   tokenized,
   trained,
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> None:
     model, num_tokens=MAX_TOKENS.value, end_tokens=ends, sampling=sampling
   )
   room = model.config.max_positions - MAX_TOKENS.value - len(state.soft) - len(state.text)
-  length, key = policy.rounded(len(prompt)), jax.random.key(SEED.value)
+  length, key = likelihood.rounded(len(prompt)), jax.random.key(SEED.value)
   length = length if length <= room else None  # what is rounded away may just fit
   found = trained.replies(model, made, state, [prompt], generator, key, length=length)
   answer = np.asarray(found.tokens[0])[np.asarray(found.mask[0])]
@@ -134,7 +134,7 @@ def with_examples(
   model: Decoder, encoder: Encoder, examples: Sequence[Example], question: str
 ) -> str:
   """Returns the question behind the examples that fit, and says how many do not."""
-  free = (model.config.max_positions - MAX_TOKENS.value) // policy.STEP * policy.STEP
+  free = (model.config.max_positions - MAX_TOKENS.value) // likelihood.STEP * likelihood.STEP
   shown = in_context.fitted(
     ARM.value,
     examples,

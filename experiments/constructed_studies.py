@@ -28,7 +28,7 @@ from metapers.core.population import SEEN
 from metapers.core.types import Any, Callable, Params
 from metapers.data import feature_store
 from metapers.io import processes
-from metapers.llm import chat_tokens, policy
+from metapers.llm import chat_tokens, likelihood
 from metapers.llm.decoder import Decoder
 from metapers.llm.published import Published
 from metapers.llm.trained import Trained
@@ -144,7 +144,7 @@ def prompted(asked: Asked) -> pd.DataFrame:
     found = list(beside_policies.questions(study, given, chat_of(config), most=most))
     with tqdm.tqdm(total=len(found), unit='question') as bar:
       bar.update(sum(one.cell.key in journal.answers for one in found))
-      in_context_runs.ask(found, policy.scorer(model), base, journal, bar.update)
+      in_context_runs.ask(found, likelihood.scorer(model), base, journal, bar.update)
   finally:
     journal.close()
   return beside_policies.prompted_rows(study, given, journal.answers)

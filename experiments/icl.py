@@ -23,7 +23,7 @@ from metapers.bench.language import in_context_results, in_context_runs
 from metapers.bench.language.in_context import Row, Sizes, Study
 from metapers.core import files
 from metapers.data import feature_store
-from metapers.llm import chat_tokens, decoder, hf_config, load, policy
+from metapers.llm import chat_tokens, decoder, hf_config, likelihood, load
 
 ROWS = [
   'zero_shot', 'own:winning:3', 'own:both:3', 'retrieved:winning:3', 'retrieved:both:3',
@@ -70,7 +70,9 @@ def main(argv: list[str]) -> None:
       )
       with tqdm.tqdm(total=len(found), unit='question') as bar:
         bar.update(sum(one.cell.key in journal.answers for one in found))
-        in_context_runs.ask(found, policy.scorer(model), load.params(folder), journal, bar.update)
+        in_context_runs.ask(
+          found, likelihood.scorer(model), load.params(folder), journal, bar.update
+        )
     finally:
       journal.close()
     frame = in_context_results.measured(study, rows, journal.answers)

@@ -30,6 +30,7 @@ from metapers.core import choice_model
 from metapers.core.task import Choices, Truth
 from metapers.evaluation import asking, estimates, streams
 from metapers.evaluation.estimates import Estimates, EvaluationSet
+from metapers.evaluation.intervals import NORMAL
 from metapers.evaluation.predictions import Predictions
 
 NUM_LARGE = 40  # draws of very many users that true values are measured on
@@ -197,5 +198,5 @@ def summary(replicated: pd.DataFrame) -> pd.DataFrame:
   )
   rate, size = found['coverage'], found['num_studies']
   found.insert(6, 'coverage_se', np.sqrt(rate * (1 - rate) / size))
-  found.insert(7, 'width', found['half'] / (1.96 * found['sd'].where(found['sd'] > ROUNDING)))
+  found.insert(7, 'width', found['half'] / (NORMAL * found['sd'].where(found['sd'] > ROUNDING)))
   return found.drop(columns='half')

@@ -16,13 +16,12 @@ from metapers.core.meta_learner import MetaLearner
 from metapers.core.population import Population, UserModel
 from metapers.core.task import Choices
 from metapers.core.types import Array, Bool, Callable, Context, Float, Int, Params, PRNGKey, Scalar
-from metapers.evaluation import adaptation, change_points, streams
+from metapers.evaluation import adaptation, change_points, intervals, streams
 from metapers.learners import particle_bank
 from metapers.learners.particle_bank import Bank
 
 EXTENTS = {'none': 0.0, 'half': 0.5, 'whole': 1.0}
 SPANS = (16, 32)  # turns after a change
-NORMAL = 1.96  # standard errors of half a 95 % interval
 
 # Of one person's comparisons, context and key, see `change_points.predictive`.
 Predictive = Callable[[Choices, Context, PRNGKey], Float[Array, 'N N K']]
@@ -250,7 +249,7 @@ def gains(
   after = {str(span): (since >= 0) & (since < span) for span in spans}
   for name, within in (after | {'every': np.ones_like(counts)}).items():
     own, other = (mean_of_people(x, within & counts) for x in (hits, plain))
-    half = NORMAL * np.std(own - other, ddof=1) / np.sqrt(own.size)
+    half = intervals.NORMAL * np.std(own - other, ddof=1) / np.sqrt(own.size)
     found |= {name: own.mean(), f'gain_{name}': np.mean(own - other), f'half_{name}': half}
   return found
 

@@ -24,7 +24,7 @@ from metapers.core.population import (
 )
 from metapers.core.task import Task, Truth
 from metapers.core.types import Bool, Int
-from metapers.evaluation import adaptation, estimates, streams
+from metapers.evaluation import adaptation, estimates, intervals, streams
 
 # Options that titles tell in words.
 IN_TITLES = (
@@ -188,7 +188,7 @@ def check_learned_from(plan: Plan, condition: Condition) -> None:
     if size < FEW:
       logging.warning(
         '%d users to %s: a mean over them is known to ± %.2f of what single ones differ by (sd)',
-        size, what, 1.96 / np.sqrt(size),
+        size, what, intervals.NORMAL / np.sqrt(size),
       )  # fmt: skip
 
 

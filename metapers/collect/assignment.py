@@ -4,7 +4,7 @@ Batches begin at multiples of their size, and depend on the answers before them 
 answers give the same questions, whatever was undone in between.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -57,50 +57,86 @@ def next_batch(plan: Plan, participant: int, history: Sequence[Question]) -> lis
   offered = _offered(plan, participant, history)
   if count <= 0 or first % settings.batch_size:  # after a batch that could not be filled
     return []
-  asked = _ranked(plan, history, offered)
-  taken: list[int] = []
+  source = Source(plan, participant, history, offered, _ranked(plan, history, offered))
   batch: list[Question] = []
   for position in range(first, first + count):
-    question = _question(plan, participant, position, history, offered, asked, taken, batch)
+    question = _question(source, position, batch)
     if question is None:
       break
     batch.append(question)
   return _predicted(plan, history, batch)
 
 
-def _question(plan, participant, position, history, offered, asked, taken, batch):
-  """Draws one question of a batch; None where nothing is left to ask."""
-  repeats = _repeatable(history, batch)
-  kind, chances = _kind(plan.settings, _rng(plan, participant, position, KIND), bool(repeats))
-  left = [number for number in offered if number not in taken]
-  rng = _rng(plan, participant, position, DRAW)
-  seed = '/'.join(map(str, (plan.settings.seed, participant, position)))
+class Source(NamedTuple):
+  """What a batch is drawn from: numbers of questions of the pool, and the best of them in order."""
+
+  plan: Plan
+  participant: int
+  history: Sequence[Question]
+  offered: list[int]
+  ranked: list[int]
+
+  def rng(self, position: int, stream: int) -> np.random.Generator:
+    return _rng(self.plan, self.participant, position, stream)
+
+  def places(self, position: int, size: int) -> tuple[int, ...]:
+    return _places(self.plan, self.participant, position, size)
+
+  def seed(self, position: int) -> str:
+    return '/'.join(map(str, (self.plan.settings.seed, self.participant, position)))
+
+
+def _question(source: Source, position: int, batch: Sequence[Question]) -> Question | None:
+  """Draws the question that follows those of the batch; None where nothing is left to ask."""
+  repeats = _repeatable(source.history, batch)
+  kind, chances = _kind(source.plan.settings, source.rng(position, KIND), bool(repeats))
   if kind == 'attention':
-    places = _places(plan, participant, position, 2)
     return Question(
-      position, kind, 'fixed', None, ATTENTION, places, chances['attention'], (), None, seed
-    )
-  if kind == 'repeat':
-    before = repeats[rng.integers(len(repeats))]
-    return before._replace(
-      position=position, kind='repeat', rule='random', shown=_rolled(before.shown, 1), offered=(),
-      propensity=chances['repeat'] / len(repeats), predicted=None, seed=seed, id=0, answer=None,
+      position, kind, 'fixed', None, ATTENTION, source.places(position, 2), chances[kind], (), None,
+      source.seed(position),
     )  # fmt: skip
+  if kind == 'repeat':
+    return _repeated(source, position, repeats, chances[kind])
+  return _new(source, position, batch, kind, chances)
+
+
+def _repeated(
+  source: Source, position: int, repeats: Sequence[Question], chance: float
+) -> Question:
+  before = repeats[int(source.rng(position, DRAW).integers(len(repeats)))]
+  return before._replace(
+    position=position, kind='repeat', rule='random', shown=_rolled(before.shown, 1), offered=(),
+    propensity=chance / len(repeats), predicted=None, seed=source.seed(position), id=0, answer=None,
+  )  # fmt: skip
+
+
+def _new(
+  source: Source,
+  position: int,
+  batch: Sequence[Question],
+  kind: str,
+  chances: Mapping[str, float],
+) -> Question | None:
+  """Draws a question that was not asked yet, by chance or the best one; None where none is left."""
+  plan, taken = source.plan, {question.pool for question in batch}
+  left = [number for number in source.offered if number not in taken]
   if not left:
     return None
-  best = next((number for number in asked if number not in taken), None)
+  best = next((number for number in source.ranked if number not in taken), None)
   is_random = kind == 'control' or best is None
-  number = int(rng.choice(left)) if is_random else best
-  taken.append(number)
+  number = int(source.rng(position, DRAW).choice(left)) if is_random else best
   by_rule = 1 / len(left) if best is None else float(number == best)
   propensity = chances['control'] / len(left) + chances['asked'] * by_rule
-  items = tuple(plan.ids[row] for row in plan.pool[number])
-  rule = 'random' if is_random else plan.settings.rule
-  places = _places(plan, participant, position, len(items))
-  return Question(position, kind, rule, number, items, places, propensity, tuple(left), None, seed)
+  items = tuple(plan.ids[int(row)] for row in plan.pool[number])
+  return Question(
+    position, kind, 'random' if is_random else plan.settings.rule, number, items,
+    source.places(position, len(items)), propensity, tuple(left), None, source.seed(position),
+  )  # fmt: skip
 
 
-def _kind(settings, rng, has_repeats):
+def _kind(
+  settings: Settings, rng: np.random.Generator, has_repeats: bool
+) -> tuple[str, dict[str, float]]:
   """Draws the kind of a question; returns it with the chance of each."""
   chances = {
     'control': settings.control_share,
@@ -116,7 +152,7 @@ def _kind(settings, rng, has_repeats):
   return 'asked', chances
 
 
-def _offered(plan, participant, history):
+def _offered(plan: Plan, participant: int, history: Sequence[Question]) -> list[int]:
   """Draws the questions that a batch is chosen from, among those not asked yet."""
   asked = {question.pool for question in history}
   left = [number for number in range(len(plan.pool)) if number not in asked]
@@ -124,14 +160,14 @@ def _offered(plan, participant, history):
   return sorted(rng.permutation(left)[: plan.settings.pool_size].tolist()) if left else []
 
 
-def _ranked(plan, history, offered):
+def _ranked(plan: Plan, history: Sequence[Question], offered: list[int]) -> list[int]:
   if plan.guide is None or plan.settings.rule == 'random' or not offered:
     return []
   count = min(plan.settings.batch_size, len(offered))  # one size, which is compiled once
   return [offered[place] for place in plan.guide.rank(history, plan.pool[offered], count)]
 
 
-def _repeatable(history, batch):
+def _repeatable(history: Sequence[Question], batch: Sequence[Question]) -> list[Question]:
   """Returns the questions with a choice that may be asked again: once, and not at once."""
   again = {question.pool for question in (*history, *batch) if question.kind == 'repeat'}
   last = len(history) + len(batch) - REPEAT_AFTER
@@ -146,24 +182,24 @@ def _repeatable(history, batch):
   ]
 
 
-def _places(plan, participant, position, size):
+def _places(plan: Plan, participant: int, position: int, size: int) -> tuple[int, ...]:
   """Rotates the candidates, so that in any `size` questions each place has every rotation once."""
   block, place = divmod(position, size)
   rotations = _rng(plan, participant, block, PLACE).permutation(size)
   return _rolled(range(size), int(rotations[place]))
 
 
-def _rolled(places, by):
+def _rolled(places: Iterable[int], by: int) -> tuple[int, ...]:
   return tuple(int(place) for place in np.roll(list(places), by))
 
 
-def _predicted(plan, history, batch):
+def _predicted(plan: Plan, history: Sequence[Question], batch: list[Question]) -> list[Question]:
   """Adds to each question what the model predicts before any of the batch is answered."""
-  known = [question for question in batch if question.pool is not None]
+  known = {question.position: question.pool for question in batch if question.pool is not None}
   if plan.guide is None or not known:
     return batch
-  found = plan.guide.predict(history, plan.pool[[question.pool for question in known]])
-  predicted = {question.position: row for question, row in zip(known, found.tolist())}
+  found = plan.guide.predict(history, plan.pool[list(known.values())])
+  predicted = dict(zip(known, found.tolist()))
   return [
     question._replace(predicted=tuple(predicted[question.position]))
     if question.position in predicted
@@ -172,5 +208,5 @@ def _predicted(plan, history, batch):
   ]
 
 
-def _rng(plan, participant, place, stream):
+def _rng(plan: Plan, participant: int, place: int, stream: int) -> np.random.Generator:
   return np.random.default_rng([plan.settings.seed, participant, place, stream])

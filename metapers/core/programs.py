@@ -11,6 +11,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from metapers.core.types import Any, Callable, PyTree
 
+# What a name of a module is bound to once; a list or a dictionary may be filled as a program runs.
+CONSTANT = bool | int | float | complex | str | bytes | tuple | frozenset | np.ndarray | jax.Array
 ADDRESS = re.compile(r'0x[0-9a-f]+')  # of a function, as Python prints it: not of its program
 
 
@@ -31,7 +33,8 @@ def source(function: Callable) -> bytes:
   """Returns the source of a function, of what it calls, and the values that they close over.
 
   What it calls counts where the function closes over it, or where its own module has it. Values of
-  default arguments count, and so do those of the object that a method is of, or that is called.
+  default arguments count, and so do those of the object that a method is of, or that is called, and
+  constants of its module: numbers, texts, tuples and arrays.
   """
   return b'\0'.join(_sources(function, set()))
 
@@ -97,9 +100,10 @@ def _sources_of_function(function: Callable, seen: set[int]) -> Iterator[bytes]:
   except (OSError, TypeError, ValueError):  # typed at a prompt, or closes over what is not yet set
     return
   own = {
-    name: called
-    for name, called in found.globals.items()
-    if getattr(called, '__module__', None) == function.__module__ and callable(called)
+    name: value
+    for name, value in found.globals.items()
+    if isinstance(value, CONSTANT)
+    or (callable(value) and getattr(value, '__module__', None) == function.__module__)
   }
   yield from _sources({**found.nonlocals, **own}, seen)
 

@@ -20,12 +20,12 @@ from typing import NamedTuple
 import numpy as np
 
 from metapers.core.types import Bool, Float
+from metapers.evaluation import intervals
 
 LEAST_USERS = 500
 NUM_THRESHOLDS = 50
 NUM_STARTS = 5
 MOST_AT_STAKE = 0.99  # of the wealth, in the bet on one user
-NORMAL = 1.96  # standard errors of half a 95 % interval
 
 
 class Abstention(NamedTuple):
@@ -221,4 +221,4 @@ def answered(rule: Abstention, observed: Observed) -> Answered:
     return Answered(0.0, np.nan, np.nan)
   ratio = right.sum() / share.sum()
   deviation = np.std(right - ratio * share, ddof=1) / np.sqrt(len(total))
-  return Answered(share.mean(), ratio, NORMAL * deviation / share.mean())
+  return Answered(share.mean(), ratio, intervals.NORMAL * deviation / share.mean())

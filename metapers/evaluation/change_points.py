@@ -9,7 +9,7 @@ from metapers.core import batches, choice_model, masked, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Choices
 from metapers.core.types import Array, Bool, Context, Float, Params, PRNGKey, Scalar, UserState
-from metapers.learners import evidence
+from metapers.learners import prequential
 
 HAZARD = 0.01  # chosen on validation users, see docs/people.md
 
@@ -125,13 +125,13 @@ def predictive(
 
   def anew(m):
     def one(n):
-      return shown(adapted(m, n), evidence.one_of(given, n))
+      return shown(adapted(m, n), prequential.one_of(given, n))
 
     return jax.lax.map(one, jnp.maximum(turns, m))
 
   def going_on(m):
     def step(state, n):
-      comparison = evidence.one_of(given, n)
+      comparison = prequential.one_of(given, n)
 
       def with_comparison():
         assert learner.update is not None

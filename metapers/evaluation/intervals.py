@@ -21,6 +21,7 @@ from metapers.core.types import Float
 from metapers.evaluation import bootstrap
 
 ROUNDING = 1e-5  # of weights in 32 bits: an interval that is narrower has no width
+NORMAL = 1.96  # standard errors of half a 95 % interval, by the normal distribution
 MANY = 10**6  # prompts, of which the number does not matter
 SYMMETRIC = 1e-6  # a skewness of less is none
 

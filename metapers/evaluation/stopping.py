@@ -9,6 +9,7 @@ import numpy as np
 from metapers.core import masked
 from metapers.core.population import HostOrDevice
 from metapers.core.types import Array, Bool, Float, Int
+from metapers.evaluation import intervals
 
 
 class Standing(NamedTuple):
@@ -26,7 +27,7 @@ class Standing(NamedTuple):
 def half_of_share(share: float, count: int) -> float:
   """Returns half a 95 % interval of a share of `count` people; at 0 and 1 by the rule of three."""
   if 0 < share < 1:
-    return 1.96 * math.sqrt(share * (1 - share) / count)
+    return intervals.NORMAL * math.sqrt(share * (1 - share) / count)
   return min(3 / max(count, 1), 1.0)
 
 

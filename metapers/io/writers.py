@@ -7,8 +7,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import tensorboardX
-
 from metapers.core import fields, files
 
 
@@ -23,6 +21,8 @@ class MetricsWriter:
 
   def __init__(self, workdir: str | os.PathLike, *, from_step: int | None = None):
     from_step = -1 if from_step is None else from_step
+    import tensorboardX  # not above: it loads torch where that is installed
+
     path = pathlib.Path(workdir)
     path.mkdir(parents=True, exist_ok=True)
     _keep_until(path / 'metrics.jsonl', from_step)

@@ -22,10 +22,10 @@ from metapers.core.types import (
   Scalar,
   UserState,
 )
-from metapers.learners import evidence, lookup, options
 from metapers.learners import hedge_team as team_of
-from metapers.learners.evidence import MemberEvidence
+from metapers.learners import lookup, options, prequential
 from metapers.learners.hedge_team import Seat
+from metapers.learners.prequential import MemberEvidence
 
 MEMBERS = {'cnp': {}, 'bayes_head': {}, 'pooled': {}}
 CHUNK_SIZE = 32  # known users at once
@@ -67,9 +67,9 @@ def hedge(
   another member describes better from some comparison on is then followed sooner. Members are
   trained together, each by its own loss on parameters of its own (one optimiser clips their joint
   gradient). `own`, the fit of `own_fit` that starts from one of them, is not trained.
-  `prepare` fits the prior π to the known users' evidence, see `evidence.prior`. Members have seen
-  these users in training, so it trusts those that fit tightly too much; and no known user is from
-  outside, so what members from outside share is given.
+  `prepare` fits the prior π to the known users' evidence, see `prequential.prior`. Members have
+  seen these users in training, so it trusts those that fit tightly too much; and no known user is
+  from outside, so what members from outside share is given.
 
   Utilities are the members' averaged by π(D): all are logits of the same choices, so this is the
   expected one. Draws are the members' own, each as often as π(D) asks.
@@ -136,7 +136,7 @@ def hedge(
   team = team_of.seats_of(made, own_from, own_scale)
   groups = team_of.groups_of(team, outside)
   prior_of = functools.partial(
-    evidence.prior,
+    prequential.prior,
     groups=groups,
     outside_prior=outside_prior,
     num_pseudo_users=num_pseudo_users,
@@ -168,7 +168,7 @@ def averaged(
     team: all members.
     log_prior: log π before any history is seen.
     prior: log π given the parameters and the known users.
-    weighing: `groups` and `switching`, as `evidence.after` takes them.
+    weighing: `groups` and `switching`, as `prequential.after` takes them.
     num_samples: S.
     untrained: rows without a loss.
   """
@@ -181,14 +181,14 @@ def averaged(
     values = values_of(team, params, support, context, key)
     states = {one.row: one.member.adapt(own(params, one), support, context, key) for one in team}
     counts = support.mask & (support.weight > 0)
-    found = evidence.from_first(values, counts, log_prior=params['log_prior'], **weighing)
+    found = prequential.from_first(values, counts, log_prior=params['log_prior'], **weighing)
     return Hedged(states, found)
 
   def update(params, user_state, comparison, context, key):
     held, evident = user_state
     values = choice_values(team, params, held, comparison)
     counts = comparison.mask[0] & (comparison.weight[0] > 0)
-    after = evidence.after(evident, values, counts, log_prior=params['log_prior'], **weighing)
+    after = prequential.after(evident, values, counts, log_prior=params['log_prior'], **weighing)
     return Hedged(updated(team, params, held, comparison, context, key), after)
 
   def score(params, user_state, candidates):
@@ -274,7 +274,10 @@ def choice_values(
 ) -> Float[Array, 'M']:
   """Returns weight log P_m(choice) of one comparison, N = 1, of each member."""
   return jnp.stack(
-    [evidence.of_choice(one.member, own(params, one), states[one.row], comparison) for one in team]
+    [
+      prequential.of_choice(one.member, own(params, one), states[one.row], comparison)
+      for one in team
+    ]
   )
 
 
@@ -318,7 +321,9 @@ def values_of(
   team: Sequence[Seat], params: Params, support: Choices, context: Context, key: PRNGKey
 ) -> Float[Array, 'N M']:
   """Returns weight_n log P_m(choice_n | choices before n) of each comparison and member."""
-  each = [evidence.of_member(one.member, own(params, one), support, context, key) for one in team]
+  each = [
+    prequential.of_member(one.member, own(params, one), support, context, key) for one in team
+  ]
   return jnp.stack(each, -1)
 
 

@@ -9,7 +9,7 @@ from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Any
 from metapers.learners import options
 from metapers.learners import own_fit as own_fits
-from metapers.learners.evidence import Groups
+from metapers.learners.prequential import Groups
 
 OWN = 'own'
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from metapers.core import meta_learner, task
 from metapers.core.meta_learner import MetaLearner, Update
 from metapers.core.types import Any, Array, Float, UserState
-from metapers.learners import evidence, hedge_team, lookup, options
+from metapers.learners import hedge_team, lookup, options, prequential
 
 INNER = {'name': 'dirichlet_mixture'}
 NOTHING = -1e9  # log-weight of a place that holds no stretch: a state must be finite
@@ -115,7 +115,7 @@ def averaged(
     start = jnp.full(num_starts, NOTHING, jnp.float32).at[0].set(0)
 
     def step(user_state, n):
-      comparison = evidence.one_of(support, n)
+      comparison = prequential.one_of(support, n)
       after = update(params, user_state, comparison, context, key)
       return chosen_state(comparison.mask[0], after, user_state), None
 
@@ -124,7 +124,7 @@ def averaged(
 
   def update(params, user_state, comparison, context, key):
     def one(state):
-      value = evidence.of_choice(learner, params, state, comparison)
+      value = prequential.of_choice(learner, params, state, comparison)
       return value, going_on(params, state, comparison, context, key)
 
     values, states = jax.vmap(one)(user_state.states)

@@ -1,4 +1,5 @@
 import functools
+import types
 
 import jax
 import numpy as np
@@ -12,6 +13,13 @@ def by_default(scale):
     return params * factor
 
   return prepare
+
+
+CONSTANT = 1.0
+
+
+def reads_a_constant(params):
+  return params * CONSTANT
 
 
 def by_keyword(scale):
@@ -51,6 +59,16 @@ def test_what_a_function_reads_beside_its_arguments_is_of_its_source(make, scale
   first, second = scales
   assert programs.source(make(first)) == programs.source(make(first))
   assert programs.source(make(first)) != programs.source(make(second))
+
+
+@pytest.mark.parametrize(
+  'values', [(1.0, 2.0), ('a', 'b'), ((1, 2), (1, 3)), (np.zeros(2), np.ones(2))]
+)
+def test_constants_of_a_functions_module_are_of_its_source(values):
+  first, second = ({'CONSTANT': value} for value in values)
+  same = types.FunctionType(reads_a_constant.__code__, first)
+  assert programs.source(same) == programs.source(types.FunctionType(same.__code__, dict(first)))
+  assert programs.source(same) != programs.source(types.FunctionType(same.__code__, second))
 
 
 def test_methods_that_a_method_calls_are_of_its_source():

@@ -12,8 +12,8 @@ from metapers import learners
 from metapers.core import task
 from metapers.core.surprise import LOG_THRESHOLD, Surprise
 from metapers.core.task import Candidates
-from metapers.learners import evidence, hedge, own_fit
-from metapers.learners.evidence import Groups
+from metapers.learners import hedge, own_fit, prequential
+from metapers.learners.prequential import Groups
 from metapers.testing.subject import quick_jit
 
 D, N = 3, 5
@@ -101,7 +101,7 @@ def test_weight_0_is_no_comparison(hedged):
 def test_switching_sums_over_all_paths_through_the_members():
   rate, prior = 0.3, np.array([0.6, 0.3, 0.1])
   values = np.random.default_rng(0).normal(size=(3, 3))
-  found = evidence.from_first(
+  found = prequential.from_first(
     jnp.asarray(values, jnp.float32), jnp.ones(3, bool),
     log_prior=jnp.log(jnp.asarray(prior, jnp.float32)), groups=Groups((0, 1, 2)), switching=rate,
   )  # fmt: skip
@@ -217,7 +217,7 @@ def test_the_prior_maximises_the_mixture_of_each_group():
   rng = np.random.default_rng(0)
   values = rng.normal(size=(40, 4)) * 2 + np.array([0.5, 0, -1, 3])
   found = np.exp(
-    evidence.prior(
+    prequential.prior(
       jnp.asarray(values, jnp.float32), Groups((0, 1, 2), (3,)),
       outside_prior=0.2, num_pseudo_users=0.5, num_iterations=500,
     )
@@ -255,7 +255,7 @@ def test_preparing_fits_the_prior_to_the_known_users():
   found = learner.prepare(params, histories, KEY)['log_prior']
   values = [adapted(learner, params, task.with_shots(one, 2)).evidence.log_evidence
             for one in users[:3]]  # fmt: skip
-  wanted = evidence.prior(
+  wanted = prequential.prior(
     jnp.stack(values), Groups((0, 1)), outside_prior=0.3, num_pseudo_users=1.0
   )
   np.testing.assert_allclose(found, wanted, atol=1e-4)
@@ -299,7 +299,7 @@ def test_choices_drawn_from_inside_are_flagged_no_oftener_than_the_level():
   values = np.stack([np.where(choice, p[1], p[0]) for p in log_p], -1)
 
   def surprise_of(user):
-    return evidence.from_first(
+    return prequential.from_first(
       user, jnp.ones(64, bool), log_prior=jnp.zeros(2), groups=Groups((0,), (1,)), switching=0.0
     ).surprise
 

@@ -25,7 +25,7 @@ from metapers.learners import gaussian_prior
 from metapers.llm import in_context, tokenized
 from metapers.llm.chat_tokens import ChatTokens
 from metapers.llm.in_context import Example
-from metapers.llm.policy import Asked
+from metapers.llm.likelihood import Asked
 from metapers.llm.published import Comparison, Published
 from metapers.llm.text_users import Split
 from metapers.llm.tokenized import Divided

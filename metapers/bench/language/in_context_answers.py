@@ -24,7 +24,7 @@ from metapers.core.types import Float, Params
 from metapers.evaluation import bootstrap, estimates, intervals
 from metapers.io import chat, responses
 from metapers.io.responses import Wanted
-from metapers.llm import generate, in_context, policy, prompting
+from metapers.llm import generate, in_context, likelihood, prompting
 from metapers.llm.chat_tokens import ChatTokens
 from metapers.llm.decoder import Decoder
 from metapers.llm.generate import Sampling
@@ -123,7 +123,7 @@ def write(
   for start in range(0, len(missing), batch_size):
     rows = missing[start : start + batch_size]
     filled = [*rows, *rows[-1:] * (batch_size - len(rows))]  # one shape for a length
-    length = policy.rounded(len(tokens[rows[-1]]))
+    length = likelihood.rounded(len(tokens[rows[-1]]))
     padded, mask = prompting.padded([tokens[row] for row in filled], side='left', length=length)
     inputs = prompting.Inputs(model.embed(params, jnp.asarray(padded)), jnp.asarray(mask))
     found = generator(params, inputs, jax.random.fold_in(jax.random.key(seed), rows[0]))

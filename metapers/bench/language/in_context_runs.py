@@ -11,10 +11,10 @@ from metapers.bench.language import in_context as studies
 from metapers.bench.language.in_context import ZERO, Row, Sizes, Study, Texts
 from metapers.core.types import Params
 from metapers.io import journal as journals
-from metapers.llm import in_context, policy
+from metapers.llm import in_context, likelihood
 from metapers.llm.chat_tokens import ChatTokens
 from metapers.llm.in_context import Example
-from metapers.llm.policy import Asked, Likelihood, Score
+from metapers.llm.likelihood import Asked, Score
 
 
 class Cell(NamedTuple):
@@ -137,15 +137,15 @@ def ask(
 
   Args:
     asked: all questions.
-    score: of `policy.scorer`.
+    score: of `likelihood.scorer`.
     params: of the model.
     journal: what is there already, and where answers go.
     ended: is called after each answer.
   """
   missing = [one for one in asked if one.cell.key not in journal.answers]
-  for index in policy.in_order_of_length([one.asked for one in missing]):
+  for index in likelihood.in_order_of_length([one.asked for one in missing]):
     one = missing[index]
-    likelihood: Likelihood = score(params, one.asked)
-    found = likelihood.log_probs.tolist(), likelihood.num_tokens.tolist()
-    journal.add(one.cell, Answer(*found, len(one.asked.prompt), one.num_dropped))
+    found = score(params, one.asked)
+    values = found.log_probs.tolist(), found.num_tokens.tolist()
+    journal.add(one.cell, Answer(*values, len(one.asked.prompt), one.num_dropped))
     ended()

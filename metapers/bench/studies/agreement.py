@@ -13,6 +13,7 @@ from metapers.analysis.study_frame import Whose, pick
 from metapers.analysis.voters import DIRICHLET
 from metapers.bench.studies import part
 from metapers.bench.studies.part import Part, Shown
+from metapers.evaluation import intervals
 from metapers.io import panels
 from metapers.io.panels import Line
 from metapers.io.plots import Figure
@@ -107,7 +108,7 @@ def by_distance(own: pd.DataFrame) -> Line:
   rows = own[own['group'].str.startswith('distance') & (own['statistic'] == 'disagreement')]
   rows = rows[rows['value'].notna()]
   low = rows['group'].str.extract(r'distance ([\d.]+)')[0].astype(float)
-  half = part.Z95 * rows['standard_error'].fillna(0).to_numpy()
+  half = intervals.NORMAL * rows['standard_error'].fillna(0).to_numpy()
   return Line(low.to_numpy() + 0.05, 100 * rows['value'].to_numpy(), 100 * half)
 
 
@@ -118,7 +119,7 @@ def by_concentration(frame: pd.DataFrame, statistic: str, scale: int) -> dict[st
     own = users_of(frame, convention)
     own = own[(own['statistic'] == statistic) & ~own['group'].str.startswith('distance')]
     own = own.sort_values('concentration')
-    half = part.Z95 * own['standard_error'].to_numpy()
+    half = intervals.NORMAL * own['standard_error'].to_numpy()
     made[f'{convention} scores'] = Line(
       own['concentration'].to_numpy(), scale * own['value'].to_numpy(), scale * half
     )

@@ -15,6 +15,7 @@ from metapers.analysis.voters import DIRICHLET
 from metapers.bench.studies import part
 from metapers.bench.studies.part import Part, Shown
 from metapers.core.types import Float
+from metapers.evaluation import intervals
 from metapers.io import panels
 from metapers.io.plots import Figure
 
@@ -147,7 +148,7 @@ def table_of(frame: pd.DataFrame, family: Family):
 def sentence(frame: pd.DataFrame, family: Family, concentration: float) -> str:
   """Returns what was found of one family, in words."""
   alone = frame[frame['statistic'] == f'{ALONE}, median']
-  clear = alone[alone['value'].abs() > part.Z95 * alone['standard_error']]
+  clear = alone[alone['value'].abs() > intervals.NORMAL * alone['standard_error']]
   order = clear['value'].abs().sort_values(ascending=False).index[:3]
   listed = ', '.join(
     f'{group} ({value:+.2f})'

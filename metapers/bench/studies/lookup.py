@@ -22,6 +22,7 @@ from metapers.analysis.user_lookup import (
 from metapers.analysis.voters import DIRICHLET
 from metapers.bench.studies import lookup_learners, part
 from metapers.bench.studies.part import Part, Shown
+from metapers.evaluation import intervals
 from metapers.io import panels
 from metapers.io.panels import Line
 from metapers.io.plots import Figure
@@ -165,7 +166,7 @@ def lines_figure(frame: pd.DataFrame, grid: Grid, *, is_narrow: bool = False) ->
 def line_of(gains: pd.DataFrame, form: str, grid: Grid) -> Line:
   """Returns the gain of one rule over the comparisons, in percent."""
   rows = gains.loc[[form.format(n) for n in grid.interactions]]
-  half = 100 * part.Z95 * rows['standard_error'].to_numpy()
+  half = 100 * intervals.NORMAL * rows['standard_error'].to_numpy()
   return Line(np.array(grid.interactions, float), 100 * rows['value'].to_numpy(), half)
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from metapers.analysis import study_frame
+from metapers.evaluation import intervals
 from metapers.io.plots import Figure
 from metapers.io.report import Table
 
-Z95 = 1.96
 NO_FIGURES: Mapping[str, 'Shown'] = {}
 
 
@@ -49,7 +49,7 @@ def written(value: float, error: float, *, digits: int = 1, scale: int | float =
   if np.isnan(value):
     return ''
   shown = f'{scale * value:z.{digits}f}'
-  return shown if np.isnan(error) else f'{shown} ± {scale * Z95 * error:.{digits}f}'
+  return shown if np.isnan(error) else f'{shown} ± {scale * intervals.NORMAL * error:.{digits}f}'
 
 
 def table(

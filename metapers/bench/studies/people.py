@@ -15,6 +15,7 @@ from metapers.bench.studies import part
 from metapers.bench.studies.part import Part, Shown
 from metapers.core import population
 from metapers.core.tables import Histories
+from metapers.evaluation import intervals
 from metapers.io import panels
 from metapers.io.panels import Line
 from metapers.io.plots import Figure
@@ -207,7 +208,7 @@ def people_rows(frame: pd.DataFrame, name: str) -> dict[str, tuple[float, float]
   """Returns statistic -> value and standard error of the people; without what noise hides."""
   own = whole(frame, name)
   found = part.numbers(own, 'statistic')
-  return {key: value for key, value in found.items() if abs(value[0]) > part.Z95 * value[1]}
+  return {key: value for key, value in found.items() if abs(value[0]) > intervals.NORMAL * value[1]}
 
 
 def figure(frame: pd.DataFrame, name: str, *, is_narrow: bool = False) -> Figure:
@@ -220,7 +221,7 @@ def figure(frame: pd.DataFrame, name: str, *, is_narrow: bool = False) -> Figure
       series[str(label)] = Line(
         own['concentration'].to_numpy(),
         own['value'].to_numpy(),
-        part.Z95 * own['standard_error'].fillna(0).to_numpy(),
+        intervals.NORMAL * own['standard_error'].fillna(0).to_numpy(),
       )
     lines = panels.lines(
       series, 'concentration α', UNITS[statistic], is_log=True, ticks=CONCENTRATIONS[::2],
@@ -259,7 +260,7 @@ def unreached(frame: pd.DataFrame, name: str) -> list[str]:
     if own.empty:
       continue
     low, high = own['value'].min(), own['value'].max()
-    slack = part.Z95 * float(np.hypot(error, np.nan_to_num(own['standard_error']).max()))
+    slack = intervals.NORMAL * float(np.hypot(error, np.nan_to_num(own['standard_error']).max()))
     if not low - slack <= value <= high + slack:
       said.append(f'{statistic} {value:.3g} (simulated: {low:.3g} to {high:.3g})')
   return said
@@ -273,7 +274,7 @@ def alike(frame: pd.DataFrame, name: str) -> list[str]:
     simulated = part.numbers(own, 'statistic')
     gaps = [
       abs(value - simulated[statistic][0])
-      <= part.Z95 * np.hypot(error, np.nan_to_num(simulated[statistic][1]))
+      <= intervals.NORMAL * np.hypot(error, np.nan_to_num(simulated[statistic][1]))
       for statistic, (value, error) in known.items()
     ]
     if all(gaps):

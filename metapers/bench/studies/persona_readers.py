@@ -141,18 +141,18 @@ def decoder(what: str, asked: Asked) -> Reader:
   """
   import transformers  # reads tokenizers: half a second that other studies need not wait for
 
-  from metapers.llm import chat_tokens, hf_config, load, policy
+  from metapers.llm import chat_tokens, hf_config, likelihood, load
   from metapers.llm import decoder as decoders
 
   folder = pathlib.Path(what)
   model, params = decoders.decoder(hf_config.read(folder)), load.params(folder)
   tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
   chat_form = chat_tokens.of(tokenizer, model.config.vocab_size)
-  score = policy.scorer(model, batch_size=asked.mask.shape[1])  # short ones
+  score = likelihood.scorer(model, batch_size=asked.mask.shape[1])  # short ones
 
   def question(cell):
     responses = [chat_form.response(text) for text in asked.real(cell.prompt)]
-    return policy.Asked(chat_form.prompt(asked.told(*cell)), responses)
+    return likelihood.Asked(chat_form.prompt(asked.told(*cell)), responses)
 
   def answers(cells):
     for cell in cells:

@@ -13,6 +13,7 @@ from metapers.analysis.voters import DIRICHLET, Voters
 from metapers.analysis.word_entropy import ENTROPY, NUMBER, OVER_REST, Words
 from metapers.bench.studies import part
 from metapers.bench.studies.part import Part, Shown
+from metapers.evaluation import intervals
 from metapers.io import panels
 from metapers.io.plots import Figure
 
@@ -107,7 +108,7 @@ def sentences(own: pd.DataFrame) -> list[str]:
   middle = own['column'].unique()
   name = middle[len(middle) // 2]
   rows = own[(own['column'] == name) & (own['statistic'] == OVER_REST)]
-  clear = rows[rows['value'].abs() > part.Z95 * rows['standard_error']]
+  clear = rows[rows['value'].abs() > intervals.NORMAL * rows['standard_error']]
   listed = ', '.join(
     f'{group} ({value:+.2f} nats)' for group, value in zip(clear['group'], clear['value'])
   )

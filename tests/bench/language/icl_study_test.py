@@ -12,7 +12,7 @@ from metapers.bench.language.in_context import ZERO, Row, Sizes
 from metapers.bench.language.in_context_runs import Answer, Cell
 from metapers.data import synthetic
 from metapers.llm.chat_tokens import ChatTokens
-from metapers.llm.policy import Likelihood
+from metapers.llm.likelihood import Likelihood
 
 SIZES = Sizes(num_users=12, num_queries=3, num_history=4, num_known=30, num_neighbors=2)
 WINNING = Row('own', 'winning', 2)
