@@ -15,7 +15,7 @@ References:
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from metapers.core.types import Float
 from metapers.evaluation import bootstrap
@@ -104,7 +104,7 @@ def interval(
   sizes = np.maximum([num_users - 1, num_prompts - 1, num_seeds - 1], 1)[:, None]
   shares = parts / np.where(total > 0, total, 1)
   freedom = 1 / np.where(total > 0, np.square(shares) / sizes, 1).sum(0)
-  t, sd = stats.t.ppf((1 + level) / 2, freedom), np.sqrt(total)
+  t, sd = special.stdtrit(freedom, (1 + level) / 2), np.sqrt(total)
   g = np.clip(third_cumulant(samples) / np.where(total > 0, sd * total, 1), -1 / t, 1 / t)
   ends = [samples[0] - sd * untransformed(z, g) for z in (t, -t)]
   return np.stack([samples[0], *ends])
@@ -172,7 +172,7 @@ def student(size: int, level: float = 0.95) -> float:
   Student's t with size - 1 degrees of freedom times √(size / (size - 1)), as in `interval`.
   """
   freedom = max(size - 1, 1)
-  return float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(anew(size)))
+  return float(special.stdtrit(freedom, (1 + level) / 2) * np.sqrt(anew(size)))
 
 
 def of_fewer(size: int, num_users: int) -> float:
