@@ -13,9 +13,9 @@ from metapers.core import outcomes as answering
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Choices
 from metapers.core.types import Array, Bool, Float, Int
-from metapers.learners import lookup, options
+from metapers.learners import options, user_bank
 from metapers.learners import pooled as baselines
-from metapers.learners.lookup import Agreement
+from metapers.learners.user_bank import Agreement
 from metapers.learners.utility import negative_log_likelihood, utilities, utility_network
 
 NUM_HASHES = 2
@@ -97,7 +97,7 @@ def copl(
   kinds = answering.of_names(outcomes)
   network = utility_network(num_features, hidden)
   pooled = baselines.pooled(num_features, hidden=hidden)
-  scores = functools.partial(lookup.utilities_of, network)
+  scores = functools.partial(user_bank.utilities_of, network)
   share = functools.partial(shares, temperature=temperature, two_hop=two_hop)
 
   def init(key):
@@ -109,9 +109,9 @@ def copl(
   @jax.jit
   def prepare(params, histories, key):
     del key
-    lookup.check_number(histories, num_histories, name='copl')
+    user_bank.check_number(histories, num_histories, name='copl')
     offset = functools.partial(utilities, network, params['pooled'])
-    bank = lookup.fit_bank(offset, histories, ridge, inner_steps)
+    bank = user_bank.fit_bank(offset, histories, ridge, inner_steps)
     pairs = answering.as_pairs(histories.support, kinds, 'dropped')
     heads = propagated(bank.heads, pairs, num_layers=num_layers)
     chosen = chosen_fingerprints(pairs)

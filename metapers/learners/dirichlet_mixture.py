@@ -13,7 +13,7 @@ from metapers.core import outcomes as answering
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Choices
 from metapers.core.types import Array, Float, Int, Params, PRNGKey
-from metapers.learners import lookup, options, particle_bank
+from metapers.learners import mixture, options, particle_bank
 from metapers.learners.particle_bank import Bank
 
 CONCENTRATIONS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -98,7 +98,7 @@ def dirichlet_mixture(
 
   def params_of(shares, key):
     key_inside, key_outside = jax.random.split(key)
-    cells = lookup.stratified(shares, num_particles)
+    cells = mixture.stratified(shares, num_particles)
     drawn = draw_inside(grid, cells, key_inside, width)
     return {'shares': shares, 'bank': drawn | draw_outside(grid, num_outside, key_outside, width)}
 

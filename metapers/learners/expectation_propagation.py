@@ -18,7 +18,7 @@ from metapers.core import masked
 from metapers.core.task import Choices
 from metapers.core.types import Array, Float, PRNGKey
 from metapers.learners import newton
-from metapers.learners.bayes_head import Posterior
+from metapers.learners.linear_head import Posterior
 
 NUM_NODES = 64  # of the quadrature
 REACH = 7.0  # standard deviations of the cavity on both sides of the mode, beyond which is nothing

@@ -10,7 +10,7 @@ from metapers.core import batches, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices, Task
 from metapers.core.types import Array, Float, Params
-from metapers.learners import bayes_head, dual_newton, newton, options
+from metapers.learners import dual_newton, linear_head, newton, options
 
 CHUNK_SIZE = 256  # users whose posteriors are computed at once, at most
 HELD = 2**23  # entries of their contrasts or covariances, at most
@@ -58,7 +58,7 @@ def gaussian_prior(
     num_iterations=num_iterations, inner_steps=inner_steps, num_samples=num_samples
   )
   options.positive(num_pseudo_users=num_pseudo_users)
-  laplace = functools.partial(bayes_head.laplace, num_steps=inner_steps, num_samples=num_samples)
+  laplace = functools.partial(linear_head.laplace, num_steps=inner_steps, num_samples=num_samples)
 
   def init(key):
     del key
@@ -76,10 +76,10 @@ def gaussian_prior(
     return offset + factors @ user_state.mean
 
   def predict(params, user_state, candidates):
-    return bayes_head.predictive(*parts(params, candidates), user_state, candidates)
+    return linear_head.predictive(*parts(params, candidates), user_state, candidates)
 
   def sample(params, user_state, candidates):
-    return bayes_head.draws(*parts(params, candidates), user_state)
+    return linear_head.draws(*parts(params, candidates), user_state)
 
   @jax.jit
   def prepare(params, histories, key):

@@ -23,7 +23,7 @@ from metapers.core.types import (
   UserState,
 )
 from metapers.learners import hedge_team as team_of
-from metapers.learners import lookup, options, prequential
+from metapers.learners import mixture, options, prequential
 from metapers.learners.hedge_team import Seat
 from metapers.learners.prequential import MemberEvidence
 
@@ -197,7 +197,7 @@ def averaged(
 
   def predict(params, user_state, candidates):
     each = shown(lambda member: member.predict, team, params, user_state, candidates)
-    return lookup.mixture(jnp.stack(each), shares_of(user_state), candidates.mask)
+    return mixture.log_probs(jnp.stack(each), shares_of(user_state), candidates.mask)
 
   def sample(params, user_state, candidates):
     each = shown(lambda member: member.sample, team, params, user_state, candidates)
@@ -311,8 +311,8 @@ def allotted(
     shares: of the members.
     num_samples: S.
   """
-  member, slot = lookup.stratified(shares, num_samples), jnp.arange(num_samples)
-  taken = functools.partial(lookup.own_draws, member, len(drawn))
+  member, slot = mixture.stratified(shares, num_samples), jnp.arange(num_samples)
+  taken = functools.partial(mixture.own_draws, member, len(drawn))
   each = jnp.stack([x[taken(x.shape[0])] for x in drawn])  # [M, S, N, K]
   return each[member, slot]
 

@@ -7,36 +7,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metapers.core import batches, choice_model, masked, meta_learner, task
+from metapers.core import masked, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
-from metapers.core.task import Candidates, Task
-from metapers.core.types import Array, Bool, Callable, Float, Int, Params, Scalar
-from metapers.learners import newton, options
+from metapers.core.types import Array, Float
+from metapers.learners import mixture, options, user_bank
 from metapers.learners import pooled as baselines
+from metapers.learners.user_bank import Agreement, KnownUserBank
 from metapers.learners.utility import negative_log_likelihood, utilities, utility_network
-from metapers.networks.network import Network
-
-CHUNK = 32  # known users fitted at once
-
-
-class Agreement(NamedTuple):
-  """How well each known user explains a support.
-
-  log_likelihood: ℓ_b = Σ_n weight_n log P_b(choice_n), [U]. weight: n = Σ_n weight_n.
-  """
-
-  log_likelihood: Float[Array, 'U']
-  weight: Float[Array, '']
-
-
-class KnownUserBank(NamedTuple):
-  """Known users: what each adds to the pooled utility, v_b·x, and whether the row holds a user.
-
-  heads: v, [U, D]. is_used: [U], 1 or 0.
-  """
-
-  heads: Float[Array, 'U D']
-  is_used: Float[Array, 'U']
 
 
 class Neighbors(NamedTuple):
@@ -102,7 +79,7 @@ def lookup(
   find = functools.partial(
     nearest, num_neighbors=num_neighbors, temperature=temperature, prior_strength=prior_strength
   )
-  scores = functools.partial(utilities_of, network)
+  scores = functools.partial(user_bank.utilities_of, network)
 
   def init(key):
     heads = jnp.zeros((num_histories, num_features), jnp.float32)
@@ -111,9 +88,9 @@ def lookup(
   @jax.jit
   def prepare(params, histories, key):
     del key
-    check_number(histories, num_histories)
+    user_bank.check_number(histories, num_histories)
     offset = functools.partial(utilities, network, params['pooled'])
-    return params | {'bank': fit_bank(offset, histories, ridge, inner_steps)._asdict()}
+    return params | {'bank': user_bank.fit_bank(offset, histories, ridge, inner_steps)._asdict()}
 
   def adapt(params, support, context, key):
     del context, key
@@ -132,11 +109,11 @@ def lookup(
     found = find(params['bank'], user_state)
     heads = jnp.concatenate([jnp.zeros_like(found.heads[:1]), found.heads])  # first the pooled one
     shares = jnp.append(1 - found.trust, found.trust * found.shares)
-    return mixture(scores(params, heads, candidates), shares, candidates.mask)
+    return mixture.log_probs(scores(params, heads, candidates), shares, candidates.mask)
 
   def sample(params, user_state, candidates):
     found = find(params['bank'], user_state)
-    return scores(params, found.heads[stratified(found.shares, num_samples)], candidates)
+    return scores(params, found.heads[mixture.stratified(found.shares, num_samples)], candidates)
 
   def loss(params, episode, key):
     return pooled.loss(params['pooled'], episode, key)
@@ -144,51 +121,6 @@ def lookup(
   return meta_learner.from_adapt_score(
     init, adapt, score, predict=predict, loss=loss, sample=sample, prepare=prepare, update=update
   )
-
-
-def utilities_of(
-  network: Network, params: Params, heads: Float[Array, 'b D'], candidates: Candidates
-) -> Float[Array, 'b N K']:
-  """Returns m(x) + v·x of each head v."""
-  own = jnp.einsum('nkd,bd->bnk', candidates.features, heads)
-  return utilities(network, params['pooled'], candidates)[None] + own
-
-
-def check_number(histories: Task, num_histories: int, *, name: str = 'lookup') -> None:
-  """Raises ValueError for histories of another number of users than the bank has rows.
-
-  Raises:
-    ValueError: naming both numbers.
-  """
-  given = histories.support.choice.shape[0]
-  if given != num_histories:
-    raise ValueError(
-      f'{name} was built with num_histories={num_histories} and is given the histories of {given} '
-      'users: build it with the number that the population shows'
-    )
-
-
-def fit_bank(
-  offset: Callable[[Candidates], Array], histories: Task, ridge: float | Scalar, num_steps: int
-) -> KnownUserBank:
-  """Returns the minimum over v of NLL(history) + ½ ridge ‖v‖² of each known user.
-
-  Args:
-    offset: the pooled utility m: candidates -> [N, K].
-    histories: [U, ...]; rows without any weight hold no user.
-    ridge: prior precision of v.
-    num_steps: Newton steps.
-  """
-  scale = ridge**-0.5  # v = scale · (a head under a standard normal prior)
-
-  def fit(user):
-    history = task.take(histories.support, user)
-    factors = scale * history.candidates.features
-    return scale * newton.mode(offset(history.candidates), factors, history, num_steps=num_steps)
-
-  is_used = task.total_weight(histories.support) > 0
-  heads = batches.map_chunks(fit, is_used.size, CHUNK)
-  return KnownUserBank(heads, is_used.astype(heads.dtype))
 
 
 def nearest(
@@ -206,33 +138,3 @@ def nearest(
   largest, rows = jax.lax.top_k(log_shares, min(num_neighbors, log_shares.size))
   trust = agreement.weight / (agreement.weight + prior_strength)
   return Neighbors(bank['heads'][rows], jax.nn.softmax(largest), trust)
-
-
-def mixture(
-  scores: Float[Array, 'b N K'], shares: Float[Array, 'b'], mask: Bool[Array, 'N K']
-) -> Float[Array, 'N K']:
-  """Returns log Σ_b share_b P_b(k) [N, K], in nats; masked candidates get the dtype's minimum."""
-  log_p = jax.vmap(choice_model.log_probs, (0, None))(scores, mask)
-  log_shares = jnp.log(jnp.maximum(shares, jnp.finfo(shares.dtype).tiny))
-  mixed = jax.nn.logsumexp(log_p + log_shares[:, None, None], 0)
-  return masked.fill(mixed, mask, float(jnp.finfo(mixed.dtype).min))
-
-
-def own_draws(groups: Int[Array, 'S'], num_groups: int, num_draws: int) -> Int[Array, 'S']:
-  """Returns which of its group's draws each sample takes: evenly spread, for they may be sorted.
-
-  Args:
-    groups: of each sample, in order, as of `stratified`.
-    num_groups: how many there are.
-    num_draws: of each group.
-  """
-  counts = jnp.bincount(groups, length=num_groups)
-  place = jnp.arange(groups.size) - (jnp.cumsum(counts) - counts)[groups]
-  return (2 * place + 1) * num_draws // (2 * counts[groups])
-
-
-def stratified(shares: Float[Array, 'k'], num_samples: int) -> Int[Array, 'S']:
-  """Returns S rows, each as often as its share asks to within one, without randomness."""
-  middles = (jnp.arange(num_samples) + 0.5) / num_samples
-  rows = jnp.searchsorted(jnp.cumsum(shares), middles)
-  return jnp.minimum(rows, shares.size - 1)  # the shares may sum to a little less than 1

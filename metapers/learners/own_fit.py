@@ -5,8 +5,8 @@ from typing import NamedTuple
 from metapers.core import meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import UserState
-from metapers.learners import bayes_head
-from metapers.learners.bayes_head import Posterior
+from metapers.learners import linear_head
+from metapers.learners.linear_head import Posterior
 
 
 class OwnFit(NamedTuple):
@@ -41,7 +41,7 @@ def own_fit(
   def adapt(params, support, context, key):
     state = base.adapt(params, support, context, key)
     offset, factors = parts(params, state, support.candidates)
-    posterior = bayes_head.laplace(
+    posterior = linear_head.laplace(
       offset, factors, support, key, num_steps=inner_steps, num_samples=num_samples
     )
     return OwnFit(state, posterior)
@@ -52,10 +52,10 @@ def own_fit(
 
   def predict(params, user_state, candidates):
     offset, factors = parts(params, user_state.base, candidates)
-    return bayes_head.predictive(offset, factors, user_state.posterior, candidates)
+    return linear_head.predictive(offset, factors, user_state.posterior, candidates)
 
   def sample(params, user_state, candidates):
-    return bayes_head.draws(*parts(params, user_state.base, candidates), user_state.posterior)
+    return linear_head.draws(*parts(params, user_state.base, candidates), user_state.posterior)
 
   return meta_learner.from_adapt_score(
     base.init, adapt, score, predict=predict, loss=base.loss, sample=sample

@@ -9,7 +9,7 @@ import numpy as np
 from metapers.core import meta_learner
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Array, Callable, Float, Params
-from metapers.learners import bayes_head, options
+from metapers.learners import linear_head, options
 
 KERNELS = ('rbf', 'linear')
 Factors = Callable[[Params, Array], Array]  # (params, x [..., D]) -> φ(x) [..., H]
@@ -68,7 +68,7 @@ def pairwise_gp(
   start = {'log_output_scale': output_scale}
   start |= {'log_length_scale': length_scale} if kernel == 'rbf' else {}
   phi = linear_factors if kernel == 'linear' else random_factors(num_features, width, seed)
-  laplace = functools.partial(bayes_head.laplace, num_steps=inner_steps, num_samples=num_samples)
+  laplace = functools.partial(linear_head.laplace, num_steps=inner_steps, num_samples=num_samples)
 
   def init(key):
     del key
@@ -87,10 +87,10 @@ def pairwise_gp(
     return parts(params, candidates)[1] @ user_state.mean
 
   def predict(params, user_state, candidates):
-    return bayes_head.predictive(*parts(params, candidates), user_state, candidates)
+    return linear_head.predictive(*parts(params, candidates), user_state, candidates)
 
   def sample(params, user_state, candidates):
-    return bayes_head.draws(*parts(params, candidates), user_state)
+    return linear_head.draws(*parts(params, candidates), user_state)
 
   return meta_learner.from_adapt_score(init, adapt, score, predict=predict, sample=sample)
 

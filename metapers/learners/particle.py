@@ -9,7 +9,7 @@ from metapers.core import choice_model, masked, meta_learner, task
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Task
 from metapers.core.types import Array, Float, PRNGKey, Scalar
-from metapers.learners import lookup, options, particle_bank
+from metapers.learners import options, particle_bank, user_bank
 from metapers.learners.utility import embed
 from metapers.networks.linear_mlp import linear_mlp
 
@@ -88,7 +88,7 @@ def particle(
   def start(params, histories, key):
     if network or not histories.user.size:
       return params
-    heads = known_users(histories, num_particles, ridge, key)
+    heads = start_heads(histories, num_particles, ridge, key)
     return params | {'bank': params['bank'] | {'heads': heads}}
 
   def moved(params, support, context):
@@ -121,7 +121,7 @@ def particle(
   )
 
 
-def known_users(
+def start_heads(
   histories: Task, num_particles: int, ridge: float | None, key: PRNGKey
 ) -> Float[Array, 'S D']:
   """Returns what fits the known users one by one, over and over with noise until there are S."""
@@ -137,7 +137,7 @@ def fits(histories: Task, ridge: float | Scalar) -> Float[Array, 'U D']:
   def nothing(candidates):
     return jnp.zeros(candidates.mask.shape, jnp.float32)
 
-  return lookup.fit_bank(nothing, histories, ridge, START_STEPS).heads
+  return user_bank.fit_bank(nothing, histories, ridge, START_STEPS).heads
 
 
 def best_ridge(histories: Task) -> Scalar:

@@ -10,7 +10,7 @@ from metapers.core.meta_learner import MetaLearner
 from metapers.core.surprise import Surprise
 from metapers.core.task import Candidates, Choices
 from metapers.core.types import Array, Bool, Callable, Context, Float, Params
-from metapers.learners import lookup, newton
+from metapers.learners import mixture, newton
 
 Features = Callable[[Params, Candidates], Float[Array, 'N K H']]
 Infer = Callable[[Params, Choices, Context], 'Bank']
@@ -106,7 +106,7 @@ def learner(
 
   def sample(params, user_state, candidates):
     heads, log_shares = posterior(params, user_state)
-    rows = lookup.stratified(jnp.exp(log_shares), num_samples)
+    rows = mixture.stratified(jnp.exp(log_shares), num_samples)
     return utilities(heads[rows], features(params, candidates))
 
   return meta_learner.from_adapt_score(

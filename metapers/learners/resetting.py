@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from metapers.core import meta_learner, task
 from metapers.core.meta_learner import MetaLearner, Update
 from metapers.core.types import Any, Array, Float, UserState
-from metapers.learners import hedge_team, lookup, options, prequential
+from metapers.learners import hedge_team, mixture, options, prequential
 
 INNER = {'name': 'dirichlet_mixture'}
 NOTHING = -1e9  # log-weight of a place that holds no stretch: a state must be finite
@@ -138,12 +138,12 @@ def averaged(
 
   def predict(params, user_state, candidates):
     each = jax.vmap(learner.predict, (None, 0, None))(params, user_state.states, candidates)
-    return lookup.mixture(each, jnp.exp(user_state.log_weights), candidates.mask)
+    return mixture.log_probs(each, jnp.exp(user_state.log_weights), candidates.mask)
 
   def sample(params, user_state, candidates):
     drawn = jax.vmap(learner.sample, (None, 0, None))(params, user_state.states, candidates)
-    rows = lookup.stratified(jnp.exp(user_state.log_weights), num_samples)
-    return drawn[rows, lookup.own_draws(rows, *drawn.shape[:2])]
+    rows = mixture.stratified(jnp.exp(user_state.log_weights), num_samples)
+    return drawn[rows, mixture.own_draws(rows, *drawn.shape[:2])]
 
   return meta_learner.from_adapt_score(
     learner.init,

@@ -9,7 +9,7 @@ import optax
 from metapers.core import task
 from metapers.core.task import Choices, Task
 from metapers.core.types import Array, Callable, Float, Params, PRNGKey, Scalar
-from metapers.learners import bayes_head, newton, particle_bank
+from metapers.learners import linear_head, newton, particle_bank
 from metapers.learners.utility import negative_log_likelihood
 
 BATCH = 64  # known users of one step
@@ -149,7 +149,7 @@ def laplace(
   signed: bool,
   num_steps: int,
   num_samples: int,
-) -> bayes_head.Posterior:
+) -> linear_head.Posterior:
   """Returns the Gaussian of z at a mode of its posterior, w = softmax(m + R z), z ~ N(0, I).
 
   Utilities are not linear in z: they are linearised at each step, and at the mode for the
@@ -182,7 +182,7 @@ def laplace(
   z, _ = jax.lax.scan(step, jnp.zeros_like(prior['mean']), length=num_steps)
   covariance = newton.inverse(newton.weighted_contrasts(z, *linear_at(z), support))
   noise = jax.random.normal(key, (num_samples, z.size), jnp.float32)
-  return bayes_head.Posterior(z, covariance, noise)
+  return linear_head.Posterior(z, covariance, noise)
 
 
 def head_from(prior: Params, z: Float[Array, 'W'], *, signed: bool) -> Float[Array, 'D']:
@@ -192,7 +192,7 @@ def head_from(prior: Params, z: Float[Array, 'W'], *, signed: bool) -> Float[Arr
 
 
 def drawn_heads(
-  prior: Params, posterior: bayes_head.Posterior, *, signed: bool
+  prior: Params, posterior: linear_head.Posterior, *, signed: bool
 ) -> Float[Array, 'S D']:
   """Returns heads of S draws of z from a Gaussian posterior."""
   root = jnp.linalg.cholesky(posterior.covariance)

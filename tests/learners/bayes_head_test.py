@@ -4,7 +4,7 @@ import numpy as np
 
 from metapers.core import task
 from metapers.core.task import Candidates
-from metapers.learners import bayes_head, newton
+from metapers.learners import linear_head, newton
 
 WIDTH = 2
 
@@ -20,7 +20,7 @@ def support(num_comparisons=6, num_candidates=2, seed=0):
 
 
 def posterior_of(offset, factors, comparisons, num_samples=4):
-  return bayes_head.laplace(
+  return linear_head.laplace(
     offset, factors, comparisons, jax.random.key(1), num_steps=8, num_samples=num_samples
   )
 
@@ -55,7 +55,7 @@ def test_predictive_is_close_to_exact_integration():
   scores = query_offset[None] + jnp.einsum('nkh,ph->pnk', query_factors, points)
   exact = jnp.einsum('p,pnk->nk', weight, jax.nn.softmax(scores, -1))
   posterior = posterior_of(offset, factors, comparisons)
-  made = bayes_head.predictive(query_offset, query_factors, posterior, query.candidates)
+  made = linear_head.predictive(query_offset, query_factors, posterior, query.candidates)
   # Laplace and probit are approximations: within a few points on average, never on the wrong side.
   assert float(jnp.abs(jnp.exp(made) - exact).mean()) < 0.03
 
@@ -64,12 +64,12 @@ def test_probit_and_sampled_softmax_agree_for_two_candidates():
   offset, factors, comparisons = support()
   posterior = posterior_of(offset, factors, comparisons, num_samples=4000)
   query_offset, query_factors, query = support(10, seed=7)
-  probit = bayes_head.predictive(query_offset, query_factors, posterior, query.candidates)
+  probit = linear_head.predictive(query_offset, query_factors, posterior, query.candidates)
   wide = Candidates(
     jnp.zeros((10, 3, WIDTH)), jnp.broadcast_to(jnp.array([True, True, False]), (10, 3))
   )
   offset, factors = (
     jnp.pad(x, [(0, 0), (0, 1), *[(0, 0)] * (x.ndim - 2)]) for x in (query_offset, query_factors)
   )
-  sampled = bayes_head.predictive(offset, factors, posterior, wide)
+  sampled = linear_head.predictive(offset, factors, posterior, wide)
   np.testing.assert_allclose(jnp.exp(sampled)[:, :2], jnp.exp(probit), atol=0.03)

@@ -8,7 +8,7 @@ import pytest
 from metapers import learners
 from metapers.core import outcomes, task
 from metapers.core.task import Candidates, Task
-from metapers.learners import copl, lookup
+from metapers.learners import copl, user_bank
 from metapers.learners.utility import utilities, utility_network
 
 D, U, N, ITEMS = 3, 5, 6, 7
@@ -97,7 +97,7 @@ def test_embeddings_without_a_graph_are_the_heads_of_lookup():
   _, params, with_none = made(num_layers=0)
   offset = functools.partial(utilities, utility_network(D, (4,)), params['pooled'])
   given = histories()._replace(support=task.drop_masked(histories().support))
-  expected = lookup.fit_bank(offset, given, 1.0, 6).heads
+  expected = user_bank.fit_bank(offset, given, 1.0, 6).heads
   np.testing.assert_allclose(with_none['bank']['heads'], expected, atol=1e-5)
   moved = made(num_layers=2)[2]['bank']['heads']
   assert np.abs(moved - expected).max() > 0.01
@@ -171,7 +171,7 @@ def test_two_hops_lead_to_those_who_chose_what_the_new_user_chose():
 
 
 def evidence(shared):
-  agreement = lookup.Agreement(jnp.array([-3.0, -1.0, -2.0]), jnp.asarray(2.0))
+  agreement = user_bank.Agreement(jnp.array([-3.0, -1.0, -2.0]), jnp.asarray(2.0))
   return copl.SharedAgreement(agreement, jnp.asarray(shared, jnp.float32))
 
 

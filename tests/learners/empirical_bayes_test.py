@@ -9,7 +9,7 @@ from scipy import optimize
 from metapers import learners
 from metapers.core import task
 from metapers.core.task import Candidates, Task
-from metapers.learners import bayes_head, simplex_prior
+from metapers.learners import linear_head, simplex_prior
 
 D = 3
 ALPHA = np.array([2.0, 0.3, 0.3])
@@ -190,7 +190,7 @@ def test_expectation_propagation_is_of_that_prior_and_surer_of_users_than_their_
   other = make(prior='gaussian', inference='ep')
   support = task.take(tasks.support, 0)
   by_mode, by_mean = (each.adapt(params, support, CONTEXT, KEY) for each in (learner, other))
-  assert isinstance(by_mean, bayes_head.Posterior)
+  assert isinstance(by_mean, linear_head.Posterior)
   # Posteriors of logistic choices are skewed away from the prior, and their means lie farther out.
   assert 1 < np.linalg.norm(by_mean.mean) / np.linalg.norm(by_mode.mean) < 1.5
   shown = support.candidates

@@ -6,7 +6,7 @@ from scipy import integrate, optimize
 
 from metapers.core import task
 from metapers.core.task import Candidates
-from metapers.learners import bayes_head, expectation_propagation
+from metapers.learners import expectation_propagation, linear_head
 
 KEY = jax.random.key(0)
 
@@ -47,7 +47,7 @@ def brute_force(offset, factors, given, half_width=8.0, size=801):
 def test_moments_are_those_of_brute_force_and_nearer_than_those_of_laplace(width):
   given = problem(width, num_comparisons=4)
   mean, covariance = brute_force(*given)
-  found, laplace = infer(*given), infer(*given, infer=bayes_head.laplace)
+  found, laplace = infer(*given), infer(*given, infer=linear_head.laplace)
   np.testing.assert_allclose(found.mean, mean, atol=0.02)
   np.testing.assert_allclose(found.covariance, covariance, atol=0.03)
   assert np.linalg.norm(found.mean - mean) < 0.1 * np.linalg.norm(laplace.mean - mean)

@@ -9,7 +9,7 @@ from scipy import optimize
 from metapers import learners
 from metapers.core import choice_model, task
 from metapers.core.task import Candidates, Task
-from metapers.learners import lookup
+from metapers.learners import lookup, mixture, user_bank
 from metapers.learners.utility import utilities, utility_network
 
 D, U, N = 3, 6, 20
@@ -91,7 +91,7 @@ def test_the_bank_honours_weights_and_masks():
 
 def test_who_did_nothing_is_no_neighbor():
   np.testing.assert_array_equal(prepared()['bank']['is_used'], [1, 1, 1, 1, 1, 0])
-  state = lookup.Agreement(jnp.array([-1.0, -2.0, -3.0, -4.0, -5.0, 0.0]), jnp.asarray(3.0))
+  state = user_bank.Agreement(jnp.array([-1.0, -2.0, -3.0, -4.0, -5.0, 0.0]), jnp.asarray(3.0))
   found = lookup.nearest(
     prepared()['bank'], state, num_neighbors=U, temperature=1.0, prior_strength=1.0
   )
@@ -140,7 +140,7 @@ def test_one_comparison_after_another_is_all_of_them():
 
 
 def test_draws_come_as_often_as_their_shares_say():
-  rows = lookup.stratified(jnp.array([0.5, 0.0, 0.3, 0.2]), 10)
+  rows = mixture.stratified(jnp.array([0.5, 0.0, 0.3, 0.2]), 10)
   np.testing.assert_array_equal(np.bincount(rows, minlength=4), [5, 0, 3, 2])
 
 
