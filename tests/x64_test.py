@@ -100,10 +100,10 @@ def shapes_of(name):
 
 
 @pytest.mark.parametrize('name', learners.LEARNERS)
-def test_a_learner_trains_and_serves_in_the_same_types(name):
-  plain = shapes_of(name)
+def test_a_learner_trains_and_serves_in_32_bits(name):
   with jax.enable_x64(True):
-    assert shapes_of(name) == plain
+    found = shapes_of(name)
+  assert not {path: dtype for path, dtype in found.items() if dtype.endswith('64')}
 
 
 def test_a_served_user_is_the_same():
