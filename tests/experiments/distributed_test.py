@@ -16,9 +16,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 SECONDS = 400
 GIVEN = (
   '--config=experiments/configs/maml.py:quick,learner=pooled,population=two_types',
-  '--config.training.num_steps=240',
+  '--config.training.num_steps=120',
   '--config.training.steps_per_call=20',
-  '--config.training.evaluate_every=80',
+  '--config.training.evaluate_every=40',
   '--config.training.batch_size=8',
   '--config.evaluation.shots=0,4',
   '--config.evaluation.num_users=6',

@@ -98,7 +98,7 @@ def test_a_server_that_is_killed_is_asked_for_the_rest(folders, tmp_path):
     wait(lambda: journal.exists() and len(journal.read_text().splitlines()) > 10)
     server.kill()
     program.send_signal(signal.SIGINT)
-    assert program.wait(timeout=60) == 130
+    assert program.wait(timeout=60) in (2, 130)  # 2 where all was refused before the signal came
   kept = journal.read_text().splitlines()
   num_kept = len(kept) - 1  # the first line says what is asked
   assert 10 <= num_kept < NUM_PROMPTS
