@@ -2,6 +2,8 @@
 
 import importlib
 import pkgutil
+import subprocess
+import sys
 
 import pytest
 
@@ -22,3 +24,10 @@ def test_a_module_imports(name):
     if error.name not in OF_EXTRAS:
       raise
     pytest.skip(f'needs an extra, for {error.name}')
+
+
+def test_a_table_starts_without_what_takes_seconds_to_import():
+  slow = ('torch', 'tensorboardX', 'scipy.stats', 'transformers')
+  code = f'import sys, experiments.benchmark; print([n for n in {slow} if n in sys.modules])'
+  shown = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+  assert shown.stdout == '[]\n'
