@@ -1,6 +1,7 @@
 """Every module imports with what `setup.py` alone admits, without constraints."""
 
 import importlib
+import pathlib
 import pkgutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 import metapers
 
+ROOT = pathlib.Path(__file__).parents[1]
 NAMES = [module.name for module in pkgutil.walk_packages(metapers.__path__, 'metapers.')]
 OF_EXTRAS = (
   'botorch', 'choix', 'higher', 'safetensors', 'starlette', 'textblob', 'textstat', 'torch',
@@ -29,5 +31,7 @@ def test_a_module_imports(name):
 def test_a_table_starts_without_what_takes_seconds_to_import():
   slow = ('torch', 'tensorboardX', 'scipy.stats', 'transformers')
   code = f'import sys, experiments.benchmark; print([n for n in {slow} if n in sys.modules])'
-  shown = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+  shown = subprocess.run(
+    [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
+  )
   assert shown.stdout == '[]\n'

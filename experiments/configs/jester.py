@@ -5,7 +5,7 @@ jokes, a comparison being two jokes whose ratings differ by more than 1. One-hot
 people, SEEN items. Three of five folds: 885 people are evaluated by learners that never saw them,
 on all later comparisons and on those without any joke of the 20 first ones.
 
-Result (tuned): after 20 comparisons `anil` and `item_neighbors` gain 8.0 points over `pooled`;
+Result (`:tuned=`): after 20 comparisons `anil` and `item_neighbors` gain 8.0 points over `pooled`;
 without a joke met again `cnp` 2.5, `gaussian_prior` 2.0, `item_neighbors` 1.8, not told apart.
 Time: 22 minutes on one core for half of the rows.
 Command: python -m experiments.benchmark --config=experiments/configs/jester.py --workdir=DIR

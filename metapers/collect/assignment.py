@@ -44,6 +44,16 @@ class Plan(NamedTuple):
   guide: Guide | None
 
 
+class Source(NamedTuple):
+  """What a batch is drawn from: numbers of questions of the pool, and the best of them in order."""
+
+  plan: Plan
+  participant: int
+  history: Sequence[Question]
+  offered: list[int]
+  ranked: list[int]
+
+
 def next_batch(plan: Plan, participant: int, history: Sequence[Question]) -> list[Question]:
   """Returns the next batch of questions; none where all were asked.
 
@@ -67,33 +77,16 @@ def next_batch(plan: Plan, participant: int, history: Sequence[Question]) -> lis
   return _predicted(plan, history, batch)
 
 
-class Source(NamedTuple):
-  """What a batch is drawn from: numbers of questions of the pool, and the best of them in order."""
-
-  plan: Plan
-  participant: int
-  history: Sequence[Question]
-  offered: list[int]
-  ranked: list[int]
-
-  def rng(self, position: int, stream: int) -> np.random.Generator:
-    return _rng(self.plan, self.participant, position, stream)
-
-  def places(self, position: int, size: int) -> tuple[int, ...]:
-    return _places(self.plan, self.participant, position, size)
-
-  def seed(self, position: int) -> str:
-    return '/'.join(map(str, (self.plan.settings.seed, self.participant, position)))
-
-
 def _question(source: Source, position: int, batch: Sequence[Question]) -> Question | None:
   """Draws the question that follows those of the batch; None where nothing is left to ask."""
   repeats = _repeatable(source.history, batch)
-  kind, chances = _kind(source.plan.settings, source.rng(position, KIND), bool(repeats))
+  rng = _rng(source.plan, source.participant, position, KIND)
+  kind, chances = _kind(source.plan.settings, rng, bool(repeats))
   if kind == 'attention':
+    places = _places(source.plan, source.participant, position, 2)
     return Question(
-      position, kind, 'fixed', None, ATTENTION, source.places(position, 2), chances[kind], (), None,
-      source.seed(position),
+      position, kind, 'fixed', None, ATTENTION, places, chances[kind], (), None,
+      _seed(source, position),
     )  # fmt: skip
   if kind == 'repeat':
     return _repeated(source, position, repeats, chances[kind])
@@ -103,10 +96,12 @@ def _question(source: Source, position: int, batch: Sequence[Question]) -> Quest
 def _repeated(
   source: Source, position: int, repeats: Sequence[Question], chance: float
 ) -> Question:
-  before = repeats[int(source.rng(position, DRAW).integers(len(repeats)))]
+  rng = _rng(source.plan, source.participant, position, DRAW)
+  before = repeats[int(rng.integers(len(repeats)))]
   return before._replace(
     position=position, kind='repeat', rule='random', shown=_rolled(before.shown, 1), offered=(),
-    propensity=chance / len(repeats), predicted=None, seed=source.seed(position), id=0, answer=None,
+    propensity=chance / len(repeats), predicted=None, seed=_seed(source, position), id=0,
+    answer=None,
   )  # fmt: skip
 
 
@@ -124,13 +119,15 @@ def _new(
     return None
   best = next((number for number in source.ranked if number not in taken), None)
   is_random = kind == 'control' or best is None
-  number = int(source.rng(position, DRAW).choice(left)) if is_random else best
+  rng = _rng(plan, source.participant, position, DRAW)
+  number = int(rng.choice(left)) if is_random else best
   by_rule = 1 / len(left) if best is None else float(number == best)
   propensity = chances['control'] / len(left) + chances['asked'] * by_rule
   items = tuple(plan.ids[int(row)] for row in plan.pool[number])
+  places = _places(plan, source.participant, position, len(items))
   return Question(
-    position, kind, 'random' if is_random else plan.settings.rule, number, items,
-    source.places(position, len(items)), propensity, tuple(left), None, source.seed(position),
+    position, kind, 'random' if is_random else plan.settings.rule, number, items, places,
+    propensity, tuple(left), None, _seed(source, position),
   )  # fmt: skip
 
 
@@ -206,6 +203,10 @@ def _predicted(plan: Plan, history: Sequence[Question], batch: list[Question]) -
     else question
     for question in batch
   ]
+
+
+def _seed(source: Source, position: int) -> str:
+  return '/'.join(map(str, (source.plan.settings.seed, source.participant, position)))
 
 
 def _rng(plan: Plan, participant: int, place: int, stream: int) -> np.random.Generator:

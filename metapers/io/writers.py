@@ -20,9 +20,9 @@ class MetricsWriter:
   """
 
   def __init__(self, workdir: str | os.PathLike, *, from_step: int | None = None):
-    from_step = -1 if from_step is None else from_step
     import tensorboardX  # not above: it loads torch where that is installed
 
+    from_step = -1 if from_step is None else from_step
     path = pathlib.Path(workdir)
     path.mkdir(parents=True, exist_ok=True)
     _keep_until(path / 'metrics.jsonl', from_step)
