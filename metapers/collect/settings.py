@@ -54,6 +54,8 @@ class Settings(NamedTuple):
   stop_probability: float = 0.9
 
 
+KINDS = Settings.__annotations__
+
 RANGES = {
   'num_questions': (1, MOST_QUESTIONS),
   'batch_size': (1, LARGEST_BATCH),
@@ -74,11 +76,10 @@ def of_json(values: dict, source: str | pathlib.Path) -> Settings:
   Raises:
     ValueError: for an unknown name, another type, or a value out of range.
   """
-  kinds = Settings.__annotations__
-  unknown = sorted(set(values) - set(kinds))
+  unknown = sorted(set(values) - set(KINDS))
   if unknown:
-    raise ValueError(f'{source}: no setting is called {unknown[0]!r}; known: {", ".join(kinds)}')
-  fields.check(source, values, {name: kinds[name] for name in values})
+    raise ValueError(f'{source}: no setting is called {unknown[0]!r}; known: {", ".join(KINDS)}')
+  fields.check(source, values, {name: KINDS[name] for name in values})
   return checked(Settings(**values))
 
 
@@ -88,11 +89,14 @@ def read(path: str | pathlib.Path) -> Settings:
 
 
 def checked(settings: Settings) -> Settings:
-  """Returns settings that can be.
+  """Returns settings that can be, a share or a probability given as a whole number as a float.
 
   Raises:
     ValueError: naming the setting, its value and those allowed.
   """
+  settings = settings._replace(
+    **{name: float(settings._asdict()[name]) for name, kind in KINDS.items() if kind is float}
+  )
   for name, (least, most) in RANGES.items():
     value = settings._asdict()[name]
     if not least <= value <= most:

@@ -4,7 +4,7 @@ import made_studies
 import numpy as np
 import pytest
 
-from metapers.collect import assignment, settings
+from metapers.collect import assignment
 from metapers.collect.settings import Settings
 
 ASKED = Settings(
@@ -122,22 +122,6 @@ def test_batches_begin_at_multiples_of_their_size_also_where_everything_was_aske
     assert not any(first % 8 for first in begun)
     ends.add(end % 8)
   assert ends != {0}  # some could not be filled
-
-
-@pytest.mark.parametrize(
-  ('given', 'message'),
-  [
-    ({'rule': 'best'}, 'unknown rule'),
-    ({'rul': 'random'}, "no setting is called 'rul'"),
-    ({'num_questions': 0}, 'num_questions must lie in'),
-    ({'num_questions': '5'}, 'num_questions'),
-    ({'control_share': 0.8, 'repeat_share': 0.5}, 'over 1'),
-    ({'pool_size': 3, 'batch_size': 4}, 'pool_size must be at least batch_size, 4,.* got 3'),
-  ],
-)
-def test_settings_that_cannot_be_are_refused(given, message):
-  with pytest.raises(ValueError, match=message):
-    settings.of_json(given, 'study.json')
 
 
 def test_propensities_of_a_second_question_count_what_is_left():
