@@ -16,7 +16,11 @@ Arguments: quick; learner=NAME gives experiments.train that learner's run.
 from experiments.build import Config
 from experiments.configs import base
 
-LEARNERS = base.six(is_pool=True)
+RANKS = (1, 2, 3, 5, 10, 20)  # with one basis reward it is the Bradley-Terry model of everyone
+PUBLISHED = {'name': 'lore', 'training': {'num_steps': 1000, 'learning_rate': 0.5}}
+LEARNERS = base.six(is_pool=True) | {
+  f'lore_rank{rank}': PUBLISHED | {'kwargs': {'rank': rank}} for rank in RANKS
+}
 
 
 def get_config(argument: str | None = None) -> Config:
