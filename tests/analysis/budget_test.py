@@ -4,7 +4,7 @@ import pytest
 from metapers.analysis import budget
 from metapers.analysis.budget import Surface
 
-TRUE = Surface(0.93, 0.6, 0.4, (0.7, 1.0))
+TRUE = Surface(0.93, 0.9, (0.3, 0.5))
 USERS, LABELS = (
   np.array(values, float)
   for values in zip(*[(m, n) for m in (50, 200, 1000) for n in (8, 32, 128)])
@@ -18,7 +18,7 @@ def measured(noise=0.0):
 
 def test_a_surface_is_found_again():
   found = budget.fit(USERS, LABELS, measured())
-  np.testing.assert_allclose(found[:3], TRUE[:3], atol=2e-3)
+  np.testing.assert_allclose(found[:2], TRUE[:2], atol=2e-3)
   np.testing.assert_allclose(found.exponents, TRUE.exponents, atol=0.02)
 
 
@@ -48,6 +48,7 @@ def test_what_was_not_measured_is_not_planned():
     budget.best(TRUE, 399, users=(50, 1000), labels=(8, 128))
   for kept, message in (
     (LABELS < 100, '6 budgets of 3 and 2'),
+    (np.isin(np.arange(9), (0, 1, 3, 4, 8)), '5 budgets of 3 and 3'),
     (USERS < 100, '3 budgets of 1 and'),
   ):
     with pytest.raises(ValueError, match=f'got {message}'):
@@ -55,7 +56,8 @@ def test_what_was_not_measured_is_not_planned():
 
 
 def test_as_many_budgets_as_are_asked_for_have_errors():
-  few = np.arange(USERS.size) < budget.LEAST_POINTS
+  few = np.isin(np.arange(9), (0, 1, 2, 4, 6, 8))
+  assert few.sum() == budget.LEAST_POINTS
   given = USERS[few], LABELS[few], measured()[few]
   budget.fit(*given)
   assert np.isfinite(budget.errors_unseen(*given)).all()

@@ -17,8 +17,8 @@ def row(learner, users, labels, value, shots=8, seed='0', more=''):
 @pytest.fixture(scope='module')
 def frame():
   pairs = list(itertools.product((50, 200, 1000), (8, 32, 128)))
-  rows = [row('cnp', m, n, 0.95 - 1.5 / m - 0.2 / n) for m, n in pairs]
-  rows += [row('maml', m, n, 0.9 - 0.1 / m - 1.0 / n) for m, n in pairs]
+  rows = [row('cnp', m, n, 0.95 - 0.5 * m**-0.6 * n**-0.2) for m, n in pairs]
+  rows += [row('maml', m, n, 0.9 - 0.5 * m**-0.2 * n**-0.6) for m, n in pairs]
   return results.join([*rows, row('pooled', 50, 8, 0.7, shots=4)])
 
 
@@ -48,7 +48,7 @@ def test_a_panel_for_each_number_of_labels_has_a_line_for_each_learner(frame):
   assert titles == ['8 labels each', '32 labels each', '128 labels each']
   for axis, labels in zip(made.axes, (8, 32, 128), strict=True):
     cnp, _ = axis.get_lines()
-    expected = [100 * (0.95 - 1.5 / users - 0.2 / labels) for users in (50, 200, 1000)]
+    expected = [100 * (0.95 - 0.5 * users**-0.6 * labels**-0.2) for users in (50, 200, 1000)]
     assert list(cnp.get_xdata()) == [50, 200, 1000]
     assert list(cnp.get_ydata()) == pytest.approx(expected)
 
