@@ -117,7 +117,7 @@ def asked_for(folder: pathlib.Path) -> Settings:
   flagged = {
     'rule': RULE.value, 'num_questions': QUESTIONS.value, 'show_beliefs': BELIEFS.value,
   }  # fmt: skip
-  return settings.checked(given._replace(**{k: v for k, v in flagged.items() if v is not None}))
+  return given._replace(**{k: v for k, v in flagged.items() if v is not None})
 
 
 def serve(study: Study, folder: pathlib.Path) -> None:

@@ -73,19 +73,21 @@ RANGES = {
 def of_json(values: dict, source: str | pathlib.Path) -> Settings:
   """Returns settings from a JSON object; what it does not name is the default.
 
+  Values are not checked: a study that began before one was refused goes on with it.
+
   Raises:
-    ValueError: for an unknown name, another type, or a value out of range.
+    ValueError: for an unknown name or another type.
   """
   unknown = sorted(set(values) - set(KINDS))
   if unknown:
     raise ValueError(f'{source}: no setting is called {unknown[0]!r}; known: {", ".join(KINDS)}')
   fields.check(source, values, {name: KINDS[name] for name in values})
-  return checked(Settings(**values))
+  return _of_floats(Settings(**values))
 
 
 def read(path: str | pathlib.Path) -> Settings:
-  """Returns the settings in a JSON file; raises ValueError as `of_json` does."""
-  return of_json(files.read_json(path), path)
+  """Returns the settings in a JSON file; raises ValueError as `of_json` and `checked` do."""
+  return checked(of_json(files.read_json(path), path))
 
 
 def checked(settings: Settings) -> Settings:
@@ -94,9 +96,7 @@ def checked(settings: Settings) -> Settings:
   Raises:
     ValueError: naming the setting, its value and those allowed.
   """
-  settings = settings._replace(
-    **{name: float(settings._asdict()[name]) for name, kind in KINDS.items() if kind is float}
-  )
+  settings = _of_floats(settings)
   for name, (least, most) in RANGES.items():
     value = settings._asdict()[name]
     if not least <= value <= most:
@@ -112,3 +112,8 @@ def checked(settings: Settings) -> Settings:
   if shares > 1:
     raise ValueError(f'control_share, repeat_share and attention_share sum to {shares:.3g}, over 1')
   return settings
+
+
+def _of_floats(settings: Settings) -> Settings:
+  values = settings._asdict()
+  return Settings(**{name: kind(values[name]) for name, kind in KINDS.items()})

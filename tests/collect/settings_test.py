@@ -27,4 +27,4 @@ def test_a_whole_number_is_a_share_in_json_and_in_python(name, value):
 )
 def test_settings_that_cannot_be_are_refused(given, message):
   with pytest.raises(ValueError, match=message):
-    settings.of_json(given, 'study.json')
+    settings.checked(settings.of_json(given, 'study.json'))

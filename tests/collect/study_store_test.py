@@ -234,3 +234,19 @@ def test_people_who_are_all_alike_have_no_interval_of_no_width():
         own = [True] * right + [False] * (count - right)
         found = summary.share([own, own + own] * people)  # the same share of another count
         assert found.high - found.low > 0.1, (people, count, right)
+
+
+def test_a_study_that_began_with_what_is_refused_today_goes_on(tmp_path):
+  asked = Settings(num_questions=6, batch_size=4, pool_size=4)
+  study = made_studies.open_study(tmp_path, asked)
+  study.store.say('settings', study.settings._asdict() | {'pool_size': 3, 'control_share': 0})
+  study.store.close()
+  again = studies.open_study(tmp_path / 'study')
+  assert (again.settings.pool_size, again.settings.batch_size) == (3, 4)
+  _, user = made_studies.enrol(again)
+  for _ in range(3):
+    made_studies.answer(again, user, 'choice', 0)
+  assert again.progress(user).open is None  # a batch that was not filled is the last one
+  again.store.close()
+  with pytest.raises(ValueError, match='pool_size must be at least batch_size, 4'):
+    studies.open_study(tmp_path / 'other', items=tmp_path / 'items', asked=again.settings)
