@@ -10,7 +10,7 @@ Deviations: groups are known in training, and as many as reward models.
 
 Result (one seed, after 16 comparisons): MRM 69.9 % by the mean, 69.5 by its own objective, 63.3
 by that without adaptation; no objective can be told to help the worst decile of users or group.
-Time: 12 rows took 14 minutes of a shared core (`cnp`'s not run); three rows `:quick` 2.5.
+Time: 12 rows took 14 minutes of a shared core, `cnp`'s five 13 more; three rows `:quick` 2.5.
 Command: python -m experiments.benchmark --config=experiments/configs/group_robust.py --workdir=DIR
 Arguments: quick; learner=NAME gives experiments.train that learner's run.
 """

@@ -7,7 +7,7 @@ on all later comparisons and on those without any joke of the 20 first ones.
 
 Result (`:tuned=`): after 20 comparisons `anil` and `item_neighbors` gain 8.0 points over `pooled`;
 without a joke met again `cnp` 2.5, `gaussian_prior` 2.0, `item_neighbors` 1.8, not told apart.
-Time: 22 minutes on one core for half of the rows.
+Time: 22 minutes on one core for half of the rows; tuning 17 of them three hours of a shared one.
 Command: python -m experiments.benchmark --config=experiments/configs/jester.py --workdir=DIR
   --config.population.kwargs.path=FOLDER
 Arguments: quick; tuned=FILE of experiments.tune; learner=NAME gives experiments.train
