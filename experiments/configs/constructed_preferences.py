@@ -5,9 +5,9 @@ of thirteen constructed rewards. Features track: all learners train on the same 
 labels of train prompts each; unseen users, unseen prompts, random pairs, noiseless. Rows and trials
 are those of features_k5.py, without `empirical_bayes`.
 
-Result (as it is, one seed): after 16 comparisons `gaussian_prior` 62.2 %, `bayes_features` 64.7,
-`pooled` 57.0.
-Time: some 45 minutes of a core.
+Result (one seed, after 16 comparisons): as it is `gaussian_prior` 62.2 %, `bayes_features` 64.7,
+  `pooled` 57.0; tuned 61.8, 64.9 and 56.8.
+Time: some 45 minutes of a core; tuning 14 rows 72 of a shared one.
 Command: python -m experiments.benchmark --config=experiments/configs/constructed_preferences.py
   --workdir=DIR --config.population.kwargs.store=STORE
 Arguments: quick; tuned=FILE of experiments.tune; learner=NAME gives experiments.train that
