@@ -69,4 +69,4 @@ def found_in(user_state: UserState, learner: str, ndim: int) -> Surprise:
       f'{learner} weighs no members from outside of the population against those from inside, so '
       'it cannot say how surprising a user is; train hedge, with own_from or outside'
     )
-  return found[0]
+  return found[-1]  # of a hedge the last one is its own, those before are of its members

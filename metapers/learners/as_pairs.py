@@ -12,7 +12,7 @@ from metapers.core.types import Any, Array, Float, Params, UserState
 from metapers.learners import hedge_team
 
 NO_OPTIONS: dict[str, Any] = {}
-NEVER = -1e4  # utility of an answer that is not foreseen; finite, for means are taken
+NEVER = -1e4  # utility and log P of an answer that is not foreseen; finite, for sums are taken
 
 
 def as_pairs(
@@ -83,7 +83,9 @@ def _of_pairs(base: MetaLearner, kinds: tuple[str, ...], reading: str) -> MetaLe
     return masked.fill(base.score(params, user_state, shown), shown.mask, NEVER)
 
   def predict(params, user_state, candidates):
-    return base.predict(params, user_state, texts(candidates))
+    shown = texts(candidates)
+    foreseen = shown.mask | ~candidates.mask
+    return masked.fill(base.predict(params, user_state, shown), foreseen, NEVER)
 
   def sample(params, user_state, candidates):
     shown = texts(candidates)

@@ -74,7 +74,9 @@ def approximate(
 
   def gaussian(sites):
     """Returns mean [H] and covariance [H, H] of v under the sites."""
-    covariance = newton.inverse(jnp.sqrt(copies * sites.precision)[:, None] * contrasts)
+    said = copies * sites.precision
+    root = jnp.where(said > 0, jnp.sqrt(jnp.where(said > 0, said, 1)), 0)  # no slope of √0
+    covariance = newton.inverse(root[:, None] * contrasts)
     return covariance @ (copies * (sites.shift - sites.precision * gaps) @ contrasts), covariance
 
   def step(sites, _):

@@ -214,7 +214,7 @@ def averaged(
     score,
     predict=predict,
     loss=functools.partial(joint_loss, trained),
-    sample=sample,
+    sample=sample if len(team) > 1 or team[0].member.has_posterior else None,
     start=functools.partial(learned, made, lambda one: one.start),
     prepare=prepare,
     update=update if all(one.member.update for one in team) else None,

@@ -1,5 +1,6 @@
 """A learner of preferences that may change: averaged over the comparison since which they hold."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -106,6 +107,9 @@ def averaged(
     num_samples: S.
   """
 
+  # The size is said, for a state may hold nothing, as that of `pooled`.
+  over_starts = functools.partial(jax.vmap, in_axes=(None, 0, None), axis_size=num_starts)
+
   def at_first(params, support, context, key):
     return learner.adapt(params, task.with_shots(support, 0), context, key)
 
@@ -127,21 +131,21 @@ def averaged(
       value = prequential.of_choice(learner, params, state, comparison)
       return value, going_on(params, state, comparison, context, key)
 
-    values, states = jax.vmap(one)(user_state.states)
+    values, states = jax.vmap(one, axis_size=num_starts)(user_state.states)
     new = at_first(params, comparison, context, key)
     after = begun(Stretches(states, user_state.log_weights + values), new, hazard)
     return chosen_state(comparison.weight[0] > 0, after, user_state)
 
   def score(params, user_state, candidates):
-    each = jax.vmap(learner.score, (None, 0, None))(params, user_state.states, candidates)
+    each = over_starts(learner.score)(params, user_state.states, candidates)
     return jnp.einsum('r,rnk->nk', jnp.exp(user_state.log_weights), each)
 
   def predict(params, user_state, candidates):
-    each = jax.vmap(learner.predict, (None, 0, None))(params, user_state.states, candidates)
+    each = over_starts(learner.predict)(params, user_state.states, candidates)
     return mixture.log_probs(each, jnp.exp(user_state.log_weights), candidates.mask)
 
   def sample(params, user_state, candidates):
-    drawn = jax.vmap(learner.sample, (None, 0, None))(params, user_state.states, candidates)
+    drawn = over_starts(learner.sample)(params, user_state.states, candidates)
     rows = mixture.stratified(jnp.exp(user_state.log_weights), num_samples)
     return drawn[rows, mixture.own_draws(rows, *drawn.shape[:2])]
 
@@ -151,7 +155,7 @@ def averaged(
     score,
     predict=predict,
     loss=learner.loss,
-    sample=sample,
+    sample=sample if learner.has_posterior or hazard > 0 else None,
     start=learner.start,
     prepare=learner.prepare,
     update=update,

@@ -110,4 +110,4 @@ def loss_of_rows(
 
 def log_mean_of(table: Float[Array, 'U H']) -> Float[Array, 'H']:
   """Returns the log of the mean weights of users whose logits stand in a table."""
-  return jnp.log(jax.nn.softmax(table).mean(0))
+  return jax.nn.logsumexp(jax.nn.log_softmax(table), 0) - jnp.log(table.shape[0])

@@ -196,6 +196,20 @@ def test_draws_foresee_no_answers_that_predictions_do_not():
   np.testing.assert_allclose(drawn, np.exp(learner.predict(params, state, asked)), atol=0.05)
 
 
+@pytest.mark.parametrize('base', ['gaussian_prior', 'pooled'])
+def test_many_answers_that_are_not_foreseen_have_a_finite_likelihood(base):
+  one = task.take(people(jax.random.key(3), 1), 0)
+  learner = learners.make('as_pairs', **SIZES, outcomes=KINDS, base=base)
+  params = learner.init(jax.random.key(0))
+  state = learner.adapt(params, one.support, one.context, jax.random.key(0))
+  asked = one.support.candidates
+  log_p = learner.predict(params, state, asked)
+  np.testing.assert_array_equal(jnp.exp(log_p)[:, 2:], 0)
+  assert jnp.isfinite(1e3 * log_p).all() and jnp.isfinite(log_p.sum())
+  masked = asked._replace(mask=asked.mask.at[:, 3].set(False))
+  assert (learner.predict(params, state, masked)[:, 3] == jnp.finfo(jnp.float32).min).all()
+
+
 @pytest.mark.parametrize('reading', ['dropped', 'halves'])
 def test_a_learner_that_reads_in_order_reads_each_answer_once(reading):
   one = task.take(people(jax.random.key(3), 1), 0)

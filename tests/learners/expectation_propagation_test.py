@@ -128,3 +128,16 @@ def test_more_than_two_candidates_are_refused():
   offset, factors, given = problem(width=2, num_comparisons=3)
   with pytest.raises(ValueError, match="got 3 candidates: choose inference='laplace'"):
     infer(*(jnp.concatenate([x, x[:, :1]], 1) for x in (offset, factors)), given)
+
+
+@pytest.mark.parametrize('num_comparisons', [0, 2, 4])
+def test_gradients_with_masked_comparisons_are_those_of_finite_differences(num_comparisons):
+  offset, factors, given = problem(2, num_comparisons)
+
+  def value(scale):
+    found = infer(offset, scale * factors, given)
+    return found.mean.sum() + found.covariance.sum()
+
+  slope = jax.grad(value)(1.0)
+  numeric = (value(1.01) - value(0.99)) / 0.02
+  np.testing.assert_allclose(slope, numeric, rtol=1e-2, atol=1e-3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metapers import learners
-from metapers.core import task
+from metapers.core import surprise, task
 from metapers.core.surprise import LOG_THRESHOLD, Surprise
 from metapers.core.task import Candidates
 from metapers.learners import hedge, own_fit, prequential
@@ -354,3 +354,21 @@ def test_members_get_all_sizes_of_the_population():
 def test_what_cannot_be_averaged_is_refused(options, message):
   with pytest.raises(ValueError, match=message):
     made(**options)
+
+
+def test_the_alarm_of_a_hedge_is_its_own_and_not_a_members():
+  particles = {'name': 'dirichlet_mixture', 'num_particles': 64, 'num_outside': 8}
+  learner, params = made(members={'mixture': particles, **SMALL}, own_from='plain')
+  state = learner.adapt(params, comparisons(), NOTHING, KEY)
+  found = surprise.found_in(state, 'hedge', 0)
+  np.testing.assert_array_equal(found, state.evidence.surprise)
+  assert found.log_ratio != state.members['mixture'].surprise.log_ratio
+
+
+@pytest.mark.parametrize(
+  ('members', 'has'), [(['plain'], False), (['plain', 'cnp'], True), (['head'], True)]
+)
+def test_one_member_without_a_posterior_gives_none(members, has):
+  rows = SMALL | {'head': {'name': 'bayes_head', 'hidden': (), 'width': 2}}
+  chosen = {name: rows[name] for name in members}
+  assert made(members=chosen, own_from='')[0].has_posterior == has

@@ -107,3 +107,16 @@ def test_without_comparisons_a_new_user_is_the_mean_of_known_users():
 def test_an_endless_population_is_refused():
   with pytest.raises(ValueError, match='low_rank fits a table of known users'):
     learners.make('low_rank', num_features=4, num_users=0)
+
+
+@pytest.mark.parametrize('name', ['low_rank', 'pal'])
+def test_a_basis_that_no_known_user_wants_does_not_stop_the_others(name):
+  width = {'rank': RANK} if name == 'low_rank' else {'num_prototypes': RANK}
+  learner = learners.make(name, num_features=4, num_users=5, **width)
+  params = learner.init(jax.random.key(0))
+
+  def weights(logit):
+    unwanted = params | {'table': params['table'].at[:, -1].set(logit)}
+    return learner.adapt(unwanted, support(), jnp.zeros(0), jax.random.key(0))
+
+  np.testing.assert_allclose(weights(-200.0), weights(-60.0), atol=1e-5)

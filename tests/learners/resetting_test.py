@@ -139,3 +139,24 @@ def test_nothing_known_is_finite_and_the_prior():
 def test_what_cannot_be_is_refused(options, message):
   with pytest.raises(ValueError, match=message):
     resetting.resetting(D, **options)
+
+
+@pytest.mark.parametrize('inner', ['pooled', 'lookup', 'dirichlet_mixture'])
+def test_every_learner_that_is_recommended_adapts(inner):
+  sizes = {'num_users': 3, 'num_histories': 3, 'history_length': N}
+  learner = learners.make('resetting', num_features=D, **sizes, inner={'name': inner})
+  params = learner.init(jax.random.key(0))
+  given = comparisons()
+  state = learner.adapt(params, given, NOTHING, KEY)
+  for log_p in (
+    learner.predict(params, state, given.candidates),
+    learner.score(params, state, given.candidates),
+    learner.sample(params, state, given.candidates),
+  ):
+    assert log_p.shape[-2:] == (N, 2) and jnp.isfinite(log_p).all()
+
+
+def test_without_resets_a_posterior_is_the_inner_learners():
+  inner = {'inner': {'name': 'pooled'}}
+  assert not learners.make('resetting', num_features=D, **inner, hazard=0.0).has_posterior
+  assert learners.make('resetting', num_features=D, **inner).has_posterior

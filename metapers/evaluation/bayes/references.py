@@ -234,7 +234,8 @@ def bayes_features(
       f'{tasks.query.candidates.mask.shape[-1]} of {"+".join(simulation.pair_rules)}'
     )
   covariance = feature_scores.contrast_covariance(responses)
-  is_noisy = any(one.temperature > 0 for one in simulation.user_models)
+  by = options.get('believed') or simulation
+  is_noisy = any(one.temperature > 0 for one in options.get('user_models') or by.user_models)
   hidden = stack([feature_scores.residuals_of(covariance, is_noisy=is_noisy)] * NUM_HALVES)
   return bayes(tasks, read_scores(tasks, truth, responses), simulation, hidden=hidden, **options)
 

@@ -43,13 +43,13 @@ def seen_by_features(user_model, **sizes):
   return tasks, truth._replace(slate=slate)
 
 
-def predict(user_model, tasks, truth, num_particles):
-  facts = Simulation(('a', 'b', 'c'), user_models=(user_model,))
+def predict(user_model, tasks, truth, num_particles, told=None, **more):
+  facts = Simulation(('a', 'b', 'c'), user_models=(told or user_model,))
   hidden = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), truth)  # scores are not looked at
   hidden = truth._replace(
     support_rewards=hidden.support_rewards, query_rewards=hidden.query_rewards
   )
-  options = {'split': 'test', 'shots': SHOTS, 'num_particles': num_particles}
+  options = {'split': 'test', 'shots': SHOTS, 'num_particles': num_particles, **more}
   return references.bayes_features(tasks, hidden, facts, responses(), **options)
 
 
@@ -96,6 +96,14 @@ def test_it_agrees_with_brute_force_of_three_reward_models(user_model):
   assert np.all(diagnostics.num_unexplained == 0)
   expected = brute_force(user_model, tasks)
   np.testing.assert_allclose(jnp.exp(made.log_probs)[..., 0], expected, atol=0.03)
+
+
+def test_choices_are_as_noisy_as_the_users_that_are_believed_in():
+  user_model = UserModel(0.3, 0.4)
+  tasks, truth = seen_by_features(user_model, **SMALL)
+  expected, _ = predict(user_model, tasks, truth, 300)
+  made, _ = predict(user_model, tasks, truth, 300, UserModel(0.3), user_models=(user_model,))
+  np.testing.assert_allclose(made.log_probs, expected.log_probs, atol=1e-5)
 
 
 def test_it_is_calibrated_and_below_the_true_weights():
