@@ -32,6 +32,7 @@ LEARNERS = base.six() | {
   'particle': KNOWN | {'training': {'num_steps': 1000, 'learning_rate': 0.03}},
   'empirical_bayes': KNOWN | {'training': {'num_steps': 0}, 'kwargs': {'signed': False}},
   'dirichlet_mixture': KNOWN | {'training': {'num_steps': 0}},
+  'hedge': base.hedge_of_scores() | {'training': {'num_steps': 8000, 'evaluate_every': 4000}},
   # Eight times the draws, for few are left after 64 comparisons without noise; see docs/results.md.
   'dirichlet_mixture_fine': KNOWN
   | {
