@@ -42,7 +42,7 @@ def pairwise_gp(
   Args:
     num_features: D.
     kernel: 'rbf' or 'linear'.
-    width: H of the random features, even; no matter for 'linear'.
+    width: H of the random features, even; no matter for 'linear', as ℓ and the seed are.
     length_scale: ℓ, in units of √D; the start if learned.
     output_scale: τ, in logits; the start if learned.
     learn_scales: whether ℓ and τ are trained; else nothing is, and 0 steps are enough.

@@ -46,7 +46,8 @@ def on_simplex(
   """
   options.known_users(name, num_users)
   options.at_least_one(inner_steps=inner_steps)
-  options.positive(inner_learning_rate=inner_learning_rate, prior_strength=prior_strength)
+  options.share(inner_learning_rate=inner_learning_rate)
+  options.positive(prior_strength=prior_strength)
 
   def init(key):
     key_shared, key_table = jax.random.split(key)

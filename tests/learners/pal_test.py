@@ -114,6 +114,7 @@ def test_known_users_are_scored_by_their_row():
     ({'num_users': 0}, 'pal fits a table of known users'),
     ({'num_prototypes': 0}, 'num_prototypes must be at least 1, got 0'),
     ({'inner_steps': 0}, 'inner_steps must be at least 1'),
+    ({'inner_learning_rate': 1.0}, 'inner_learning_rate must lie between 0 and 1'),
   ],
 )
 def test_impossible_options_are_refused(options, message):

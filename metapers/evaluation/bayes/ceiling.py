@@ -94,8 +94,8 @@ def bayes(
 
       p(choice = k | shown, support) = Σ_w π(w) P(shown, k | w) / Σ_w π(w) P(shown | w)
 
-  π(w) ∝ Dirichlet(w; α) Π_n P(shown_n, choice_n | w)^weight_n. Probabilities are smoothed by half a
-  particle; slates are scored by E[w] · rewards.
+  π(w) ∝ Dirichlet(w; α) Π_n P(shown_n, choice_n | w)^weight_n. Probabilities are smoothed by one
+  uniform particle more; slates are scored by E[w] · rewards.
 
   Args:
     tasks: T users.
