@@ -9,7 +9,7 @@ from metapers.core import outcomes as answering
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.task import Candidates, Choices, Task
 from metapers.core.types import Any, Array, Float, Params, UserState
-from metapers.learners import hedge_team
+from metapers.learners import inner
 
 NO_OPTIONS: dict[str, Any] = {}
 NEVER = -1e4  # utility and log P of an answer that is not foreseen; finite, for sums are taken
@@ -58,7 +58,7 @@ def as_pairs(
     'num_context': num_context,
     'history_length': history_length * (2 if kinds and reading == 'halves' else 1),
   }
-  learner = hedge_team.member_of(base, options, sizes)
+  learner = inner.made(base, options, sizes)
   return _of_pairs(learner, kinds, reading) if kinds else learner
 
 

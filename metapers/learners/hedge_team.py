@@ -1,13 +1,11 @@
 """Who is averaged in a hedge: members, the user's own fit, and who speaks for the population."""
 
-import inspect
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from metapers import learners
 from metapers.core.meta_learner import MetaLearner
 from metapers.core.types import Any
-from metapers.learners import options
+from metapers.learners import inner, options
 from metapers.learners import own_fit as own_fits
 from metapers.learners.prequential import Groups
 
@@ -23,31 +21,17 @@ class Seat(NamedTuple):
 
 
 def made_of(members: dict[str, Any], sizes: dict[str, Any]) -> dict[str, MetaLearner]:
-  """Returns the members that have parameters, in the order of their rows; see `member_of`."""
-  # Configs and JSON keep no order, and the prior is stored without names.
-  return {row: member_of(row, given, sizes) for row, given in sorted(members.items())}
-
-
-def member_of(row: str, given: dict[str, Any], sizes: dict[str, Any]) -> MetaLearner:
-  """Returns the member of a row.
+  """Returns the members that have parameters, in the order of their rows.
 
   Args:
-    row: its name, and that of the learner where `given` has none.
-    given: options of the learner, and its `name`.
-    sizes: of the population, of which it is given those it asks for.
+    members: row -> options of the learner, and its `name`, where it is not that of the row.
+    sizes: of the population, of which a member is given those it asks for.
 
   Raises:
-    ValueError: for an unknown learner or option, or one whose users are coupled.
+    ValueError: as `inner.made`.
   """
-  kwargs = dict(given)
-  name = kwargs.pop('name', row)
-  asked = inspect.signature(learners.factory(name)).parameters
-  made = learners.make(
-    name, **{size: value for size, value in sizes.items() if size in asked}, **kwargs
-  )
-  if made.batch_loss is not None:
-    raise ValueError(f'member {row!r} couples users in its loss, and a hedge has one of each user')
-  return made
+  # Configs and JSON keep no order, and the prior is stored without names.
+  return {row: inner.named(given, sizes, row) for row, given in sorted(members.items())}
 
 
 def seats_of(made: dict[str, MetaLearner], own_from: str, own_scale: float) -> tuple[Seat, ...]:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from metapers.core import meta_learner, task
 from metapers.core.meta_learner import MetaLearner, Update
 from metapers.core.types import Any, Array, Float, UserState
-from metapers.learners import hedge_team, mixture, options, prequential
+from metapers.learners import inner as inners
+from metapers.learners import mixture, options, prequential
 
 INNER = {'name': 'dirichlet_mixture'}
 NOTHING = -1e9  # log-weight of a place that holds no stretch: a state must be finite
@@ -65,8 +66,8 @@ def resetting(
     num_samples: S.
 
   Raises:
-    ValueError: for an inner learner that is unknown, coupled or without `update`, for outcomes that
-      it refuses, as the default one does, or an option out of range.
+    ValueError: for an inner learner without a name, unknown, coupled or without `update`, for
+      outcomes that it refuses, as the default one does, or an option out of range.
 
   Reference:
     Adams and MacKay 2007, arXiv:0710.3742; Fearnhead and Liu 2007 (JRSS B 69(4)). Unlike the
@@ -85,7 +86,7 @@ def resetting(
     'history_length': history_length,
     'outcomes': outcomes,
   }
-  learner = hedge_team.member_of('inner', inner, sizes)
+  learner = inners.named(inner, sizes)
   if learner.update is None:
     raise ValueError(
       f'inner={inner} has no update, and resetting goes on from each of its starts: choose a '

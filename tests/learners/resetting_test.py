@@ -160,3 +160,8 @@ def test_without_resets_a_posterior_is_the_inner_learners():
   inner = {'inner': {'name': 'pooled'}}
   assert not learners.make('resetting', num_features=D, **inner, hazard=0.0).has_posterior
   assert learners.make('resetting', num_features=D, **inner).has_posterior
+
+
+def test_an_inner_learner_without_a_name_is_asked_for_one():
+  with pytest.raises(ValueError, match=r"need its 'name', got \{'hidden': \(3,\)\}"):
+    learners.make('resetting', num_features=D, inner={'hidden': (3,)})
