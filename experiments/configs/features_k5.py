@@ -9,7 +9,7 @@ Source: ours; the papers' hyper-parameters stand in the learners' docstrings.
 Result (R² = .5, tuned, three seeds): after 5 comparisons `gaussian_prior` 68.0 %, `bayes_features`
 68.7, `pooled` 63.0; fifteen methods 67.5 to 68.0. R² = .8, likewise: after 16 `latent_np` 84.8 %
 beside 82.9, for what features say is not linear. R² = .3, likewise: `low_rank` 63.4 beside 64.2.
-  10,000 users, eight rows, likewise: `gaussian_prior` 68.7, `bayes_features` 68.8.
+10,000 users, eight rows, likewise: `gaussian_prior` 68.7, `bayes_features` 68.8.
 Time: tuning 81 minutes of one core, three seeds 32 more; `:quick` about 12 minutes of CPU.
 Command: python -m experiments.benchmark --config=experiments/configs/features_k5.py --workdir=DIR
 Arguments: quick; r2=.3|.5|.8; users=1000|10000; tuned=FILE of experiments.tune;
